@@ -1,0 +1,5 @@
+"""The one exception for mistakes a user can mend."""
+
+
+class UserError(ValueError):
+    """A wrong input, setting or file. Its message is one line: what came, what is accepted, what to do."""

@@ -1,0 +1,149 @@
+"""Rain fields that know what they are: values, times, unit and grid travel together and are checked here.
+
+Values are rain rates in mm/h, NaN where nothing was measured. Row 0 is north, column 0 is west. Times are UTC
+and, where a file holds an accumulation, mean the end of its interval.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyproj
+
+from nowcast.errors import UserError
+
+RAIN_RATE_UNIT = "mm/h"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A regular grid in a map projection.
+
+    Args:
+        crs: PROJ string, WKT or EPSG code of the projection.
+        x: cell centres, (W,), ascending, in the unit of the projection (metres; degrees for longitudes).
+        y: cell centres, (H,), descending: row 0 is north.
+    """
+
+    crs: str
+    x: np.ndarray
+    y: np.ndarray
+
+    def __post_init__(self):
+        try:
+            pyproj.CRS.from_user_input(self.crs)
+        except pyproj.exceptions.CRSError as error:
+            raise UserError(f"the projection {self.crs!r} is not one PROJ knows ({str(error).splitlines()[0]}).") from None
+        for name, sign in (("x", 1), ("y", -1)):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, values)
+            if values.ndim != 1 or values.size < 1 or not np.isfinite(values).all():
+                raise UserError(f"grid coordinate {name} has shape {values.shape}; it must be one finite row of cell centres.")
+            steps = sign * np.diff(values)
+            if steps.size and not (steps.min() > 0 and np.allclose(steps, steps.mean(), rtol=1e-3)):
+                order = "ascending" if sign > 0 else "descending (row 0 is north)"
+                raise UserError(f"grid coordinate {name} must be evenly spaced and {order}; its steps run from {steps.min() * sign:g} to {steps.max() * sign:g}.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.y.size, self.x.size
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Distance between cell centres (dy, dx), positive; NaN along an axis with one cell."""
+        return tuple(float(abs(c[-1] - c[0]) / (c.size - 1)) if c.size > 1 else float("nan") for c in (self.y, self.x))
+
+    def difference(self, other: "Grid") -> str | None:
+        """What differs between two grids, in words; None when they are the same grid."""
+        if self.shape != other.shape:
+            return "{}x{} cells against {}x{}".format(*self.shape, *other.shape)
+        if pyproj.CRS.from_user_input(self.crs) != pyproj.CRS.from_user_input(other.crs):
+            return f"projection {self.crs} against {other.crs}"
+        for name in ("x", "y"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            tolerance = 1e-3 * abs(mine[-1] - mine[0]) / max(mine.size - 1, 1)
+            if np.abs(mine - theirs).max() > tolerance:
+                return f"{name} from {mine[0]:g} to {mine[-1]:g} against {theirs[0]:g} to {theirs[-1]:g}"
+        return None
+
+    def describe(self) -> str:
+        """One line: size, spacing, projection."""
+        unit = pyproj.CRS.from_user_input(self.crs).axis_info[0].unit_name
+        dy, dx = self.spacing
+        return f"{self.shape[0]} x {self.shape[1]} cells of {dy:g} x {dx:g} {unit}, {self.crs}"
+
+
+def checked_values(values, axes: str) -> np.ndarray:
+    """Rain rates as float32 with the given axes, all of them >= 0 or NaN (not observed)."""
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != len(axes):
+        raise UserError(f"rain rates of shape {values.shape} came, but the axes {' '.join(axes)} are needed.")
+    with np.errstate(invalid="ignore"):
+        wrong = (values < 0) | np.isinf(values)
+    if wrong.any():
+        raise UserError(f"{wrong.sum()} rain rates are negative or infinite (e.g. {values[wrong][0]:g}); mark pixels that were not observed with NaN.")
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Observed rain fields.
+
+    Args:
+        values: rain rate [mm/h], (T, H, W) float32, NaN = not observed.
+        times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed.
+        grid: where the pixels are.
+        source: what the frames were read from (for messages and output metadata).
+    """
+
+    values: np.ndarray
+    times: np.ndarray
+    grid: Grid
+    source: str = field(default="")
+
+    def __post_init__(self):
+        object.__setattr__(self, "values", checked_values(self.values, "THW"))
+        object.__setattr__(self, "times", np.atleast_1d(np.asarray(self.times, dtype="datetime64[s]")))
+        if self.values.shape[1:] != self.grid.shape:
+            raise UserError(f"the frames have {self.values.shape[1:]} pixels, but the grid has {self.grid.shape}.")
+        if self.times.shape != self.values.shape[:1]:
+            raise UserError(f"{len(self.values)} frames came with {self.times.size} times.")
+        if np.isnat(self.times).any() or (np.diff(self.times) <= np.timedelta64(0, "s")).any():
+            raise UserError("frame times must be strictly ascending, each one once.")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __getitem__(self, selection: slice) -> "Frames":
+        return Frames(self.values[selection], self.times[selection], self.grid, self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Predicted rain fields.
+
+    Args:
+        values: rain rate [mm/h], (T, H, W) float32, NaN where no forecast can be made.
+        analysis_time: UTC time of the last context frame, datetime64[s].
+        lead_times: (T,) timedelta64[s], strictly ascending, > 0.
+        grid: where the pixels are.
+    """
+
+    values: np.ndarray
+    analysis_time: np.datetime64
+    lead_times: np.ndarray
+    grid: Grid
+
+    def __post_init__(self):
+        object.__setattr__(self, "values", checked_values(self.values, "THW"))
+        object.__setattr__(self, "analysis_time", np.datetime64(self.analysis_time, "s"))
+        object.__setattr__(self, "lead_times", np.atleast_1d(np.asarray(self.lead_times, dtype="timedelta64[s]")))
+        if self.values.shape != (self.lead_times.size, *self.grid.shape):
+            raise UserError(f"forecast values of shape {self.values.shape} do not match {self.lead_times.size} lead times on a {self.grid.shape} grid.")
+        if (np.diff(self.lead_times, prepend=np.timedelta64(0, "s")) <= np.timedelta64(0, "s")).any():
+            raise UserError("lead times must be positive and strictly ascending.")
+
+    @property
+    def valid_times(self) -> np.ndarray:
+        """UTC times the fields are valid for, (T,) datetime64[s]."""
+        return self.analysis_time + self.lead_times

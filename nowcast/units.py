@@ -1,0 +1,19 @@
+"""Conversions into rain rate [mm/h]. Pure functions; NaN stays NaN."""
+
+import numpy as np
+
+
+def rain_rate_from_depth(depth, minutes):
+    """Rain rate [mm/h] of a rain depth [mm] fallen in ``minutes``."""
+    return depth * (60.0 / minutes)
+
+
+def rain_rate_from_reflectivity(reflectivity, a, b):
+    """Rain rate [mm/h] of a reflectivity [dBZ] by Z = a R^b (Marshall and Palmer 1948: a 200, b 1.6)."""
+    return (10.0 ** (np.asarray(reflectivity, dtype=np.float64) / 10.0) / a) ** (1.0 / b)
+
+
+def reflectivity_from_rain_rate(rain_rate, a, b):
+    """Reflectivity [dBZ] of a rain rate [mm/h] by Z = a R^b; no rain is -inf dBZ."""
+    with np.errstate(divide="ignore"):
+        return 10.0 * np.log10(a * np.asarray(rain_rate, dtype=np.float64) ** b)
