@@ -1,0 +1,3 @@
+"""nowcast: precipitation nowcasting with ConvLSTM networks."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,311 @@
+"""The command line: nowcast train | evaluate | predict | convert | info. The only code that sees Hydra's configuration."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import track
+
+import nowcast
+from nowcast import config as configuration
+from nowcast.build import build
+from nowcast.errors import UserError
+from nowcast.files import replacing
+from nowcast.forecaster import SETTINGS_FILE, Forecaster
+
+USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
+
+  nowcast train [experiment=NAME]                      train, then evaluate ({experiments})
+  nowcast train resume=DIR                             go on with an interrupted run
+  nowcast evaluate run=DIR [data=...]                  scores beside the baselines
+  nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames
+  nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
+  nowcast info FILE                                    what an archive holds
+
+FILES is an archive, a file, a folder or a quoted pattern. COMMAND --cfg prints the composed configuration.
+"""
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info}
+    name = arguments.pop(0) if arguments else "--help"
+    if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
+        names = {group: ", ".join(f"{group[:-1]}={c}" for c in configuration.choices(group[:-1])) for group in ("experiments", "readers")}
+        sys.stdout.write(USAGE.format(**names))
+        return
+    if name == "--version":
+        sys.stdout.write(f"nowcast {nowcast.__version__}\n")
+        return
+    try:
+        if name not in commands:
+            raise UserError(f"there is no command {name!r}; accepted are {', '.join(commands)}.")
+        commands[name](arguments)
+    except UserError as error:
+        sys.stderr.write(f"nowcast {name}: error: {' '.join(str(error).split())}\n")
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"nowcast {name}: interrupted\n")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def train(arguments: list[str]) -> None:
+    """Train a model, keep the best weights, evaluate it on the test part."""
+    from nowcast import plotting, training
+
+    config, resume = _training_config(arguments)
+    if config is None:
+        return
+    settings = configuration.plain(config)
+    folder = Path(settings["output_dir"])
+    _seed(settings["seed"])
+    data, loss, plan = (build(settings[name], name) for name in ("data", "loss", "training"))
+    forecaster = Forecaster.from_settings(settings)
+    build(settings["scores"], "scores")
+    if not resume and (folder / "config.yaml").exists():
+        raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
+    console = Console()
+    console.print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}", soft_wrap=True)
+    with replacing(folder / "config.yaml") as path:
+        path.write_text(configuration.text(config))
+    history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
+    forecaster.save(folder)
+    epochs = list(range(1, len(history.train_loss) + 1))
+    plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png")
+    _report(settings, forecaster, data, folder / "evaluation", console)
+    _list_files(console, folder)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Score a trained model beside the baselines."""
+    own = [item for item in arguments if not item.startswith(("data", "scores", "baselines"))]
+    command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
+    run = configuration.plain(command)["run"]
+    forecaster = Forecaster.load(run)
+    config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    settings = configuration.plain(config)
+    data = build(settings["data"], "data")
+    folder = Path(command.output_dir or Path(run) / "evaluation")
+    console = Console()
+    _report(settings, forecaster, data, folder, console)
+    _list_files(console, folder)
+
+
+def predict(arguments: list[str]) -> None:
+    """Forecast from the newest frames, or from those before an analysis time."""
+    from nowcast import plotting
+    from nowcast.io.netcdf import write_forecast
+
+    settings = _plain_or_shown("predict", arguments)
+    if settings is None:
+        return
+    output = _netcdf_path(settings["output"])
+    length = settings["forecast_length"]
+    if length is not None and (not isinstance(length, int) or length < 1):
+        raise UserError(f"forecast_length is {length!r}; a whole number of frames, at least 1, is needed.")
+    forecaster = Forecaster.load(settings["run"])
+    if forecaster.task.quantity != "rain_rate":
+        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity}s (Moving MNIST); predict needs a run trained on radar.")
+    frames = _newest_frames(settings, forecaster.task)
+    forecast = forecaster(frames, length)
+    attributes = {
+        "source": f"nowcast {nowcast.__version__}, run {Path(settings['run']).name}, input {frames.source}",
+        "title": "Precipitation nowcast",
+    }
+    write_forecast(forecast, output, attributes=attributes)
+    written = [output]
+    if settings["pictures"]:
+        context = frames[-forecaster.task.context_length :]
+        for draw, suffix in ((plotting.forecast_strip, ".png"), (plotting.forecast_animation, ".gif")):
+            draw(context, forecast, output.with_suffix(suffix))
+            written.append(output.with_suffix(suffix))
+    console = Console()
+    last = forecast.valid_times[-1]
+    console.print(f"analysis time {_utc(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {_utc(last)}", soft_wrap=True)
+    for path in written:
+        console.print(f"wrote {path}", soft_wrap=True, markup=False, highlight=False)
+
+
+def convert(arguments: list[str]) -> None:
+    """Turn radar files into one archive."""
+    from nowcast.data import archive
+
+    settings = _plain_or_shown("convert", arguments)
+    if settings is None:
+        return
+    output = _netcdf_path(settings["output"])
+    paths = archive.expand_inputs(settings["input"])
+    archive.convert(paths, output, reader=build(settings["reader"], "reader"), progress=_track("reading"))
+    Console().print(archive.info(output), soft_wrap=True, markup=False, highlight=False)
+
+
+def info(arguments: list[str]) -> None:
+    """Say what an archive holds."""
+    from nowcast.data import archive
+
+    if len(arguments) != 1:
+        raise UserError(f"info takes one archive, e.g. nowcast info data/knmi.nc; {len(arguments)} arguments came.")
+    Console().print(archive.info(Path(arguments[0])), soft_wrap=True, markup=False, highlight=False)
+
+
+def _training_config(arguments: list[str]):
+    """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
+    resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
+    rest = [item for item in arguments if not item.startswith("resume=") and item != "--cfg"]
+    if resumed:
+        config = configuration.load(resumed[-1])
+        configuration.override(config, rest)
+        config.output_dir = str(Path(resumed[-1]).absolute()).replace("${", "\\${")
+    else:
+        config = configuration.compose("train", rest)
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return None, False
+    if config.output_dir is None:
+        started = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+        config.output_dir = str(Path("runs").absolute() / config.name / started).replace("${", "\\${")
+    return config, bool(resumed)
+
+
+def _evaluation_config(stored, overrides: list[str]):
+    """A run's configuration, with other data where asked for."""
+    if any(item.startswith("data=") for item in overrides):
+        fresh = configuration.compose("train", overrides)
+        for name in ("data", "scores", "baselines"):
+            OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
+        return stored
+    configuration.override(stored, overrides)
+    return stored
+
+
+def _report(settings: dict, forecaster: Forecaster, data, folder: Path, console: Console) -> None:
+    """Scores of a forecaster and its baselines as files in a folder, and as tables on the terminal."""
+    from nowcast import evaluation, plotting
+    from nowcast.transform import Identity
+    from nowcast.verification.table import text_tables, write_csv
+
+    task = forecaster.task
+    forecasters = {"nowcast": forecaster}
+    for name, node in settings["baselines"].items():
+        try:
+            forecasters[name] = Forecaster(build(node, f"baselines.{name}"), Identity(), task)
+        except UserError as error:
+            console.print(f"{name} is left out: {error}", soft_wrap=True, markup=False, highlight=False)
+    cases = data.part("test")
+    length = task.forecast_length
+    scores = build(settings["scores"], "scores")
+    sums = evaluation.evaluate(forecasters, cases, scores, forecast_length=length, progress=_track("evaluating"))
+    rows = {name: total.rows() for name, total in sums.items()}
+    write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
+    plotting.score_curves(rows, folder / "scores.png", lead_minutes=task.lead_minutes)
+    _draw_case(forecasters, cases, len(cases) // 2, task, folder / "forecast.png")
+    for table in text_tables(rows, lead_minutes=task.lead_minutes):
+        console.print(table)
+    console.print(f"{len(cases)} test cases; every score over the pixels that were observed and that all of the models above forecast.", soft_wrap=True)
+    with replacing(folder / "scores.txt") as path:
+        file = Console(file=path.open("w", encoding="utf-8"), width=120)
+        for table in text_tables(rows, lead_minutes=task.lead_minutes):
+            file.print(table)
+        file.file.close()
+
+
+def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path: Path) -> None:
+    """Picture of one case: context, observation and every forecast."""
+    from nowcast import evaluation, plotting
+
+    values = cases.case(0, index)
+    forecasts, observation = evaluation.forecasts_of(forecasters, values[None], task.forecast_length)
+    rows = {"context": values[: task.context_length], "observation": observation[0]}
+    rows |= {name: forecast[0] for name, forecast in forecasts.items()}
+    grey = task.quantity == "grey_level"
+    title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {_utc(cases.analysis_time(index))}"
+    plotting.case_picture(rows, path, lead_minutes=task.lead_minutes, kind="grey" if grey else "rain", title=title)
+
+
+def _newest_frames(settings: dict, task):
+    """The context frames of a prediction, from an archive or raw files."""
+    from nowcast.data import archive
+
+    until = _time(settings["analysis_time"])
+    paths = archive.expand_inputs(settings["input"])
+    if len(paths) == 1 and archive.is_archive(paths[0]):
+        with archive.Archive(paths[0]) as source:
+            stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
+            frames = source.frames(max(0, stop - task.context_length), stop)
+    else:
+        frames = archive.read_frames(paths, reader=build(settings["reader"], "reader"), last=task.context_length, until=until)
+    if until is not None and (len(frames) == 0 or frames.times[-1] != until):
+        newest = f"the newest before it is {_utc(frames.times[-1])}" if len(frames) else "all frames are later"
+        raise UserError(f"{settings['input']} holds no frame at the analysis time {_utc(until)}; {newest}.")
+    return frames
+
+
+def _plain_or_shown(name: str, arguments: list[str]) -> dict | None:
+    config = configuration.compose(name, [item for item in arguments if item != "--cfg"])
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return None
+    return configuration.plain(config)
+
+
+def _netcdf_path(output: str) -> Path:
+    path = Path(output)
+    if path.suffix != ".nc":
+        raise UserError(f"output is {output!r}; a file name that ends in .nc is needed.")
+    return path
+
+
+def _time(text: str | None) -> np.datetime64 | None:
+    if text is None:
+        return None
+    try:
+        return np.datetime64(text.removesuffix("Z"), "s")
+    except ValueError:
+        raise UserError(f"analysis_time is {text!r}; a UTC time such as 2010-08-26T05:00 is needed.") from None
+
+
+def _utc(time: np.datetime64) -> str:
+    return f"{str(time)[:16].replace('T', ' ')} UTC"
+
+
+def _seed(seed) -> None:
+    import torch
+
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed is {seed!r}; a whole number, 0 or more, is needed.")
+    torch.manual_seed(seed)
+
+
+def _count(forecaster: Forecaster) -> str:
+    return f"{sum(weight.numel() for weight in forecaster.model.parameters()):,}"
+
+
+def _track(description: str):
+    return lambda items: track(items, description=description, console=Console(stderr=True), transient=True)
+
+
+def _list_files(console: Console, folder: Path) -> None:
+    console.print(f"in {folder}:", soft_wrap=True, markup=False, highlight=False)
+    about = {
+        "evaluation/scores.csv": "every score by lead time",
+        "scores.csv": "every score by lead time",
+        "scores.txt": "the tables above",
+        "scores.png": "curves by lead time",
+        "forecast.png": "one case: context, observation, forecasts",
+        "training.png": "training and validation loss",
+        SETTINGS_FILE: "with model.safetensors all that `nowcast predict` and `evaluate` need",
+        "config.yaml": "the whole configuration",
+        "checkpoints": "to go on training: nowcast train resume=DIR",
+        "logs": "TensorBoard and CSV",
+    }
+    for path in sorted([*folder.iterdir(), *folder.glob("evaluation/*")]):
+        if path.name in about:
+            console.print(f"  {str(path.relative_to(folder)):26} {about[path.name]}", soft_wrap=True, markup=False, highlight=False)

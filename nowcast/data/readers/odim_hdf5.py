@@ -1,0 +1,160 @@
+"""ODIM_H5, the exchange format of European weather radars: composites and images."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.projection import project, projection_in_metres
+from nowcast.errors import UserError
+from nowcast.frames import Frames, Grid
+from nowcast.units import rain_rate_from_depth, rain_rate_from_reflectivity
+
+_OBJECTS = ("COMP", "IMAGE")
+_QUANTITIES = ("RATE", "ACRR", "DBZH", "TH")
+
+
+@dataclass(frozen=True)
+class OdimHdf5:
+    """Reader for ODIM_H5 files with a composite (COMP) or an image (IMAGE).
+
+    Args:
+        quantity: RATE [mm/h], ACRR [mm over an interval], DBZH or TH [dBZ]; None: the first of these that the file has.
+        z_r_a: factor of the Z-R relation Z = a R^b that turns DBZH and TH into rain rates.
+        z_r_b: its exponent; the defaults are those of Marshall and Palmer (1948).
+    """
+
+    quantity: str | None = None
+    z_r_a: float = 200.0
+    z_r_b: float = 1.6
+    format: ClassVar[str] = "ODIM_H5 (COMP or IMAGE with RATE, ACRR, DBZH or TH)"
+
+    def __post_init__(self):
+        if self.quantity is not None and self.quantity not in _QUANTITIES:
+            raise UserError(f"reader.quantity is {self.quantity!r}; accepted are {', '.join(_QUANTITIES)}, or null for the first that a file has.")
+        for name in ("z_r_a", "z_r_b"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+                raise UserError(f"reader.{name} is {value!r}; a positive number is needed, e.g. {getattr(type(self), name)}.")
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the file's content is ODIM_H5; never raises."""
+        try:
+            with Hdf5File(path) as file:
+                return str(file.attribute("/", "Conventions")).startswith("ODIM_H5") or file.attribute("what", "object") is not None
+        except UserError:
+            return False
+
+    def read(self, path: str | Path) -> Frames:
+        """One frame [mm/h]: 0 where nothing was detected, NaN where there is no data; the time is the nominal one.
+
+        An accumulation's time is the end of its interval.
+
+        Raises:
+            UserError: something is missing, damaged or contradictory, or none of the accepted quantities is there.
+        """
+        with Hdf5File(path) as file:
+            kind = file.text("what", "object")
+            if kind not in _OBJECTS:
+                raise UserError(f"{path} holds an ODIM object {kind}; accepted are {' and '.join(_OBJECTS)}.")
+            field, quantity = self._choose(file)
+            grid = _grid(file)
+            values, time = self._rain_rate(file, field, quantity)
+        if values.shape != grid.shape:
+            raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
+        with np.errstate(invalid="ignore"):
+            if (values < 0).any() or np.isinf(values).any():
+                raise UserError(f"{path}: {field} has rates that are negative or infinite (e.g. {np.nanmin(values):g}); its nodata or undetect is wrong or missing.")
+        return Frames(values[None], time, grid, str(path))
+
+    def _choose(self, file: Hdf5File) -> tuple[str, str]:
+        """(path of the first field with the wanted quantity, that quantity)."""
+        fields = [field for dataset in _numbered(file, "", "dataset") for field in _numbered(file, dataset, "data")]
+        found = {}
+        for field in fields:
+            found.setdefault(str(_inherited(file, field, "quantity")), field)
+        for quantity in [self.quantity] if self.quantity else _QUANTITIES:
+            if quantity in found:
+                return found[quantity], quantity
+        raise UserError(f"{file.path} holds {', '.join(found) or 'no dataset1/data1'}; {self.quantity or ', '.join(_QUANTITIES)} is needed.")
+
+    def _rain_rate(self, file: Hdf5File, field: str, quantity: str) -> tuple[np.ndarray, np.datetime64]:
+        """(rain rate [mm/h], (H, W) float64; its time)."""
+        values, dry = _decoded(file, field)
+        time = _time(file.path, file.text("what", "date"), file.text("what", "time"))
+        if quantity == "ACRR":
+            start, end = (_time(file.path, *(_inherited(file, field, f"{which}{part}") for part in ("date", "time"))) for which in ("start", "end"))
+            if end <= start:
+                raise UserError(f"{file.path}: the interval of {field} runs from {start} to {end}; ACRR needs one that ends after it starts.")
+            values, time = rain_rate_from_depth(values, (end - start) / np.timedelta64(60, "s")), end
+        elif quantity in ("DBZH", "TH"):
+            with np.errstate(over="ignore"):
+                values = rain_rate_from_reflectivity(values, self.z_r_a, self.z_r_b)
+        values[dry] = 0.0
+        return values, time
+
+
+def _numbered(file: Hdf5File, group: str, prefix: str) -> list[str]:
+    """Paths of a group's members prefix1, prefix2, ... in the order of their numbers."""
+    numbers = [int(match[1]) for match in (re.fullmatch(rf"{prefix}(\d{{1,4}})", name, re.ASCII) for name in file.members(group)) if match]
+    return [f"{group}/{prefix}{number}".lstrip("/") for number in sorted(numbers)]
+
+
+def _inherited(file: Hdf5File, field: str, attribute: str):
+    """An attribute of the field's own `what`, else of its dataset's, else None."""
+    value = file.attribute(f"{field}/what", attribute)
+    return file.attribute(f"{field.rpartition('/')[0]}/what", attribute) if value is None else value
+
+
+def _number(file: Hdf5File, field: str, attribute: str) -> float | None:
+    value = _inherited(file, field, attribute)
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        raise UserError(f"{file.path}: {attribute} of {field} is {value!r}; a number is needed.") from None
+
+
+def _decoded(file: Hdf5File, field: str) -> tuple[np.ndarray, np.ndarray]:
+    """(physical values, (H, W) float64, NaN = no data; whether nothing was detected, (H, W))."""
+    gain, offset, nodata, undetect = (_number(file, field, name) for name in ("gain", "offset", "nodata", "undetect"))
+    raw = file.pixels(f"{field}/data")
+    missing, dry = _equals(raw, nodata), _equals(raw, undetect)
+    values = raw * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)
+    values = values.astype(np.float64, copy=False)
+    values[missing] = np.nan
+    return values, dry & ~missing
+
+
+def _equals(raw: np.ndarray, mark: float | None) -> np.ndarray:
+    """Where the raw values are the mark; a float mark is compared in the raw values' own precision."""
+    if mark is None:
+        return np.zeros(raw.shape, dtype=bool)
+    return raw == (np.asarray(mark).astype(raw.dtype) if raw.dtype.kind == "f" else mark)
+
+
+def _time(path: Path, date, time) -> np.datetime64:
+    try:
+        return np.datetime64(datetime.strptime(f"{date}{time}", "%Y%m%d%H%M%S"), "s")
+    except ValueError:
+        raise UserError(f"{path}: the time {date!r} {time!r} is missing or wrong; YYYYMMDD and HHMMSS are needed.") from None
+
+
+def _grid(file: Hdf5File) -> Grid:
+    """Cell centres [m] from the outer corners of the image, checked against pixel size and number."""
+    projection = projection_in_metres(file.text("where", "projdef"), file.path)
+    (left, top), (right, bottom) = (
+        project(projection, file.number("where", f"{corner}_lon"), file.number("where", f"{corner}_lat"), path=file.path) for corner in ("UL", "LR")
+    )
+    (columns, dx), (rows, dy) = ((int(file.number("where", f"{a}size")), file.number("where", f"{a}scale")) for a in "xy")
+    if not (1 <= columns <= 2**16 and 1 <= rows <= 2**16 and dx > 0 and dy > 0):
+        raise UserError(f"{file.path}: where says {rows}x{columns} pixels of {dy:g}x{dx:g}; 1 to 65536 of a positive size are accepted.")
+    if abs(right - left - columns * dx) > dx / 2 or abs(top - bottom - rows * dy) > dy / 2:
+        raise UserError(
+            f"{file.path}: its corners are {right - left:.0f} x {top - bottom:.0f} apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} are "
+            f"{columns * dx:.0f} x {rows * dy:.0f}; corners must be the outer ones of the image."
+        )
+    return Grid(projection, left + (np.arange(columns) + 0.5) * dx, top - (np.arange(rows) + 0.5) * dy)

@@ -1,0 +1,50 @@
+"""Projections as radar files give them, brought to metres."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyproj
+
+from nowcast.errors import UserError
+
+_LENGTHS = ("a", "b", "R", "x_0", "y_0")
+_OUTSIDE = ("init", "nadgrids", "geoidgrids", "grids", "catalog", "step")
+_SMALLEST_RADIUS_IN_METRES = 10_000.0
+
+
+def projection_in_metres(definition: str, path: str | Path) -> str:
+    """A PROJ string whose coordinates are metres (degrees for longitudes and latitudes).
+
+    An earth radius below 10,000 can only be in kilometres; all lengths are then multiplied by 1000.
+
+    Raises:
+        UserError: not a PROJ string, or one that reads further files (datum grids, init files).
+    """
+    settings = dict(token.lstrip("+").partition("=")[::2] for token in definition.split())
+    if "proj" not in settings or any(name in settings for name in _OUTSIDE):
+        raise UserError(f"{path}: the projection {definition!r} is not accepted; a PROJ string such as '+proj=laea +lat_0=55 +lon_0=10' is needed.")
+    try:
+        if float(settings.get("a", settings.get("R", "inf"))) < _SMALLEST_RADIUS_IN_METRES:
+            settings |= {name: f"{1000 * float(settings[name]):.12g}" for name in _LENGTHS if name in settings}
+    except ValueError:
+        raise UserError(f"{path}: the projection {definition!r} has a length that is not a number.") from None
+    if settings["proj"] not in ("longlat", "latlong", "lonlat", "latlon"):
+        settings.pop("to_meter", None)
+        settings["units"] = "m"
+    return " ".join(f"+{name}={value}" if value else f"+{name}" for name, value in settings.items())
+
+
+def project(projection: str, longitude: float, latitude: float, *, path: str | Path) -> tuple[float, float]:
+    """Map coordinates (x, y) of a longitude and latitude [degrees] on the projection's own earth.
+
+    Raises:
+        UserError: PROJ does not know the projection, or it has no such point.
+    """
+    try:
+        x, y = pyproj.Proj(projection)(longitude, latitude)
+    except (pyproj.exceptions.CRSError, pyproj.exceptions.ProjError):
+        x = y = math.inf
+    if not np.isfinite([x, y]).all():
+        raise UserError(f"{path}: longitude {longitude:g}, latitude {latitude:g} cannot be projected with {projection!r}.")
+    return x, y

@@ -1,0 +1,92 @@
+"""Which frames make a training or evaluation window: decided from timestamps, never from positions in a file."""
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import numpy as np
+
+from nowcast.errors import UserError
+from nowcast.task import Task
+
+PARTS = ("train", "validation", "test")
+_SHARE_BEFORE_VALIDATION, _SHARE_BEFORE_TEST = 0.70, 0.85
+
+
+def window_starts(times: np.ndarray, task: Task, *, start: np.datetime64 | None = None, end: np.datetime64 | None = None) -> np.ndarray:
+    """Indices i for which frames i to i + window_length - 1 are exactly one timestep apart and lie in [start, end).
+
+    Args:
+        times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed.
+        task: gives window length and timestep.
+        start: earliest time of a window's first frame; None: no limit.
+        end: a window's last frame is before it; None: no limit.
+
+    Returns:
+        (N,) int64, ascending; empty if there is no such window.
+    """
+    length = task.window_length
+    if len(times) < length:
+        return np.zeros(0, dtype=np.int64)
+    breaks = np.concatenate([[0], np.cumsum(np.diff(times) != task.timedelta)])
+    complete = breaks[length - 1 :] == breaks[: len(times) - length + 1]
+    if start is not None:
+        complete &= times[: len(times) - length + 1] >= start
+    if end is not None:
+        complete &= times[length - 1 :] < end
+    return np.flatnonzero(complete)
+
+
+def longest_run(times: np.ndarray, timedelta: np.timedelta64) -> int:
+    """The largest number of frames in a row that are exactly ``timedelta`` apart; 0 for no frames."""
+    if len(times) == 0:
+        return 0
+    edges = np.flatnonzero(np.diff(times) != timedelta)
+    return int(np.diff(np.concatenate([[-1], edges, [len(times) - 1]])).max())
+
+
+def _utc(name: str, text: str) -> np.datetime64:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise UserError(f"data.{name} is {text!r}; a UTC time such as '2020-06-01T00:00' is needed, or null.") from None
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+    return np.datetime64(moment, "s")
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """An archive's period in three: training before ``validation_from``, validation before ``test_from``, test after it.
+
+    Args:
+        validation_from: ISO time, UTC; None: the frame time next to 70 % of the period.
+        test_from: ISO time, UTC; None: the frame time next to 85 % of the period.
+    """
+
+    validation_from: str | None = None
+    test_from: str | None = None
+
+    def __post_init__(self):
+        given = [_utc(name, getattr(self, name)) for name in ("validation_from", "test_from") if getattr(self, name) is not None]
+        if len(given) == 2 and given[0] > given[1]:
+            raise UserError(f"data.validation_from {self.validation_from} is after data.test_from {self.test_from}; it must come before.")
+
+    def _edge(self, name: str, share: float, times: np.ndarray) -> np.datetime64:
+        if getattr(self, name) is not None:
+            return _utc(name, getattr(self, name))
+        seconds = (times - times[0]).astype(np.int64)
+        return times[np.abs(seconds - share * seconds[-1]).argmin()]
+
+    def interval(self, part: str, times: np.ndarray) -> tuple[np.datetime64 | None, np.datetime64 | None]:
+        """[start, end) of "train", "validation" or "test" for an archive with these frame times; None: no limit.
+
+        Raises:
+            UserError: an unknown part, or the given edge and the other one's default are in the wrong order.
+        """
+        if part not in PARTS:
+            raise UserError(f"the part {part!r} is unknown; accepted are {', '.join(PARTS)}.")
+        validation = self._edge("validation_from", _SHARE_BEFORE_VALIDATION, times)
+        test = self._edge("test_from", _SHARE_BEFORE_TEST, times)
+        if validation > test:
+            raise UserError(f"validation would start at {validation}, after the test at {test}; set both data.validation_from and data.test_from.")
+        return {"train": (None, validation), "validation": (validation, test), "test": (test, None)}[part]

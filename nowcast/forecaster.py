@@ -1,0 +1,137 @@
+"""A model with everything needed to use it: Frames in, Forecast out; saved to and loaded from a run folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+import nowcast
+from nowcast.build import build
+from nowcast.errors import UserError
+from nowcast.files import replacing
+from nowcast.frames import Forecast, Frames
+from nowcast.task import Task
+
+FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
+SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
+
+
+class Forecaster:
+    """Physical values in, physical values out, around a model that works on normalised tensors.
+
+    Args:
+        model: called as model(context, forecast_length, observed), see ``nowcast.models``.
+        transform: see ``nowcast.transform``.
+        task: what the model was made for.
+        settings: {"model": ..., "transform": ..., "task": ...} as data, from which the three can be built again; needed to save.
+    """
+
+    def __init__(self, model: torch.nn.Module, transform, task: Task, *, settings: dict | None = None):
+        self.model, self.transform, self.task, self.settings = model, transform, task, settings
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> "Forecaster":
+        """Build model, transform and task from settings held as data; weights as initialised."""
+        parts = {name: build(settings[name], name) for name in ("task", "transform", "model")}
+        kept = {name: settings[name] for name in parts}
+        return cls(parts["model"], parts["transform"], parts["task"], settings=kept)
+
+    @torch.inference_mode()
+    def forecast_values(self, context: np.ndarray, forecast_length: int | None = None) -> np.ndarray:
+        """Forecast a batch of arrays.
+
+        Args:
+            context: (B, T, H, W) physical values, NaN = not observed.
+            forecast_length: number of frames; None for the task's.
+
+        Returns:
+            (B, forecast_length, H, W) float32 physical values; NaN where the context was never observed, or where the
+            model has no forecast.
+        """
+        self.model.eval()
+        device = next(self.model.parameters(), torch.empty(0)).device
+        values, observed = self.transform.normalise(context[:, :, None])
+        forecast = self.model(values.to(device), forecast_length or self.task.forecast_length, observed.to(device))
+        ever_observed = observed.any(dim=1, keepdim=True).to(device)
+        return self.transform.restore(torch.where(ever_observed, forecast, torch.nan))[:, :, 0]
+
+    def __call__(self, frames: Frames, forecast_length: int | None = None) -> Forecast:
+        """Forecast from the newest frames.
+
+        Args:
+            frames: at least the task's context_length of frames, the last ones without a gap.
+            forecast_length: number of frames to predict; None for the task's.
+
+        Raises:
+            UserError: too few frames, a gap among those needed, or none of their pixels observed.
+        """
+        task, need = self.task, self.task.context_length
+        steps = np.diff(frames.times[-need:])
+        if len(frames) < need or (steps != task.timedelta).any():
+            broken = np.flatnonzero(np.diff(frames.times) != task.timedelta)
+            run = len(frames) - (broken[-1] + 1 if broken.size else 0)
+            raise UserError(
+                f"{frames.source or 'the input'} holds {len(frames)} frames, but a forecast needs {need} in a row every "
+                f"{task.timestep:g} minutes; the last {run} up to {frames.times[-1]} UTC are."
+            )
+        context = frames[-need:]
+        if np.isnan(context.values).all():
+            raise UserError(f"none of the pixels from {context.times[0]} to {context.times[-1]} UTC was observed; there is nothing to forecast from.")
+        length = forecast_length or task.forecast_length
+        values = self.forecast_values(context.values[None], length)[0]
+        return Forecast(values, context.times[-1], task.lead_times(length), context.grid)
+
+    def save(self, folder: str | Path) -> None:
+        """Write forecaster.json and model.safetensors, which together are all that ``load`` needs."""
+        if self.settings is None:
+            raise UserError("this forecaster was made without its settings, so it cannot be saved; make it with Forecaster.from_settings.")
+        folder = Path(folder)
+        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        with replacing(folder / WEIGHTS_FILE) as path:
+            safetensors.torch.save_file(weights, path)
+        with replacing(folder / SETTINGS_FILE) as path:
+            path.write_text(json.dumps({"format": FORMAT, "nowcast": nowcast.__version__, **self.settings}, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Forecaster":
+        """Read a run folder. Runs no code from it: classes are chosen by name from nowcast, weights are safetensors.
+
+        Raises:
+            UserError: not a run folder, one of another version, or a damaged one.
+        """
+        folder = Path(folder)
+        settings = _read_settings(folder)
+        forecaster = cls.from_settings(settings)
+        path = folder / WEIGHTS_FILE
+        try:
+            weights = safetensors.torch.load_file(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise UserError(f"{path} cannot be read as weights ({error}); train again or restore the file.") from error
+        try:
+            forecaster.model.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path} does not belong to the model in {SETTINGS_FILE} ({reason}).") from error
+        return forecaster
+
+
+def _read_settings(folder: Path) -> dict:
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the folder that `nowcast train` printed.")
+    try:
+        settings = json.loads(path.read_text())
+        version = settings["format"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}).") from error
+    if version != FORMAT:
+        raise UserError(
+            f"{folder} was written in run format {version} by nowcast {settings.get('nowcast')}, but nowcast {nowcast.__version__} "
+            f"reads format {FORMAT}; use the nowcast that wrote it, or train again."
+        )
+    missing = [name for name in ("task", "transform", "model") if not isinstance(settings.get(name), dict)]
+    if missing:
+        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
+    return settings

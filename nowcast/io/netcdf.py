@@ -1,0 +1,131 @@
+"""Forecasts as CF-1.11 NetCDF-4 files that any geoscience tool can open."""
+
+import importlib.metadata
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyproj
+
+from nowcast.errors import UserError
+from nowcast.files import replacing
+from nowcast.frames import Forecast, Grid
+
+# NetCDF's own fill value for floats: no rain rate can be mistaken for it, and programs that do not look at the attribute
+# (or compare with ==, which never finds NaN) know it too. 0 is a dry pixel.
+FILL_VALUE = np.float32(9.969209968386869e36)
+_TIME_UNITS = "seconds since 1970-01-01 00:00:00"
+_RESERVED = ("Conventions", "history")
+
+
+def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str, str]) -> None:
+    """Write a forecast with its times, projection and origin.
+
+    Args:
+        forecast: T fields of rain rate [mm/h], NaN where there is no forecast.
+        path: the file to write; it appears complete or not at all.
+        attributes: global attributes, e.g. ``{"source": "ConvLSTM, weights sha256 ..."}``.
+
+    Raises:
+        UserError: an attribute that is written here anyway, or a path that cannot be written.
+    """
+    reserved = [name for name in _RESERVED if name in attributes]
+    if reserved:
+        raise UserError(f"the attribute {reserved[0]!r} is written by nowcast itself; give it another name, e.g. 'comment'.")
+    dataset = _dataset(forecast)
+    dataset.attrs = {
+        "Conventions": "CF-1.11",
+        "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
+        **attributes,
+        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {_version()}",
+    }
+    seconds = {"units": _TIME_UNITS, "dtype": "int64", "calendar": "standard"}
+    encoding = {
+        "rainfall_rate": {"dtype": "float32", "_FillValue": FILL_VALUE, "zlib": True, "complevel": 4, "shuffle": True,
+                          "chunksizes": (1, *forecast.grid.shape)},
+        "time": seconds, "forecast_reference_time": seconds,
+        "x": {"_FillValue": None}, "y": {"_FillValue": None},
+    }
+    with replacing(path) as temporary:
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def read_forecast(path: str | Path) -> Forecast:
+    """Read a forecast that ``write_forecast`` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or no forecast of rain rates in mm/h.
+    """
+    import xarray
+
+    try:
+        with xarray.open_dataset(path, engine="h5netcdf", decode_timedelta=False) as dataset:
+            rate, crs = dataset["rainfall_rate"], dataset["crs"].attrs
+            if rate.attrs.get("units") != "mm h-1" or rate.dims != ("time", "y", "x"):
+                raise UserError(f"{path} holds rainfall_rate({', '.join(rate.dims)}) in {rate.attrs.get('units')!r}; "
+                                "rainfall_rate(time, y, x) in 'mm h-1' is needed.")
+            grid = Grid(crs.get("crs_input", crs["crs_wkt"]), dataset["x"].values, dataset["y"].values)
+            lead_times = dataset["forecast_period"].values.astype("timedelta64[s]")
+            return Forecast(rate.values, dataset["forecast_reference_time"].values.astype("datetime64[s]"), lead_times, grid)
+    except KeyError as error:
+        raise UserError(f"{path} is no forecast of nowcast: {error.args[0]} is missing in it.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as NetCDF-4: {error}.") from None
+
+
+def _dataset(forecast: Forecast):
+    """The forecast as an ``xarray.Dataset`` with CF attributes."""
+    import xarray
+
+    crs = pyproj.CRS.from_user_input(forecast.grid.crs)
+    x_attributes, y_attributes = _axis_attributes(crs)
+    return xarray.Dataset(
+        {
+            "rainfall_rate": (("time", "y", "x"), forecast.values,
+                              {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "grid_mapping": "crs"}),
+            "crs": ((), np.int32(0), _grid_mapping(crs) | {"crs_input": forecast.grid.crs}),
+        },
+        coords={
+            "time": ("time", forecast.valid_times.astype("datetime64[ns]"),
+                     {"standard_name": "time", "long_name": "valid time (UTC)", "axis": "T"}),
+            "forecast_reference_time": ((), forecast.analysis_time.astype("datetime64[ns]"),
+                                        {"standard_name": "forecast_reference_time", "long_name": "time of the last observed frame (UTC)"}),
+            "forecast_period": ("time", forecast.lead_times.astype(np.int32),
+                                {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}),
+            "y": ("y", forecast.grid.y, y_attributes),
+            "x": ("x", forecast.grid.x, x_attributes),
+        },
+    )
+
+
+def _axis_attributes(crs: pyproj.CRS) -> tuple[dict, dict]:
+    """CF attributes of the x and y coordinates."""
+    if crs.is_geographic:
+        return ({"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
+                {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"})
+    factor = crs.axis_info[0].unit_conversion_factor
+    units = {1.0: "m", 1000.0: "km"}.get(factor, f"{factor!r} m")
+    return tuple({"standard_name": f"projection_{axis}_coordinate", "long_name": f"{axis} coordinate of projection",
+                  "units": units, "axis": axis.upper()} for axis in "xy")
+
+
+def _grid_mapping(crs: pyproj.CRS) -> dict:
+    """CF attributes of the grid mapping; for a projection CF has no name for, its WKT alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what the CF parameters cannot say, crs_wkt says
+            attributes = crs.to_cf()
+    except KeyError:
+        return {"crs_wkt": crs.to_wkt()}
+    if attributes.get("grid_mapping_name") == "polar_stereographic":
+        # CF demands it; PROJ leaves it out where a standard parallel is given.
+        attributes.setdefault("latitude_of_projection_origin", float(np.copysign(90, attributes.get("standard_parallel", 90))))
+    return {name: np.array(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("nowcast")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,81 @@
+"""Extrapolation of rain along its own motion, by pysteps (Lucas-Kanade optical flow, semi-Lagrangian advection)."""
+
+import contextlib
+import io
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nowcast.errors import UserError
+
+DRY = 0.1  # mm/h: below it a pixel gives the optical flow nothing to follow
+DRY_DECIBEL = -15.0  # what pysteps' own examples put there
+
+
+def load_pysteps():
+    """The motion and extrapolation functions (dense_lucaskanade, extrapolate) of pysteps.
+
+    Raises:
+        UserError: pysteps or OpenCV is not installed.
+    """
+    try:
+        import cv2  # noqa: F401  (pysteps imports it only when used, and then fails with a message of its own)
+
+        with contextlib.redirect_stdout(io.StringIO()):  # pysteps announces its configuration file on import
+            from pysteps.extrapolation.semilagrangian import extrapolate
+            from pysteps.motion.lucaskanade import dense_lucaskanade
+    except ImportError as error:
+        raise UserError(
+            f"optical flow needs pysteps and OpenCV ({error}); install them with: pip install 'nowcast[flow]' (pysteps is built by a C compiler)."
+        ) from error
+    return dense_lucaskanade, extrapolate
+
+
+def has_pysteps() -> bool:
+    """Whether extrapolation can run here."""
+    try:
+        load_pysteps()
+    except UserError:
+        return False
+    return True
+
+
+class Extrapolation(nn.Module):
+    """Lucas-Kanade motion of the context, last frame carried along it; works on rain rates [mm/h].
+
+    Args:
+        motion_frames: how many of the last context frames the motion is estimated from (pysteps' examples use 3).
+
+    Motion is estimated on 10 log10 of the rain rate. Pixels that the advection brings in from outside the grid, or
+    from where the last frame was not observed, have no forecast (NaN). A context without rain stays where it is.
+    """
+
+    def __init__(self, motion_frames: int = 3):
+        super().__init__()
+        if motion_frames < 2:
+            raise UserError(f"motion_frames is {motion_frames}; motion needs at least 2 frames.")
+        self.motion_frames = motion_frames
+        load_pysteps()
+
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
+        """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
+        if context.shape[1] < 2:
+            raise UserError(f"extrapolation needs at least 2 context frames to see motion; {context.shape[1]} came.")
+        values = context if observed is None else torch.where(observed, context, torch.nan)
+        forecasts = [self._extrapolate(case, forecast_length) for case in values[:, :, 0].cpu().numpy()]
+        return torch.from_numpy(np.stack(forecasts)).unsqueeze(2).to(context.device)
+
+    def _extrapolate(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
+        """(T, H, W) -> (forecast_length, H, W)."""
+        dense_lucaskanade, extrapolate = load_pysteps()
+        recent = rain_rate[-self.motion_frames :]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            decibel = np.where(recent >= DRY, 10 * np.log10(recent), DRY_DECIBEL)
+        decibel[np.isnan(recent)] = np.nan
+        if any(not (frame >= DRY).any() for frame in recent):
+            motion = np.zeros((2, *recent.shape[1:]))
+        else:
+            motion = dense_lucaskanade(np.ma.masked_invalid(decibel), verbose=False)
+        forecast = extrapolate(rain_rate[-1].astype(np.float64), motion, forecast_length, allow_nonfinite_values=True)
+        return np.maximum(forecast, 0).astype(np.float32)  # maximum keeps NaN

@@ -1,0 +1,242 @@
+"""Training with Lightning: the only file that imports it."""
+
+import logging
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from nowcast.data.sampling import loader
+from nowcast.errors import UserError
+from nowcast.files import replacing
+from nowcast.forecaster import Forecaster
+
+PRECISIONS = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}
+WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Args:
+        batch_size: sequences in a step (on each device).
+        max_epochs: epochs at most.
+        learning_rate: at its highest.
+        optimizer: "adam", or "rmsprop" as in Shi et al. 2015 (decay 0.9, epsilon 1e-6).
+        schedule: "constant", or "cosine": a short warm-up, then down to 0 along a cosine.
+        gradient_clip: largest norm of the gradient; None for no limit.
+        precision: "float32", "bf16-mixed" (float32 weights and cell states), or "auto": bf16-mixed where the hardware
+            multiplies it fast.
+        patience: epochs without a better validation loss before training stops; None to go on.
+        workers: processes that prepare batches; any number gives the same batches.
+        accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; "auto" or a number.
+    """
+
+    max_epochs: int
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    schedule: str = "constant"
+    gradient_clip: float | None = None
+    precision: str = "auto"
+    patience: int | None = None
+    workers: int = 0
+    accelerator: str = "auto"
+    devices: str | int = "auto"
+
+    def __post_init__(self):
+        accepted = {"optimizer": ("adam", "rmsprop"), "schedule": ("constant", "cosine"), "precision": ("auto", *PRECISIONS)}
+        for name, values in accepted.items():
+            if getattr(self, name) not in values:
+                raise UserError(f"training.{name} is {getattr(self, name)!r}; accepted are {', '.join(values)}.")
+        for name, least in (("max_epochs", 1), ("batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"training.{name} is {value!r}; a whole number, at least {least}, is needed.")
+        for name in ("learning_rate", "gradient_clip", "patience"):
+            value = getattr(self, name)
+            if value is None and name != "learning_rate":
+                continue
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise UserError(f"training.{name} is {value!r}; a number above 0 is needed.")
+
+
+@dataclass(frozen=True)
+class History:
+    """Mean loss of every epoch so far, validation and training."""
+
+    train_loss: list[float]
+    validation_loss: list[float]
+
+
+def bf16_is_fast(device_type: str) -> bool:
+    """Whether this machine has instructions that multiply bfloat16 faster than float32."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device_type == "cpu" and any(check is not None and check() for check in checks)
+
+
+def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False) -> History:
+    """Train a forecaster's model; it ends with the weights of the best validation loss.
+
+    Args:
+        forecaster: its model is trained in place.
+        data: has ``part("train")`` and ``part("validation")``, see ``nowcast.data``.
+        loss: called as loss(forecast, target, observed) on normalised (B, T, 1, H, W) tensors.
+        settings: how to train.
+        folder: checkpoints/best.ckpt, checkpoints/last.ckpt and logs/ are written here.
+        seed: of the order of the training samples.
+        resume: go on from checkpoints/last.ckpt; equal to a run that was never interrupted.
+
+    Raises:
+        UserError: nothing to resume from, or the loss is no longer a finite number.
+    """
+    folder = Path(folder)
+    last = folder / CHECKPOINTS / "last.ckpt"
+    if resume and not last.is_file():
+        raise UserError(f"{folder} has no {CHECKPOINTS}/last.ckpt to resume from; start anew without resume.")
+    task = forecaster.task
+    batches = {"context_length": task.context_length, "batch_size": settings.batch_size, "workers": settings.workers}
+    train = loader(data.part("train"), forecaster.transform, seed=seed, **batches)
+    validation = loader(data.part("validation"), forecaster.transform, **batches)
+    module = _Module(forecaster.model, loss, settings)
+    best = ModelCheckpoint(
+        folder / CHECKPOINTS,
+        filename="best",
+        monitor="validation_loss",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    with _quiet():
+        _trainer(settings, folder, best).fit(module, train, validation, ckpt_path=str(last) if resume else None, weights_only=True)
+    if best.best_model_path:
+        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(weights)
+    forecaster.model.cpu()
+    return History(module.train_losses, module.validation_losses)
+
+
+def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightning.Trainer:
+    callbacks = [best, RichProgressBar(), LearningRateMonitor("step")]
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping("validation_loss", patience=int(settings.patience), check_on_train_epoch_end=True))
+    csv = CSVLogger(folder, name="logs")
+    trainer = lightning.Trainer(
+        max_epochs=settings.max_epochs,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        logger=[csv, TensorBoardLogger(folder, name="logs", version=csv.version)],
+        callbacks=callbacks,
+        plugins=[_CheckpointFiles()],
+        precision=_precision(settings),
+        gradient_clip_val=settings.gradient_clip,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        use_distributed_sampler=False,  # EpochSampler shares out the samples itself
+        enable_model_summary=False,
+    )
+    return trainer
+
+
+def _precision(settings: Training) -> str:
+    if settings.precision != "auto":
+        return PRECISIONS[settings.precision]
+    gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return PRECISIONS["bf16-mixed" if bf16_is_fast("cuda" if gpu else "cpu") else "float32"]
+
+
+class _Module(lightning.LightningModule):
+    """Model, loss and optimiser as Lightning wants them."""
+
+    def __init__(self, model: torch.nn.Module, loss, settings: Training):
+        super().__init__()
+        self.model, self.loss, self.settings = model, loss, settings
+        self.train_losses: list[float] = []
+        self.validation_losses: list[float] = []
+
+    def _loss(self, batch: dict) -> torch.Tensor:
+        forecast = self.model(batch["context"], batch["target"].shape[1], batch["context_observed"])
+        return self.loss(forecast, batch["target"], batch["target_observed"])
+
+    def training_step(self, batch: dict, index: int) -> torch.Tensor:
+        loss = self._loss(batch)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the training loss is {loss.item()} in epoch {self.current_epoch}, step {index}; the last checkpoint is intact. "
+                "Try a lower training.learning_rate, or training.gradient_clip=1."
+            )
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]))
+        return loss
+
+    def validation_step(self, batch: dict, index: int) -> None:
+        self.log("validation_loss", self._loss(batch), prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        metrics = self.trainer.callback_metrics
+        self.train_losses.append(float(metrics["train_loss_epoch"]))
+        self.validation_losses.append(float(metrics["validation_loss"]))
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["history"] = (self.train_losses, self.validation_losses)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.train_losses, self.validation_losses = (list(losses) for losses in checkpoint["history"])
+
+    def configure_optimizers(self) -> dict:
+        rate = self.settings.learning_rate
+        if self.settings.optimizer == "rmsprop":
+            optimizer = torch.optim.RMSprop(self.parameters(), lr=rate, alpha=0.9, eps=1e-6)
+        else:
+            optimizer = torch.optim.Adam(self.parameters(), lr=rate)
+        total = self.trainer.estimated_stepping_batches
+        constant = self.settings.schedule == "constant"
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, (lambda step: 1.0) if constant else _Cosine(total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Cosine:
+    """Share of the full learning rate at a step: a linear warm-up, then a cosine down to 0."""
+
+    def __init__(self, total: int):
+        self.total = total
+
+    def __call__(self, step: int) -> float:
+        warmup = max(1, round(WARMUP * self.total))
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, self.total - warmup))))
+
+
+class _CheckpointFiles(TorchCheckpointIO):
+    """Checkpoints written beside their target and renamed, so that a killed run never leaves half of one."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str, storage_options=None) -> None:
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class _quiet:
+    """Lightning without its banners, tips and warnings about choices made here on purpose."""
+
+    def __enter__(self):
+        self._logger = logging.getLogger("lightning.pytorch")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.WARNING)
+        self._filters = warnings.catch_warnings()
+        self._filters.__enter__()
+        for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*"):
+            warnings.filterwarnings("ignore", message=message)
+
+    def __exit__(self, *exception):
+        self._filters.__exit__(*exception)
+        self._logger.setLevel(self._level)

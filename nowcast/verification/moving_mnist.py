@@ -1,0 +1,107 @@
+"""Scores of grey video in [0, 1], as the Moving MNIST tables print them.
+
+B sequences, T leads. Sums are taken over sequences and divided once by their number.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from nowcast.errors import UserError
+from nowcast.verification.scores import ScoreRow, ratio, rows_of
+
+_SCORES = ("cross_entropy", "cross_entropy_floor", "mse", "mae", "ssim", "ssim_range2", "psnr")
+_PROBABILITY = (1e-7, 1 - 1e-7)  # the logarithms stay finite, as in Shi et al. 2015
+_SSIM_WINDOW = 7
+
+
+@dataclass(frozen=True)
+class MovingMnistScores:
+    """The scores of Moving MNIST; they have no settings."""
+
+    def sums(self, forecast_length: int) -> "MovingMnistSums":
+        """Empty sums for forecasts of ``forecast_length`` frames."""
+        return MovingMnistSums(0, np.zeros((len(_SCORES), forecast_length)))
+
+
+@dataclass
+class MovingMnistSums:
+    """Sums over sequences; ``a + b`` are the sums of both.
+
+    Args:
+        sequences: how many.
+        totals: each score summed over the sequences, (scores, T) float64.
+    """
+
+    sequences: int
+    totals: np.ndarray
+
+    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+        """Add a batch.
+
+        Args:
+            forecast: grey values, (B, T, H, W) float32; nominally in [0, 1], clipped for SSIM, PSNR and cross-entropy, not for MSE and MAE.
+            observation: grey values in [0, 1], same shape.
+
+        Raises:
+            UserError: shapes that do not agree, or observations outside [0, 1].
+        """
+        leads = self.totals.shape[1]
+        if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != leads:
+            raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
+                            f"both must be (batch, {leads} frames, height, width).")
+        if observation.size and not (observation.min() >= 0 and observation.max() <= 1):
+            raise UserError(f"observed grey values run from {observation.min():g} to {observation.max():g}; divide them so that they lie in [0, 1].")
+        f, o = forecast.astype(np.float64), observation.astype(np.float64)
+        clipped = f.clip(0, 1)
+        with np.errstate(divide="ignore"):
+            psnr = -10 * np.log10(((clipped - o) ** 2).mean((2, 3)))  # a frame without any error is infinitely good
+        batch = (_cross_entropy(f, o), _cross_entropy(o, o), ((f - o) ** 2).sum((2, 3)), np.abs(f - o).sum((2, 3)),
+                 *ssim(clipped, o, data_ranges=(1, 2)), psnr)
+        self.totals = self.totals + np.stack([by_frame.sum(0) for by_frame in batch])
+        self.sequences += len(f)
+
+    def __add__(self, other: Self) -> Self:
+        if self.totals.shape != other.totals.shape:
+            raise UserError(f"sums over {self.totals.shape[1]} frames cannot be added to sums over {other.totals.shape[1]} frames; "
+                            "verify both with the same forecast_length.")
+        return type(self)(self.sequences + other.sequences, self.totals + other.totals)
+
+    def rows(self) -> list[ScoreRow]:
+        """All scores by frame, then over all frames."""
+        return [row for score, by_lead in zip(_SCORES, ratio(self.totals, self.sequences)) for row in rows_of(score, by_lead)]
+
+
+def _cross_entropy(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:
+    """Cross-entropy [nats] of frames, summed over pixels, (B, T, H, W) -> (B, T)."""
+    p = forecast.clip(*_PROBABILITY)
+    return -(observation * np.log(p) + (1 - observation) * np.log1p(-p)).sum((2, 3))
+
+
+def ssim(forecast: np.ndarray, observation: np.ndarray, *, data_ranges: tuple[float, ...]) -> list[np.ndarray]:
+    """Structural similarity of frames, (B, T, H, W) -> (B, T) for each data range; NaN for frames smaller than 7 x 7.
+
+    A uniform 7 x 7 window, K1 = 0.01, K2 = 0.03, sample (n - 1) covariances, mean over the pixels whose window lies
+    inside the frame: what scikit-image's ``structural_similarity`` computes by default (Wang et al. 2004).
+    """
+    if min(forecast.shape[2:]) < _SSIM_WINDOW:
+        return [np.full(forecast.shape[:2], np.nan) for _ in data_ranges]
+    f, o = (np.asarray(frames, np.float64) for frames in (forecast, observation))
+    f_mean, o_mean, squares, product = _box_mean(f), _box_mean(o), _box_mean(f * f + o * o), _box_mean(f * o)
+    sample = _SSIM_WINDOW**2 / (_SSIM_WINDOW**2 - 1)
+    mean_squares, mean_product = f_mean**2 + o_mean**2, f_mean * o_mean
+    variances, covariance = sample * (squares - mean_squares), sample * (product - mean_product)
+    result = []
+    for data_range in data_ranges:
+        c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        similarity = (2 * mean_product + c1) * (2 * covariance + c2) / ((mean_squares + c1) * (variances + c2))
+        result.append(similarity.mean((2, 3)))
+    return result
+
+
+def _box_mean(frames: np.ndarray) -> np.ndarray:
+    """Means over all 7 x 7 windows that lie inside, (B, T, H, W) -> (B, T, H - 6, W - 6)."""
+    n = _SSIM_WINDOW
+    rows = sum(frames[:, :, i : frames.shape[2] - n + 1 + i] for i in range(n))
+    return sum(rows[..., i : rows.shape[3] - n + 1 + i] for i in range(n)) / n**2

@@ -1,0 +1,167 @@
+"""Scores of rain forecasts [mm/h]: event scores by threshold, errors and correlations, all by lead time.
+
+T leads, K thresholds. Everything is summed over cases and pixels first and divided once.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+
+from nowcast.errors import UserError
+from nowcast.verification import scores
+from nowcast.verification.scores import ScoreRow, rows_of
+
+
+@dataclass(frozen=True)
+class RainScores:
+    """Which rain scores to compute.
+
+    Args:
+        thresholds: rain rates [mm/h], ascending; an event is a rain rate ``>=`` one of them.
+
+    Raises:
+        UserError: thresholds that are empty, not ascending, not positive or not finite.
+    """
+
+    thresholds: tuple[float, ...] = (0.1, 0.5, 1, 2, 5, 10)
+
+    def __post_init__(self):
+        given = self.thresholds
+        numbers = isinstance(given, (list, tuple)) and all(isinstance(t, (int, float)) and not isinstance(t, bool) for t in given)
+        # Compared as float32, like the rain rates: two thresholds that agree there would be one.
+        ascending = np.array([0.0, *given, np.inf], np.float32) if numbers else np.zeros(2)
+        if not numbers or not given or not (ascending[1:] > ascending[:-1]).all():
+            raise UserError(f"thresholds are {given!r}; give one or more positive rain rates in mm/h, ascending, e.g. [0.1, 1, 5].")
+        object.__setattr__(self, "thresholds", tuple(float(t) for t in given))
+
+    def sums(self, forecast_length: int) -> "RainSums":
+        """Empty sums for forecasts of ``forecast_length`` leads."""
+        return RainSums.zero(self.thresholds, forecast_length)
+
+
+@dataclass
+class RainSums:
+    """Sums over cases and pixels; ``a + b`` are the sums of both.
+
+    Args:
+        thresholds: K rain rates [mm/h].
+        hits, misses, false_alarms: pixels, (K, T) int64.
+        pixels: pixels where forecast and observation both hold a number, (T,) int64.
+        absolute_error, squared_error: sums [mm/h, mm2/h2], (T,) float64.
+        forecast_mean, observation_mean: means over those pixels [mm/h], (T,) float64.
+        forecast_deviation, observation_deviation, codeviation: sums of squared deviations from those means, and of their
+            product, (T,) float64. Kept around the means, not around 0: a difference of two huge sums would lose the digits.
+    """
+
+    thresholds: tuple[float, ...]
+    hits: np.ndarray
+    misses: np.ndarray
+    false_alarms: np.ndarray
+    pixels: np.ndarray
+    absolute_error: np.ndarray
+    squared_error: np.ndarray
+    forecast_mean: np.ndarray
+    observation_mean: np.ndarray
+    forecast_deviation: np.ndarray
+    observation_deviation: np.ndarray
+    codeviation: np.ndarray
+
+    @classmethod
+    def zero(cls, thresholds: tuple[float, ...], forecast_length: int) -> Self:
+        """Sums over nothing."""
+        counts = (np.zeros((len(thresholds), forecast_length), np.int64) for _ in range(3))
+        return cls(thresholds, *counts, np.zeros(forecast_length, np.int64), *(np.zeros(forecast_length) for _ in range(7)))
+
+    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+        """Add a batch.
+
+        Args:
+            forecast, observation: rain rate [mm/h], (B, T, H, W) float32, NaN = missing. A pixel counts only where both hold a number.
+
+        Raises:
+            UserError: shapes that do not agree, or an infinite rain rate.
+        """
+        if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != self.pixels.size:
+            raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
+                            f"both must be (batch, {self.pixels.size} leads, height, width).")
+        leads = [self._of_pixels(forecast[:, t], observation[:, t]) for t in range(self.pixels.size)]
+        batch = type(self)(self.thresholds, *(np.stack(column, axis=-1) for column in zip(*leads)))
+        total = self + batch
+        for f in fields(self):
+            setattr(self, f.name, getattr(total, f.name))
+
+    def _of_pixels(self, forecast: np.ndarray, observation: np.ndarray) -> tuple:
+        """The sums of one lead in the order of the fields, without the thresholds."""
+        both = ~(np.isnan(forecast) | np.isnan(observation))
+        forecast, observation = forecast[both], observation[both]
+        if np.isinf(forecast).any() or np.isinf(observation).any():
+            raise UserError("a rain rate to verify is infinite; mark pixels without a value with NaN.")
+        counts = _contingency(forecast, observation, self.thresholds)
+        f, o = forecast.astype(np.float64), observation.astype(np.float64)
+        f_mean, o_mean = (f.mean(), o.mean()) if f.size else (0.0, 0.0)
+        error = f - o
+        f -= f_mean
+        o -= o_mean
+        return *counts, f.size, np.abs(error).sum(), np.dot(error, error), f_mean, o_mean, np.dot(f, f), np.dot(o, o), np.dot(f, o)
+
+    def __add__(self, other: Self) -> Self:
+        """The sums of both (Chan, Golub and LeVeque 1979 for the moments)."""
+        if self.thresholds != other.thresholds or self.pixels.size != other.pixels.size:
+            raise UserError(f"sums over {self.pixels.size} leads and thresholds {list(self.thresholds)} cannot be added to sums over "
+                            f"{other.pixels.size} leads and thresholds {list(other.thresholds)}; verify both with the same settings.")
+        total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "thresholds"}
+        share = other.pixels / np.maximum(total["pixels"], 1)
+        f_step, o_step = other.forecast_mean - self.forecast_mean, other.observation_mean - self.observation_mean
+        weight = self.pixels * share
+        return type(self)(**total | {
+            "thresholds": self.thresholds,
+            "forecast_mean": self.forecast_mean + share * f_step,
+            "observation_mean": self.observation_mean + share * o_step,
+            "forecast_deviation": total["forecast_deviation"] + weight * f_step**2,
+            "observation_deviation": total["observation_deviation"] + weight * o_step**2,
+            "codeviation": total["codeviation"] + weight * f_step * o_step,
+        })
+
+    def rows(self) -> list[ScoreRow]:
+        """All scores by lead, then over all leads."""
+        rows = []
+        for k, threshold in enumerate(self.thresholds):
+            h, m, f = self.hits[k], self.misses[k], self.false_alarms[k]
+            by_lead = {
+                "csi": scores.csi(h, m, f),
+                "pod": scores.pod(h, m),
+                "far": scores.far(h, f),
+                "hss": scores.hss(h, m, f, self.pixels - h - m - f),
+                "frequency_bias": scores.frequency_bias(h, m, f),
+            }
+            for score, values in by_lead.items():
+                rows += rows_of(score, values, threshold=threshold, window=1)
+        for score, values in self._continuous().items():
+            rows += rows_of(score, values)
+        return rows
+
+    def _continuous(self) -> dict[str, np.ndarray]:
+        n, f_mean, o_mean = self.pixels, self.forecast_mean, self.observation_mean
+        f_square, o_square = self.forecast_deviation + n * f_mean**2, self.observation_deviation + n * o_mean**2
+        return {
+            "mae": scores.ratio(self.absolute_error, n),
+            "mse": scores.ratio(self.squared_error, n),
+            "correlation": scores.ratio(self.codeviation, np.sqrt(self.forecast_deviation) * np.sqrt(self.observation_deviation)),
+            "uncentred_correlation": scores.ratio(self.codeviation + n * f_mean * o_mean, np.sqrt(f_square) * np.sqrt(o_square)),
+        }
+
+
+def _contingency(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    """Hits, misses and false alarms, each (K,), of rain rates (pixels,) without NaN.
+
+    One joint histogram of the classes between the thresholds serves all of them. The thresholds are rounded to float32
+    like the rain rates, or a rate of exactly 0.7 mm/h would miss the threshold 0.7.
+    """
+    edges = np.asarray(thresholds, np.float32)
+    classes = len(edges) + 1
+    pairs = np.searchsorted(edges, forecast, side="right") * classes + np.searchsorted(edges, observation, side="right")
+    table = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    at_least = table[::-1, ::-1].cumsum(0).cumsum(1)[::-1, ::-1]  # [i, j]: forecast in class i or above, observation in j or above
+    hits = np.diagonal(at_least)[1:]
+    return hits, at_least[0, 1:] - hits, at_least[1:, 0] - hits

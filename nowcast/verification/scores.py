@@ -1,0 +1,97 @@
+"""Scores as functions of sums. Every function takes numbers or arrays of one shape; a score is NaN where it is undefined.
+
+Definitions follow Wilks, "Statistical Methods in the Atmospheric Sciences", chapter 9.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class ScoreRow(NamedTuple):
+    """One score of one model.
+
+    Args:
+        score: its name, a key of ``BETTER``.
+        threshold: rain rate an event reaches [mm/h]; None for scores without events.
+        window: width of the neighbourhood in pixels (1 = pixel by pixel); None for scores without events.
+        lead: the forecast step, 1 to T; None = over all leads: their mean (cross-entropy: their sum).
+        value: NaN where undefined.
+    """
+
+    score: str
+    threshold: float | None
+    window: int | None
+    lead: int | None
+    value: float
+
+
+BETTER = {
+    "csi": "higher",
+    "pod": "higher",
+    "far": "lower",
+    "hss": "higher",
+    "frequency_bias": "near 1",
+    "mae": "lower",
+    "mse": "lower",
+    "correlation": "higher",
+    "uncentred_correlation": "higher",
+    "cross_entropy": "lower",
+    "cross_entropy_floor": "",
+    "ssim": "higher",
+    "ssim_range2": "higher",
+    "psnr": "higher",
+}
+"""Which direction of a score is the better one; empty for a property of the observations alone."""
+
+SUMMED_OVER_LEADS = ("cross_entropy", "cross_entropy_floor")
+"""Scores whose value over all leads is the sum of the leads; all others take the mean."""
+
+
+def ratio(numerator, denominator):
+    """numerator / denominator in float64, NaN where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def csi(hits, misses, false_alarms):
+    """Critical success index h / (h + m + f)."""
+    return ratio(hits, hits + misses + false_alarms)
+
+
+def pod(hits, misses):
+    """Probability of detection h / (h + m)."""
+    return ratio(hits, hits + misses)
+
+
+def far(hits, false_alarms):
+    """False alarm ratio f / (h + f)."""
+    return ratio(false_alarms, hits + false_alarms)
+
+
+def frequency_bias(hits, misses, false_alarms):
+    """Forecast events per observed event, (h + f) / (h + m)."""
+    return ratio(hits + false_alarms, hits + misses)
+
+
+def hss(hits, misses, false_alarms, correct_negatives):
+    """Heidke skill score 2 (h r - f m) / ((h + m)(m + r) + (h + f)(f + r)); 0 is chance, 1 perfect."""
+    # Products of pixel counts pass 2**63 after about 3e9 pixels: float64 before multiplying.
+    h, m, f, r = (np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives))
+    return ratio(2 * (h * r - f * m), (h + m) * (m + r) + (h + f) * (f + r))
+
+
+def rows_of(score: str, by_lead, *, threshold: float | None = None, window: int | None = None) -> list[ScoreRow]:
+    """Rows of one score: one per lead, then the one over all leads (NaN when any lead is undefined).
+
+    Args:
+        score: its name.
+        by_lead: its value at the leads 1 to T, (T,).
+        threshold: [mm/h], None without events.
+        window: [pixels], None without events.
+    """
+    values = [float(value) for value in by_lead]
+    overall = math.fsum(values) / (1 if score in SUMMED_OVER_LEADS else len(values))
+    leads = [*range(1, len(values) + 1), None]
+    return [ScoreRow(score, threshold, window, lead, value) for lead, value in zip(leads, [*values, overall])]

@@ -1,0 +1,195 @@
+"""Scores of several models side by side: a CSV file for programs, tables for the terminal.
+
+Rows carry the lead as the forecast step 1 to T; files and tables show minutes where ``lead_minutes`` (the minutes of
+one step) is given, and frame numbers where it is None.
+"""
+
+import csv
+import math
+from pathlib import Path
+
+from nowcast.errors import UserError
+from nowcast.files import replacing
+from nowcast.verification.scores import BETTER, ScoreRow
+
+_COLUMNS = ("model", "score", "threshold", "window", "lead", "value")
+_BY_LEAD = ("csi", "correlation", "cross_entropy", "mse", "ssim")
+OVERALL = "mean of the leads (cross-entropy: sum)"
+"""How the value over all leads comes about, in words for titles."""
+_MARKS = "* best   – undefined: no event at some lead"
+
+
+def write_csv(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lead_minutes: float | None) -> None:
+    """Write one line per score: model, score, threshold [mm/h], window [pixels], lead, value (all digits).
+
+    Args:
+        rows_by_model: the rows of every model.
+        path: the file to write.
+        lead_minutes: minutes of one step: the lead column is in minutes; None: it is the frame number. Empty = over all leads.
+    """
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for model, rows in rows_by_model.items():
+            for row in rows:
+                lead = None if row.lead is None else _plain(row.lead * (lead_minutes or 1))
+                writer.writerow([model, row.score, _plain(row.threshold), row.window, lead, repr(float(row.value))])
+
+
+def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[ScoreRow]]:
+    """Read what ``write_csv`` wrote with the same ``lead_minutes``.
+
+    Raises:
+        UserError: the file is missing, has other columns, or a line that is no score.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a table of scores: {error}.") from None
+    if not lines or tuple(lines[0]) != _COLUMNS:
+        raise UserError(f"{path} is no table of scores: its columns are {lines[0] if lines else 'missing'}, not {list(_COLUMNS)}.")
+    rows_by_model = {}
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            model, score, threshold, window, lead, value = line
+            row = ScoreRow(score, float(threshold) if threshold else None, int(window) if window else None,
+                           _step(lead, lead_minutes), float(value))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is no score: {error}.") from None
+        rows_by_model.setdefault(model, []).append(row)
+    return rows_by_model
+
+
+def _plain(number: float | None) -> str | None:
+    """A number in its shortest exact form: 5, 0.1."""
+    return None if number is None else repr(int(number) if number == int(number) else float(number))
+
+
+def _step(lead: str, lead_minutes: float | None) -> int | None:
+    if not lead:
+        return None
+    step = float(lead) / (lead_minutes or 1)
+    if not math.isclose(step, round(step), abs_tol=1e-6):
+        raise ValueError(f"lead {lead} is no multiple of {lead_minutes or 1:g}")
+    return round(step)
+
+
+def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float | None) -> list:
+    """Tables for a terminal of 80 columns or more: all scores over all leads, and the main ones by lead time.
+
+    Args:
+        rows_by_model: the rows of every model, made with the same settings.
+        lead_minutes: minutes of one step, None to count frames.
+
+    Returns:
+        two ``rich.table.Table``; ``*`` marks the best of several models.
+    """
+    return [_overall_table(rows_by_model), _lead_table(rows_by_model, lead_minutes)]
+
+
+def lead_label(step: int, lead_minutes: float | None) -> str:
+    """+15 min, or frame 3."""
+    return f"frame {step}" if lead_minutes is None else f"+{step * lead_minutes:g} min"
+
+
+def score_title(score: str, threshold: float | None) -> str:
+    """CSI >= 1 mm/h, cross-entropy, ..."""
+    names = {"ssim_range2": "SSIM (data range 2)", "cross_entropy": "cross-entropy", "cross_entropy_floor": "cross-entropy floor"}
+    name = names.get(score) or (score.upper() if len(score) <= 4 else score.replace("_", " "))
+    return name if threshold is None else f"{name} ≥ {threshold:g} mm/h"
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most ``most`` of the indices 0 to count - 1, equally spaced, always with the last."""
+    return list(range(count - 1, -1, -math.ceil(count / most)))[::-1]
+
+
+def thresholds_shown(rows: list[ScoreRow], most: int = 3) -> list[float]:
+    """At most three thresholds: lowest, middle and highest of those that had events at every lead."""
+    events = [row for row in rows if row.threshold is not None]
+    found = sorted({row.threshold for row in events if row.lead is None and not math.isnan(row.value)} or {row.threshold for row in events})
+    if len(found) <= most:
+        return found
+    return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
+
+
+def _values(rows_by_model: dict[str, list[ScoreRow]]) -> dict[tuple, dict[str, float]]:
+    """(score, threshold, window, lead) -> {model: value}, in the order of the rows."""
+    values = {}
+    for model, rows in rows_by_model.items():
+        for row in rows:
+            values.setdefault(row[:4], {})[model] = row.value
+    return values
+
+
+def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"Over all leads: {OVERALL}", caption=_MARKS, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table.add_column("score", no_wrap=True)
+    table.add_column("better", no_wrap=True)
+    for model in rows_by_model:
+        table.add_column(escape(model), justify="right", overflow="fold")
+    previous = None
+    for (score, threshold, _, lead), by_model in _values(rows_by_model).items():
+        if lead is not None:
+            continue
+        if threshold != previous and previous is not None:
+            table.add_section()
+        previous = threshold
+        table.add_row(score_title(score, threshold), BETTER.get(score, ""), *_marked(score, by_model, rows_by_model))
+    return table
+
+
+def _lead_table(rows_by_model: dict[str, list[ScoreRow]], lead_minutes: float | None):
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    values = _values(rows_by_model)
+    all_rows = [row for rows in rows_by_model.values() for row in rows]
+    steps = sorted({row.lead for row in all_rows if row.lead is not None})
+    steps = [steps[i] for i in evenly(len(steps), 5)]
+    shown = [None, *thresholds_shown(all_rows)]
+    title = "By frame" if lead_minutes is None else "By lead time, in minutes"
+    table = Table(title=title, caption=_MARKS, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table.add_column("score", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for step in steps:
+        table.add_column(f"{step}" if lead_minutes is None else f"+{step * lead_minutes:g}", justify="right", no_wrap=True)
+    cases = dict.fromkeys(key[:3] for key in values if key[0] in _BY_LEAD and key[1] in shown)
+    for score, threshold, window in sorted(cases, key=lambda case: (_BY_LEAD.index(case[0]), case[1] or 0)):
+        columns = [_marked(score, values.get((score, threshold, window, step), {}), rows_by_model) for step in steps]
+        for i, model in enumerate(rows_by_model):
+            table.add_row(score_title(score, threshold) if i == 0 else "", escape(model), *(column[i] for column in columns))
+        table.add_section()
+    return table
+
+
+def _marked(score: str, by_model: dict[str, float], models) -> list[str]:
+    """The values as text in the order of the models; the best (all that print like it) with a star."""
+    texts = [_number(by_model.get(model, math.nan)) for model in models]
+    penalties = {_number(value): _penalty(score, value) for value in by_model.values() if not math.isnan(value)}
+    if not BETTER.get(score) or len(texts) < 2 or len(penalties) < 2:
+        return texts
+    best = min(penalties, key=penalties.get)
+    return [f"[bold]{text}*[/bold]" if text == best else text for text in texts]
+
+
+def _penalty(score: str, value: float) -> float:
+    """The smaller, the better."""
+    if BETTER[score] == "near 1":
+        return abs(math.log(value)) if value > 0 else math.inf
+    return value if BETTER[score] == "lower" else -value
+
+
+def _number(value: float) -> str:
+    """About four significant digits; a dash where undefined."""
+    if math.isnan(value):
+        return "–"
+    if 0 < abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.{1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3}f}"

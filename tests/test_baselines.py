@@ -1,0 +1,92 @@
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from nowcast.models import extrapolation
+from nowcast.models.persistence import Persistence
+
+needs_pysteps = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("pysteps", "cv2")), reason="pysteps is not here: pip install 'nowcast[flow]'"
+)
+
+
+def moving_rain(frames=4, size=96, step=2.0):
+    """Smooth rain cells that move ``step`` pixels east a frame, (1, T, 1, H, W) mm/h."""
+    rows, columns = np.mgrid[:size, :size].astype(float)
+    centres = [(20, 20, 8), (45, 30, 5), (70, 25, 12), (30, 55, 6), (75, 60, 9), (55, 70, 4)]
+    fields = [
+        sum(10 * np.exp(-((rows - r) ** 2 + (columns - c - step * t) ** 2) / (2 * (2 + a / 3) ** 2)) for r, c, a in centres)
+        for t in range(frames)
+    ]
+    return torch.from_numpy(np.where(np.stack(fields) < 0.1, 0, np.stack(fields)).astype(np.float32))[None, :, None]
+
+
+def test_persistence_repeats_the_last_frame():
+    context = torch.tensor([[[[[1.0, 2.0]]], [[[3.0, 4.0]]]]])
+    assert Persistence()(context, 3).flatten().tolist() == [3, 4, 3, 4, 3, 4]
+
+
+def test_persistence_has_no_forecast_where_the_last_frame_was_not_observed():
+    context = torch.tensor([[[[[1.0, 2.0]]], [[[3.0, 0.0]]]]])
+    observed = torch.tensor([[[[[True, True]]], [[[True, False]]]]])
+    forecast = Persistence()(context, 1, observed).flatten()
+    assert forecast[0] == 3 and torch.isnan(forecast[1])
+
+
+@needs_pysteps
+def test_extrapolation_carries_rain_along_its_motion():
+    rain = moving_rain(frames=8)
+    forecast = extrapolation.Extrapolation()(rain[:, :4], 4)
+    inside = ~torch.isnan(forecast)
+    assert inside[..., 10:-10, 14:-10].all()  # only what comes in from outside is unknown
+    assert not inside[..., 3, :, :3].any()
+    error = (forecast - rain[:, 4:])[inside].abs().mean()
+    persistence = (Persistence()(rain[:, :4], 4) - rain[:, 4:])[inside].abs().mean()
+    assert error < 0.35 * persistence
+
+
+@needs_pysteps
+def test_extrapolation_of_a_dry_context_is_dry_and_stays():
+    forecast = extrapolation.Extrapolation()(torch.zeros(1, 3, 1, 32, 32), 2)
+    assert forecast.shape == (1, 2, 1, 32, 32) and (forecast == 0).all()
+
+
+@needs_pysteps
+def test_extrapolation_keeps_missing_pixels_missing_and_never_dry():
+    rain = moving_rain()
+    observed = torch.ones_like(rain, dtype=torch.bool)
+    observed[..., 80:] = False
+    forecast = extrapolation.Extrapolation()(rain, 2, observed)
+    assert torch.isnan(forecast[..., 86:]).all()
+    assert not torch.isnan(forecast[..., 10:-10, 12:70]).any()
+
+
+@needs_pysteps
+def test_extrapolation_equals_pysteps_called_by_hand():
+    from pysteps.extrapolation.semilagrangian import extrapolate
+    from pysteps.motion.lucaskanade import dense_lucaskanade
+
+    rain = moving_rain()[0, :, 0].numpy().astype(np.float64)
+    decibel = np.where(rain >= 0.1, 10 * np.log10(np.maximum(rain, 0.1)), -15)
+    expected = extrapolate(rain[-1], dense_lucaskanade(decibel[-3:], verbose=False), 3)
+    forecast = extrapolation.Extrapolation()(moving_rain(), 3)[0, :, 0].numpy()
+    np.testing.assert_allclose(forecast, expected, rtol=0, atol=1e-5)
+
+
+@needs_pysteps
+def test_extrapolation_needs_two_frames():
+    with pytest.raises(ValueError, match="needs at least 2 context frames"):
+        extrapolation.Extrapolation()(torch.zeros(1, 1, 1, 8, 8), 1)
+
+
+def test_motion_needs_two_frames():
+    with pytest.raises(ValueError, match="motion needs at least 2 frames"):
+        extrapolation.Extrapolation(motion_frames=1)
+
+
+def test_without_pysteps_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(ValueError, match=r"optical flow needs pysteps and OpenCV .*pip install 'nowcast\[flow\]'"):
+        extrapolation.Extrapolation()
