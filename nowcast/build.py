@@ -44,7 +44,7 @@ def build(settings, where: str = "settings"):
     if "_target_" not in settings:
         return built
     target = resolve(settings["_target_"], where)
-    parameters = inspect.signature(target).parameters
+    parameters = {key: p for key, p in inspect.signature(target).parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     unknown = [str(key) for key in built if key not in parameters]
     missing = [key for key, p in parameters.items() if p.default is p.empty and (key not in built or built[key] == "???")]
     if unknown:

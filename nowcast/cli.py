@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import build
-from nowcast.errors import UserError
+from nowcast.errors import MissingDependency, UserError
 from nowcast.files import replacing
-from nowcast.forecaster import SETTINGS_FILE, Forecaster
+from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
 
@@ -69,16 +69,15 @@ def train(arguments: list[str]) -> None:
     build(settings["scores"], "scores")
     if not resume and (folder / "config.yaml").exists():
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
-    console = Console()
-    console.print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}", soft_wrap=True)
+    _print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}")
     with replacing(folder / "config.yaml") as path:
         path.write_text(configuration.text(config))
     history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
     plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png")
-    _report(settings, forecaster, data, folder / "evaluation", console)
-    _list_files(console, folder)
+    _report(settings, forecaster, data, folder / "evaluation")
+    _list_files(folder)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -94,9 +93,8 @@ def evaluate(arguments: list[str]) -> None:
     settings = configuration.plain(config)
     data = build(settings["data"], "data")
     folder = Path(command.output_dir or Path(run) / "evaluation")
-    console = Console()
-    _report(settings, forecaster, data, folder, console)
-    _list_files(console, folder)
+    _report(settings, forecaster, data, folder)
+    _list_files(folder)
 
 
 def predict(arguments: list[str]) -> None:
@@ -127,11 +125,10 @@ def predict(arguments: list[str]) -> None:
         for draw, suffix in ((plotting.forecast_strip, ".png"), (plotting.forecast_animation, ".gif")):
             draw(context, forecast, output.with_suffix(suffix))
             written.append(output.with_suffix(suffix))
-    console = Console()
     last = forecast.valid_times[-1]
-    console.print(f"analysis time {_utc(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {_utc(last)}", soft_wrap=True)
+    _print(f"analysis time {_utc(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {_utc(last)}")
     for path in written:
-        console.print(f"wrote {path}", soft_wrap=True, markup=False, highlight=False)
+        _print(f"wrote {path}")
 
 
 def convert(arguments: list[str]) -> None:
@@ -143,8 +140,12 @@ def convert(arguments: list[str]) -> None:
         return
     output = _netcdf_path(settings["output"])
     paths = archive.expand_inputs(settings["input"])
-    archive.convert(paths, output, reader=build(settings["reader"], "reader"), progress=_track("reading"))
-    Console().print(archive.info(output), soft_wrap=True, markup=False, highlight=False)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=len(paths))
+        summary = archive.convert(
+            paths, output, reader=build(settings["reader"], "reader"), progress=lambda done, total: bar.update(task, completed=done)
+        )
+    _print(f"wrote {summary}\n{archive.info(output)}")
 
 
 def info(arguments: list[str]) -> None:
@@ -153,7 +154,7 @@ def info(arguments: list[str]) -> None:
 
     if len(arguments) != 1:
         raise UserError(f"info takes one archive, e.g. nowcast info data/knmi.nc; {len(arguments)} arguments came.")
-    Console().print(archive.info(Path(arguments[0])), soft_wrap=True, markup=False, highlight=False)
+    _print(archive.info(Path(arguments[0])))
 
 
 def _training_config(arguments: list[str]):
@@ -186,7 +187,7 @@ def _evaluation_config(stored, overrides: list[str]):
     return stored
 
 
-def _report(settings: dict, forecaster: Forecaster, data, folder: Path, console: Console) -> None:
+def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
     """Scores of a forecaster and its baselines as files in a folder, and as tables on the terminal."""
     from nowcast import evaluation, plotting
     from nowcast.transform import Identity
@@ -197,8 +198,8 @@ def _report(settings: dict, forecaster: Forecaster, data, folder: Path, console:
     for name, node in settings["baselines"].items():
         try:
             forecasters[name] = Forecaster(build(node, f"baselines.{name}"), Identity(), task)
-        except UserError as error:
-            console.print(f"{name} is left out: {error}", soft_wrap=True, markup=False, highlight=False)
+        except MissingDependency as error:
+            _print(f"{name} is left out: {error}")
     cases = data.part("test")
     length = task.forecast_length
     scores = build(settings["scores"], "scores")
@@ -207,27 +208,29 @@ def _report(settings: dict, forecaster: Forecaster, data, folder: Path, console:
     write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
     plotting.score_curves(rows, folder / "scores.png", lead_minutes=task.lead_minutes)
     _draw_case(forecasters, cases, len(cases) // 2, task, folder / "forecast.png")
-    for table in text_tables(rows, lead_minutes=task.lead_minutes):
-        console.print(table)
-    console.print(f"{len(cases)} test cases; every score over the pixels that were observed and that all of the models above forecast.", soft_wrap=True)
+    tables = text_tables(rows, lead_minutes=task.lead_minutes)
+    Console().print(*tables, sep="\n")
+    _print(f"{len(cases)} test cases; every score over the pixels that were observed and that all of the models above forecast.")
     with replacing(folder / "scores.txt") as path:
-        file = Console(file=path.open("w", encoding="utf-8"), width=120)
-        for table in text_tables(rows, lead_minutes=task.lead_minutes):
-            file.print(table)
-        file.file.close()
+        with path.open("w", encoding="utf-8") as file:
+            Console(file=file, width=120).print(*tables, sep="\n")
 
 
 def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path: Path) -> None:
     """Picture of one case: context, observation and every forecast."""
     from nowcast import evaluation, plotting
+    from nowcast.verification.table import lead_label
 
     values = cases.case(0, index)
     forecasts, observation = evaluation.forecasts_of(forecasters, values[None], task.forecast_length)
     rows = {"context": values[: task.context_length], "observation": observation[0]}
     rows |= {name: forecast[0] for name, forecast in forecasts.items()}
+    future = [lead_label(step, task.lead_minutes) for step in range(1, task.forecast_length + 1)]
+    labels = dict.fromkeys(rows, future)
+    labels["context"] = [lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)]
     grey = task.quantity == "grey_level"
     title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {_utc(cases.analysis_time(index))}"
-    plotting.case_picture(rows, path, lead_minutes=task.lead_minutes, kind="grey" if grey else "rain", title=title)
+    plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=title)
 
 
 def _newest_frames(settings: dict, task):
@@ -292,20 +295,25 @@ def _track(description: str):
     return lambda items: track(items, description=description, console=Console(stderr=True), transient=True)
 
 
-def _list_files(console: Console, folder: Path) -> None:
-    console.print(f"in {folder}:", soft_wrap=True, markup=False, highlight=False)
+def _print(text: str) -> None:
+    Console(soft_wrap=True, markup=False, highlight=False).print(text)
+
+
+def _list_files(folder: Path) -> None:
+    """What lies in a run or evaluation folder, and what it is for."""
     about = {
-        "evaluation/scores.csv": "every score by lead time",
+        "config.yaml": "the whole configuration",
+        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that `nowcast predict` and `nowcast evaluate` need",
+        "training.png": "training and validation loss by epoch",
+        "logs": "the same for TensorBoard and as CSV",
+        "checkpoints": "to go on training: nowcast train resume=...",
         "scores.csv": "every score by lead time",
         "scores.txt": "the tables above",
         "scores.png": "curves by lead time",
         "forecast.png": "one case: context, observation, forecasts",
-        "training.png": "training and validation loss",
-        SETTINGS_FILE: "with model.safetensors all that `nowcast predict` and `evaluate` need",
-        "config.yaml": "the whole configuration",
-        "checkpoints": "to go on training: nowcast train resume=DIR",
-        "logs": "TensorBoard and CSV",
     }
-    for path in sorted([*folder.iterdir(), *folder.glob("evaluation/*")]):
-        if path.name in about:
-            console.print(f"  {str(path.relative_to(folder)):26} {about[path.name]}", soft_wrap=True, markup=False, highlight=False)
+    _print(f"in {folder}")
+    found = {path.name: path.relative_to(folder) for path in (*folder.glob("*"), *folder.glob("evaluation/*"))}
+    for name, meaning in about.items():
+        if name in found:
+            _print(f"  {str(found[name]):26} {meaning}")

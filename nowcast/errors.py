@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """A wrong input, setting or file. Its message is one line: what came, what is accepted, what to do."""
+
+
+class MissingDependency(UserError):
+    """An optional package is not installed; what needs it is left out, or asked for by name."""

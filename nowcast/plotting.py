@@ -56,6 +56,7 @@ def grey_colours(values: np.ndarray) -> np.ndarray:
 def shrink(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """Means over blocks, (H, W) -> at most (height, width); NaN where less than half a block was observed."""
     edges = [np.arange(min(n, most)) * n // min(n, most) for n, most in zip(values.shape, (height, width))]
+    sizes = np.outer(*(np.diff(edge, append=n) for edge, n in zip(edges, values.shape)))
 
     def blocks(array):
         return np.add.reduceat(np.add.reduceat(array, edges[0], axis=0), edges[1], axis=1)
@@ -63,18 +64,21 @@ def shrink(values: np.ndarray, height: int, width: int) -> np.ndarray:
     observed = ~np.isnan(values)
     count = blocks(observed.astype(np.float64))
     mean = blocks(np.where(observed, values, 0.0).astype(np.float64)) / np.maximum(count, 1)
-    return np.where(count * 2 >= np.maximum(blocks(np.ones(values.shape)), 1), mean, np.nan).astype(np.float32)
+    return np.where(count * 2 >= sizes, mean, np.nan).astype(np.float32)
 
 
 def _observed_part(fields: Sequence[np.ndarray]) -> tuple[slice, slice]:
     """Rows and columns around everything observed in any of the fields, each (H, W); all of them where nothing was."""
-    seen = ~np.all([np.isnan(field) for field in fields], axis=0)
+    seen = np.zeros(fields[0].shape, bool)
+    for field in fields:
+        seen |= ~np.isnan(field)
     if not seen.any():
         return slice(None), slice(None)
     return tuple(slice(index.min(), index.max() + 1) for index in (np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))))
 
 
-def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_labels: dict[str, Sequence[str]], kind: str, title: str) -> None:
+def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_labels: dict[str, Sequence[str]],
+                     kind: str, title: str) -> None:
     """Draw sequences of fields one below the other, at most ten evenly chosen frames of each, cropped to what was observed.
 
     Args:
@@ -91,11 +95,13 @@ def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_la
     if colours is None:
         raise UserError(f"pictures of kind {kind!r} are unknown; 'rain' and 'grey' can be drawn.")
     shapes = {name: np.shape(fields) for name, fields in rows.items()}
-    if not rows or any(len(shape) != 3 or 0 in shape for shape in shapes.values()) or len({shape[1:] for shape in shapes.values()}) > 1:
+    sequences = all(len(shape) == 3 and 0 not in shape for shape in shapes.values())
+    if not rows or not sequences or len({shape[1:] for shape in shapes.values()}) > 1:
         raise UserError(f"rows of shapes {shapes} cannot be drawn; each must be (frames, height, width) with one height and width.")
     wrong = [name for name in rows if len(column_labels.get(name, ())) != len(rows[name])]
     if wrong:
-        raise UserError(f"row {wrong[0]!r} has {len(rows[wrong[0]])} frames and {len(column_labels.get(wrong[0], ()))} column labels; give one per frame.")
+        name = wrong[0]
+        raise UserError(f"row {name!r} has {len(rows[name])} frames and {len(column_labels.get(name, ()))} column labels; give one per frame.")
     part = _observed_part([field for fields in rows.values() for field in fields])
     _draw_rows({name: np.asarray(fields)[:, *part] for name, fields in rows.items()}, path, column_labels, colours, title)
 
@@ -320,11 +326,10 @@ def score_curves(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, 
     Raises:
         UserError: there is no score by lead time in the rows.
     """
-    all_rows = [row for rows in rows_by_model.values() for row in rows]
-    panels = _panels(all_rows)
+    panels = _panels([row for rows in rows_by_model.values() for row in rows])
     if not panels:
         raise UserError("there is no score by lead time to draw; give the rows of at least one verified model.")
-    columns = 2 if len(thresholds_shown(all_rows)) == 2 else min(len(panels), 3)
+    columns = min(len(panels), 3)
     lines = math.ceil(len(panels) / columns)
     figure = _figure(3.4 * columns, 2.2 * lines + 0.6 + 0.2 * (len(rows_by_model) // 4), layout="constrained")
     all_axes = np.atleast_1d(figure.subplots(lines, columns, sharex=True, squeeze=False)).ravel()
@@ -341,9 +346,9 @@ def score_curves(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, 
 
 
 def _panels(rows: list[ScoreRow]) -> list[tuple[str, float | None]]:
-    """Which scores are drawn: three event scores at three thresholds, then the others."""
+    """Which scores are drawn: three event scores for each of three thresholds, then the others."""
     present = {(row.score, row.threshold) for row in rows if row.lead is not None}
-    events = [(score, threshold) for score in ("csi", "far", "frequency_bias") for threshold in thresholds_shown(rows)]
+    events = [(score, threshold) for threshold in thresholds_shown(rows) for score in ("csi", "far", "frequency_bias")]
     others = [(score, None) for score in ("cross_entropy", "mae", "mse", "correlation", "ssim", "ssim_range2", "psnr")]
     return [panel for panel in events + others if panel in present]
 
@@ -362,7 +367,8 @@ def _score_panel(axes, rows_by_model, score, threshold, lead_minutes) -> None:
                   if row.lead is not None and (row.score, row.threshold) == (score, threshold)], score)
     units = {"cross_entropy": " [nats]", "psnr": " [dB]"} | ({} if lead_minutes is None else {"mae": " [mm/h]", "mse": " [mm²/h²]"})
     axes.set_title(f"{score_title(score, threshold)}{units.get(score, '')}", fontsize=9, loc="left")
-    axes.set_title({"higher": "↑ better", "lower": "↓ better", "near 1": "1 is best"}[BETTER[score]], fontsize=7.5, loc="right", color="#555555")
+    direction = {"higher": "↑ better", "lower": "↓ better", "near 1": "1 is best"}[BETTER[score]]
+    axes.set_title(direction, fontsize=7.5, loc="right", color="#555555")
     axes.tick_params(labelsize=8)
     axes.grid(color="#e5e5e5", linewidth=0.6)
 
@@ -373,13 +379,14 @@ def _limit(axes, values: list[float], score: str) -> None:
     if not any(math.isfinite(value) for value in values):
         axes.text(0.5, 0.5, "undefined: no event", transform=axes.transAxes, ha="center", va="center", fontsize=8, color="#777777")
     if score != "psnr":
-        axes.set_ylim(min([0, *finite]) * 1.06, (max(finite, default=0) or 1) * 1.06)
+        axes.set_ylim(min([0, *finite]) * 1.1, (max([0, *finite]) or 1) * 1.06)
 
 
 def _floor(axes, rows_by_model, lead_minutes) -> None:
     """What a perfect forecast costs, as a dotted line."""
     rows = next(iter(rows_by_model.values()))
-    points = sorted((row.lead * (lead_minutes or 1), row.value) for row in rows if row.score == "cross_entropy_floor" and row.lead is not None)
+    points = sorted((row.lead * (lead_minutes or 1), row.value) for row in rows
+                    if row.score == "cross_entropy_floor" and row.lead is not None)
     if points:
         axes.plot(*zip(*points), color="#999999", linestyle=(0, (1, 1)), linewidth=1.3, label="_floor")
         axes.annotate("perfect forecast", points[-1], xytext=(0, 4), textcoords="offset points", ha="right", fontsize=7.5, color="#777777")

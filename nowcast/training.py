@@ -127,7 +127,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
 
 
 def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightning.Trainer:
-    callbacks = [best, RichProgressBar(), LearningRateMonitor("step")]
+    callbacks = [best, _Bar(leave=True), LearningRateMonitor("step")]
     if settings.patience is not None:
         callbacks.append(EarlyStopping("validation_loss", patience=int(settings.patience), check_on_train_epoch_end=True))
     csv = CSVLogger(folder, name="logs")
@@ -153,6 +153,15 @@ def _precision(settings: Training) -> str:
         return PRECISIONS[settings.precision]
     gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return PRECISIONS["bf16-mixed" if bf16_is_fast("cuda" if gpu else "cpu") else "float32"]
+
+
+class _Bar(RichProgressBar):
+    """Progress of every epoch, with its losses."""
+
+    def get_metrics(self, *args) -> dict:
+        found = self.trainer.callback_metrics
+        names = {"train": "train_loss", "validation": "validation_loss"}
+        return {short: f"{float(found[name]):.5g}" for short, name in names.items() if name in found}
 
 
 class _Module(lightning.LightningModule):
@@ -234,7 +243,7 @@ class _quiet:
         self._logger.setLevel(logging.WARNING)
         self._filters = warnings.catch_warnings()
         self._filters.__enter__()
-        for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*"):
+        for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*"):
             warnings.filterwarnings("ignore", message=message)
 
     def __exit__(self, *exception):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyproj
 import pytest
 
 from nowcast.data.archive import convert
@@ -57,12 +58,19 @@ def write_archive(path: Path, values: np.ndarray, minutes) -> Path:
     return path
 
 
+def knmi_corners(height: int, width: int) -> list[float]:
+    """Longitude and latitude of the lower left, upper left, upper right and lower right corner."""
+    points = [(0, -3650 - height), (0, -3650), (width, -3650), (width, -3650 - height)]
+    return [degrees for point in points for degrees in pyproj.Proj(KNMI)(*point, inverse=True)]
+
+
 def write_knmi(path: Path, counts, **changes) -> Path:
     """A KNMI HDF5 file of 2010-08-26 00:00 to 00:05; changes are attributes by name, None leaves one out."""
     counts = np.asarray(counts, dtype=np.uint16)
     groups = {
         "overview": {"product_datetime_start": b"26-AUG-2010;00:00:00.000", "product_datetime_end": b"26-AUG-2010;00:05:00.000"},
         "geographic": {
+            "geo_product_corners": np.float32(knmi_corners(*counts.shape)),
             "geo_number_rows": np.int32([counts.shape[0]]),
             "geo_number_columns": np.int32([counts.shape[1]]),
             "geo_row_offset": np.float32([3650.0]),
@@ -95,8 +103,6 @@ def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset
 
     Changes are attributes of /what, /where and /dataset1/what by name; None leaves one out.
     """
-    import pyproj
-
     raw = np.asarray(raw)
     height, width = raw.shape
     to_lonlat = pyproj.Proj(LAEA)

@@ -1,13 +1,16 @@
 """The provider's numbers come out in mm/h, at the right time, at the right place, and missing stays missing."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pyproj
 import pytest
 from factories import LAEA, shared_data, write_knmi, write_odim
+from omegaconf import OmegaConf
 
+from nowcast.build import build
 from nowcast.data.readers import hdf5
 from nowcast.data.readers.auto import Auto
 from nowcast.data.readers.hdf5 import Hdf5File
@@ -90,7 +93,8 @@ def test_knmi_cell_centres_are_in_metres_with_row_0_in_the_north(tmp_path):
 
 def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
     size = {"geo_pixel_size_x": np.float32([2.5]), "geo_pixel_size_y": np.float32([-2.5]), "geo_row_offset": np.float32([1490.8])}
-    np.testing.assert_allclose(KnmiHdf5().read(write_knmi(tmp_path / "a.h5", [[0], [1]], **size)).grid.y, [-3_728_250, -3_730_750], atol=0.1)
+    path = write_knmi(tmp_path / "a.h5", [[0], [1]], geo_product_corners=None, **size)
+    np.testing.assert_allclose(KnmiHdf5().read(path).grid.y, [-3_728_250, -3_730_750], atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +112,10 @@ def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
         ({"geo_pixel_def": b"CC"}, "geo_pixel_def 'CC' are not understood"),
         ({"geo_dim_pixel": b"M,M"}, "geo_dim_pixel 'M,M' and"),
         ({"geo_number_rows": np.int32([-1])}, "geo_number_rows is -1; 1 to 65536 are accepted"),
-        ({"geo_number_rows": np.int32([7])}, "image1/image_data has \\(1, 2\\) pixels, but geographic says \\(7, 2\\)"),
+        ({"geo_number_rows": np.int32([7]), "geo_product_corners": None}, "image1/image_data has \\(1, 2\\) pixels, but geographic says \\(7, 2\\)"),
         ({"geo_row_offset": np.float32([1.0, 2.0])}, "geographic/geo_row_offset holds 2 values; a single one is expected"),
+        ({"geo_product_corners": np.float32([0, 0, 0])}, "geo_product_corners holds 3 numbers; 8 are needed"),
+        ({"geo_row_offset": np.float32([3652.0])}, "has a corner at x 0, y -3650[0-9]{3} m, but offsets and pixel sizes give x 0, y -3652000 m"),
         ({"projection_proj4_params": b"+proj=stere +a=big"}, "has a length that is not a number"),
     ],
 )
@@ -212,13 +218,14 @@ def test_odim_cell_centres_are_half_a_pixel_inside_the_corners(tmp_path):
         ({"date": b"20181324"}, "the time '20181324' '180000' is missing or wrong"),
         ({"projdef": None}, "has no text where/projdef"),
         ({"projdef": b"+proj=nonsense"}, "cannot be projected with"),
-        ({"projdef": b"+proj=laea +nadgrids=@/etc/passwd"}, "is not accepted; a PROJ string"),
+        ({"projdef": b"+proj=laea +nadgrids=@/etc/passwd"}, "has 'nadgrids'; a PROJ string such as"),
+        ({"projdef": b"+lat_0=55"}, "has no \\+proj; a PROJ string such as"),
         ({"UL_lon": np.nan}, "has no number where/UL_lon"),
         ({"xscale": 0.0}, "where says 1x2 pixels of 1000x0"),
         ({"xscale": 2000.0}, "its corners are 2000 x 1000 apart, but 2 x 1 pixels of 2000 x 1000 are 4000 x 1000"),
-        ({"quantity": b"VRAD"}, "holds VRAD; RATE, ACRR, DBZH, TH is needed"),
-        ({"quantity": b"ACRR", "starttime": b"180000"}, "ACRR needs one that ends after it starts"),
-        ({"quantity": b"ACRR", "enddate": None}, "the time None '180000' is missing or wrong"),
+        ({"quantity": "VRAD"}, "holds VRAD; RATE, ACRR, DBZH, TH is needed"),
+        ({"quantity": "ACRR", "starttime": b"180000"}, "ACRR needs one that ends after it starts"),
+        ({"quantity": "ACRR", "enddate": None}, "the time None '180000' is missing or wrong"),
     ],
 )
 def test_an_odim_file_that_says_too_little_or_something_else_is_refused_by_name(tmp_path, changes, message):
@@ -320,6 +327,10 @@ def with_data_replaced(tmp_path, make):
     return path
 
 
+def half_of_the_chunks(group, _):
+    group.create_dataset("data", (1, 2), float, chunks=(1, 1))[0, 1] = 1.0
+
+
 def virtual(group, folder):
     layout = h5py.VirtualLayout((1, 1), np.float64)
     layout[:] = h5py.VirtualSource(folder / "secret.h5", "data", (1, 1))
@@ -344,6 +355,7 @@ HOSTILE = {
     "bomb": (lambda group, _: group.create_dataset("data", (2**20, 2**20), np.uint8, chunks=(64, 64)), "more than 268435456 in a frame are refused"),
     "large chunk": (lambda group, _: group.create_dataset("data", (1, 1), np.uint8, chunks=(2**15, 2**15), maxshape=(None, None)), "claims 1x1 pixels"),
     "lost chunk": (lambda group, _: group.create_dataset("data", (1, 1), float, chunks=(1, 1)), "is incomplete, parts of it were lost"),
+    "half of the chunks": (half_of_the_chunks, "is incomplete, parts of it were lost"),
     "never written": (lambda group, _: group.create_dataset("data", (1, 1), float), "is incomplete, parts of it were lost"),
     "text": (lambda group, _: group.create_dataset("data", data=[[b"x"]]), "must be numbers with 2 axes"),
     "three axes": (lambda group, _: group.create_dataset("data", data=np.zeros((1, 1, 1))), "must be numbers with 2 axes"),
@@ -357,6 +369,19 @@ def test_data_outside_the_file_or_beyond_measure_is_refused(tmp_path, kind):
     make, message = HOSTILE[kind]
     with pytest.raises(UserError, match=f"a.h5.*{message}"):
         OdimHdf5().read(with_data_replaced(tmp_path, make))
+
+
+def test_a_chunk_filed_under_another_place_is_refused_instead_of_read_as_dry(tmp_path):
+    path = write_odim(tmp_path / "a.h5", np.full((4, 4), 7.0))
+    content = bytearray(path.read_bytes())
+    key = content.index(b"TREE\x01") + 24  # chunk index: header, then size, filter mask, row, column, 0 of its only chunk
+    assert content[key + 8 : key + 32] == bytes(24)
+    for place in (8, 16, 24):
+        damaged = content.copy()
+        damaged[key + place + 2] = 4
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="dataset1/data1/data is incomplete, parts of it were lost"):
+            OdimHdf5().read(path)
 
 
 def test_an_external_link_is_not_even_opened_by_recognises(tmp_path):
@@ -392,3 +417,9 @@ def test_kilometres_become_metres_and_degrees_stay_degrees():
 
 def test_the_centre_of_a_projection_is_its_false_origin():
     assert project(LAEA, 10.0, 55.0, path="a.h5") == pytest.approx((1_950_000, -2_100_000))
+
+
+@pytest.mark.parametrize("name, reader", [("knmi_hdf5", KnmiHdf5()), ("odim_hdf5", OdimHdf5()), ("auto", Auto())])
+def test_each_reader_is_built_from_its_settings_file_with_the_values_of_its_defaults(name, reader):
+    settings = OmegaConf.to_container(OmegaConf.load(Path(__file__).parents[1] / "conf" / "reader" / f"{name}.yaml"))
+    assert build(settings) == reader

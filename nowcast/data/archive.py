@@ -60,7 +60,7 @@ class Archive:
                 raise UserError(f"{path} is {found}, but one of version {_VERSION} is needed; make it with `nowcast convert`.")
             seconds, y, x = (file.dataset(name, axes=1)[()] for name in ("time", "y", "x"))
             self.times = seconds.astype("datetime64[s]")
-            self.grid = Grid(file.text("crs", "projection"), x, y)
+            self.grid = Grid(file.text("/", "projection"), x, y)
             shape = file.dataset("rainfall_rate", axes=3).shape
             ascending = (np.diff(self.times) > np.timedelta64(0, "s")).all()
         if shape != self.shape or not ascending or not len(self.times):
@@ -233,6 +233,7 @@ class _Writer:
         self._file.attrs["Conventions"] = "CF-1.11"
         self._file.attrs["title"] = "Rain rates observed by radar"
         self._file.attrs[_MARK] = _VERSION
+        self._file.attrs["projection"] = self.grid.crs  # here, for the few attributes of the root are checksummed
         self._write_grid()
         tiles = [-(-side // -(-side // _LARGEST_TILE)) for side in grid.shape]
         self._time = self._variable("time", ("time",), np.int64, (1024,), _TIME)
@@ -251,7 +252,6 @@ class _Writer:
         crs = pyproj.CRS.from_user_input(self.grid.crs)
         variable = self._file.create_variable("crs", (), np.int32)
         variable.attrs.update({key: value for key, value in crs.to_cf().items() if value is not None})
-        variable.attrs["projection"] = self.grid.crs
         for axis, name in (("x", "longitude"), ("y", "latitude")):
             centres = getattr(self.grid, axis)
             geographic = {"standard_name": name, "units": f"degrees_{'east' if axis == 'x' else 'north'}"}

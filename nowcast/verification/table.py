@@ -16,7 +16,6 @@ _COLUMNS = ("model", "score", "threshold", "window", "lead", "value")
 _BY_LEAD = ("csi", "correlation", "cross_entropy", "mse", "ssim")
 OVERALL = "mean of the leads (cross-entropy: sum)"
 """How the value over all leads comes about, in words for titles."""
-_MARKS = "* best   – undefined: no event at some lead"
 
 
 def write_csv(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lead_minutes: float | None) -> None:
@@ -123,12 +122,18 @@ def _values(rows_by_model: dict[str, list[ScoreRow]]) -> dict[tuple, dict[str, f
     return values
 
 
+def _marks(rows_by_model: dict[str, list[ScoreRow]]) -> str:
+    """What the marks in the tables mean."""
+    undefined = any(math.isnan(row.value) for rows in rows_by_model.values() for row in rows)
+    return "* best" + ("   – undefined: no event at some lead" if undefined else "")
+
+
 def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Over all leads: {OVERALL}", caption=_MARKS, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(title=f"Over all leads: {OVERALL}", caption=_marks(rows_by_model), box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
     table.add_column("score", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for model in rows_by_model:
@@ -155,7 +160,7 @@ def _lead_table(rows_by_model: dict[str, list[ScoreRow]], lead_minutes: float | 
     steps = [steps[i] for i in evenly(len(steps), 5)]
     shown = [None, *thresholds_shown(all_rows)]
     title = "By frame" if lead_minutes is None else "By lead time, in minutes"
-    table = Table(title=title, caption=_MARKS, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(title=title, caption=_marks(rows_by_model), box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
     table.add_column("score", no_wrap=True)
     table.add_column("model", overflow="fold")
     for step in steps:

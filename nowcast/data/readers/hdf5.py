@@ -4,6 +4,7 @@ HDF5 follows links into other files, external storage and virtual datasets silen
 a damaged file has lost; zero would mean "no rain". All of that is refused here.
 """
 
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -111,19 +112,30 @@ class Hdf5File:
         node = self.find(name)
         return list(node.keys()) if isinstance(node, h5py.Group) else []
 
-    def attribute(self, name: str, attribute: str):
-        """An attribute with a single value, as str or number; None if it, or its member, is missing."""
+    def _values(self, name: str, attribute: str) -> np.ndarray | None:
+        """All values of an attribute in one row; None if it, or its member, is missing."""
         node = self.find(name)
         if node is None or attribute not in node.attrs:
             return None
         identity = node.attrs.get_id(attribute)
-        if identity.get_storage_size() > _MAX_ATTRIBUTE_BYTES or math.prod(identity.shape) * identity.dtype.itemsize > _MAX_ATTRIBUTE_BYTES:
+        if max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize) > _MAX_ATTRIBUTE_BYTES:
             raise UserError(f"{self.path}: {name}/{attribute} is over {_MAX_ATTRIBUTE_BYTES} bytes long; a single value is expected.")
-        values = np.ravel(node.attrs[attribute])
+        return np.ravel(node.attrs[attribute])
+
+    def attribute(self, name: str, attribute: str):
+        """An attribute with a single value, as str or number; None if it, or its member, is missing."""
+        values = self._values(name, attribute)
+        if values is None:
+            return None
         if values.size != 1:
             raise UserError(f"{self.path}: {name}/{attribute} holds {values.size} values; a single one is expected.")
-        value = values[0]
-        return value.decode(errors="replace").strip() if isinstance(value, bytes) else value.strip() if isinstance(value, str) else value
+        value = values[0].decode(errors="replace") if isinstance(values[0], bytes) else values[0]
+        return value.strip() if isinstance(value, str) else value
+
+    def numbers(self, name: str, attribute: str) -> np.ndarray | None:
+        """An attribute with several numbers, (N,) float64; None if it, or its member, is missing."""
+        values = self._values(name, attribute)
+        return None if values is None else values.astype(np.float64)
 
     def text(self, name: str, attribute: str) -> str:
         """A required attribute, as str."""
@@ -166,11 +178,21 @@ class Hdf5File:
             UserError: as for `dataset`, or parts of the field were never written or are lost.
         """
         dataset = self.dataset(name, axes=2)
-        if dataset.chunks is None:
-            complete = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
-        else:
-            needed = math.prod(-(-side // chunk) for side, chunk in zip(dataset.shape, dataset.chunks))
-            complete = dataset.id.get_num_chunks() == needed
-        if not complete or not dataset.size:
+        if not dataset.size or not _complete(dataset):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[()]
+
+
+def _complete(dataset: h5py.Dataset) -> bool:
+    """Whether every value of the dataset is stored; each chunk is looked up as reading will do it."""
+    if dataset.chunks is None:
+        return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
+    places = [range(0, side, chunk) for side, chunk in zip(dataset.shape, dataset.chunks)]
+    if dataset.id.get_num_chunks() != math.prod(map(len, places)):
+        return False
+    try:
+        for place in itertools.product(*places):
+            dataset.id.read_direct_chunk(place)
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return True

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from nowcast.data.readers.hdf5 import Hdf5File
-from nowcast.data.readers.projection import projection_in_metres
+from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.units import rain_rate_from_depth
@@ -104,4 +104,25 @@ def _grid(file: Hdf5File) -> Grid:
             raise UserError(f"{file.path}: geo_number_{side}s is {count:g}; 1 to 65536 are accepted.")
         offset = file.number("geographic", f"geo_{side}_offset")
         axes.append((offset + np.arange(int(count)) + 0.5) * file.number("geographic", f"geo_pixel_size_{axis}") * 1000)
-    return Grid(projection, *axes)
+    grid = Grid(projection, *axes)
+    _check_corners(file, grid)
+    return grid
+
+
+def _check_corners(file: Hdf5File, grid: Grid) -> None:
+    """Compare the grid with the longitudes and latitudes of the outer corners, where the file states them."""
+    corners = file.numbers("geographic", "geo_product_corners")
+    if corners is None:
+        return
+    if corners.size != 8:
+        raise UserError(f"{file.path}: geo_product_corners holds {corners.size} numbers; 8 are needed.")
+    dy, dx = (abs(file.number("geographic", f"geo_pixel_size_{axis}")) * 1000 for axis in "yx")
+    upper_left = grid.x[0] - dx / 2, grid.y[0] + dy / 2
+    lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2
+    for place, (x, y) in ((2, upper_left), (6, lower_right)):
+        stated_x, stated_y = project(grid.crs, *corners[place : place + 2], path=file.path)
+        if abs(stated_x - x) > dx or abs(stated_y - y) > dy:
+            raise UserError(
+                f"{file.path}: geo_product_corners has a corner at x {stated_x:.0f}, y {stated_y:.0f} m, but offsets and pixel sizes give "
+                f"x {x:.0f}, y {y:.0f} m; the file contradicts itself."
+            )

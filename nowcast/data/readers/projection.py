@@ -9,7 +9,10 @@ import pyproj
 from nowcast.errors import UserError
 
 _LENGTHS = ("a", "b", "R", "x_0", "y_0")
-_OUTSIDE = ("init", "nadgrids", "geoidgrids", "grids", "catalog", "step")
+_ACCEPTED = set(
+    "proj lat_0 lon_0 lat_ts lat_1 lat_2 lonc alpha gamma k k_0 h zone south o_proj o_lat_p o_lon_p "
+    "a b R f rf e es ellps datum towgs84 pm x_0 y_0 units to_meter axis over lon_wrap no_defs wktext type".split()
+)
 _SMALLEST_RADIUS_IN_METRES = 10_000.0
 
 
@@ -19,11 +22,13 @@ def projection_in_metres(definition: str, path: str | Path) -> str:
     An earth radius below 10,000 can only be in kilometres; all lengths are then multiplied by 1000.
 
     Raises:
-        UserError: not a PROJ string, or one that reads further files (datum grids, init files).
+        UserError: not a PROJ string, or one with parameters that are unknown or read further files (datum grids, init files).
     """
     settings = dict(token.lstrip("+").partition("=")[::2] for token in definition.split())
-    if "proj" not in settings or any(name in settings for name in _OUTSIDE):
-        raise UserError(f"{path}: the projection {definition!r} is not accepted; a PROJ string such as '+proj=laea +lat_0=55 +lon_0=10' is needed.")
+    unknown = sorted(settings.keys() - _ACCEPTED)
+    if "proj" not in settings or unknown:
+        reason = f"has {', '.join(map(repr, unknown))}" if unknown else "has no +proj"
+        raise UserError(f"{path}: the projection {definition!r} {reason}; a PROJ string such as '+proj=laea +lat_0=55 +lon_0=10' is needed.")
     try:
         if float(settings.get("a", settings.get("R", "inf"))) < _SMALLEST_RADIUS_IN_METRES:
             settings |= {name: f"{1000 * float(settings[name]):.12g}" for name in _LENGTHS if name in settings}

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+from rich.console import Console
+
+from nowcast.errors import UserError
+from nowcast.verification.scores import ScoreRow, rows_of
+from nowcast.verification.table import evenly, lead_label, read_csv, score_title, text_tables, thresholds_shown, write_csv
+
+ROWS = {
+    "ConvLSTM": [ScoreRow("csi", 0.5, 1, 1, 0.1 + 0.2), ScoreRow("csi", 0.5, 1, None, math.nan), ScoreRow("mse", None, None, 2, 1e-17)],
+    "flow, fast": [ScoreRow("psnr", None, None, 1, math.inf)],
+}
+
+
+def printed(tables, width=100):
+    """What a terminal of that width shows."""
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        for table in tables:
+            console.print(table)
+    return capture.get()
+
+
+def two_models(leads=12):
+    return {name: rows_of("csi", [first - 0.01 * i for i in range(leads)], threshold=1.0, window=1)
+            + rows_of("frequency_bias", [bias] * leads, threshold=1.0, window=1)
+            for name, first, bias in (("ConvLSTM", 0.9, 0.5), ("persistence", 0.7, 1.6))}
+
+
+def test_the_csv_file_has_one_line_per_score_with_all_digits_and_minutes(tmp_path):
+    write_csv(ROWS, tmp_path / "scores.csv", lead_minutes=5)
+    assert (tmp_path / "scores.csv").read_text().splitlines() == [
+        "model,score,threshold,window,lead,value",
+        "ConvLSTM,csi,0.5,1,5,0.30000000000000004",
+        "ConvLSTM,csi,0.5,1,,nan",
+        "ConvLSTM,mse,,,10,1e-17",
+        '"flow, fast",psnr,,,5,inf',
+    ]
+
+
+@pytest.mark.parametrize("lead_minutes", [None, 5, 2.5])
+def test_a_csv_file_reads_back_as_the_same_rows(tmp_path, lead_minutes):
+    write_csv(ROWS, tmp_path / "scores.csv", lead_minutes=lead_minutes)
+    assert repr(read_csv(tmp_path / "scores.csv", lead_minutes=lead_minutes)) == repr(ROWS)
+
+
+def test_the_value_over_all_leads_is_the_mean_but_for_cross_entropy_the_sum():
+    assert rows_of("mse", [1.0, 3.0])[-1] == ("mse", None, None, None, 2.0)
+    assert rows_of("cross_entropy", [1.0, 3.0])[-1] == ("cross_entropy", None, None, None, 4.0)
+
+
+def test_the_tables_mark_the_better_model_with_a_star_and_say_how_leads_are_pooled():
+    text = printed(text_tables(two_models(), lead_minutes=5))
+    assert "Over all leads: mean of the leads (cross-entropy: sum)" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["CSI", "≥", "1", "mm/h", "higher", "0.845*", "0.645"] in lines
+    assert ["frequency", "bias", "≥", "1", "mm/h", "near", "1", "0.500", "1.600*"] in lines  # log 2 is further from 0 than log 1.6
+
+
+def test_the_lead_table_shows_evenly_spaced_minutes_with_the_last():
+    lines = [line.split() for line in printed(text_tables(two_models(), lead_minutes=5)[1:]).splitlines()]
+    assert ["score", "model", "+15", "+30", "+45", "+60"] in lines
+    assert ["CSI", "≥", "1", "mm/h", "ConvLSTM", "0.880*", "0.850*", "0.820*", "0.790*"] in lines
+    assert ["persistence", "0.680", "0.650", "0.620", "0.590"] in lines
+
+
+def test_frames_are_counted_where_there_are_no_minutes():
+    lines = [line.split() for line in printed(text_tables(two_models(3), lead_minutes=None)[1:]).splitlines()]
+    assert ["score", "model", "1", "2", "3"] in lines
+    assert (lead_label(3, None), lead_label(3, 2.5)) == ("frame 3", "+7.5 min")
+
+
+def test_both_tables_fit_80_columns():
+    assert max(len(line.rstrip()) for line in printed(text_tables(two_models(), lead_minutes=5), width=80).splitlines()) <= 78
+    assert "persistence" in printed(text_tables(two_models(), lead_minutes=5)[1:], width=80)
+
+
+def test_undefined_values_are_dashes_and_equal_ones_have_no_star():
+    rows = {"a": rows_of("csi", [math.nan], threshold=1.0, window=1) + rows_of("mse", [2.0]),
+            "b": rows_of("csi", [0.5], threshold=1.0, window=1) + rows_of("mse", [2.0])}
+    lines = [line.split() for line in printed(text_tables(rows, lead_minutes=5)[:1]).splitlines()]
+    assert ["CSI", "≥", "1", "mm/h", "higher", "–", "0.500"] in lines
+    assert ["MSE", "lower", "2.000", "2.000"] in lines
+
+
+def test_model_names_in_brackets_are_shown_as_they_are():
+    assert "net[red]" in printed(text_tables({"net[red]": rows_of("mse", [1.0])}, lead_minutes=5))
+
+
+def test_of_many_leads_the_equally_spaced_ones_that_end_with_the_last_are_chosen():
+    assert evenly(12, 10) == [1, 3, 5, 7, 9, 11]
+    assert evenly(10, 10) == list(range(10))
+    assert evenly(1, 5) == [0]
+
+
+def test_of_many_thresholds_the_lowest_middle_and_highest_with_events_are_shown():
+    rows = [row for t in (0.1, 0.5, 1, 2, 5) for row in rows_of("csi", [0.5], threshold=t, window=1)]
+    rows += rows_of("csi", [math.nan], threshold=10.0, window=1)
+    assert thresholds_shown(rows) == [0.1, 1, 5]
+    assert thresholds_shown(rows[-2:]) == [10]
+
+
+def test_scores_are_titled_in_words():
+    assert score_title("csi", 0.5) == "CSI ≥ 0.5 mm/h"
+    assert score_title("ssim_range2", None) == "SSIM (data range 2)"
+
+
+def test_a_missing_score_file_is_a_users_error(tmp_path):
+    with pytest.raises(UserError, match="none.csv cannot be read as a table of scores"):
+        read_csv(tmp_path / "none.csv", lead_minutes=None)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
+def test_a_csv_file_of_something_else_is_refused(tmp_path, text):
+    (tmp_path / "other.csv").write_text(text)
+    with pytest.raises(UserError, match="other.csv is no table of scores: its columns are"):
+        read_csv(tmp_path / "other.csv", lead_minutes=None)
+
+
+@pytest.mark.parametrize("line, why", [
+    ("a,csi,1,1,5", "not enough values"), ("a,csi,1,1,5,x", "could not convert"), ("a,csi,1,1,7,0.5", "lead 7 is no multiple of 5"),
+])
+def test_a_line_that_is_no_score_is_named(tmp_path, line, why):
+    (tmp_path / "scores.csv").write_text(f"model,score,threshold,window,lead,value\na,csi,1,1,5,0.5\n{line}\n")
+    with pytest.raises(UserError, match=f"scores.csv, line 3 is no score: .*{why}"):
+        read_csv(tmp_path / "scores.csv", lead_minutes=5)
