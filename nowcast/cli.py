@@ -67,6 +67,8 @@ def train(arguments: list[str]) -> None:
     data, loss, plan = (build(settings[name], name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings)
     build(settings["scores"], "scores")
+    for part in ("train", "validation", "test"):
+        data.part(part)  # too little data is told before training, not after
     if not resume and (folder / "config.yaml").exists():
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
     _print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}")
@@ -111,7 +113,7 @@ def predict(arguments: list[str]) -> None:
         raise UserError(f"forecast_length is {length!r}; a whole number of frames, at least 1, is needed.")
     forecaster = Forecaster.load(settings["run"])
     if forecaster.task.quantity != "rain_rate":
-        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity}s (Moving MNIST); predict needs a run trained on radar.")
+        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); predict needs a run trained on radar.")
     frames = _newest_frames(settings, forecaster.task)
     forecast = forecaster(frames, length)
     attributes = {

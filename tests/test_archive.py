@@ -336,3 +336,12 @@ def test_no_frame_up_to_a_time_and_no_frame_wanted_are_refused():
         read_frames(["1.h5", Path("2.h5")], reader=reader, until=times(-60)[0])
     with pytest.raises(UserError, match="the last 0 frames were asked for; at least 1 is needed"):
         read_frames(["1.h5"], reader=reader, last=0)
+
+
+def test_a_flipped_digit_in_the_projection_is_refused_instead_of_moving_the_grid(tmp_path):
+    path = write_archive(tmp_path / "a.nc", THREE, (0, 5, 15))
+    content = path.read_bytes()
+    assert content.count(b"+lat_0=55.0") == 1
+    path.write_bytes(content.replace(b"+lat_0=55.0", b"+lat_0=55.4"))
+    with pytest.raises(UserError, match="a.nc is damaged or cut short"):
+        Archive(path)

@@ -42,7 +42,7 @@ def test_a_misspelled_setting_is_refused_with_the_accepted_ones():
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(ValueError, match="task needs 'forecast_length'"):
+    with pytest.raises(ValueError, match="task needs 'forecast_length' .for Task.; set it, e.g. task.forecast_length"):
         build({"_target_": "nowcast.task.Task", "context_length": 4}, "task")
 
 

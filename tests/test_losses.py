@@ -28,7 +28,12 @@ def test_weighted_error_is_the_weighted_mean_of_square_and_absolute_error():
     assert WeightedError(rain_weight=4)(row(0.3, 0.1), row(0.5, 0.0), YES).item() == pytest.approx((0.72 + 0.11) / 2, rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(), WeightedError()])
+def test_the_absolute_error_is_added_with_its_weight():
+    plain, added = (CrossEntropy(absolute_weight=weight)(row(0.5, 0.25), row(1.0, 0.0), YES).item() for weight in (0.0, 2.0))
+    assert added - plain == pytest.approx(2 * (0.5 + 0.25), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(absolute_weight=3.0), WeightedError()])
 def test_what_was_not_observed_changes_neither_loss_nor_gradient(loss):
     results = []
     for hidden in (0.0, 0.9):
@@ -42,6 +47,11 @@ def test_what_was_not_observed_changes_neither_loss_nor_gradient(loss):
 
 def test_weighted_error_of_a_wholly_missing_target_is_zero():
     assert WeightedError()(row(0.3, 0.6), row(0.5, 0.5), ~YES).item() == 0
+
+
+def test_a_negative_absolute_weight_is_refused():
+    with pytest.raises(ValueError, match="loss.absolute_weight is -2; it must be 0 or more"):
+        CrossEntropy(absolute_weight=-2)
 
 
 def test_a_negative_rain_weight_is_refused():

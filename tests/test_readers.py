@@ -243,7 +243,7 @@ def test_a_field_of_another_size_than_the_grid_is_refused(tmp_path):
 
 
 def test_a_missing_mark_that_is_not_declared_is_refused_instead_of_becoming_rain_or_dry(tmp_path):
-    with pytest.raises(UserError, match="negative or infinite \\(e.g. -9999\\); its nodata or undetect is wrong or missing"):
+    with pytest.raises(UserError, match="negative or infinite \\(from -9999 to 2\\); its nodata or undetect is wrong or missing"):
         OdimHdf5().read(write_odim(tmp_path / "a.h5", [[-9999.0, 2.0]]))
 
 

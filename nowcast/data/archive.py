@@ -64,7 +64,8 @@ class Archive:
             shape = file.dataset("rainfall_rate", axes=3).shape
             ascending = (np.diff(self.times) > np.timedelta64(0, "s")).all()
         if shape != self.shape or not ascending or not len(self.times):
-            raise UserError(f"{path} is damaged: {shape} values, {len(self.times)} times, ascending: {bool(ascending)}; convert the radar files again.")
+            found = f"{shape} values, {len(self.times)} times, ascending: {bool(ascending)}"
+            raise UserError(f"{path} is damaged: {found}; convert the radar files again.")
         self._identity = self._stamp()
 
     @property
@@ -147,7 +148,9 @@ class ArchiveSummary:
         return f"{self.path}: {self.frames} frames, {self.start} to {self.end} UTC{again}"
 
 
-def convert(paths: Iterable[str | Path], output: str | Path, *, reader, progress: Callable[[int, int], None] | None = None) -> ArchiveSummary:
+def convert(
+    paths: Iterable[str | Path], output: str | Path, *, reader, progress: Callable[[int, int], None] | None = None
+) -> ArchiveSummary:
     """Write radar files into one archive, in time order whatever the order of the files.
 
     Args:
@@ -233,13 +236,14 @@ class _Writer:
         self._file.attrs["Conventions"] = "CF-1.11"
         self._file.attrs["title"] = "Rain rates observed by radar"
         self._file.attrs[_MARK] = _VERSION
-        self._file.attrs["projection"] = self.grid.crs  # here, for the few attributes of the root are checksummed
+        self._file.attrs["projection"] = np.bytes_(self.grid.crs.encode())  # fixed length at the root: covered by a checksum
         self._write_grid()
         tiles = [-(-side // -(-side // _LARGEST_TILE)) for side in grid.shape]
         self._time = self._variable("time", ("time",), np.int64, (1024,), _TIME)
         self._source = self._file.create_variable("source", ("time",), h5py.string_dtype(), chunks=(256,))
         self._source.attrs["long_name"] = "name of the file the frame was read from"
-        self.values = self._variable("rainfall_rate", ("time", "y", "x"), np.float32, (1, *tiles), _RAINFALL_RATE, fillvalue=np.float32(np.nan))
+        axes, missing = ("time", "y", "x"), np.float32(np.nan)
+        self.values = self._variable("rainfall_rate", axes, np.float32, (1, *tiles), _RAINFALL_RATE, fillvalue=missing)
 
     def _variable(self, name: str, dimensions: tuple, kind, chunks: tuple, attributes: dict, **settings):
         variable = self._file.create_variable(
@@ -280,7 +284,12 @@ _TIME = {
     "calendar": "standard",
     "axis": "T",
 }
-_RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate, missing where not observed", "units": "mm h-1", "grid_mapping": "crs"}
+_RAINFALL_RATE = {
+    "standard_name": "rainfall_rate",
+    "long_name": "rain rate, missing where not observed",
+    "units": "mm h-1",
+    "grid_mapping": "crs",
+}
 
 
 def info(path: str | Path) -> str:
@@ -323,8 +332,9 @@ def _cadence(times: np.ndarray) -> dict[str, str]:
     steps, counts = np.unique(np.diff(times), return_counts=True)
     step = steps[counts.argmax()]
     gaps = np.flatnonzero(np.diff(times) > step)
-    lines = [f"\n         {times[gap]} to {times[gap + 1]}: {_minutes(times[gap + 1] - times[gap])}" for gap in gaps[:_GAPS_LISTED]]
-    more = f"\n         and {len(gaps) - _GAPS_LISTED} more" if len(gaps) > _GAPS_LISTED else ""
+    indent = "\n" + " " * 9
+    lines = [f"{indent}{times[gap]} to {times[gap + 1]}: {_minutes(times[gap + 1] - times[gap])}" for gap in gaps[:_GAPS_LISTED]]
+    more = f"{indent}and {len(gaps) - _GAPS_LISTED} more" if len(gaps) > _GAPS_LISTED else ""
     return {"cadence": f"{_minutes(step)} ({counts.max()} of {counts.sum()} steps)", "gaps": f"{len(gaps)}{''.join(lines)}{more}"}
 
 
@@ -379,7 +389,8 @@ def read_frames(paths: Iterable[str | Path], *, reader, last: int | None = None,
                 if last is not None and len(kept) > last:
                     del kept[min(kept)]
     if not kept:
-        raise UserError(f"{count} radar files hold no frame up to {until}; give files that do." if count else "there are no radar files to read; give at least one.")
+        found = f"{count} radar files hold no frame up to {until}; give files that do."
+        raise UserError(found if count else "there are no radar files to read; give at least one.")
     times = sorted(kept)
     source = " to ".join(dict.fromkeys(kept[time][1] for time in (times[0], times[-1])))
     return Frames(np.stack([kept[time][0] for time in times]), np.array(times), grid, source)

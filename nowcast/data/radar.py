@@ -26,8 +26,8 @@ class Radar:
         archive: path of the archive.
         task: context and forecast length, timestep; the archive must have frames in a row at that timestep.
         seed: of the training and validation crops.
-        validation_from: ISO time, UTC, at which validation begins and training ends; None: at 70 % of the period.
-        test_from: ISO time, UTC, at which the test begins and validation ends; None: at 85 % of the period.
+        validation_from: ISO time, UTC, at which validation begins and training ends; None: at 60 % of the period.
+        test_from: ISO time, UTC, at which the test begins and validation ends; None: at 80 % of the period.
         crop: side of training and validation cases [pixels]; a side of the grid that is shorter is taken whole.
         crop_candidates: so many windows and crops are drawn for each case, the wettest first target frame wins.
         samples_per_epoch: training cases in an epoch.
@@ -55,6 +55,8 @@ class Radar:
         wrong += [] if _whole(self.seed, least=0) else [f"seed {self.seed!r}"]
         if wrong:
             raise UserError(f"data: {', '.join(wrong)} is out of range; counts must be whole numbers of at least 1, the seed at least 0.")
+        if self.task.quantity != "rain_rate":
+            raise UserError(f"radar archives hold rain rates, but the task forecasts {self.task.quantity}; set task=radar, or take other data.")
         object.__setattr__(self, "_opened", Archive(self.archive))
         self._split.interval("train", self._opened.times)
         if not len(window_starts(self._opened.times, self.task)):

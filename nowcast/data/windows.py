@@ -9,7 +9,7 @@ from nowcast.errors import UserError
 from nowcast.task import Task
 
 PARTS = ("train", "validation", "test")
-_SHARE_BEFORE_VALIDATION, _SHARE_BEFORE_TEST = 0.70, 0.85
+_SHARE_BEFORE_VALIDATION, _SHARE_BEFORE_TEST = 0.60, 0.80
 
 
 def window_starts(times: np.ndarray, task: Task, *, start: np.datetime64 | None = None, end: np.datetime64 | None = None) -> np.ndarray:
@@ -59,8 +59,8 @@ class TimeSplit:
     """An archive's period in three: training before ``validation_from``, validation before ``test_from``, test after it.
 
     Args:
-        validation_from: ISO time, UTC; None: the frame time next to 70 % of the period.
-        test_from: ISO time, UTC; None: the frame time next to 85 % of the period.
+        validation_from: ISO time, UTC; None: the frame time next to 60 % of the period.
+        test_from: ISO time, UTC; None: the frame time next to 80 % of the period.
     """
 
     validation_from: str | None = None

@@ -1,6 +1,5 @@
 """Forecasts as CF-1.11 NetCDF-4 files that any geoscience tool can open."""
 
-import importlib.metadata
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 
+import nowcast
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Grid
@@ -38,7 +38,7 @@ def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str
         "Conventions": "CF-1.11",
         "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
         **attributes,
-        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {_version()}",
+        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
     seconds = {"units": _TIME_UNITS, "dtype": "int64", "calendar": "standard"}
     encoding = {
@@ -125,10 +125,3 @@ def _grid_mapping(crs: pyproj.CRS) -> dict:
         # CF demands it; PROJ leaves it out where a standard parallel is given.
         attributes.setdefault("latitude_of_projection_origin", float(np.copysign(90, attributes.get("standard_parallel", 90))))
     return {name: np.array(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("nowcast")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"

@@ -68,7 +68,8 @@ class OdimHdf5:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
         with np.errstate(invalid="ignore"):
             if (values < 0).any() or np.isinf(values).any():
-                raise UserError(f"{path}: {field} has rates that are negative or infinite (e.g. {np.nanmin(values):g}); its nodata or undetect is wrong or missing.")
+                found = f"rates that are negative or infinite (from {np.nanmin(values):g} to {np.nanmax(values):g})"
+                raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
         return Frames(values[None], time, grid, str(path))
 
     def _choose(self, file: Hdf5File) -> tuple[str, str]:
@@ -87,7 +88,10 @@ class OdimHdf5:
         values, dry = _decoded(file, field)
         time = _time(file.path, file.text("what", "date"), file.text("what", "time"))
         if quantity == "ACRR":
-            start, end = (_time(file.path, *(_inherited(file, field, f"{which}{part}") for part in ("date", "time"))) for which in ("start", "end"))
+            start, end = (
+                _time(file.path, _inherited(file, field, f"{which}date"), _inherited(file, field, f"{which}time"))
+                for which in ("start", "end")
+            )
             if end <= start:
                 raise UserError(f"{file.path}: the interval of {field} runs from {start} to {end}; ACRR needs one that ends after it starts.")
             values, time = rain_rate_from_depth(values, (end - start) / np.timedelta64(60, "s")), end
@@ -100,7 +104,8 @@ class OdimHdf5:
 
 def _numbered(file: Hdf5File, group: str, prefix: str) -> list[str]:
     """Paths of a group's members prefix1, prefix2, ... in the order of their numbers."""
-    numbers = [int(match[1]) for match in (re.fullmatch(rf"{prefix}(\d{{1,4}})", name, re.ASCII) for name in file.members(group)) if match]
+    matches = (re.fullmatch(rf"{prefix}(\d{{1,4}})", name, re.ASCII) for name in file.members(group))
+    numbers = [int(match[1]) for match in matches if match]
     return [f"{group}/{prefix}{number}".lstrip("/") for number in sorted(numbers)]
 
 

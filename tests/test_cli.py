@@ -1,0 +1,283 @@
+"""The commands as they are typed, from raw files to a forecast, on small data."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xarray
+from PIL import Image
+
+from nowcast.cli import main
+from nowcast.data.archive import Archive
+from nowcast.forecaster import Forecaster
+from tests.factories import write_archive, write_knmi
+
+SMALL = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "model.hidden_channels=[4]", "training.max_epochs=1",
+         "training.accelerator=cpu", "training.precision=float32"]
+RADAR = ["data=radar", "data.crop=16", "data.samples_per_epoch=4", "data.validation_samples=2", "task.context_length=3", "task.forecast_length=2",
+         "model.hidden_channels=[4]", "model.observed_channel=true", "training.max_epochs=1", "training.accelerator=cpu", "training.batch_size=2",
+         "~baselines.extrapolation"]
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr of a command that fails with exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def moving_rain(frames=40, height=24, width=30):
+    rows, columns = np.mgrid[:height, :width]
+    values = [12 * np.exp(-((rows - 12) ** 2 + (columns - t % width) ** 2) / 18) for t in range(frames)]
+    rain = np.where(np.stack(values) < 0.1, 0, values).astype(np.float32)
+    rain[:, :4, :5] = np.nan
+    return rain
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("with space, comma = [sign] é")
+
+
+@pytest.fixture(scope="module")
+def archive(folder):
+    return write_archive(folder / "radar [1].nc", moving_rain(), range(0, 200, 5))
+
+
+@pytest.fixture(scope="module")
+def mnist_run(folder):
+    main(["train", f"output_dir={folder}/mnist run", *SMALL])
+    return folder / "mnist run"
+
+
+@pytest.fixture(scope="module")
+def radar_run(folder, archive):
+    main(["train", f"output_dir={folder}/radar run", f"data.archive={archive}", *RADAR])
+    return folder / "radar run"
+
+
+def scores(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_leaves_everything_in_one_folder(mnist_run):
+    files = {str(path.relative_to(mnist_run)) for path in mnist_run.rglob("*") if path.is_file()}
+    assert {"config.yaml", "forecaster.json", "model.safetensors", "training.png", "checkpoints/last.ckpt", "checkpoints/best.ckpt",
+            "evaluation/scores.csv", "evaluation/scores.txt", "evaluation/scores.png", "evaluation/forecast.png"} <= files
+
+
+def test_the_score_file_is_tidy_and_holds_the_baseline_beside_the_model(mnist_run):
+    rows = scores(mnist_run / "evaluation" / "scores.csv")
+    assert list(rows[0]) == ["model", "score", "threshold", "window", "lead", "value"]
+    assert {row["model"] for row in rows} == {"nowcast", "persistence"}
+    leads = [row["lead"] for row in rows if row["model"] == "nowcast" and row["score"] == "mse"]
+    assert sorted(leads, key=lambda lead: int(lead or 0)) == ["", *map(str, range(1, 11))]
+    by_lead = [float(row["value"]) for row in rows if row["model"] == "persistence" and row["score"] == "mse" and row["lead"]]
+    overall = next(float(row["value"]) for row in rows if row["model"] == "persistence" and row["score"] == "mse" and not row["lead"])
+    assert overall == pytest.approx(np.mean(by_lead))
+
+
+def test_evaluating_again_gives_the_same_numbers(mnist_run, folder):
+    main(["evaluate", f"run={mnist_run}", f"output_dir={folder}/again"])
+    assert (folder / "again" / "scores.csv").read_text() == (mnist_run / "evaluation" / "scores.csv").read_text()
+
+
+def test_evaluation_takes_a_file_in_the_layout_of_mnist_test_seq(mnist_run, folder):
+    sequences = np.zeros((20, 2, 64, 64), np.uint8)
+    sequences[:10, :, 10:20, 10:20] = 255
+    path = folder / "mnist, test=seq.npy"
+    np.save(path, sequences)
+    main(["evaluate", f"run={mnist_run}", f"data.test_file={path}", f"output_dir={folder}/file"])
+    rows = {(row["model"], row["score"], row["lead"]): float(row["value"]) for row in scores(folder / "file" / "scores.csv")}
+    assert rows["persistence", "mse", ""] == rows["persistence", "mse", "1"] == 100  # 10 x 10 pixels that vanished
+
+
+def test_a_model_can_be_evaluated_on_other_data_of_its_kind(radar_run, folder):
+    other = write_archive(folder / "other.nc", moving_rain(height=20, width=40), range(0, 200, 5))
+    main(["evaluate", f"run={radar_run}", f"data.archive={other}", f"output_dir={folder}/other"])
+    rows = scores(folder / "other" / "scores.csv")
+    assert {row["model"] for row in rows} == {"nowcast", "persistence"}
+    assert {row["lead"] for row in rows} == {"", "5", "10"}
+
+
+def test_data_of_another_kind_are_refused(mnist_run, archive, capsys):
+    line = refused(capsys, "evaluate", f"run={mnist_run}", "data=radar", f"data.archive={archive}")
+    assert "radar archives hold rain rates, but the task forecasts grey_level" in line
+
+
+def test_resuming_goes_on_to_more_epochs_and_equals_an_uninterrupted_run(folder):
+    main(["train", f"output_dir={folder}/three", *SMALL, "training.max_epochs=3"])
+    main(["train", f"output_dir={folder}/one", *SMALL, "training.max_epochs=1"])
+    main(["train", f"resume={folder}/one", "training.max_epochs=3"])
+    assert (folder / "one" / "model.safetensors").read_bytes() == (folder / "three" / "model.safetensors").read_bytes()
+
+
+def test_predict_writes_a_cf_file_with_the_same_grid_a_picture_and_an_animation(radar_run, archive, folder):
+    output = folder / "out" / "forecast 1.nc"
+    main(["predict", f"run={radar_run}", f"input={archive}", f"output={output}", "forecast_length=5"])
+    with xarray.open_dataset(output, engine="h5netcdf") as data:
+        assert data.rainfall_rate.shape == (5, 24, 30) and data.rainfall_rate.units == "mm h-1"
+        assert str(data.forecast_reference_time.values)[:16] == "2020-06-01T03:15"
+        assert [str(t)[11:16] for t in data.time.values] == ["03:20", "03:25", "03:30", "03:35", "03:40"]
+        assert np.isnan(data.rainfall_rate.values[:, :4, :5]).all() and np.isnan(data.rainfall_rate.values).sum() == 5 * 20
+    assert Image.open(output.with_suffix(".png")).size[0] > 300
+    assert Image.open(output.with_suffix(".gif")).n_frames == 3 + 5
+
+
+def test_predict_in_python_and_on_the_command_line_agree_to_the_bit(radar_run, archive, folder):
+    output = folder / "same.nc"
+    main(["predict", f"run={radar_run}", f"input={archive}", f"output={output}", "analysis_time=2020-06-01T02:00Z", "pictures=false"])
+    with Archive(archive) as source:
+        index = int(np.flatnonzero(source.times == np.datetime64("2020-06-01T02:00"))[0])
+        forecast = Forecaster.load(radar_run)(source.frames(index - 2, index + 1))
+    with h5py.File(output) as file:
+        values = file["rainfall_rate"][()]
+    seen = ~np.isnan(forecast.values)
+    assert (values[seen] == forecast.values[seen]).all()
+    assert not output.with_suffix(".png").exists()
+
+
+def knmi_files(folder, count=6):
+    rain = np.random.default_rng(0).integers(0, 40, (count, 24, 30))
+    for index in range(count):
+        end = f"26-AUG-2010;00:{5 * index + 5:02}:00.000"
+        start = f"26-AUG-2010;00:{5 * index:02}:00.000"
+        folder.mkdir(exist_ok=True)
+        write_knmi(folder / f"RAD,{index} [a].h5", rain[index], product_datetime_start=start, product_datetime_end=end)
+    return folder
+
+
+def test_raw_files_and_their_archive_give_the_same_forecast(radar_run, folder):
+    raw = knmi_files(folder / "raw files")
+    main(["convert", f"input={raw}/*.h5", f"output={folder}/raw.nc", "reader=knmi_hdf5"])
+    for name, source in (("a", f"{raw}/*.h5"), ("b", raw), ("c", folder / "raw.nc")):
+        main(["predict", f"run={radar_run}", f"input={source}", f"output={folder}/{name}.nc", "pictures=false"])
+    fields = []
+    for name in "abc":
+        with h5py.File(folder / f"{name}.nc") as file:
+            fields.append(file["rainfall_rate"][()])
+    assert fields[0].shape == (2, 24, 30)
+    np.testing.assert_array_equal(fields[0], fields[1])
+    np.testing.assert_array_equal(fields[0], fields[2])
+
+
+def test_info_says_what_an_archive_holds(archive, capsys):
+    main(["info", str(archive)])
+    text = capsys.readouterr().out
+    assert "2020-06-01T00:00:00" in text and "24 x 30 cells of 1000 x 1000 metre" in text and "5 min" in text
+    assert f"{20 / 720:.1%}"[:3] in text  # missing: 4 x 5 of 24 x 30 pixels
+
+
+def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run):
+    for arguments, expected in (([], "usage: nowcast COMMAND"), (["train", "--help"], "experiment=radar_quickstart"), (["--version"], "nowcast 0."),
+                                (["train", "--cfg", "seed=77"], "seed: 77"), (["predict", "--cfg"], "analysis_time: null"), (["convert", "--cfg"], "input: ???"),
+                                (["evaluate", f"run={mnist_run}", "--cfg", "data.size=80"], "size: 80")):
+        main(arguments)
+        assert expected in capsys.readouterr().out
+
+
+def test_train_py_is_the_same_as_nowcast_train():
+    script = Path(__file__).parents[1] / "train.py"
+    result = subprocess.run([sys.executable, script, "seed=-1"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "nowcast train: error: seed is -1; a whole number, 0 or more, is needed.\n"
+
+
+def test_an_unknown_command_is_refused(capsys):
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["run={mnist}", "input={archive}", "output=x.nc"], "was trained on grey_level"), (["run={radar}", "input={archive}", "output=x.png"], "a file name that ends in .nc is needed"),
+     (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=0"], "forecast_length is 0; a whole number of frames, at least 1, is needed"),
+     (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=noon"], "analysis_time is 'noon'; a UTC time such as"),
+     (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"], "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is 2020-06-01 01:00 UTC"),
+     (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"], "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later"),
+     (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"], "holds 2 frames, but a forecast needs 3 in a row"),
+     (["run={radar}", "input=/no/such/*.h5", "output=x.nc"], "matches no file"), (["run=/no/run", "input={archive}", "output=x.nc"], "is not a finished run folder"),
+     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input={empty}", "output=x.nc"], "empty.h5"),
+     (["run={radar}", "input={foreign}", "output=x.nc"], "foreign.h5"), (["run={radar}", "input={truncated}", "output=x.nc"], "truncated.nc"),
+     (["run={radar}", "input={archive}", "output={archive}/x.nc"], "cannot be written"), (["run={radar}", "input={archive}", "output=x.nc", "members=3"], "members")],
+)
+def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(arguments, message, mnist_run, radar_run, archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "foreign.h5").write_text("radar")
+    (tmp_path / "truncated.nc").write_bytes(Path(archive).read_bytes()[:-5000])
+    names = {name: tmp_path / f"{name}.{'nc' if name == 'truncated' else 'h5'}" for name in ("empty", "foreign", "truncated")}
+    before = sorted(tmp_path.iterdir())
+    typed = [argument.format(mnist=mnist_run, radar=radar_run, archive=archive, **names) for argument in arguments]
+    assert message in refused(capsys, "predict", *typed)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
+     (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["evaluate"], "run must be given"),
+     (["train", "experiment=radar_quickstart"], "data.archive must be given"), (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
+     (["train", "seed=x"], "seed is 'x'"), (["train", "model.hiden_channels=[3]"], "hiden_channels"), (["train", "model.state_kernel=4"], "needs an odd side"),
+     (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc")],
+)
+def test_a_command_that_cannot_run_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+    assert not list(tmp_path.rglob("*.nc")) and not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_an_archive_too_short_for_a_part_is_refused_before_training(tmp_path, capsys):
+    short = write_archive(tmp_path / "short.nc", moving_rain(8), range(0, 40, 5))
+    line = refused(capsys, "train", f"output_dir={tmp_path}/run", f"data.archive={short}", *RADAR)
+    assert "part of" in line and "the longest gap-free run is" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_overwritten(mnist_run, capsys):
+    assert "already holds a run; choose another output_dir" in refused(capsys, "train", f"output_dir={mnist_run}", *SMALL)
+
+
+def test_a_run_of_another_version_is_refused(radar_run, archive, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(radar_run, copy)
+    settings = json.loads((copy / "forecaster.json").read_text())
+    (copy / "forecaster.json").write_text(json.dumps(settings | {"format": 2, "nowcast": "3.0"}))
+    assert "was written in run format 2 by nowcast 3.0" in refused(capsys, "predict", f"run={copy}", f"input={archive}", f"output={tmp_path}/x.nc")
+
+
+def test_a_run_folder_can_be_moved(radar_run, archive, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(radar_run, moved)
+    for unneeded in ("checkpoints", "logs", "evaluation"):
+        shutil.rmtree(moved / unneeded)
+    (moved / "config.yaml").unlink()
+    main(["predict", f"run={moved}", f"input={archive}", f"output={tmp_path}/x.nc", "pictures=false"])
+    assert (tmp_path / "x.nc").stat().st_size > 1000
+
+
+def test_without_pysteps_the_optical_flow_row_is_left_out_and_said(radar_run, folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    archive = write_archive(folder / "more.nc", moving_rain(), range(0, 200, 5))
+    main(["evaluate", f"run={radar_run}", "data=radar", f"data.archive={archive}", f"output_dir={folder}/without"])
+    assert "extrapolation is left out: optical flow needs pysteps" in " ".join(capsys.readouterr().out.split())
+    assert {row["model"] for row in scores(folder / "without" / "scores.csv")} == {"nowcast", "persistence"}
+
+
+def test_an_interrupt_is_one_line_with_the_usual_exit_code(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nowcast.cli.info", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["info", "x"])
+    assert caught.value.code == 130 and capsys.readouterr().err == "nowcast info: interrupted\n"

@@ -1,0 +1,147 @@
+"""The files in conf/ mirror the package: every one is composed, built and compared with its constructor."""
+
+import inspect
+
+import pytest
+import yaml
+
+from nowcast import config
+from nowcast.build import build, resolve
+from nowcast.errors import UserError
+from tests.factories import write_archive
+
+NODES = [path for path in sorted(config.folder().glob("*/*.yaml")) if path.parent.name != "experiment"]
+EXPERIMENTS = config.choices("experiment")
+
+
+def targets(node):
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+
+
+@pytest.mark.parametrize("path", NODES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_keys_of_a_file_are_the_settings_of_its_constructor(path):
+    nodes = list(targets(yaml.safe_load(path.read_text())))
+    assert nodes
+    for node in nodes:
+        signature = inspect.signature(resolve(node["_target_"], path.stem)).parameters
+        accepted = {name for name, parameter in signature.items() if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)}
+        assert set(node) - {"_target_"} == accepted
+
+
+@pytest.fixture
+def archive(tmp_path):
+    import numpy as np
+
+    return write_archive(tmp_path / "a.nc", np.ones((100, 8, 8)), range(0, 500, 5))
+
+
+def overrides(experiment, archive):
+    radar = "radar" in (config.folder() / "experiment" / f"{experiment}.yaml").read_text()
+    return [f"experiment={experiment}"] + ([f"data.archive={archive}"] if radar else [])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_builds(experiment, archive):
+    settings = config.plain(config.compose("train", overrides(experiment, archive)))
+    assert settings["name"] == experiment
+    for name in ("task", "transform", "data", "model", "loss", "scores", "training", "baselines"):
+        built = build({key: value for key, value in settings[name].items() if key != "extrapolation"}, name)
+        assert built is not None
+    assert settings["data"]["task"] == settings["task"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "convert"])
+def test_every_command_composes(command):
+    assert "???" in config.text(config.compose(command, []))
+
+
+def test_shi2015_is_the_network_and_protocol_of_the_paper():
+    settings = config.plain(config.compose("train", ["experiment=shi2015_moving_mnist"]))
+    data, training = settings["data"], settings["training"]
+    assert [data[f"{part}_sequences"] for part in ("train", "validation", "test")] == [10_000, 2_000, 3_000]
+    assert (data["shared_digits"], data["fixed"], settings["task"]["context_length"], settings["task"]["forecast_length"]) == (500, True, 10, 10)
+    assert (training["optimizer"], training["learning_rate"], training["batch_size"], training["max_epochs"]) == ("rmsprop", 1e-3, 16, 200)
+    model = build(settings["model"], "model")
+    assert sum(weight.numel() for weight in model.parameters()) == 7_585_296
+    assert model.head.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [("trainin.max_epochs=3", "trainin"), ("training.max_epoch=3", "max_epoch"), ("experiment=none_such", "none_such"), ("data=none_such", "none_such"),
+     ("max_epochs", "is not of the form KEY=VALUE"), ("--epochs=3", "there is no option '--epochs=3'"), ("training.max_epochs=[3", "mismatched|no viable|missing"),
+     ("data.archive=x.nc", "there is no setting 'data.archive' here"), ("output_dir=", "output_dir is empty")],
+)
+def test_a_mistake_on_the_command_line_is_one_line(typed, message):
+    with pytest.raises(UserError, match=message) as caught:
+        config.compose("train", [typed])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("# @package _global_\nseeed: 3\n", "unknown key 'seeed'; accepted are baselines, data"),
+     ("# @package _global_\ntraining: {max_epoch: 3}\n", "training has no setting 'max_epoch'; Training takes max_epochs"),
+     ("# @package _global_\ntraining: [\n", "expected the node|while parsing|experiment/wrong")],
+)
+def test_a_mistake_inside_an_experiment_file_is_refused(tmp_path, monkeypatch, content, message):
+    import shutil
+
+    copy = tmp_path / "conf"
+    shutil.copytree(config.folder(), copy)
+    (copy / "experiment" / "wrong.yaml").write_text(content)
+    monkeypatch.setattr(config, "folder", lambda: copy)
+    with pytest.raises(UserError, match=message):
+        build(config.plain(config.compose("train", ["experiment=wrong"]))["training"], "training")
+
+
+NAMES = ["plain.nc", "with space.nc", "a,b.nc", "[x].nc", "a=b=c.nc", "Zürich é.nc", "{a}.nc", "it's.nc", '"q".nc', "back\\slash.nc", "${seed}.nc", "#1.nc", "~t(1).nc", "100%.nc"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_reaches_the_program_as_it_was_typed(tmp_path, name):
+    settings = config.plain(config.compose("train", ["data=radar", f"data.archive={tmp_path}/{name}", f"output_dir={tmp_path}/{name}"]))
+    assert settings["data"]["archive"] == f"{tmp_path}/{name}"
+    assert settings["output_dir"] == f"{tmp_path}/{name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_survives_in_the_stored_configuration(tmp_path, name):
+    composed = config.compose("train", ["data=radar", f"data.archive={tmp_path}/{name}"])
+    (tmp_path / "config.yaml").write_text(config.text(composed))
+    assert config.plain(config.load(tmp_path))["data"]["archive"] == f"{tmp_path}/{name}"
+
+
+def test_a_relative_path_is_kept_absolute_and_the_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    composed = config.compose("evaluate", ["run=runs/a", "output_dir=~/b"])
+    assert (composed.run, composed.output_dir) == (f"{tmp_path}/runs/a", "/home/someone/b")
+
+
+def test_a_stored_configuration_takes_single_changes_and_no_unknown_ones(tmp_path):
+    (tmp_path / "config.yaml").write_text(config.text(config.compose("train", ["seed=3"])))
+    stored = config.load(tmp_path)
+    config.override(stored, ["training.max_epochs=99", "data.test_file=/a b.npy"])
+    settings = config.plain(stored)
+    assert (settings["training"]["max_epochs"], settings["data"]["test_file"], settings["data"]["seed"]) == (99, "/a b.npy", 3)
+    for wrong in ("training.max_epoch=1", "+new=1", "~seed", "seed=1,2"):
+        with pytest.raises(UserError, match="cannot be applied to a stored run"):
+            config.override(stored, [wrong])
+
+
+def test_a_missing_setting_is_named():
+    with pytest.raises(UserError, match="data.archive must be given, e.g. data.archive=..."):
+        config.plain(config.compose("train", ["data=radar"]))
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "is not a run folder: it holds no config.yaml"), ("[1, 2]", "is damaged"), ("a: [", "is damaged"), ("", "is damaged|holds no")])
+def test_a_damaged_stored_configuration_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=message):
+        config.plain(config.load(tmp_path))["seed"]

@@ -1,0 +1,170 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from nowcast.forecaster import Forecaster
+from nowcast.frames import Frames
+from nowcast.models.persistence import Persistence
+from nowcast.task import Task
+from nowcast.transform import Identity
+from tests.factories import grid, times
+
+SETTINGS = {
+    "task": {"_target_": "nowcast.task.Task", "context_length": 3, "forecast_length": 2, "timestep": 5},
+    "transform": {"_target_": "nowcast.transform.LogRainRate", "knee": 0.5, "ceiling": 150.0},
+    "model": {
+        "_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [4, 4], "input_kernel": 3,
+        "state_kernel": 3, "patch": 4, "observed_channel": True,
+    },
+}
+
+
+def forecaster():
+    torch.manual_seed(3)
+    return Forecaster.from_settings(SETTINGS)
+
+
+def rain(frames=3, height=6, width=9):
+    return np.random.default_rng(0).gamma(0.3, 4, (frames, height, width)).astype(np.float32)
+
+
+def frames(values, minutes=(0, 5, 10)):
+    return Frames(values, times(*minutes), grid(*values.shape[1:]), "radar.nc")
+
+
+def persistence(context_length=2):
+    return Forecaster(Persistence(), Identity(), Task(context_length, 2, 5))
+
+
+def test_frames_in_forecast_out_with_times_and_grid():
+    values = rain()
+    forecast = persistence()(frames(values), 3)
+    np.testing.assert_array_equal(forecast.values, np.repeat(values[-1:], 3, axis=0))
+    assert forecast.analysis_time == times(10)[0]
+    assert (forecast.valid_times == times(15, 20, 25)).all()
+    assert forecast.grid.difference(grid(6, 9)) is None
+
+
+def test_the_newest_frames_are_the_context():
+    values = rain(5)
+    whole = forecaster()(frames(values, (0, 10, 15, 20, 25)))
+    part = forecaster()(frames(values[2:], (15, 20, 25)))
+    np.testing.assert_array_equal(whole.values, part.values)
+
+
+def test_a_pixel_never_observed_stays_missing_and_one_observed_once_does_not():
+    values = rain()
+    values[:, 2, 3] = np.nan
+    values[1:, 4, 5] = np.nan
+    forecast = forecaster()(frames(values)).values
+    assert np.isnan(forecast[:, 2, 3]).all() and np.isnan(forecast).sum() == 2
+
+
+def test_what_a_missing_pixel_held_before_cannot_be_seen_in_the_forecast():
+    with_zero, with_nan = rain(), rain()
+    with_zero[0, 2, 3], with_nan[0, 2, 3] = 0, np.nan
+    missing, dry = (forecaster()(frames(values)).values for values in (with_nan, with_zero))
+    assert not np.isnan(missing).any()
+    assert (missing != dry).any()  # the network is told which of the two it is
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (1, 30), (64, 64)])
+def test_any_grid_size_and_any_horizon_come_back(size):
+    forecast = forecaster()(frames(rain(3, *size)), 7)
+    assert forecast.values.shape == (7, *size) and (forecast.values >= 0).all() and (forecast.values <= 150).all()
+
+
+def test_saved_and_loaded_again_the_forecast_is_bit_identical(tmp_path):
+    made = forecaster()
+    made.save(tmp_path / "run")
+    loaded = Forecaster.load(tmp_path / "run")
+    assert (loaded(frames(rain())).values == made(frames(rain())).values).all()
+    assert loaded.task == made.task and loaded.transform == made.transform
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["forecaster.json", "model.safetensors"]
+
+
+def test_without_settings_nothing_can_be_saved(tmp_path):
+    with pytest.raises(ValueError, match="was made without its settings, so it cannot be saved"):
+        persistence().save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "message"),
+    [((0, 10, 15), "radar.nc holds 3 frames, but a forecast needs 3 in a row every 5 minutes; the last 2 up to 2"),
+     ((0, 5, 15), "the last 1 up to"), ((0, 15, 30), "the last 1 up to")],
+)
+def test_a_gap_in_the_context_is_refused(minutes, message):
+    with pytest.raises(ValueError, match=message):
+        forecaster()(frames(rain(), minutes))
+
+
+def test_too_few_frames_are_refused():
+    with pytest.raises(ValueError, match="holds 2 frames, but a forecast needs 3 in a row"):
+        forecaster()(frames(rain(2), (0, 5)))
+
+
+def test_a_context_without_any_observed_pixel_is_refused():
+    with pytest.raises(ValueError, match="none of the pixels from .* was observed"):
+        forecaster()(frames(np.full((3, 4, 4), np.nan)))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is not a finished run folder: it holds no forecaster.json"):
+        Forecaster.load(tmp_path)
+
+
+def changed(folder, **changes):
+    forecaster().save(folder)
+    path = folder / "forecaster.json"
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+    return folder
+
+
+def test_a_run_of_another_format_says_which_nowcast_wrote_it(tmp_path):
+    with pytest.raises(ValueError, match="was written in run format 99 by nowcast 9.0, but nowcast .* reads format 1"):
+        Forecaster.load(changed(tmp_path, format=99, nowcast="9.0"))
+
+
+def test_a_run_that_lacks_a_part_is_damaged(tmp_path):
+    with pytest.raises(ValueError, match="is damaged: it lacks transform"):
+        Forecaster.load(changed(tmp_path, transform=None))
+
+
+def test_settings_that_are_no_json_are_damaged(tmp_path):
+    forecaster().save(tmp_path)
+    (tmp_path / "forecaster.json").write_text("{")
+    with pytest.raises(ValueError, match="forecaster.json is damaged"):
+        Forecaster.load(tmp_path)
+
+
+@pytest.mark.parametrize("model", [{"_target_": "os.system", "command": "touch HACKED"}, {"_target_": "nowcast.files.replacing", "path": "HACKED"}])
+def test_a_run_folder_cannot_name_code_to_run(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is not a part of nowcast"):
+        Forecaster.load(changed(tmp_path, model=model))
+    assert not (tmp_path / "HACKED").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "pickle"])
+def test_damaged_weights_are_refused(tmp_path, damage):
+    forecaster().save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "pickle":
+        torch.save({"a": torch.zeros(1)}, path)
+    elif damage != "missing":
+        path.write_bytes(content[:-100] if damage == "truncated" else b"")
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        Forecaster.load(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    forecaster().save(tmp_path)
+    safetensors.torch.save_file({"other": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="does not belong to the model"):
+        Forecaster.load(tmp_path)

@@ -1,0 +1,183 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nowcast import training
+from nowcast.data.moving_mnist import MovingMnist
+from nowcast.forecaster import Forecaster
+from nowcast.losses import CrossEntropy, WeightedError
+from nowcast.task import Task
+from nowcast.training import Training, fit
+
+TASK = {"_target_": "nowcast.task.Task", "context_length": 2, "forecast_length": 2, "timestep": 1, "quantity": "grey_level"}
+SETTINGS = {
+    "task": TASK,
+    "transform": {"_target_": "nowcast.transform.Identity"},
+    "model": {"_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [4], "input_kernel": 3, "state_kernel": 3},
+}
+
+
+def data(**settings):
+    sequences = {"train_sequences": 6, "validation_sequences": 4, "fixed": False} | settings
+    return MovingMnist(Task(2, 2, 1, "grey_level"), 1, **sequences)
+
+
+def run(folder, *, epochs=3, resume=False, seed=1, loss=None, source=None, stop_after=None, **settings):
+    torch.manual_seed(seed)
+    forecaster = Forecaster.from_settings(SETTINGS)
+    plan = Training(max_epochs=epochs, **({"batch_size": 4, "precision": "float32", "accelerator": "cpu", "schedule": "cosine"} | settings))
+    history = fit(forecaster, source or data(), loss=loss or CrossEntropy(), settings=plan, folder=folder, seed=seed, resume=resume)
+    return forecaster, history
+
+
+def weights(forecaster):
+    return torch.cat([weight.flatten() for weight in forecaster.model.state_dict().values()])
+
+
+def test_training_lowers_the_loss_and_writes_checkpoints_and_logs(tmp_path):
+    _, history = run(tmp_path, epochs=4, learning_rate=1e-2)
+    assert len(history.train_loss) == len(history.validation_loss) == 4
+    assert history.validation_loss[-1] < 0.9 * history.validation_loss[0]
+    names = {str(path.relative_to(tmp_path)).split(".vm.")[0] for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "logs/version_0/metrics.csv"} <= names
+    assert any("tfevents" in name for name in names)
+
+
+def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(tmp_path):
+    first, second, third = (weights(run(tmp_path / str(i), seed=seed)[0]) for i, seed in enumerate((1, 1, 2)))
+    assert torch.equal(first, second) and not torch.equal(first, third)
+
+
+def test_two_workers_train_the_same_weights_as_none(tmp_path):
+    assert torch.equal(weights(run(tmp_path / "a")[0]), weights(run(tmp_path / "b", workers=2)[0]))
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("batches_before_the_end", [1, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_at_any_batch_and_resumed_equals_the_uninterrupted_one(tmp_path, monkeypatch, batches_before_the_end, workers):
+    """6 sequences in batches of 4 are 2 steps an epoch: the run dies in its second epoch (step 3) or third (step 5)."""
+    whole, whole_history = run(tmp_path / "whole")
+    steps = []
+    original = training._Module.training_step
+
+    def dying(self, batch, index):
+        steps.append(index)
+        if len(steps) == 6 - batches_before_the_end:
+            raise Interrupted
+        return original(self, batch, index)
+
+    monkeypatch.setattr(training._Module, "training_step", dying)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", workers=workers)
+    monkeypatch.setattr(training._Module, "training_step", original)
+    resumed, history = run(tmp_path / "cut", resume=True, seed=1, workers=workers)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert history == whole_history
+    last, last_whole = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("cut", "whole"))
+    for name, tensor in last["state_dict"].items():
+        assert torch.equal(tensor, last_whole["state_dict"][name])
+    assert last["global_step"] == last_whole["global_step"] == 6
+
+
+def test_the_best_weights_are_kept_and_not_the_last(tmp_path):
+    forecaster, history = run(tmp_path, epochs=6, learning_rate=0.3, schedule="constant")
+    best = int(np.argmin(history.validation_loss))
+    assert best < 5  # a rate this high does not improve every epoch
+    checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == best
+    for name, tensor in forecaster.model.state_dict().items():
+        assert torch.equal(tensor, checkpoint["state_dict"][f"model.{name}"])
+
+
+def test_patience_stops_the_training_early(tmp_path):
+    _, history = run(tmp_path, epochs=20, learning_rate=0.3, schedule="constant", patience=2)
+    best = int(np.argmin(history.validation_loss))
+    assert len(history.validation_loss) == best + 3 < 20
+
+
+def test_the_gradient_is_clipped_to_the_given_norm(tmp_path):
+    """RMSProp's first step is lr * g / sqrt(0.1 g^2 + tiny): clipping shows only where g is tiny itself."""
+    free, clipped = (weights(run(tmp_path / name, epochs=1, optimizer="rmsprop", **settings)[0])
+                     for name, settings in (("free", {}), ("clipped", {"gradient_clip": 1e-6})))
+    torch.manual_seed(1)
+    start = weights(Forecaster.from_settings(SETTINGS))
+    assert (clipped - start).abs().max() < 0.2 * (free - start).abs().max()
+
+
+def test_bf16_mixed_trains_float32_weights_to_nearly_the_same_loss(tmp_path):
+    exact, exact_history = run(tmp_path / "float32", epochs=2)
+    mixed, mixed_history = run(tmp_path / "bf16", epochs=2, precision="bf16-mixed")
+    assert weights(mixed).dtype == torch.float32
+    assert not torch.equal(weights(exact), weights(mixed))
+    assert mixed_history.validation_loss[-1] == pytest.approx(exact_history.validation_loss[-1], rel=0.02)
+
+
+def test_auto_precision_asks_the_hardware(monkeypatch):
+    for fast, precision in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr(training, "bf16_is_fast", lambda device, fast=fast: fast)
+        assert training._precision(Training(max_epochs=1)) == precision
+
+
+def test_a_cosine_schedule_warms_up_and_ends_at_zero():
+    share = training._Cosine(100)
+    assert [share(0), share(4), share(5)] == [0.2, 1.0, 1.0]
+    assert share(52) == pytest.approx(0.5 * (1 + math.cos(math.pi * 47 / 95)))
+    assert share(100) == 0
+
+
+class Poisoned:
+    """Cases whose unobserved pixels hold NaN; which pixels those are is fixed, the rest is data."""
+
+    grid = None
+
+    def __init__(self, hidden):
+        self.hidden = hidden
+
+    def __len__(self):
+        return 4
+
+    def part(self, name):
+        return self
+
+    def case(self, epoch, index):
+        generator = np.random.default_rng([epoch, index])
+        values = generator.random((4, 8, 8), dtype=np.float32)
+        values[generator.random(values.shape) < 0.3] = self.hidden
+        return values
+
+
+def test_nan_pixels_never_reach_a_weight(tmp_path):
+    forecaster, history = run(tmp_path, source=Poisoned(np.nan), loss=WeightedError())
+    assert torch.isfinite(weights(forecaster)).all() and np.isfinite(history.train_loss).all()
+    filled, _ = run(tmp_path / "zero", source=Poisoned(0.0), loss=WeightedError())
+    assert not torch.equal(weights(filled), weights(forecaster))  # dry pixels count, missing ones do not
+
+
+def test_an_infinite_loss_stops_the_training_with_one_line(tmp_path):
+    with pytest.raises(ValueError, match="the training loss is nan in epoch 0, step 0; .*Try a lower training.learning_rate"):
+        run(tmp_path, loss=lambda forecast, target, observed: forecast.sum() * float("nan"))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_there_must_be_something_to_resume_from(tmp_path):
+    with pytest.raises(ValueError, match="has no checkpoints/last.ckpt to resume from"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"optimizer": "sgd"}, "training.optimizer is 'sgd'; accepted are adam, rmsprop"), ({"schedule": "step"}, "training.schedule is 'step'"),
+     ({"precision": "fp16"}, "training.precision is 'fp16'; accepted are auto, float32, bf16-mixed"), ({"max_epochs": 0}, "training.max_epochs is 0"),
+     ({"batch_size": 2.5}, "training.batch_size is 2.5"), ({"workers": -1}, "training.workers is -1"),
+     ({"learning_rate": 0}, "training.learning_rate is 0; a number above 0"), ({"learning_rate": None}, "training.learning_rate is None"),
+     ({"gradient_clip": -1}, "training.gradient_clip is -1"), ({"patience": "x"}, "training.patience is 'x'")],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Training(**({"max_epochs": 1} | settings))
