@@ -1,5 +1,6 @@
 """The command line: nowcast train | evaluate | predict | convert | info. The only code that sees Hydra's configuration."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,12 +70,14 @@ def train(arguments: list[str]) -> None:
     build(settings["scores"], "scores")
     for part in ("train", "validation", "test"):
         data.part(part)  # too little data is told before training, not after
-    if not resume and (folder / "config.yaml").exists():
+    if training.is_main_process() and not resume and (folder / "config.yaml").exists():
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
     _print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}")
     with replacing(folder / "config.yaml") as path:
         path.write_text(configuration.text(config))
     history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
+    if not training.is_main_process():
+        return
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
     plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png")
@@ -87,7 +90,7 @@ def evaluate(arguments: list[str]) -> None:
     own = [item for item in arguments if not item.startswith(("data", "scores", "baselines"))]
     command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
     run = configuration.plain(command)["run"]
-    forecaster = Forecaster.load(run)
+    forecaster = _load(run)
     config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
     if "--cfg" in arguments:
         sys.stdout.write(configuration.text(config))
@@ -111,7 +114,7 @@ def predict(arguments: list[str]) -> None:
     length = settings["forecast_length"]
     if length is not None and (not isinstance(length, int) or length < 1):
         raise UserError(f"forecast_length is {length!r}; a whole number of frames, at least 1, is needed.")
-    forecaster = Forecaster.load(settings["run"])
+    forecaster = _load(settings["run"])
     if forecaster.task.quantity != "rain_rate":
         raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); predict needs a run trained on radar.")
     frames = _newest_frames(settings, forecaster.task)
@@ -172,9 +175,10 @@ def _training_config(arguments: list[str]):
     if "--cfg" in arguments:
         sys.stdout.write(configuration.text(config))
         return None, False
-    if config.output_dir is None:
-        started = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-        config.output_dir = str(Path("runs").absolute() / config.name / started).replace("${", "\\${")
+    if config.output_dir is None:  # the processes of a distributed run start a little later, but share the folder
+        if "LOCAL_RANK" not in os.environ:
+            os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+        config.output_dir = str(Path("runs").absolute() / config.name / os.environ["NOWCAST_STARTED"]).replace("${", "\\${")
     return config, bool(resumed)
 
 
@@ -244,12 +248,15 @@ def _newest_frames(settings: dict, task):
     if len(paths) == 1 and archive.is_archive(paths[0]):
         with archive.Archive(paths[0]) as source:
             stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
+            if stop == 0:
+                raise UserError(f"{paths[0]} holds no frame at the analysis time {_utc(until)}; all frames are later.")
             frames = source.frames(max(0, stop - task.context_length), stop)
     else:
         frames = archive.read_frames(paths, reader=build(settings["reader"], "reader"), last=task.context_length, until=until)
-    if until is not None and (len(frames) == 0 or frames.times[-1] != until):
-        newest = f"the newest before it is {_utc(frames.times[-1])}" if len(frames) else "all frames are later"
-        raise UserError(f"{settings['input']} holds no frame at the analysis time {_utc(until)}; {newest}.")
+    if until is not None and frames.times[-1] != until:
+        raise UserError(
+            f"{settings['input']} holds no frame at the analysis time {_utc(until)}; the newest before it is {_utc(frames.times[-1])}."
+        )
     return frames
 
 
@@ -287,6 +294,16 @@ def _seed(seed) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"seed is {seed!r}; a whole number, 0 or more, is needed.")
     torch.manual_seed(seed)
+
+
+def _load(run: str) -> Forecaster:
+    """A run's forecaster, on the GPU where there is one."""
+    import torch
+
+    forecaster = Forecaster.load(run)
+    if torch.cuda.is_available():
+        forecaster.model.cuda()
+    return forecaster
 
 
 def _count(forecaster: Forecaster) -> str:

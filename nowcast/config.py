@@ -101,7 +101,7 @@ def load(run: str | Path) -> DictConfig:
         raise UserError(f"{run} is not a run folder: it holds no config.yaml. Give the folder that `nowcast train` printed.")
     try:
         config = OmegaConf.load(path)
-        if not isinstance(config, DictConfig):
+        if not isinstance(config, DictConfig) or not config:
             raise UserError(f"{path} is damaged: it holds no settings.")
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is damaged ({_one_line(error)}).") from error

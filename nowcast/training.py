@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 
 from nowcast.data.sampling import loader
 from nowcast.errors import UserError
@@ -37,7 +38,7 @@ class Training:
             multiplies it fast.
         patience: epochs without a better validation loss before training stops; None to go on.
         workers: processes that prepare batches; any number gives the same batches.
-        accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; "auto" or a number.
+        accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; a number, or "auto" for all of them.
     """
 
     max_epochs: int
@@ -50,7 +51,7 @@ class Training:
     patience: int | None = None
     workers: int = 0
     accelerator: str = "auto"
-    devices: str | int = "auto"
+    devices: str | int = 1
 
     def __post_init__(self):
         accepted = {"optimizer": ("adam", "rmsprop"), "schedule": ("constant", "cosine"), "precision": ("auto", *PRECISIONS)}
@@ -109,7 +110,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     train = loader(data.part("train"), forecaster.transform, seed=seed, **batches)
     validation = loader(data.part("validation"), forecaster.transform, **batches)
     module = _Module(forecaster.model, loss, settings)
-    best = ModelCheckpoint(
+    best = _Best(
         folder / CHECKPOINTS,
         filename="best",
         monitor="validation_loss",
@@ -118,12 +119,31 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         enable_version_counter=False,
     )
     with _quiet():
-        _trainer(settings, folder, best).fit(module, train, validation, ckpt_path=str(last) if resume else None, weights_only=True)
-    if best.best_model_path:
-        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(weights)
+        trainer = _trainer(settings, folder, best)
+        if resume:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
+            train.sampler.set_epoch(_read(last, module)["epoch"] + 1)
+        trainer.fit(module, train, validation, ckpt_path=str(last) if resume else None, weights_only=True)
     forecaster.model.cpu()
+    module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])
     return History(module.train_losses, module.validation_losses)
+
+
+def is_main_process() -> bool:
+    """False in all processes of a distributed run but the first, which alone writes and reports."""
+    return rank_zero_only.rank == 0
+
+
+def _read(path: Path, module: lightning.LightningModule) -> dict:
+    """A checkpoint, if it is whole and of this model."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+    except Exception as error:  # torch.load raises many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); start anew without resume.") from error
+    if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
+        raise UserError(f"{path} holds the weights of another model; resume with the run's own model settings.")
+    return checkpoint
 
 
 def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightning.Trainer:
@@ -131,10 +151,15 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightni
     if settings.patience is not None:
         callbacks.append(EarlyStopping("validation_loss", patience=int(settings.patience), check_on_train_epoch_end=True))
     csv = CSVLogger(folder, name="logs")
+    options = {"accelerator": settings.accelerator, "devices": settings.devices}
+    try:
+        lightning.Trainer(**options, logger=False, enable_checkpointing=False)
+    except Exception as error:  # Lightning refuses in many ways what this machine does not have
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"training.accelerator={settings.accelerator} with training.devices={settings.devices} cannot be used here: {reason}") from error
     trainer = lightning.Trainer(
+        **options,
         max_epochs=settings.max_epochs,
-        accelerator=settings.accelerator,
-        devices=settings.devices,
         logger=[csv, TensorBoardLogger(folder, name="logs", version=csv.version)],
         callbacks=callbacks,
         plugins=[_CheckpointFiles()],
@@ -153,6 +178,19 @@ def _precision(settings: Training) -> str:
         return PRECISIONS[settings.precision]
     gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return PRECISIONS["bf16-mixed" if bf16_is_fast("cuda" if gpu else "cpu") else "float32"]
+
+
+class _Best(ModelCheckpoint):
+    """Keeps the best and the last checkpoint, and knows them again after the run folder was moved."""
+
+    def load_state_dict(self, state: dict) -> None:
+        def moved(value):
+            if isinstance(value, dict):
+                return {moved(key): moved(item) for key, item in value.items()}
+            return value.replace(old, str(self.dirpath), 1) if isinstance(value, str) and value.startswith(old) else value
+
+        old = str(state["dirpath"])
+        super().load_state_dict(moved(state))
 
 
 class _Bar(RichProgressBar):

@@ -74,7 +74,7 @@ def test_shi2015_is_the_network_and_protocol_of_the_paper():
     ("typed", "message"),
     [("trainin.max_epochs=3", "trainin"), ("training.max_epoch=3", "max_epoch"), ("experiment=none_such", "none_such"), ("data=none_such", "none_such"),
      ("max_epochs", "is not of the form KEY=VALUE"), ("--epochs=3", "there is no option '--epochs=3'"), ("training.max_epochs=[3", "mismatched|no viable|missing"),
-     ("data.archive=x.nc", "there is no setting 'data.archive' here"), ("output_dir=", "output_dir is empty")],
+     ("data.archive=x.nc", "there is no setting 'data.archive' here"), ("output_dir=", "output_dir is empty; give a value, or null for none")],
 )
 def test_a_mistake_on_the_command_line_is_one_line(typed, message):
     with pytest.raises(UserError, match=message) as caught:

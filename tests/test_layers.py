@@ -15,6 +15,7 @@ LAYERS = [  # first the ones that import nothing
     ("evaluation", "training", "plotting", "io"),
     ("config",),
     ("cli",),
+    ("__main__",),
 ]
 FORBIDDEN = {  # inside a layer, too
     "models": {"build", "transform", "data", "losses", "verification", "task", "units", "frames", "files"},

@@ -54,17 +54,17 @@ def test_the_longest_run_is_counted_in_frames():
     assert [longest_run(times(*range(0, 5 * n, 5)), five) for n in (0, 1, 2)] == [0, 1, 2]
 
 
-def test_the_default_split_is_at_70_and_85_percent_of_the_period_on_a_frame_time():
-    moments = times(*range(0, 505, 5))  # 0 to 500 minutes: edges at 350 and 425
+def test_the_default_split_is_at_60_and_80_percent_of_the_period_on_a_frame_time():
+    moments = times(*range(0, 505, 5))  # 0 to 500 minutes: edges at 300 and 400
     assert [TimeSplit().interval(part, moments) for part in ("train", "validation", "test")] == [
-        (None, times(350)[0]),
-        (times(350)[0], times(425)[0]),
-        (times(425)[0], None),
+        (None, times(300)[0]),
+        (times(300)[0], times(400)[0]),
+        (times(400)[0], None),
     ]
 
 
 def test_a_share_between_two_frames_goes_to_the_nearer_one():
-    assert TimeSplit().interval("validation", times(0, 60, 73, 88, 100)) == (times(73)[0], times(88)[0])
+    assert TimeSplit().interval("validation", times(0, 50, 63, 78, 100)) == (times(63)[0], times(78)[0])
 
 
 def test_the_three_parts_share_no_frame_and_no_window_crosses_an_edge():
@@ -94,7 +94,7 @@ def test_edges_in_the_wrong_order_are_refused():
 
 
 def test_an_edge_on_the_wrong_side_of_the_others_default_is_refused():
-    with pytest.raises(UserError, match="validation would start at 2020-06-01T01:10:00, after the test at 2020-06-01T00:20:00; set both"):
+    with pytest.raises(UserError, match="validation would start at 2020-06-01T01:00:00, after the test at 2020-06-01T00:20:00; set both"):
         TimeSplit(test_from="2020-06-01T00:20").interval("train", times(*range(0, 105, 5)))
 
 

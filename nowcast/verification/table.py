@@ -88,8 +88,9 @@ def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float
 
 
 def lead_label(step: int, lead_minutes: float | None) -> str:
-    """+15 min, or frame 3."""
-    return f"frame {step}" if lead_minutes is None else f"+{step * lead_minutes:g} min"
+    """+15 min, or frame 3; −15 min and frame −2 before the analysis time."""
+    text = f"frame {step}" if lead_minutes is None else f"{'+' if step > 0 else ''}{step * lead_minutes:g} min"
+    return text.replace("-", "−")
 
 
 def score_title(score: str, threshold: float | None) -> str:

@@ -1,0 +1,105 @@
+"""The README's own commands and examples, run as they stand there, on small data."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from nowcast.cli import main
+from tests.factories import write_knmi
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=2", "training.max_epochs=1", "model.hidden_channels=[2]"]
+TINY_RADAR = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_stride=6", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=16"]
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands():
+    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith("nowcast ")]
+
+
+def words(line):
+    import shlex
+
+    return shlex.split(line)[1:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What a newcomer has: 92 radar files, and files for Moving MNIST."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    (folder / "radar").mkdir()
+    (folder / "data" / "mnist").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index in range(92):
+        end = np.datetime64("2010-08-26T00:00") + 5 * index
+        clock = [f"26-AUG-2010;{str(time)[11:16]}:00.000" for time in (end - 5, end)]
+        write_knmi(folder / "radar" / f"{index:03}.h5", generator.integers(0, 60, (24, 30)), product_datetime_start=clock[0].replace("26", "25", index == 0), product_datetime_end=clock[1])
+    digits = generator.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    (folder / "data" / "mnist" / "train-images-idx3-ubyte").write_bytes(np.array([2051, 20, 28, 28], ">i4").tobytes() + digits.tobytes())
+    np.save(folder / "data" / "mnist_test_seq.npy", generator.integers(0, 256, (20, 2, 64, 64), dtype=np.uint8))
+    return folder
+
+
+def test_every_command_runs_as_it_stands(folder, monkeypatch):
+    """In the README's order; training gets fewer and smaller steps, nothing else is changed."""
+    monkeypatch.chdir(folder)
+    lines = commands()
+    assert [words(line)[0] for line in lines].count("train") == 6 and len(lines) == 11
+    for line in lines:
+        arguments = words(line)
+        if arguments[0] == "train" and not any(word.startswith("resume=") for word in arguments):
+            tiny = TINY_RADAR if "experiment=radar_quickstart" in arguments else TINY
+            arguments += [item for item in tiny if item.split("=")[0] not in {word.split("=")[0] for word in arguments}]
+        main(arguments)
+    assert (folder / "runs" / "knmi" / "evaluation" / "scores.csv").is_file()
+    with h5py.File(folder / "forecast.nc") as file:
+        assert file["rainfall_rate"].shape == (24, 24, 30)
+    assert torch.load(folder / "runs" / "again" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3
+    python = next(block for block in blocks("python") if "Forecaster.load" in block)
+    with h5py.File(folder / "forecast.nc") as file:
+        before = file["rainfall_rate"][()]
+    exec(compile(python, "README.md", "exec"), {})
+    with h5py.File(folder / "forecast.nc") as file:
+        np.testing.assert_array_equal(file["rainfall_rate"][()], before)
+
+
+def test_the_example_of_a_model_runs():
+    scope = {}
+    exec(next(block for block in blocks("python") if "class Fading" in block), scope)
+    forecast = scope["Fading"](0.5)(torch.full((1, 2, 1, 1, 1), 8.0), 2)
+    assert forecast.flatten().tolist() == pytest.approx([8 * np.exp(-0.5), 8 * np.exp(-1)])
+
+
+def test_the_example_of_a_reader_runs(tmp_path):
+    scope = {}
+    exec(next(block for block in blocks("python") if "class MyRadar" in block), scope)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["rain"] = np.array([[-1, 0.5, 0.0]])
+        file.attrs["end"] = "2020-01-01T00:05"
+    frames = scope["MyRadar"]().read(tmp_path / "a.h5")
+    np.testing.assert_array_equal(frames.values, [[[np.nan, 6, 0]]])
+
+
+def test_the_two_commands_are_those_of_the_ci_script():
+    assert "pip install -e . && python train.py" in blocks("bash")[0]
+    script = Path(__file__).parents[1] / ".ci" / "run"
+    pattern = re.search(r"sed -n '(.*)' README.md", script.read_text()).group(1)
+    found = subprocess.run(["sed", "-n", pattern, "README.md"], cwd=script.parents[1], capture_output=True, text=True, check=True).stdout
+    assert found == "pip install -e '.[test]' && python -m pytest\n"
+
+
+def test_every_file_the_readme_names_is_there():
+    root = Path(__file__).parents[1]
+    named = re.findall(r"`((?:nowcast|models|data|tests)/[\w./]+\.py)`|\]\((?!http)([^)]+)\)", README)
+    paths = [one or two for one, two in named]
+    assert paths
+    missing = [path for path in paths if not (root / path).exists() and not (root / "nowcast" / path).exists()]
+    assert missing == []
