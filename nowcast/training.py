@@ -121,7 +121,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     with _quiet():
         trainer = _trainer(settings, folder, best)
         if resume:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
-            train.sampler.set_epoch(_read(last, module)["epoch"] + 1)
+            train.sampler.set_epoch(_read(last, module)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
         trainer.fit(module, train, validation, ckpt_path=str(last) if resume else None, weights_only=True)
     forecaster.model.cpu()
     module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])

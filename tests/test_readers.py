@@ -105,7 +105,7 @@ def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
         ({"calibration_missing_data": None}, "has no number image1/calibration/calibration_missing_data"),
         ({"calibration_missing_data": b"none"}, "has no number image1/calibration/calibration_missing_data"),
         ({"calibration_formulas": b"GEO=0.01*PV-1"}, "has rain depths below 0 mm"),
-        ({"image_geo_parameter": b"REFLECTIVITY_[DBZ]"}, "holds REFLECTIVITY_\\[DBZ\\]; only ACCUMULATED_PRECIPITATION_\\[MM\\]"),
+        ({"image_geo_parameter": b"REFLECTIVITY_[DBZ]"}, "holds REFLECTIVITY_\\[DBZ\\]; only ACCUMULATED_PRECIPITATION_\\[MM\\] can be read"),
         ({"product_datetime_end": b"26-XXX-2010;00:05:00.000"}, "a time such as 26-AUG-2010;00:05:00.000 is needed"),
         ({"product_datetime_end": b"tomorrow"}, "a time such as 26-AUG-2010;00:05:00.000 is needed"),
         ({"product_datetime_end": b"26-AUG-2010;00:00:00.000"}, "a rain depth needs an interval that ends after it starts"),

@@ -198,6 +198,14 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert torch.equal(weights(first), weights(again)) and history == history_again
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_in_three_pieces_equals_one_in_a_single_piece(tmp_path, workers):
+    whole, whole_history = run(tmp_path / "whole", epochs=5, schedule="constant", learning_rate=0.1)
+    for epochs in (2, 3, 5):
+        pieces, history = run(tmp_path / "cut", epochs=epochs, resume=epochs > 2, workers=workers, schedule="constant", learning_rate=0.1)
+    assert torch.equal(weights(pieces), weights(whole)) and history == whole_history
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     run(tmp_path, epochs=1)
     path = tmp_path / "checkpoints" / "last.ckpt"
