@@ -6,6 +6,9 @@ code of theirs; every setting is compared with the signature, so a misspelled on
 
 import importlib
 import inspect
+import math
+import types
+import typing
 
 from nowcast.errors import UserError
 
@@ -34,7 +37,8 @@ def build(settings, where: str = "settings"):
         where: the place in the configuration, for messages.
 
     Raises:
-        UserError: an unknown target, an unknown or missing setting, or a value the constructor refuses.
+        UserError: an unknown target, an unknown or missing setting, one of another type than annotated, or a value the
+            constructor refuses.
     """
     if isinstance(settings, list):
         return [build(item, f"{where}[{i}]") for i, item in enumerate(settings)]
@@ -51,7 +55,33 @@ def build(settings, where: str = "settings"):
         raise UserError(f"{where} has no setting {', '.join(map(repr, unknown))}; {target.__name__} takes {', '.join(parameters) or 'none'}.")
     if missing:
         raise UserError(f"{where} needs {', '.join(map(repr, missing))} (for {target.__name__}); set it, e.g. {where}.{missing[0]}=...")
-    try:
-        return target(**built)
-    except TypeError as error:
-        raise UserError(f"{where}: {target.__name__} refused its settings: {error}.") from error
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for key, value in built.items():
+        if key in hints and not fits(value, hints[key]):
+            wanted = hints[key].__name__ if inspect.isclass(hints[key]) and not typing.get_args(hints[key]) else hints[key]
+            raise UserError(f"{where}.{key} is {value!r}, but {wanted} is needed.")
+    return target(**built)
+
+
+def part(settings: dict, name: str):
+    """Build one named part of a configuration.
+
+    Raises:
+        UserError: it is not there or names no class, and as ``build``.
+    """
+    node = settings.get(name)
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise UserError(f"{name} is {node!r}, but settings with a _target_ are needed; choose one of the files in conf/{name}/.")
+    return build(node, name)
+
+
+def fits(value, hint) -> bool:
+    """Whether a value from a configuration is of an annotated type; numbers must be finite, a whole number is a float, too."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin in (list, tuple):
+        return isinstance(value, (list, tuple)) and all(fits(item, arguments[0]) for item in value)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) if inspect.isclass(hint) else True

@@ -12,7 +12,7 @@ from rich.progress import Progress, track
 
 import nowcast
 from nowcast import config as configuration
-from nowcast.build import build
+from nowcast.build import build, part
 from nowcast.errors import MissingDependency, UserError
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
@@ -65,11 +65,12 @@ def train(arguments: list[str]) -> None:
     settings = configuration.plain(config)
     folder = Path(settings["output_dir"])
     _seed(settings["seed"])
-    data, loss, plan = (build(settings[name], name) for name in ("data", "loss", "training"))
+    data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings)
-    build(settings["scores"], "scores")
-    for part in ("train", "validation", "test"):
-        data.part(part)  # too little data is told before training, not after
+    part(settings, "scores")
+    _baselines(settings, forecaster.task)
+    for name in ("train", "validation", "test"):
+        data.part(name)  # too little data is told before training, not after
     if training.is_main_process() and not resume and (folder / "config.yaml").exists():
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
     _print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}")
@@ -96,7 +97,7 @@ def evaluate(arguments: list[str]) -> None:
         sys.stdout.write(configuration.text(config))
         return
     settings = configuration.plain(config)
-    data = build(settings["data"], "data")
+    data = part(settings, "data")
     folder = Path(command.output_dir or Path(run) / "evaluation")
     _report(settings, forecaster, data, folder)
     _list_files(folder)
@@ -148,7 +149,7 @@ def convert(arguments: list[str]) -> None:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(paths))
         summary = archive.convert(
-            paths, output, reader=build(settings["reader"], "reader"), progress=lambda done, total: bar.update(task, completed=done)
+            paths, output, reader=part(settings, "reader"), progress=lambda done, total: bar.update(task, completed=done)
         )
     _print(f"wrote {summary}\n{archive.info(output)}")
 
@@ -196,19 +197,16 @@ def _evaluation_config(stored, overrides: list[str]):
 def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
     """Scores of a forecaster and its baselines as files in a folder, and as tables on the terminal."""
     from nowcast import evaluation, plotting
-    from nowcast.transform import Identity
     from nowcast.verification.table import text_tables, write_csv
 
     task = forecaster.task
-    forecasters = {"nowcast": forecaster}
-    for name, node in settings["baselines"].items():
-        try:
-            forecasters[name] = Forecaster(build(node, f"baselines.{name}"), Identity(), task)
-        except MissingDependency as error:
-            _print(f"{name} is left out: {error}")
+    baselines, left_out = _baselines(settings, task)
+    for sentence in left_out:
+        _print(sentence)
+    forecasters = {"nowcast": forecaster, **baselines}
     cases = data.part("test")
     length = task.forecast_length
-    scores = build(settings["scores"], "scores")
+    scores = part(settings, "scores")
     sums = evaluation.evaluate(forecasters, cases, scores, forecast_length=length, progress=_track("evaluating"))
     rows = {name: total.rows() for name, total in sums.items()}
     write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
@@ -220,6 +218,21 @@ def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
     with replacing(folder / "scores.txt") as path:
         with path.open("w", encoding="utf-8") as file:
             Console(file=file, width=120).print(*tables, sep="\n")
+
+
+def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
+    """Baselines by name, and a sentence for each that cannot run here. They work on physical values."""
+    from nowcast.transform import Identity
+
+    nodes, found, left_out = settings.get("baselines") or {}, {}, []
+    if not isinstance(nodes, dict) or "_target_" in nodes:
+        raise UserError(f"baselines is {nodes!r}, but named models are needed, as in conf/data/radar.yaml.")
+    for name in nodes:
+        try:
+            found[name] = Forecaster(part(nodes, name), Identity(), task)
+        except MissingDependency as error:
+            left_out.append(f"{name} is left out: {error}")
+    return found, left_out
 
 
 def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path: Path) -> None:
@@ -252,7 +265,7 @@ def _newest_frames(settings: dict, task):
                 raise UserError(f"{paths[0]} holds no frame at the analysis time {_utc(until)}; all frames are later.")
             frames = source.frames(max(0, stop - task.context_length), stop)
     else:
-        frames = archive.read_frames(paths, reader=build(settings["reader"], "reader"), last=task.context_length, until=until)
+        frames = archive.read_frames(paths, reader=part(settings, "reader"), last=task.context_length, until=until)
     if until is not None and frames.times[-1] != until:
         raise UserError(
             f"{settings['input']} holds no frame at the analysis time {_utc(until)}; the newest before it is {_utc(frames.times[-1])}."
@@ -291,8 +304,8 @@ def _utc(time: np.datetime64) -> str:
 def _seed(seed) -> None:
     import torch
 
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"seed is {seed!r}; a whole number, 0 or more, is needed.")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"seed is {seed!r}; a whole number, 0 or more and below 2^63, is needed.")
     torch.manual_seed(seed)
 
 

@@ -43,9 +43,11 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
         with hydra.initialize_config_dir(str(folder()), version_base="1.3"):
             known = set(hydra.compose(name, [item for item in rest if item.startswith("data=")]))
             config = hydra.compose(name, rest)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:  # ValueError: a group set to a number
         raise UserError(_one_line(error)) from error
-    unknown = sorted(set(config) - known)
+    unknown, lacking = sorted(set(config) - known), sorted(known - set(config))
+    if lacking:
+        raise UserError(f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed.")
     if unknown:
         raise UserError(f"the configuration has an unknown key {', '.join(map(repr, unknown))}; accepted are {', '.join(sorted(known))}.")
     _set_literals(config, literals)
@@ -76,10 +78,10 @@ def plain(config: DictConfig) -> dict:
     Raises:
         UserError: a setting that must be given was not.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(_one_line(error)) from error
@@ -116,7 +118,7 @@ def _split(overrides: list[str]) -> tuple[dict[str, str | None], list[str]]:
         key, equals, value = item.partition("=")
         if key.startswith("-"):
             raise UserError(f"there is no option {item!r}; settings are given as KEY=VALUE, see --help.")
-        if not equals and not key.startswith("~"):
+        if not key or (not equals and not key.startswith("~")):
             raise UserError(f"{item!r} is not of the form KEY=VALUE (quote values that hold spaces).")
         if key in LITERALS:
             literals[key] = None if value == "null" else value

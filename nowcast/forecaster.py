@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 import nowcast
-from nowcast.build import build
+from nowcast.build import part
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames
@@ -34,7 +34,7 @@ class Forecaster:
     @classmethod
     def from_settings(cls, settings: dict) -> "Forecaster":
         """Build model, transform and task from settings held as data; weights as initialised."""
-        parts = {name: build(settings[name], name) for name in ("task", "transform", "model")}
+        parts = {name: part(settings, name) for name in ("task", "transform", "model")}
         kept = {name: settings[name] for name in parts}
         return cls(parts["model"], parts["transform"], parts["task"], settings=kept)
 

@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from nowcast.build import build, resolve
+from nowcast.build import build, fits, part, resolve
 from nowcast.files import replacing
 from nowcast.task import Task
 from nowcast.transform import LogRainRate
@@ -46,9 +46,24 @@ def test_a_missing_setting_is_named():
         build({"_target_": "nowcast.task.Task", "context_length": 4}, "task")
 
 
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [(3, int, True), (3.0, int, False), (True, int, False), (3, float, True), (float("nan"), float, False), (float("inf"), float, False), ("3", float, False),
+     (None, int | None, True), ("a", int | None, False), ([1, 2], list[int], True), ([1, "a"], list[int], False), (3, list[int], False), ("a", str, True), (False, bool, True), (1, bool, False)],
+)
+def test_a_value_fits_its_annotation_or_not(value, hint, expected):
+    assert fits(value, hint) is expected
+
+
 def test_a_value_of_a_wrong_type_is_told_with_its_place():
-    with pytest.raises(ValueError, match="model: EncoderForecaster refused its settings"):
+    with pytest.raises(ValueError, match="model.hidden_channels is 3, but list.int. is needed"):
         build({"_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": 3}, "model")
+
+
+@pytest.mark.parametrize("node", [None, 3, {}, {"context_length": 3}])
+def test_a_part_that_names_no_class_is_refused(node):
+    with pytest.raises(ValueError, match="but settings with a _target_ are needed; choose one of the files in conf/task/"):
+        part({"task": node}, "task")
 
 
 def test_a_file_appears_whole_under_its_name_with_ordinary_permissions(tmp_path):

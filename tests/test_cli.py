@@ -191,7 +191,7 @@ def test_train_py_is_the_same_as_nowcast_train():
     script = Path(__file__).parents[1] / "train.py"
     result = subprocess.run([sys.executable, script, "seed=-1"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "nowcast train: error: seed is -1; a whole number, 0 or more, is needed.\n"
+    assert result.stderr == "nowcast train: error: seed is -1; a whole number, 0 or more and below 2^63, is needed.\n"
 
 
 def test_an_unknown_command_is_refused(capsys):
@@ -229,7 +229,14 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
      (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["evaluate"], "run must be given"),
      (["train", "experiment=radar_quickstart"], "data.archive must be given"), (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
      (["train", "seed=x"], "seed is 'x'"), (["train", "model.hiden_channels=[3]"], "hiden_channels"), (["train", "model.state_kernel=4"], "needs an odd side"),
-     (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc")],
+     (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc"), (["train", "data.train_sequences=1.5"], "data.train_sequences is 1.5, but int is needed"),
+     (["train", "data.shared_digits=abc"], "data.shared_digits is 'abc', but int | None is needed"), (["train", "data.seed=-3"], "data.seed is -3"), (["train", "data.task=abc"], "data.task is 'abc', but Task is needed"),
+     (["train", "seed=99999999999999999999999"], "below 2^63"), (["train", "task.timestep=inf"], "task.timestep is inf"), (["train", "model.output_bias=nan"], "model.output_bias is nan, but float is needed"),
+     (["train", "model=3"], "must be a string"), (["train", "loss=null"], "must be a string"), (["train", "baselines=3"], "baselines is 3, but named models are needed"),
+     (["train", "baselines.persistence=null"], "persistence is None, but settings with a _target_"), (["train", "~model"], "the configuration lacks 'model'"), (["train", "~seed"], "the configuration lacks 'seed'"),
+     (["train", "~baselines"], "the configuration lacks 'baselines'"), (["train", "seed=???"], "seed"), (["train", "training.max_epochs=${nonexist}"], "nonexist"), (["train", "=3"], "is not of the form KEY=VALUE"),
+     (["train", "training.patience=2.5"], "training.patience is 2.5, but int | None is needed"),
+     (["train", "training.accelerator=foo"], "cannot be used here"), (["train", "training.devices=[5]"], "training.devices is [5]"), (["train", "model.hidden_channels=3"], "model.hidden_channels is 3, but list[int] is needed")],
 )
 def test_a_command_that_cannot_run_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

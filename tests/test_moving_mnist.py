@@ -256,6 +256,11 @@ def test_more_shared_digits_than_there_are_is_refused():
         made(shared_digits=6000).digits("train")
 
 
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="data.seed is -1; it must be 0 or more"):
+        made(seed=-1)
+
+
 def test_a_task_of_rain_rates_is_refused():
     with pytest.raises(ValueError, match="Moving MNIST has grey levels, but the task forecasts rain_rate"):
         MovingMnist(Task(3, 4), 1)

