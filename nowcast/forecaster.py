@@ -70,11 +70,13 @@ class Forecaster:
         task, need = self.task, self.task.context_length
         steps = np.diff(frames.times[-need:])
         if len(frames) < need or (steps != task.timedelta).any():
-            broken = np.flatnonzero(np.diff(frames.times) != task.timedelta)
-            run = len(frames) - (broken[-1] + 1 if broken.size else 0)
+            gaps = np.flatnonzero(np.diff(frames.times) != task.timedelta)
+            run = len(frames) - (gaps[-1] + 1 if gaps.size else 0)
+            minutes = np.diff(frames.times)[gaps[-1]] / np.timedelta64(1, "m") if gaps.size else None
+            reason = f"the one before comes {minutes:g} minutes earlier" if gaps.size else "there is none before"
             raise UserError(
-                f"{frames.source or 'the input'} holds {len(frames)} frames, but a forecast needs {need} in a row every "
-                f"{task.timestep:g} minutes; the last {run} up to {frames.times[-1]} UTC are."
+                f"{frames.source or 'the input'}: a forecast from {frames.times[-1]} UTC needs {need} frames in a row every "
+                f"{task.timestep:g} minutes, but only the last {run} are: {reason}."
             )
         context = frames[-need:]
         if np.isnan(context.values).all():

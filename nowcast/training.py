@@ -222,7 +222,7 @@ class _Module(lightning.LightningModule):
                 f"the training loss is {loss.item()} in epoch {self.current_epoch}, step {index}; the last checkpoint is intact. "
                 "Try a lower training.learning_rate, or training.gradient_clip=1."
             )
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]))
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]), sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:

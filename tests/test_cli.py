@@ -205,7 +205,7 @@ def test_an_unknown_command_is_refused(capsys):
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=noon"], "analysis_time is 'noon'; a UTC time such as"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"], "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is 2020-06-01 01:00 UTC"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"], "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later"),
-     (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"], "holds 2 frames, but a forecast needs 3 in a row"),
+     (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"], "but only the last 2 are: there is none before"),
      (["run={radar}", "input=/no/such/*.h5", "output=x.nc"], "matches no file"), (["run=/no/run", "input={archive}", "output=x.nc"], "is not a finished run folder"),
      (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input={empty}", "output=x.nc"], "empty.h5"),
      (["run={radar}", "input={foreign}", "output=x.nc"], "foreign.h5"), (["run={radar}", "input={truncated}", "output=x.nc"], "truncated.nc"),

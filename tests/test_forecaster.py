@@ -93,8 +93,8 @@ def test_without_settings_nothing_can_be_saved(tmp_path):
 
 @pytest.mark.parametrize(
     ("minutes", "message"),
-    [((0, 10, 15), "radar.nc holds 3 frames, but a forecast needs 3 in a row every 5 minutes; the last 2 up to 2"),
-     ((0, 5, 15), "the last 1 up to"), ((0, 15, 30), "the last 1 up to")],
+    [((0, 10, 15), "radar.nc: a forecast from .*T00:15:00 UTC needs 3 frames in a row every 5 minutes, but only the last 2 are: the one before comes 10 minutes earlier"),
+     ((0, 5, 15), "only the last 1 are: the one before comes 10 minutes earlier"), ((0, 15, 30), "the one before comes 15 minutes earlier")],
 )
 def test_a_gap_in_the_context_is_refused(minutes, message):
     with pytest.raises(ValueError, match=message):
@@ -102,7 +102,7 @@ def test_a_gap_in_the_context_is_refused(minutes, message):
 
 
 def test_too_few_frames_are_refused():
-    with pytest.raises(ValueError, match="holds 2 frames, but a forecast needs 3 in a row"):
+    with pytest.raises(ValueError, match="needs 3 frames in a row every 5 minutes, but only the last 2 are: there is none before"):
         forecaster()(frames(rain(2), (0, 5)))
 
 
