@@ -1,6 +1,6 @@
 """Objects from settings held as data: {"_target_": "nowcast.models.persistence.Persistence", ...}.
 
-Only public classes and functions defined inside the nowcast package can be named, so settings from a stranger run no
+Only public classes defined in the right part of the nowcast package can be named, no functions, so settings from a stranger run no
 code of theirs; every setting is compared with the signature, so a misspelled one is refused wherever it was written.
 """
 
@@ -12,20 +12,30 @@ import typing
 
 from nowcast.errors import UserError
 
-_ALLOWED = ("nowcast.task.", "nowcast.transform.", "nowcast.data.", "nowcast.models.", "nowcast.losses.", "nowcast.training.", "nowcast.verification.")
+_PARTS = {  # where the class of each part of a configuration may come from
+    "task": "nowcast.task.",
+    "transform": "nowcast.transform.",
+    "data": "nowcast.data.",
+    "model": "nowcast.models.",
+    "loss": "nowcast.losses.",
+    "scores": "nowcast.verification.",
+    "training": "nowcast.training.",
+    "reader": "nowcast.data.readers.",
+}
+_ALLOWED = tuple(dict.fromkeys(_PARTS.values()))
 
 
 def resolve(target: str, where: str):
-    """The class or function a ``_target_`` names."""
+    """The class a ``_target_`` names."""
     module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not f"{module_name}.".startswith(_ALLOWED) or name.startswith("_"):
-        raise UserError(f"{where}: _target_ {target!r} is not a part of nowcast; accepted are public names under {', '.join(_ALLOWED)}.")
+        raise UserError(f"{where}: _target_ {target!r} is not a part of nowcast; accepted are its public classes in {', '.join(name.rstrip('.') for name in _ALLOWED)}.")
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError):
         raise UserError(f"{where}: this version of nowcast has no {target}.") from None
-    if getattr(found, "__module__", None) != module_name or not callable(found):
-        raise UserError(f"{where}: {target} is not a class or function defined there.")
+    if not inspect.isclass(found) or found.__module__ != module_name:
+        raise UserError(f"{where}: {target} is not a class defined there.")
     return found
 
 
@@ -59,19 +69,27 @@ def build(settings, where: str = "settings"):
     for key, value in built.items():
         if key in hints and not fits(value, hints[key]):
             wanted = hints[key].__name__ if inspect.isclass(hints[key]) and not typing.get_args(hints[key]) else hints[key]
-            raise UserError(f"{where}.{key} is {value!r}, but {wanted} is needed.")
+            finite = " (finite)" if isinstance(value, float) and not math.isfinite(value) else ""
+            raise UserError(f"{where}.{key} is {value!r}, but {wanted}{finite} is needed.")
     return target(**built)
 
 
-def part(settings: dict, name: str):
+def part(settings: dict, name: str, *, kind: str | None = None):
     """Build one named part of a configuration.
+
+    Args:
+        settings: the configuration.
+        name: the part; also its kind, which says where its class may come from, unless ``kind`` is given.
 
     Raises:
         UserError: it is not there or names no class, and as ``build``.
     """
     node = settings.get(name)
+    kind = kind or name
     if not isinstance(node, dict) or "_target_" not in node:
-        raise UserError(f"{name} is {node!r}, but settings with a _target_ are needed; choose one of the files in conf/{name}/.")
+        raise UserError(f"{name} is {node!r}, but settings with a _target_ are needed, as in the files in conf/{kind}/.")
+    if not str(node["_target_"]).startswith(_PARTS[kind]):
+        raise UserError(f"{name}: _target_ {node['_target_']!r} is not a part of {_PARTS[kind].rstrip('.')}, where a {kind} comes from.")
     return build(node, name)
 
 

@@ -12,7 +12,7 @@ from rich.progress import Progress, track
 
 import nowcast
 from nowcast import config as configuration
-from nowcast.build import build, part
+from nowcast.build import fits, part
 from nowcast.errors import MissingDependency, UserError
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
@@ -33,6 +33,9 @@ EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ≥ still gets its table
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info}
     name = arguments.pop(0) if arguments else "--help"
@@ -63,22 +66,32 @@ def train(arguments: list[str]) -> None:
     if config is None:
         return
     settings = configuration.plain(config)
+    if {"/", "\\"} & set(str(settings["name"])) or settings["name"] in ("", ".", ".."):
+        raise UserError(f"name is {settings['name']!r}; a plain name for the folder under runs/ is needed. output_dir takes a path.")
     folder = Path(settings["output_dir"])
     _seed(settings["seed"])
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings)
-    part(settings, "scores")
-    _baselines(settings, forecaster.task)
     for name in ("train", "validation", "test"):
         data.part(name)  # too little data is told before training, not after
-    if training.is_main_process() and not resume and (folder / "config.yaml").exists():
+    _scores_of(settings, forecaster, data, limit=1)  # and so is whatever could not be evaluated
+    if hasattr(data, "edges"):
+        for name, edge in data.edges().items():
+            config.data[name] = edge
+    started = any((folder / name).exists() for name in ("checkpoints/last.ckpt", SETTINGS_FILE))
+    if training.is_main_process() and not resume and started:
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
     _print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}")
-    with replacing(folder / "config.yaml") as path:
-        path.write_text(configuration.text(config))
-    history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
+    if not resume and training.is_main_process():
+        _write_config(config, folder)
+    try:
+        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
+    except KeyboardInterrupt:
+        _print(f"interrupted; go on with: nowcast train resume={folder}")
+        raise
     if not training.is_main_process():
         return
+    _write_config(config, folder)
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
     plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png")
@@ -88,11 +101,12 @@ def train(arguments: list[str]) -> None:
 
 def evaluate(arguments: list[str]) -> None:
     """Score a trained model beside the baselines."""
-    own = [item for item in arguments if not item.startswith(("data", "scores", "baselines"))]
+    own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in ("data", "scores", "baselines")]
     command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
     run = configuration.plain(command)["run"]
     forecaster = _load(run)
     config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
+    config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
     if "--cfg" in arguments:
         sys.stdout.write(configuration.text(config))
         return
@@ -113,8 +127,8 @@ def predict(arguments: list[str]) -> None:
         return
     output = _netcdf_path(settings["output"])
     length = settings["forecast_length"]
-    if length is not None and (not isinstance(length, int) or length < 1):
-        raise UserError(f"forecast_length is {length!r}; a whole number of frames, at least 1, is needed.")
+    if not fits(length, int | None) or not fits(settings["pictures"], bool):
+        raise UserError(f"forecast_length is {length!r} and pictures is {settings['pictures']!r}; a whole number of frames, and true or false, are needed.")
     forecaster = _load(settings["run"])
     if forecaster.task.quantity != "rain_rate":
         raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); predict needs a run trained on radar.")
@@ -166,8 +180,13 @@ def info(arguments: list[str]) -> None:
 def _training_config(arguments: list[str]):
     """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
     resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
+    if "" in resumed:
+        raise UserError("resume is empty; give the run folder to go on with.")
     rest = [item for item in arguments if not item.startswith("resume=") and item != "--cfg"]
     if resumed:
+        other = [item for item in rest if not item.startswith("training.")]
+        if other:
+            raise UserError(f"{other[0]!r} would make another experiment of a run that goes on; only training.* can be changed.")
         config = configuration.load(resumed[-1])
         configuration.override(config, rest)
         config.output_dir = str(Path(resumed[-1]).absolute()).replace("${", "\\${")
@@ -177,7 +196,7 @@ def _training_config(arguments: list[str]):
         sys.stdout.write(configuration.text(config))
         return None, False
     if config.output_dir is None:  # the processes of a distributed run start a little later, but share the folder
-        if "LOCAL_RANK" not in os.environ:
+        if "LOCAL_RANK" not in os.environ or "NOWCAST_STARTED" not in os.environ:
             os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
         config.output_dir = str(Path("runs").absolute() / config.name / os.environ["NOWCAST_STARTED"]).replace("${", "\\${")
     return config, bool(resumed)
@@ -187,6 +206,9 @@ def _evaluation_config(stored, overrides: list[str]):
     """A run's configuration, with other data where asked for."""
     if any(item.startswith("data=") for item in overrides):
         fresh = configuration.compose("train", overrides)
+        for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
+            if edge in fresh.data and edge in stored.data and fresh.data[edge] is None:
+                fresh.data[edge] = stored.data[edge]
         for name in ("data", "scores", "baselines"):
             OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
         return stored
@@ -196,18 +218,14 @@ def _evaluation_config(stored, overrides: list[str]):
 
 def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
     """Scores of a forecaster and its baselines as files in a folder, and as tables on the terminal."""
-    from nowcast import evaluation, plotting
+    from nowcast import plotting
     from nowcast.verification.table import text_tables, write_csv
 
     task = forecaster.task
-    baselines, left_out = _baselines(settings, task)
-    for sentence in left_out:
+    for sentence in _baselines(settings, task)[1]:
         _print(sentence)
-    forecasters = {"nowcast": forecaster, **baselines}
     cases = data.part("test")
-    length = task.forecast_length
-    scores = part(settings, "scores")
-    sums = evaluation.evaluate(forecasters, cases, scores, forecast_length=length, progress=_track("evaluating"))
+    forecasters, sums = _scores_of(settings, forecaster, data, progress=_track("evaluating"))
     rows = {name: total.rows() for name, total in sums.items()}
     write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
     plotting.score_curves(rows, folder / "scores.png", lead_minutes=task.lead_minutes)
@@ -220,16 +238,28 @@ def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
             Console(file=file, width=120).print(*tables, sep="\n")
 
 
+def _scores_of(settings: dict, forecaster: Forecaster, data, **options) -> tuple[dict[str, Forecaster], dict]:
+    """Forecasters and their sums by name, over the test part."""
+    from nowcast import evaluation
+
+    scores = part(settings, "scores")
+    if scores.quantity != forecaster.task.quantity:
+        raise UserError(f"scores judges {scores.quantity}, but the task forecasts {forecaster.task.quantity}; leave scores to data=.")
+    forecasters = {"nowcast": forecaster, **_baselines(settings, forecaster.task)[0]}
+    length = forecaster.task.forecast_length
+    return forecasters, evaluation.evaluate(forecasters, data.part("test"), scores, forecast_length=length, **options)
+
+
 def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
     """Baselines by name, and a sentence for each that cannot run here. They work on physical values."""
     from nowcast.transform import Identity
 
     nodes, found, left_out = settings.get("baselines") or {}, {}, []
-    if not isinstance(nodes, dict) or "_target_" in nodes:
-        raise UserError(f"baselines is {nodes!r}, but named models are needed, as in conf/data/radar.yaml.")
+    if not isinstance(nodes, dict) or {"_target_", "nowcast"} & set(nodes):
+        raise UserError(f"baselines is {nodes!r}, but models with names other than nowcast are needed, as in conf/data/radar.yaml.")
     for name in nodes:
         try:
-            found[name] = Forecaster(part(nodes, name), Identity(), task)
+            found[name] = Forecaster(part(nodes, name, kind="model"), Identity(), task)
         except MissingDependency as error:
             left_out.append(f"{name} is left out: {error}")
     return found, left_out
@@ -255,9 +285,14 @@ def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path
 def _newest_frames(settings: dict, task):
     """The context frames of a prediction, from an archive or raw files."""
     from nowcast.data import archive
+    from nowcast.data.windows import utc_time
 
-    until = _time(settings["analysis_time"])
+    typed = settings["analysis_time"]
+    until = None if typed is None else utc_time("analysis_time", typed)
     paths = archive.expand_inputs(settings["input"])
+    output = Path(settings["output"])
+    if output.exists() and any(path.samefile(output) for path in paths):
+        raise UserError(f"{output} is one of the input files; give the forecast another path.")
     if len(paths) == 1 and archive.is_archive(paths[0]):
         with archive.Archive(paths[0]) as source:
             stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
@@ -288,15 +323,6 @@ def _netcdf_path(output: str) -> Path:
     return path
 
 
-def _time(text: str | None) -> np.datetime64 | None:
-    if text is None:
-        return None
-    try:
-        return np.datetime64(text.removesuffix("Z"), "s")
-    except ValueError:
-        raise UserError(f"analysis_time is {text!r}; a UTC time such as 2010-08-26T05:00 is needed.") from None
-
-
 def _utc(time: np.datetime64) -> str:
     return f"{str(time)[:16].replace('T', ' ')} UTC"
 
@@ -307,6 +333,11 @@ def _seed(seed) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise UserError(f"seed is {seed!r}; a whole number, 0 or more and below 2^63, is needed.")
     torch.manual_seed(seed)
+
+
+def _write_config(config, folder: Path) -> None:
+    with replacing(folder / "config.yaml") as path:
+        path.write_text(configuration.text(config), encoding="utf-8")
 
 
 def _load(run: str) -> Forecaster:

@@ -18,6 +18,7 @@ from nowcast.errors import UserError
 
 PATHS = ("run", "input", "output", "output_dir", "data.archive", "data.digits_folder", "data.test_file")
 LITERALS = (*PATHS, "name", "analysis_time", "data.validation_from", "data.test_from")
+REQUIRED = ("run", "input", "output")
 PATTERNS = ("input",)  # kept as typed: made absolute by whoever expands them
 
 
@@ -79,7 +80,7 @@ def plain(config: DictConfig) -> dict:
         UserError: a setting that must be given was not.
     """
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
+        missing = sorted(OmegaConf.missing_keys(config) | {key for key in REQUIRED if key in config and config[key] is None})
         if missing:
             raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")
         return OmegaConf.to_container(config, resolve=True)
@@ -133,8 +134,9 @@ def _set_literals(config: DictConfig, literals: dict[str, str | None]) -> None:
             raise UserError(f"there is no setting {key!r} here.")
         if value == "":
             raise UserError(f"{key} is empty; give a value, or null for none.")
-        if value is not None and key in PATHS and key not in PATTERNS:
-            value = str(Path(value).expanduser().absolute())
+        if value is not None and key in PATHS:
+            path = Path(value).expanduser()
+            value = str(path if key in PATTERNS else path.absolute())
         OmegaConf.update(config, key, value if value is None else value.replace("${", "\\${"))
 
 
@@ -145,5 +147,5 @@ def _parent(config: DictConfig, key: str) -> tuple[DictConfig, str]:
 
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not re.match(r"(full_key:|object_type=|reference_type=|Available options|Set the environment)", line)]
-    return " ".join(kept)[:400]
+    noise = r"(full_key:|object_type=|reference_type=|Set the environment|Config search path|provider=|To append to your config|See https|Use --multirun)"
+    return " ".join(line for line in lines if not re.match(noise, line))[:400]

@@ -10,7 +10,7 @@ from nowcast.forecaster import Forecaster
 PIXELS_PER_BATCH = 2**18  # in one frame of all cases of a batch: 64 sequences of 64x64, or one radar composite
 
 
-def evaluate(forecasters: dict[str, Forecaster], cases, scores, *, forecast_length: int, progress: Callable[[Iterable], Iterable] = iter) -> dict:
+def evaluate(forecasters: dict[str, Forecaster], cases, scores, *, forecast_length: int, progress: Callable[[Iterable], Iterable] = iter, limit: int | None = None) -> dict:
     """Sums for the scores of several forecasters.
 
     Args:
@@ -19,6 +19,7 @@ def evaluate(forecasters: dict[str, Forecaster], cases, scores, *, forecast_leng
         scores: has ``sums(forecast_length)``, see ``nowcast.verification``.
         forecast_length: number of frames; the cases hold at least as many after the context.
         progress: wraps the iteration over batches.
+        limit: evaluate only the first cases.
 
     Returns:
         name -> sums. A pixel counts where it was observed and every forecaster has a value for it, so that all of them
@@ -28,9 +29,9 @@ def evaluate(forecasters: dict[str, Forecaster], cases, scores, *, forecast_leng
         raise UserError("there is no case to evaluate; choose other data or another split.")
     sums = {name: scores.sums(forecast_length) for name in forecasters}
     first = cases.case(0, 0)
-    size = max(1, PIXELS_PER_BATCH // first[0].size)
-    for start in progress(range(0, len(cases), size)):
-        values = np.stack([cases.case(0, index) for index in range(start, min(start + size, len(cases)))])
+    size, count = max(1, PIXELS_PER_BATCH // first[0].size), min(len(cases), limit or len(cases))
+    for start in progress(range(0, count, size)):
+        values = np.stack([cases.case(0, index) for index in range(start, min(start + size, count))])
         forecasts, observation = forecasts_of(forecasters, values, forecast_length)
         comparable = np.logical_and.reduce([~np.isnan(forecast) for forecast in forecasts.values()])
         observation = np.where(comparable, observation, np.nan)

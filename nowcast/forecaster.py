@@ -14,6 +14,7 @@ from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames
 from nowcast.task import Task
 
+LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
 FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
 SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
 
@@ -53,7 +54,7 @@ class Forecaster:
         self.model.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
         values, observed = self.transform.normalise(context[:, :, None])
-        forecast = self.model(values.to(device), forecast_length or self.task.forecast_length, observed.to(device))
+        forecast = self.model(values.to(device), self._length(forecast_length), observed.to(device))
         ever_observed = observed.any(dim=1, keepdim=True).to(device)
         return self.transform.restore(torch.where(ever_observed, forecast, torch.nan))[:, :, 0]
 
@@ -81,9 +82,15 @@ class Forecaster:
         context = frames[-need:]
         if np.isnan(context.values).all():
             raise UserError(f"none of the pixels from {context.times[0]} to {context.times[-1]} UTC was observed; there is nothing to forecast from.")
-        length = forecast_length or task.forecast_length
+        length = self._length(forecast_length)
         values = self.forecast_values(context.values[None], length)[0]
         return Forecast(values, context.times[-1], task.lead_times(length), context.grid)
+
+    def _length(self, forecast_length: int | None) -> int:
+        length = self.task.forecast_length if forecast_length is None else forecast_length
+        if not 1 <= length <= LONGEST_FORECAST:
+            raise UserError(f"a forecast of {length} frames was asked for; 1 to {LONGEST_FORECAST} are accepted.")
+        return length
 
     def save(self, folder: str | Path) -> None:
         """Write forecaster.json and model.safetensors, which together are all that ``load`` needs."""
@@ -94,7 +101,8 @@ class Forecaster:
         with replacing(folder / WEIGHTS_FILE) as path:
             safetensors.torch.save_file(weights, path)
         with replacing(folder / SETTINGS_FILE) as path:
-            path.write_text(json.dumps({"format": FORMAT, "nowcast": nowcast.__version__, **self.settings}, indent=2) + "\n")
+            settings = {"format": FORMAT, "nowcast": nowcast.__version__, **self.settings}
+            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Forecaster":
@@ -122,15 +130,15 @@ class Forecaster:
 def _read_settings(folder: Path) -> dict:
     path = folder / SETTINGS_FILE
     if not path.is_file():
-        raise UserError(f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the folder that `nowcast train` printed.")
+        raise UserError(f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the folder that `nowcast train` printed; one that was interrupted goes on with nowcast train resume={folder}")
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(path.read_text(encoding="utf-8"))
         version = settings["format"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}).") from error
     if version != FORMAT:
         raise UserError(
-            f"{folder} was written in run format {version} by nowcast {settings.get('nowcast')}, but nowcast {nowcast.__version__} "
+            f"{folder} was written in run format {version!r} by nowcast {settings.get('nowcast')}, but nowcast {nowcast.__version__} "
             f"reads format {FORMAT}; use the nowcast that wrote it, or train again."
         )
     missing = [name for name in ("task", "transform", "model") if not isinstance(settings.get(name), dict)]

@@ -122,10 +122,19 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         trainer = _trainer(settings, folder, best)
         if resume:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
             train.sampler.set_epoch(_read(last, module)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        trainer.fit(module, train, validation, ckpt_path=str(last) if resume else None, weights_only=True)
+        _fit(trainer, module, train, validation, str(last) if resume else None)
     forecaster.model.cpu()
     module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])
     return History(module.train_losses, module.validation_losses)
+
+
+def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, validation, checkpoint: str | None) -> None:
+    try:
+        trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from stop
+    except UserError as error:  # from a loader worker it comes with the worker's traceback as its text
+        raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
 
 
 def is_main_process() -> bool:
@@ -226,7 +235,10 @@ class _Module(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:
-        self.log("validation_loss", self._loss(batch), prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)
+        loss = self._loss(batch)
+        if not torch.isfinite(loss):
+            raise UserError(f"the validation loss is {loss.item()} after epoch {self.current_epoch}; try a lower training.learning_rate.")
+        self.log("validation_loss", loss, prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         metrics = self.trainer.callback_metrics

@@ -311,7 +311,7 @@ def test_a_path_that_exists_is_taken_literally_and_anything_else_as_a_pattern(tr
 @pytest.mark.parametrize("pattern", ["absent.h5", "*.tif", "absent/*.h5", ""])
 def test_a_pattern_without_a_file_is_refused(tree, monkeypatch, pattern):
     monkeypatch.chdir(tree)
-    with pytest.raises(UserError, match="matches no file; give a file, a folder or a pattern such as"):
+    with pytest.raises(UserError, match="matches no file; give a file, a folder with files or a pattern such as"):
         expand_inputs(pattern)
 
 

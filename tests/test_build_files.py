@@ -25,9 +25,9 @@ def test_a_target_outside_the_parts_of_nowcast_is_refused(target):
         resolve(target, "model")
 
 
-@pytest.mark.parametrize("target", ["nowcast.data.sampling.DataLoader", "nowcast.models.extrapolation.np", "nowcast.models.extrapolation.DRY"])
+@pytest.mark.parametrize("target", ["nowcast.data.sampling.DataLoader", "nowcast.models.extrapolation.np", "nowcast.models.extrapolation.DRY", "nowcast.data.archive.convert", "nowcast.verification.table.write_csv"])
 def test_a_name_that_a_module_only_imports_or_holds_is_refused(target):
-    with pytest.raises(ValueError, match="is not a class or function defined there"):
+    with pytest.raises(ValueError, match="is not a class defined there"):
         resolve(target, "model")
 
 
@@ -62,8 +62,13 @@ def test_a_value_of_a_wrong_type_is_told_with_its_place():
 
 @pytest.mark.parametrize("node", [None, 3, {}, {"context_length": 3}])
 def test_a_part_that_names_no_class_is_refused(node):
-    with pytest.raises(ValueError, match="but settings with a _target_ are needed; choose one of the files in conf/task/"):
+    with pytest.raises(ValueError, match="but settings with a _target_ are needed, as in the files in conf/task/"):
         part({"task": node}, "task")
+
+
+def test_a_class_of_another_part_is_refused():
+    with pytest.raises(ValueError, match="model: _target_ 'nowcast.data.archive.Archive' is not a part of nowcast.models, where a model comes from"):
+        part({"model": {"_target_": "nowcast.data.archive.Archive", "path": "/x"}}, "model")
 
 
 def test_a_file_appears_whole_under_its_name_with_ordinary_permissions(tmp_path):

@@ -201,13 +201,14 @@ def test_an_unknown_command_is_refused(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["run={mnist}", "input={archive}", "output=x.nc"], "was trained on grey_level"), (["run={radar}", "input={archive}", "output=x.png"], "a file name that ends in .nc is needed"),
-     (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=0"], "forecast_length is 0; a whole number of frames, at least 1, is needed"),
+     (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=0"], "a forecast of 0 frames was asked for"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=noon"], "analysis_time is 'noon'; a UTC time such as"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"], "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is 2020-06-01 01:00 UTC"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"], "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"], "but only the last 2 are: there is none before"),
      (["run={radar}", "input=/no/such/*.h5", "output=x.nc"], "matches no file"), (["run=/no/run", "input={archive}", "output=x.nc"], "is not a finished run folder"),
-     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input={empty}", "output=x.nc"], "empty.h5"),
+     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input=null", "output=x.nc"], "input must be given"), (["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"], "true or false, are needed"),
+     (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=100000000"], "1 to 1000 are accepted"), (["run={radar}", "input={archive}", "output={archive}"], "is one of the input files"), (["run={radar}", "input={empty}", "output=x.nc"], "empty.h5"),
      (["run={radar}", "input={foreign}", "output=x.nc"], "foreign.h5"), (["run={radar}", "input={truncated}", "output=x.nc"], "truncated.nc"),
      (["run={radar}", "input={archive}", "output={archive}/x.nc"], "cannot be written"), (["run={radar}", "input={archive}", "output=x.nc", "members=3"], "members")],
 )
@@ -226,13 +227,14 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
-     (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["evaluate"], "run must be given"),
+     (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["train", "resume="], "resume is empty"), (["train", "resume=/no/run", "data.size=40"], "only training.* can be changed"),
+     (["train", "name=../esc"], "a plain name for the folder"), (["train", "scores=rain"], "scores judges rain_rate, but the task forecasts grey_level"), (["train", "data=radar", "experiment=none"], "none"), (["evaluate"], "run must be given"),
      (["train", "experiment=radar_quickstart"], "data.archive must be given"), (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
      (["train", "seed=x"], "seed is 'x'"), (["train", "model.hiden_channels=[3]"], "hiden_channels"), (["train", "model.state_kernel=4"], "needs an odd side"),
      (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc"), (["train", "data.train_sequences=1.5"], "data.train_sequences is 1.5, but int is needed"),
      (["train", "data.shared_digits=abc"], "data.shared_digits is 'abc', but int | None is needed"), (["train", "data.seed=-3"], "data.seed is -3"), (["train", "data.task=abc"], "data.task is 'abc', but Task is needed"),
-     (["train", "seed=99999999999999999999999"], "below 2^63"), (["train", "task.timestep=inf"], "task.timestep is inf"), (["train", "model.output_bias=nan"], "model.output_bias is nan, but float is needed"),
-     (["train", "model=3"], "must be a string"), (["train", "loss=null"], "must be a string"), (["train", "baselines=3"], "baselines is 3, but named models are needed"),
+     (["train", "seed=99999999999999999999999"], "below 2^63"), (["train", "task.timestep=inf"], "task.timestep is inf"), (["train", "model.output_bias=nan"], "model.output_bias is nan, but float (finite) is needed"),
+     (["train", "model=3"], "must be a string"), (["train", "loss=null"], "must be a string"), (["train", "baselines=3"], "baselines is 3, but models with names other than nowcast are needed"),
      (["train", "baselines.persistence=null"], "persistence is None, but settings with a _target_"), (["train", "~model"], "the configuration lacks 'model'"), (["train", "~seed"], "the configuration lacks 'seed'"),
      (["train", "~baselines"], "the configuration lacks 'baselines'"), (["train", "seed=???"], "seed"), (["train", "training.max_epochs=${nonexist}"], "nonexist"), (["train", "=3"], "is not of the form KEY=VALUE"),
      (["train", "training.patience=2.5"], "training.patience is 2.5, but int | None is needed"),
@@ -249,6 +251,49 @@ def test_an_archive_too_short_for_a_part_is_refused_before_training(tmp_path, ca
     line = refused(capsys, "train", f"output_dir={tmp_path}/run", f"data.archive={short}", *RADAR)
     assert "part of" in line and "the longest gap-free run is" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_baseline_that_cannot_run_is_told_before_training(archive, tmp_path, capsys):
+    pytest.importorskip("cv2")
+    pytest.importorskip("pysteps")
+    typed = [word for word in RADAR if not word.startswith("~")] + ["task.context_length=1", f"output_dir={tmp_path}/run", f"data.archive={archive}"]
+    assert "needs at least 2 context frames" in refused(capsys, "train", *typed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_keeps_its_split_so_that_its_training_data_never_become_a_test(radar_run, archive, tmp_path, capsys):
+    from nowcast import config
+
+    assert config.plain(config.load(radar_run))["data"]["test_from"] == "2020-06-01T02:35:00"  # 80 % of 0 to 195 minutes
+    early = write_archive(tmp_path / "early.nc", moving_rain(20), range(0, 100, 5))
+    for typed in ([f"data.archive={early}"], ["data=radar", f"data.archive={early}"]):
+        assert "the test part of" in refused(capsys, "evaluate", f"run={radar_run}", *typed, f"output_dir={tmp_path}/x")
+
+
+def test_a_task_changed_by_hand_in_the_configuration_does_not_change_the_model(mnist_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(mnist_run, copy)
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("forecast_length: 5", "forecast_length: 2"))
+    main(["evaluate", f"run={copy}"])
+    assert (copy / "evaluation" / "scores.csv").read_text() == (mnist_run / "evaluation" / "scores.csv").read_text()
+
+
+def test_a_folder_left_by_a_failed_start_can_be_used_again(tmp_path, capsys):
+    assert "cannot be used here" in refused(capsys, "train", f"output_dir={tmp_path}/run", *SMALL, "training.accelerator=foo")
+    main(["train", f"output_dir={tmp_path}/run", *SMALL])
+    assert (tmp_path / "run" / "forecaster.json").is_file()
+
+
+def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nowcast.training._Module.validation_step", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["train", f"output_dir={tmp_path}/run", *SMALL])
+    assert caught.value.code == 130
+    assert f"go on with: nowcast train resume={tmp_path}/run" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_not_overwritten(mnist_run, capsys):

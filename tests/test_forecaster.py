@@ -111,6 +111,12 @@ def test_a_context_without_any_observed_pixel_is_refused():
         forecaster()(frames(np.full((3, 4, 4), np.nan)))
 
 
+@pytest.mark.parametrize("length", [0, -1, 100_000_000])
+def test_an_absurd_forecast_length_is_refused(length):
+    with pytest.raises(ValueError, match="a forecast of .* frames was asked for; 1 to 1000 are accepted"):
+        forecaster()(frames(rain()), length)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a finished run folder: it holds no forecaster.json"):
         Forecaster.load(tmp_path)
@@ -141,7 +147,7 @@ def test_settings_that_are_no_json_are_damaged(tmp_path):
         Forecaster.load(tmp_path)
 
 
-@pytest.mark.parametrize("model", [{"_target_": "os.system", "command": "touch HACKED"}, {"_target_": "nowcast.files.replacing", "path": "HACKED"}])
+@pytest.mark.parametrize("model", [{"_target_": "os.system", "command": "touch HACKED"}, {"_target_": "nowcast.verification.table.write_csv", "rows_by_model": {}, "path": "HACKED", "lead_minutes": None}])
 def test_a_run_folder_cannot_name_code_to_run(tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="is not a part of nowcast"):

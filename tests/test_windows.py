@@ -84,7 +84,7 @@ def test_a_time_with_an_offset_is_brought_to_utc():
 
 @pytest.mark.parametrize("wrong", ["yesterday", 2020, "2020-13-01"])
 def test_a_time_that_is_none_is_refused(wrong):
-    with pytest.raises(UserError, match=f"data.test_from is {wrong!r}; a UTC time such as '2020-06-01T00:00' is needed"):
+    with pytest.raises(UserError, match=f"data.test_from is {wrong!r}; a UTC time such as 2020-06-01T00:00 is needed"):
         TimeSplit(test_from=wrong)
 
 

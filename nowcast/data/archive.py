@@ -358,7 +358,8 @@ def expand_inputs(pattern: str | Path) -> list[Path]:
         found = [folder / name for name in glob.glob(os.path.join("", *parts[literal:]), root_dir=folder, recursive=True)]
     files = sorted(path for path in found if path.is_file())
     if not files:
-        raise UserError(f"{text!r} matches no file; give a file, a folder or a pattern such as 'radar/**/*.h5'.")
+        what = "is a folder without files" if os.path.isdir(text) else "matches no file"
+        raise UserError(f"{text!r} {what}; give a file, a folder with files or a pattern such as 'radar/**/*.h5'.")
     return files
 
 

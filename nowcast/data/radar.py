@@ -71,6 +71,11 @@ class Radar:
         """The archive's grid, of which crops are a part."""
         return self._opened.grid
 
+    def edges(self) -> dict[str, str]:
+        """Where validation and test begin, as settings: kept with a run, so that its test never meets its training data."""
+        start, end = self._split.interval("validation", self._opened.times)
+        return {"validation_from": str(start), "test_from": str(end)}
+
     def part(self, name: str) -> "RadarCases":
         """The cases of "train", "validation" or "test"; no window of one part shares a frame with another part's.
 

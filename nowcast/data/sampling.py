@@ -17,7 +17,8 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch, each index once, split over the processes of a distributed run.
+    """Keys (epoch, index) of one epoch, each index once, split over the processes of a distributed run (a
+    remainder that cannot be split evenly is left out there).
 
     Args:
         length: number of samples in an epoch.
@@ -32,9 +33,10 @@ class EpochSampler(Sampler):
         self.epoch = epoch if self.seed is not None else 0
 
     def _share(self) -> range:
+        """Places of this process; all processes get equally many, or they would wait for each other for ever."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-        return range(rank, self.length, world)
+        return range(rank, self.length // world * world, world)
 
     def __len__(self) -> int:
         return len(self._share())

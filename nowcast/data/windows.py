@@ -44,11 +44,12 @@ def longest_run(times: np.ndarray, timedelta: np.timedelta64) -> int:
     return int(np.diff(np.concatenate([[-1], edges, [len(times) - 1]])).max())
 
 
-def _utc(name: str, text: str) -> np.datetime64:
+def utc_time(name: str, text: str) -> np.datetime64:
+    """A time as a person types it, in UTC unless it names another zone."""
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise UserError(f"data.{name} is {text!r}; a UTC time such as '2020-06-01T00:00' is needed, or null.") from None
+        raise UserError(f"{name} is {text!r}; a UTC time such as 2020-06-01T00:00 is needed, or null.") from None
     if moment.tzinfo is not None:
         moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
     return np.datetime64(moment, "s")
@@ -67,13 +68,13 @@ class TimeSplit:
     test_from: str | None = None
 
     def __post_init__(self):
-        given = [_utc(name, getattr(self, name)) for name in ("validation_from", "test_from") if getattr(self, name) is not None]
+        given = [utc_time(f"data.{name}", getattr(self, name)) for name in ("validation_from", "test_from") if getattr(self, name) is not None]
         if len(given) == 2 and given[0] > given[1]:
             raise UserError(f"data.validation_from {self.validation_from} is after data.test_from {self.test_from}; it must come before.")
 
     def _edge(self, name: str, share: float, times: np.ndarray) -> np.datetime64:
         if getattr(self, name) is not None:
-            return _utc(name, getattr(self, name))
+            return utc_time(f"data.{name}", getattr(self, name))
         seconds = (times - times[0]).astype(np.int64)
         return times[np.abs(seconds - share * seconds[-1]).argmin()]
 

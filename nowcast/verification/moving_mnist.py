@@ -4,7 +4,7 @@ B sequences, T leads. Sums are taken over sequences and divided once by their nu
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,8 @@ _SSIM_WINDOW = 7
 @dataclass(frozen=True)
 class MovingMnistScores:
     """The scores of Moving MNIST; they have no settings."""
+
+    quantity: ClassVar[str] = "grey_level"
 
     def sums(self, forecast_length: int) -> "MovingMnistSums":
         """Empty sums for forecasts of ``forecast_length`` frames."""

@@ -4,7 +4,7 @@ T leads, K thresholds. Everything is summed over cases and pixels first and divi
 """
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class RainScores:
     Raises:
         UserError: thresholds that are empty, not ascending, not positive or not finite.
     """
+
+    quantity: ClassVar[str] = "rain_rate"
 
     thresholds: tuple[float, ...] = (0.1, 0.5, 1, 2, 5, 10)
 
