@@ -243,8 +243,14 @@ def test_a_field_of_another_size_than_the_grid_is_refused(tmp_path):
 
 
 def test_a_missing_mark_that_is_not_declared_is_refused_instead_of_becoming_rain_or_dry(tmp_path):
-    with pytest.raises(UserError, match="negative or infinite \\(from -9999 to 2\\); its nodata or undetect is wrong or missing"):
+    with pytest.raises(UserError, match="negative or above 5000 mm/h \\(from -9999 to 2\\); its nodata or undetect is wrong or missing"):
         OdimHdf5().read(write_odim(tmp_path / "a.h5", [[-9999.0, 2.0]]))
+
+
+def test_an_undeclared_missing_mark_is_refused_and_does_not_become_rain(tmp_path):
+    path = write_odim(tmp_path / "a.h5", np.array([[255, 100]], np.uint8), quantity="DBZH", scaling={"gain": 0.5, "offset": -32.0})
+    with pytest.raises(UserError, match="negative or above 5000 mm/h .*; its nodata or undetect is wrong or missing"):
+        OdimHdf5().read(path)
 
 
 def test_a_gain_that_is_not_a_number_is_refused(tmp_path):

@@ -18,6 +18,9 @@ _OBJECTS = ("COMP", "IMAGE")
 _QUANTITIES = ("RATE", "ACRR", "DBZH", "TH")
 
 
+_IMPLAUSIBLE = 5000.0  # mm/h, 82 dBZ: beyond clutter; a mark for "no data" that the file does not declare decodes to more
+
+
 @dataclass(frozen=True)
 class OdimHdf5:
     """Reader for ODIM_H5 files with a composite (COMP) or an image (IMAGE).
@@ -67,8 +70,8 @@ class OdimHdf5:
         if values.shape != grid.shape:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
         with np.errstate(invalid="ignore"):
-            if (values < 0).any() or np.isinf(values).any():
-                found = f"rates that are negative or infinite (from {np.nanmin(values):g} to {np.nanmax(values):g})"
+            if (values < 0).any() or (values > _IMPLAUSIBLE).any():
+                found = f"rates that are negative or above {_IMPLAUSIBLE:g} mm/h (from {np.nanmin(values):g} to {np.nanmax(values):g})"
                 raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
         return Frames(values[None], time, grid, str(path))
 
