@@ -121,7 +121,10 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     with _quiet():
         trainer = _trainer(settings, folder, best)
         if resume:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
-            train.sampler.set_epoch(_read(last, module)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+            done = _read(last, module)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            if done > settings.max_epochs:
+                raise UserError(f"{folder} has {done} epochs behind it, more than training.max_epochs={settings.max_epochs}; give a larger number.")
+            train.sampler.set_epoch(done)
         _fit(trainer, module, train, validation, str(last) if resume else None)
     forecaster.model.cpu()
     module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])

@@ -198,6 +198,12 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert torch.equal(weights(first), weights(again)) and history == history_again
 
 
+def test_fewer_epochs_than_there_were_are_refused(tmp_path):
+    run(tmp_path, epochs=3)
+    with pytest.raises(ValueError, match="has 3 epochs behind it, more than training.max_epochs=2; give a larger number"):
+        run(tmp_path, epochs=2, resume=True)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_training_in_three_pieces_equals_one_in_a_single_piece(tmp_path, workers):
     whole, whole_history = run(tmp_path / "whole", epochs=5, schedule="constant", learning_rate=0.1)
