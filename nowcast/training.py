@@ -109,7 +109,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     batches = {"context_length": task.context_length, "batch_size": settings.batch_size, "workers": settings.workers}
     train = loader(data.part("train"), forecaster.transform, seed=seed, **batches)
     validation = loader(data.part("validation"), forecaster.transform, **batches)
-    module = _Module(forecaster.model, loss, settings)
+    module = _Module(forecaster.model.train(), loss, settings)  # it may have made a forecast before
     best = _Best(
         folder / CHECKPOINTS,
         filename="best",

@@ -45,6 +45,20 @@ def test_training_lowers_the_loss_and_writes_checkpoints_and_logs(tmp_path):
     assert any("tfevents" in name for name in names)
 
 
+def test_a_model_that_made_a_forecast_before_is_trained_in_training_mode(tmp_path, monkeypatch):
+    modes, original = [], training._Module.training_step
+
+    def watched(self, batch, index):
+        modes.append(self.model.training)
+        return original(self, batch, index)
+
+    monkeypatch.setattr(training._Module, "training_step", watched)
+    forecaster = Forecaster.from_settings(SETTINGS)
+    forecaster.forecast_values(np.zeros((1, 2, 8, 8), np.float32))
+    fit(forecaster, data(), loss=CrossEntropy(), settings=Training(max_epochs=1, accelerator="cpu"), folder=tmp_path, seed=1)
+    assert modes == [True]
+
+
 def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(tmp_path):
     first, second, third = (weights(run(tmp_path / str(i), seed=seed)[0]) for i, seed in enumerate((1, 1, 2)))
     assert torch.equal(first, second) and not torch.equal(first, third)
