@@ -65,7 +65,7 @@ def build(settings, where: str = "settings"):
         raise UserError(f"{where} has no setting {', '.join(map(repr, unknown))}; {target.__name__} takes {', '.join(parameters) or 'none'}.")
     if missing:
         raise UserError(f"{where} needs {', '.join(map(repr, missing))} (for {target.__name__}); set it, e.g. {where}.{missing[0]}=...")
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    hints = typing.get_type_hints(target.__init__)
     for key, value in built.items():
         if key in hints and not fits(value, hints[key]):
             wanted = hints[key].__name__ if inspect.isclass(hints[key]) and not typing.get_args(hints[key]) else hints[key]

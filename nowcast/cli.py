@@ -14,7 +14,7 @@ import nowcast
 from nowcast import config as configuration
 from nowcast.build import fits, part
 from nowcast.errors import MissingDependency, UserError
-from nowcast.files import replacing
+from nowcast.files import is_one_of, replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
@@ -74,7 +74,7 @@ def train(arguments: list[str]) -> None:
     forecaster = Forecaster.from_settings(settings)
     for name in ("train", "validation", "test"):
         data.part(name)  # too little data is told before training, not after
-    _scores_of(settings, forecaster, data, limit=1)  # and so is whatever could not be evaluated
+    _scores_of(settings, forecaster, _baselines(settings, forecaster.task)[0], data, limit=1)  # and so is whatever could not be evaluated
     if hasattr(data, "edges"):
         for name, edge in data.edges().items():
             config.data[name] = edge
@@ -189,7 +189,7 @@ def _training_config(arguments: list[str]):
             raise UserError(f"{other[0]!r} would make another experiment of a run that goes on; only training.* can be changed.")
         config = configuration.load(resumed[-1])
         configuration.override(config, rest)
-        config.output_dir = str(Path(resumed[-1]).absolute()).replace("${", "\\${")
+        config.output_dir = configuration.literal(str(Path(resumed[-1]).absolute()))
     else:
         config = configuration.compose("train", rest)
     if "--cfg" in arguments:
@@ -198,7 +198,7 @@ def _training_config(arguments: list[str]):
     if config.output_dir is None:  # the processes of a distributed run start a little later, but share the folder
         if "LOCAL_RANK" not in os.environ or "NOWCAST_STARTED" not in os.environ:
             os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-        config.output_dir = str(Path("runs").absolute() / config.name / os.environ["NOWCAST_STARTED"]).replace("${", "\\${")
+        config.output_dir = configuration.literal(str(Path("runs").absolute() / config.name / os.environ["NOWCAST_STARTED"]))
     return config, bool(resumed)
 
 
@@ -222,10 +222,11 @@ def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
     from nowcast.verification.table import text_tables, write_csv
 
     task = forecaster.task
-    for sentence in _baselines(settings, task)[1]:
+    baselines, left_out = _baselines(settings, task)
+    for sentence in left_out:
         _print(sentence)
     cases = data.part("test")
-    forecasters, sums = _scores_of(settings, forecaster, data, progress=_track("evaluating"))
+    forecasters, sums = _scores_of(settings, forecaster, baselines, data, progress=_track("evaluating"))
     rows = {name: total.rows() for name, total in sums.items()}
     write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
     plotting.score_curves(rows, folder / "scores.png", lead_minutes=task.lead_minutes)
@@ -238,14 +239,14 @@ def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
             Console(file=file, width=120).print(*tables, sep="\n")
 
 
-def _scores_of(settings: dict, forecaster: Forecaster, data, **options) -> tuple[dict[str, Forecaster], dict]:
+def _scores_of(settings: dict, forecaster: Forecaster, baselines: dict[str, Forecaster], data, **options) -> tuple[dict[str, Forecaster], dict]:
     """Forecasters and their sums by name, over the test part."""
     from nowcast import evaluation
 
     scores = part(settings, "scores")
     if scores.quantity != forecaster.task.quantity:
         raise UserError(f"scores judges {scores.quantity}, but the task forecasts {forecaster.task.quantity}; leave scores to data=.")
-    forecasters = {"nowcast": forecaster, **_baselines(settings, forecaster.task)[0]}
+    forecasters = {"nowcast": forecaster, **baselines}
     length = forecaster.task.forecast_length
     return forecasters, evaluation.evaluate(forecasters, data.part("test"), scores, forecast_length=length, **options)
 
@@ -291,7 +292,7 @@ def _newest_frames(settings: dict, task):
     until = None if typed is None else utc_time("analysis_time", typed)
     paths = archive.expand_inputs(settings["input"])
     output = Path(settings["output"])
-    if output.exists() and any(path.samefile(output) for path in paths):
+    if is_one_of(output, paths):
         raise UserError(f"{output} is one of the input files; give the forecast another path.")
     if len(paths) == 1 and archive.is_archive(paths[0]):
         with archive.Archive(paths[0]) as source:

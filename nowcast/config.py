@@ -88,6 +88,11 @@ def plain(config: DictConfig) -> dict:
         raise UserError(_one_line(error)) from error
 
 
+def literal(value: str) -> str:
+    """A value that stays as it is in a configuration, also where it looks like a reference."""
+    return value.replace("${", "\\${")
+
+
 def text(config: DictConfig) -> str:
     """The configuration as YAML, references kept."""
     return OmegaConf.to_yaml(config)
@@ -137,7 +142,7 @@ def _set_literals(config: DictConfig, literals: dict[str, str | None]) -> None:
         if value is not None and key in PATHS:
             path = Path(value).expanduser()
             value = str(path if key in PATTERNS else path.absolute())
-        OmegaConf.update(config, key, value if value is None else value.replace("${", "\\${"))
+        OmegaConf.update(config, key, value if value is None else literal(value))
 
 
 def _parent(config: DictConfig, key: str) -> tuple[DictConfig, str]:

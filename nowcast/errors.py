@@ -7,3 +7,8 @@ class UserError(ValueError):
 
 class MissingDependency(UserError):
     """An optional package is not installed; what needs it is left out, or asked for by name."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its name."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

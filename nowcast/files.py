@@ -2,11 +2,16 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nowcast.errors import UserError
+
+
+def is_one_of(path: Path, others: Iterable[Path]) -> bool:
+    """Whether a path to be written is the same file as one of others, by whatever name."""
+    return path.exists() and any(other.exists() and other.samefile(path) for other in others)
 
 
 @contextmanager

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyproj
 
-from nowcast.errors import UserError
-
-RAIN_RATE_UNIT = "mm/h"
+from nowcast.errors import UserError, first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class Grid:
         try:
             pyproj.CRS.from_user_input(self.crs)
         except pyproj.exceptions.CRSError as error:
-            raise UserError(f"the projection {self.crs!r} is not one PROJ knows ({str(error).splitlines()[0]}).") from None
+            raise UserError(f"the projection {self.crs!r} is not one PROJ knows ({first_line(error)}).") from None
         for name, sign in (("x", 1), ("y", -1)):
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, values)

@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from nowcast.data.sampling import loader
-from nowcast.errors import UserError
+from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import Forecaster
 
@@ -151,8 +152,7 @@ def _read(path: Path, module: lightning.LightningModule) -> dict:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
     except Exception as error:  # torch.load raises many kinds for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); start anew without resume.") from error
+        raise UserError(f"{path} cannot be read as a checkpoint ({first_line(error)}); start anew without resume.") from error
     if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
         raise UserError(f"{path} holds the weights of another model; resume with the run's own model settings.")
     return checkpoint
@@ -167,9 +167,8 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightni
     try:
         lightning.Trainer(**options, logger=False, enable_checkpointing=False)
     except Exception as error:  # Lightning refuses in many ways what this machine does not have
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"training.accelerator={settings.accelerator} with training.devices={settings.devices} cannot be used here: {reason}") from error
-    trainer = lightning.Trainer(
+        raise UserError(f"training.accelerator={settings.accelerator} with training.devices={settings.devices} cannot be used here: {first_line(error)}") from error
+    return lightning.Trainer(
         **options,
         max_epochs=settings.max_epochs,
         logger=[csv, TensorBoardLogger(folder, name="logs", version=csv.version)],
@@ -182,7 +181,6 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightni
         use_distributed_sampler=False,  # EpochSampler shares out the samples itself
         enable_model_summary=False,
     )
-    return trainer
 
 
 def _precision(settings: Training) -> str:
@@ -287,18 +285,17 @@ class _CheckpointFiles(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
 
-class _quiet:
+@contextmanager
+def _quiet():
     """Lightning without its banners, tips and warnings about choices made here on purpose."""
-
-    def __enter__(self):
-        self._logger = logging.getLogger("lightning.pytorch")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.WARNING)
-        self._filters = warnings.catch_warnings()
-        self._filters.__enter__()
-        for message in (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*"):
-            warnings.filterwarnings("ignore", message=message)
-
-    def __exit__(self, *exception):
-        self._filters.__exit__(*exception)
-        self._logger.setLevel(self._level)
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*")
+    try:
+        with warnings.catch_warnings():
+            for message in on_purpose:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)

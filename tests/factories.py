@@ -64,6 +64,15 @@ def knmi_corners(height: int, width: int) -> list[float]:
     return [degrees for point in points for degrees in pyproj.Proj(KNMI)(*point, inverse=True)]
 
 
+def write_attributes(file: h5py.File, groups: dict[str, dict], changes: dict) -> None:
+    """Groups with their attributes, changed or (None) left out."""
+    for name, attributes in groups.items():
+        group = file.require_group(name)
+        for key, value in attributes.items():
+            if changes.get(key, value) is not None:
+                group.attrs[key] = changes.get(key, value)
+
+
 def write_knmi(path: Path, counts, **changes) -> Path:
     """A KNMI HDF5 file of 2010-08-26 00:00 to 00:05; changes are attributes by name, None leaves one out."""
     counts = np.asarray(counts, dtype=np.uint16)
@@ -89,11 +98,7 @@ def write_knmi(path: Path, counts, **changes) -> Path:
         },
     }
     with h5py.File(path, "w") as file:
-        for name, attributes in groups.items():
-            group = file.require_group(name)
-            for key, value in attributes.items():
-                if changes.get(key, value) is not None:
-                    group.attrs[key] = changes.get(key, value)
+        write_attributes(file, groups, changes)
         file.create_dataset("image1/image_data", data=counts, compression="gzip")
     return path
 
@@ -116,11 +121,7 @@ def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset
     }
     with h5py.File(path, "w") as file:
         file.attrs["Conventions"] = b"ODIM_H5/V2_2"
-        for name, attributes in groups.items():
-            group = file.require_group(name)
-            for key, value in attributes.items():
-                if changes.get(key, value) is not None:
-                    group.attrs[key] = changes.get(key, value)
+        write_attributes(file, groups, changes)
         file.create_dataset("dataset1/data1/data", data=raw, compression="gzip")
         file.require_group(place).attrs.update(scaling or {})
     return path

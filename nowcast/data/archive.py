@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import pyproj
 
-from nowcast.data.readers.hdf5 import Hdf5File, damage_reported, first_line
-from nowcast.errors import UserError
-from nowcast.files import replacing
+from nowcast.data.readers.hdf5 import Hdf5File, damage_reported
+from nowcast.errors import UserError, first_line
+from nowcast.files import is_one_of, replacing
 from nowcast.frames import Frames, Grid
 
 _MARK = "nowcast_archive_version"
@@ -165,7 +165,7 @@ def convert(
     paths, output = [Path(path) for path in paths], Path(output)
     if not paths:
         raise UserError("there are no radar files to convert; give at least one.")
-    if output.exists() and any(path.exists() and path.samefile(output) for path in paths):
+    if is_one_of(output, paths):
         raise UserError(f"{output} is one of the radar files; give the archive another path.")
     with replacing(output) as temporary:
         unordered = temporary.with_name(f"{temporary.name}.unordered")

