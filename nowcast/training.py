@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -110,7 +111,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     batches = {"context_length": task.context_length, "batch_size": settings.batch_size, "workers": settings.workers}
     train = loader(data.part("train"), forecaster.transform, seed=seed, **batches)
     validation = loader(data.part("validation"), forecaster.transform, **batches)
-    module = _Module(forecaster.model.train(), loss, settings)  # it may have made a forecast before
+    module = _Module(forecaster.model.train(), loss, settings, seed)  # it may have made a forecast before
     best = _Best(
         folder / CHECKPOINTS,
         filename="best",
@@ -215,9 +216,9 @@ class _Bar(RichProgressBar):
 class _Module(lightning.LightningModule):
     """Model, loss and optimiser as Lightning wants them."""
 
-    def __init__(self, model: torch.nn.Module, loss, settings: Training):
+    def __init__(self, model: torch.nn.Module, loss, settings: Training, seed: int):
         super().__init__()
-        self.model, self.loss, self.settings = model, loss, settings
+        self.model, self.loss, self.settings, self.seed = model, loss, settings, seed
         self.train_losses: list[float] = []
         self.validation_losses: list[float] = []
 
@@ -225,8 +226,22 @@ class _Module(lightning.LightningModule):
         forecast = self.model(batch["context"], batch["target"].shape[1], batch["context_observed"])
         return self.loss(forecast, batch["target"], batch["target_observed"])
 
+    def _training_loss(self, batch: dict) -> torch.Tensor:
+        """As ``_loss``; a model that is to see the truth now and then while it learns forecasts every frame but the first."""
+        if not hasattr(self.model, "rehearse"):
+            return self._loss(batch)
+        window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
+        progress = self.global_step / self.trainer.estimated_stepping_batches
+        forecast = self.model.rehearse(window, observed, batch["context"].shape[1], progress)
+        return self.loss(forecast, window[:, 1:], observed[:, 1:])
+
+    def on_train_epoch_start(self) -> None:
+        """Whatever a model draws at random is a function of (seed, epoch, process), so that a resumed run draws the same."""
+        state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
-        loss = self._loss(batch)
+        loss = self._training_loss(batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss.item()} in epoch {self.current_epoch}, step {index}; the last checkpoint is intact. "

@@ -1,0 +1,109 @@
+"""What all networks share at their borders: frames in, frames out.
+
+Axes: B batch, T time, C channels, H rows, W columns.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nowcast.errors import UserError
+
+OUTPUTS = ("sigmoid", "linear")
+
+
+def at_least(least: float, **settings: float) -> None:
+    """Refuse a setting, or a number in a list of them, below ``least``.
+
+    Raises:
+        UserError: names the setting.
+    """
+    for name, value in settings.items():
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if not numbers or any(number < least for number in numbers):
+            raise UserError(f"{name} is {value}; it must be at least {least}{', one number per layer' if numbers is value else ''}.")
+
+
+class Network(nn.Module):
+    """From context frames to the frames that follow; a subclass defines ``unroll``.
+
+    Done here, once for every network: the call is checked; what was not observed is 0, whatever stood there; the mask
+    becomes a second channel where asked for; frames are padded to a size the network can divide (the outermost pixels
+    repeat, unobserved), its raw output is cut back and activated.
+
+    Args:
+        multiple: heights and widths are padded to multiples of it.
+        output: "sigmoid" (values in (0, 1)) or "linear".
+        observed_channel: give the network the observed mask as a second input channel.
+        context_length: the number of context frames the network is made for, or 1 for any; of a longer context it
+            sees the last ones.
+
+    Attributes:
+        channels: C of the frames ``unroll`` gets, 1 or 2.
+    """
+
+    def __init__(self, *, multiple: int, output: str, observed_channel: bool, context_length: int = 1):
+        super().__init__()
+        if output not in OUTPUTS:
+            raise UserError(f"output is {output!r}; accepted are {' and '.join(OUTPUTS)}.")
+        at_least(1, context_length=context_length)
+        self.multiple, self.output, self.context_length = multiple, output, context_length
+        self.channels = 2 if observed_channel else 1
+
+    def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
+        """The network proper.
+
+        Args:
+            frames: (B, T, channels, H, W); H and W are multiples of ``multiple``.
+            forecast_length: at least 1.
+
+        Returns:
+            (B, forecast_length, 1, H, W), before the activation.
+        """
+        raise NotImplementedError
+
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
+        """Predict the frames that follow.
+
+        Args:
+            context: (B, T, 1, H, W), normalised; any B, H, W, and any T that is at least ``context_length``.
+            forecast_length: number of frames to predict, at least 1; need not be the one trained with.
+            observed: boolean mask of the context's shape; None means all of it.
+
+        Returns:
+            (B, forecast_length, 1, H, W), float32.
+
+        Raises:
+            UserError: a context of another shape, or too short a one.
+        """
+        if context.ndim != 5 or context.shape[2] != 1 or 0 in context.shape or forecast_length < 1:
+            raise UserError(
+                f"a context of shape {tuple(context.shape)} and a forecast length of {forecast_length} came; "
+                "(B, T, 1, H, W) without an empty axis and at least 1 are needed."
+            )
+        if context.shape[1] < self.context_length:
+            raise UserError(f"a context of {context.shape[1]} frames came, but this {type(self).__name__} was made for {self.context_length}; give at least so many.")
+        raw = self.unroll(self.frames(context, observed), forecast_length)
+        return self.finish(raw, *context.shape[-2:])
+
+    def frames(self, values: Tensor, observed: Tensor | None) -> Tensor:
+        """What the network sees of frames: (B, T, 1, H, W) -> (B, T, channels, H', W'), H' and W' multiples of ``multiple``."""
+        batch = values.shape[0]
+        if observed is not None:
+            values = torch.where(observed, values, 0.0)
+        below, right = (-values.shape[-2] % self.multiple, -values.shape[-1] % self.multiple)
+        padded = F.pad(values.flatten(0, 1), (0, right, 0, below), mode="replicate")
+        if self.channels == 2:
+            mask = torch.ones_like(values) if observed is None else observed.to(values.dtype)
+            padded = torch.cat([padded, F.pad(mask.flatten(0, 1), (0, right, 0, below))], dim=1)
+        return padded.unflatten(0, (batch, -1))
+
+    def finish(self, raw: Tensor, height: int, width: int) -> Tensor:
+        """Raw output (..., H', W') -> values (..., height, width), float32."""
+        raw = raw[..., :height, :width].float()
+        return torch.sigmoid(raw) if self.output == "sigmoid" else raw
+
+    def as_input(self, raw: Tensor) -> Tensor:
+        """A raw output frame (B, 1, H', W') as the network's next input frame (B, channels, H', W'), all of it observed."""
+        value = torch.sigmoid(raw) if self.output == "sigmoid" else raw
+        return value if self.channels == 1 else torch.cat([value, torch.ones_like(value)], dim=1)
