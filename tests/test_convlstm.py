@@ -148,9 +148,232 @@ def test_the_cell_state_stays_float32_under_bfloat16_autocast_and_the_result_sta
     assert (outputs - exact).abs().max() < 0.02
 
 
-def test_an_even_kernel_is_refused():
-    with pytest.raises(ValueError, match="needs an odd side"):
-        ConvLSTMCell(1, 4, state_kernel=4)
+OPTIONS = {
+    "plain": {},
+    "uneven kernels": {"input_kernel": (1, 4), "state_kernel": (4, 3)},
+    "valid": {"padding": "valid", "input_kernel": (2, 3)},
+    "stride": {"stride": (2, 1)},
+    "dilation": {"dilation": (1, 2)},
+    "activations": {"activation": "linear", "gate_activation": "tanh"},
+    "leaky relu": {"activation": "leaky_relu"},
+    "no bias": {"bias": False, "forget_bias": 1.0},
+    "no peephole": {"peephole": False},
+    "layer normalisation": {"norm_groups": 1},
+    "group normalisation": {"norm_groups": 2},
+    "normalisation without bias": {"norm_groups": 2, "bias": False},
+    "dropout": {"dropout": 0.5},
+    "state dropout": {"state_dropout": 0.5},
+    "both dropouts": {"dropout": 0.5, "state_dropout": 0.5},
+    "backwards": {"go_backwards": True},
+    "channels last": {"channels_last": True},
+    "checkpoint": {"checkpoint": 2},
+    "checkpoint and dropout": {"checkpoint": 1, "dropout": 0.5, "state_dropout": 0.5},
+    "no input": {"input_channels": 0},
+    "no input, checkpoint": {"input_channels": 0, "checkpoint": 2},
+}
+
+
+def with_option(option, *, hidden=2, size=(3, 4), batch=2):
+    """A random float64 layer with an option, and what it is called with: inputs, state, length."""
+    settings = {"input_channels": 2, "input_kernel": 3, "state_kernel": 3, **OPTIONS[option]}
+    torch.manual_seed(0)
+    layer = ConvLSTM(settings.pop("input_channels"), hidden, **settings).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    state = tuple(torch.randn(batch, hidden, *layer.cell.state_size(*size), dtype=torch.float64) for _ in "hc")
+    inputs = torch.randn(batch, 3, layer.cell.input_channels, *size, dtype=torch.float64) if layer.cell.input_channels else None
+    if layer.channels_last:
+        inputs, state = inputs.movedim(2, -1), tuple(part.movedim(1, -1) for part in state)
+    return layer, inputs, state
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_gradients_agree_with_finite_differences(option):
+    layer, inputs, state = with_option(option, size=(2, 3), batch=1)
+    names, values = zip(*layer.named_parameters(), strict=True)
+    mask = torch.tensor([[True, False, True]])
+    given = [] if inputs is None else [inputs.requires_grad_()]
+
+    def run(*tensors):
+        torch.manual_seed(1)  # the same dropout masks every time
+        x, tensors = (tensors[0], tensors[1:]) if given else (None, tensors)
+        outputs, last = torch.func.functional_call(
+            layer, dict(zip(names, tensors[2:], strict=True)), (x, tensors[:2]), {"length": 3, "mask": mask}
+        )
+        return outputs, *last
+
+    assert torch.autograd.gradcheck(run, (*given, *(part.requires_grad_() for part in state), *values))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_fast_path_is_the_cell_step_by_step(option):
+    """All input convolutions in one call, blocks, channels last: the same numbers as one cell call per step."""
+    layer, inputs, state = with_option(option)
+    outputs, last = layer(inputs, state, length=3)
+    torch.manual_seed(5)
+    outputs, last = layer(inputs, state, length=3)
+    steps = [None] * 3 if inputs is None else list((inputs.movedim(-1, 2) if layer.channels_last else inputs).unbind(1))
+    state = tuple(part.movedim(-1, 1) for part in state) if layer.channels_last else state
+    torch.manual_seed(5)
+    masks = layer.cell.dropout_masks(steps[0], state)
+    expected = []
+    for x in reversed(steps) if layer.go_backwards else steps:
+        state = layer.cell(x, state, masks)
+        expected.append(state[0])
+    expected = torch.stack(expected, 1)
+    if layer.channels_last:
+        expected, state = expected.movedim(2, -1), tuple(part.movedim(1, -1) for part in state)
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(last, state, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in ("plain", "checkpoint", "checkpoint and dropout", "channels last", "no input", "no input, checkpoint")])
+def test_every_option_acts(option):
+    """With what it changes left at its default and the other weights equal, the outputs differ."""
+    layer, inputs, state = with_option(option)
+    plain = ConvLSTM(2, 2, input_kernel=3, state_kernel=3).double()
+    for parameter in plain.parameters():
+        torch.nn.init.normal_(parameter)
+    shared = {name: weight for name, weight in layer.state_dict().items() if plain.state_dict().get(name, weight[:0]).shape == weight.shape}
+    plain.load_state_dict(shared, strict=False)
+    outputs = layer(inputs, state)[0]
+    if option in ("valid", "stride"):
+        assert outputs.shape[-2:] == ((2, 2) if option == "valid" else (2, 4))
+    else:
+        assert (outputs - plain(inputs, state)[0]).abs().max() > 1e-3
+
+
+def test_checkpointing_keeps_less_and_changes_nothing():
+    layer, inputs, state = with_option("plain", hidden=4, size=(16, 16))
+    inputs = inputs.repeat(1, 4, 1, 1, 1)
+    results = {}
+    for steps in (0, 3):
+        layer.checkpoint, kept = steps, []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):
+            outputs, _ = layer(inputs, state)
+        layer.zero_grad()
+        outputs.square().sum().backward()
+        results[steps] = (sum(kept), outputs.detach(), *(weight.grad.clone() for weight in layer.parameters()))
+    assert results[3][0] < results[0][0] / 4
+    for one, other in zip(results[0][1:], results[3][1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_normalisation_gives_every_group_of_every_gate_zero_mean_and_unit_variance():
+    torch.manual_seed(0)
+    layer = ConvLSTM(1, 4, input_kernel=3, state_kernel=3, norm_groups=2, activation="linear", gate_activation="linear", peephole=False, initialisation="keras").double()
+    seen = 50 + 9 * torch.randn(1, 1, 1, 32, 32, dtype=torch.float64)
+    zeros = torch.zeros(1, 4, 32, 32, dtype=torch.float64)
+    ones = torch.ones_like(zeros)
+    _, (_, c) = layer(seen, (zeros, ones))  # c = f * 1 + i * g, all of them normalised
+    gates = torch.nn.functional.conv2d(seen[:, 0], layer.cell.input_weight, padding=1)[0].reshape(4, 2, 2, 32, 32)
+    normal = (gates - gates.mean((2, 3, 4), keepdim=True)) / gates.var((2, 3, 4), correction=0, keepdim=True).add(1e-5).sqrt()
+    i, f, g, _ = normal.flatten(1, 2)
+    torch.testing.assert_close(c[0], f + i * g, rtol=0, atol=1e-9)
+
+
+def test_dropped_shares_scale_and_constancy_over_time():
+    torch.manual_seed(0)
+    layer = ConvLSTM(3, 2, input_kernel=3, state_kernel=3, dropout=0.25, state_dropout=0.4)
+    state = layer.cell.initial_state(50, 20, 20)
+    masks = layer.cell.dropout_masks(torch.zeros(50, 3, 20, 20), state)
+    for mask, share, channels in ((masks.input, 0.25, 12), (masks.state, 0.4, 8)):
+        assert mask.shape == (50, channels, 20, 20)
+        assert mask.unique().tolist() == pytest.approx([0, 1 / (1 - share)])
+        assert (mask == 0).float().mean().item() == pytest.approx(share, abs=0.005)
+        gates = mask.reshape(50, 4, -1)
+        for one in range(4):  # each gate has its own
+            for other in range(one):
+                assert ((gates[:, one] == 0) & (gates[:, other] == 0)).float().mean().item() == pytest.approx(share**2, abs=0.01)
+
+
+def test_dropout_acts_in_training_only_and_the_mean_of_many_draws_of_one_linear_step_is_the_undropped_one():
+    torch.manual_seed(0)
+    layer = ConvLSTM(2, 3, input_kernel=3, state_kernel=3, dropout=0.5, state_dropout=0.5, activation="linear", gate_activation="linear", peephole=False)
+    with torch.no_grad():
+        layer.cell.bias.fill_(1.0)
+    x, h, c = torch.randn(1, 1, 2, 4, 4), torch.randn(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    layer.eval()
+    assert torch.equal(layer(x, (h, c))[0], layer(x, (h, c))[0])
+    exact = layer(x, (h, c))[1][1]  # c = i * g: two gates with masks of their own, so the mean of the product is the product of the means
+    layer.train()
+    assert not torch.equal(layer(x, (h, c))[0], layer(x, (h, c))[0])
+    many = layer(x.expand(20_000, -1, -1, -1, -1), (h.expand(20_000, -1, -1, -1), c.expand(20_000, -1, -1, -1)))[1][1]
+    error = many.std(0) / 20_000**0.5
+    assert ((many.mean(0) - exact[0]).abs() < 5 * error).all()
+
+
+def test_a_stateful_layer_goes_on_until_it_is_reset_and_its_gradient_ends_at_the_call():
+    torch.manual_seed(0)
+    layer = ConvLSTM(2, 3, stateful=True).double()
+    plain = ConvLSTM(2, 3).double()
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 5, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    whole = plain(x)[0]
+    first, second = layer(x[:, :2])[0], layer(x[:, 2:])[0]
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=0, atol=1e-12)
+    second.sum().backward()
+    assert x.grad[:, :2].abs().max() == 0 and x.grad[:, 2:].abs().max() > 0
+    with pytest.raises(ValueError, match=r"\(B, F, H, W\) is needed; call reset_state\(\) before sequences of another size"):
+        layer(x[:1])
+    layer.reset_state()
+    torch.testing.assert_close(layer(x[:1])[0], whole[:1], rtol=0, atol=1e-12)
+
+
+def test_a_masked_step_repeats_the_one_before():
+    layer = random_layer()
+    x = torch.randn(1, 4, 2, 4, 4, dtype=torch.float64)
+    outputs, (h, c) = layer(x, mask=torch.tensor([[False, True, False, True]]))
+    seen, (h2, c2) = layer(x[:, [1, 3]])
+    torch.testing.assert_close(outputs[:, 1:], seen[:, [0, 0, 1]], rtol=0, atol=1e-12)
+    assert outputs[:, 0].abs().max() == 0
+    torch.testing.assert_close((h, c), (h2, c2), rtol=0, atol=1e-12)
+
+
+def test_a_whole_model_in_bfloat16_keeps_its_cell_state_in_float32():
+    torch.manual_seed(0)
+    layer = ConvLSTM(2, 8, input_kernel=3, state_kernel=3, norm_groups=2)
+    x = torch.rand(1, 6, 2, 8, 8)
+    exact = layer(x)[0]
+    outputs, (_, c) = layer.bfloat16()(x.bfloat16())
+    assert (outputs.dtype, c.dtype) == (torch.bfloat16, torch.float32)
+    assert (outputs.float() - exact).abs().max() < 0.05
+
+
+def test_weights_and_inputs_in_any_memory_layout_give_the_same():
+    layer, inputs, state = with_option("plain", size=(5, 6))
+    expected = layer(inputs, state)[0].detach()
+    other = layer.to(memory_format=torch.channels_last)(inputs.permute(0, 1, 4, 3, 2).contiguous().permute(0, 1, 4, 3, 2), state)[0]
+    torch.testing.assert_close(other.detach(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"input_kernel": 0}, "input_kernel is 0; a whole number from 1, or two of them"), ({"state_kernel": (3, 3, 3)}, "a whole number from 1, or two of them"),
+     ({"stride": 2, "dilation": 2}, "stride is 2 and dilation is 2; only one of them can be above 1"), ({"padding": "full"}, "padding is 'full'; accepted are same, valid"),
+     ({"activation": "gelu"}, "activation is 'gelu'; accepted are tanh"), ({"dropout": 1.0}, "dropout is 1.0; a share from 0 up to"),
+     ({"state_dropout": -0.1}, "state_dropout is -0.1; a share"), ({"norm_groups": 3}, "norm_groups is 3; 0, or a number that divides the 4 hidden channels"),
+     ({"initialisation": "zeros"}, "initialisation is 'zeros'; accepted are paper, keras"), ({"checkpoint": -1}, "checkpoint is -1; 0, or a number of steps, is needed")],
+)
+def test_a_setting_outside_what_is_accepted_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ConvLSTM(1, 4, **settings)
+
+
+def test_maps_smaller_than_a_valid_kernel_are_refused():
+    with pytest.raises(ValueError, match="maps of 4 x 9 came, but valid padding needs at least 5 x 5"):
+        ConvLSTM(1, 2, padding="valid")(torch.zeros(1, 1, 1, 4, 9))
+
+
+def test_a_mask_of_another_shape_or_type_is_refused():
+    for mask in (torch.ones(2, 3, dtype=torch.bool), torch.ones(1, 3)):
+        with pytest.raises(ValueError, match=r"a boolean one of shape \(1, 3\) is needed"):
+            random_layer()(torch.zeros(1, 3, 2, 4, 4, dtype=torch.float64), mask=mask)
+
+
+def test_a_state_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\) \(B, F, H, W\) is needed"):
+        random_layer()(torch.zeros(1, 3, 2, 4, 4, dtype=torch.float64), (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5)))
 
 
 def test_no_hidden_channel_is_refused():
@@ -171,5 +394,5 @@ def test_a_layer_without_input_asks_for_state_and_length():
 
 
 def test_a_wrong_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(1, 1, 3, 4, 4\) came; \(B, T, 2, H, W\) is needed"):
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 3, 4, 4\) \(B, T, C, H, W\) came; \(B, T, 2, H, W\) without an empty axis"):
         random_layer()(torch.zeros(1, 1, 3, 4, 4))

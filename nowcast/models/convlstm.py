@@ -6,19 +6,41 @@
     o_t = sigmoid(Wxo * x_t + Who * h_{t-1} + w_co . c_t + b_o)
     h_t = o_t . tanh(c_t)
 
-* is a convolution with zero "same" padding, . a product by element. Axes: B batch, T time, C input channels,
-F hidden channels, H rows, W columns. The four gates lie along the channel axis in the order i, f, c, o.
-The peepholes w are one number per hidden channel, so that a layer runs at any height and width.
+* is a convolution, . a product by element. Axes: B batch, T time, C input channels, F hidden channels, H rows, W
+columns. The four gates lie along the channel axis in the order i, f, c, o. The peepholes w are one number per hidden
+channel, so that a layer runs at any height and width. Every option of Keras' ConvLSTM2D is here, equal to it in value
+and gradient; ``keras_weights`` carries weights in both directions.
 """
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 from nowcast.errors import UserError
 
 State = tuple[Tensor, Tensor]
-"""Hidden state h and cell state c, both (B, F, H, W); c is always float32 or wider."""
+"""Hidden state h and cell state c, both (B, F, H', W'), the size the input convolution gives; c is always float32 or wider."""
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "hard_sigmoid": F.hardsigmoid,  # min(max(x / 6 + 1/2, 0), 1), as in Keras 3
+    "relu": F.relu,
+    "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),
+    "linear": torch.clone,
+}
+
+
+class DropoutMasks(NamedTuple):
+    """What is dropped, the same at every timestep: one mask for each gate, (B, 4C, H, W) and (B, 4F, H', W'); None drops nothing."""
+
+    input: Tensor | None
+    state: Tensor | None
 
 
 class ConvLSTMCell(nn.Module):
@@ -27,109 +49,321 @@ class ConvLSTMCell(nn.Module):
     Args:
         input_channels: C of the input; 0 for a cell that has no input at all (an unconditioned forecaster's first layer).
         hidden_channels: F.
-        input_kernel: side of the convolution on the input, odd; unused without an input.
-        state_kernel: side of the convolution on the hidden state, odd.
+        input_kernel: height and width, or one number for both, of the convolution on the input; unused without an input.
+        state_kernel: the same for the convolution on the hidden state, which keeps the map's size.
+        stride, dilation: of the input convolution, height and width or one number; not both above 1.
+        padding: of the input convolution, "same" (zeros, the odd one at the end) or "valid".
+        activation: of the candidate and of the cell state on its way out, one of ``ACTIVATIONS``.
+        gate_activation: of the gates i, f, o.
+        bias: one per gate and channel.
+        forget_bias: where the forget gate's bias starts (Keras: 1); without a bias, a constant in its place.
         peephole: let the gates see the cell state, by one weight per hidden channel.
+        norm_groups: 0 for none. Else what enters the gates is normalised over the map and the channels of a group, for
+            every sample; each gate's channels form so many groups (1: layer normalisation), a gain is learnt for
+            each channel, and the bias is added after it.
+        dropout: share of the input dropped in training; each gate has its own mask, constant over time.
+        state_dropout: the same for the hidden state on its way into the convolution.
+        initialisation: "paper": weights uniform in +-1/sqrt(their input channels) as in Shi et al. 2015; "keras": Glorot
+            uniform for the input, orthogonal for the state, each over the block of four gates. Biases and peepholes
+            start at 0, gains at 1.
 
-    Weights start uniform in +-1/sqrt(their input channels), biases and peepholes at 0, as in the paper.
+    Raises:
+        UserError: a setting outside what is accepted.
     """
 
-    def __init__(self, input_channels: int, hidden_channels: int, *, input_kernel: int = 5, state_kernel: int = 5, peephole: bool = True):
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        *,
+        input_kernel: int | tuple[int, int] = 5,
+        state_kernel: int | tuple[int, int] = 5,
+        stride: int | tuple[int, int] = 1,
+        padding: str = "same",
+        dilation: int | tuple[int, int] = 1,
+        activation: str = "tanh",
+        gate_activation: str = "sigmoid",
+        bias: bool = True,
+        forget_bias: float = 0.0,
+        peephole: bool = True,
+        norm_groups: int = 0,
+        dropout: float = 0.0,
+        state_dropout: float = 0.0,
+        initialisation: str = "paper",
+    ):
         super().__init__()
-        for name, side in (("input_kernel", input_kernel), ("state_kernel", state_kernel)):
-            if side < 1 or side % 2 == 0:
-                raise UserError(f"{name} is {side}, but a ConvLSTM kernel needs an odd side (1, 3, 5, ...) to keep the map's size.")
         if input_channels < 0 or hidden_channels < 1:
             raise UserError(f"a ConvLSTM needs input_channels >= 0 and hidden_channels >= 1; {input_channels} and {hidden_channels} came.")
-        self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        pairs = {"input_kernel": input_kernel, "state_kernel": state_kernel, "stride": stride, "dilation": dilation}
+        self.input_kernel, self.state_kernel, self.stride, self.dilation = (_pair(name, value) for name, value in pairs.items())
+        if max(self.stride) > 1 and max(self.dilation) > 1:
+            raise UserError(f"stride is {stride} and dilation is {dilation}; only one of them can be above 1.")
+        choices = {"padding": (padding, ("same", "valid")), "initialisation": (initialisation, ("paper", "keras"))}
+        choices |= {"activation": (activation, ACTIVATIONS), "gate_activation": (gate_activation, ACTIVATIONS)}
+        for name, (value, accepted) in choices.items():
+            if value not in accepted:
+                raise UserError(f"{name} is {value!r}; accepted are {', '.join(accepted)}.")
+        for name, value in (("dropout", dropout), ("state_dropout", state_dropout)):
+            if not 0 <= value < 1:
+                raise UserError(f"{name} is {value}; a share from 0 up to, but not including, 1 is needed.")
+        if norm_groups < 0 or (norm_groups and hidden_channels % norm_groups):
+            raise UserError(f"norm_groups is {norm_groups}; 0, or a number that divides the {hidden_channels} hidden channels, is needed.")
+        self.input_channels, self.hidden_channels, self.padding = input_channels, hidden_channels, padding
+        self.activation, self.gate_activation = ACTIVATIONS[activation], ACTIVATIONS[gate_activation]
+        self.norm_groups, self.dropout, self.state_dropout = norm_groups, dropout, state_dropout
+        self.forget_offset = 0.0 if bias else forget_bias
         gates = 4 * hidden_channels
-        shape = (gates, input_channels, input_kernel, input_kernel)
-        self.input_weight = nn.Parameter(torch.empty(shape)) if input_channels else None
-        self.state_weight = nn.Parameter(torch.empty(gates, hidden_channels, state_kernel, state_kernel))
-        self.bias = nn.Parameter(torch.zeros(gates))
+        self.input_weight = nn.Parameter(torch.empty(gates, input_channels, *self.input_kernel)) if input_channels else None
+        self.state_weight = nn.Parameter(torch.empty(gates, hidden_channels, *self.state_kernel))
+        self.bias = nn.Parameter(torch.zeros(gates)) if bias else None
         self.peephole = nn.Parameter(torch.zeros(3, hidden_channels)) if peephole else None
-        for weight in (self.input_weight, self.state_weight):
-            if weight is not None:
-                nn.init.uniform_(weight, -(weight.shape[1] ** -0.5), weight.shape[1] ** -0.5)
+        self.gain = nn.Parameter(torch.ones(gates)) if norm_groups else None
+        self._initialise(initialisation, forget_bias)
 
-    def convolve_input(self, inputs: Tensor) -> Tensor:
-        """The input's share of the gates, bias included: (N, C, H, W) -> (N, 4F, H, W), for any number of steps at once."""
-        return F.conv2d(inputs, self.input_weight, self.bias, padding=self.input_weight.shape[-1] // 2)
+    @torch.no_grad()
+    def _initialise(self, how: str, forget_bias: float) -> None:
+        if self.bias is not None:
+            self.bias[self.hidden_channels : 2 * self.hidden_channels] = forget_bias
+        for weight in (self.input_weight, self.state_weight):
+            if weight is not None and how == "paper":
+                nn.init.uniform_(weight, -(weight.shape[1] ** -0.5), weight.shape[1] ** -0.5)
+        if how == "keras":
+            if self.input_weight is not None:
+                nn.init.xavier_uniform_(self.input_weight)
+            rows = torch.empty(self.state_weight[0].numel(), len(self.state_weight), dtype=self.state_weight.dtype, device=self.state_weight.device)
+            nn.init.orthogonal_(rows)
+            self.state_weight.copy_(rows.T.reshape(self.state_weight.shape))
+
+    def convolve_input(self, inputs: Tensor, masks: DropoutMasks | None = None) -> Tensor:
+        """The input's share of the gates, for any number of steps at once.
+
+        Args:
+            inputs: (B, C, H, W), or (T, B, C, H, W).
+            masks: from ``dropout_masks``.
+
+        Returns:
+            (..., B, 4F, H', W'), the bias included unless it comes after a normalisation.
+        """
+        bias, groups = None if self.norm_groups else self.bias, 1
+        if masks is not None and masks.input is not None:
+            inputs, groups = torch.cat([inputs] * 4, dim=-3) * masks.input, 4
+        flat = inputs.flatten(0, -4)
+        if self.padding == "same":
+            flat, padding = _pad_same(flat, self.input_kernel, self.stride, self.dilation)
+        else:
+            padding = 0
+        convolved = F.conv2d(flat, self.input_weight, bias, self.stride, padding, self.dilation, groups)
+        return convolved.unflatten(0, inputs.shape[:-3])
+
+    def dropout_masks(self, inputs: Tensor | None, state: State) -> DropoutMasks | None:
+        """Draw the masks of one sequence, shaped after one input (B, C, H, W) and a state; None where nothing is dropped.
+
+        They come from torch's generator; entries are 0 or 1 / (1 - share).
+        """
+        if not self.training or not (self.dropout or self.state_dropout):
+            return None
+
+        def draw(like: Tensor, share: float) -> Tensor:
+            return F.dropout(torch.ones_like(like).repeat(1, 4, 1, 1), share)
+
+        from_input = draw(inputs, self.dropout) if self.dropout and inputs is not None else None
+        return DropoutMasks(from_input, draw(state[0], self.state_dropout) if self.state_dropout else None)
+
+    def state_size(self, height: int, width: int) -> tuple[int, int]:
+        """H' and W' of the state for inputs of H and W; without an input they are the same.
+
+        Raises:
+            UserError: inputs smaller than what a "valid" convolution needs.
+        """
+        if self.input_weight is None:
+            return height, width
+        if self.padding == "same":
+            return -(-height // self.stride[0]), -(-width // self.stride[1])
+        reach = [d * (k - 1) + 1 for k, d in zip(self.input_kernel, self.dilation, strict=True)]
+        if height < reach[0] or width < reach[1]:
+            raise UserError(f"maps of {height} x {width} came, but valid padding needs at least {reach[0]} x {reach[1]}; padding='same' takes any size.")
+        return (height - reach[0]) // self.stride[0] + 1, (width - reach[1]) // self.stride[1] + 1
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """A zero state on the device of the weights."""
-        zeros = self.bias.new_zeros(batch, self.hidden_channels, height, width)
-        return zeros, zeros
+        """A zero state for inputs of that size, on the device of the weights."""
+        weight = self.state_weight
+        h = weight.new_zeros(batch, self.hidden_channels, *self.state_size(height, width))
+        return h, h.to(torch.promote_types(weight.dtype, torch.float32))
 
-    def step(self, from_input: Tensor, state: State) -> State:
+    def step(self, from_input: Tensor | None, state: State, masks: DropoutMasks | None = None) -> State:
         """Advance one timestep.
 
         Args:
-            from_input: (B, 4F, H, W) from ``convolve_input``, or (4F, 1, 1): the bias alone.
-            state: h and c, (B, F, H, W) each.
+            from_input: (B, 4F, H', W') from ``convolve_input``; None without an input.
+            state: h and c, (B, F, H', W') each.
+            masks: from ``dropout_masks``.
 
         Returns:
             The new state; its h is the cell's output.
         """
         h, c = state
-        gates = F.conv2d(h, self.state_weight, padding=self.state_weight.shape[-1] // 2) + from_input
-        i, f, g, o = gates.to(c.dtype).chunk(4, dim=1)
+        groups = 1
+        if masks is not None and masks.state is not None:
+            h, groups = torch.cat([h] * 4, dim=1) * masks.state, 4
+        h, padding = _pad_same(h, self.state_kernel)
+        bias = self.bias if from_input is None and not self.norm_groups else None
+        gates = F.conv2d(h, self.state_weight, bias, padding=padding, groups=groups)
+        if from_input is not None:
+            gates = gates + from_input
+        gates = gates.to(c.dtype)
+        if self.norm_groups:
+            gates = F.group_norm(gates, 4 * self.norm_groups) * self.gain[:, None, None]
+            gates = gates if self.bias is None else gates + self.bias[:, None, None]
+        i, f, g, o = gates.chunk(4, dim=1)
+        if self.forget_offset:
+            f = f + self.forget_offset
         if self.peephole is not None:
             w_i, w_f, w_o = self.peephole[:, :, None, None]
             i, f = i + w_i * c, f + w_f * c
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        c = self.gate_activation(f) * c + self.gate_activation(i) * self.activation(g)
         if self.peephole is not None:
             o = o + w_o * c
-        return torch.sigmoid(o) * torch.tanh(c), c
+        return (self.gate_activation(o) * self.activation(c)).to(self.state_weight.dtype), c
 
-    def forward(self, inputs: Tensor | None, state: State) -> State:
-        """One step from an input frame (B, C, H, W), or from None where the cell has no input."""
-        return self.step(self.bias[:, None, None] if inputs is None else self.convolve_input(inputs), state)
+    def forward(self, inputs: Tensor | None, state: State, masks: DropoutMasks | None = None) -> State:
+        """One step from an input frame (B, C, H, W), or from None where the cell has no input.
+
+        Dropout acts only through ``masks``, which the caller draws once for a sequence.
+        """
+        return self.step(None if inputs is None else self.convolve_input(inputs, masks), state, masks)
 
 
 class ConvLSTM(nn.Module):
-    """A ConvLSTM layer over a sequence; arguments as for ``ConvLSTMCell``.
+    """A ConvLSTM layer over a sequence.
 
     The input convolutions of all steps run in one call before the recurrence.
+
+    Args:
+        input_channels, hidden_channels, **cell: as for ``ConvLSTMCell``.
+        go_backwards: read the input from its last step to its first; outputs come in that order.
+        stateful: where no state is given, go on from the end of the last call (its gradient ends there); see ``reset_state``.
+        channels_last: inputs, outputs and states have their channels on the last axis, as is Keras' habit.
+        checkpoint: 0 keeps what the backward pass needs of every step; N keeps only the states between blocks of N
+            steps and computes each block once more, for less memory in training.
     """
 
-    def __init__(self, input_channels: int, hidden_channels: int, *, input_kernel: int = 5, state_kernel: int = 5, peephole: bool = True):
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        *,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        channels_last: bool = False,
+        checkpoint: int = 0,
+        **cell,
+    ):
         super().__init__()
-        self.cell = ConvLSTMCell(
-            input_channels, hidden_channels, input_kernel=input_kernel, state_kernel=state_kernel, peephole=peephole
-        )
+        if checkpoint < 0:
+            raise UserError(f"checkpoint is {checkpoint}; 0, or a number of steps, is needed.")
+        self.cell = ConvLSTMCell(input_channels, hidden_channels, **cell)
+        self.go_backwards, self.stateful, self.channels_last, self.checkpoint = go_backwards, stateful, channels_last, checkpoint
+        self._kept: State | None = None
 
-    def forward(self, inputs: Tensor | None, state: State | None = None, *, length: int | None = None) -> tuple[Tensor, State]:
+    def reset_state(self) -> None:
+        """Forget where the last call of a stateful layer ended; the next one starts from zeros."""
+        self._kept = None
+
+    def forward(
+        self, inputs: Tensor | None, state: State | None = None, *, length: int | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Run the layer.
 
         Args:
             inputs: (B, T, C, H, W), any B, T, H, W; None for a layer without an input.
             state: where to start; None for zeros. Needed where there is no input.
             length: number of steps where there is no input; 0 gives no outputs and the state unchanged.
+            mask: (B, T) boolean; at a step that is False, state and output of the step before are repeated (an output of
+                zeros before the first step).
 
         Returns:
-            Outputs of every step (B, T, F, H, W), and the final state.
+            Outputs of every step (B, T, F, H', W'), and the final state.
 
         Raises:
             UserError: inputs and settings do not go together.
         """
         if (inputs is None) != (self.cell.input_channels == 0):
             raise UserError(f"this ConvLSTM has {self.cell.input_channels} input channels, but {'no input' if inputs is None else 'an input'} came.")
-        if inputs is None:
-            if state is None or length is None:
-                raise UserError("a ConvLSTM without input needs a state to start from and a length.")
-            from_inputs = [self.cell.bias[:, None, None]] * length
-        else:
-            if inputs.ndim != 5 or inputs.shape[2] != self.cell.input_channels:
-                raise UserError(f"an input of shape {tuple(inputs.shape)} came; (B, T, {self.cell.input_channels}, H, W) is needed.")
-            batch, length, _, height, width = inputs.shape
-            steps_first = inputs.transpose(0, 1).reshape(length * batch, -1, height, width)
-            from_inputs = self.cell.convolve_input(steps_first).unflatten(0, (length, batch)).unbind(0)
-            state = state or self.cell.initial_state(batch, height, width)
+        to_first, to_last = (lambda x: x.movedim(-1, -3), lambda x: x.movedim(-3, -1)) if self.channels_last else (lambda x: x,) * 2
+        if state is None and self.stateful and self._kept is not None:
+            state = self._kept
+        elif state is not None:
+            state = tuple(to_first(part) for part in state)
+        if inputs is not None:
+            inputs = self._steps_first(to_first(inputs))
+            length = len(inputs)
+            state = state or self.cell.initial_state(inputs.shape[1], *inputs.shape[-2:])
+        elif state is None or length is None:
+            raise UserError("a ConvLSTM without input needs a state to start from and a length.")
+        self._check(inputs, state)
+        if mask is not None:
+            if mask.dtype != torch.bool or mask.shape != (len(state[0]), length):
+                raise UserError(f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} came; a boolean one of shape {(len(state[0]), length)} is needed.")
+            mask = (mask.flip(1) if self.go_backwards else mask).T[:, :, None, None, None]
+        outputs, state = self._run(inputs, state, length, mask)
+        if self.stateful:
+            self._kept = tuple(part.detach() for part in state)
+        return to_last(outputs), tuple(to_last(part) for part in state)
+
+    def _steps_first(self, inputs: Tensor) -> Tensor:
+        """(B, T, C, H, W) -> (T, B, C, H, W), in the order of reading."""
+        if inputs.ndim != 5 or inputs.shape[2] != self.cell.input_channels or 0 in inputs.shape:
+            shape = f"(B, T, {self.cell.input_channels}, H, W)"
+            raise UserError(f"an input of shape {tuple(inputs.shape)} (B, T, C, H, W) came; {shape} without an empty axis is needed.")
+        inputs = inputs.transpose(0, 1)
+        return inputs.flip(0) if self.go_backwards else inputs
+
+    def _check(self, inputs: Tensor | None, state: State) -> None:
+        batch, size = (len(state[0]), state[0].shape[2:]) if inputs is None else (inputs.shape[1], self.cell.state_size(*inputs.shape[-2:]))
+        wanted = (batch, self.cell.hidden_channels, *size)
+        if any(tuple(part.shape) != wanted for part in state):
+            hint = "; call reset_state() before sequences of another size" if self.stateful else ""
+            raise UserError(f"a state of shapes {tuple(state[0].shape)} and {tuple(state[1].shape)} came; {wanted} (B, F, H, W) is needed{hint}.")
+
+    def _run(self, inputs: Tensor | None, state: State, length: int, mask: Tensor | None) -> tuple[Tensor, State]:
+        masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
+        again = self.checkpoint > 0 and torch.is_grad_enabled()
+        size = self.checkpoint if again else max(1, length)
+        outputs, last = [state[0].unsqueeze(1)[:, :0]], torch.zeros_like(state[0])
+        for start in range(0, length, size):
+            steps = slice(start, min(start + size, length))
+            arguments = (None if inputs is None else inputs[steps], state, last, steps.stop - start, None if mask is None else mask[steps], masks)
+            block, state, last = recompute(self._block, *arguments, use_reentrant=False, preserve_rng_state=False) if again else self._block(*arguments)
+            outputs.append(block)
+        return outputs[-1] if len(outputs) == 2 else torch.cat(outputs, dim=1), state
+
+    def _block(self, inputs: Tensor | None, state: State, last: Tensor, length: int, mask: Tensor | None, masks: DropoutMasks | None):
+        """Some steps: inputs (T, B, C, H, W) and the output before them -> outputs (B, T, F, H', W'), final state, last output."""
+        from_inputs = [None] * length if inputs is None else self.cell.convolve_input(inputs, masks).unbind(0)
         outputs = []
-        for from_input in from_inputs:
-            state = self.cell.step(from_input, state)
-            outputs.append(state[0])
-        if not outputs:
-            return state[0].unsqueeze(1)[:, :0], state
-        return torch.stack(outputs, dim=1), state
+        for step, from_input in enumerate(from_inputs):
+            new = self.cell.step(from_input, state, masks)
+            if mask is None:
+                state, last = new, new[0]
+            else:
+                last = torch.where(mask[step], new[0], last)
+                state = tuple(torch.where(mask[step], *parts) for parts in zip(new, state, strict=True))
+            outputs.append(last)
+        return torch.stack(outputs, dim=1), state, last
+
+
+def _pair(name: str, value) -> tuple[int, int]:
+    """One number or two -> (rows, columns)."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
+        raise UserError(f"{name} is {value}; a whole number from 1, or two of them for rows and columns, is needed.")
+    return pair
+
+
+def _pad_same(maps: Tensor, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)):
+    """Maps (N, C, H, W) and the padding a convolution has to add, so that H' = ceil(H / stride); an odd zero goes to the end."""
+    sides = zip(maps.shape[-2:], kernel, stride, dilation, strict=True)
+    rows, columns = (max(0, (-(-side // s) - 1) * s + d * (k - 1) + 1 - side) for side, k, s, d in sides)
+    if rows % 2 == columns % 2 == 0:
+        return maps, (rows // 2, columns // 2)
+    return F.pad(maps, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), 0
