@@ -1,6 +1,8 @@
-"""The command line: nowcast train | evaluate | predict | convert | info. The only code that sees Hydra's configuration."""
+"""The command line: nowcast train | evaluate | predict | convert | info | compare | benchmark. The only code that sees Hydra's configuration."""
 
+import dataclasses
 import os
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from rich.progress import Progress, track
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import fits, part
-from nowcast.errors import MissingDependency, UserError
+from nowcast.errors import MissingDependency, UserError, first_line
 from nowcast.files import is_one_of, replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
 
@@ -25,8 +27,11 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames
   nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
   nowcast info FILE                                    what an archive holds
+  nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
+  nowcast benchmark [models=NAMES]                     what models cost: parameters, arithmetic, memory, time
 
-FILES is an archive, a file, a folder or a quoted pattern. COMMAND --cfg prints the composed configuration.
+FILES is an archive, a file, a folder or a quoted pattern; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed
+configuration. Models are {models}.
 """
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -37,10 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ still gets its table
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info}
+    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info, "compare": compare, "benchmark": benchmark}
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
         names = {group: ", ".join(f"{group[:-1]}={c}" for c in configuration.choices(group[:-1])) for group in ("experiments", "readers")}
+        names["models"] = ", ".join(configuration.choices("model"))
         sys.stdout.write(USAGE.format(**names))
         return
     if name == "--version":
@@ -177,6 +183,57 @@ def info(arguments: list[str]) -> None:
     _print(archive.info(Path(arguments[0])))
 
 
+def compare(arguments: list[str]) -> None:
+    """Train several models with several seeds, and show them side by side."""
+    from nowcast import comparison
+
+    known = set(configuration.compose("compare", []))
+    own = [item for item in arguments if comparison.key(item).split(".")[0] in known]
+    typed = [item for item in arguments if item not in own and item != "--cfg"]
+    config = configuration.compose("compare", own)
+    settings = configuration.plain(config)
+    overrides = comparison.plan(settings, typed)
+    config.common = [configuration.literal(item) for item in (*settings["common"], *typed)]
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    folder = Path(settings["output_dir"] or _new_folder("comparison"))
+    runs = _runs_of(overrides, settings["seeds"], folder)
+    notes = comparison.differences({run.model: run.settings for run in runs[: len(overrides)]})
+    comparison.refuse_others(runs, lambda path: configuration.plain(configuration.load(path)))
+    _write_config(config, folder, name="comparison.yaml")
+    unfinished = [run for run in runs if comparison.step_to_finish(run)]
+    _print(f"nowcast {nowcast.__version__}: {len(runs)} trainings, {len(runs) - len(unfinished)} of them finished, in {folder}")
+    try:
+        failed = _one_by_one(unfinished) if settings["parallel"] == 1 else comparison.in_parallel(unfinished, count=settings["parallel"], report=_print)
+    except KeyboardInterrupt:
+        again = [item for item in arguments if not item.startswith("output_dir=")]
+        _print(f"interrupted; go on with: {shlex.join(['nowcast', 'compare', *again, f'output_dir={folder}'])}")
+        raise
+    lead_minutes = part(runs[0].settings, "task").lead_minutes
+    results = comparison.results(runs, parameters=_parameters, lead_minutes=lead_minutes)
+    if results:
+        comparison.write_csv(results, folder / "comparison.csv", lead_minutes=lead_minutes)
+        calls = [f"{model}: {shlex.join(items)}" for model, items in overrides.items()]
+        _write_and_print(comparison.table(results, first=runs[0].model), [comparison.MEANING, *calls, *notes], folder / "comparison.txt")
+        _print(f"in {folder}\n  comparison.txt, comparison.csv (every score by lead time), comparison.yaml, and a run folder for each model and seed")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} trainings failed: {'; '.join(failed)}")
+
+
+def benchmark(arguments: list[str]) -> None:
+    """Measure what models cost on this machine."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it when it is loaded, and else writes of a GPU that it does not find
+    settings = _plain_or_shown("benchmark", arguments)
+    if settings is None:
+        return
+    kinds = {"models": _benchmark_models}
+    if settings["what"] not in tuple(kinds):
+        raise UserError(f"what is {settings['what']!r}; accepted is {', '.join(kinds)}.")
+    folder = Path(settings["output_dir"] or _new_folder("benchmark"))
+    kinds[settings["what"]](settings, folder / "benchmark.json")
+
+
 def _training_config(arguments: list[str]):
     """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
     resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
@@ -195,11 +252,90 @@ def _training_config(arguments: list[str]):
     if "--cfg" in arguments:
         sys.stdout.write(configuration.text(config))
         return None, False
-    if config.output_dir is None:  # the processes of a distributed run start a little later, but share the folder
-        if "LOCAL_RANK" not in os.environ or "NOWCAST_STARTED" not in os.environ:
-            os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-        config.output_dir = configuration.literal(str(Path("runs").absolute() / config.name / os.environ["NOWCAST_STARTED"]))
+    if config.output_dir is None:
+        config.output_dir = configuration.literal(str(_new_folder(config.name)))
     return config, bool(resumed)
+
+
+def _new_folder(kind: str) -> Path:
+    """runs/KIND/TIME; the processes of a distributed run start a little later, but share the folder."""
+    if "LOCAL_RANK" not in os.environ or "NOWCAST_STARTED" not in os.environ:
+        os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    return Path("runs").absolute() / kind / os.environ["NOWCAST_STARTED"]
+
+
+def _runs_of(overrides: dict[str, list[str]], seeds: list[int], folder: Path) -> list:
+    """The trainings of a comparison; every model comes with the first seed before any comes with the second."""
+    from nowcast.comparison import Run
+
+    composed = {model: configuration.compose("train", items) for model, items in overrides.items()}
+    runs = []
+    for seed in seeds:
+        for model, config in composed.items():
+            config.seed = seed
+            place = folder / model / f"seed-{seed}"
+            runs.append(Run(model, seed, place, [*overrides[model], f"seed={seed}"], configuration.plain(config)))
+    return runs
+
+
+def _one_by_one(runs: list) -> list[str]:
+    """Finish the runs of a comparison in this process; a sentence for each that failed."""
+    from nowcast.comparison import step_to_finish
+
+    failed = []
+    for run in runs:
+        command, *arguments = step_to_finish(run)
+        _print(f"{run}: nowcast {shlex.join([command, *arguments])}")
+        try:
+            {"train": train, "evaluate": evaluate}[command](arguments)
+        except Exception as error:  # whatever a model or the machine refuses does not keep the other models from it
+            failed.append(f"{run}: {first_line(error)}")
+    return failed
+
+
+def _parameters(settings: dict) -> int:
+    """Number of trained weights of the model of a configuration."""
+    import torch
+
+    from nowcast.benchmark import parameters
+
+    with torch.device("meta"):
+        return parameters(part(settings, "model"))
+
+
+def _write_and_print(table, sentences: list[str], path: Path) -> None:
+    """A table and what is to be said of it, on the terminal and as a file."""
+    Console().print(table)
+    for sentence in sentences:
+        _print(sentence)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        Console(file=file, width=160).print(table)
+        file.writelines(f"{sentence}\n" for sentence in sentences)
+
+
+def _benchmark_models(settings: dict, path: Path) -> None:
+    """Measure the models in conf/model."""
+    import torch
+
+    from nowcast import benchmark as costs
+
+    names, known = settings["models"], configuration.choices("model")
+    names = known if names is None else [names] if isinstance(names, str) else names
+    if not fits(names, list[str]) or not names or set(names) - set(known):
+        raise UserError(f"models is {names!r}; a list of these is needed: {', '.join(known)}.")
+    load = costs.Load(**{field.name: settings[field.name] for field in dataclasses.fields(costs.Load)})
+    lengths = [f"task.context_length={load.context_length}", f"task.forecast_length={load.forecast_length}", f"data.size={load.size}"]
+
+    def settings_of(name: str) -> dict:
+        return configuration.plain(configuration.compose("train", [f"model={name}", *lengths]))
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    records, failed = costs.models(names, settings_of, load, device=device, progress=_track("measuring"))
+    Console().print(costs.table(names, records, load, device=device))
+    for sentence in (*(f"{name} could not be measured: {reason}" for name, reason in failed.items()), costs.NOT_COUNTED, costs.MEMORY):
+        _print(sentence)
+    costs.write(path, settings=settings | {"models": names, "device": device.type}, records=records, failed=failed)
+    _print(f"wrote {path}")
 
 
 def _evaluation_config(stored, overrides: list[str]):
@@ -336,8 +472,8 @@ def _seed(seed) -> None:
     torch.manual_seed(seed)
 
 
-def _write_config(config, folder: Path) -> None:
-    with replacing(folder / "config.yaml") as path:
+def _write_config(config, folder: Path, *, name: str = "config.yaml") -> None:
+    with replacing(folder / name) as path:
         path.write_text(configuration.text(config), encoding="utf-8")
 
 

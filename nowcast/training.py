@@ -88,6 +88,34 @@ def bf16_is_fast(device_type: str) -> bool:
     return device_type == "cpu" and any(check is not None and check() for check in checks)
 
 
+def precision_of(precision: str, device_type: str) -> str:
+    """What a precision of ``Training`` means on "cuda" or "cpu": "float32" or "bf16-mixed"."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if bf16_is_fast(device_type) else "float32"
+
+
+def forecast_loss(model: torch.nn.Module, loss, batch: dict) -> torch.Tensor:
+    """The loss of a model's forecast; a batch is what ``nowcast.data.sampling.loader`` gives."""
+    call = batch["context"], batch["target"].shape[1], batch["context_observed"]
+    members = getattr(loss, "members", None)
+    forecast = model(*call) if members is None else model.ensemble(*call, members=members)
+    return loss(forecast, batch["target"], batch["target_observed"])
+
+
+def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float) -> torch.Tensor:
+    """As ``forecast_loss``; a model that is to see the truth now and then while it learns forecasts every frame but the first.
+
+    Args:
+        progress: the share of the training that lies behind, in [0, 1].
+    """
+    if not hasattr(model, "rehearse") or hasattr(loss, "members"):
+        return forecast_loss(model, loss, batch)
+    window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
+    forecast = model.rehearse(window, observed, batch["context"].shape[1], progress)
+    return loss(forecast, window[:, 1:], observed[:, 1:])
+
+
 def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False) -> History:
     """Train a forecaster's model; it ends with the weights of the best validation loss.
 
@@ -101,9 +129,11 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         resume: go on from checkpoints/last.ckpt; equal to a run that was never interrupted.
 
     Raises:
-        UserError: nothing to resume from, or the loss is no longer a finite number.
+        UserError: nothing to resume from, the loss is for members and the model has none, or it is no longer a finite number.
     """
     folder = Path(folder)
+    if hasattr(loss, "members") and not getattr(forecaster.model, "noise", None):
+        raise UserError(f"{type(loss).__name__} is a loss for ensembles, but this {type(forecaster.model).__name__} has no members; use model=convlstm_small model.state_noise=0.1.")
     last = folder / CHECKPOINTS / "last.ckpt"
     if resume and not last.is_file():
         raise UserError(f"{folder} has no {CHECKPOINTS}/last.ckpt to resume from; start anew without resume.")
@@ -185,10 +215,8 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightni
 
 
 def _precision(settings: Training) -> str:
-    if settings.precision != "auto":
-        return PRECISIONS[settings.precision]
     gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return PRECISIONS["bf16-mixed" if bf16_is_fast("cuda" if gpu else "cpu") else "float32"]
+    return PRECISIONS[precision_of(settings.precision, "cuda" if gpu else "cpu")]
 
 
 class _Best(ModelCheckpoint):
@@ -222,26 +250,13 @@ class _Module(lightning.LightningModule):
         self.train_losses: list[float] = []
         self.validation_losses: list[float] = []
 
-    def _loss(self, batch: dict) -> torch.Tensor:
-        forecast = self.model(batch["context"], batch["target"].shape[1], batch["context_observed"])
-        return self.loss(forecast, batch["target"], batch["target_observed"])
-
-    def _training_loss(self, batch: dict) -> torch.Tensor:
-        """As ``_loss``; a model that is to see the truth now and then while it learns forecasts every frame but the first."""
-        if not hasattr(self.model, "rehearse"):
-            return self._loss(batch)
-        window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
-        progress = self.global_step / self.trainer.estimated_stepping_batches
-        forecast = self.model.rehearse(window, observed, batch["context"].shape[1], progress)
-        return self.loss(forecast, window[:, 1:], observed[:, 1:])
-
     def on_train_epoch_start(self) -> None:
         """Whatever a model draws at random is a function of (seed, epoch, process), so that a resumed run draws the same."""
         state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
 
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
-        loss = self._training_loss(batch)
+        loss = training_loss(self.model, self.loss, batch, progress=self.global_step / self.trainer.estimated_stepping_batches)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss.item()} in epoch {self.current_epoch}, step {index}; the last checkpoint is intact. "
@@ -251,7 +266,7 @@ class _Module(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:
-        loss = self._loss(batch)
+        loss = forecast_loss(self.model, self.loss, batch)
         if not torch.isfinite(loss):
             raise UserError(f"the validation loss is {loss.item()} after epoch {self.current_epoch}; try a lower training.learning_rate.")
         self.log("validation_loss", loss, prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)

@@ -182,6 +182,7 @@ def test_info_says_what_an_archive_holds(archive, capsys):
 def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run):
     for arguments, expected in (([], "usage: nowcast COMMAND"), (["train", "--help"], "experiment=radar_quickstart"), (["--version"], "nowcast 0."),
                                 (["train", "--cfg", "seed=77"], "seed: 77"), (["predict", "--cfg"], "analysis_time: null"), (["convert", "--cfg"], "input: ???"),
+                                (["benchmark", "--help"], "convlstm_small"), (["benchmark", "--cfg"], "what: models"), (["benchmark", "--cfg", "batch_size=9"], "batch_size: 9"),
                                 (["evaluate", f"run={mnist_run}", "--cfg", "data.size=80"], "size: 80")):
         main(arguments)
         assert expected in capsys.readouterr().out
@@ -195,7 +196,7 @@ def test_train_py_is_the_same_as_nowcast_train():
 
 
 def test_an_unknown_command_is_refused(capsys):
-    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info."
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, compare, benchmark."
 
 
 @pytest.mark.parametrize(
@@ -227,10 +228,12 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
+     (["benchmark", "what=layers"], "what is 'layers'; accepted is models."), (["benchmark", "models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "models=3"], "models is 3; a list of these"),
+     (["benchmark", "models=[]"], "models is []; a list of these"), (["benchmark", "precision=fp8"], "precision is 'fp8'; accepted are auto"), (["benchmark", "batch=3"], "batch"), (["benchmark", "seconds=x"], "seconds is 'x'; a number, 0 or more"),
      (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["train", "resume="], "resume is empty"), (["train", "resume=/no/run", "data.size=40"], "only training.* can be changed"),
      (["train", "name=../esc"], "a plain name for the folder"), (["train", "scores=rain"], "scores judges rain_rate, but the task forecasts grey_level"), (["train", "data=radar", "experiment=none"], "none"), (["evaluate"], "run must be given"),
      (["train", "experiment=radar_quickstart"], "data.archive must be given"), (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
-     (["train", "seed=x"], "seed is 'x'"), (["train", "model.hiden_channels=[3]"], "hiden_channels"), (["train", "model.state_kernel=4"], "needs an odd side"),
+     (["train", "seed=x"], "seed is 'x'"), (["train", "model.hiden_channels=[3]"], "hiden_channels"), (["train", "model.state_kernel=0"], "state_kernel is 0; a whole number from 1"),
      (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc"), (["train", "data.train_sequences=1.5"], "data.train_sequences is 1.5, but int is needed"),
      (["train", "data.shared_digits=abc"], "data.shared_digits is 'abc', but int | None is needed"), (["train", "data.seed=-3"], "data.seed is -3"), (["train", "data.task=abc"], "data.task is 'abc', but Task is needed"),
      (["train", "seed=99999999999999999999999"], "below 2^63"), (["train", "task.timestep=inf"], "task.timestep is inf"), (["train", "model.output_bias=nan"], "model.output_bias is nan, but float (finite) is needed"),

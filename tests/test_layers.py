@@ -13,6 +13,7 @@ LAYERS = [  # first the ones that import nothing
     ("build", "transform", "data", "models", "losses", "verification"),
     ("forecaster",),
     ("evaluation", "training", "plotting", "io"),
+    ("benchmark", "comparison"),
     ("config",),
     ("cli",),
     ("__main__",),

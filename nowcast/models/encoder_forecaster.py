@@ -1,13 +1,14 @@
 """The encoder-forecaster of Shi et al. 2015, figure 3, made of ConvLSTM layers.
 
-Axes: B batch, T time, C channels, H rows, W columns; p is the patch size, C' = C p^2 the channels of a folded frame.
+Axes: B batch, M member, T time, C channels, H rows, W columns; p is the patch size, C' = C p^2 the channels of a folded frame.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.models.convlstm import ConvLSTM
+from nowcast.errors import UserError
+from nowcast.models.convlstm import ConvLSTM, State
 from nowcast.models.network import Network, at_least
 
 
@@ -23,7 +24,10 @@ class EncoderForecaster(Network):
         input_kernel: side of the input convolutions.
         state_kernel: side of the convolutions on the hidden state.
         patch: p; frames of any size are padded to a multiple of it and cut back.
-        peephole: as in ``ConvLSTMCell``.
+        peephole, norm_groups, forget_bias, dropout, initialisation, checkpoint: of every layer, as in ``ConvLSTM``;
+            dropout acts on the layers' inputs.
+        state_noise: standard deviation, to begin with, of the noise ``ensemble`` adds to the encoder's final states; it
+            is then learnt for every channel of h and c. 0 for a network without members.
         output: "sigmoid" (values in (0, 1)) or "linear".
         output_bias: where the head's bias starts. 0 in the paper; -5 under a sigmoid starts with almost empty frames, which
             a network would else spend its first hundreds of steps to learn.
@@ -38,33 +42,75 @@ class EncoderForecaster(Network):
         state_kernel: int = 5,
         patch: int = 4,
         peephole: bool = True,
+        norm_groups: int = 0,
+        forget_bias: float = 0.0,
+        dropout: float = 0.0,
+        initialisation: str = "paper",
+        checkpoint: int = 0,
+        state_noise: float = 0.0,
         output: str = "sigmoid",
         output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
         at_least(1, hidden_channels=hidden_channels, patch=patch)
+        at_least(0, state_noise=state_noise)
         super().__init__(multiple=patch, output=output, observed_channel=observed_channel)
         self.patch = patch
-        kernels = {"input_kernel": input_kernel, "state_kernel": state_kernel, "peephole": peephole}
+        layer = {"input_kernel": input_kernel, "state_kernel": state_kernel, "peephole": peephole, "norm_groups": norm_groups}
+        layer |= {"forget_bias": forget_bias, "dropout": dropout, "initialisation": initialisation, "checkpoint": checkpoint}
 
         def stack(first: int) -> nn.ModuleList:
             inputs = [first, *hidden_channels[:-1]]
-            return nn.ModuleList(ConvLSTM(i, hidden, **kernels) for i, hidden in zip(inputs, hidden_channels, strict=True))
+            return nn.ModuleList(ConvLSTM(i, hidden, **layer) for i, hidden in zip(inputs, hidden_channels, strict=True))
 
         self.encoder = stack(self.channels * patch**2)
         self.forecaster = stack(0)
         self.head = nn.Conv2d(sum(hidden_channels), patch**2, 1)
         nn.init.uniform_(self.head.weight, -(self.head.in_channels**-0.5), self.head.in_channels**-0.5)
         nn.init.constant_(self.head.bias, output_bias)
+        noises = [torch.full((2, hidden), float(state_noise)) for hidden in hidden_channels] if state_noise else []
+        self.noise = nn.ParameterList(noises)
         self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
+        return self._decode(self._encode(frames), forecast_length)
+
+    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int) -> Tensor:
+        """Forecasts that differ by the noise on the states they start from, drawn from torch's generator.
+
+        Args:
+            context, forecast_length, observed: as for ``forward``, which gives the forecast without noise.
+            members: M, at least 1.
+
+        Returns:
+            (B, M, forecast_length, 1, H, W), float32.
+
+        Raises:
+            UserError: the network was made without noise.
+        """
+        if not len(self.noise):
+            raise UserError("this network was made with state_noise=0, so all members would be equal; make it with, e.g., model.state_noise=0.1.")
+        at_least(1, members=members)
+        self.check(context, forecast_length)
+        states = []
+        for state, scales in zip(self._encode(self.frames(context, observed)), self.noise, strict=True):
+            many = (part.repeat_interleave(members, dim=0) for part in state)
+            states.append(tuple(part + scale[:, None, None] * torch.randn_like(part) for part, scale in zip(many, scales, strict=True)))
+        raw = self._decode(states, forecast_length).unflatten(0, (len(context), members))
+        return self.finish(raw, *context.shape[-2:])
+
+    def _encode(self, frames: Tensor) -> list[State]:
+        """(B, T, C, H, W) -> the final state of each layer."""
         sequence = F.pixel_unshuffle(frames.flatten(0, 1), self.patch).unflatten(0, frames.shape[:2])
         states = []
         for layer in self.encoder:
             sequence, state = layer(sequence)
             states.append(state)
+        return states
+
+    def _decode(self, states: list[State], forecast_length: int) -> Tensor:
+        """States to start from -> raw (B, forecast_length, 1, H, W)."""
         hidden = [h.unsqueeze(1) for h, _ in states]
         sequence = None
         for index, layer in enumerate(self.forecaster):

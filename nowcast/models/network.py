@@ -76,6 +76,16 @@ class Network(nn.Module):
         Raises:
             UserError: a context of another shape, or too short a one.
         """
+        self.check(context, forecast_length)
+        raw = self.unroll(self.frames(context, observed), forecast_length)
+        return self.finish(raw, *context.shape[-2:])
+
+    def check(self, context: Tensor, forecast_length: int) -> None:
+        """Refuse a call that cannot be answered.
+
+        Raises:
+            UserError: as for ``forward``.
+        """
         if context.ndim != 5 or context.shape[2] != 1 or 0 in context.shape or forecast_length < 1:
             raise UserError(
                 f"a context of shape {tuple(context.shape)} and a forecast length of {forecast_length} came; "
@@ -83,8 +93,6 @@ class Network(nn.Module):
             )
         if context.shape[1] < self.context_length:
             raise UserError(f"a context of {context.shape[1]} frames came, but this {type(self).__name__} was made for {self.context_length}; give at least so many.")
-        raw = self.unroll(self.frames(context, observed), forecast_length)
-        return self.finish(raw, *context.shape[-2:])
 
     def frames(self, values: Tensor, observed: Tensor | None) -> Tensor:
         """What the network sees of frames: (B, T, 1, H, W) -> (B, T, channels, H', W'), H' and W' multiples of ``multiple``."""
