@@ -204,8 +204,9 @@ def compare(arguments: list[str]) -> None:
     _write_config(config, folder, name="comparison.yaml")
     unfinished = [run for run in runs if comparison.step_to_finish(run)]
     _print(f"nowcast {nowcast.__version__}: {len(runs)} trainings, {len(runs) - len(unfinished)} of them finished, in {folder}")
+    count = settings["parallel"]
     try:
-        failed = _one_by_one(unfinished) if settings["parallel"] == 1 else comparison.in_parallel(unfinished, count=settings["parallel"], report=_print)
+        failed = _one_by_one(unfinished) if count == 1 else comparison.in_parallel(unfinished, count=count, report=_print)
     except KeyboardInterrupt:
         again = [item for item in arguments if not item.startswith("output_dir=")]
         _print(f"interrupted; go on with: {shlex.join(['nowcast', 'compare', *again, f'output_dir={folder}'])}")

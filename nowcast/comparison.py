@@ -84,13 +84,19 @@ def plan(settings: dict, typed: list[str]) -> dict[str, list[str]]:
     """
     models, only, common = settings["models"], settings["only"], settings["common"]
     only = [only] if isinstance(only, str) else only
-    wanted = {"models": (models, dict, "models by name (only=[...] picks from them)"), "only": (only, list[str] | None, "a list of names"), "common": (common, list[str], "a list of KEY=VALUE"),
-              "seeds": (settings["seeds"], list[int], "a list of whole numbers"), "parallel": (settings["parallel"], int, "a whole number")}
+    wanted = {
+        "models": (models, dict, "models by name (only=[...] picks from them)"),
+        "only": (only, list[str] | None, "a list of names"),
+        "common": (common, list[str], "a list of KEY=VALUE"),
+        "seeds": (settings["seeds"], list[int], "a list of whole numbers"),
+        "parallel": (settings["parallel"], int, "a whole number"),
+    }
     for name, (value, hint, text) in wanted.items():
         if not fits(value, hint) or (name != "common" and value in ({}, [])):
             raise UserError(f"{name} is {value!r}, but {text} must be given, as in conf/compare.yaml.")
-    if settings["parallel"] < 1 or min(settings["seeds"]) < 0 or len(set(settings["seeds"])) < len(settings["seeds"]):
-        raise UserError(f"parallel is {settings['parallel']} and seeds is {settings['seeds']}; at least 1, and different numbers of 0 or more, are needed.")
+    parallel, seeds = settings["parallel"], settings["seeds"]
+    if parallel < 1 or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(f"parallel is {parallel} and seeds is {seeds}; at least 1, and different numbers of 0 or more, are needed.")
     unknown = [name for name in only or () if name not in models]
     if unknown:
         raise UserError(f"only names {', '.join(map(repr, unknown))}; the models here are {', '.join(models)}.")
@@ -104,7 +110,7 @@ def _overrides(name: str, own: list[str], common: list[str]) -> list[str]:
         raise UserError(f"models.{name} is {own!r}, but a list such as [model=convlstm_small] is needed.")
     for item in (*common, *own):
         if key(item) in ("seed", "output_dir", "resume") or (key(item) == "model" and item in common):
-            raise UserError(f"{item!r} cannot be given to a training: the comparison sets it itself; see seeds, models and output_dir in conf/compare.yaml.")
+            raise UserError(f"{item!r} cannot be given to a training: the comparison sets it itself; see models, seeds and output_dir in its --cfg.")
     return list({key(item): item for item in (*common, *own)}.values())
 
 
@@ -143,7 +149,7 @@ def differences(asked: dict[str, dict]) -> list[str]:
         for part in (*SHARED, *NOTED):
             where = difference(reference[part], settings[part], part)
             if where and part in SHARED:
-                raise UserError(f"{name} has another {where} than {first}; all models need the same data. A setting for all of them belongs into common.")
+                raise UserError(f"{name} has another {where} than {first}; all models need the same data. Give a setting for all of them in common.")
             if where:
                 sentences.append(f"{name} is not trained as {first} is: {where} differs.")
     return sentences

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+import torch
 import yaml
 
 from nowcast import config
@@ -68,6 +69,37 @@ def test_shi2015_is_the_network_and_protocol_of_the_paper():
     model = build(settings["model"], "model")
     assert sum(weight.numel() for weight in model.parameters()) == 7_585_296
     assert model.head.bias.abs().max() == 0
+
+
+ROWS = [  # further rows of table 1 of Shi et al. 2015, and its radar network, as conf/model/shi2015.yaml says to type them
+    (["hidden_channels=[256]"], 13_524_496),
+    (["hidden_channels=[128,128]"], 10_042_896),
+    (["hidden_channels=[128,128]", "input_kernel=9", "state_kernel=1"], 11_550_224),
+    (["hidden_channels=[128,64,64]", "input_kernel=9", "state_kernel=1"], 8_830_480),
+    (["hidden_channels=[64,64]", "input_kernel=3", "state_kernel=3", "patch=2"], 896_260),
+]
+
+
+@pytest.mark.parametrize(("changes", "parameters"), ROWS)
+def test_the_other_rows_of_table_1_are_overrides(changes, parameters):
+    text = (config.folder() / "model" / "shi2015.yaml").read_text()
+    typed = [f"model.{change}" for change in changes]
+    assert " ".join(typed) in text
+    assert count(["experiment=shi2015_moving_mnist", *typed]) == parameters
+
+
+def count(overrides):
+    """Parameters of the model of a configuration, without memory for them."""
+    with torch.device("meta"):
+        model = build(config.plain(config.compose("train", overrides))["model"], "model")
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_models_of_a_comparison_are_of_one_size():
+    models = config.plain(config.compose("compare", []))["models"]
+    sizes = {name: count(overrides) for name, overrides in models.items()}
+    assert len(sizes) == 7 and sizes["ConvLSTM"] == 241_552
+    assert all(abs(size / 241_552 - 1) < 0.05 for size in sizes.values()), sizes
 
 
 @pytest.mark.parametrize(
