@@ -15,6 +15,8 @@ from tests.factories import write_knmi
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=2", "training.max_epochs=1", "model.hidden_channels=[2]"]
 TINY_RADAR = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_stride=6", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=16"]
+TINY_COMPARISON = ["only=[Conv2D+LSTM]", "seeds=[1]", *TINY[:-1], "output_dir=runs/comparison"]
+TINY_BENCHMARK = ["models=[convlstm_small]", "size=8", "batch_size=1", "seconds=0", "output_dir=runs/benchmark"]
 
 
 def blocks(language):
@@ -52,23 +54,31 @@ def test_every_command_runs_as_it_stands(folder, monkeypatch):
     """In the README's order; training gets fewer and smaller steps, nothing else is changed."""
     monkeypatch.chdir(folder)
     lines = commands()
-    assert [words(line)[0] for line in lines].count("train") == 6 and len(lines) == 11
+    assert [words(line)[0] for line in lines].count("train") == 7 and len(lines) == 14
     for line in lines:
         arguments = words(line)
         if arguments[0] == "train" and not any(word.startswith("resume=") for word in arguments):
             tiny = TINY_RADAR if "experiment=radar_quickstart" in arguments else TINY
             arguments += [item for item in tiny if item.split("=")[0] not in {word.split("=")[0] for word in arguments}]
+        arguments += {"compare": TINY_COMPARISON, "benchmark": TINY_BENCHMARK}.get(arguments[0], [])
         main(arguments)
     assert (folder / "runs" / "knmi" / "evaluation" / "scores.csv").is_file()
     with h5py.File(folder / "forecast.nc") as file:
         assert file["rainfall_rate"].shape == (24, 24, 30)
     assert len(torch.load(folder / "runs" / "again" / "checkpoints" / "last.ckpt", weights_only=True)["history"][0]) == 4
+    assert (folder / "runs" / "comparison" / "comparison.csv").is_file() and (folder / "runs" / "benchmark" / "benchmark.json").is_file()
     python = next(block for block in blocks("python") if "Forecaster.load" in block)
     with h5py.File(folder / "forecast.nc") as file:
         before = file["rainfall_rate"][()]
     exec(compile(python, "README.md", "exec"), {})
     with h5py.File(folder / "forecast.nc") as file:
         np.testing.assert_array_equal(file["rainfall_rate"][()], before)
+
+
+def test_the_example_of_the_layer_runs():
+    scope = {}
+    exec(next(block for block in blocks("python") if "norm_groups" in block), scope)
+    assert scope["outputs"].shape == (8, 5, 64, 32, 32)
 
 
 def test_the_example_of_a_model_runs():
