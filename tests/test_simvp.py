@@ -117,6 +117,7 @@ def test_blocks_are_dropped_at_rates_from_0_01_to_the_one_asked_for_and_only_in_
     assert torch.equal(model(context, 3), model(context, 3))
     model.train()
     assert not torch.equal(model(context, 3), model(context, 3))
+    assert {module.p for module in small(drop_path=0.0).modules() if isinstance(module, StochasticDepth)} == {0.0}
 
 
 @pytest.mark.parametrize("observed_channel", [False, True])

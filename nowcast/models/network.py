@@ -3,6 +3,8 @@
 Axes: B batch, T time, C channels, H rows, W columns.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -115,3 +117,21 @@ class Network(nn.Module):
         """A raw output frame (B, 1, H', W') as the network's next input frame (B, channels, H', W'), all of it observed."""
         value = torch.sigmoid(raw) if self.output == "sigmoid" else raw
         return value if self.channels == 1 else torch.cat([value, torch.ones_like(value)], dim=1)
+
+    def in_blocks(self, block: Callable[[Tensor], Tensor], frames: Tensor, forecast_length: int) -> Tensor:
+        """A forecast of any length where a fixed number of frames is predicted at once.
+
+        Args:
+            block: frames (B, T, C, H, W) -> raw frames that follow (B, steps, 1, H, W).
+            frames: (B, T, C, H, W); fed-back frames push out the oldest of them.
+            forecast_length: more than ``steps``: the network goes on from its own forecasts; fewer: cut.
+
+        Returns:
+            Raw (B, forecast_length, 1, H, W).
+        """
+        raw = [block(frames)]
+        while len(raw) * raw[0].shape[1] < forecast_length:
+            fed = self.as_input(raw[-1].flatten(0, 1)).unflatten(0, raw[-1].shape[:2])
+            frames = torch.cat([frames, fed], dim=1)[:, -frames.shape[1] :]
+            raw.append(block(frames))
+        return torch.cat(raw, dim=1)[:, :forecast_length]

@@ -12,7 +12,6 @@ from torchvision.ops import StochasticDepth
 
 from nowcast.errors import UserError
 from nowcast.models.network import Network, at_least
-from nowcast.models.unet import in_blocks
 
 MLP_RATIO = 8
 LAYER_SCALE = 1e-2
@@ -34,7 +33,7 @@ class SimVP(Network):
             padded to a multiple of 2 to half this number and cut back.
         blocks: gated attention blocks in the translator, at least 2; OpenSTL's N_T.
         drop_path: how often the last block's residuals are left out in training. The rate changes evenly from 0.01 in the
-            first block to this one, as in OpenSTL, so that 0 is not quite never.
+            first block to this one, as in OpenSTL; 0 leaves out nothing (there, it is 0.01 in the first block even then).
         output: "sigmoid" (values in (0, 1)) or "linear".
         output_bias: where the last convolution's bias starts.
         observed_channel: give the network the observed mask as a second input channel.
@@ -70,7 +69,7 @@ class SimVP(Network):
         widths = [stacked, *[hidden_channels] * (blocks - 1), stacked]
         self.translator = nn.Sequential()
         for index in range(blocks):
-            rate = FIRST_DROP_PATH + (drop_path - FIRST_DROP_PATH) * index / (blocks - 1)
+            rate = FIRST_DROP_PATH + (drop_path - FIRST_DROP_PATH) * index / (blocks - 1) if drop_path else 0.0
             self.translator.append(GatedAttention(widths[index], rate))
             if widths[index] != widths[index + 1]:
                 self.translator.append(nn.Conv2d(widths[index], widths[index + 1], 1))
@@ -80,7 +79,7 @@ class SimVP(Network):
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
-        return in_blocks(self.block, self.as_input, frames[:, -self.context_length :], forecast_length)
+        return self.in_blocks(self.block, frames[:, -self.context_length :], forecast_length)
 
     def block(self, frames: Tensor) -> Tensor:
         """(B, context_length, C, H, W) -> raw (B, context_length, 1, H, W)."""

@@ -4,8 +4,6 @@ Time is no axis to it; convolutions at several resolutions join all frames at on
 Trebing et al. 2021, arXiv 2007.04417). Axes: B batch, T time, C channels, H rows, W columns.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,7 +55,7 @@ class UNet(Network):
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
-        return in_blocks(self.block, self.as_input, frames[:, -self.context_length :], forecast_length)
+        return self.in_blocks(self.block, frames[:, -self.context_length :], forecast_length)
 
     def block(self, frames: Tensor) -> Tensor:
         """(B, context_length, C, H, W) -> raw (B, steps, 1, H, W)."""
@@ -78,23 +76,3 @@ def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
     for channels in (inputs, outputs):  # a normalisation has a bias of its own
         layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
-
-
-def in_blocks(block: Callable[[Tensor], Tensor], as_input: Callable[[Tensor], Tensor], frames: Tensor, forecast_length: int) -> Tensor:
-    """A forecast of any length from a network that predicts a fixed number of frames at once.
-
-    Args:
-        block: frames (B, T, C, H, W) -> raw frames that follow (B, steps, 1, H, W).
-        as_input: turns raw frames (N, 1, H, W) into frames the network can see (N, C, H, W).
-        frames: (B, T, C, H, W); fed-back frames push out the oldest of them.
-        forecast_length: more than ``steps``: the network goes on from its own forecasts; fewer: cut.
-
-    Returns:
-        Raw (B, forecast_length, 1, H, W).
-    """
-    raw = [block(frames)]
-    while len(raw) * raw[0].shape[1] < forecast_length:
-        fed = as_input(raw[-1].flatten(0, 1)).unflatten(0, raw[-1].shape[:2])
-        frames = torch.cat([frames, fed], dim=1)[:, -frames.shape[1] :]
-        raw.append(block(frames))
-    return torch.cat(raw, dim=1)[:, :forecast_length]
