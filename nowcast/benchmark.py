@@ -34,7 +34,10 @@ NOT_COUNTED = (
     "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of one sequence; element-wise work, "
     "normalisation, pooling and bilinear warps are not counted."
 )
-MEMORY = "Memory is what a training step needs at its peak, in 1e6 bytes, beyond what lies there before it: weights, the state of Adam and the batch."
+MEMORY = (
+    "Memory is that of the tensors of a training step of one batch (activations, gradients) at its peak, in 1e6 bytes; weights, the state of "
+    "Adam and the batch itself come on top, and on a CPU the libraries' own buffers, too."
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _lstm_operations(inputs: tuple, input_weight: tuple, state_weight: tuple, *_
 
 
 def peak_memory(step: Callable[[], object], device: torch.device) -> int:
-    """Bytes of tensors and workspaces at the peak of a step, beyond what was allocated before it.
+    """Bytes of tensors at the peak of a step, beyond what was allocated before it; libraries' own buffers are seen on a GPU only.
 
     A step that frees what was allocated before it is charged too much on the CPU, where such blocks are not known.
     """

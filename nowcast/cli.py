@@ -322,6 +322,7 @@ def _benchmark_models(settings: dict, path: Path) -> None:
 
     names, known = settings["models"], configuration.choices("model")
     names = known if names is None else [names] if isinstance(names, str) else names
+    names = list(dict.fromkeys(names)) if fits(names, list[str]) else names
     if not fits(names, list[str]) or not names or set(names) - set(known):
         raise UserError(f"models is {names!r}; a list of these is needed: {', '.join(known)}.")
     load = costs.Load(**{field.name: settings[field.name] for field in dataclasses.fields(costs.Load)})
@@ -330,6 +331,7 @@ def _benchmark_models(settings: dict, path: Path) -> None:
     def settings_of(name: str) -> dict:
         return configuration.plain(configuration.compose("train", [f"model={name}", *lengths]))
 
+    costs.write(path, settings=settings, records=[], failed={})  # a folder that cannot be written to is told before, not after
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records, failed = costs.models(names, settings_of, load, device=device, progress=_track("measuring"))
     Console().print(costs.table(names, records, load, device=device))
@@ -337,6 +339,8 @@ def _benchmark_models(settings: dict, path: Path) -> None:
         _print(sentence)
     costs.write(path, settings=settings | {"models": names, "device": device.type}, records=records, failed=failed)
     _print(f"wrote {path}")
+    if not records:
+        raise UserError(f"none of the models could be measured: {', '.join(failed)}.")
 
 
 def _evaluation_config(stored, overrides: list[str]):

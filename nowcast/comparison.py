@@ -6,6 +6,7 @@ Every training is an ordinary run folder, OUTPUT/MODEL/seed-N.
 import csv
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -141,7 +142,7 @@ def differences(asked: dict[str, dict]) -> list[str]:
         UserError: the models have different tasks, data, scores or baselines, or one has the name of a baseline.
     """
     (first, reference), *others = asked.items()
-    taken = [name for name in asked if name == TRAINED or name in reference["baselines"]]
+    taken = [name for name in asked if name == TRAINED or name in (reference["baselines"] or {})]
     if taken:
         raise UserError(f"a model is called {taken[0]!r}, which is the name of another row of the table; give it another one.")
     sentences = []
@@ -166,7 +167,8 @@ def refuse_others(runs: list[Run], stored: Callable[[Path], dict]) -> None:
         UserError: names the first such folder and setting.
     """
     for run in runs:
-        if (run.folder / "config.yaml").is_file():
+        begun = any((run.folder / name).is_file() for name in (f"{CHECKPOINTS}/last.ckpt", SETTINGS_FILE))  # else it is made anew
+        if begun and (run.folder / "config.yaml").is_file():
             where = difference(stored(run.folder), run.settings)
             if where:
                 raise UserError(f"{run.folder} was made with another {where} than is asked for now; choose another output_dir.")
@@ -197,6 +199,7 @@ def in_parallel(runs: list[Run], *, count: int, report: Callable[[str], None]) -
         UserError: a folder cannot be written to.
     """
     waiting, running, failed = list(runs), [], []
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill, too, is to stop the processes
     try:
         while waiting or running:
             while waiting and len(running) < count:
@@ -214,6 +217,7 @@ def in_parallel(runs: list[Run], *, count: int, report: Callable[[str], None]) -
             process.terminate()
         for _, process in running:
             _end(process)
+        signal.signal(signal.SIGTERM, before)
     return failed
 
 
@@ -257,7 +261,7 @@ def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes:
         lead_minutes: minutes of one step, None to count frames.
 
     Raises:
-        UserError: a table of scores is damaged.
+        UserError: a table of scores is damaged, or not all were made on the same cases.
     """
     trained, baselines = {}, {}
     for run in runs:
@@ -265,8 +269,11 @@ def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes:
             for name, rows in read_csv(_scores(run), lead_minutes=lead_minutes).items():
                 if name == TRAINED:
                     trained[run.model, run.seed] = Result(run.model, run.seed, parameters(run.settings), rows)
-                else:
-                    baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows))
+                elif baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows)).rows != rows:
+                    raise UserError(
+                        f"{_scores(run)} holds other scores of {name} than the other models' do, so it was evaluated on other data; "
+                        f"delete {_scores(run).parent} and compare again."
+                    )
     order = list(dict.fromkeys(run.model for run in runs))
     return [*sorted(trained.values(), key=lambda result: order.index(result.model)), *sorted(baselines.values(), key=lambda result: result.model)]
 

@@ -19,6 +19,7 @@ from nowcast.data.sampling import loader
 from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import Forecaster
+from nowcast.losses import CrossEntropy
 
 PRECISIONS = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
@@ -132,8 +133,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         UserError: nothing to resume from, the loss is for members and the model has none, or it is no longer a finite number.
     """
     folder = Path(folder)
-    if hasattr(loss, "members") and not getattr(forecaster.model, "noise", None):
-        raise UserError(f"{type(loss).__name__} is a loss for ensembles, but this {type(forecaster.model).__name__} has no members; use model=convlstm_small model.state_noise=0.1.")
+    _check(forecaster.model, loss)
     last = folder / CHECKPOINTS / "last.ckpt"
     if resume and not last.is_file():
         raise UserError(f"{folder} has no {CHECKPOINTS}/last.ckpt to resume from; start anew without resume.")
@@ -161,6 +161,16 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     forecaster.model.cpu()
     module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])
     return History(module.train_losses, module.validation_losses)
+
+
+def _check(model: torch.nn.Module, loss) -> None:
+    """Refuse a model and a loss that do not go together."""
+    names = f"{type(loss).__name__}", f"this {type(model).__name__}"
+    if hasattr(loss, "members") and not len(getattr(model, "noise", ())):
+        hint = "model.state_noise=0.1" if hasattr(model, "noise") else "model=convlstm_small model.state_noise=0.1"
+        raise UserError(f"{names[0]} is a loss for ensembles, but {names[1]} has no members; use {hint}.")
+    if isinstance(loss, CrossEntropy) and getattr(model, "output", "sigmoid") != "sigmoid":
+        raise UserError(f"{names[0]} needs values between 0 and 1, but {names[1]} has output={model.output}; use output=sigmoid, or loss=squared_error.")
 
 
 def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, validation, checkpoint: str | None) -> None:
@@ -250,12 +260,12 @@ class _Module(lightning.LightningModule):
         self.train_losses: list[float] = []
         self.validation_losses: list[float] = []
 
-    def on_train_epoch_start(self) -> None:
-        """Whatever a model draws at random is a function of (seed, epoch, process), so that a resumed run draws the same."""
-        state = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank]).generate_state(1)
-        torch.manual_seed(int(state[0]))
+    def _draw_anew(self, *place: int) -> None:
+        """Whatever a model draws at random is a function of (seed, place in the training, process), so that a resumed run draws the same."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_rank, *place]).generate_state(1)[0]))
 
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
+        self._draw_anew(0, self.global_step)
         loss = training_loss(self.model, self.loss, batch, progress=self.global_step / self.trainer.estimated_stepping_batches)
         if not torch.isfinite(loss):
             raise UserError(
@@ -266,6 +276,7 @@ class _Module(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:
+        self._draw_anew(1, self.current_epoch, index)
         loss = forecast_loss(self.model, self.loss, batch)
         if not torch.isfinite(loss):
             raise UserError(f"the validation loss is {loss.item()} after epoch {self.current_epoch}; try a lower training.learning_rate.")

@@ -247,7 +247,7 @@ def test_states_stay_float32_under_bfloat16_autocast_and_the_forecast_close_to_t
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"sampling": "backward"}, "sampling is 'backward'; accepted are none, forward, reverse"),
-     ({"sampling_until": -0.1}, "sampling_until is -0.1; it must be at least 0"), ({"patch": 0}, "patch is 0; it must be at least 1")],
+     ({"sampling_until": -0.1}, "sampling_until is -0.1; a share of the training, from 0 to 1"), ({"sampling_until": 50_000}, "a share of the training, from 0 to 1"), ({"patch": 0}, "patch is 0; it must be at least 1")],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -394,5 +394,5 @@ def test_a_layer_without_input_asks_for_state_and_length():
 
 
 def test_a_wrong_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(1, 1, 3, 4, 4\) \(B, T, C, H, W\) came; \(B, T, 2, H, W\) without an empty axis"):
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 3, 4, 4\) came; \(B, T, 2, H, W\), none of them 0 but T, is needed"):
         random_layer()(torch.zeros(1, 1, 3, 4, 4))

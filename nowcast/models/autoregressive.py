@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, at_least, check_mask
 
 SAMPLING = ("none", "forward", "reverse")
 
@@ -49,7 +49,8 @@ class Autoregressive(Network):
 
     def __init__(self, *, patch: int, sampling: str, sampling_until: float, output: str, observed_channel: bool):
         at_least(1, patch=patch)
-        at_least(0, sampling_until=sampling_until)
+        if not 0 <= sampling_until <= 1:
+            raise UserError(f"sampling_until is {sampling_until}; a share of the training, from 0 to 1, is needed.")
         if sampling not in SAMPLING:
             raise UserError(f"sampling is {sampling!r}; accepted are {', '.join(SAMPLING)}.")
         super().__init__(multiple=patch, output=output, observed_channel=observed_channel)
@@ -99,6 +100,7 @@ class Autoregressive(Network):
                 f"a window of shape {tuple(window.shape)} with {context_length} context frames came; "
                 "(B, T, 1, H, W) without an empty axis, and from 1 to T - 1 of its frames as context, are needed."
             )
+        check_mask(observed, window)
         length = window.shape[1] - 1
         if self.sampling == "none":
             window, observed = (None if frames is None else frames[:, :context_length] for frames in (window, observed))

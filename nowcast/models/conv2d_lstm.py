@@ -79,5 +79,7 @@ class Conv2dLSTM(Network):
 
 def remember(lstm: nn.LSTM, sequence: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run an LSTM in the precision of its weights: under autocast it would keep its cell state in half precision."""
+    if not torch.is_autocast_enabled(sequence.device.type):
+        return lstm(sequence, state)
     with torch.autocast(sequence.device.type, enabled=False):
         return lstm(sequence.to(lstm.weight_hh_l0.dtype), state)

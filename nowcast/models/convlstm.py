@@ -8,12 +8,14 @@
 
 * is a convolution, . a product by element. Axes: B batch, T time, C input channels, F hidden channels, H rows, W
 columns. The four gates lie along the channel axis in the order i, f, c, o. The peepholes w are one number per hidden
-channel, so that a layer runs at any height and width. Every option of Keras' ConvLSTM2D is here, equal to it in value
-and gradient; ``keras_weights`` carries weights in both directions.
+channel, so that a layer runs at any height and width. What Keras' ConvLSTM2D computes is here, every option of it, equal in
+value and gradient (regularisers and constraints belong to the training, other initialisers to the caller; of its
+activations there are six); ``keras_weights`` carries weights in both directions.
 """
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -212,7 +214,7 @@ class ConvLSTMCell(nn.Module):
             gates = gates + from_input
         gates = gates.to(c.dtype)
         if self.norm_groups:
-            gates = F.group_norm(gates, 4 * self.norm_groups) * self.gain[:, None, None]
+            gates = _normalise(gates, 4 * self.norm_groups) * self.gain[:, None, None]
             gates = gates if self.bias is None else gates + self.bias[:, None, None]
         i, f, g, o = gates.chunk(4, dim=1)
         if self.forget_offset:
@@ -275,7 +277,7 @@ class ConvLSTM(nn.Module):
         """Run the layer.
 
         Args:
-            inputs: (B, T, C, H, W), any B, T, H, W; None for a layer without an input.
+            inputs: (B, T, C, H, W), any B, T, H, W; None for a layer without an input. No step leaves the state as it is.
             state: where to start; None for zeros. Needed where there is no input.
             length: number of steps where there is no input; 0 gives no outputs and the state unchanged.
             mask: (B, T) boolean; at a step that is False, state and output of the step before are repeated (an output of
@@ -291,15 +293,19 @@ class ConvLSTM(nn.Module):
             raise UserError(f"this ConvLSTM has {self.cell.input_channels} input channels, but {'no input' if inputs is None else 'an input'} came.")
         to_first, to_last = (lambda x: x.movedim(-1, -3), lambda x: x.movedim(-3, -1)) if self.channels_last else (lambda x: x,) * 2
         if state is None and self.stateful and self._kept is not None:
-            state = self._kept
+            weight = self.cell.state_weight  # the layer may have moved since
+            h, c = (part.to(weight.device) for part in self._kept)
+            state = h.to(weight.dtype), c.to(torch.promote_types(weight.dtype, torch.float32))
         elif state is not None:
             state = tuple(to_first(part) for part in state)
         if inputs is not None:
-            inputs = self._steps_first(to_first(inputs))
+            inputs = self._steps_first(inputs)
+            if length not in (None, len(inputs)):
+                raise UserError(f"length is {length}, but the input has {len(inputs)} steps; give length only where there is no input.")
             length = len(inputs)
             state = state or self.cell.initial_state(inputs.shape[1], *inputs.shape[-2:])
-        elif state is None or length is None:
-            raise UserError("a ConvLSTM without input needs a state to start from and a length.")
+        elif state is None or length is None or length < 0:
+            raise UserError(f"a ConvLSTM without input needs a state to start from and a length of at least 0; {'no state' if state is None else 'a state'} and {length} came.")
         self._check(inputs, state)
         if mask is not None:
             if mask.dtype != torch.bool or mask.shape != (len(state[0]), length):
@@ -307,15 +313,16 @@ class ConvLSTM(nn.Module):
             mask = (mask.flip(1) if self.go_backwards else mask).T[:, :, None, None, None]
         outputs, state = self._run(inputs, state, length, mask)
         if self.stateful:
-            self._kept = tuple(part.detach() for part in state)
+            self._kept = tuple(part.detach().clone() for part in state)
         return to_last(outputs), tuple(to_last(part) for part in state)
 
     def _steps_first(self, inputs: Tensor) -> Tensor:
-        """(B, T, C, H, W) -> (T, B, C, H, W), in the order of reading."""
-        if inputs.ndim != 5 or inputs.shape[2] != self.cell.input_channels or 0 in inputs.shape:
-            shape = f"(B, T, {self.cell.input_channels}, H, W)"
-            raise UserError(f"an input of shape {tuple(inputs.shape)} (B, T, C, H, W) came; {shape} without an empty axis is needed.")
-        inputs = inputs.transpose(0, 1)
+        """Inputs as they come -> (T, B, C, H, W), in the order of reading."""
+        axes = ("B, T, H, W, {}" if self.channels_last else "B, T, {}, H, W").format(self.cell.input_channels)
+        channels = inputs.shape[-1 if self.channels_last else 2] if inputs.ndim == 5 else None
+        if channels != self.cell.input_channels or 0 in (len(inputs), *inputs.shape[2:]):
+            raise UserError(f"an input of shape {tuple(inputs.shape)} came; ({axes}), none of them 0 but T, is needed.")
+        inputs = (inputs.movedim(-1, 2) if self.channels_last else inputs).transpose(0, 1)
         return inputs.flip(0) if self.go_backwards else inputs
 
     def _check(self, inputs: Tensor | None, state: State) -> None:
@@ -326,16 +333,18 @@ class ConvLSTM(nn.Module):
             raise UserError(f"a state of shapes {tuple(state[0].shape)} and {tuple(state[1].shape)} came; {wanted} (B, F, H, W) is needed{hint}.")
 
     def _run(self, inputs: Tensor | None, state: State, length: int, mask: Tensor | None) -> tuple[Tensor, State]:
+        if length == 0:
+            return state[0].unsqueeze(1)[:, :0], state
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
         again = self.checkpoint > 0 and torch.is_grad_enabled()
-        size = self.checkpoint if again else max(1, length)
-        outputs, last = [state[0].unsqueeze(1)[:, :0]], torch.zeros_like(state[0])
+        size = self.checkpoint if again else length
+        outputs, last = [], torch.zeros_like(state[0])
         for start in range(0, length, size):
             steps = slice(start, min(start + size, length))
             arguments = (None if inputs is None else inputs[steps], state, last, steps.stop - start, None if mask is None else mask[steps], masks)
             block, state, last = recompute(self._block, *arguments, use_reentrant=False, preserve_rng_state=False) if again else self._block(*arguments)
             outputs.append(block)
-        return outputs[-1] if len(outputs) == 2 else torch.cat(outputs, dim=1), state
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1), state
 
     def _block(self, inputs: Tensor | None, state: State, last: Tensor, length: int, mask: Tensor | None, masks: DropoutMasks | None):
         """Some steps: inputs (T, B, C, H, W) and the output before them -> outputs (B, T, F, H', W'), final state, last output."""
@@ -352,10 +361,15 @@ class ConvLSTM(nn.Module):
         return torch.stack(outputs, dim=1), state, last
 
 
+def _normalise(maps: Tensor, groups: int) -> Tensor:
+    """Zero mean and unit variance in each group of channels; F.group_norm, without its refusal of a single value."""
+    return torch.group_norm(maps, groups, None, None, 1e-5, torch.backends.cudnn.enabled)
+
+
 def _pair(name: str, value) -> tuple[int, int]:
     """One number or two -> (rows, columns)."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or any(not isinstance(side, Integral) or side < 1 for side in pair):
         raise UserError(f"{name} is {value}; a whole number from 1, or two of them for rows and columns, is needed.")
     return pair
 

@@ -92,7 +92,7 @@ class EncoderForecaster(Network):
         if not len(self.noise):
             raise UserError("this network was made with state_noise=0, so all members would be equal; make it with, e.g., model.state_noise=0.1.")
         at_least(1, members=members)
-        self.check(context, forecast_length)
+        self.check(context, forecast_length, observed)
         states = []
         for state, scales in zip(self._encode(self.frames(context, observed)), self.noise, strict=True):
             many = (part.repeat_interleave(members, dim=0) for part in state)

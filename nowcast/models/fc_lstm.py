@@ -63,7 +63,7 @@ class FCLSTMLayer(nn.Module):
         """
         if state is None:
             zeros = self.bias.new_zeros(len(inputs), self.state_weight.shape[1])
-            state = (zeros, zeros)
+            state = (zeros, zeros.to(torch.promote_types(zeros.dtype, torch.float32)))
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state
         if inputs is None:

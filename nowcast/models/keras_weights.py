@@ -45,7 +45,7 @@ def keras_weights(layer: ConvLSTM | ConvLSTMCell) -> list[np.ndarray]:
         raise UserError(f"Keras has one kernel size for input and state; this layer has {cell.input_kernel} and {cell.state_kernel}.")
     weights = [cell.input_weight.permute(2, 3, 1, 0), cell.state_weight.permute(2, 3, 1, 0)]
     weights += [cell.bias] if cell.bias is not None else []
-    return [weight.detach().cpu().numpy().copy() for weight in weights]
+    return [weight.detach().cpu().to(torch.promote_types(weight.dtype, torch.float32)).numpy().copy() for weight in weights]
 
 
 def _cell(layer: ConvLSTM | ConvLSTMCell) -> ConvLSTMCell:

@@ -26,6 +26,19 @@ def at_least(least: float, **settings: float) -> None:
             raise UserError(f"{name} is {value}; it must be at least {least}{', one number per layer' if numbers is value else ''}.")
 
 
+def check_mask(observed: Tensor | None, frames: Tensor) -> None:
+    """Refuse a mask that is not one of these frames.
+
+    Raises:
+        UserError: another shape, or not boolean.
+    """
+    if observed is not None and (observed.shape != frames.shape or observed.dtype != torch.bool):
+        raise UserError(
+            f"an observed mask of shape {tuple(observed.shape)} and type {observed.dtype} came for frames of shape {tuple(frames.shape)}; "
+            "a boolean one of their shape is needed."
+        )
+
+
 class Network(nn.Module):
     """From context frames to the frames that follow; a subclass defines ``unroll``.
 
@@ -76,13 +89,13 @@ class Network(nn.Module):
             (B, forecast_length, 1, H, W), float32.
 
         Raises:
-            UserError: a context of another shape, or too short a one.
+            UserError: a context of another shape, or too short a one, or a mask that is not of it.
         """
-        self.check(context, forecast_length)
+        self.check(context, forecast_length, observed)
         raw = self.unroll(self.frames(context, observed), forecast_length)
         return self.finish(raw, *context.shape[-2:])
 
-    def check(self, context: Tensor, forecast_length: int) -> None:
+    def check(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> None:
         """Refuse a call that cannot be answered.
 
         Raises:
@@ -95,6 +108,8 @@ class Network(nn.Module):
             )
         if context.shape[1] < self.context_length:
             raise UserError(f"a context of {context.shape[1]} frames came, but this {type(self).__name__} was made for {self.context_length}; give at least so many.")
+
+        check_mask(observed, context)
 
     def frames(self, values: Tensor, observed: Tensor | None) -> Tensor:
         """What the network sees of frames: (B, T, 1, H, W) -> (B, T, channels, H', W'), H' and W' multiples of ``multiple``."""
