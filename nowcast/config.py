@@ -153,4 +153,7 @@ def _parent(config: DictConfig, key: str) -> tuple[DictConfig, str]:
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     noise = r"(full_key:|object_type=|reference_type=|Set the environment|Config search path|provider=|To append to your config|See https|Use --multirun)"
-    return " ".join(line for line in lines if not re.match(noise, line))[:400]
+    text = " ".join(line for line in lines if not re.match(noise, line))[:400]
+    if text.startswith("Interpolation key"):
+        text += "; two chosen parts do not go together (loss=balanced_error, for instance, weighs rain rates: it needs data=radar)."
+    return text

@@ -166,6 +166,12 @@ def test_a_stored_configuration_takes_single_changes_and_no_unknown_ones(tmp_pat
             config.override(stored, [wrong])
 
 
+def test_parts_that_do_not_go_together_are_told_in_one_line():
+    with pytest.raises(UserError, match="'transform.knee' not found; two chosen parts do not go together") as caught:
+        config.plain(config.compose("train", ["loss=balanced_error"]))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_missing_setting_is_named():
     with pytest.raises(UserError, match="data.archive must be given, e.g. data.archive=..."):
         config.plain(config.compose("train", ["data=radar"]))

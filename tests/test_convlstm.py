@@ -232,8 +232,12 @@ def test_every_option_acts(option):
     """With what it changes left at its default and the other weights equal, the outputs differ."""
     layer, inputs, state = with_option(option)
     plain = ConvLSTM(2, 2, input_kernel=3, state_kernel=3).double()
-    for parameter in plain.parameters():
+    for parameter in plain.parameters():  # what the option takes away is there, what it adds is neutral
         torch.nn.init.normal_(parameter)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if name not in plain.state_dict():
+                parameter.fill_(float("gain" in name))
     shared = {name: weight for name, weight in layer.state_dict().items() if plain.state_dict().get(name, weight[:0]).shape == weight.shape}
     plain.load_state_dict(shared, strict=False)
     outputs = layer(inputs, state)[0]
@@ -241,6 +245,33 @@ def test_every_option_acts(option):
         assert outputs.shape[-2:] == ((2, 2) if option == "valid" else (2, 4))
     else:
         assert (outputs - plain(inputs, state)[0]).abs().max() > 1e-3
+
+
+def test_a_forget_bias_acts_and_without_a_bias_it_is_a_constant():
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 2, 4, 4, dtype=torch.float64)
+    learnt = ConvLSTM(2, 3, forget_bias=1.5, peephole=False).double()
+    constant = ConvLSTM(2, 3, forget_bias=1.5, peephole=False, bias=False).double()
+    constant.load_state_dict(learnt.state_dict(), strict=False)
+    assert "cell.bias" not in constant.state_dict()
+    torch.testing.assert_close(constant(x)[0], learnt(x)[0], rtol=0, atol=1e-12)
+    constant.cell.forget_offset = 0.0
+    assert (constant(x)[0] - learnt(x)[0]).abs().max() > 1e-3
+
+
+def test_normalisation_works_on_a_single_value():
+    layer = ConvLSTM(1, 2, norm_groups=2)
+    assert layer(torch.rand(1, 2, 1, 1, 1))[0].isfinite().all()
+
+
+def test_a_stateful_layer_may_change_its_type_and_go_on_to_train_after_inference():
+    layer = ConvLSTM(1, 2, stateful=True)
+    x = torch.rand(1, 2, 1, 4, 4)
+    with torch.inference_mode():
+        layer(x)
+    layer(x)[0].sum().backward()
+    layer.double()
+    assert layer(x.double())[0].dtype == torch.float64
 
 
 def test_checkpointing_keeps_less_and_changes_nothing():
@@ -263,12 +294,13 @@ def test_normalisation_gives_every_group_of_every_gate_zero_mean_and_unit_varian
     torch.manual_seed(0)
     layer = ConvLSTM(1, 4, input_kernel=3, state_kernel=3, norm_groups=2, activation="linear", gate_activation="linear", peephole=False, initialisation="keras").double()
     seen = 50 + 9 * torch.randn(1, 1, 1, 32, 32, dtype=torch.float64)
+    gain, bias = torch.nn.init.normal_(layer.cell.gain).detach(), torch.nn.init.normal_(layer.cell.bias).detach()
     zeros = torch.zeros(1, 4, 32, 32, dtype=torch.float64)
     ones = torch.ones_like(zeros)
     _, (_, c) = layer(seen, (zeros, ones))  # c = f * 1 + i * g, all of them normalised
     gates = torch.nn.functional.conv2d(seen[:, 0], layer.cell.input_weight, padding=1)[0].reshape(4, 2, 2, 32, 32)
     normal = (gates - gates.mean((2, 3, 4), keepdim=True)) / gates.var((2, 3, 4), correction=0, keepdim=True).add(1e-5).sqrt()
-    i, f, g, _ = normal.flatten(1, 2)
+    i, f, g, _ = (gain[:, None, None] * normal.reshape(16, 32, 32) + bias[:, None, None]).reshape(4, 4, 32, 32)
     torch.testing.assert_close(c[0], f + i * g, rtol=0, atol=1e-9)
 
 
@@ -391,6 +423,16 @@ def test_an_input_for_a_layer_without_one_is_refused_and_the_reverse():
 def test_a_layer_without_input_asks_for_state_and_length():
     with pytest.raises(ValueError, match="needs a state to start from and a length"):
         random_layer(0)(None, length=3)
+    state = tuple(torch.zeros(2, 1, 3, 4, 4, dtype=torch.float64))
+    with pytest.raises(ValueError, match="a length of at least 0; a state and -1 came"):
+        random_layer(0)(None, state, length=-1)
+    with pytest.raises(ValueError, match="length is 3, but the input has 2 steps; give length only where there is no input"):
+        random_layer()(torch.zeros(1, 2, 2, 4, 4, dtype=torch.float64), length=3)
+
+
+def test_inputs_with_their_channels_last_are_told_so():
+    with pytest.raises(ValueError, match=r"shape \(1, 2, 3, 4, 4\) came; \(B, T, H, W, 2\)"):
+        ConvLSTM(2, 3, channels_last=True)(torch.zeros(1, 2, 3, 4, 4))
 
 
 def test_a_wrong_number_of_channels_is_refused():

@@ -61,6 +61,12 @@ def test_a_wrong_context_or_length_is_refused(shape, length):
         Last()(torch.zeros(shape), length)
 
 
+@pytest.mark.parametrize("mask", [MASK.expand(3, 1, 1, 1, 3), MASK.float(), MASK[..., :2]])
+def test_a_mask_that_is_not_of_the_context_is_refused(mask):
+    with pytest.raises(ValueError, match=r"came for frames of shape \(1, 1, 1, 1, 3\); a boolean one of their shape is needed"):
+        Last()(ROW, 1, mask)
+
+
 def test_an_unknown_output_and_a_length_of_zero_are_refused():
     with pytest.raises(ValueError, match="output is 'relu'; accepted are sigmoid and linear"):
         Last(output="relu")

@@ -7,7 +7,8 @@ import torch
 from nowcast import training
 from nowcast.data.moving_mnist import MovingMnist
 from nowcast.forecaster import Forecaster
-from nowcast.losses import CrossEntropy, WeightedError
+from nowcast.losses import CRPS, CrossEntropy, WeightedError
+from nowcast.models.autoregressive import Autoregressive
 from nowcast.task import Task
 from nowcast.training import Training, fit
 
@@ -24,9 +25,9 @@ def data(**settings):
     return MovingMnist(Task(2, 2, 1, "grey_level"), 1, **sequences)
 
 
-def run(folder, *, epochs=3, resume=False, seed=1, loss=None, source=None, stop_after=None, **settings):
+def run(folder, *, epochs=3, resume=False, seed=1, loss=None, source=None, stop_after=None, model=None, **settings):
     torch.manual_seed(seed)
-    forecaster = Forecaster.from_settings(SETTINGS)
+    forecaster = Forecaster.from_settings(SETTINGS if model is None else SETTINGS | {"model": model})
     plan = Training(max_epochs=epochs, **({"batch_size": 4, "precision": "float32", "accelerator": "cpu", "schedule": "cosine"} | settings))
     history = fit(forecaster, source or data(), loss=loss or CrossEntropy(), settings=plan, folder=folder, seed=seed, resume=resume)
     return forecaster, history
@@ -66,6 +67,67 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(tmp_path):
 
 def test_two_workers_train_the_same_weights_as_none(tmp_path):
     assert torch.equal(weights(run(tmp_path / "a")[0]), weights(run(tmp_path / "b", workers=2)[0]))
+
+
+LAYERS = {"_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [3], "input_kernel": 3, "state_kernel": 3}
+DRAWING = {  # models and losses that draw at random in training
+    "dropout": (LAYERS | {"dropout": 0.3}, None),
+    "noise": (LAYERS | {"state_noise": 0.5}, CRPS(members=2)),
+    "sampling": ({"_target_": "nowcast.models.convlstm_stack.ConvLSTMStack", "hidden_channels": [3], "kernel": 3, "sampling": "reverse", "sampling_until": 1.0}, None),
+    "drop path": ({"_target_": "nowcast.models.simvp.SimVP", "context_length": 2, "spatial_channels": 4, "hidden_channels": 8, "blocks": 2, "drop_path": 0.5}, None),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWING)
+def test_a_resumed_run_draws_what_the_uninterrupted_one_drew_whatever_the_workers(tmp_path, monkeypatch, kind):
+    model, loss = DRAWING[kind]
+    whole, history = run(tmp_path / "whole", model=model, loss=loss)
+    steps, original = [], training._Module.training_step
+
+    def dying(self, batch, index):
+        steps.append(index)
+        if len(steps) == 5:
+            raise Interrupted
+        return original(self, batch, index)
+
+    monkeypatch.setattr(training._Module, "training_step", dying)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", model=model, loss=loss, workers=1)
+    monkeypatch.setattr(training._Module, "training_step", original)
+    resumed, resumed_history = run(tmp_path / "cut", model=model, loss=loss, resume=True)
+    assert torch.equal(weights(resumed), weights(whole)) and resumed_history == history
+    other, _ = run(tmp_path / "other", model=model, loss=loss, seed=2)
+    assert not torch.equal(weights(other), weights(whole))
+
+
+def test_a_model_that_rehearses_is_told_how_far_the_training_is(tmp_path, monkeypatch):
+    seen, original = [], Autoregressive.rehearse
+
+    def watched(self, window, observed, context_length, progress):
+        seen.append((context_length, progress))
+        return original(self, window, observed, context_length, progress)
+
+    monkeypatch.setattr(Autoregressive, "rehearse", watched)
+    run(tmp_path, model=DRAWING["sampling"][0])
+    assert seen == [(2, pytest.approx(step / 6)) for step in range(6)]
+
+
+def test_a_loss_for_ensembles_gets_its_number_of_members(tmp_path, monkeypatch):
+    seen, original = [], CRPS.__call__
+    monkeypatch.setattr(CRPS, "__call__", lambda self, forecast, *rest: seen.append(forecast.shape[1]) or original(self, forecast, *rest))
+    run(tmp_path, epochs=1, model=DRAWING["noise"][0], loss=CRPS(members=3))
+    assert set(seen) == {3}
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "message"),
+    [(LAYERS, CRPS(), "CRPS is a loss for ensembles, but this EncoderForecaster has no members; use model.state_noise=0.1"),
+     (DRAWING["drop path"][0], CRPS(), "but this SimVP has no members; use model=convlstm_small model.state_noise=0.1"),
+     (LAYERS | {"output": "linear"}, None, "CrossEntropy needs values between 0 and 1, but this EncoderForecaster has output=linear")],
+)
+def test_a_model_and_a_loss_that_do_not_go_together_are_refused(tmp_path, model, loss, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, model=model, loss=loss)
 
 
 class Interrupted(Exception):

@@ -293,8 +293,8 @@ class ConvLSTM(nn.Module):
             raise UserError(f"this ConvLSTM has {self.cell.input_channels} input channels, but {'no input' if inputs is None else 'an input'} came.")
         to_first, to_last = (lambda x: x.movedim(-1, -3), lambda x: x.movedim(-3, -1)) if self.channels_last else (lambda x: x,) * 2
         if state is None and self.stateful and self._kept is not None:
-            weight = self.cell.state_weight  # the layer may have moved since
-            h, c = (part.to(weight.device) for part in self._kept)
+            weight = self.cell.state_weight  # the layer may have moved since, or have run in inference mode
+            h, c = (part.to(weight.device).clone() for part in self._kept)
             state = h.to(weight.dtype), c.to(torch.promote_types(weight.dtype, torch.float32))
         elif state is not None:
             state = tuple(to_first(part) for part in state)
@@ -313,7 +313,7 @@ class ConvLSTM(nn.Module):
             mask = (mask.flip(1) if self.go_backwards else mask).T[:, :, None, None, None]
         outputs, state = self._run(inputs, state, length, mask)
         if self.stateful:
-            self._kept = tuple(part.detach().clone() for part in state)
+            self._kept = tuple(part.detach() for part in state)
         return to_last(outputs), tuple(to_last(part) for part in state)
 
     def _steps_first(self, inputs: Tensor) -> Tensor:

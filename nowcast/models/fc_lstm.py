@@ -48,7 +48,7 @@ class FCLSTMLayer(nn.Module):
         i, f, g, o = gates.to(c.dtype).chunk(4, dim=1)
         w_i, w_f, w_o = self.peephole
         c = torch.sigmoid(f + w_f * c) * c + torch.sigmoid(i + w_i * c) * torch.tanh(g)
-        return torch.sigmoid(o + w_o * c) * torch.tanh(c), c
+        return (torch.sigmoid(o + w_o * c) * torch.tanh(c)).to(self.state_weight.dtype), c
 
     def forward(self, inputs: Tensor | None, state: State | None, length: int) -> tuple[Tensor, State]:
         """Run the layer.
