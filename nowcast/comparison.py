@@ -330,11 +330,11 @@ def table(results: list[Result], *, first: str):
     most, unequal = max(counts.values()), len(set(counts.values())) > 1
     several = most > 1
     title = f"Over all leads: {f'mean over {most} seeds ± 95 % interval (Student)' if several else 'one seed, so without intervals'}"
-    caption = f"second line: minus {first}, seed by seed{'; * the interval of this difference excludes 0' if several else ''}"
+    caption = f"second line: minus {first}, seed by seed{'; * the 95 % interval of this difference excludes 0 (not corrected for the number of differences)' if several else ''}"
     result = Table(title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left", caption_justify="left", show_lines=True, pad_edge=False)
     result.add_column("model", no_wrap=True)
     for heading in ("parameters", *["seeds"] * unequal, *(f"{score_title(*case[:2])}{_arrow(case[0])}" for case in shown)):
-        result.add_column(heading, justify="right", overflow="fold")
+        result.add_column(heading, justify="right", overflow="fold", no_wrap=heading == "parameters")
     for model, scores in values.items():
         parameters = next(result.parameters for result in results if result.model == model)
         cells = [_cell(scores.get(case, {}), values.get(first, {}).get(case, {}) if model != first else {}) for case in shown]

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import sys
 
 import pytest
@@ -123,8 +124,11 @@ def test_the_place_of_a_run_and_the_cuts_it_found_in_its_data_make_no_difference
 
 def test_a_run_folder_of_other_settings_is_refused(tmp_path):
     (tmp_path / "config.yaml").touch()
+    other = [Run("A", 1, tmp_path, [], configuration())], lambda path: configuration(training={"max_epochs": 4})
+    refuse_others(*other)  # a training that failed before its first checkpoint is made anew
+    (tmp_path / "forecaster.json").touch()
     with pytest.raises(ValueError, match=r"was made with another training\.max_epochs than is asked for now; choose another output_dir"):
-        refuse_others([Run("A", 1, tmp_path, [], configuration())], lambda path: configuration(training={"max_epochs": 4}))
+        refuse_others(*other)
 
 
 def test_models_must_have_the_same_data_and_another_training_is_said():
@@ -133,6 +137,10 @@ def test_models_must_have_the_same_data_and_another_training_is_said():
         differences({"A": configuration(), "B": configuration(data={"size": 32, "test_from": None})})
     with pytest.raises(ValueError, match="a model is called 'persistence', which is the name of another row"):
         differences({"A": configuration(), "persistence": configuration()})
+
+
+def test_a_comparison_needs_no_baselines():
+    assert differences({"A": configuration(baselines=None), "B": configuration(baselines=None)}) == []
 
 
 def runs(folder, count):
@@ -157,7 +165,8 @@ def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_a
     assert sorted(line.partition(",")[0] for line in told[2:]) == ["A", "A"] and sorted(line.split()[-1] for line in told[2:]) == ["failed", "finished"]
 
 
-def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch, how):
     (tmp_path / "stub.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
     monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
 
@@ -165,10 +174,11 @@ def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch)
         if "seed 1" in text:
             while not all((tmp_path / seed / "log.txt").read_text().strip() for seed in "01"):
                 pass
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), how)
 
     with pytest.raises(KeyboardInterrupt):
         in_parallel(runs(tmp_path, 3), count=2, report=interrupted)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     for seed in "01":
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / seed / "log.txt").read_text()), 0)
@@ -301,6 +311,15 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     lines = started(capsys)
     assert [line.split(" resume=")[0] for line in lines] == ["ConvLSTM, seed 2: nowcast train"]
     assert (copy / "comparison.csv").read_text() == (compared / "comparison.csv").read_text()
+
+
+def test_scores_made_on_other_data_are_not_mixed_in(compared, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(compared, copy)
+    main(["evaluate", f"run={copy}/Wide/seed-1", "data.size=64"])
+    with pytest.raises(SystemExit):
+        compare(copy)
+    assert f"{copy}/Wide/seed-1/evaluation/scores.csv holds other scores of persistence than the other models' do" in capsys.readouterr().err
 
 
 def refused(capsys, *arguments):
