@@ -67,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 def train(arguments: list[str]) -> None:
     """Train a model, keep the best weights, evaluate it on the test part."""
     from nowcast import plotting, training
+    from nowcast.benchmark import parameters
 
     config, resume = _training_config(arguments)
     if config is None:
@@ -87,7 +88,7 @@ def train(arguments: list[str]) -> None:
     started = any((folder / name).exists() for name in ("checkpoints/last.ckpt", SETTINGS_FILE))
     if training.is_main_process() and not resume and started:
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
-    _print(f"nowcast {nowcast.__version__}: {_count(forecaster)} parameters, run folder {folder}")
+    _print(f"nowcast {nowcast.__version__}: {parameters(forecaster.model):,} parameters, run folder {folder}")
     if not resume and training.is_main_process():
         _write_config(config, folder)
     try:
@@ -490,10 +491,6 @@ def _load(run: str) -> Forecaster:
     if torch.cuda.is_available():
         forecaster.model.cuda()
     return forecaster
-
-
-def _count(forecaster: Forecaster) -> str:
-    return f"{sum(weight.numel() for weight in forecaster.model.parameters()):,}"
 
 
 def _track(description: str):

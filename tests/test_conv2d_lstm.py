@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from nowcast.models.conv2d_lstm import Conv2dLSTM
+from tests.equations import assert_extends_frames_by_their_edge, sigmoid
 
 
 def small(*, layers=1, **settings):
@@ -22,10 +23,6 @@ def test_the_default_has_about_as_many_parameters_as_the_default_convlstm():
     assert count["forecaster"] == 4 * 83 * (83 + 83 + 2)
     assert count["decoder"] == (83 + 1) * 256 + 16 * (16 * 32 + 32 * 32 + 32 * 16 + 16 * 1) + 32 + 32 + 16 + 1
     assert sum(count.values()) == 242_269
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def lstm_step(lstm, layer, x, h, c):
@@ -73,11 +70,7 @@ def test_a_frame_of_two_tiles_is_two_forecasts():
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 7), (17, 3)])
 def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_its_edge(size):
-    model, context = small(), torch.rand(1, 2, 1, *size, dtype=torch.float64)
-    extended = np.pad(context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 8) for side in size), mode="edge")
-    expected = model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]]
-    assert expected.shape == (1, 3, 1, *size)
-    torch.testing.assert_close(model(context, 3), expected, rtol=0, atol=1e-7)
+    assert_extends_frames_by_their_edge(small(), size, multiple=8, context_length=2, forecast_length=3)
 
 
 def test_a_longer_forecast_begins_with_the_shorter_one_and_nothing_is_left_over_from_the_call_before():

@@ -6,6 +6,7 @@ import torch
 
 from nowcast.models import conv_gru
 from nowcast.models.conv_gru import ConvGRU, ConvGRUCell, initialise
+from tests.equations import sigmoid
 
 
 def convolve(image, convolution):
@@ -21,10 +22,6 @@ def convolve(image, convolution):
                     if 0 <= y < image.shape[1] and 0 <= x < image.shape[2]:
                         out[:, row, column] += weight[:, :, i, j] @ image[:, y, x]
     return out
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def leaky(x):

@@ -5,21 +5,7 @@ import pytest
 import torch
 
 from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
-
-
-def convolve(image, weight):
-    """Zero-padded "same" cross-correlation: image (C, H, W), weight (O, C, k, k)."""
-    side = weight.shape[-1]
-    padded = np.pad(image, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
-    out = np.zeros((len(weight), *image.shape[1:]))
-    for row in range(image.shape[1]):
-        for column in range(image.shape[2]):
-            out[:, row, column] = (weight * padded[:, row : row + side, column : column + side]).sum((1, 2, 3))
-    return out
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+from tests.equations import convolve, sigmoid
 
 
 def equations(cell, inputs, h, c):

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from nowcast.models.convlstm_stack import ConvLSTMStack
+from tests.equations import convolve, sigmoid
 
 
 def test_four_layers_of_128_have_the_parameters_that_openstl_uses():
@@ -25,18 +26,6 @@ def test_weights_start_uniform_within_the_inverse_root_of_what_they_sum_over():
     sums = [4 * 9, 6 * 9, 6 * 9, 5 * 9]  # input channels x kernel area: of the input and of the state, layer by layer
     for weight, terms in zip(model.cells.parameters(), sums, strict=True):
         assert 0.95 * terms**-0.5 < weight.abs().max() <= terms**-0.5
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def convolve(maps, weight):
-    """(C, H, W) by (F, C, k, k) -> (F, H, W), zeros around."""
-    margin, (height, width) = weight.shape[-1] // 2, maps.shape[1:]
-    padded = np.pad(maps, ((0, 0), (margin, margin), (margin, margin)))
-    shifts = ((y, x) for y in range(weight.shape[-1]) for x in range(weight.shape[-1]))
-    return sum(np.einsum("fc,chw->fhw", weight[:, :, y, x], padded[:, y : y + height, x : x + width]) for y, x in shifts)
 
 
 def cell(x, h, c, input_weight, state_weight, forget_bias):

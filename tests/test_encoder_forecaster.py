@@ -1,9 +1,9 @@
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from nowcast.models.encoder_forecaster import EncoderForecaster
+from tests.equations import assert_extends_frames_by_their_edge
 
 TABLE_1 = [  # hidden channels, input kernel, state kernel, parameters (Shi et al. 2015, table 1)
     ([256], 5, 5, 13_524_496),
@@ -59,12 +59,7 @@ def test_a_longer_forecast_begins_with_the_shorter_one():
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 3), (17, 16)])
 def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_its_edge(size):
-    model, context = small(), torch.rand(1, 2, 1, *size, dtype=torch.float64)
-    extended = np.pad(context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 2) for side in size), mode="edge")
-    forecast = model(context, 3)
-    assert forecast.shape == (1, 3, 1, *size)
-    expected = model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]]
-    torch.testing.assert_close(forecast, expected, rtol=0, atol=1e-7)
+    assert_extends_frames_by_their_edge(small(), size, multiple=2, context_length=2, forecast_length=3)
 
 
 def test_the_folded_channel_is_dy_times_patch_plus_dx(monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.fc_lstm import FCLSTM, FCLSTMLayer
 from nowcast.models.tiles import cut, put_together
+from tests.equations import assert_extends_frames_by_their_edge, sigmoid
 
 
 def small(hidden_channels=(5, 3), *, tile=4, **settings):
@@ -23,10 +24,6 @@ def test_parameter_counts_are_those_of_the_papers_formula_and_table_1(hidden, ti
     with torch.device("meta"):
         model = FCLSTM(hidden, tile=tile)
     assert sum(weight.numel() for weight in model.parameters()) == parameters
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def written_out(layer, x, h, c):
@@ -112,11 +109,7 @@ def test_a_frame_of_two_tiles_is_two_forecasts():
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (4, 9)])
 def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_its_edge(size):
-    model, context = small(), torch.rand(1, 2, 1, *size, dtype=torch.float64)
-    extended = np.pad(context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 4) for side in size), mode="edge")
-    expected = model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]]
-    assert expected.shape == (1, 3, 1, *size)
-    torch.testing.assert_close(model(context, 3), expected, rtol=0, atol=1e-7)
+    assert_extends_frames_by_their_edge(small(), size, multiple=4, context_length=2, forecast_length=3)
 
 
 def test_a_longer_forecast_begins_with_the_shorter_one_and_nothing_is_left_over_from_the_call_before():

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from nowcast.models.predrnn import PredRNN, SpatioTemporalCell
+from tests.equations import convolve, sigmoid
 
 
 def test_four_layers_of_128_have_the_parameters_of_openstl():
@@ -16,18 +17,6 @@ def test_four_layers_of_128_have_the_parameters_of_openstl():
 def test_a_normalisation_adds_a_gain_and_a_bias_for_each_of_15_gates_and_channels():
     count = [sum(weight.numel() for weight in SpatioTemporalCell(4, 6, layer_norm=layer_norm).parameters()) for layer_norm in (False, True)]
     assert count[1] - count[0] == 2 * 15 * 6
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def convolve(maps, weight):
-    """(C, H, W) by (F, C, k, k) -> (F, H, W), zeros around."""
-    margin, (height, width) = weight.shape[-1] // 2, maps.shape[1:]
-    padded = np.pad(maps, ((0, 0), (margin, margin), (margin, margin)))
-    shifts = ((y, x) for y in range(weight.shape[-1]) for x in range(weight.shape[-1]))
-    return sum(np.einsum("fc,chw->fhw", weight[:, :, y, x], padded[:, y : y + height, x : x + width]) for y, x in shifts)
 
 
 def normalise(maps):

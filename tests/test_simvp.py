@@ -1,12 +1,12 @@
 """SimVP with gated spatiotemporal attention, against OpenSTL's figures and its equations written out."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torchvision.ops import StochasticDepth
 
 from nowcast.models.simvp import GatedAttention, SimVP
+from tests.equations import assert_extends_frames_by_their_edge
 
 
 def small(*, context_length=3, **settings):
@@ -145,11 +145,7 @@ def test_it_sees_nothing_but_the_last_frames_of_its_context_and_its_own_sequence
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 3)])
 def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_its_edge(size):
-    model, context = small(), torch.rand(1, 3, 1, *size, dtype=torch.float64)
-    extended = np.pad(context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 4) for side in size), mode="edge")
-    expected = model(torch.from_numpy(extended), 5)[..., : size[0], : size[1]]
-    assert expected.shape == (1, 5, 1, *size)
-    torch.testing.assert_close(model(context, 5), expected, rtol=0, atol=1e-7)
+    assert_extends_frames_by_their_edge(small(), size, multiple=4, context_length=3, forecast_length=5)
 
 
 def test_bfloat16_autocast_gives_about_the_same_forecast():

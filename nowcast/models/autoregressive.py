@@ -7,11 +7,10 @@ H' = H / p, W' = W / p.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.network import Network, at_least, check_mask
+from nowcast.models.network import Network, at_least, check_mask, fold, unfold
 
 SAMPLING = ("none", "forward", "reverse")
 
@@ -129,7 +128,7 @@ class Autoregressive(Network):
             truth: (B, length) boolean, T = length or more: where a frame is read and not the network's own output; the
                 first is always read. None reads all there are.
         """
-        folded = F.pixel_unshuffle(frames.flatten(0, 1), self.patch).unflatten(0, frames.shape[:2])
+        folded = fold(frames, self.patch)
         state = self.initial_state(len(folded), *folded.shape[-2:])
         followers = []
         for index in range(length):
@@ -141,8 +140,7 @@ class Autoregressive(Network):
                     frame = torch.where(truth[:, index, None, None, None], folded[:, index], frame)
             follower, state = self.step(frame, state)
             followers.append(follower)
-        raw = torch.stack(followers, dim=1)
-        return F.pixel_shuffle(raw.flatten(0, 1), self.patch).unflatten(0, raw.shape[:2])
+        return unfold(torch.stack(followers, dim=1), self.patch)
 
 
 def head(hidden_channels: int, patch: int, bias: float | None) -> nn.Conv2d:

@@ -291,13 +291,12 @@ class ConvLSTM(nn.Module):
         """
         if (inputs is None) != (self.cell.input_channels == 0):
             raise UserError(f"this ConvLSTM has {self.cell.input_channels} input channels, but {'no input' if inputs is None else 'an input'} came.")
-        to_first, to_last = (lambda x: x.movedim(-1, -3), lambda x: x.movedim(-3, -1)) if self.channels_last else (lambda x: x,) * 2
         if state is None and self.stateful and self._kept is not None:
             weight = self.cell.state_weight  # the layer may have moved since, or have run in inference mode
             h, c = (part.to(weight.device).clone() for part in self._kept)
             state = h.to(weight.dtype), c.to(torch.promote_types(weight.dtype, torch.float32))
-        elif state is not None:
-            state = tuple(to_first(part) for part in state)
+        elif state is not None and self.channels_last:
+            state = tuple(part.movedim(-1, -3) for part in state)
         if inputs is not None:
             inputs = self._steps_first(inputs)
             if length not in (None, len(inputs)):
@@ -314,7 +313,9 @@ class ConvLSTM(nn.Module):
         outputs, state = self._run(inputs, state, length, mask)
         if self.stateful:
             self._kept = tuple(part.detach() for part in state)
-        return to_last(outputs), tuple(to_last(part) for part in state)
+        if self.channels_last:
+            outputs, *state = (values.movedim(-3, -1) for values in (outputs, *state))
+        return outputs, tuple(state)
 
     def _steps_first(self, inputs: Tensor) -> Tensor:
         """Inputs as they come -> (T, B, C, H, W), in the order of reading."""

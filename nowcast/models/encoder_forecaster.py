@@ -4,12 +4,11 @@ Axes: B batch, M member, T time, C channels, H rows, W columns; p is the patch s
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM, State
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, at_least, fold, unfold
 
 
 class EncoderForecaster(Network):
@@ -102,7 +101,7 @@ class EncoderForecaster(Network):
 
     def _encode(self, frames: Tensor) -> list[State]:
         """(B, T, C, H, W) -> the final state of each layer."""
-        sequence = F.pixel_unshuffle(frames.flatten(0, 1), self.patch).unflatten(0, frames.shape[:2])
+        sequence = fold(frames, self.patch)
         states = []
         for layer in self.encoder:
             sequence, state = layer(sequence)
@@ -117,4 +116,4 @@ class EncoderForecaster(Network):
             sequence, _ = layer(sequence, states[index], length=forecast_length - 1)
             hidden[index] = torch.cat([hidden[index], sequence], dim=1)
         raw = self.head(torch.cat(hidden, dim=2).flatten(0, 1))
-        return F.pixel_shuffle(raw, self.patch).unflatten(0, (-1, forecast_length))
+        return unfold(raw.unflatten(0, (-1, forecast_length)), self.patch)

@@ -25,8 +25,7 @@ def load_keras_weights(layer: ConvLSTM | ConvLSTMCell, weights: Sequence[np.ndar
         UserError: the layer has what Keras has not, or the shapes do not fit; then nothing was changed.
     """
     cell = _cell(layer)
-    wanted = [cell.input_weight.permute(2, 3, 1, 0), cell.state_weight.permute(2, 3, 1, 0)]
-    wanted += [cell.bias] if cell.bias is not None else []
+    wanted = _in_keras_layout(cell)
     shapes, found = [tuple(weight.shape) for weight in wanted], [np.shape(weight) for weight in weights]
     if shapes != found:
         raise UserError(f"Keras weights of shapes {found} came; this layer needs {shapes}.")
@@ -43,9 +42,13 @@ def keras_weights(layer: ConvLSTM | ConvLSTMCell) -> list[np.ndarray]:
     cell = _cell(layer)
     if cell.input_kernel != cell.state_kernel:
         raise UserError(f"Keras has one kernel size for input and state; this layer has {cell.input_kernel} and {cell.state_kernel}.")
+    return [weight.detach().cpu().to(torch.promote_types(weight.dtype, torch.float32)).numpy().copy() for weight in _in_keras_layout(cell)]
+
+
+def _in_keras_layout(cell: ConvLSTMCell) -> list[torch.Tensor]:
+    """The cell's own weights, seen in Keras' order and layout."""
     weights = [cell.input_weight.permute(2, 3, 1, 0), cell.state_weight.permute(2, 3, 1, 0)]
-    weights += [cell.bias] if cell.bias is not None else []
-    return [weight.detach().cpu().to(torch.promote_types(weight.dtype, torch.float32)).numpy().copy() for weight in weights]
+    return weights if cell.bias is None else [*weights, cell.bias]
 
 
 def _cell(layer: ConvLSTM | ConvLSTMCell) -> ConvLSTMCell:

@@ -39,6 +39,16 @@ def check_mask(observed: Tensor | None, frames: Tensor) -> None:
         )
 
 
+def fold(frames: Tensor, patch: int) -> Tensor:
+    """Fold p x p pixels into channels, channel by channel: (B, T, C, H, W) -> (B, T, C p^2, H / p, W / p)."""
+    return F.pixel_unshuffle(frames.flatten(0, 1), patch).unflatten(0, frames.shape[:2])
+
+
+def unfold(folded: Tensor, patch: int) -> Tensor:
+    """(B, T, C p^2, H / p, W / p) -> (B, T, C, H, W); undoes ``fold``."""
+    return F.pixel_shuffle(folded.flatten(0, 1), patch).unflatten(0, folded.shape[:2])
+
+
 class Network(nn.Module):
     """From context frames to the frames that follow; a subclass defines ``unroll``.
 
