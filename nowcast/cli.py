@@ -1,6 +1,5 @@
 """The command line: nowcast train | evaluate | predict | convert | info | compare | benchmark. The only code that sees Hydra's configuration."""
 
-import dataclasses
 import os
 import shlex
 import sys
@@ -28,7 +27,7 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
   nowcast info FILE                                    what an archive holds
   nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
-  nowcast benchmark [models=NAMES]                     what models cost: parameters, arithmetic, memory, time
+  nowcast benchmark [what=NAME]                        measure on this machine ({whats})
 
 FILES is an archive, a file, a folder or a quoted pattern; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed
 configuration. Models are {models}.
@@ -46,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
         names = {group: ", ".join(f"{group[:-1]}={c}" for c in configuration.choices(group[:-1])) for group in ("experiments", "readers")}
+        names["whats"] = ", ".join(f"what={c}" for c in configuration.choices("what"))
         names["models"] = ", ".join(configuration.choices("model"))
         sys.stdout.write(USAGE.format(**names))
         return
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 def train(arguments: list[str]) -> None:
     """Train a model, keep the best weights, evaluate it on the test part."""
     from nowcast import plotting, training
-    from nowcast.benchmark import parameters
+    from nowcast.benchmark.models import parameters
 
     config, resume = _training_config(arguments)
     if config is None:
@@ -224,16 +224,24 @@ def compare(arguments: list[str]) -> None:
 
 
 def benchmark(arguments: list[str]) -> None:
-    """Measure what models cost on this machine."""
+    """Measure what nowcast, or a part of it, costs on this machine."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it when it is loaded, and else writes of a GPU that it does not find
     settings = _plain_or_shown("benchmark", arguments)
     if settings is None:
         return
-    kinds = {"models": _benchmark_models}
-    if settings["what"] not in tuple(kinds):
-        raise UserError(f"what is {settings['what']!r}; accepted is {', '.join(kinds)}.")
-    folder = Path(settings["output_dir"] or _new_folder("benchmark"))
-    kinds[settings["what"]](settings, folder / "benchmark.json")
+    from nowcast.benchmark.measuring import Host, Report, write
+
+    measured = part(settings, "what")
+    path = Path(settings["output_dir"] or _new_folder("benchmark")) / "benchmark.json"
+    write(path, settings, Report([], []))  # a folder that cannot be written to is told before, not after
+    host = Host(lambda overrides: configuration.plain(configuration.compose("train", overrides)), configuration.choices, _track("measuring"))
+    report = measured.run(host)
+    for table in report.tables:
+        Console().print(table)
+    for sentence in (*(f"{name} could not be measured: {reason}" for name, reason in report.failed.items()), *report.sentences):
+        _print(sentence)
+    write(path, settings, report)
+    _print(f"wrote {path}")
 
 
 def _training_config(arguments: list[str]):
@@ -299,7 +307,7 @@ def _parameters(settings: dict) -> int:
     """Number of trained weights of the model of a configuration."""
     import torch
 
-    from nowcast.benchmark import parameters
+    from nowcast.benchmark.models import parameters
 
     with torch.device("meta"):
         return parameters(part(settings, "model"))
@@ -313,35 +321,6 @@ def _write_and_print(table, sentences: list[str], path: Path) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         Console(file=file, width=160).print(table)
         file.writelines(f"{sentence}\n" for sentence in sentences)
-
-
-def _benchmark_models(settings: dict, path: Path) -> None:
-    """Measure the models in conf/model."""
-    import torch
-
-    from nowcast import benchmark as costs
-
-    names, known = settings["models"], configuration.choices("model")
-    names = known if names is None else [names] if isinstance(names, str) else names
-    names = list(dict.fromkeys(names)) if fits(names, list[str]) else names
-    if not fits(names, list[str]) or not names or set(names) - set(known):
-        raise UserError(f"models is {names!r}; a list of these is needed: {', '.join(known)}.")
-    load = costs.Load(**{field.name: settings[field.name] for field in dataclasses.fields(costs.Load)})
-    lengths = [f"task.context_length={load.context_length}", f"task.forecast_length={load.forecast_length}", f"data.size={load.size}"]
-
-    def settings_of(name: str) -> dict:
-        return configuration.plain(configuration.compose("train", [f"model={name}", *lengths]))
-
-    costs.write(path, settings=settings, records=[], failed={})  # a folder that cannot be written to is told before, not after
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    records, failed = costs.models(names, settings_of, load, device=device, progress=_track("measuring"))
-    Console().print(costs.table(names, records, load, device=device))
-    for sentence in (*(f"{name} could not be measured: {reason}" for name, reason in failed.items()), costs.NOT_COUNTED, costs.MEMORY):
-        _print(sentence)
-    costs.write(path, settings=settings | {"models": names, "device": device.type}, records=records, failed=failed)
-    _print(f"wrote {path}")
-    if not records:
-        raise UserError(f"none of the models could be measured: {', '.join(failed)}.")
 
 
 def _evaluation_config(stored, overrides: list[str]):

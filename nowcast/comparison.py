@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 import nowcast
-from nowcast.benchmark import cores
+from nowcast.benchmark.measuring import cores
 from nowcast.build import fits
 from nowcast.errors import UserError
 from nowcast.files import replacing

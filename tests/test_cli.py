@@ -182,7 +182,7 @@ def test_info_says_what_an_archive_holds(archive, capsys):
 def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run):
     for arguments, expected in (([], "usage: nowcast COMMAND"), (["train", "--help"], "experiment=radar_quickstart"), (["--version"], "nowcast 0."),
                                 (["train", "--cfg", "seed=77"], "seed: 77"), (["predict", "--cfg"], "analysis_time: null"), (["convert", "--cfg"], "input: ???"),
-                                (["benchmark", "--help"], "convlstm_small"), (["benchmark", "--cfg"], "what: models"), (["benchmark", "--cfg", "batch_size=9"], "batch_size: 9"),
+                                (["benchmark", "--help"], "convlstm_small"), (["benchmark", "--cfg"], "_target_: nowcast.benchmark."), (["benchmark", "--cfg", "what=models", "what.batch_size=9"], "batch_size: 9"),
                                 (["evaluate", f"run={mnist_run}", "--cfg", "data.size=80"], "size: 80")):
         main(arguments)
         assert expected in capsys.readouterr().out
@@ -228,8 +228,9 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
-     (["benchmark", "what=layers"], "what is 'layers'; accepted is models."), (["benchmark", "models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "models=3"], "models is 3; a list of these"),
-     (["benchmark", "models=[]"], "models is []; a list of these"), (["benchmark", "precision=fp8"], "precision is 'fp8'; accepted are auto"), (["benchmark", "batch=3"], "batch"), (["benchmark", "seconds=x"], "seconds is 'x'; a number, 0 or more"),
+     (["benchmark", "what=layers"], "what/layers"), (["benchmark", "what=models", "what.models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
+     (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"), (["benchmark", "what=models", "what.precision=fp8"], "precision is 'fp8'; accepted are auto"), (["benchmark", "what=models", "what.batch=3"], "batch"),
+     (["benchmark", "what=models", "what.seconds=x"], "what.seconds is 'x', but float"),
      (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["train", "resume="], "resume is empty"), (["train", "resume=/no/run", "data.size=40"], "only training.* can be changed"),
      (["train", "name=../esc"], "a plain name for the folder"), (["train", "scores=rain"], "scores judges rain_rate, but the task forecasts grey_level"), (["train", "data=radar", "experiment=none"], "none"), (["evaluate"], "run must be given"),
      (["train", "experiment=radar_quickstart"], "data.archive must be given"), (["train", "training.precision=fp8"], "training.precision is 'fp8'"),

@@ -16,7 +16,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=2", "training.max_epochs=1", "model.hidden_channels=[2]"]
 TINY_RADAR = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_stride=6", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=16"]
 TINY_COMPARISON = ["only=[Conv2D-LSTM]", "seeds=[1]", *TINY[:-1], "output_dir=runs/comparison"]
-TINY_BENCHMARK = ["models=[convlstm_small]", "size=8", "output_dir=runs/benchmark"]
+TINY_BENCHMARK = ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"]
 
 
 def blocks(language):

@@ -1,5 +1,6 @@
 """What a model costs, against arithmetic and allocations that are known."""
 
+import dataclasses
 import json
 import math
 
@@ -7,15 +8,22 @@ import pytest
 import torch
 from torch import nn
 
-from nowcast import benchmark, config
-from nowcast.benchmark import Load, measure, models, multiply_adds, parameters, peak_memory, table, training_step
+from nowcast import config
+from nowcast.benchmark import measuring
+from nowcast.benchmark.measuring import Host, measure, peak_memory, training_step
+from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.build import build
 from nowcast.cli import main
 
 CPU = torch.device("cpu")
 MODEL = {"_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [2], "input_kernel": 3, "state_kernel": 3}
 SETTINGS = {"model": MODEL, "loss": {"_target_": "nowcast.losses.CrossEntropy"}}
-TINY = Load(size=8, context_length=2, forecast_length=2, batch_size=3, precision="float32", seconds=0)
+TINY = Models(["whole"], size=8, context_length=2, forecast_length=2, batch_size=3, precision="float32", seconds=0)
+
+
+def host(**settings) -> Host:
+    """The command line of a configuration with these models."""
+    return Host(lambda overrides: settings[overrides[0].removeprefix("model=")], lambda group: list(settings))
 
 
 def test_the_network_of_shi2015_takes_18_4_billion_multiply_adds_for_ten_frames_from_ten():
@@ -78,7 +86,7 @@ def test_the_peak_of_a_training_step_holds_what_backward_needs():
 
 def test_a_time_is_the_median_after_a_step_that_does_not_count(monkeypatch):
     clock = iter([0, 100, 200, 201, 300, 307, 400, 402])  # seconds: 100 to warm up, then 1, 7, 2
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(clock))
     steps = []
     assert measure(lambda: steps.append(1), CPU, seconds=10) == 2000
     assert len(steps) == 4
@@ -95,36 +103,38 @@ def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gr
             return self.weight * window[:, 1:]
 
     model, loss = Rehearsing(), lambda forecast, target, observed: (forecast - 3 * target).square().mean()
-    training_step(model, loss, benchmark.batch_of(TINY, CPU), precision="bf16-mixed")()
+    training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
     assert model.weight.item() == pytest.approx(1.001) and model.weight.grad is None  # Adam's first step is its learning rate
 
 
 def test_a_model_that_fails_does_not_keep_the_others_from_being_measured():
     broken = SETTINGS | {"model": MODEL | {"hidden_channels": [0]}}
-    records, failed = models(["broken", "whole"], {"broken": broken, "whole": SETTINGS}.get, TINY, device=CPU)
-    assert failed == {"broken": "hidden_channels is [0]; it must be at least 1, one number per layer."}
-    assert [(record["case"], record["phase"]) for record in records] == [("whole", "forward"), ("whole", "train")]
+    report = dataclasses.replace(TINY, models=["broken", "whole"]).run(host(broken=broken, whole=SETTINGS))
+    assert report.failed == {"broken": "hidden_channels is [0]; it must be at least 1, one number per layer."}
+    assert [(record["case"], record["phase"]) for record in report.records] == [("whole", "forward"), ("whole", "train")]
+    with pytest.raises(ValueError, match="none of the models could be measured: broken: hidden_channels is"):
+        dataclasses.replace(TINY, models=["broken"]).run(host(broken=broken))
 
 
 def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
     def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much.")
 
-    monkeypatch.setattr(benchmark, "training_loss", too_large)
-    records, failed = models(["whole"], lambda name: SETTINGS, TINY, device=CPU)
-    assert [record["phase"] for record in records] == ["forward"]
-    assert failed == {"whole": "CUDA out of memory."}
-    columns = [list(column.cells)[0] for column in table(["whole", "none"], records, TINY, device=CPU).columns]
+    monkeypatch.setattr(measuring, "training_loss", too_large)
+    report = TINY.run(host(whole=SETTINGS))
+    assert [record["phase"] for record in report.records] == ["forward"]
+    assert report.failed == {"whole": "CUDA out of memory."}
+    columns = [list(column.cells)[0] for column in report.tables[0].columns]
     assert columns[0] == "whole" and columns[3] == columns[4] == "–" != columns[5]
 
 
 def test_auto_trains_as_training_does_and_forecasts_in_float32(monkeypatch):
     monkeypatch.setattr("nowcast.training.bf16_is_fast", lambda device: True)
-    assert [Load().precision_in(phase, CPU) for phase in ("train", "forward")] == ["bf16-mixed", "float32"]
-    assert [Load(precision="bf16-mixed").precision_in(phase, CPU) for phase in ("train", "forward")] == ["bf16-mixed", "bf16-mixed"]
+    assert [Models().precision_in(phase, CPU) for phase in ("train", "forward")] == ["bf16-mixed", "float32"]
+    assert [Models(precision="bf16-mixed").precision_in(phase, CPU) for phase in ("train", "forward")] == ["bf16-mixed", "bf16-mixed"]
     monkeypatch.setattr("nowcast.training.bf16_is_fast", lambda device: False)
-    assert Load().precision_in("train", CPU) == "float32"
+    assert Models().precision_in("train", CPU) == "float32"
 
 
 @pytest.mark.parametrize(
@@ -134,16 +144,16 @@ def test_auto_trains_as_training_does_and_forecasts_in_float32(monkeypatch):
 )
 def test_a_load_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Load(**settings)
+        Models(**settings)
 
 
 def test_the_command_measures_several_models_in_one_run(tmp_path, capsys):
-    main(["benchmark", "models=[convlstm_small,shi2015]", f"output_dir={tmp_path}/out", "size=32", "context_length=2", "forecast_length=2", "batch_size=1", "seconds=0",
-          "precision=float32"])
+    changes = ["models=[convlstm_small,shi2015]", "size=32", "context_length=2", "forecast_length=2", "batch_size=1", "seconds=0", "precision=float32"]
+    main(["benchmark", "what=models", f"output_dir={tmp_path}/out", *(f"what.{change}" for change in changes)])
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert list(content) == ["machine", "versions", "date", "settings", "records", "failed"]
     assert content["machine"]["cores"] >= 1 and content["machine"]["cpu"] and content["versions"]["torch"] == torch.__version__
-    assert content["settings"]["batch_size"] == 1 and content["failed"] == {}
+    assert content["settings"]["what"]["batch_size"] == 1 and content["failed"] == {}
     cases = {(record["case"], record["phase"]): record for record in content["records"]}
     assert set(cases) == {(name, phase) for name in ("convlstm_small", "shi2015") for phase in ("train", "forward")}
     record = cases["shi2015", "train"]

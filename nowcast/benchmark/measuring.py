@@ -1,0 +1,253 @@
+"""What every benchmark shares: the machine, the clock, the memory, a step of a model, the file.
+
+Axes: B batch, T time, C channels, H rows, W columns.
+"""
+
+import itertools
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import nowcast
+from nowcast.errors import UserError
+from nowcast.files import replacing
+from nowcast.training import training_loss
+
+PHASES = ("train", "forward")
+REPEATS = 3  # at least, of every timing
+MEGABYTE = 1e6
+RECORDED = {"float32": "float32", "bf16-mixed": "bfloat16"}  # precisions of a training as the file calls them
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a benchmark gets from the command line.
+
+    Args:
+        settings_of: overrides, as typed behind ``nowcast train`` -> the configuration of that training as plain data.
+        choices: a group of the configuration -> the names that can be chosen for it.
+        progress: wraps an iteration.
+    """
+
+    settings_of: Callable[[list[str]], dict]
+    choices: Callable[[str], list[str]]
+    progress: Callable[[Iterable], Iterable] = iter
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark found.
+
+    Args:
+        records: one per measurement: case, implementation, precision ("float32" or "bfloat16"), phase, milliseconds, and what else
+            the benchmark says of it.
+        tables: for the terminal, of ``rich``.
+        sentences: what is to be said of them.
+        failed: why a case has no records, or lacks some.
+        facts: further plain data for the file.
+    """
+
+    records: list[dict]
+    tables: list
+    sentences: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+
+
+def check_settings(benchmark) -> None:
+    """Refuse numbers a benchmark cannot work with: its counts are whole and at least 1, ``seconds`` is finite and not negative.
+
+    Raises:
+        UserError: names the setting.
+    """
+    for name, value in vars(benchmark).items():
+        if isinstance(value, bool) or name == "workers":
+            continue
+        if name == "seconds":
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise UserError(f"seconds is {value!r}; a number, 0 or more, is needed.")
+        elif isinstance(value, (int, float)) and (not isinstance(value, int) or value < 1):
+            raise UserError(f"{name} is {value!r}; a whole number, at least 1, is needed.")
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def machine() -> dict:
+    """What the measurements were made on; memory in GB (1e9 bytes), GPU None where there is none."""
+    gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
+    return {
+        "cpu": _cpu_name(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1) if hasattr(os, "sysconf") else None,
+        "gpu": gpu and gpu.name,
+        "gpu_memory_gb": gpu and round(gpu.total_memory / 1e9, 1),
+        "system": platform.platform(),
+    }
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions() -> dict:
+    """Versions of what takes part; cuda and cudnn are None where no GPU is used."""
+    gpu = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "nowcast": nowcast.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cuda": torch.version.cuda if gpu else None,
+        "cudnn": torch.backends.cudnn.version() if gpu else None,
+    }
+
+
+def peak_memory(step: Callable[[], object], device: torch.device) -> int:
+    """Bytes of tensors at the peak of a step, beyond what was allocated before it; libraries' own buffers are seen on a GPU only.
+
+    A step that frees what was allocated before it is charged too much on the CPU, where such blocks are not known.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step()
+    changes = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate(event.nbytes() for event in changes), default=0)
+
+
+def measure(step: Callable[[], object], device: torch.device, *, seconds: float) -> float:
+    """Median time of a step in milliseconds, after one that does not count.
+
+    Args:
+        step: what is timed; work it leaves to a GPU is waited for.
+        device: where it works.
+        seconds: how long to go on; at least three repeats are made.
+    """
+
+    def timed() -> float:
+        start = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    timed()
+    times: list[float] = []
+    while len(times) < REPEATS or sum(times) < seconds:
+        times.append(timed())
+    return 1000 * statistics.median(times)
+
+
+def training_step(model: nn.Module, loss, batch: dict[str, Tensor], *, precision: str) -> Callable[[], None]:
+    """Forward, loss, backward and Adam as one call; as in ``nowcast.training``. It leaves no gradients behind."""
+    optimizer = torch.optim.Adam(model.parameters())
+    model.train()
+
+    def step() -> None:
+        with autocast(batch["context"].device, precision):
+            value = training_loss(model, loss, batch, progress=0.5)
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def forecasting_step(model: nn.Module, batch: dict[str, Tensor], *, precision: str) -> Callable[[], None]:
+    """A forecast of a batch as one call."""
+    model.eval()
+
+    def step() -> None:
+        with torch.inference_mode(), autocast(batch["context"].device, precision):
+            model(batch["context"], batch["target"].shape[1], batch["context_observed"])
+
+    return step
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The precision as Lightning applies it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed", cache_enabled=False)
+
+
+def write(path: str | Path, settings: dict, report: Report) -> None:
+    """Write what was measured as JSON.
+
+    Args:
+        path: the file.
+        settings: plain data that say what was measured.
+        report: what was measured.
+    """
+    content = {
+        "machine": machine(),
+        "versions": versions(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings | report.facts,
+        "records": report.records,
+        "failed": report.failed,
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def title(*lines: str) -> str:
+    """Lines above a table, the first with the machine it was measured on."""
+    where = machine()
+    on = where["gpu"] or f"{where['cpu']}, threads: {where['threads']}"
+    return "\n".join([f"{lines[0]}, on {on}", *lines[1:]])
+
+
+def grid(title: str, headings: list[str], rows: list[list[str]]):
+    """A ``rich.table.Table`` for terminals of 80 columns; the first column holds names, all others numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    result = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index, heading in enumerate(headings):
+        result.add_column(escape(heading), **({"justify": "right", "no_wrap": True} if index else {"overflow": "fold"}))
+    for row in rows:
+        result.add_row(*(escape(cell) for cell in row))
+    return result
+
+
+def number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def short(value: int | None) -> str:
+    """18.5 G, 940 M, 12 k."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value is not None and value >= factor:
+            return f"{value / factor:.{max(0, 2 - int(math.log10(value / factor)))}f} {letter}"
+    return number(value, "{}")
