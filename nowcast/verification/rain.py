@@ -3,6 +3,7 @@
 T leads, K thresholds. Everything is summed over cases and pixels first and divided once.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
@@ -12,6 +13,7 @@ from nowcast.errors import UserError
 from nowcast.verification import scores
 from nowcast.verification.scores import ScoreRow, rows_of
 
+_BLOCK = 2**15  # pixels worked on at once: their arrays stay in the processor's cache
 
 @dataclass(frozen=True)
 class RainScores:
@@ -94,18 +96,17 @@ class RainSums:
             setattr(self, f.name, getattr(total, f.name))
 
     def _of_pixels(self, forecast: np.ndarray, observation: np.ndarray) -> tuple:
-        """The sums of one lead in the order of the fields, without the thresholds."""
-        both = ~(np.isnan(forecast) | np.isnan(observation))
-        forecast, observation = forecast[both], observation[both]
-        if np.isinf(forecast).any() or np.isinf(observation).any():
-            raise UserError("a rain rate to verify is infinite; mark pixels without a value with NaN.")
-        counts = _contingency(forecast, observation, self.thresholds)
-        f, o = forecast.astype(np.float64), observation.astype(np.float64)
-        f_mean, o_mean = (f.mean(), o.mean()) if f.size else (0.0, 0.0)
-        error = f - o
-        f -= f_mean
-        o -= o_mean
-        return *counts, f.size, np.abs(error).sum(), np.dot(error, error), f_mean, o_mean, np.dot(f, f), np.dot(o, o), np.dot(f, o)
+        """The sums of one lead, (B, H, W), in the order of the fields, without the thresholds."""
+        forecast, observation = forecast.reshape(-1), observation.reshape(-1)
+        starts = range(0, forecast.size, _BLOCK)
+        work = np.empty((3, min(forecast.size, _BLOCK)))
+        counts, moments = np.zeros((3, len(self.thresholds)), np.int64), np.zeros((max(len(starts), 1), 8))
+        for row, start in zip(moments, starts):
+            block = slice(start, start + _BLOCK)
+            f, o = _observed(forecast[block], observation[block])
+            row[:] = _moments(f, o, work)
+            counts += _contingency(f, o, self.thresholds)
+        return *counts, *_pooled(*moments.T)
 
     def __add__(self, other: Self) -> Self:
         """The sums of both (Chan, Golub and LeVeque 1979 for the moments)."""
@@ -154,16 +155,53 @@ class RainSums:
         }
 
 
-def _contingency(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...]) -> tuple[np.ndarray, ...]:
-    """Hits, misses and false alarms, each (K,), of rain rates (pixels,) without NaN.
+def _observed(forecast: np.ndarray, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rain rates (P,) -> those of the pixels where both hold a number. Most blocks lack none, which one product tells."""
+    with np.errstate(all="ignore"):
+        if math.isfinite(np.dot(forecast, observation)):
+            return forecast, observation
+    both = ~(np.isnan(forecast) | np.isnan(observation))
+    return forecast[both], observation[both]
 
-    One joint histogram of the classes between the thresholds serves all of them. The thresholds are rounded to float32
-    like the rain rates, or a rate of exactly 0.7 mm/h would miss the threshold 0.7.
+
+def _moments(forecast: np.ndarray, observation: np.ndarray, work: np.ndarray) -> tuple:
+    """Number, sums of |f - o| and (f - o)^2, means, deviations and codeviation of rain rates (P,) without NaN; work is (3, P or more) float64."""
+    f, o, error = work[:, : forecast.size]
+    f[:], o[:] = forecast, observation
+    f_mean, o_mean = f.sum() / max(f.size, 1), o.sum() / max(o.size, 1)
+    if not (math.isfinite(f_mean) and math.isfinite(o_mean)):
+        raise UserError("a rain rate to verify is infinite; mark pixels without a value with NaN.")
+    np.subtract(f, o, out=error)
+    squared = np.dot(error, error)
+    absolute = np.abs(error, out=error).sum()
+    f -= f_mean
+    o -= o_mean
+    return f.size, absolute, squared, f_mean, o_mean, np.dot(f, f), np.dot(o, o), np.dot(f, o)
+
+
+def _pooled(count, absolute, squared, f_mean, o_mean, f_deviation, o_deviation, codeviation) -> tuple:
+    """Moments of blocks, (N,) each -> those of all their pixels."""
+    pixels = count.sum()
+    f_all, o_all = np.dot(count, f_mean) / max(pixels, 1), np.dot(count, o_mean) / max(pixels, 1)
+    f_step, o_step = f_mean - f_all, o_mean - o_all
+    return (int(pixels), absolute.sum(), squared.sum(), f_all, o_all, f_deviation.sum() + np.dot(count, f_step**2),
+            o_deviation.sum() + np.dot(count, o_step**2), codeviation.sum() + np.dot(count, f_step * o_step))
+
+
+def _contingency(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
+    """Hits, misses and false alarms, (3, K), of rain rates (P,) without NaN.
+
+    The thresholds are rounded to float32 like the rain rates, or a rate of exactly 0.7 mm/h would miss the threshold 0.7.
     """
-    edges = np.asarray(thresholds, np.float32)
-    classes = len(edges) + 1
-    pairs = np.searchsorted(edges, forecast, side="right") * classes + np.searchsorted(edges, observation, side="right")
-    table = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    at_least = table[::-1, ::-1].cumsum(0).cumsum(1)[::-1, ::-1]  # [i, j]: forecast in class i or above, observation in j or above
-    hits = np.diagonal(at_least)[1:]
-    return hits, at_least[0, 1:] - hits, at_least[1:, 0] - hits
+    counts = np.zeros((3, len(thresholds)), np.int64)
+    f, o = np.empty((2, forecast.size), bool)
+    for k, threshold in enumerate(np.asarray(thresholds, np.float32)):
+        np.greater_equal(forecast, threshold, out=f)
+        np.greater_equal(observation, threshold, out=o)
+        forecasts, observations = np.count_nonzero(f), np.count_nonzero(o)
+        if not forecasts and not observations:
+            break  # nor do they reach a higher one
+        np.logical_and(f, o, out=f)
+        hits = np.count_nonzero(f)
+        counts[:, k] = hits, observations - hits, forecasts - hits
+    return counts
