@@ -6,6 +6,7 @@ import torch
 
 from nowcast.models import extrapolation
 from nowcast.models.persistence import Persistence
+from nowcast.models.sprog import Sprog
 
 needs_pysteps = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("pysteps", "cv2")), reason="pysteps is not here: pip install 'nowcast[flow]'"
@@ -90,3 +91,45 @@ def test_without_pysteps_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(ValueError, match=r"optical flow needs pysteps and OpenCV .*pip install 'nowcast\[flow\]'"):
         extrapolation.Extrapolation()
+
+
+@needs_pysteps
+def test_sprog_equals_pysteps_called_by_hand():
+    from pysteps.motion.lucaskanade import dense_lucaskanade
+    from pysteps.nowcasts.sprog import forecast
+
+    rain = moving_rain()[0, :, 0].numpy()
+    decibel = np.where(rain >= 0.1, 10 * np.log10(np.maximum(rain, 0.1)), -15)[-3:]
+    expected = forecast(decibel, dense_lucaskanade(decibel, verbose=False), 3, n_cascade_levels=4, precip_thr=-10)
+    expected = np.where(expected >= -10, 10 ** (expected / 10), np.where(np.isnan(expected), np.nan, 0))
+    found = Sprog(4)(moving_rain(), 3)[0, :, 0].numpy()
+    assert (found >= 0.1).any() and (found == 0).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@needs_pysteps
+def test_sprog_keeps_missing_pixels_missing_and_never_dry():
+    rain = moving_rain()
+    observed = torch.ones_like(rain, dtype=torch.bool)
+    observed[..., 80:] = False
+    forecast = Sprog(4)(rain, 2, observed)
+    assert torch.isnan(forecast[..., 86:]).all()
+    assert not torch.isnan(forecast[..., 10:-10, 12:70]).any()
+
+
+@needs_pysteps
+def test_sprog_of_a_context_with_a_dry_frame_stays():
+    rain = moving_rain()
+    rain[:, 1] = 0
+    assert torch.equal(Sprog()(rain, 2), rain[:, -1:].expand(-1, 2, -1, -1, -1))
+
+
+@needs_pysteps
+def test_sprog_needs_three_frames():
+    with pytest.raises(ValueError, match="S-PROG needs at least 3 context frames"):
+        Sprog()(torch.zeros(1, 2, 1, 8, 8), 1)
+
+
+def test_sprog_needs_two_scales():
+    with pytest.raises(ValueError, match="S-PROG needs at least 2 scales"):
+        Sprog(1)

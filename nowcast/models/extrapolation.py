@@ -32,6 +32,21 @@ def load_pysteps():
     return dense_lucaskanade, extrapolate
 
 
+def decibels(rain_rate: np.ndarray) -> np.ndarray:
+    """10 log10 of rain rates [mm/h], any shape; ``DRY_DECIBEL`` below ``DRY``, NaN stays NaN."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        decibel = np.where(rain_rate >= DRY, 10 * np.log10(rain_rate), DRY_DECIBEL)
+    decibel[np.isnan(rain_rate)] = np.nan
+    return decibel
+
+
+def motion_of(rain_rate: np.ndarray) -> np.ndarray:
+    """Lucas-Kanade motion of frames [mm/h], (T, H, W) -> (2, H, W), pixels a frame along x and y; 0 where a frame has no rain to follow."""
+    if any(not (frame >= DRY).any() for frame in rain_rate):
+        return np.zeros((2, *rain_rate.shape[1:]))
+    return load_pysteps()[0](np.ma.masked_invalid(decibels(rain_rate)), verbose=False)
+
+
 class Extrapolation(nn.Module):
     """Lucas-Kanade motion of the context, last frame carried along it; works on rain rates [mm/h].
 
@@ -59,14 +74,6 @@ class Extrapolation(nn.Module):
 
     def _extrapolate(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
         """(T, H, W) -> (forecast_length, H, W)."""
-        dense_lucaskanade, extrapolate = load_pysteps()
-        recent = rain_rate[-self.motion_frames :]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            decibel = np.where(recent >= DRY, 10 * np.log10(recent), DRY_DECIBEL)
-        decibel[np.isnan(recent)] = np.nan
-        if any(not (frame >= DRY).any() for frame in recent):
-            motion = np.zeros((2, *recent.shape[1:]))
-        else:
-            motion = dense_lucaskanade(np.ma.masked_invalid(decibel), verbose=False)
-        forecast = extrapolate(rain_rate[-1].astype(np.float64), motion, forecast_length, allow_nonfinite_values=True)
+        motion = motion_of(rain_rate[-self.motion_frames :])
+        forecast = load_pysteps()[1](rain_rate[-1].astype(np.float64), motion, forecast_length, allow_nonfinite_values=True)
         return np.maximum(forecast, 0).astype(np.float32)  # maximum keeps NaN

@@ -1,0 +1,52 @@
+"""S-PROG (Seed 2003) by pysteps: extrapolation that lets the small scales fade as fast as they change."""
+
+import contextlib
+import io
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nowcast.errors import UserError
+from nowcast.models.extrapolation import DRY, decibels, load_pysteps, motion_of
+
+FRAMES = 3  # an autoregression of second order
+
+
+class Sprog(nn.Module):
+    """Spectral prognosis: a cascade of scales, each carried along the motion and regressed on its own past; works on rain rates [mm/h].
+
+    Args:
+        cascade_levels: number of scales.
+
+    With pysteps' own settings otherwise: an autoregression of second order, probability matching with the last frame. What the
+    advection brings in from outside the grid, or from where a frame was not observed, has no forecast (NaN). A context with a dry
+    frame stays where it is.
+    """
+
+    def __init__(self, cascade_levels: int = 6):
+        super().__init__()
+        if cascade_levels < 2:
+            raise UserError(f"cascade_levels is {cascade_levels}; S-PROG needs at least 2 scales.")
+        self.cascade_levels = cascade_levels
+        load_pysteps()
+
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
+        """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
+        if context.shape[1] < FRAMES:
+            raise UserError(f"S-PROG needs at least {FRAMES} context frames to see how the rain changes; {context.shape[1]} came.")
+        values = context if observed is None else torch.where(observed, context, torch.nan)
+        forecasts = [self._forecast(case, forecast_length) for case in values[:, -FRAMES:, 0].cpu().numpy()]
+        return torch.from_numpy(np.stack(forecasts)).unsqueeze(2).to(context.device)
+
+    def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
+        """(3, H, W) -> (forecast_length, H, W)."""
+        if any(not (frame >= DRY).any() for frame in rain_rate):
+            return np.repeat(rain_rate[-1:], forecast_length, 0)
+        with contextlib.redirect_stdout(io.StringIO()):  # pysteps reports every step
+            from pysteps.nowcasts.sprog import forecast
+
+            decibel = forecast(decibels(rain_rate), motion_of(rain_rate), forecast_length, n_cascade_levels=self.cascade_levels, precip_thr=10 * np.log10(DRY))
+        with np.errstate(invalid="ignore"):
+            rain = np.where(decibel < 10 * np.log10(DRY), 0, 10 ** (decibel / 10))
+        return np.where(np.isnan(decibel), np.nan, rain).astype(np.float32)
