@@ -6,7 +6,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress, track
@@ -15,7 +14,7 @@ import nowcast
 from nowcast import config as configuration
 from nowcast.build import fits, part
 from nowcast.errors import MissingDependency, UserError, first_line
-from nowcast.files import is_one_of, replacing
+from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
@@ -126,12 +125,11 @@ def evaluate(arguments: list[str]) -> None:
 
 def predict(arguments: list[str]) -> None:
     """Forecast from the newest frames, or from those before an analysis time."""
-    from nowcast import plotting
-    from nowcast.io.netcdf import write_forecast
-
     settings = _plain_or_shown("predict", arguments)
     if settings is None:
         return
+    from nowcast import prediction
+
     output = _netcdf_path(settings["output"])
     length = settings["forecast_length"]
     if not fits(length, int | None) or not fits(settings["pictures"], bool):
@@ -139,23 +137,22 @@ def predict(arguments: list[str]) -> None:
     forecaster = _load(settings["run"])
     if forecaster.task.quantity != "rain_rate":
         raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); predict needs a run trained on radar.")
-    frames = _newest_frames(settings, forecaster.task)
-    forecast = forecaster(frames, length)
-    attributes = {
-        "source": f"nowcast {nowcast.__version__}, run {Path(settings['run']).name}, input {frames.source}",
-        "title": "Precipitation nowcast",
-    }
-    write_forecast(forecast, output, attributes=attributes)
-    written = [output]
-    if settings["pictures"]:
-        context = frames[-forecaster.task.context_length :]
+
+    def read():
+        return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=lambda: part(settings, "reader"),
+                                        output=output, analysis_time=settings["analysis_time"])
+
+    published = prediction.publish(forecaster, read, output, forecast_length=length, run=Path(settings["run"]).name)
+    forecast = published.forecast
+    last = prediction.utc_text(forecast.valid_times[-1])
+    _print(f"analysis time {prediction.utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
+    _print(f"wrote {output} ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})")
+    if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
+        from nowcast import plotting
+
         for draw, suffix in ((plotting.forecast_strip, ".png"), (plotting.forecast_animation, ".gif")):
-            draw(context, forecast, output.with_suffix(suffix))
-            written.append(output.with_suffix(suffix))
-    last = forecast.valid_times[-1]
-    _print(f"analysis time {_utc(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {_utc(last)}")
-    for path in written:
-        _print(f"wrote {path}")
+            draw(published.context, forecast, output.with_suffix(suffix))
+            _print(f"wrote {output.with_suffix(suffix)}")
 
 
 def convert(arguments: list[str]) -> None:
@@ -390,6 +387,7 @@ def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
 def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path: Path) -> None:
     """Picture of one case: context, observation and every forecast."""
     from nowcast import evaluation, plotting
+    from nowcast.prediction import utc_text
     from nowcast.verification.table import lead_label
 
     values = cases.case(0, index)
@@ -400,34 +398,8 @@ def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path
     labels = dict.fromkeys(rows, future)
     labels["context"] = [lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)]
     grey = task.quantity == "grey_level"
-    title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {_utc(cases.analysis_time(index))}"
+    title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {utc_text(cases.analysis_time(index))}"
     plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=title)
-
-
-def _newest_frames(settings: dict, task):
-    """The context frames of a prediction, from an archive or raw files."""
-    from nowcast.data import archive
-    from nowcast.data.windows import utc_time
-
-    typed = settings["analysis_time"]
-    until = None if typed is None else utc_time("analysis_time", typed)
-    paths = archive.expand_inputs(settings["input"])
-    output = Path(settings["output"])
-    if is_one_of(output, paths):
-        raise UserError(f"{output} is one of the input files; give the forecast another path.")
-    if len(paths) == 1 and archive.is_archive(paths[0]):
-        with archive.Archive(paths[0]) as source:
-            stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
-            if stop == 0:
-                raise UserError(f"{paths[0]} holds no frame at the analysis time {_utc(until)}; all frames are later.")
-            frames = source.frames(max(0, stop - task.context_length), stop)
-    else:
-        frames = archive.read_frames(paths, reader=part(settings, "reader"), last=task.context_length, until=until)
-    if until is not None and frames.times[-1] != until:
-        raise UserError(
-            f"{settings['input']} holds no frame at the analysis time {_utc(until)}; the newest before it is {_utc(frames.times[-1])}."
-        )
-    return frames
 
 
 def _plain_or_shown(name: str, arguments: list[str]) -> dict | None:
@@ -443,10 +415,6 @@ def _netcdf_path(output: str) -> Path:
     if path.suffix != ".nc":
         raise UserError(f"output is {output!r}; a file name that ends in .nc is needed.")
     return path
-
-
-def _utc(time: np.datetime64) -> str:
-    return f"{str(time)[:16].replace('T', ' ')} UTC"
 
 
 def _seed(seed) -> None:

@@ -13,6 +13,7 @@ LAYERS = [  # first the ones that import nothing
     ("build", "transform", "data", "models", "losses", "verification"),
     ("forecaster",),
     ("evaluation", "training", "plotting", "io"),
+    ("prediction",),
     ("benchmark", "comparison"),
     ("config",),
     ("cli",),

@@ -42,7 +42,7 @@ def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str
     }
     seconds = {"units": _TIME_UNITS, "dtype": "int64", "calendar": "standard"}
     encoding = {
-        "rainfall_rate": {"dtype": "float32", "_FillValue": FILL_VALUE, "zlib": True, "complevel": 4, "shuffle": True,
+        "rainfall_rate": {"dtype": "float32", "_FillValue": FILL_VALUE, "zlib": True, "complevel": 1, "shuffle": True,
                           "chunksizes": (1, *forecast.grid.shape)},
         "time": seconds, "forecast_reference_time": seconds,
         "x": {"_FillValue": None}, "y": {"_FillValue": None},

@@ -1,0 +1,119 @@
+"""A forecast from the newest frames, published as NetCDF: what `nowcast predict` does and its benchmark measures."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import nowcast
+from nowcast.data import archive
+from nowcast.data.windows import utc_time
+from nowcast.errors import UserError
+from nowcast.files import is_one_of
+from nowcast.forecaster import Forecaster
+from nowcast.frames import Forecast, Frames
+from nowcast.io.netcdf import write_forecast
+
+PARTS = ("read", "network", "transform", "write")
+"""What a prediction spends its time on, in words of ``Published.seconds``."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A forecast that lies on the disk.
+
+    Args:
+        context: the frames it was made from.
+        forecast: what was written.
+        seconds: time spent by part, with the keys ``PARTS``; transform is everything between the frames and the forecast that is
+            not the network.
+    """
+
+    context: Frames
+    forecast: Forecast
+    seconds: dict[str, float]
+
+
+def publish(forecaster: Forecaster, read: Callable[[], Frames], output: str | Path, *, forecast_length: int | None = None, run: str = "") -> Published:
+    """Read the newest frames, forecast, and write the forecast as NetCDF.
+
+    Args:
+        forecaster: what forecasts.
+        read: gives the frames; at least the task's context_length of them.
+        output: the NetCDF file; it appears complete or not at all.
+        forecast_length: number of frames to predict; None for the task's.
+        run: name of the forecaster, for the file.
+
+    Raises:
+        UserError: frames a forecast cannot be made from, or a file that cannot be written.
+    """
+    clock = [time.perf_counter()]
+    frames = read()
+    clock.append(time.perf_counter())
+    with _clocked(forecaster.model) as network:
+        forecast = forecaster(frames, forecast_length)
+    clock.append(time.perf_counter())
+    source = f"nowcast {nowcast.__version__}, run {run}, input {frames.source}"
+    write_forecast(forecast, output, attributes={"source": source, "title": "Precipitation nowcast"})
+    clock.append(time.perf_counter())
+    reading, forecasting, writing = np.diff(clock).tolist()
+    seconds = dict(zip(PARTS, (reading, sum(network), forecasting - sum(network), writing)))
+    return Published(frames[-forecaster.task.context_length :], forecast, seconds)
+
+
+@contextmanager
+def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
+    """The seconds of every call of a model inside the block; work left to a GPU is waited for."""
+    started, seconds = [], []
+
+    def now() -> float:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    before = model.register_forward_pre_hook(lambda *_: started.append(now()))
+    after = model.register_forward_hook(lambda *_: seconds.append(now() - started.pop()))
+    try:
+        yield seconds
+    finally:
+        before.remove()
+        after.remove()
+
+
+def newest_frames(pattern: str | Path, *, context_length: int, reader: Callable[[], object], output: Path, analysis_time=None) -> Frames:
+    """The context frames of a prediction.
+
+    Args:
+        pattern: an archive, a radar file, a folder or a pattern.
+        context_length: frames to read.
+        reader: makes the reader of raw radar files; not called for an archive.
+        output: where the forecast will go; it must not be one of the files.
+        analysis_time: UTC time of the last frame to read, as typed; None: the newest.
+
+    Raises:
+        UserError: no such files or frames, or files that cannot be read.
+    """
+    until = None if analysis_time is None else utc_time("analysis_time", analysis_time)
+    paths = archive.expand_inputs(pattern)
+    if is_one_of(output, paths):
+        raise UserError(f"{output} is one of the input files; give the forecast another path.")
+    if len(paths) == 1 and archive.is_archive(paths[0]):
+        with archive.Archive(paths[0]) as source:
+            stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
+            if stop == 0:
+                raise UserError(f"{paths[0]} holds no frame at the analysis time {utc_text(until)}; all frames are later.")
+            frames = source.frames(max(0, stop - context_length), stop)
+    else:
+        frames = archive.read_frames(paths, reader=reader(), last=context_length, until=until)
+    if until is not None and frames.times[-1] != until:
+        raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
+    return frames
+
+
+def utc_text(time: np.datetime64) -> str:
+    """2010-08-26 05:00 UTC."""
+    return f"{str(time)[:16].replace('T', ' ')} UTC"
