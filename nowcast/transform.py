@@ -59,5 +59,5 @@ class LogRainRate:
 
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""
-        normalised = tensor.detach().float().clamp(0.0, 1.0)
-        return (torch.expm1(normalised * self._scale) * self.knee).clamp(max=self.ceiling).cpu().numpy()
+        normalised = tensor.detach().float().clamp(0.0, 1.0)  # a copy, which the rest works on in place
+        return normalised.mul_(self._scale).expm1_().mul_(self.knee).clamp_(max=self.ceiling).cpu().numpy()
