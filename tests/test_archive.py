@@ -62,7 +62,7 @@ def test_metadata_are_checksummed_and_chunks_are_parts_of_one_frame(tmp_path):
     path = write_archive(tmp_path / "a.nc", np.zeros((2, 300, 200), np.float32), (0, 5))
     with h5py.File(path) as file:
         assert path.read_bytes()[8] >= 2  # superblock version; 0 and 1 have no checksum
-        assert file["rainfall_rate"].chunks == (1, 150, 200)
+        assert file["rainfall_rate"].chunks == (1, 60, 50)  # 5 x 4 tiles, none larger than 64 x 64
         assert file["rainfall_rate"].compression == "gzip" and file["rainfall_rate"].maxshape == (None, 300, 200)
 
 
@@ -219,6 +219,16 @@ def test_an_archive_replaced_while_in_use_is_refused_instead_of_mixed(tmp_path):
     path.unlink()
     with pytest.raises(UserError, match="a.nc cannot be read: No such file"):
         archive.read(0, 1)
+
+
+def test_an_archive_in_another_layout_is_read_too(tmp_path):
+    path = write_archive(tmp_path / "a.nc", THREE, (0, 5, 15))
+    with h5py.File(path, "a") as file:  # as archives were written before, but with all frames in one chunk
+        attributes = dict(file["rainfall_rate"].attrs)
+        del file["rainfall_rate"]
+        values = file.create_dataset("rainfall_rate", data=THREE, chunks=(3, 2, 3), compression="gzip", compression_opts=4, shuffle=True)
+        values.attrs.update({name: attributes[name] for name in ("units", "standard_name")})
+    np.testing.assert_array_equal(Archive(path).read(1, 3, columns=slice(1, 3)), THREE[1:3, :, 1:3])
 
 
 def test_a_pickled_archive_reads_the_same_and_carries_no_open_file(tmp_path):
