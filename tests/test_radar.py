@@ -162,10 +162,35 @@ def test_never_more_than_a_window_of_a_crop_is_read(path, monkeypatch):
         return values
 
     monkeypatch.setattr(Archive, "read", counted)
-    cases = radar(path).part("train")
+    cases = radar(path, memory_mb=0).part("train")
     assert pixels == []
     cases.case(0, 0)
     assert pixels == [16] * 4 + [64]  # four candidates of 4 x 4, then 4 frames of 4 x 4
+
+
+def test_an_archive_that_fits_into_memory_is_decoded_once_and_gives_the_same_cases(tmp_path, monkeypatch):
+    values = np.random.default_rng(1).random((30, 250, 200)).astype(np.float32)  # 6 MB: 30 frames of 50,000 pixels, 4 bytes each
+    values[values > 0.9] = np.nan
+    large, frames, read = write_archive(tmp_path / "a.nc", values, range(0, 150, 5)), [], Archive.read
+
+    def counted(self, start, stop, **selection):
+        frames.extend(range(start, stop))
+        return read(self, start, stop, **selection)
+
+    split = {"validation_from": "2020-06-01T01:00", "test_from": "2020-06-01T01:45", "crop": 40}
+    some = {}
+    for megabytes in (0, 5, 6):
+        monkeypatch.setattr(Archive, "read", read)
+        data = radar(large, memory_mb=megabytes, **split)
+        monkeypatch.setattr(Archive, "read", counted)
+        frames.clear()
+        some[megabytes] = [data.part(part).case(epoch, index) for part in ("train", "validation") for epoch in (0, 1) for index in range(10)]
+        assert (len(frames) == len(set(frames))) == (megabytes == 6)  # 5 MB is too little for all
+        data.part("test").case(0, 0), data.part("test").case(0, 0)
+        assert frames[-8:] == [*range(21, 25)] * 2  # test cases are never kept
+    np.testing.assert_array_equal(some[0], some[6])
+    some[6][0][:] = -1  # what was handed out is a copy
+    np.testing.assert_array_equal(data.part("train").case(0, 0), some[0][0])
 
 
 def test_the_default_split_gives_each_part_its_windows(path):
@@ -177,8 +202,8 @@ def test_the_default_split_gives_each_part_its_windows(path):
 
 
 def test_every_setting_out_of_range_is_named_at_once(path):
-    with pytest.raises(UserError, match="data: crop 0, samples_per_epoch 1.5, test_stride True, seed -1 is out of range"):
-        radar(path, crop=0, samples_per_epoch=1.5, test_stride=True, seed=-1)
+    with pytest.raises(UserError, match="data: crop 0, samples_per_epoch 1.5, test_stride True, seed -1, memory_mb 0.5 is out of range; counts .* seed and memory_mb of"):
+        radar(path, crop=0, samples_per_epoch=1.5, test_stride=True, seed=-1, memory_mb=0.5)
 
 
 def test_an_archive_of_another_cadence_is_refused(path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive
+from nowcast.data.memory import KeptFrames, fits
 from nowcast.data.sampling import sample_generator
 from nowcast.data.windows import TimeSplit, longest_run, window_starts
 from nowcast.errors import UserError
@@ -16,6 +17,7 @@ from nowcast.task import Task
 _WET = 0.1
 _VALIDATION_STREAM = 1
 _COUNTS = ("crop", "crop_candidates", "samples_per_epoch", "validation_samples", "test_stride")
+_SIZES = ("seed", "memory_mb")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Radar:
         samples_per_epoch: training cases in an epoch.
         validation_samples: validation cases, the same in every epoch.
         test_stride: every how many windows a test case starts.
+        memory_mb: an archive that is no larger than this when decoded [1e6 bytes] is kept in memory by each process that
+            reads training or validation cases; of a larger one every crop is read from the file. 0: never kept.
 
     Raises:
         UserError: settings out of range, not an archive, or one without a single window for the task.
@@ -48,16 +52,21 @@ class Radar:
     samples_per_epoch: int = 800
     validation_samples: int = 64
     test_stride: int = 1
+    memory_mb: int = 1000
     _opened: Archive = field(init=False, repr=False, compare=False)
+    _kept: Archive | KeptFrames = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         wrong = [f"{name} {getattr(self, name)!r}" for name in _COUNTS if not _whole(getattr(self, name), least=1)]
-        wrong += [] if _whole(self.seed, least=0) else [f"seed {self.seed!r}"]
+        wrong += [f"{name} {getattr(self, name)!r}" for name in _SIZES if not _whole(getattr(self, name), least=0)]
         if wrong:
-            raise UserError(f"data: {', '.join(wrong)} is out of range; counts must be whole numbers of at least 1, the seed at least 0.")
+            raise UserError(
+                f"data: {', '.join(wrong)} is out of range; counts must be whole numbers of at least 1, {' and '.join(_SIZES)} of at least 0."
+            )
         if self.task.quantity != "rain_rate":
             raise UserError(f"radar archives hold rain rates, but the task forecasts {self.task.quantity}; set task=radar, or take other data.")
         object.__setattr__(self, "_opened", Archive(self.archive))
+        object.__setattr__(self, "_kept", KeptFrames(self._opened) if fits(self._opened, self.memory_mb) else self._opened)
         self._split.interval("train", self._opened.times)
         if not len(window_starts(self._opened.times, self.task)):
             raise UserError(f"{self.archive} {_shortage(self._opened.times, self.task)}")
@@ -111,6 +120,7 @@ class RadarCases:
     def __init__(self, radar: Radar, name: str, starts: np.ndarray):
         self._radar, self._name, self._archive = radar, name, radar._opened
         self._starts = starts[:: radar.test_stride] if name == "test" else starts
+        self._frames = radar._opened if name == "test" else radar._kept  # a test set may be long, and each of its windows is read once
 
     def __len__(self) -> int:
         lengths = {"train": self._radar.samples_per_epoch, "validation": self._radar.validation_samples}
@@ -133,7 +143,7 @@ class RadarCases:
         Validation and test cases are the same in every epoch.
         """
         start, rows, columns = self._place(epoch, index)
-        return self._archive.read(start, start + self.shape[0], rows=rows, columns=columns)
+        return self._frames.read(start, start + self.shape[0], rows=rows, columns=columns)
 
     def analysis_time(self, index: int, *, epoch: int = 0) -> np.datetime64:
         """UTC time of the case's last context frame."""
@@ -150,7 +160,7 @@ class RadarCases:
         else:
             generator = np.random.default_rng(np.random.SeedSequence([self._radar.seed, 0, index, _VALIDATION_STREAM]))
         candidates = [self._draw(generator) for _ in range(self._radar.crop_candidates)]
-        return candidates[0] if len(candidates) == 1 else max(candidates, key=self._wetness)
+        return candidates[0] if len(candidates) == 1 else self._wettest(candidates)
 
     def _draw(self, generator: np.random.Generator) -> tuple[int, slice, slice]:
         """A window and a crop, uniformly."""
@@ -159,9 +169,10 @@ class RadarCases:
         rows, columns = (slice(corner, corner + part) for corner, part in zip(corners, self.shape[1:]))
         return start, rows, columns
 
-    def _wetness(self, place: tuple[int, slice, slice]) -> tuple[int, int]:
-        """(wet pixels, observed pixels) of the first target frame."""
-        start, rows, columns = place
-        first_target = start + self._radar.task.context_length
-        values = self._archive.read(first_target, first_target + 1, rows=rows, columns=columns)
-        return np.count_nonzero(values >= _WET), np.count_nonzero(~np.isnan(values))
+    def _wettest(self, places: list[tuple[int, slice, slice]]) -> tuple[int, slice, slice]:
+        """The place with the most wet pixels in the first target frame; of equally wet ones the first with the most observed pixels."""
+        ahead = self._radar.task.context_length
+        fields = [self._frames.read(start + ahead, start + ahead + 1, rows=rows, columns=columns) for start, rows, columns in places]
+        wet = [np.count_nonzero(field >= _WET) for field in fields]
+        best = [index for index, count in enumerate(wet) if count == max(wet)]
+        return places[best[0] if len(best) == 1 else max(best, key=lambda index: np.count_nonzero(~np.isnan(fields[index])))]
