@@ -31,13 +31,17 @@ def evaluate(forecasters: dict[str, Forecaster], cases, scores, *, forecast_leng
     first = cases.case(0, 0)
     size, count = max(1, PIXELS_PER_BATCH // first[0].size), min(len(cases), limit or len(cases))
     for start in progress(range(0, count, size)):
-        values = np.stack([cases.case(0, index) for index in range(start, min(start + size, count))])
-        forecasts, observation = forecasts_of(forecasters, values, forecast_length)
-        comparable = np.logical_and.reduce([~np.isnan(forecast) for forecast in forecasts.values()])
-        observation = np.where(comparable, observation, np.nan)
-        for name, forecast in forecasts.items():
-            sums[name].add(forecast, observation)
+        _add_batch(sums, forecasters, np.stack([cases.case(0, index) for index in range(start, min(start + size, count))]), forecast_length)
     return sums
+
+
+def _add_batch(sums: dict, forecasters: dict[str, Forecaster], values: np.ndarray, forecast_length: int) -> None:
+    """Add cases (B, T, H, W) to the sums; nothing of them stays in memory while the next batch is read."""
+    forecasts, observation = forecasts_of(forecasters, values, forecast_length)
+    comparable = np.logical_and.reduce([~np.isnan(forecast) for forecast in forecasts.values()])
+    observation = np.where(comparable, observation, np.nan)
+    for name, forecast in forecasts.items():
+        sums[name].add(forecast, observation)
 
 
 def forecasts_of(forecasters: dict[str, Forecaster], values: np.ndarray, forecast_length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
