@@ -229,6 +229,12 @@ def _refuse_other_values(time, values: np.ndarray, again: np.ndarray, source: st
         raise UserError(f"{source} and {source_again} both hold a frame of {time} UTC, with different values; leave one of them out.")
 
 
+def layout(rows: int, columns: int) -> dict:
+    """How the rain rates of a grid are stored: chunks (frames, rows, columns) and filters, as h5py names them."""
+    tiles = (-(-side // -(-side // _LARGEST_TILE)) for side in (rows, columns))
+    return {"chunks": (1, *tiles), "compression": "gzip", "compression_opts": 4, "shuffle": False}
+
+
 class _Writer:
     """An archive being written; frames are appended in any order."""
 
@@ -241,17 +247,15 @@ class _Writer:
         self._file.attrs[_MARK] = _VERSION
         self._file.attrs["projection"] = np.bytes_(self.grid.crs.encode())  # fixed length at the root: covered by a checksum
         self._write_grid()
-        tiles = [-(-side // -(-side // _LARGEST_TILE)) for side in grid.shape]
-        self._time = self._variable("time", ("time",), np.int64, (1024,), _TIME)
+        self._time = self._variable("time", ("time",), np.int64, _TIME, chunks=(1024,))
         self._source = self._file.create_variable("source", ("time",), h5py.string_dtype(), chunks=(256,))
         self._source.attrs["long_name"] = "name of the file the frame was read from"
         axes, missing = ("time", "y", "x"), np.float32(np.nan)
-        self.values = self._variable("rainfall_rate", axes, np.float32, (1, *tiles), _RAINFALL_RATE, shuffle=False, fillvalue=missing)
+        self.values = self._variable("rainfall_rate", axes, np.float32, _RAINFALL_RATE, fillvalue=missing, **layout(*grid.shape))
 
-    def _variable(self, name: str, dimensions: tuple, kind, chunks: tuple, attributes: dict, *, shuffle: bool = True, **settings):
-        variable = self._file.create_variable(
-            name, dimensions, kind, chunks=chunks, compression="gzip", compression_opts=4, shuffle=shuffle, **settings
-        )
+    def _variable(self, name: str, dimensions: tuple, kind, attributes: dict, **settings):
+        stored = {"compression": "gzip", "compression_opts": 4, "shuffle": True} | settings
+        variable = self._file.create_variable(name, dimensions, kind, **stored)
         variable.attrs.update(attributes)
         return variable
 
@@ -264,7 +268,7 @@ class _Writer:
             geographic = {"standard_name": name, "units": f"degrees_{'east' if axis == 'x' else 'north'}"}
             projected = {"standard_name": f"projection_{axis}_coordinate", "units": "m"}
             attributes = {"axis": axis.upper()} | (geographic if crs.is_geographic else projected)
-            self._variable(axis, (axis,), np.float64, (centres.size,), attributes)[:] = centres
+            self._variable(axis, (axis,), np.float64, attributes, chunks=(centres.size,))[:] = centres
 
     def append(self, time: np.datetime64, values: np.ndarray, source: str) -> None:
         """One more frame."""

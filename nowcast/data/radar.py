@@ -142,15 +142,15 @@ class RadarCases:
 
         Validation and test cases are the same in every epoch.
         """
-        start, rows, columns = self._place(epoch, index)
+        start, rows, columns = self.place(epoch, index)
         return self._frames.read(start, start + self.shape[0], rows=rows, columns=columns)
 
     def analysis_time(self, index: int, *, epoch: int = 0) -> np.datetime64:
         """UTC time of the case's last context frame."""
-        return self._archive.times[self._place(epoch, index)[0] + self._radar.task.context_length - 1]
+        return self._archive.times[self.place(epoch, index)[0] + self._radar.task.context_length - 1]
 
-    def _place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
-        """(first frame, rows, columns) of a case."""
+    def place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
+        """(first frame, rows, columns) of a case in the archive."""
         if not 0 <= index < len(self):
             raise IndexError(f"the {self._name} part has cases 0 to {len(self) - 1}, not {index}")
         if self._name == "test":
