@@ -1,5 +1,6 @@
 import re
 
+import h5netcdf
 import h5py
 import numpy as np
 import pyproj
@@ -106,7 +107,7 @@ def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
     def fails(self, *args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(xarray.Dataset, "to_netcdf", fails)
+    monkeypatch.setattr(h5netcdf.File, "create_variable", fails)
     with pytest.raises(UserError, match="forecast.nc could not be written: No space left on device"):
         write_forecast(forecast(VALUES + 1), path, attributes={})
     monkeypatch.undo()

@@ -16,6 +16,10 @@ from nowcast.frames import Forecast, Grid
 # (or compare with ==, which never finds NaN) know it too. 0 is a dry pixel.
 FILL_VALUE = np.float32(9.969209968386869e36)
 _TIME_UNITS = "seconds since 1970-01-01"
+_RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "grid_mapping": "crs",
+                  "coordinates": "forecast_reference_time forecast_period"}
+# Of 24 fields of 1200 x 1100: level 4 takes a fifth longer and saves 2 %; without shuffling it takes twice as long and a third more space.
+COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _RESERVED = ("Conventions", "history")
 
 
@@ -33,22 +37,23 @@ def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str
     reserved = [name for name in _RESERVED if name in attributes]
     if reserved:
         raise UserError(f"the attribute {reserved[0]!r} is written by nowcast itself; give it another name, e.g. 'comment'.")
-    dataset = _dataset(forecast)
-    dataset.attrs = {
+    import h5netcdf
+
+    attributes = {
         "Conventions": "CF-1.11",
         "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
         **attributes,
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
-    seconds = {"units": _TIME_UNITS, "dtype": "int64", "calendar": "standard"}
-    encoding = {
-        "rainfall_rate": {"dtype": "float32", "_FillValue": FILL_VALUE, "zlib": True, "complevel": 1, "shuffle": True,
-                          "chunksizes": (1, *forecast.grid.shape)},
-        "time": seconds, "forecast_reference_time": seconds,
-        "x": {"_FillValue": None}, "y": {"_FillValue": None},
-    }
-    with replacing(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    with replacing(path) as temporary, h5netcdf.File(temporary, "w") as file:
+        file.attrs.update(attributes)
+        file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape))
+        for name, dimensions, values, described in _small_variables(forecast):
+            file.create_variable(name, dimensions, values.dtype, data=values).attrs.update(described)
+        rate = file.create_variable("rainfall_rate", ("time", "y", "x"), np.float32, fillvalue=FILL_VALUE, chunks=(1, *forecast.grid.shape), **COMPRESSION)
+        rate.attrs.update(_RAINFALL_RATE)
+        for index, values in enumerate(forecast.values):
+            rate[index] = np.where(np.isnan(values), FILL_VALUE, values)
 
 
 def read_forecast(path: str | Path) -> Forecast:
@@ -74,29 +79,20 @@ def read_forecast(path: str | Path) -> Forecast:
         raise UserError(f"{path} cannot be read as NetCDF-4: {error}.") from None
 
 
-def _dataset(forecast: Forecast):
-    """The forecast as an ``xarray.Dataset`` with CF attributes."""
-    import xarray
-
+def _small_variables(forecast: Forecast) -> list[tuple[str, tuple[str, ...], np.ndarray, dict]]:
+    """Coordinates and grid mapping: name, dimensions, values, CF attributes."""
     crs = pyproj.CRS.from_user_input(forecast.grid.crs)
     x_attributes, y_attributes = _axis_attributes(crs)
-    return xarray.Dataset(
-        {
-            "rainfall_rate": (("time", "y", "x"), forecast.values,
-                              {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "grid_mapping": "crs"}),
-            "crs": ((), np.int32(0), _grid_mapping(crs) | {"crs_input": forecast.grid.crs}),
-        },
-        coords={
-            "time": ("time", forecast.valid_times.astype("datetime64[ns]"),
-                     {"standard_name": "time", "long_name": "valid time (UTC)", "axis": "T"}),
-            "forecast_reference_time": ((), forecast.analysis_time.astype("datetime64[ns]"),
-                                        {"standard_name": "forecast_reference_time", "long_name": "time of the last observed frame (UTC)"}),
-            "forecast_period": ("time", forecast.lead_times.astype(np.int32),
-                                {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}),
-            "y": ("y", forecast.grid.y, y_attributes),
-            "x": ("x", forecast.grid.x, x_attributes),
-        },
-    )
+    clock = {"units": _TIME_UNITS, "calendar": "standard"}
+    return [
+        ("time", ("time",), forecast.valid_times.astype(np.int64), {"standard_name": "time", "long_name": "valid time (UTC)", "axis": "T", **clock}),
+        ("y", ("y",), forecast.grid.y, y_attributes),
+        ("x", ("x",), forecast.grid.x, x_attributes),
+        ("forecast_reference_time", (), forecast.analysis_time.astype(np.int64),
+         {"standard_name": "forecast_reference_time", "long_name": "time of the last observed frame (UTC)", **clock}),
+        ("forecast_period", ("time",), forecast.lead_times.astype(np.int32), {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}),
+        ("crs", (), np.int32(0), _grid_mapping(crs) | {"crs_input": forecast.grid.crs}),
+    ]
 
 
 def _axis_attributes(crs: pyproj.CRS) -> tuple[dict, dict]:
