@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import nowcast
 from nowcast.errors import UserError
 from nowcast.files import replacing
+from nowcast.models.gates import implementation
 from nowcast.training import training_loss
 
 PHASES = ("train", "forward")
@@ -113,13 +114,14 @@ def _cpu_name() -> str:
 
 
 def versions() -> dict:
-    """Versions of what takes part; cuda and cudnn are None where no GPU is used."""
+    """Versions of what takes part, and what computes a ConvLSTM's gates; cuda and cudnn are None where no GPU is used."""
     gpu = torch.cuda.is_available()
     return {
         "python": platform.python_version(),
         "nowcast": nowcast.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "gates": implementation(device()),
         "cuda": torch.version.cuda if gpu else None,
         "cudnn": torch.backends.cudnn.version() if gpu else None,
     }
@@ -147,26 +149,34 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
 
 
 def measure(step: Callable[[], object], device: torch.device, *, seconds: float) -> float:
-    """Median time of a step in milliseconds, after one that does not count.
+    """Median time of a step in milliseconds, see ``measure_together``."""
+    return measure_together({"step": step}, device, seconds=seconds)["step"]
+
+
+def measure_together(steps: dict[str, Callable[[], object]], device: torch.device, *, seconds: float) -> dict[str, float]:
+    """Median times of steps in milliseconds, after one of each that does not count; they take turns, so that all see the same noise.
 
     Args:
-        step: what is timed; work it leaves to a GPU is waited for.
+        steps: what is timed; work it leaves to a GPU is waited for.
         device: where it works.
-        seconds: how long to go on; at least three repeats are made.
+        seconds: how long to go on, for each step; at least three repeats are made.
     """
 
-    def timed() -> float:
+    def timed(step: Callable[[], object]) -> float:
         start = time.perf_counter()
         step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    timed()
-    times: list[float] = []
-    while len(times) < REPEATS or sum(times) < seconds:
-        times.append(timed())
-    return 1000 * statistics.median(times)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        timed(step)
+    while any(len(found) < REPEATS or sum(found) < seconds for found in times.values()):
+        for name, found in times.items():
+            if len(found) < REPEATS or sum(found) < seconds:
+                found.append(timed(steps[name]))
+    return {name: 1000 * statistics.median(found) for name, found in times.items()}
 
 
 def training_step(model: nn.Module, loss, batch: dict[str, Tensor], *, precision: str) -> Callable[[], None]:

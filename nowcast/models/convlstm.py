@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from nowcast.errors import UserError
+from nowcast.models import recurrence
+from nowcast.models.gates import equations
 
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell state c, both (B, F, H', W'), the size the input convolution gives; c is always float32 or wider."""
@@ -121,6 +123,7 @@ class ConvLSTMCell(nn.Module):
         self.peephole = nn.Parameter(torch.zeros(3, hidden_channels)) if peephole else None
         self.gain = nn.Parameter(torch.ones(gates)) if norm_groups else None
         self._initialise(initialisation, forget_bias)
+        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     @torch.no_grad()
     def _initialise(self, how: str, forget_bias: float) -> None:
@@ -146,16 +149,19 @@ class ConvLSTMCell(nn.Module):
         Returns:
             (..., B, 4F, H', W'), the bias included unless it comes after a normalisation.
         """
-        bias, groups = None if self.norm_groups else self.bias, 1
+        bias = None if self.norm_groups else self.bias
+        maps, settings = self._prepared(inputs, masks)
+        convolved = F.conv2d(maps.flatten(0, -4), self.input_weight, bias, settings.stride, settings.padding, settings.dilation, settings.groups)
+        return convolved.unflatten(0, inputs.shape[:-3])
+
+    def _prepared(self, inputs: Tensor, masks: DropoutMasks | None) -> tuple[Tensor, recurrence.Settings]:
+        """Inputs (..., B, C, H, W) as the convolution takes them, masked and padded, and how it is to treat them."""
+        groups, padding = 1, (0, 0)
         if masks is not None and masks.input is not None:
             inputs, groups = torch.cat([inputs] * 4, dim=-3) * masks.input, 4
-        flat = inputs.flatten(0, -4)
         if self.padding == "same":
-            flat, padding = _pad_same(flat, self.input_kernel, self.stride, self.dilation)
-        else:
-            padding = 0
-        convolved = F.conv2d(flat, self.input_weight, bias, self.stride, padding, self.dilation, groups)
-        return convolved.unflatten(0, inputs.shape[:-3])
+            inputs, padding = _pad_same(inputs, self.input_kernel, self.stride, self.dilation)
+        return inputs, recurrence.Settings(self.stride, padding, self.dilation, groups, self.forget_offset)
 
     def dropout_masks(self, inputs: Tensor | None, state: State) -> DropoutMasks | None:
         """Draw the masks of one sequence, shaped after one input (B, C, H, W) and a state; None where nothing is dropped.
@@ -216,16 +222,31 @@ class ConvLSTMCell(nn.Module):
         if self.norm_groups:
             gates = _normalise(gates, 4 * self.norm_groups) * self.gain[:, None, None]
             gates = gates if self.bias is None else gates + self.bias[:, None, None]
-        i, f, g, o = gates.chunk(4, dim=1)
-        if self.forget_offset:
-            f = f + self.forget_offset
-        if self.peephole is not None:
-            w_i, w_f, w_o = self.peephole[:, :, None, None]
-            i, f = i + w_i * c, f + w_f * c
-        c = self.gate_activation(f) * c + self.gate_activation(i) * self.activation(g)
-        if self.peephole is not None:
-            o = o + w_o * c
-        return (self.gate_activation(o) * self.activation(c)).to(self.state_weight.dtype), c
+        peephole = None if self.peephole is None else self.peephole[:, :, None, None]
+        h, c = equations(gates.chunk(4, dim=1), c, peephole, self.forget_offset, self.gate_activation, self.activation)
+        return h.to(self.state_weight.dtype), c
+
+    def can_run(self, masks: DropoutMasks | None) -> bool:
+        """Whether ``run`` computes what this cell does; while torch.compile or torch.func transforms look on, it does not."""
+        plain = self.activation is torch.tanh and self.gate_activation is torch.sigmoid and not self.norm_groups and (masks is None or masks.state is None)
+        transformed = torch.compiler.is_compiling() or getattr(torch._C, "_are_functorch_transforms_active", bool)()
+        return plain and not transformed and all(side % 2 for side in self.state_kernel)
+
+    def run(self, inputs: Tensor | None, state: State | None, length: int, masks: DropoutMasks | None = None) -> tuple[Tensor, State]:
+        """Many steps as one function, see ``nowcast.models.recurrence``, where ``can_run`` says so.
+
+        Args:
+            inputs: (T, B, C, H, W), or None.
+            state: h and c; None for zeros, only with inputs.
+            length: T, at least 1.
+            masks: from ``dropout_masks``.
+
+        Returns:
+            Outputs (T, B, F, H', W'), and the final state.
+        """
+        prepared, settings = (None, recurrence.Settings(forget_offset=self.forget_offset)) if inputs is None else self._prepared(inputs, masks)
+        arguments = recurrence.Arguments(prepared, self.input_weight, self.bias, self.state_weight, self.peephole, *(state or (None, None)))
+        return recurrence.run(arguments, length, settings)
 
     def forward(self, inputs: Tensor | None, state: State, masks: DropoutMasks | None = None) -> State:
         """One step from an input frame (B, C, H, W), or from None where the cell has no input.
@@ -289,6 +310,7 @@ class ConvLSTM(nn.Module):
         Raises:
             UserError: inputs and settings do not go together.
         """
+        at_rest = False
         if (inputs is None) != (self.cell.input_channels == 0):
             raise UserError(f"this ConvLSTM has {self.cell.input_channels} input channels, but {'no input' if inputs is None else 'an input'} came.")
         if state is None and self.stateful and self._kept is not None:
@@ -301,7 +323,7 @@ class ConvLSTM(nn.Module):
             inputs = self._steps_first(inputs)
             if length not in (None, len(inputs)):
                 raise UserError(f"length is {length}, but the input has {len(inputs)} steps; give length only where there is no input.")
-            length = len(inputs)
+            length, at_rest = len(inputs), state is None
             state = state or self.cell.initial_state(inputs.shape[1], *inputs.shape[-2:])
         elif state is None or length is None or length < 0:
             raise UserError(f"a ConvLSTM without input needs a state to start from and a length of at least 0; {'no state' if state is None else 'a state'} and {length} came.")
@@ -310,7 +332,7 @@ class ConvLSTM(nn.Module):
             if mask.dtype != torch.bool or mask.shape != (len(state[0]), length):
                 raise UserError(f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} came; a boolean one of shape {(len(state[0]), length)} is needed.")
             mask = (mask.flip(1) if self.go_backwards else mask).T[:, :, None, None, None]
-        outputs, state = self._run(inputs, state, length, mask)
+        outputs, state = self._run(inputs, state, length, mask, at_rest)
         if self.stateful:
             self._kept = tuple(part.detach() for part in state)
         if self.channels_last:
@@ -333,7 +355,7 @@ class ConvLSTM(nn.Module):
             hint = "; call reset_state() before sequences of another size" if self.stateful else ""
             raise UserError(f"a state of shapes {tuple(state[0].shape)} and {tuple(state[1].shape)} came; {wanted} (B, F, H, W) is needed{hint}.")
 
-    def _run(self, inputs: Tensor | None, state: State, length: int, mask: Tensor | None) -> tuple[Tensor, State]:
+    def _run(self, inputs: Tensor | None, state: State, length: int, mask: Tensor | None, at_rest: bool) -> tuple[Tensor, State]:
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
@@ -342,13 +364,19 @@ class ConvLSTM(nn.Module):
         outputs, last = [], torch.zeros_like(state[0])
         for start in range(0, length, size):
             steps = slice(start, min(start + size, length))
-            arguments = (None if inputs is None else inputs[steps], state, last, steps.stop - start, None if mask is None else mask[steps], masks)
-            block, state, last = recompute(self._block, *arguments, use_reentrant=False, preserve_rng_state=False) if again else self._block(*arguments)
-            outputs.append(block)
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1), state
+            block = self._fused if mask is None and self.cell.can_run(masks) else self._block
+            begin = None if at_rest and not start and block == self._fused else state
+            arguments = (None if inputs is None else inputs[steps], begin, last, steps.stop - start, None if mask is None else mask[steps], masks)
+            result, state, last = recompute(block, *arguments, use_reentrant=False, preserve_rng_state=False) if again else block(*arguments)
+            outputs.append(result)
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).transpose(0, 1), state
+
+    def _fused(self, inputs: Tensor | None, state: State | None, last: Tensor, length: int, mask: None, masks: DropoutMasks | None):
+        """As ``_block``, in one function; None for a state of zeros."""
+        return *self.cell.run(inputs, state, length, masks), last
 
     def _block(self, inputs: Tensor | None, state: State, last: Tensor, length: int, mask: Tensor | None, masks: DropoutMasks | None):
-        """Some steps: inputs (T, B, C, H, W) and the output before them -> outputs (B, T, F, H', W'), final state, last output."""
+        """Some steps: inputs (T, B, C, H, W) and the output before them -> outputs (T, B, F, H', W'), final state, last output."""
         from_inputs = [None] * length if inputs is None else self.cell.convolve_input(inputs, masks).unbind(0)
         outputs = []
         for step, from_input in enumerate(from_inputs):
@@ -359,7 +387,7 @@ class ConvLSTM(nn.Module):
                 last = torch.where(mask[step], new[0], last)
                 state = tuple(torch.where(mask[step], *parts) for parts in zip(new, state, strict=True))
             outputs.append(last)
-        return torch.stack(outputs, dim=1), state, last
+        return torch.stack(outputs), state, last
 
 
 def _normalise(maps: Tensor, groups: int) -> Tensor:
@@ -376,7 +404,7 @@ def _pair(name: str, value) -> tuple[int, int]:
 
 
 def _pad_same(maps: Tensor, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)):
-    """Maps (N, C, H, W) and the padding a convolution has to add, so that H' = ceil(H / stride); an odd zero goes to the end."""
+    """Maps (..., H, W) and the padding a convolution has to add, so that H' = ceil(H / stride); an odd zero goes to the end."""
     sides = zip(maps.shape[-2:], kernel, stride, dilation, strict=True)
     rows, columns = (max(0, (-(-side // s) - 1) * s + d * (k - 1) + 1 - side) for side, k, s, d in sides)
     if rows % 2 == columns % 2 == 0:

@@ -1,0 +1,90 @@
+"""Convolutions of one weight with many maps, one after the other: what a recurrence does.
+
+On a CPU, oneDNN would bring the weight into its own order at every call and write every result beside the sum it belongs to. Here the
+order is made once, and the result added in place, by the operators that torch.compile uses for it; wherever those cannot be
+had, the common ones do the same.
+
+Axes: B batch, C input channels, G gates (four for each hidden channel), H rows, W columns.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+_NOTHING = ("none", [], "")  # to be done to a result
+
+
+class Packed:
+    """A convolution that keeps the size of maps.
+
+    Args:
+        weight: (G, C, k, l), k and l odd, in the type of the maps.
+        like: maps it will meet, or as large: (B, C, H, W).
+    """
+
+    def __init__(self, weight: Tensor, like: torch.Size):
+        self.weight, self.padding = weight, [side // 2 for side in weight.shape[2:]]
+        self._shape, self._ordered = list(like), _ordered(weight, self.padding, list(like))
+        self._turned = None
+
+    def __call__(self, maps: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, C, H, W) -> (B, G, H, W)."""
+        if self._ordered is None:
+            return F.conv2d(maps, self.weight, bias, padding=self.padding)
+        return torch.ops.mkldnn._convolution_pointwise(maps, self._ordered, bias, self.padding, [1, 1], [1, 1], 1, *_NOTHING)
+
+    def add_to(self, sums: Tensor, maps: Tensor) -> bool:
+        """Add the convolution of maps to sums (B, G, H, W) in place; False, and nothing done, where that cannot be."""
+        if self._ordered is None:
+            return False
+        torch.ops.mkldnn._convolution_pointwise_.binary(sums, maps, self._ordered, None, self.padding, [1, 1], [1, 1], 1, "add", 1.0, None, [], None)
+        return True
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient of the maps from that of their convolution: (B, G, H, W) -> (B, C, H, W)."""
+        if self._turned is None and self._ordered is not None:  # it is a convolution with the turned weight
+            turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            self._turned = _ordered(turned, self.padding, [gradient.shape[0], gradient.shape[1], *gradient.shape[2:]])
+        if self._turned is None:
+            maps = gradient.new_empty(1).expand(gradient.shape[0], self.weight.shape[1], *gradient.shape[2:])  # only its shape counts
+            return torch.ops.aten.convolution_backward(gradient, maps, self.weight, None, [1, 1], self.padding, [1, 1], False, [0, 0], 1, [True, False, False])[0]
+        return torch.ops.mkldnn._convolution_pointwise(gradient, self._turned, None, self.padding, [1, 1], [1, 1], 1, *_NOTHING)
+
+
+def _ordered(weight: Tensor, padding: list[int], shape: list[int]) -> Tensor | None:
+    """The weight in oneDNN's order for maps of a shape; None where oneDNN would not take them, or somebody looks on who knows only common operators."""
+    if weight.device.type != "cpu" or type(weight.detach()) is not Tensor or _get_current_dispatch_mode() is not None or not torch.backends.mkldnn.is_available():
+        return None
+    if weight.dtype not in (torch.float32, torch.bfloat16) or not _works():
+        return None
+    try:
+        return torch._C._nn.mkldnn_reorder_conv2d_weight(weight.detach().to_mkldnn(), padding, [1, 1], [1, 1], 1, shape)
+    except RuntimeError:  # bfloat16 on a processor without instructions for it
+        return None
+
+
+_found: list[bool] = []
+
+
+def _works() -> bool:
+    """Whether this torch's oneDNN operators, which are not part of its public interface, compute what the common ones do; tried once."""
+    if not _found:
+        _found.append(True)  # for the attempt itself
+        _found[0] = _try()
+    return _found[0]
+
+
+def _try() -> bool:
+    generator = torch.Generator().manual_seed(0)
+    maps, weight, sums = (torch.randn(shape, generator=generator).to(memory_format=torch.channels_last) for shape in ((2, 3, 6, 5), (8, 3, 3, 3), (2, 8, 6, 5)))
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        plain = F.conv2d(maps, weight, padding=1)
+        back = F.conv_transpose2d(sums, weight, padding=1)
+        try:
+            packed, total = Packed(weight, maps.shape), sums.clone(memory_format=torch.channels_last)
+            added = packed.add_to(total, maps)
+            pairs = [(total, sums + plain), (packed(maps, None), plain), (packed.gradient(sums), back)]
+        except (AttributeError, RuntimeError, TypeError):  # another version's operators
+            return False
+        return added and all(torch.allclose(found, right, atol=1e-4) for found, right in pairs)
