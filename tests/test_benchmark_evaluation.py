@@ -9,9 +9,10 @@ import pytest
 
 from nowcast import config
 from nowcast.benchmark import evaluation
-from nowcast.benchmark.evaluation import Evaluation, largest_difference, peak_resident
+from nowcast.benchmark.evaluation import Evaluation, largest_difference
 from nowcast.benchmark.measuring import Host
 from nowcast.benchmark.rain import moving_rain
+from nowcast.benchmark.resident import peak_resident, resident
 from nowcast.cli import main
 
 HOST = Host(lambda overrides: config.plain(config.compose("train", overrides)), config.choices)
@@ -56,6 +57,13 @@ def test_the_largest_difference_is_relative_and_undefined_agrees_with_undefined_
 def test_resident_memory_at_the_peak_is_that_of_what_was_written_to():
     memory, result = peak_resident(lambda: np.ones(10_000_000).sum())
     assert result == 1e7 and 75_000_000 <= memory < 90_000_000
+
+
+def test_where_the_system_does_not_tell_there_is_no_memory_and_the_step_is_made(monkeypatch, tmp_path):
+    monkeypatch.setattr("nowcast.benchmark.resident._PROCESSES", tmp_path / "none")
+    assert resident("self") is None and peak_resident(lambda: 3.0) == (None, 3.0)
+    report = TINY.run(HOST)
+    assert [record["peak_memory_mb"] for record in report.records if record["phase"] == "evaluate"] == [None, None]
 
 
 def test_rain_for_benchmarks_is_a_fifth_wet_bounded_moving_and_the_same_for_the_same_seed():

@@ -9,13 +9,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from nowcast.benchmark.measuring import MEGABYTE, Host, Report, check_settings, grid, measure_together, number, title
 from nowcast.benchmark.rain import moving_rain
+from nowcast.benchmark.resident import peak_resident
 from nowcast.build import part
 from nowcast.errors import MissingDependency
 from nowcast.evaluation import evaluate
@@ -189,21 +189,3 @@ def largest_difference(ours: dict[tuple, float], theirs: dict[tuple, float], *, 
             return math.inf
         largest = max(largest, abs(value - ours[key]) / (max(abs(value), abs(ours[key])) or 1))
     return largest
-
-
-def peak_resident(step: Callable[[], float]) -> tuple[int | None, float]:
-    """Bytes by which the resident memory of this process rises at its peak in a step (None where the system does not tell), and what the step returns."""
-    reset, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    try:
-        reset.write_text("5")  # the peak is counted from now on
-        before = _resident(status, "VmRSS")
-    except (OSError, StopIteration):
-        return None, step()
-    result = step()
-    return max(0, _resident(status, "VmHWM") - before), result
-
-
-def _resident(status: Path, name: str) -> int:
-    """Bytes of a line of Linux' account of a process."""
-    line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
