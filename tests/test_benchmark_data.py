@@ -107,15 +107,13 @@ def test_an_archive_too_large_for_memory_is_measured_from_the_file_alone(tmp_pat
     assert report.facts == {"source": str(path)} and "a.nc" in report.tables[0].title
 
 
-def test_a_rate_is_that_of_whole_epochs_after_the_first(monkeypatch):
+def test_every_call_is_a_whole_epoch_of_its_own():
     class Batches(list):
         sampler = type("Sampler", (), {"epochs": [], "set_epoch": lambda self, epoch: self.epochs.append(epoch)})()
 
-    clock = iter([0, 100, 104, 110, 113])  # seconds: a first epoch that nobody times, then 4 and 3
-    monkeypatch.setattr(benchmark_data.time, "perf_counter", lambda: next(clock))
-    batches = Batches([{"context": torch.zeros(5)}, {"context": torch.zeros(2)}])
-    assert benchmark_data._sequences_per_second(batches, seconds=6) == 2 * 7 / 7
-    assert batches.sampler.epochs == [0, 1, 2]
+    epochs = benchmark_data._Epochs(Batches([{"context": torch.zeros(5)}, {"context": torch.zeros(2)}]))
+    epochs(), epochs()
+    assert epochs.sequences == 7 and epochs.batches.sampler.epochs == [0, 1]
 
 
 @pytest.mark.parametrize(

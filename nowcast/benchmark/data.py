@@ -7,7 +7,6 @@ import itertools
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import h5py
 import numpy as np
 import torch
 
-from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure, title, training_step
+from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure, measure_together, title, training_step
 from nowcast.build import part
 from nowcast.data.archive import Archive, convert, layout
 from nowcast.data.memory import fits
@@ -41,8 +40,8 @@ LAYOUTS = (
     "in all of them: not every product's are multiples of one step, as 16-bit counts would need."
 )
 LOADERS = (
-    "Loaders run alone, whole epochs, after one that does not count; workers share the cores with a training that runs beside them. From memory: the "
-    "archive fits into data.memory_mb. From the file: data.memory_mb=0, as for archives that do not."
+    "Loaders run whole epochs, after one that does not count, in turns with training steps; workers of a real training share the cores with it. From "
+    "memory: the archive fits into data.memory_mb. From the file: data.memory_mb=0, as for archives that do not."
 )
 
 
@@ -84,8 +83,8 @@ class Data:
             radar = host.settings_of([*self.radar, f"data.archive={path}"])
             layouts = self._layouts(radar, path, Path(folder) / "layout.h5", host)
             loaders = []
-            for settings in (radar, host.settings_of(self.moving_mnist)):
-                loaders += self._loaders(settings, host)
+            for settings in host.progress([radar, host.settings_of(self.moving_mnist)]):
+                loaders += self._loaders(settings)
         source = "synthetic rain" if self.archive is None else str(self.archive)
         return Report(layouts + loaders, [_layout_table(layouts, source), _loader_table(loaders)], [LAYOUTS, LOADERS], facts={"source": source})
 
@@ -124,22 +123,42 @@ class Data:
             for selected in selections:
                 yield measure(lambda selected=selected: [dataset[place] for place in selected], cpu, seconds=self.seconds / 10) / len(selected)
 
-    def _loaders(self, settings: dict, host: Host) -> list[dict]:
-        """What one training step consumes, then what its loaders deliver; milliseconds are those of a batch."""
-        size, on = settings["training"]["batch_size"], device()
+    def _loaders(self, settings: dict) -> list[dict]:
+        """What a training step consumes, then what loaders deliver; milliseconds are those of a batch. All take turns."""
+        on = device()
         batch = next(iter(_loader(settings, workers=0)))
         precision = precision_of(settings["training"]["precision"], on.type)
-        step = training_step(part(settings, "model").to(on), part(settings, "loss"), {name: values.to(on) for name, values in batch.items()}, precision=precision)
-        milliseconds = measure(step, on, seconds=self.seconds)
-        consumed = 1000 * len(batch["context"]) / milliseconds
+        on_device = {name: values.to(on) for name, values in batch.items()}
+        step = training_step(part(settings, "model").to(on), part(settings, "loss"), on_device, precision=precision)
+        loaders = {
+            (name, workers): _Epochs(_loader(changed, workers=workers)) for (name, changed), workers in itertools.product(_sources(settings), self.workers)
+        }
+        found = measure_together({"step": step, **loaders}, on, seconds=self.seconds)
+        consumed = 1000 * len(batch["context"]) / found["step"]
         case = settings["name"] if "archive" in settings["data"] else "moving_mnist"
-        record = {"case": case, "implementation": "training step", "precision": RECORDED[precision], "phase": "train", "milliseconds": milliseconds}
+        record = {"case": case, "implementation": "training step", "precision": RECORDED[precision], "phase": "train", "milliseconds": found["step"]}
         records = [record | {"sequences_per_second": consumed}]
-        for (name, changed), workers in host.progress(list(itertools.product(_sources(settings), self.workers))):
-            rate = _sequences_per_second(_loader(changed, workers=workers), seconds=self.seconds)
-            record = {"case": case, "implementation": name, "precision": "float32", "phase": "load", "milliseconds": 1000 * size / rate}
+        for (name, workers), epochs in loaders.items():
+            milliseconds = found[name, workers] / len(epochs.batches)
+            rate = 1000 * epochs.sequences / found[name, workers]
+            record = {"case": case, "implementation": name, "precision": "float32", "phase": "load", "milliseconds": milliseconds}
             records.append(record | {"workers": workers, "sequences_per_second": rate, "ratio": rate / consumed})
         return records
+
+
+class _Epochs:
+    """An epoch of a loader at each call.
+
+    Attributes:
+        sequences: how many the last one had.
+    """
+
+    def __init__(self, batches):
+        self.batches, self.sequences, self._next = batches, 0, itertools.count()
+
+    def __call__(self) -> None:
+        self.batches.sampler.set_epoch(next(self._next))
+        self.sequences = sum(len(batch["context"]) for batch in self.batches)
 
 
 def layouts_of(frames: int, rows: int, columns: int) -> Iterator[dict]:
@@ -174,19 +193,6 @@ def _loader(settings: dict, *, workers: int):
     training, task = settings["training"], part(settings, "task")
     cases, transform = part(settings, "data").part("train"), part(settings, "transform")
     return loader(cases, transform, context_length=task.context_length, batch_size=training["batch_size"], workers=workers, seed=settings["seed"])
-
-
-def _sequences_per_second(batches, *, seconds: float) -> float:
-    """Sequences of whole epochs, after one that does not count, over their time."""
-    count, elapsed = 0, 0.0
-    for epoch in itertools.count():
-        batches.sampler.set_epoch(epoch)
-        start = time.perf_counter()
-        found = sum(len(batch["context"]) for batch in batches)
-        if epoch:
-            count, elapsed = count + found, elapsed + time.perf_counter() - start
-        if epoch and elapsed >= seconds:
-            return count / elapsed
 
 
 class SyntheticRain:
