@@ -16,6 +16,7 @@ from nowcast.build import fits, part
 from nowcast.errors import MissingDependency, UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
+from nowcast.memory import keep_freed_memory
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
 
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if name not in commands:
             raise UserError(f"there is no command {name!r}; accepted are {', '.join(commands)}.")
+        keep_freed_memory()
         commands[name](arguments)
     except UserError as error:
         sys.stderr.write(f"nowcast {name}: error: {' '.join(str(error).split())}\n")

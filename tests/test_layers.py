@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nowcast"
 LAYERS = [  # first the ones that import nothing
     ("errors", "__init__"),
-    ("files", "task", "units", "frames"),
+    ("files", "memory", "task", "units", "frames"),
     ("build", "transform", "data", "models", "losses", "verification"),
     ("forecaster",),
     ("evaluation", "training", "plotting", "io"),

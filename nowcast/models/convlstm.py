@@ -409,4 +409,4 @@ def _pad_same(maps: Tensor, kernel: tuple[int, int], stride: tuple[int, int] = (
     rows, columns = (max(0, (-(-side // s) - 1) * s + d * (k - 1) + 1 - side) for side, k, s, d in sides)
     if rows % 2 == columns % 2 == 0:
         return maps, (rows // 2, columns // 2)
-    return F.pad(maps, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), 0
+    return F.pad(maps, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), (0, 0)

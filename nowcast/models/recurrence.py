@@ -11,6 +11,7 @@ Its numbers are those of the steps one by one. What differs is the work around t
 Axes: B batch, T time, C input channels, F hidden channels, H rows, W columns (of the state), N = B H W.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -56,11 +57,12 @@ def run(arguments: Arguments, length: int, settings: Settings) -> tuple[Tensor, 
         autocast), c of float32 or wider.
     """
     dtype, device = arguments.state_weight.dtype, arguments.state_weight.device.type
-    if torch.is_autocast_enabled(device) and dtype != torch.float64:
+    known = torch.amp.is_autocast_available(device)
+    if known and torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
         if arguments.inputs is not None:
             arguments = arguments._replace(inputs=arguments.inputs.to(dtype))
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if known else nullcontext():
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in arguments):
             outputs, h, c = _Recurrence.apply(length, settings, dtype, *arguments)
         else:
