@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
 
     glibc takes blocks of more than 32 MB from the system one by one and gives them back at once; every new one is then paged in
     again, 4 KiB at a time, which can take longer than the convolution that fills it. A process so set holds on to its
-    peak.
+    peak, which may come to lie up to twice as high while its blocks find their places.
 
     Returns:
         Whether that could be done; only glibc knows how.

@@ -1,6 +1,9 @@
 """Forecasts as CF-1.11 NetCDF-4 files that any geoscience tool can open."""
 
+import os
 import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +21,7 @@ FILL_VALUE = np.float32(9.969209968386869e36)
 _TIME_UNITS = "seconds since 1970-01-01"
 _RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "grid_mapping": "crs",
                   "coordinates": "forecast_reference_time forecast_period"}
-# Of 24 fields of 1200 x 1100: level 4 takes a fifth longer and saves 2 %; without shuffling it takes twice as long and a third more space.
-COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_SHUFFLED_AND_DEFLATED = {"compression": "gzip", "shuffle": True}  # what the chunks say they are; ``_chunk`` makes them
 _RESERVED = ("Conventions", "history")
 
 
@@ -37,23 +39,49 @@ def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str
     reserved = [name for name in _RESERVED if name in attributes]
     if reserved:
         raise UserError(f"the attribute {reserved[0]!r} is written by nowcast itself; give it another name, e.g. 'comment'.")
-    import h5netcdf
-
     attributes = {
         "Conventions": "CF-1.11",
         "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
         **attributes,
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
-    with replacing(path) as temporary, h5netcdf.File(temporary, "w") as file:
+    with replacing(path) as temporary:
+        _write_all_but_rates(forecast, temporary, attributes)
+        _write_rates(forecast.values, temporary)
+
+
+def _write_all_but_rates(forecast: Forecast, path: Path, attributes: dict[str, str]) -> None:
+    """The file with its attributes, coordinates and an empty variable for the rain rates."""
+    import h5netcdf
+
+    with h5netcdf.File(path, "w") as file:
         file.attrs.update(attributes)
         file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape))
         for name, dimensions, values, described in _small_variables(forecast):
             file.create_variable(name, dimensions, values.dtype, data=values).attrs.update(described)
-        rate = file.create_variable("rainfall_rate", ("time", "y", "x"), np.float32, fillvalue=FILL_VALUE, chunks=(1, *forecast.grid.shape), **COMPRESSION)
+        rate = file.create_variable("rainfall_rate", ("time", "y", "x"), "<f4", fillvalue=FILL_VALUE, chunks=(1, *forecast.grid.shape), **_SHUFFLED_AND_DEFLATED)
         rate.attrs.update(_RAINFALL_RATE)
-        for index, values in enumerate(forecast.values):
-            rate[index] = np.where(np.isnan(values), FILL_VALUE, values)
+
+
+def _write_rates(values: np.ndarray, path: Path) -> None:
+    """Rain rates (T, H, W) into the file that was made for them, one chunk a field; zlib lets several be packed at the same time."""
+    import h5py
+
+    with h5py.File(path, "r+") as file, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        chunks = file["rainfall_rate"].id
+        for index, packed in enumerate(pool.map(_chunk, values)):
+            chunks.write_direct_chunk((index, 0, 0), packed)
+
+
+def _chunk(values: np.ndarray) -> bytes:
+    """A field as HDF5's filters shuffle and deflate would store it: byte planes, deflated.
+
+    Deflate searches for runs only (Z_RLE): in byte planes of rain rates longer matches are rare. Twice as fast as HDF5's own level 1.
+    """
+    filled = np.ascontiguousarray(np.where(np.isnan(values), FILL_VALUE, values), dtype="<f4")
+    planes = np.ascontiguousarray(filled.reshape(-1, 1).view(np.uint8).T)
+    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    return deflate.compress(planes) + deflate.flush()
 
 
 def read_forecast(path: str | Path) -> Forecast:
