@@ -1,6 +1,5 @@
 import re
 
-import h5netcdf
 import h5py
 import numpy as np
 import pyproj
@@ -103,16 +102,30 @@ def test_writing_again_replaces_the_file_and_leaves_nothing_else(path):
     assert [file.name for file in path.parent.iterdir()] == ["forecast.nc"]
 
 
-def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
-    def fails(self, *args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(h5netcdf.File, "create_variable", fails)
-    with pytest.raises(UserError, match="forecast.nc could not be written: No space left on device"):
-        write_forecast(forecast(VALUES + 1), path, attributes={})
-    monkeypatch.undo()
+def test_a_full_disk_leaves_the_old_file(path):
+    resource = pytest.importorskip("resource")
+    before, size = resource.getrlimit(resource.RLIMIT_FSIZE), path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        with pytest.raises(UserError, match="forecast.nc could not be written: File too large"):
+            write_forecast(forecast(VALUES + 1), path, attributes={"source": "persistence"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert read_forecast(path).values[0, 0, 0] == 0
     assert [file.name for file in path.parent.iterdir()] == ["forecast.nc"]
+
+
+def test_large_fields_read_back_to_the_bit_and_dry_ones_take_no_space(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.gamma(0.3, 4, (7, 301, 203)).astype(np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    values[1::2, 50:] = 0
+    write_forecast(forecast(values), tmp_path / "f.nc", attributes={})
+    assert np.array_equal(read_forecast(tmp_path / "f.nc").values, values, equal_nan=True)
+    with h5py.File(tmp_path / "f.nc") as file:
+        chunks = file["rainfall_rate"].id
+        sizes = [chunks.get_chunk_info_by_coord((index, 0, 0)).size for index in range(7)]
+        assert max(sizes[1::2]) < min(sizes[::2]) / 4 and max(sizes) < values[0].nbytes
 
 
 @pytest.mark.parametrize("name", ["Conventions", "history"])

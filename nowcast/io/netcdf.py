@@ -1,5 +1,6 @@
 """Forecasts as CF-1.11 NetCDF-4 files that any geoscience tool can open."""
 
+import io
 import os
 import warnings
 import zlib
@@ -45,16 +46,18 @@ def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str
         **attributes,
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
+    file = io.BytesIO()  # smaller than the forecast itself; on a full disk HDF5 can crash, while writing bytes raises
+    _write_all_but_rates(forecast, file, attributes)
+    _write_rates(forecast.values, file)
     with replacing(path) as temporary:
-        _write_all_but_rates(forecast, temporary, attributes)
-        _write_rates(forecast.values, temporary)
+        temporary.write_bytes(file.getbuffer())
 
 
-def _write_all_but_rates(forecast: Forecast, path: Path, attributes: dict[str, str]) -> None:
+def _write_all_but_rates(forecast: Forecast, to: io.BytesIO, attributes: dict[str, str]) -> None:
     """The file with its attributes, coordinates and an empty variable for the rain rates."""
     import h5netcdf
 
-    with h5netcdf.File(path, "w") as file:
+    with h5netcdf.File(to, "w") as file:
         file.attrs.update(attributes)
         file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape))
         for name, dimensions, values, described in _small_variables(forecast):
@@ -63,11 +66,11 @@ def _write_all_but_rates(forecast: Forecast, path: Path, attributes: dict[str, s
         rate.attrs.update(_RAINFALL_RATE)
 
 
-def _write_rates(values: np.ndarray, path: Path) -> None:
+def _write_rates(values: np.ndarray, to: io.BytesIO) -> None:
     """Rain rates (T, H, W) into the file that was made for them, one chunk a field; zlib lets several be packed at the same time."""
     import h5py
 
-    with h5py.File(path, "r+") as file, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with h5py.File(to, "r+") as file, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         chunks = file["rainfall_rate"].id
         for index, packed in enumerate(pool.map(_chunk, values)):
             chunks.write_direct_chunk((index, 0, 0), packed)
