@@ -239,8 +239,8 @@ def _layout_table(records: list[dict], source: str):
     for record in records:
         found.setdefault(record["implementation"], {"bytes": record["bytes"] / record["frames"]})[record["phase"]] = record["milliseconds"]
     rows = [[name, f"{row['bytes'] / 1000:,.1f}", *(f"{row[phase]:.2f}" for phase in COLUMNS)] for name, row in found.items()]
-    headings = ["frames x rows x columns of a chunk", "size\n[kB/frame]", "write\n[ms/frame]", "read a\nframe [ms]", "a crop\n[ms]", "candidate\n[ms]"]
-    return grid(title(f"layouts of an archive, {source}"), headings, rows)
+    headings = ["chunks: frames x rows\nx columns", "size\n[kB]", "write\n[ms]", "read\n[ms]", "a crop\n[ms]", "candidate\n[ms]"]
+    return grid(title(f"layouts of an archive, {source}", "size, writing and reading of a whole frame; reading a crop, a candidate"), headings, rows)
 
 
 def _loader_table(records: list[dict]):
