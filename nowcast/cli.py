@@ -79,7 +79,7 @@ def train(arguments: list[str]) -> None:
     folder = Path(settings["output_dir"])
     _seed(settings["seed"])
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
-    forecaster = Forecaster.from_settings(settings)
+    forecaster = Forecaster.from_settings(settings, precision=plan.precision)
     for name in ("train", "validation", "test"):
         data.part(name)  # too little data is told before training, not after
     _scores_of(settings, forecaster, _baselines(settings, forecaster.task)[0], data, limit=1)  # and so is whatever could not be evaluated
@@ -111,8 +111,8 @@ def evaluate(arguments: list[str]) -> None:
     """Score a trained model beside the baselines."""
     own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in ("data", "scores", "baselines")]
     command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
-    run = configuration.plain(command)["run"]
-    forecaster = _load(run)
+    run, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
+    forecaster = _load(run, precision)
     config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
     config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
     if "--cfg" in arguments:
@@ -136,7 +136,7 @@ def predict(arguments: list[str]) -> None:
     length = settings["forecast_length"]
     if not fits(length, int | None) or not fits(settings["pictures"], bool):
         raise UserError(f"forecast_length is {length!r} and pictures is {settings['pictures']!r}; a whole number of frames, and true or false, are needed.")
-    forecaster = _load(settings["run"])
+    forecaster = _load(settings["run"], settings["precision"])
     if forecaster.task.quantity != "rain_rate":
         raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); predict needs a run trained on radar.")
 
@@ -432,11 +432,11 @@ def _write_config(config, folder: Path, *, name: str = "config.yaml") -> None:
         path.write_text(configuration.text(config), encoding="utf-8")
 
 
-def _load(run: str) -> Forecaster:
+def _load(run: str, precision: str | None) -> Forecaster:
     """A run's forecaster, on the GPU where there is one."""
     import torch
 
-    forecaster = Forecaster.load(run)
+    forecaster = Forecaster.load(run, precision=precision)
     if torch.cuda.is_available():
         forecaster.model.cuda()
     return forecaster

@@ -12,6 +12,7 @@ from nowcast.build import part
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames
+from nowcast.precision import autocast, check_precision, precision_of
 from nowcast.task import Task
 
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
@@ -27,17 +28,23 @@ class Forecaster:
         transform: see ``nowcast.transform``.
         task: what the model was made for.
         settings: {"model": ..., "transform": ..., "task": ...} as data, from which the three can be built again; needed to save.
+        precision: of the model's convolutions and matrix products, "float32" or "bf16-mixed"; "auto": bf16-mixed where the hardware is
+            fast at it. Weights, cell states and what comes out are float32 in both.
+
+    Raises:
+        UserError: another precision.
     """
 
-    def __init__(self, model: torch.nn.Module, transform, task: Task, *, settings: dict | None = None):
-        self.model, self.transform, self.task, self.settings = model, transform, task, settings
+    def __init__(self, model: torch.nn.Module, transform, task: Task, *, settings: dict | None = None, precision: str = "auto"):
+        check_precision(precision)
+        self.model, self.transform, self.task, self.settings, self.precision = model, transform, task, settings, precision
 
     @classmethod
-    def from_settings(cls, settings: dict) -> "Forecaster":
+    def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
         """Build model, transform and task from settings held as data; weights as initialised."""
         parts = {name: part(settings, name) for name in ("task", "transform", "model")}
         kept = {name: settings[name] for name in parts}
-        return cls(parts["model"], parts["transform"], parts["task"], settings=kept)
+        return cls(parts["model"], parts["transform"], parts["task"], settings=kept, precision=precision)
 
     @torch.inference_mode()
     def forecast_values(self, context: np.ndarray, forecast_length: int | None = None) -> np.ndarray:
@@ -54,7 +61,8 @@ class Forecaster:
         self.model.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
         values, observed = self.transform.normalise(context[:, :, None])
-        forecast = self.model(values.to(device), self._length(forecast_length), observed.to(device))
+        with autocast(device.type, precision_of(self.precision, device.type)):
+            forecast = self.model(values.to(device), self._length(forecast_length), observed.to(device))
         ever_observed = observed.any(dim=1, keepdim=True).to(device)
         return self.transform.restore(torch.where(ever_observed, forecast, torch.nan))[:, :, 0]
 
@@ -101,19 +109,23 @@ class Forecaster:
         with replacing(folder / WEIGHTS_FILE) as path:
             safetensors.torch.save_file(weights, path)
         with replacing(folder / SETTINGS_FILE) as path:
-            settings = {"format": FORMAT, "nowcast": nowcast.__version__, **self.settings}
+            settings = {"format": FORMAT, "nowcast": nowcast.__version__, "precision": self.precision, **self.settings}
             path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Forecaster":
+    def load(cls, folder: str | Path, *, precision: str | None = None) -> "Forecaster":
         """Read a run folder. Runs no code from it: classes are chosen by name from nowcast, weights are safetensors.
+
+        Args:
+            folder: of the run.
+            precision: None for the one it was trained in.
 
         Raises:
             UserError: not a run folder, one of another version, or a damaged one.
         """
         folder = Path(folder)
         settings = _read_settings(folder)
-        forecaster = cls.from_settings(settings)
+        forecaster = cls.from_settings(settings, precision=precision or settings.get("precision", "auto"))
         path = folder / WEIGHTS_FILE
         try:
             weights = safetensors.torch.load_file(path)

@@ -20,8 +20,9 @@ from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import Forecaster
 from nowcast.losses import CrossEntropy
+from nowcast.precision import check_precision, precision_of
 
-PRECISIONS = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}
+LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
 CHECKPOINTS = "checkpoints"
 
@@ -57,10 +58,11 @@ class Training:
     devices: str | int = 1
 
     def __post_init__(self):
-        accepted = {"optimizer": ("adam", "rmsprop"), "schedule": ("constant", "cosine"), "precision": ("auto", *PRECISIONS)}
+        accepted = {"optimizer": ("adam", "rmsprop"), "schedule": ("constant", "cosine")}
         for name, values in accepted.items():
             if getattr(self, name) not in values:
                 raise UserError(f"training.{name} is {getattr(self, name)!r}; accepted are {', '.join(values)}.")
+        check_precision(self.precision, "training.precision")
         for name, least in (("max_epochs", 1), ("batch_size", 1), ("workers", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -79,21 +81,6 @@ class History:
 
     train_loss: list[float]
     validation_loss: list[float]
-
-
-def bf16_is_fast(device_type: str) -> bool:
-    """Whether this machine has instructions that multiply bfloat16 faster than float32."""
-    if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device_type == "cpu" and any(check is not None and check() for check in checks)
-
-
-def precision_of(precision: str, device_type: str) -> str:
-    """What a precision of ``Training`` means on "cuda" or "cpu": "float32" or "bf16-mixed"."""
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if bf16_is_fast(device_type) else "float32"
 
 
 def forecast_loss(model: torch.nn.Module, loss, batch: dict) -> torch.Tensor:
@@ -226,7 +213,7 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightni
 
 def _precision(settings: Training) -> str:
     gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return PRECISIONS[precision_of(settings.precision, "cuda" if gpu else "cpu")]
+    return LIGHTNING[precision_of(settings.precision, "cuda" if gpu else "cpu")]
 
 
 class _Best(ModelCheckpoint):

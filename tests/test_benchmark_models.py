@@ -130,12 +130,11 @@ def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
     assert columns[0] == "whole" and columns[3] == columns[4] == "–" != columns[5]
 
 
-def test_auto_trains_as_training_does_and_forecasts_in_float32(monkeypatch):
-    monkeypatch.setattr("nowcast.training.bf16_is_fast", lambda device: True)
-    assert [Models().precision_in(phase, CPU) for phase in ("train", "forward")] == ["bf16-mixed", "float32"]
-    assert [Models(precision="bf16-mixed").precision_in(phase, CPU) for phase in ("train", "forward")] == ["bf16-mixed", "bf16-mixed"]
-    monkeypatch.setattr("nowcast.training.bf16_is_fast", lambda device: False)
-    assert Models().precision_in("train", CPU) == "float32"
+def test_auto_is_the_precision_that_is_fast_here(monkeypatch):
+    for fast, name in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("nowcast.precision.bf16_is_fast", lambda device, fast=fast: fast)
+        report = dataclasses.replace(TINY, precision="auto").run(host(whole=SETTINGS))
+        assert [record["precision"] for record in report.records] == [name, name]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "nowcast"
 LAYERS = [  # first the ones that import nothing
     ("errors", "__init__"),
     ("files", "memory", "task", "units", "frames"),
-    ("build", "transform", "data", "models", "losses", "verification"),
+    ("build", "precision", "transform", "data", "models", "losses", "verification"),
     ("forecaster",),
     ("evaluation", "training", "plotting", "io"),
     ("prediction",),
@@ -21,8 +21,8 @@ LAYERS = [  # first the ones that import nothing
 ]
 FORBIDDEN = {  # inside a layer, too
     "models": {"build", "transform", "data", "losses", "verification", "task", "units", "frames", "files"},
-    "losses": {"build", "transform", "data", "models", "verification", "task", "units", "frames", "files"},
-    "verification": {"build", "transform", "data", "models", "losses", "task", "units", "frames"},
+    "losses": {"build", "precision", "transform", "data", "models", "verification", "task", "units", "frames", "files"},
+    "verification": {"build", "precision", "transform", "data", "models", "losses", "task", "units", "frames"},
     "data": {"build", "transform", "models", "losses", "verification"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -196,7 +196,7 @@ def test_bf16_mixed_trains_float32_weights_to_nearly_the_same_loss(tmp_path):
 
 def test_auto_precision_asks_the_hardware(monkeypatch):
     for fast, precision in ((True, "bf16-mixed"), (False, "32-true")):
-        monkeypatch.setattr(training, "bf16_is_fast", lambda device, fast=fast: fast)
+        monkeypatch.setattr("nowcast.precision.bf16_is_fast", lambda device, fast=fast: fast)
         assert training._precision(Training(max_epochs=1)) == precision
 
 

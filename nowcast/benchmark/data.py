@@ -21,7 +21,7 @@ from nowcast.data.memory import fits
 from nowcast.data.sampling import loader
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
-from nowcast.training import precision_of
+from nowcast.precision import precision_of
 
 CROPS = 12  # read in each layout
 TILES = (256, 128, 64, 32)

@@ -23,6 +23,7 @@ import nowcast
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.models.gates import implementation
+from nowcast.precision import autocast
 from nowcast.training import training_loss
 
 PHASES = ("train", "forward")
@@ -185,7 +186,7 @@ def training_step(model: nn.Module, loss, batch: dict[str, Tensor], *, precision
     model.train()
 
     def step() -> None:
-        with autocast(batch["context"].device, precision):
+        with autocast(batch["context"].device.type, precision):
             value = training_loss(model, loss, batch, progress=0.5)
         value.backward()
         optimizer.step()
@@ -199,15 +200,10 @@ def forecasting_step(model: nn.Module, batch: dict[str, Tensor], *, precision: s
     model.eval()
 
     def step() -> None:
-        with torch.inference_mode(), autocast(batch["context"].device, precision):
+        with torch.inference_mode(), autocast(batch["context"].device.type, precision):
             model(batch["context"], batch["target"].shape[1], batch["context_observed"])
 
     return step
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The precision as Lightning applies it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed", cache_enabled=False)
 
 
 def write(path: str | Path, settings: dict, report: Report) -> None:

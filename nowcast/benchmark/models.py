@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nowcast.benchmark.measuring import MEGABYTE, PHASES, RECORDED, Host, Report, check_settings, device, forecasting_step, grid, measure, number, peak_memory, short, title, training_step
 from nowcast.build import part
 from nowcast.errors import UserError, first_line
-from nowcast.training import PRECISIONS, precision_of
+from nowcast.precision import check_precision, precision_of
 
 NOT_COUNTED = (
     "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of one sequence; element-wise work, "
@@ -36,7 +36,7 @@ class Models:
         size: side of the square frames [pixels].
         context_length, forecast_length: frames in and out.
         batch_size: sequences at once.
-        precision: "float32" or "bf16-mixed"; "auto": as nowcast itself does it, training as in ``Training`` and forecasts in float32.
+        precision: "float32" or "bf16-mixed"; "auto": bf16-mixed where the hardware is fast at it, as nowcast itself does.
         seconds: of every timing; there are at least three repeats.
     """
 
@@ -50,12 +50,7 @@ class Models:
 
     def __post_init__(self):
         check_settings(self)
-        if self.precision not in ("auto", *PRECISIONS):
-            raise UserError(f"precision is {self.precision!r}; accepted are auto, {', '.join(PRECISIONS)}.")
-
-    def precision_in(self, phase: str, device: torch.device) -> str:
-        """The precision of "train" or "forward" on a device."""
-        return "float32" if self.precision == "auto" and phase == "forward" else precision_of(self.precision, device.type)
+        check_precision(self.precision)
 
     def run(self, host: Host) -> Report:
         """Measure them; one that fails, or needs more memory than there is, does not keep the others from it.
@@ -87,7 +82,7 @@ class Models:
         facts = {"parameters": parameters(model), "multiply_adds": multiply_adds(model, one["context"], self.forecast_length, one["context_observed"])}
         model, batch = model.to(device), self.batch(device)
         for phase in reversed(PHASES):  # what has too little memory to train may still forecast
-            precision = self.precision_in(phase, device)
+            precision = precision_of(self.precision, device.type)
             if phase == "train":
                 step = training_step(model, loss, batch, precision=precision)
             else:
@@ -116,7 +111,6 @@ class Models:
 
     def _table(self, names: list[str], records: list[dict], device: torch.device):
         found = {(record["case"], record["phase"]): record for record in records}
-        train, forward = (self.precision_in(phase, device) for phase in PHASES)
         sizes = f"{self.context_length} → {self.forecast_length} frames of {self.size}x{self.size}, batch {self.batch_size}"
         rows = []
         for name in names:
@@ -125,7 +119,7 @@ class Models:
             rows.append([name, number(either.get("parameters"), "{:,}"), short(either.get("multiply_adds")), number(training.get("peak_memory_mb"), "{:,.0f}"),
                          number(training.get("sequences_per_second"), "{:.3g}"), number(forecasting.get("sequences_per_second"), "{:.3g}")])
         headings = ["model", "parameters", "multiply-\nadds", "memory\n[MB]", "training\n[seq/s]", "forecast\n[seq/s]"]
-        return grid(title(f"{sizes}", f"training in {train}, forecasting in {forward}"), headings, rows)
+        return grid(title(sizes, f"in {precision_of(self.precision, device.type)}"), headings, rows)
 
 
 def parameters(model: nn.Module) -> int:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nowcast.models.autoregressive import Autoregressive, head
 from nowcast.models.convlstm import ConvLSTMCell, State
-from nowcast.models.network import at_least
+from nowcast.models.network import at_least, precisely
 
 
 class ConvLSTMStack(Autoregressive):
@@ -61,4 +61,4 @@ class ConvLSTMStack(Autoregressive):
         for cell, old in zip(self.cells, state, strict=True):
             new.append(cell(hidden, old))
             hidden = new[-1][0]
-        return self.head(hidden), new
+        return precisely(self.head, hidden), new

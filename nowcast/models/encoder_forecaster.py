@@ -4,11 +4,12 @@ Axes: B batch, M member, T time, C channels, H rows, W columns; p is the patch s
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM, State
-from nowcast.models.network import Network, at_least, fold, unfold
+from nowcast.models.network import Network, at_least, fold, unfold, without_autocast
 
 
 class EncoderForecaster(Network):
@@ -110,10 +111,18 @@ class EncoderForecaster(Network):
 
     def _decode(self, states: list[State], forecast_length: int) -> Tensor:
         """States to start from -> raw (B, forecast_length, 1, H, W)."""
-        hidden = [h.unsqueeze(1) for h, _ in states]
-        sequence = None
-        for index, layer in enumerate(self.forecaster):
-            sequence, _ = layer(sequence, states[index], length=forecast_length - 1)
-            hidden[index] = torch.cat([hidden[index], sequence], dim=1)
-        raw = self.head(torch.cat(hidden, dim=2).flatten(0, 1))
-        return unfold(raw.unflatten(0, (-1, forecast_length)), self.patch)
+        first, rest, sequence = [], [], None
+        for state, layer in zip(states, self.forecaster, strict=True):
+            sequence, _ = layer(sequence, state, length=forecast_length - 1)
+            first.append(state[0])
+            rest.append(sequence.flatten(0, 1))
+        batch = len(first[0])
+        raw = [self._read(first).unsqueeze(1), self._read(rest).unflatten(0, (batch, forecast_length - 1))]
+        return unfold(torch.cat(raw, dim=1), self.patch)
+
+    def _read(self, hidden: list[Tensor]) -> Tensor:
+        """The head on hidden states of all layers (N, F, H, W), without laying them side by side first -> (N, p^2, H, W)."""
+        weights = self.head.weight.split([part.shape[1] for part in hidden], dim=1)
+        with without_autocast(hidden[0].device.type):
+            parts = [F.conv2d(part.to(weight.dtype), weight) for part, weight in zip(hidden, weights, strict=True)]
+        return sum(parts) + self.head.bias[:, None, None]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, at_least, precisely
 from nowcast.models.tiles import cut, put_together
 
 State = tuple[Tensor, Tensor]
@@ -122,5 +122,5 @@ class FCLSTM(Network):
         sequence = None
         for layer, state in zip(self.forecaster, states, strict=True):
             sequence, _ = layer(sequence, state, forecast_length - 1)
-        raw = self.head(torch.cat([first, sequence], dim=1))
+        raw = precisely(self.head, torch.cat([first, sequence], dim=1))
         return put_together(raw.unflatten(2, (1, self.tile, self.tile)), *frames.shape[-2:])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.conv_gru import ConvGRU, initialise, leaky
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, at_least, precisely
 from nowcast.models.traj_gru import TrajGRU
 
 
@@ -92,7 +92,7 @@ class Hko7EncoderForecaster(Network):
         for up, layer, state in reversed(list(zip(self.up, self.forecaster, states, strict=True))):
             sequence, _ = layer(sequence, state, length=forecast_length)
             sequence = leaky(up(sequence.flatten(0, 1))).unflatten(0, (batch, -1))
-        return self.head(leaky(self.smooth(sequence.flatten(0, 1)))).unflatten(0, (batch, -1))
+        return precisely(self.head, leaky(self.smooth(sequence.flatten(0, 1)))).unflatten(0, (batch, -1))
 
     def with_coordinates(self, frames: Tensor) -> Tensor:
         """(B, T, C, H, W) -> (B, T, 4, H, W): value, x, y, and the observed mask or ones."""

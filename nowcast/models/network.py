@@ -4,6 +4,7 @@ Axes: B batch, T time, C channels, H rows, W columns.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,17 @@ def fold(frames: Tensor, patch: int) -> Tensor:
 def unfold(folded: Tensor, patch: int) -> Tensor:
     """(B, T, C p^2, H / p, W / p) -> (B, T, C, H, W); undoes ``fold``."""
     return F.pixel_shuffle(folded.flatten(0, 1), patch).unflatten(0, folded.shape[:2])
+
+
+def without_autocast(device_type: str):
+    """A context in which operations run in the types their tensors have; a device that knows no autocast needs none."""
+    return torch.autocast(device_type, enabled=False) if torch.amp.is_autocast_available(device_type) else nullcontext()
+
+
+def precisely(module: nn.Module, values: Tensor) -> Tensor:
+    """A last layer in the type of its weights, also under autocast: bfloat16 would leave 8 bits of a forecast."""
+    with without_autocast(values.device.type):
+        return module(values.to(module.weight.dtype))
 
 
 class Network(nn.Module):

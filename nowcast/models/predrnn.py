@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.autoregressive import Autoregressive, head
-from nowcast.models.network import at_least
+from nowcast.models.network import at_least, precisely
 
 FORGET_BIAS = 1.0
 """Constant added in both forget gates: memories begin by keeping most of what they hold."""
@@ -124,4 +124,4 @@ class PredRNN(Autoregressive):
         for cell, (h, c) in zip(self.cells, layers, strict=True):
             hidden, c, m = cell(hidden, h, c, m)
             new.append((hidden, c))
-        return self.head(hidden), (new, m)
+        return precisely(self.head, hidden), (new, m)

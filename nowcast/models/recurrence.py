@@ -11,7 +11,6 @@ Its numbers are those of the steps one by one. What differs is the work around t
 Axes: B batch, T time, C input channels, F hidden channels, H rows, W columns (of the state), N = B H W.
 """
 
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nowcast.models import gates
+from nowcast.models.network import without_autocast
 from nowcast.models.packed import Packed
 
 
@@ -57,12 +57,11 @@ def run(arguments: Arguments, length: int, settings: Settings) -> tuple[Tensor, 
         autocast), c of float32 or wider.
     """
     dtype, device = arguments.state_weight.dtype, arguments.state_weight.device.type
-    known = torch.amp.is_autocast_available(device)
-    if known and torch.is_autocast_enabled(device) and dtype != torch.float64:
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
         if arguments.inputs is not None:
             arguments = arguments._replace(inputs=arguments.inputs.to(dtype))
-    with torch.autocast(device, enabled=False) if known else nullcontext():
+    with without_autocast(device):
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in arguments):
             outputs, h, c = _Recurrence.apply(length, settings, dtype, *arguments)
         else:

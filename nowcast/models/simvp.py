@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from nowcast.errors import UserError
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, at_least, precisely
 
 MLP_RATIO = 8
 LAYER_SCALE = 1e-2
@@ -90,7 +90,7 @@ class SimVP(Network):
         x = self.translator(stacked).unflatten(1, (frames.shape[1], -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
-        return self.head(self.decoder[-1](x + first)).unflatten(0, frames.shape[:2])
+        return precisely(self.head, self.decoder[-1](x + first)).unflatten(0, frames.shape[:2])
 
 
 def spatial_layer(inputs: int, outputs: int, *, stride: int = 1, enlarge: bool = False) -> nn.Sequential:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, at_least, precisely
 
 GROUP = 16  # channels normalised together, the best number of Wu and He 2018 (arXiv 1803.08494)
 
@@ -66,7 +66,7 @@ class UNet(Network):
             x = level(F.max_pool2d(x, 2))
         for enlarge, level in zip(self.enlarge, self.up, strict=True):
             x = level(torch.cat([skipped.pop(), enlarge(x)], dim=1))
-        return self.head(x).unsqueeze(2)
+        return precisely(self.head, x).unsqueeze(2)
 
 
 def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
