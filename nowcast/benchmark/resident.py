@@ -16,11 +16,10 @@ def resident(process: int | str, *, peak: bool = False) -> int | None:
 
 
 def peak_resident(step: Callable[[], float]) -> tuple[int | None, float]:
-    """Bytes by which the resident memory of this process rises at its peak in a step, and what the step returns."""
+    """Resident memory of this process [bytes] at its peak during a step, all that was there before included, and what the step returns."""
     try:
         (_PROCESSES / "self" / "clear_refs").write_text("5")  # the peak is counted from now on
     except OSError:
         return None, step()
-    before = resident("self")
     result = step()
-    return max(0, resident("self", peak=True) - before), result
+    return resident("self", peak=True), result

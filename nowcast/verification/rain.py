@@ -95,6 +95,7 @@ class RainSums:
         for f in fields(self):
             setattr(self, f.name, getattr(total, f.name))
 
+    @np.errstate(all="ignore")  # of the product that looks for missing pixels
     def _of_pixels(self, forecast: np.ndarray, observation: np.ndarray) -> tuple:
         """The sums of one lead, (B, H, W), in the order of the fields, without the thresholds."""
         forecast, observation = forecast.reshape(-1), observation.reshape(-1)
@@ -157,9 +158,8 @@ class RainSums:
 
 def _observed(forecast: np.ndarray, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rain rates (P,) -> those of the pixels where both hold a number. Most blocks lack none, which one product tells."""
-    with np.errstate(all="ignore"):
-        if math.isfinite(np.dot(forecast, observation)):
-            return forecast, observation
+    if math.isfinite(np.dot(forecast, observation)):
+        return forecast, observation
     both = ~(np.isnan(forecast) | np.isnan(observation))
     return forecast[both], observation[both]
 
