@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,15 @@ def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float)
     window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
     forecast = model.rehearse(window, observed, batch["context"].shape[1], progress)
     return loss(forecast, window[:, 1:], observed[:, 1:])
+
+
+def optimizer_of(parameters: Iterable[torch.nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    """The optimiser of a training."""
+    rate = settings.learning_rate
+    if settings.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-6)
+    fused = settings.gradient_clip is None  # one pass over all weights; Lightning does not clip the gradients of such an optimiser
+    return torch.optim.Adam(parameters, lr=rate, fused=fused)
 
 
 def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False) -> History:
@@ -281,11 +291,7 @@ class _Module(lightning.LightningModule):
         self.train_losses, self.validation_losses = (list(losses) for losses in checkpoint["history"])
 
     def configure_optimizers(self) -> dict:
-        rate = self.settings.learning_rate
-        if self.settings.optimizer == "rmsprop":
-            optimizer = torch.optim.RMSprop(self.parameters(), lr=rate, alpha=0.9, eps=1e-6)
-        else:
-            optimizer = torch.optim.Adam(self.parameters(), lr=rate)
+        optimizer = optimizer_of(self.parameters(), self.settings)
         total = self.trainer.estimated_stepping_batches
         constant = self.settings.schedule == "constant"
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, (lambda step: 1.0) if constant else _Cosine(total))

@@ -122,7 +122,7 @@ class EncoderForecaster(Network):
 
     def _read(self, hidden: list[Tensor]) -> Tensor:
         """The head on hidden states of all layers (N, F, H, W), without laying them side by side first -> (N, p^2, H, W)."""
-        weights = self.head.weight.split([part.shape[1] for part in hidden], dim=1)
-        with without_autocast(hidden[0].device.type):
-            parts = [F.conv2d(part.to(weight.dtype), weight) for part, weight in zip(hidden, weights, strict=True)]
-        return sum(parts) + self.head.bias[:, None, None]
+        weights = self.head.weight.flatten(1).split([part.shape[1] for part in hidden], dim=1)
+        with without_autocast(hidden[0].device.type):  # channels lie last, so that a 1x1 convolution is a matrix product
+            parts = [F.linear(part.movedim(1, -1).to(weight.dtype), weight) for part, weight in zip(hidden, weights, strict=True)]
+        return (sum(parts) + self.head.bias).movedim(-1, 1)
