@@ -64,7 +64,7 @@ class Evaluation:
     def run(self, host: Host) -> Report:
         """Measure; without pysteps its side is left out, with a sentence."""
         scores = part(host.settings_of(["data=radar", "data.archive=none"]), "scores")
-        memory = [self._memory(count, scores) for count in host.progress([self.cases, 4 * self.cases])]  # first: later, the process keeps what pysteps took
+        memory = self._memory(scores, host)  # first: later, the process keeps what pysteps took
         failed, records = {}, []
         for case, gaps in host.progress([("all observed", False), ("79 % observed", True)]):
             try:
@@ -92,7 +92,7 @@ class Evaluation:
                 failed[f"agreement ({case})"] = f"a score differs from pysteps' by {difference:.2g} of its size, more than {TOLERANCE:g}"
         return records
 
-    def _memory(self, count: int, scores) -> dict:
+    def _memory(self, scores, host: Host) -> list[dict]:
         rain = moving_rain(CONTEXT + self.forecast_length, self.rows, self.columns)
         persistence = {"persistence": Forecaster(Persistence(), Identity(), Task(CONTEXT, self.forecast_length))}
 
@@ -101,10 +101,13 @@ class Evaluation:
             evaluate(persistence, _Cases(rain, cases), scores, forecast_length=self.forecast_length)
             return 1000 * (time.perf_counter() - start)
 
-        milliseconds_of(1)  # what libraries keep from their first call
-        memory, milliseconds = peak_resident(lambda: milliseconds_of(count))
-        return {"case": f"{count} cases", "implementation": "nowcast", "precision": "float32", "phase": "evaluate", "milliseconds": milliseconds,
-                "peak_memory_mb": None if memory is None else memory / MEGABYTE}
+        milliseconds_of(self.cases)  # what libraries and the allocator keep from their first calls
+        records = []
+        for count in host.progress([self.cases, 4 * self.cases]):
+            memory, milliseconds = peak_resident(lambda count=count: milliseconds_of(count))
+            records.append({"case": f"{count} cases", "implementation": "nowcast", "precision": "float32", "phase": "evaluate", "milliseconds": milliseconds,
+                            "peak_memory_mb": None if memory is None else memory / MEGABYTE})
+        return records
 
     def _speed_table(self, records: list[dict]):
         timed = [record for record in records if record["phase"] == "scores"]
