@@ -57,8 +57,7 @@ def test_the_largest_difference_is_relative_and_undefined_agrees_with_undefined_
 def test_resident_memory_at_the_peak_holds_what_was_written_to():
     before, _ = peak_resident(lambda: 0.0)
     memory, result = peak_resident(lambda: np.ones(50_000_000).sum())
-    after, _ = peak_resident(lambda: 0.0)
-    assert result == 5e7 and memory - before > 300_000_000 < memory - after
+    assert result == 5e7 and memory - before > 300_000_000
 
 
 def test_where_the_system_does_not_tell_there_is_no_memory_and_the_step_is_made(monkeypatch, tmp_path):
