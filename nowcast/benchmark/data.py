@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure, measure_together, title, training_step
+from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.build import part
 from nowcast.data.archive import Archive, convert, layout
 from nowcast.data.memory import fits
+from nowcast.data.readers.auto import Auto
 from nowcast.data.sampling import loader
 from nowcast.errors import UserError
-from nowcast.frames import Frames, Grid
 from nowcast.precision import precision_of
 
 CROPS = 12  # read in each layout
@@ -195,42 +196,11 @@ def _loader(settings: dict, *, workers: int):
     return loader(cases, transform, context_length=task.context_length, batch_size=training["batch_size"], workers=workers, seed=settings["seed"])
 
 
-class SyntheticRain:
-    """Reads, as a radar reader does, rain that was never observed: smooth bands and cells that move and change, dry between them.
-
-    A fifth of the area is wet. Rates are counts of 0.01 mm in 5 minutes, as radars give them; beyond a circle nothing is observed.
-
-    Args:
-        rows, columns: size [pixels of 1 km].
-        seed: of the fields.
-    """
-
-    def __init__(self, rows: int, columns: int, *, seed: int = 0):
-        generator = np.random.default_rng(seed)
-        self.grid = Grid("EPSG:3035", 4.0e6 + 1000.0 * np.arange(columns), 3.0e6 - 1000.0 * np.arange(rows))
-        wavenumbers = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
-        spectrum = np.where(wavenumbers > 0, np.maximum(wavenumbers, 1e-9) ** -1.8, 0.0)  # power falls with the 3.6th power of the wave number
-        noise = generator.standard_normal((2, rows, columns))
-        fields = np.fft.irfft2(np.fft.rfft2(noise) * spectrum, s=(rows, columns))
-        self._fields = fields / np.maximum(fields.std(axis=(1, 2), keepdims=True), 1e-9)
-        y, x = (np.arange(side) - (side - 1) / 2 for side in (rows, columns))
-        self._hidden = np.hypot(y[:, None], x) > max(rows, columns) / 2
-
-    def read(self, path) -> Frames:
-        """The frame whose number is the name of the file."""
-        number = int(Path(path).name)
-        angle = number / 40
-        field = np.cos(angle) * self._fields[0] + np.sin(angle) * self._fields[1]
-        field = np.roll(field, (number, 2 * number), axis=(0, 1))  # 12 and 24 km/h
-        rain_rate = 4.0 * np.maximum(field - 0.84, 0) ** 1.5  # a fifth of a normal distribution lies above
-        values = np.where(self._hidden, np.nan, np.rint(rain_rate / 0.12) * 0.12)
-        moment = np.datetime64("2020-06-01T00:00", "s") + 5 * number * np.timedelta64(60, "s")
-        return Frames(values[None].astype(np.float32), [moment], self.grid, str(path))
-
-
 def synthetic_archive(path: Path, frames: int, rows: int, columns: int) -> Path:
-    """An archive of synthetic rain."""
-    convert([str(number) for number in range(frames)], path, reader=SyntheticRain(rows, columns))
+    """An archive of made-up rain, one frame every five minutes, converted from the radar files it came in."""
+    times = np.datetime64("2026-01-01T00:00", "s") + 300 * np.arange(frames)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        convert(write_radar_files(moving_rain(frames, rows, columns), times, Path(folder)), path, reader=Auto())
     return path
 
 
