@@ -59,8 +59,10 @@ def run(arguments: Arguments, length: int, settings: Settings) -> tuple[Tensor, 
     dtype, device = arguments.state_weight.dtype, arguments.state_weight.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
-        if arguments.inputs is not None:
-            arguments = arguments._replace(inputs=arguments.inputs.to(dtype))
+    if arguments.inputs is not None:  # in one pass into the order that the convolutions want
+        kind = dtype if dtype != arguments.state_weight.dtype else arguments.inputs.dtype
+        ordered = arguments.inputs.permute(0, 1, 3, 4, 2).to(kind, memory_format=torch.contiguous_format)
+        arguments = arguments._replace(inputs=ordered.permute(0, 1, 4, 2, 3))
     with without_autocast(device):
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in arguments):
             outputs, h, c = _Recurrence.apply(length, settings, dtype, *arguments)
