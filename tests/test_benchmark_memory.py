@@ -57,10 +57,26 @@ def test_the_largest_sizes_of_known_trainings(linear):
         ("shi2015 64x64", 0, 11_500), ("shi2015 64x64", 5, 115_004), ("default radar model", 0, 4_795), ("default radar model", 5, 15_166)]
     assert all(found["factor"] == pytest.approx(2) and found["fixed_mb"] == pytest.approx(999) and found["of"] == "process" for found in limits)
     assert all(found["predicted_mb"] == pytest.approx(found["measured_mb"]) for found in limits)
-    assert [found["checked_at"] for found in limits] == [8, 8, 30, 30]
+    assert [found["checked_at"] for found in limits] == [8, 8, 30, 30] and all(found["growth_error"] == pytest.approx(0, abs=1e-6) for found in limits)
     assert linear[:3] == [((2, 2, 64), "float32", True, 0), ((3, 3, 64), "float32", True, 0), ((4, 4, 64), "float32", False, 0)]
     assert linear[-1] == ((4, 12, 30), "float32", False, 5)
     assert report.failed == {} and any("to 2.00 times what its tensors do" in sentence for sentence in report.sentences)
+
+
+def test_the_check_judges_the_growth_and_not_what_is_fixed(monkeypatch):
+    """1000, 1010 MB at 4 and 6 frames predict 1020 at 8; 1016 come: 20 MB of growth for 16, a quarter too much, though the wholes differ by 0.4 %."""
+    process = {4: 1000, 6: 1010, 8: 1016}
+    monkeypatch.setattr(memory, "in_own_process", lambda function, settings, shape, *rest: Held(1_000_000 * process.get(shape[0] + shape[1], shape[2] ** 2), 1_000_000 * shape[2] + shape[0], 3.0))
+    found = Memory(**TINY).run(HOST).facts["limits"][0]
+    assert found["growth_error"] == pytest.approx(0.25) and found["predicted_mb"] == pytest.approx(1020)
+
+
+def test_the_cautious_size_goes_on_from_the_last_with_the_steepest_growth(monkeypatch):
+    """1000, 1010, 1040 MB at 4, 6, 8 frames: the line reaches 24 GB at (24000 - 980) / 5 = 4604, 15 MB a frame at 8 + 22960 / 15 = 1538.7."""
+    process = {4: 1000, 6: 1010, 8: 1040}
+    monkeypatch.setattr(memory, "in_own_process", lambda function, settings, shape, *rest: Held(1_000_000 * process.get(shape[0] + shape[1], shape[2] ** 2), 1_000_000 * shape[2] + shape[0], 3.0))
+    found = Memory(**TINY).run(HOST).facts["limits"][0]
+    assert found["cautious"] == 1538 and found["largest"] in (4602, 4604)  # 4604 up to rounding
 
 
 def test_where_the_system_tells_no_memory_of_processes_that_of_tensors_is_taken(monkeypatch):

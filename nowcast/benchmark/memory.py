@@ -31,7 +31,7 @@ CHECKPOINT = "Checkpoint N keeps only the states between blocks of N steps and c
 LIMITS = (
     "Largest: an extrapolation, nothing of that size was run. A training (batch 1: forward, loss, backward, Adam) of each size is made in a process of its own, whose "
     "memory at its peak holds interpreter, libraries, weights, Adam's state and buffers besides the tensors; a line through all sizes but the last gives what is "
-    "held at any size (fixed) and the growth, and the largest size is where it meets the memory. The last size was not used for the line and checks it."
+    "held at any size (fixed) and the growth, and the largest size is where it meets the memory. The last size was not used for the line and checks it: the growth from the first size to it, without what is fixed; a largest size is no surer than that. Cautious: from the largest size that was run, with the steepest growth between any two neighbouring sizes."
 )
 APART = "Of that memory at most {share:.1%} are fixed; the process grows by {least:.2f} to {most:.2f} times what its tensors do."
 NOT_TOLD = "This system does not tell the memory of a process, so largest sizes are of the tensors alone: weights, libraries and buffers come on top."
@@ -115,8 +115,8 @@ class Memory:
     checkpoint_length: int = 20
     memory_gb: int = 24
     limit_checkpoints: list[int] = field(default_factory=lambda: [0, 10])
-    lengths: list[int] = field(default_factory=lambda: [24, 48, 96, 192])
-    sides: list[int] = field(default_factory=lambda: [128, 192, 256, 512])
+    lengths: list[int] = field(default_factory=lambda: [96, 192, 288, 576])
+    sides: list[int] = field(default_factory=lambda: [256, 384, 512, 1024])
     precision: str = "auto"
     seconds: float = 1.0
 
@@ -209,9 +209,12 @@ class Memory:
         reached = line.reach(self.memory_gb * GIGABYTE / MEGABYTE)
         if reached is None or values[-1] <= values[0]:
             raise UserError(f"no largest {quest.grows}: {self.memory_gb} GB are not met by {values[0]:,.0f} to {values[-1]:,.0f} MB, measured at {records[0][quest.grows]} to {records[-1][quest.grows]}; take larger sizes.")
+        steepest = max((b - a) / (after - before) for a, b, before, after in zip(values, values[1:], amounts, amounts[1:], strict=False))
+        cautious = Line(values[-1] - steepest * amounts[-1], steepest).reach(self.memory_gb * GIGABYTE / MEGABYTE)
         return {"case": quest.case, "checkpoint": checkpoint, "grows": quest.grows, "of": "process" if told else "tensors", "memory_gb": self.memory_gb,
                 "fixed_mb": line.fixed, "bytes_each": 1e6 * line.slope, "factor": line.slope / tensors.slope if told and tensors.slope > 0 else None,
-                "largest": quest.size(reached), "checked_at": records[-1][quest.grows], "predicted_mb": line.at(amounts[-1]), "measured_mb": values[-1]}
+                "largest": quest.size(reached), "cautious": None if cautious is None else quest.size(cautious), "checked_at": records[-1][quest.grows], "predicted_mb": line.at(amounts[-1]), "measured_mb": values[-1],
+                "growth_error": (line.at(amounts[-1]) - values[0]) / (values[-1] - values[0]) - 1}
 
     def _textbook_table(self, records: list[dict]):
         found = {(record["precision"], record["phase"], record["implementation"]): record["peak_memory_mb"] for record in records}
@@ -230,12 +233,11 @@ class Memory:
     def _limit_table(self, limits: list[dict]):
         rows = []
         for found in limits:
-            miss = found["predicted_mb"] / found["measured_mb"] - 1
-            largest = f"{found['largest']:,} frames" if found["grows"] == "length" else f"{found['largest']:,}x{found['largest']:,}"
-            each = f"{found['bytes_each'] / 1000:,.0f} kB/frame" if found["grows"] == "length" else f"{found['bytes_each'] / 1000:,.2f} kB/pixel"
-            rows.append([found["case"], str(found["checkpoint"]), f"{found['fixed_mb']:,.0f}", each, f"{miss:+.1%}", largest])
-        return grid(title(f"Largest training in {self.memory_gb} GB, batch 1", "predicted against measured at the size that checks the line; largest is extrapolated"),
-                    ["model", "check-\npoint", "fixed\n[MB]", "growth", "check", "largest"], rows)
+            form, each = ("{:,} frames", "{:,.0f} kB/frame") if found["grows"] == "length" else ("{0:,}x{0:,}", "{:,.2f} kB/pixel")
+            largest = [number(found[name], form) for name in ("largest", "cautious")]
+            rows.append([found["case"], str(found["checkpoint"]), f"{found['fixed_mb']:,.0f}", each.format(found["bytes_each"] / 1000), f"{found['growth_error']:+.0%}", *largest])
+        return grid(title(f"Largest training in {self.memory_gb} GB, batch 1", "check: growth to the size that checks the line, predicted against measured; largest is extrapolated"),
+                    ["model", "check-\npoint", "fixed\n[MB]", "growth", "check", "largest", "cautious"], rows)
 
 
 def in_own_process(function: Callable, *arguments):
