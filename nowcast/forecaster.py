@@ -118,14 +118,14 @@ class Forecaster:
 
         Args:
             folder: of the run.
-            precision: None for the one it was trained in.
+            precision: None for the run's own setting (float32 where it is older than that setting).
 
         Raises:
             UserError: not a run folder, one of another version, or a damaged one.
         """
         folder = Path(folder)
         settings = _read_settings(folder)
-        forecaster = cls.from_settings(settings, precision=precision or settings.get("precision", "auto"))
+        forecaster = cls.from_settings(settings, precision=precision or settings.get("precision", "float32"))
         path = folder / WEIGHTS_FILE
         try:
             weights = safetensors.torch.load_file(path)

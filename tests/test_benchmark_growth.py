@@ -50,7 +50,7 @@ def test_the_memory_of_a_forward_pass_grows_with_the_length_as_the_tensors_do():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"doublings": 0}, "doublings is 0; a whole number, at least 1"), ({"side": 2.5}, "side is 2.5; a whole number, at least 1"), ({"kernel": 4}, "kernel is 4; an odd side is needed"),
+    [({"doublings": 0}, "doublings is 0; a whole number, at least 1"), ({"side": 2.5}, "side is 2.5; a whole number, at least 1"), ({"doublings": 11}, "at most 10 are accepted"), ({"kernel": 4}, "kernel is 4; an odd side is needed"),
      ({"precision": "fp8"}, "precision is 'fp8'; accepted are auto"), ({"seconds": -1}, "seconds is -1; a number, 0 or more")],
 )
 def test_a_load_that_makes_no_sense_is_refused(settings, message):

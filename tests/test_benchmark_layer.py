@@ -93,10 +93,20 @@ def test_steps_take_turns(monkeypatch):
     assert order == ["a", "b"] * 4
 
 
-@pytest.mark.parametrize("case", ["64>64 5x5", "64 5x5 16x16", "0>4 3x3 8x8", "4>4 3x5 8x8", "4>4 4x4 8x8", 3])
+@pytest.mark.parametrize("case", ["64>64 5x5", "64 5x5 16x16", "0>4 3x3 8x8", "4>4 3x5 8x8", "4>4 4x4 8x8", "4>4 3x3 8x8 batch 0", 3])
 def test_a_case_that_cannot_be_understood_is_refused(case):
     with pytest.raises(ValueError, match="channels, an odd kernel and a size such as"):
         Layer([case])
+
+
+def test_a_case_may_have_its_own_number_of_sequences():
+    assert Case.parse("16>8>4 3x3 12x20 batch 5") == Case((16, 8, 4), 3, 12, 20, 5)
+    assert Case.parse("16>8 3x3 12x20").batch_size is None
+
+
+def test_no_case_is_refused():
+    with pytest.raises(ValueError, match="at least one such as"):
+        Layer([])
 
 
 def test_the_command_writes_one_record_for_each_measurement(tmp_path, capsys):

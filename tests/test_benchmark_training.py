@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nowcast import config
-from nowcast.benchmark.measuring import Host
-from nowcast.benchmark.training import Training, endless, layers_step, whole_step
+from nowcast.benchmark.measuring import Host, training_step
+from nowcast.benchmark.training import Training, endless, layers_step
 from nowcast.build import part
 from nowcast.cli import main
 from nowcast.models.convlstm import ConvLSTM
@@ -47,7 +47,7 @@ def test_a_whole_step_draws_learns_and_leaves_no_gradients():
     batch = {"context": torch.rand(4, 5, 1, 8, 8), "target": torch.rand(4, 5, 1, 8, 8)}
     batch |= {f"{name}_observed": torch.ones_like(values, dtype=torch.bool) for name, values in batch.items()}
     drawn, before = [], [weight.detach().clone() for weight in model.parameters()]
-    whole_step(model, loss, plan, lambda: drawn.append(1) or batch, "float32")()
+    training_step(model, loss, lambda: drawn.append(1) or batch, precision="float32", plan=plan)()
     assert drawn == [1] and all(weight.grad is None for weight in model.parameters())
     assert any(not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 

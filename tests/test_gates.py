@@ -145,11 +145,12 @@ def test_a_library_is_made_once_and_found_again(fresh, monkeypatch):
 @needs_compiler
 def test_a_damaged_library_and_a_folder_that_cannot_be_written_to_are_no_obstacle(fresh, monkeypatch, tmp_path):
     gates.compiled()
-    (library,) = fresh.glob("*")
-    library.unlink()
+    library = tmp_path / "other" / "nowcast" / next(fresh.glob("*")).name
+    library.parent.mkdir(parents=True)
     library.write_bytes(b"not a library")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     gates.compiled.cache_clear()
-    assert gates.compiled() is not None
+    assert gates.compiled() is not None and library.stat().st_size > 10_000  # made anew in its place
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     gates.compiled.cache_clear()
@@ -159,6 +160,7 @@ def test_a_damaged_library_and_a_folder_that_cannot_be_written_to_are_no_obstacl
 @pytest.mark.parametrize(("name", "value"), [("CC", "no-such-compiler"), ("CC", "false"), ("NOWCAST_GATES", "torch")])
 def test_without_a_compiler_or_where_told_so_torch_computes_the_gates(fresh, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
+    monkeypatch.setattr(gates, "COMPILERS", ())
     assert gates.compiled() is None and gates.implementation(torch.device("cpu")) == "torch"
 
 
@@ -192,3 +194,56 @@ def test_triton_computes_what_torch_computes():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     found = subprocess.run([sys.executable, "-c", TRITON], env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert found.stdout.strip() == "equal", found.stderr[-2000:]
+
+
+@needs_compiler
+def test_a_library_that_others_could_have_changed_is_left_alone(fresh, monkeypatch):
+    gates.compiled()
+    (library,) = fresh.glob("*")
+    for place in (library, fresh):
+        place.chmod(0o777)
+        gates.compiled.cache_clear()
+        made = []
+        monkeypatch.setattr(gates, "_library", lambda path, command, library=gates._library: made.append(path) or library(path, command))
+        assert gates.compiled() is not None and made[-1].parent != fresh
+        monkeypatch.undo()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(fresh.parent))
+        place.chmod(0o700)
+
+
+@needs_compiler
+def test_a_wrong_compiler_command_does_not_hide_a_right_one(fresh, monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert gates.compiled() is not None
+
+
+HOMELESS = """
+import os
+from pathlib import Path
+import torch
+def nobody():
+    raise RuntimeError("Could not determine home directory.")
+Path.home = nobody
+from nowcast.models.convlstm import ConvLSTM
+torch.set_default_dtype(getattr(torch, {!r}))
+layer = ConvLSTM(2, 3).float()
+print(layer(torch.rand(1, 2, 2, 4, 4, dtype=torch.float32))[0].isfinite().all().item())
+"""
+
+
+@pytest.mark.parametrize("default", ["float32", "bfloat16", "float64"])
+def test_no_home_and_another_default_type_are_no_obstacle(default):
+    environment = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
+    found = subprocess.run([sys.executable, "-c", HOMELESS.format(default)], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert found.stdout.strip() == "True", found.stderr[-2000:]
+
+
+@needs_compiler
+def test_a_cell_state_of_any_size_is_kept():
+    """Open gates: c stays as it is, h is o tanh(c) = 1/2."""
+    conv = torch.tensor([[30.0, -30.0, 30.0, 0.0], [-30.0, 30.0, 0.0, 0.0], [-30.0, 30.0, 0.0, 0.0]])
+    before, after, h = torch.tensor([[1e30], [3e38], [-1e30]]), torch.empty(3, 1), torch.empty(3, 1)
+    gates.forward(conv, None, None, before, after, h, None, 0.0)
+    torch.testing.assert_close(after[1:], before[1:], rtol=1e-6, atol=0)
+    torch.testing.assert_close(h, torch.tensor([[0.5], [0.5], [-0.5]]), rtol=1e-6, atol=0)
+    assert after.isfinite().all()

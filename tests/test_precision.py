@@ -74,4 +74,4 @@ def test_a_run_forecasts_in_the_precision_it_was_trained_in_unless_told_otherwis
     assert [Forecaster.load(tmp_path).precision, Forecaster.load(tmp_path, precision="float32").precision] == ["bf16-mixed", "float32"]
     path = tmp_path / "forecaster.json"
     path.write_text(path.read_text().replace('"precision": "bf16-mixed",', ""))  # as older versions wrote it
-    assert Forecaster.load(tmp_path).precision == "auto"
+    assert Forecaster.load(tmp_path).precision == "float32"

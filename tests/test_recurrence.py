@@ -245,3 +245,39 @@ def test_outputs_that_are_changed_in_place_are_noticed():
     outputs, _ = ConvLSTM(2, 3)(torch.rand(1, 2, 2, 4, 4))
     with pytest.raises(RuntimeError, match="in-?place"):
         outputs.relu_().sum().backward()
+
+
+def test_many_gradients_at_once_are_those_one_by_one():
+    layer, inputs = ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double(), draw(1, 3, 2, 4, 4).requires_grad_()
+    outputs, _ = layer(inputs)
+    directions = draw(4, *outputs.shape)
+    (together,) = torch.autograd.grad(outputs, inputs, directions, is_grads_batched=True, retain_graph=True)
+    for direction, found in zip(directions, together, strict=True):
+        (alone,) = torch.autograd.grad(outputs, inputs, direction, retain_graph=True)
+        torch.testing.assert_close(found, alone)
+
+
+def test_forward_mode_derivatives_agree_with_finite_differences():
+    layer, inputs, direction = ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double().requires_grad_(False), draw(1, 3, 2, 4, 4), draw(1, 3, 2, 4, 4, seed=8)
+    with torch.autograd.forward_ad.dual_level():
+        outputs, _ = layer(torch.autograd.forward_ad.make_dual(inputs, direction))
+        tangent = torch.autograd.forward_ad.unpack_dual(outputs).tangent
+    ahead, behind = (layer(inputs + step * direction)[0] for step in (1e-6, -1e-6))
+    torch.testing.assert_close(tangent, (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
+def test_a_traced_layer_computes_what_the_layer_does():
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    layer, inputs = ConvLSTM(2, 3).requires_grad_(False), torch.rand(1, 3, 2, 4, 4)
+    traced = make_fx(lambda values: layer(values)[0])(torch.rand(1, 3, 2, 4, 4))
+    torch.testing.assert_close(traced(inputs), layer(inputs)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_inputs_and_states_from_inference_mode_can_be_trained_on():
+    layer = ConvLSTM(2, 3)
+    with torch.inference_mode():
+        inputs = torch.rand(1, 3, 2, 4, 4)
+        _, state = layer(inputs)
+    layer(inputs, state)[0].sum().backward()
+    assert layer.cell.state_weight.grad.abs().sum() > 0

@@ -32,7 +32,7 @@ ERROR_SCORES = {"MAE": "mae", "MSE": "mse", "corr_p": "correlation"}
 """The same of the errors and correlations."""
 COUNTED = (
     f"One case of persistence is scored: by nowcast with all its scores, by pysteps with det_cat_fct_accum for every lead and threshold and "
-    f"det_cont_fct_accum for every lead ({', '.join([*EVENT_SCORES.values(), *ERROR_SCORES.values()])}; it has no uncentred correlation). Both work in one thread and take turns."
+    f"det_cont_fct_accum for every lead ({', '.join([*EVENT_SCORES.values(), *ERROR_SCORES.values()])}; it has no uncentred correlation). They take turns."
 )
 MEANING = (
     "The difference is the largest between two values of the same score, relative to the larger; pysteps adds float32 fields in float32. "

@@ -65,6 +65,8 @@ class Growth:
     def __post_init__(self):
         check_settings(self)
         check_precision(self.precision)
+        if self.doublings > 10:
+            raise UserError(f"doublings is {self.doublings}; at most 10 are accepted, which is a thousand times the first size.")
         if not self.kernel % 2:
             raise UserError(f"kernel is {self.kernel}; an odd side is needed for a ConvLSTM that keeps the size of its maps.")
 

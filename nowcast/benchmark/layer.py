@@ -33,22 +33,24 @@ NO_KERAS = "Keras is not installed, so its rows are left out: pip install keras"
 
 
 class Case(NamedTuple):
-    """A stack of layers: channels from the input on, e.g. (64, 64) for one layer, side of the kernels, and size of the maps."""
+    """A stack of layers: channels from the input on, e.g. (64, 64) for one layer, side of the kernels, size of the maps, sequences (None: as for all)."""
 
     channels: tuple[int, ...]
     kernel: int
     height: int
     width: int
+    batch_size: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Case":
-        """From "16>128>64>64 5x5 16x16"."""
-        found = re.fullmatch(r"(\d+(?:>\d+)+) (\d+)x(\d+) (\d+)x(\d+)", text) if isinstance(text, str) else None
-        sides = [int(side) for side in found.groups()[1:]] if found else [0]
+        """From "16>128>64>64 5x5 16x16", or with its own number of sequences "128>128 3x3 64x64 batch 4"."""
+        found = re.fullmatch(r"(\d+(?:>\d+)+) (\d+)x(\d+) (\d+)x(\d+)(?: batch (\d+))?", text) if isinstance(text, str) else None
+        sides = [int(side) for side in found.groups()[1:5]] if found else [0]
+        batch_size = int(found[6]) if found and found[6] else None
         channels = tuple(map(int, found[1].split(">"))) if found else (0,)
-        if 0 in (*sides, *channels) or sides[0] != sides[1] or not sides[0] % 2:
+        if 0 in (*sides, *channels, batch_size) or sides[0] != sides[1] or not sides[0] % 2:
             raise UserError(f"a case {text!r} came; channels, an odd kernel and a size such as '64>64 5x5 16x16' are needed.")
-        return cls(channels, sides[0], *sides[2:])
+        return cls(channels, sides[0], *sides[2:], batch_size)
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,19 @@ class Layer:
     Args:
         cases: e.g. "64>64 5x5 16x16": channels of the input and of each layer, kernel, height and width.
         length: T.
-        batch_size: B.
+        batch_size: B, unless a case says otherwise.
         seconds: of every timing; there are at least three repeats.
     """
 
-    cases: list[str] = field(default_factory=lambda: ["64>64 5x5 16x16", "128>128 3x3 64x64", "16>128>64>64 5x5 16x16"])
+    cases: list[str] = field(default_factory=lambda: ["64>64 5x5 16x16", "128>128 3x3 64x64 batch 4", "16>128>64>64 5x5 16x16"])
     length: int = 10
     batch_size: int = 16
     seconds: float = 3.0
 
     def __post_init__(self):
         check_settings(self)
+        if not self.cases:
+            raise UserError("cases is []; at least one such as '64>64 5x5 16x16' is needed.")
         for case in self.cases:
             Case.parse(case)
 
@@ -80,12 +84,13 @@ class Layer:
 
     def _records(self, name: str, precision: str) -> Iterator[dict]:
         case, on, dtype = Case.parse(name), device(), getattr(torch, precision)
-        inputs = torch.randn(self.batch_size, self.length, case.channels[0], case.height, case.width, generator=torch.Generator().manual_seed(0)).to(on)
+        batch_size = case.batch_size or self.batch_size
+        inputs = torch.randn(batch_size, self.length, case.channels[0], case.height, case.width, generator=torch.Generator().manual_seed(0)).to(on)
         made = {"nowcast": Stack(case), "textbook": nn.Sequential(*(TextbookLayer(*sides, case.kernel) for sides in pairs(case)))}
         made = {label: module.to(on) for label, module in made.items()}
         if find_spec("keras"):
             made["keras"] = KerasStack(case, precision, on)
-        parts = limit_steps(case, self.length, self.batch_size, dtype, on)
+        parts = limit_steps(case, self.length, batch_size, dtype, on)
         steps = {(label, phase): step_of(module, inputs, phase, precision) for label, module in made.items() for phase in PHASES}
         memory = {key: peak_memory(step, on) for key, step in steps.items()}
         times = measure_together({**steps, **parts}, on, seconds=self.seconds)
@@ -97,7 +102,7 @@ class Layer:
                 record = {"case": name, "implementation": label, "precision": precision, "phase": phase, "milliseconds": milliseconds}
                 record |= {"share_of_limit": alone / milliseconds, "peak_memory_mb": None if peak is None else peak / MEGABYTE}
                 if label == "convolutions":
-                    operations = 2 * multiply_adds(case, self.length, self.batch_size)
+                    operations = 2 * multiply_adds(case, self.length, batch_size)
                     parted = limit if phase == "train" else {"forward": alone}
                     record |= {f"{operation.replace(' ', '_')}_milliseconds": value for operation, value in parted.items()}
                     record |= {f"{operation.replace(' ', '_')}_gflops": operations / value / 1e6 for operation, value in parted.items()}
@@ -112,11 +117,11 @@ class Layer:
                     if (case, label, precision, "train") not in found:
                         continue
                     train, forward = (found[case, label, precision, phase] for phase in PHASES)
-                    plain = found[case, "textbook", "float32", "train"]["milliseconds"]
+                    same, plain = (found[case, "textbook", kind, "train"]["milliseconds"] / train["milliseconds"] for kind in (precision, "float32"))
                     rows.append([f"{case} {precision}" if label == "nowcast" else "", label, number(train["milliseconds"], "{:,.1f}"), f"{train['share_of_limit']:.0%}",
-                                 number(forward["milliseconds"], "{:,.1f}"), f"{forward['share_of_limit']:.0%}", number(train["peak_memory_mb"], "{:,.0f}"), f"{plain / train['milliseconds']:.2f}"])
-        headings = ["case", "by", "train\n[ms]", "share", "forw.\n[ms]", "share", "MB", "x"]
-        return grid(title(f"ConvLSTM, T {self.length}, batch {self.batch_size}", "share of the limit; memory of training; x: training against textbook in float32"), headings, rows)
+                                 number(forward["milliseconds"], "{:,.1f}"), f"{forward['share_of_limit']:.0%}", number(train["peak_memory_mb"], "{:,.0f}"), f"{same:.2f}", f"{plain:.2f}"])
+        headings = ["case", "by", "train\n[ms]", "share", "forw.\n[ms]", "share", "MB", "x", "x32"]
+        return grid(title(f"ConvLSTM, T {self.length}, batch {self.batch_size}", "share of the limit; memory of training; training against the textbook's in the same precision (x), in float32 (x32)"), headings, rows)
 
     def _limits(self, records: list[dict]):
         rows = []

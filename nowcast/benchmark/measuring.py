@@ -24,7 +24,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.models.gates import implementation
 from nowcast.precision import autocast
-from nowcast.training import training_loss
+from nowcast.training import Training, optimizer_of, training_loss
 
 PHASES = ("train", "forward")
 REPEATS = 3  # at least, of every timing
@@ -180,12 +180,20 @@ def measure_together(steps: dict[str, Callable[[], object]], device: torch.devic
     return {name: 1000 * statistics.median(found) for name, found in times.items()}
 
 
-def training_step(model: nn.Module, loss, batch: dict[str, Tensor], *, precision: str) -> Callable[[], None]:
-    """Forward, loss, backward and Adam as one call; as in ``nowcast.training``. It leaves no gradients behind."""
-    optimizer = torch.optim.Adam(model.parameters())
+def training_step(model: nn.Module, loss, batch: dict[str, Tensor] | Callable[[], dict[str, Tensor]], *, precision: str, plan: Training | None = None) -> Callable[[], None]:
+    """Forward, loss, backward and optimiser as one call, as in ``nowcast.training``. It leaves no gradients behind.
+
+    Args:
+        model, loss: what is trained.
+        batch: one for all steps, or a function that draws the next.
+        precision: "float32" or "bf16-mixed".
+        plan: whose optimiser is taken; None for Adam.
+    """
+    optimizer, draw = optimizer_of(model.parameters(), plan or Training(max_epochs=1)), batch if callable(batch) else lambda: batch
     model.train()
 
     def step() -> None:
+        batch = draw()
         with autocast(batch["context"].device.type, precision):
             value = training_loss(model, loss, batch, progress=0.5)
         value.backward()

@@ -181,11 +181,17 @@ def cold_start(arguments: list[str]) -> tuple[float, int | None, str | None]:
     with tempfile.TemporaryFile("w+") as said:
         start = time.perf_counter()
         child = subprocess.Popen([sys.executable, "-m", "nowcast", "predict", *arguments], stdout=said, stderr=subprocess.STDOUT)
-        while child.poll() is None:
-            if published is None and output.exists():
-                published = time.perf_counter() - start
-            memory = resident(child.pid, peak=True) or memory
-            time.sleep(0.005)
+        try:
+            while child.poll() is None:
+                if published is None and output.exists():
+                    published = time.perf_counter() - start
+                memory = resident(child.pid, peak=True) or memory
+                time.sleep(0.005)
+        finally:  # Ctrl-C ends both
+            child.kill()
+            child.wait()
+        if published is None and output.exists():
+            published = time.perf_counter() - start
         said.seek(0)
         text = said.read().strip()
     model = re.search(r"network ([0-9.]+) s", text)

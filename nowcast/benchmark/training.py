@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure_together, title
+from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure_together, title, training_step
 from nowcast.build import part
 from nowcast.data.sampling import loader
 from nowcast.errors import UserError
@@ -22,7 +22,6 @@ from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.gates import implementation
 from nowcast.models.network import fold
 from nowcast.precision import autocast, precision_of
-from nowcast.training import optimizer_of, training_loss
 
 DEFAULT = "default"
 MEANING = (
@@ -75,7 +74,7 @@ class Training:
         model, precision = model.to(on).train(), precision_of(plan.precision, on.type)
         batches = loader(data.part("train"), transform, context_length=settings["task"]["context_length"], batch_size=plan.batch_size, workers=plan.workers, seed=0)
         draw = endless(batches, on)
-        steps = {"whole": whole_step(model, loss, plan, draw, precision), "layers": layers_step(model, draw(), precision), "data": draw}
+        steps = {"whole": training_step(model, loss, draw, precision=precision, plan=plan), "layers": layers_step(model, draw(), precision), "data": draw}
         start = time.perf_counter()
         steps["whole"]()
         first = 1000 * (time.perf_counter() - start)
@@ -105,21 +104,6 @@ def endless(batches, device: torch.device) -> Callable[[], dict[str, Tensor]]:
                 yield {name: values.to(device) for name, values in batch.items()}
 
     return forever().__next__
-
-
-def whole_step(model, loss, plan, draw: Callable[[], dict[str, Tensor]], precision: str) -> Callable[[], None]:
-    """Data, forward, loss, backward and optimiser as one call, as in ``nowcast.training``."""
-    optimizer = optimizer_of(model.parameters(), plan)
-
-    def step() -> None:
-        batch = draw()
-        with autocast(batch["context"].device.type, precision):
-            value = training_loss(model, loss, batch, progress=0.5)
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def layers_step(model: EncoderForecaster, batch: dict[str, Tensor], precision: str) -> Callable[[], None]:

@@ -19,13 +19,16 @@ from numbers import Integral
 from typing import NamedTuple
 
 import torch
+import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.checkpoint import checkpoint as recompute
 
 from nowcast.errors import UserError
 from nowcast.models import recurrence
 from nowcast.models.gates import equations
+from nowcast.models.recurrence import transforms_active
 
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell state c, both (B, F, H', W'), the size the input convolution gives; c is always float32 or wider."""
@@ -227,10 +230,10 @@ class ConvLSTMCell(nn.Module):
         return h.to(self.state_weight.dtype), c
 
     def can_run(self, masks: DropoutMasks | None) -> bool:
-        """Whether ``run`` computes what this cell does; while torch.compile or torch.func transforms look on, it does not."""
+        """Whether ``run`` computes what this cell does. It is no work for tracers, transforms and forward-mode derivatives, which follow common operators only."""
         plain = self.activation is torch.tanh and self.gate_activation is torch.sigmoid and not self.norm_groups and (masks is None or masks.state is None)
-        transformed = torch.compiler.is_compiling() or getattr(torch._C, "_are_functorch_transforms_active", bool)()
-        return plain and not transformed and all(side % 2 for side in self.state_kernel)
+        followed = torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None or transforms_active() or fwAD._current_level >= 0
+        return plain and not followed and all(side % 2 for side in self.state_kernel)
 
     def run(self, inputs: Tensor | None, state: State | None, length: int, masks: DropoutMasks | None = None) -> tuple[Tensor, State]:
         """Many steps as one function, see ``nowcast.models.recurrence``, where ``can_run`` says so.
@@ -305,7 +308,8 @@ class ConvLSTM(nn.Module):
                 zeros before the first step).
 
         Returns:
-            Outputs of every step (B, T, F, H', W'), and the final state.
+            Outputs of every step (B, T, F, H', W'), and the final state. Where gradients are wanted, outputs must not be changed
+            in place (torch refuses it): they are what the backward pass needs.
 
         Raises:
             UserError: inputs and settings do not go together.

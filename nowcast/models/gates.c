@@ -28,7 +28,7 @@ INLINE void store_bfloat16(uint16_t *to, float x) { /* to the nearest, ties to e
 }
 
 /* exp(x) = s + s p with s a power of two and p = expm1 of the rest in [-ln2/2, ln2/2]. x is held in [-LIMIT, LIMIT], so that
-   products of three (1 + exp) stay finite; sigmoid and tanh are 0 or 1 to float32 long before. NaN stays NaN. */
+   products of two (1 + exp) stay finite; sigmoid and tanh are 0 or 1 to float32 long before. NaN stays NaN. */
 #define LIMIT 28.0f
 typedef struct { float s, p; } Power;
 INLINE Power power(float x) {
@@ -62,9 +62,8 @@ INLINE void forward_##NAME(ptrdiff_t F, const TYPE *restrict conv, const TYPE *a
         float zg = LOAD(conv + 2 * F + j) + LOAD(add + 2 * F + j), zo = LOAD(conv + 3 * F + j) + LOAD(add + 3 * F + j);        \
         if (keeps) STORE(keep + j, zi), STORE(keep + F + j, zf), STORE(keep + 2 * F + j, zg), STORE(keep + 3 * F + j, zo);     \
         const float c0 = before[j];                                                                                            \
-        /* c = c' / (1 + a) + e / ((e + 2) b), over one denominator */                                                         \
         const float a = exp1(-(zf + k + w[F + j] * c0)), b = exp1(-(zi + w[j] * c0)), e = expm1_of(2.0f * zg);                 \
-        const float d = (e + 2.0f) * b, c = (c0 * d + e * a) / (a * d), t = expm1_of(2.0f * c);                                \
+        const float c = c0 / a + e / ((e + 2.0f) * b), t = expm1_of(2.0f * c);                                                 \
         after[j] = c;                                                                                                          \
         STORE(h + j, t / ((t + 2.0f) * exp1(-(zo + w[2 * F + j] * c))));                                                       \
     }                                                                                                                          \

@@ -65,17 +65,8 @@ def forward(conv: Tensor | None, add: Tensor | None, keep: Tensor | None, before
         peephole: (3, F) in the type of the cell state, or None.
         forget_offset: as for ``equations``.
     """
-    kernel = _kernel(before, h)
-    if kernel is not None:
-        kernel.forward(conv, add, keep, before, after, h, peephole, forget_offset)
-        return
-    parts = [part.to(before.dtype) for part in (conv, add) if part is not None]
-    z = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    if keep is not None:
-        keep.copy_(z)
-    new_h, new_c = equations(z.chunk(4, dim=1), before, peephole, forget_offset)
-    after.copy_(new_c)
-    h.copy_(new_h)
+    kernel = _kernel(before, h) or Plain
+    kernel.forward(conv, add, keep, before, after, h, peephole, forget_offset)
 
 
 def backward(z: Tensor, before: Tensor, dh: Tensor | None, more_dh: Tensor | None, dc: Tensor, dz: Tensor, peephole: Tensor | None, forget_offset: float, sums: Tensor) -> None:
@@ -90,36 +81,19 @@ def backward(z: Tensor, before: Tensor, dh: Tensor | None, more_dh: Tensor | Non
         peephole, forget_offset: as for ``forward``.
         sums: from ``zero_sums``; the gradients of bias and peepholes are added to it.
     """
-    kernel = _kernel(before, z)
-    if kernel is not None:
-        kernel.backward(z, before, dh, more_dh, dc, dz, peephole, forget_offset, sums)
-        return
-    with torch.enable_grad():
-        inputs = [z.detach().to(before.dtype).requires_grad_(), before.detach().requires_grad_()]
-        if peephole is not None:
-            inputs.append(peephole.detach().requires_grad_())
-        h, c = equations(inputs[0].chunk(4, dim=1), inputs[1], inputs[2] if peephole is not None else None, forget_offset)
-    parts = [part.to(h.dtype) for part in (dh, more_dh) if part is not None]
-    gradient = torch.zeros_like(h) if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    from_z, from_before, *from_peephole = torch.autograd.grad([h, c], inputs, [gradient, dc])
-    features = before.shape[1]
-    sums[0, : 4 * features] += from_z.sum(0)
-    if from_peephole:
-        sums[0, 4 * features :] += from_peephole[0].flatten()
-    dz.copy_(from_z)
-    dc.copy_(from_before)
+    kernel = _kernel(before, z) or Plain
+    kernel.backward(z, before, dh, more_dh, dc, dz, peephole, forget_offset, sums)
 
 
 def zero_sums(before: Tensor) -> Tensor:
     """Where ``backward`` adds up: (parts, 7F), bias first, then peepholes; the gradient is the sum over the first axis."""
-    kernel = _kernel(before, before)
-    return before.new_zeros(1 if kernel is None else kernel.parts(before), 7 * before.shape[1])
+    return before.new_zeros((_kernel(before, before) or Plain).parts(before), 7 * before.shape[1])
 
 
 def implementation(device: torch.device) -> str:
     """What computes the gates in float32 and bfloat16 on a device: "C", "Triton" or "torch"."""
-    kernel = _kernel(torch.empty(0, device=device), torch.empty(0, device=device))
-    return "torch" if kernel is None else kernel.name
+    probe = torch.empty(0, device=device, dtype=torch.float32)
+    return (_kernel(probe, probe) or Plain).name
 
 
 def _kernel(c: Tensor, z: Tensor):
@@ -129,6 +103,43 @@ def _kernel(c: Tensor, z: Tensor):
     if c.device.type == "cpu":
         return compiled()
     return _triton() if c.device.type == "cuda" else None
+
+
+class Plain:
+    """The same in torch's operators, for any device and type."""
+
+    name = "torch"
+
+    @staticmethod
+    def parts(before: Tensor) -> int:
+        return 1
+
+    @staticmethod
+    def forward(conv, add, keep, before, after, h, peephole, forget_offset) -> None:
+        parts = [part.to(before.dtype) for part in (conv, add) if part is not None]
+        z = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        if keep is not None:
+            keep.copy_(z)
+        new_h, new_c = equations(z.chunk(4, dim=1), before, peephole, forget_offset)
+        after.copy_(new_c)
+        h.copy_(new_h)
+
+    @staticmethod
+    def backward(z, before, dh, more_dh, dc, dz, peephole, forget_offset, sums) -> None:
+        with torch.enable_grad():
+            inputs = [z.detach().to(before.dtype).requires_grad_(), before.detach().requires_grad_()]
+            if peephole is not None:
+                inputs.append(peephole.detach().requires_grad_())
+            h, c = equations(inputs[0].chunk(4, dim=1), inputs[1], inputs[2] if peephole is not None else None, forget_offset)
+        parts = [part.to(h.dtype) for part in (dh, more_dh) if part is not None]
+        gradient = torch.zeros_like(h) if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        from_z, from_before, *from_peephole = torch.autograd.grad([h, c], inputs, [gradient, dc])
+        features = before.shape[1]
+        sums[0, : 4 * features] += from_z.sum(0)
+        if from_peephole:
+            sums[0, 4 * features :] += from_peephole[0].flatten()
+        dz.copy_(from_z)
+        dc.copy_(from_before)
 
 
 class Compiled:
@@ -179,34 +190,50 @@ def _address(tensor: Tensor | None) -> int | None:
 @functools.cache
 def compiled() -> Compiled | None:
     """gates.c as a library, compiled now or by an earlier run; None where that cannot be done."""
-    if os.environ.get("NOWCAST_GATES") == "torch":
+    if os.environ.get("NOWCAST_GATES") == "torch" or os.name != "posix":
         return None
-    command = os.environ.get("CC") or next(filter(None, map(shutil.which, COMPILERS)), None)
-    if command is None or os.name != "posix":
-        return None
-    try:
-        version = subprocess.run([*command.split(), "--version"], capture_output=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    for wishes in WISHES:
-        key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), version, _processor(), torch.__version__.encode(), *map(str.encode, wishes)])).hexdigest()[:16]
-        for folder in _folders():
-            try:
-                library = folder / f"gates-{key}.so"
-                if not library.is_file():
-                    _compile([*command.split(), *FLAGS, *wishes], library)
-                found = Compiled(library)
-            except (OSError, subprocess.SubprocessError):
-                continue
-            if _agrees(found):
-                return found
+    for command in filter(None, (os.environ.get("CC", "").split(), *([found] for found in map(shutil.which, COMPILERS) if found))):
+        try:
+            version = subprocess.run([*command, "--version"], capture_output=True, check=True, timeout=60).stdout
+        except (OSError, subprocess.SubprocessError):
+            continue
+        for wishes in WISHES:
+            key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), version, _processor(), torch.__version__.encode(), *map(str.encode, wishes)])).hexdigest()[:16]
+            for folder in (_cache_folder, _temporary_folder):
+                try:
+                    found = _library(folder() / f"gates-{key}.so", [*command, *FLAGS, *wishes])
+                except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError):  # no home, no room, no compiler, a library that lacks something
+                    continue
+                if _agrees(found):
+                    return found
     return None
 
 
-def _folders():
-    """Where libraries are kept: the user's cache, or else a folder of this process."""
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nowcast"
-    yield Path(_temporary().name)
+def _library(path: Path, command: list[str]) -> Compiled:
+    """A library from a folder that nobody else can write to; one that is not there, or damaged, is made anew."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in filter(Path.exists, (path.parent, path)):
+        status = place.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise OSError(f"{place} can be changed by others")
+    if path.is_file():
+        try:
+            return Compiled(path)
+        except (OSError, AttributeError):
+            path.unlink()
+    _compile(command, path)
+    return Compiled(path)
+
+
+def _cache_folder() -> Path:
+    """The user's cache; by the rules of XDG a relative one does not count."""
+    told = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(told) if Path(told).is_absolute() else Path.home() / ".cache") / "nowcast"
+
+
+def _temporary_folder() -> Path:
+    """A folder that lives as long as this process."""
+    return Path(_temporary().name)
 
 
 @functools.cache
@@ -216,7 +243,6 @@ def _temporary() -> tempfile.TemporaryDirectory:
 
 def _compile(command: list[str], library: Path) -> None:
     """Compile and link apart: linked without its own OpenMP, the library uses the one that torch has loaded, and its threads."""
-    library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         for arguments in (["-c", str(SOURCE), "-o", f"{folder}/gates.o"], ["-shared", f"{folder}/gates.o", "-o", f"{folder}/gates.so"]):
             options = [item for item in command if item != "-fopenmp"] if "-shared" in arguments else command
@@ -232,13 +258,23 @@ def _processor() -> bytes:
 
 
 def _agrees(found: Compiled) -> bool:
-    """Whether a library computes what ``equations`` says, so that a wrong compiler does no harm."""
+    """Whether a library computes, in both types and both directions, what torch does, so that a wrong compiler does no harm."""
     generator = torch.Generator().manual_seed(0)
-    conv, add, before, peephole = (torch.randn(shape, generator=generator) for shape in ((5, 68), (5, 68), (5, 17), (3, 17)))
-    after, h = torch.empty_like(before), torch.empty_like(before)
-    found.forward(conv, add, None, before, after, h, peephole, 0.5)
-    expected = equations((conv + add).chunk(4, dim=1), before, peephole, 0.5)
-    return all(torch.allclose(*pair, rtol=1e-5, atol=1e-6) for pair in zip((h, after), expected, strict=True))
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.05)):
+        conv, add, dh, before, dc, peephole = draw(5, 68).to(dtype), draw(5, 68).to(dtype), draw(5, 17).to(dtype), draw(5, 17), draw(5, 17), draw(3, 17)
+        results = []
+        for kernel in (found, Plain):
+            z, after, h, gradient, sums = torch.empty_like(conv), torch.empty_like(before), torch.empty_like(dh), dc.clone(), before.new_zeros(kernel.parts(before), 7 * 17)
+            kernel.forward(conv, add, z, before, after, h, peephole, 0.5)
+            kernel.backward(z, before, dh, None, gradient, z, peephole, 0.5, sums)
+            results.append((after, h, gradient, z, sums.sum(0)))
+        if not all(torch.allclose(*pair, rtol=tolerance, atol=tolerance) for pair in zip(*results, strict=True)):
+            return False
+    return True
 
 
 @functools.cache

@@ -65,7 +65,8 @@ def run(arguments: Arguments, length: int, settings: Settings) -> tuple[Tensor, 
         arguments = arguments._replace(inputs=ordered.permute(0, 1, 4, 2, 3))
     with without_autocast(device):
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in arguments):
-            outputs, h, c = _Recurrence.apply(length, settings, dtype, *arguments)
+            usable = (part.clone() if part is not None and part.is_inference() else part for part in arguments)
+            outputs, h, c = _Recurrence.apply(length, settings, dtype, *usable)
         else:
             outputs, h, c = _forward(arguments, length, settings, dtype, keep=False)[:3]
     return outputs, (h, c)
@@ -84,7 +85,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, *gradients):
         *arguments, z, states, cells = ctx.saved_tensors
         arguments, needs = Arguments(*arguments), Arguments(*ctx.needs_input_grad[3:])
-        if torch.is_grad_enabled():  # create_graph=True: these gradients will be differentiated again
+        if torch.is_grad_enabled() or any(map(_is_batch, gradients)):  # create_graph=True: these gradients will be differentiated again; or many at once
             found = _differentiable_gradients(arguments, needs, gradients, len(z), ctx.settings, ctx.dtype)
         else:
             found = _gradients(arguments, needs, gradients, (z, states, cells), ctx)
@@ -162,26 +163,28 @@ def _gradients(arguments: Arguments, needs: Arguments, gradients: tuple, kept: t
 
 
 def _differentiable_gradients(arguments: Arguments, needs: Arguments, gradients: tuple, length: int, settings: Settings, dtype: torch.dtype) -> list:
-    """The same from the steps one by one in operations that torch can differentiate again; slow, for second derivatives only."""
-    inputs, input_weight, bias, state_weight, peephole, h, c = arguments
-    cast = [part if part is None else part.to(dtype) for part in (inputs, input_weight, bias, state_weight)]
-    wide_peephole = None if peephole is None else peephole.to(_wide(state_weight))[:, :, None, None]
-    if inputs is not None:
-        from_input = F.conv2d(cast[0].flatten(0, 1), cast[1], cast[2], settings.stride, settings.padding, settings.dilation, settings.groups).unflatten(0, inputs.shape[:2])
-    if h is None:
-        state = [state_weight.new_zeros(inputs.shape[1], state_weight.shape[1], *from_input.shape[-2:])] * 2
-    else:
-        state = [h, c]
-    state, outputs = [state[0].to(dtype), state[1].to(_wide(state_weight))], []
-    for step in range(length):
-        z = F.conv2d(state[0], cast[3], cast[2] if inputs is None else None, padding=[side // 2 for side in state_weight.shape[2:]])
-        z = z if inputs is None else z + from_input[step]
-        new_h, new_c = gates.equations(z.to(_wide(state_weight)).chunk(4, dim=1), state[1], wide_peephole, settings.forget_offset)
-        state = [new_h.to(dtype), new_c]
-        outputs.append(state[0])
-    given = [(result, gradient) for result, gradient in zip((torch.stack(outputs), *state), gradients, strict=True) if gradient is not None]
+    """The same from the steps one by one in operations that torch can differentiate again; slow, for second derivatives and many gradients at once."""
+    with torch.enable_grad():
+        inputs, input_weight, bias, state_weight, peephole, h, c = arguments
+        cast = [part if part is None else part.to(dtype) for part in (inputs, input_weight, bias, state_weight)]
+        wide_peephole = None if peephole is None else peephole.to(_wide(state_weight))[:, :, None, None]
+        if inputs is not None:
+            from_input = F.conv2d(cast[0].flatten(0, 1), cast[1], cast[2], settings.stride, settings.padding, settings.dilation, settings.groups).unflatten(0, inputs.shape[:2])
+        if h is None:
+            state = [state_weight.new_zeros(inputs.shape[1], state_weight.shape[1], *from_input.shape[-2:])] * 2
+        else:
+            state = [h, c]
+        state, outputs = [state[0].to(dtype), state[1].to(_wide(state_weight))], []
+        for step in range(length):
+            z = F.conv2d(state[0], cast[3], cast[2] if inputs is None else None, padding=[side // 2 for side in state_weight.shape[2:]])
+            z = z if inputs is None else z + from_input[step]
+            new_h, new_c = gates.equations(z.to(_wide(state_weight)).chunk(4, dim=1), state[1], wide_peephole, settings.forget_offset)
+            state = [new_h.to(dtype), new_c]
+            outputs.append(state[0])
+        results = torch.stack(outputs), *state
+    given = [(result, gradient) for result, gradient in zip(results, gradients, strict=True) if gradient is not None]
     wanted = [part for part, need in zip(arguments, needs, strict=True) if need]
-    found = iter(torch.autograd.grad([result for result, _ in given], wanted, [gradient for _, gradient in given], create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad([result for result, _ in given], wanted, [gradient for _, gradient in given], create_graph=torch.is_grad_enabled(), allow_unused=True))
     return [next(found) if need else None for need in needs]
 
 
@@ -189,6 +192,17 @@ def convolution_backward(gradient: Tensor, maps: Tensor, weight: Tensor, setting
     """Gradients of maps and weight."""
     sides = list(settings.stride), list(settings.padding), list(settings.dilation)
     return torch.ops.aten.convolution_backward(gradient, maps, weight, None, *sides, False, [0, 0], settings.groups, [*wanted, False])[:2]
+
+
+def transforms_active() -> bool:
+    """Whether a transform of torch.func looks on."""
+    return getattr(torch._C, "_are_functorch_transforms_active", bool)()
+
+
+def _is_batch(gradient: Tensor | None) -> bool:
+    """Whether many gradients come as one, as ``is_grads_batched`` sends them."""
+    checks = (getattr(torch._C._functorch, name, None) for name in ("is_batchedtensor", "is_legacy_batchedtensor"))
+    return gradient is not None and any(check is not None and check(gradient) for check in checks)
 
 
 def _comes_again() -> bool:
