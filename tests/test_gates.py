@@ -217,6 +217,23 @@ def test_a_wrong_compiler_command_does_not_hide_a_right_one(fresh, monkeypatch):
     assert gates.compiled() is not None
 
 
+FIRST = """
+import torch
+from nowcast.models import gates
+from nowcast.models.convlstm import ConvLSTM
+layer, inputs = ConvLSTM(2, 3), torch.rand(1, 2, 2, 4, 4)
+with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    layer(inputs)
+print(gates.implementation(torch.device("cpu")))
+"""
+
+
+@needs_compiler
+def test_the_first_call_of_a_process_may_be_a_forecast():
+    found = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=300, check=False)
+    assert found.stdout.strip() == "C", found.stderr[-2000:]
+
+
 HOMELESS = """
 import os
 from pathlib import Path

@@ -16,7 +16,10 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=2", "training.max_epochs=1", "model.hidden_channels=[2]"]
 TINY_RADAR = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_stride=6", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=16"]
 TINY_COMPARISON = ["only=[Conv2D-LSTM]", "seeds=[1]", *TINY[:-1], "output_dir=runs/comparison"]
-TINY_BENCHMARK = ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"]
+TINY_BENCHMARKS = {  # all others are only composed here; each has a test of its own that runs it
+    "layer": ["what.cases=['2>3 3x3 8x8']", "what.length=2", "what.batch_size=1", "what.seconds=0", "output_dir=runs/benchmark"],
+    "models": ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"],
+}
 
 
 def blocks(language):
@@ -54,13 +57,16 @@ def test_every_command_runs_as_it_stands(folder, monkeypatch):
     """In the README's order; training gets fewer and smaller steps, nothing else is changed."""
     monkeypatch.chdir(folder)
     lines = commands()
-    assert [words(line)[0] for line in lines].count("train") == 7 and len(lines) == 14
+    assert [words(line)[0] for line in lines].count("train") == 7 and len(lines) == 21
     for line in lines:
         arguments = words(line)
         if arguments[0] == "train" and not any(word.startswith("resume=") for word in arguments):
             tiny = TINY_RADAR if "experiment=radar_quickstart" in arguments else TINY
             arguments += [item for item in tiny if item.split("=")[0] not in {word.split("=")[0] for word in arguments}]
-        arguments += {"compare": TINY_COMPARISON, "benchmark": TINY_BENCHMARK}.get(arguments[0], [])
+        if arguments[0] == "benchmark":
+            what = next((word.removeprefix("what=") for word in arguments if word.startswith("what=")), "layer")
+            arguments += TINY_BENCHMARKS.get(what, ["--cfg"])
+        arguments += TINY_COMPARISON if arguments[0] == "compare" else []
         main(arguments)
     assert (folder / "runs" / "knmi" / "evaluation" / "scores.csv").is_file()
     with h5py.File(folder / "forecast.nc") as file:

@@ -257,6 +257,7 @@ def _processor() -> bytes:
     return b"".join([platform.machine().encode(), *(line for line in lines if line.startswith((b"model name", b"flags", b"Features", b"CPU part")) or not path.is_file())])
 
 
+@torch.inference_mode(False)  # the first call may come from a forecast, but torch's backward pass needs a graph
 def _agrees(found: Compiled) -> bool:
     """Whether a library computes, in both types and both directions, what torch does, so that a wrong compiler does no harm."""
     generator = torch.Generator().manual_seed(0)
