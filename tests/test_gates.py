@@ -222,15 +222,20 @@ import torch
 from nowcast.models import gates
 from nowcast.models.convlstm import ConvLSTM
 layer, inputs = ConvLSTM(2, 3), torch.rand(1, 2, 2, 4, 4)
-with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-    layer(inputs)
+if {}:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        layer(inputs)
+else:
+    from torch.utils.checkpoint import checkpoint
+    checkpoint(layer, inputs, use_reentrant=False)[0].sum().backward()
 print(gates.implementation(torch.device("cpu")))
 """
 
 
 @needs_compiler
-def test_the_first_call_of_a_process_may_be_a_forecast():
-    found = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=300, check=False)
+@pytest.mark.parametrize("forecast", [True, False])
+def test_the_first_call_of_a_process_may_be_a_forecast_or_inside_a_checkpoint(forecast):
+    found = subprocess.run([sys.executable, "-c", FIRST.format(forecast)], capture_output=True, text=True, timeout=300, check=False)
     assert found.stdout.strip() == "C", found.stderr[-2000:]
 
 

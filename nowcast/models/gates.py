@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -204,9 +205,15 @@ def compiled() -> Compiled | None:
                     found = _library(folder() / f"gates-{key}.so", [*command, *FLAGS, *wishes])
                 except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError):  # no home, no room, no compiler, a library that lacks something
                     continue
-                if _agrees(found):
+                if apart(lambda found=found: _agrees(found)):
                     return found
     return None
+
+
+def apart(function: Callable[[], bool]) -> bool:
+    """Call a function in a thread of its own: the caller's inference mode, autocast, checkpointing and tracing, whatever it is in the middle of, stay outside."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(function).result()
 
 
 def _library(path: Path, command: list[str]) -> Compiled:
@@ -257,7 +264,6 @@ def _processor() -> bytes:
     return b"".join([platform.machine().encode(), *(line for line in lines if line.startswith((b"model name", b"flags", b"Features", b"CPU part")) or not path.is_file())])
 
 
-@torch.inference_mode(False)  # the first call may come from a forecast, but torch's backward pass needs a graph
 def _agrees(found: Compiled) -> bool:
     """Whether a library computes, in both types and both directions, what torch does, so that a wrong compiler does no harm."""
     generator = torch.Generator().manual_seed(0)
