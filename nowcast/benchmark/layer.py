@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nowcast.benchmark.measuring import MEGABYTE, PHASES, Host, Report, check_settings, device, grid, measure_together, number, peak_memory, title
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM
-from nowcast.models.recurrence import Settings, convolution_backward
+from nowcast.models.packed import Settings, convolution_backward
 
 PRECISIONS = ("float32", "bfloat16")
 CONVOLUTIONS = ("forward", "input gradient", "weight gradient")

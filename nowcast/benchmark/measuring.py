@@ -180,6 +180,14 @@ def measure_together(steps: dict[str, Callable[[], object]], device: torch.devic
     return {name: 1000 * statistics.median(found) for name, found in times.items()}
 
 
+def random_batch(batch_size: int, context_length: int, forecast_length: int, side: int, device: torch.device) -> dict[str, Tensor]:
+    """A batch as ``nowcast.data.sampling.loader`` gives it: noise in [0, 1], (B, T, 1, H, W), all of it observed."""
+    shape = (batch_size, context_length + forecast_length, 1, side, side)
+    frames = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    parts = {"context": frames[:, :context_length], "target": frames[:, context_length:]}
+    return parts | {f"{name}_observed": torch.ones_like(values, dtype=torch.bool) for name, values in parts.items()}
+
+
 def training_step(model: nn.Module, loss, batch: dict[str, Tensor] | Callable[[], dict[str, Tensor]], *, precision: str, plan: Training | None = None) -> Callable[[], None]:
     """Forward, loss, backward and optimiser as one call, as in ``nowcast.training``. It leaves no gradients behind.
 

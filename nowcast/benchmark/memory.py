@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nowcast.benchmark.layer import PRECISIONS, Case, Stack, TextbookLayer, pairs, step_of
-from nowcast.benchmark.measuring import MEGABYTE, PHASES, RECORDED, Host, Report, check_settings, device, grid, measure_together, number, peak_memory, title, training_step
+from nowcast.benchmark.measuring import MEGABYTE, PHASES, RECORDED, Host, Report, check_settings, device, grid, measure_together, number, peak_memory, random_batch, title, training_step
 from nowcast.benchmark.resident import resident
 from nowcast.build import part
 from nowcast.errors import UserError, first_line
@@ -260,11 +260,7 @@ def train_twice(settings: dict, shape: tuple[int, int, int], precision: str, cou
     keep_freed_memory()  # as in training
     torch.set_num_threads(threads)
     on = device()
-    context, forecast, side = shape
-    frames = torch.rand(1, context + forecast, 1, side, side, generator=torch.Generator().manual_seed(0)).to(on)
-    parts = {"context": frames[:, :context], "target": frames[:, context:]}
-    batch = parts | {f"{name}_observed": torch.ones_like(values, dtype=torch.bool) for name, values in parts.items()}
-    step = training_step(part(settings, "model").to(on), part(settings, "loss"), batch, precision=precision)
+    step = training_step(part(settings, "model").to(on), part(settings, "loss"), random_batch(1, *shape, on), precision=precision)
     step()
     start = time.perf_counter()
     step()

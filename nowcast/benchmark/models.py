@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nowcast.benchmark.measuring import MEGABYTE, PHASES, RECORDED, Host, Report, check_settings, device, forecasting_step, grid, measure, number, peak_memory, short, title, training_step
+from nowcast.benchmark.measuring import MEGABYTE, PHASES, RECORDED, Host, Report, check_settings, device, forecasting_step, grid, measure, number, peak_memory, random_batch, short, title, training_step
 from nowcast.build import part
 from nowcast.errors import UserError, first_line
 from nowcast.precision import check_precision, precision_of
@@ -102,12 +102,8 @@ class Models:
             }
 
     def batch(self, device: torch.device, *, batch_size: int | None = None) -> dict[str, Tensor]:
-        """A batch as ``nowcast.data.sampling.loader`` gives it: noise in [0, 1], (B, T, 1, H, W), all of it observed."""
-        length = self.context_length + self.forecast_length
-        shape = (batch_size or self.batch_size, length, 1, self.size, self.size)
-        frames = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        parts = {"context": frames[:, : self.context_length], "target": frames[:, self.context_length :]}
-        return parts | {f"{name}_observed": torch.ones_like(values, dtype=torch.bool) for name, values in parts.items()}
+        """Noise of these sizes, see ``random_batch``."""
+        return random_batch(batch_size or self.batch_size, self.context_length, self.forecast_length, self.size, device)
 
     def _table(self, names: list[str], records: list[dict], device: torch.device):
         found = {(record["case"], record["phase"]): record for record in records}

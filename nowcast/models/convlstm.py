@@ -28,7 +28,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from nowcast.errors import UserError
 from nowcast.models import recurrence
 from nowcast.models.gates import equations
-from nowcast.models.recurrence import transforms_active
+from nowcast.models.recurrence import transforms_active, wide_type
 
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell state c, both (B, F, H', W'), the size the input convolution gives; c is always float32 or wider."""
@@ -199,7 +199,7 @@ class ConvLSTMCell(nn.Module):
         """A zero state for inputs of that size, on the device of the weights."""
         weight = self.state_weight
         h = weight.new_zeros(batch, self.hidden_channels, *self.state_size(height, width))
-        return h, h.to(torch.promote_types(weight.dtype, torch.float32))
+        return h, h.to(wide_type(weight))
 
     def step(self, from_input: Tensor | None, state: State, masks: DropoutMasks | None = None) -> State:
         """Advance one timestep.
@@ -320,7 +320,7 @@ class ConvLSTM(nn.Module):
         if state is None and self.stateful and self._kept is not None:
             weight = self.cell.state_weight  # the layer may have moved since, or have run in inference mode
             h, c = (part.to(weight.device).clone() for part in self._kept)
-            state = h.to(weight.dtype), c.to(torch.promote_types(weight.dtype, torch.float32))
+            state = h.to(weight.dtype), c.to(wide_type(weight))
         elif state is not None and self.channels_last:
             state = tuple(part.movedim(-1, -3) for part in state)
         if inputs is not None:
@@ -366,10 +366,11 @@ class ConvLSTM(nn.Module):
         again = self.checkpoint > 0 and torch.is_grad_enabled()
         size = self.checkpoint if again else length
         outputs, last = [], torch.zeros_like(state[0])
+        fused = mask is None and self.cell.can_run(masks)
+        block = self._fused if fused else self._block
         for start in range(0, length, size):
             steps = slice(start, min(start + size, length))
-            block = self._fused if mask is None and self.cell.can_run(masks) else self._block
-            begin = None if at_rest and not start and block == self._fused else state
+            begin = None if at_rest and fused and not start else state
             arguments = (None if inputs is None else inputs[steps], begin, last, steps.stop - start, None if mask is None else mask[steps], masks)
             result, state, last = recompute(block, *arguments, use_reentrant=False, preserve_rng_state=False) if again else block(*arguments)
             outputs.append(result)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -40,9 +41,21 @@ def decibels(rain_rate: np.ndarray) -> np.ndarray:
     return decibel
 
 
+def has_dry_frame(rain_rate: np.ndarray) -> bool:
+    """Whether one of the frames [mm/h], (T, H, W), has no rain to follow."""
+    return any(not (frame >= DRY).any() for frame in rain_rate)
+
+
+def case_by_case(forecast: Callable[[np.ndarray], np.ndarray], context: Tensor, observed: Tensor | None) -> Tensor:
+    """Forecasts of NumPy for a batch: (T, H, W) -> (forecast_length, H, W), NaN where not observed, for (B, T, 1, H, W) -> (B, forecast_length, 1, H, W)."""
+    values = context if observed is None else torch.where(observed, context, torch.nan)
+    forecasts = [forecast(case) for case in values[:, :, 0].cpu().numpy()]
+    return torch.from_numpy(np.stack(forecasts)).unsqueeze(2).to(context.device)
+
+
 def motion_of(rain_rate: np.ndarray) -> np.ndarray:
     """Lucas-Kanade motion of frames [mm/h], (T, H, W) -> (2, H, W), pixels a frame along x and y; 0 where a frame has no rain to follow."""
-    if any(not (frame >= DRY).any() for frame in rain_rate):
+    if has_dry_frame(rain_rate):
         return np.zeros((2, *rain_rate.shape[1:]))
     return load_pysteps()[0](np.ma.masked_invalid(decibels(rain_rate)), verbose=False)
 
@@ -68,9 +81,7 @@ class Extrapolation(nn.Module):
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
         if context.shape[1] < 2:
             raise UserError(f"extrapolation needs at least 2 context frames to see motion; {context.shape[1]} came.")
-        values = context if observed is None else torch.where(observed, context, torch.nan)
-        forecasts = [self._extrapolate(case, forecast_length) for case in values[:, :, 0].cpu().numpy()]
-        return torch.from_numpy(np.stack(forecasts)).unsqueeze(2).to(context.device)
+        return case_by_case(lambda rain_rate: self._extrapolate(rain_rate, forecast_length), context, observed)
 
     def _extrapolate(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
         """(T, H, W) -> (forecast_length, H, W)."""

@@ -7,6 +7,8 @@ had, the common ones do the same.
 Axes: B batch, C input channels, G gates (four for each hidden channel), H rows, W columns.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,41 +18,62 @@ from nowcast.models.gates import apart
 _NOTHING = ("none", [], "")  # to be done to a result
 
 
+class Settings(NamedTuple):
+    """What is not differentiated: of the input convolution, as for ``F.conv2d``, and what is added to the forget gate."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    forget_offset: float = 0.0
+
+
+def convolution_backward(gradient: Tensor, maps: Tensor, weight: Tensor, settings: Settings, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of maps and weight."""
+    sides = list(settings.stride), list(settings.padding), list(settings.dilation)
+    return torch.ops.aten.convolution_backward(gradient, maps, weight, None, *sides, False, [0, 0], settings.groups, [*wanted, False])[:2]
+
+
+def same_padding(weight: Tensor) -> tuple[int, int]:
+    """The padding that keeps a map's size under an odd kernel."""
+    return weight.shape[2] // 2, weight.shape[3] // 2
+
+
 class Packed:
     """A convolution that keeps the size of maps.
 
     Args:
         weight: (G, C, k, l), k and l odd, in the type of the maps.
-        like: maps it will meet, or as large: (B, C, H, W).
+        like: the shape of maps it will meet, (B, C, H, W).
     """
 
     def __init__(self, weight: Tensor, like: torch.Size):
-        self.weight, self.padding = weight, [side // 2 for side in weight.shape[2:]]
-        self._shape, self._ordered = list(like), _ordered(weight, self.padding, list(like))
-        self._turned = None
+        self.weight, self.settings = weight, Settings(padding=same_padding(weight))
+        self._padding = list(self.settings.padding)
+        self._ordered, self._turned = _ordered(weight, self._padding, list(like)), None
 
     def __call__(self, maps: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) -> (B, G, H, W)."""
         if self._ordered is None:
-            return F.conv2d(maps, self.weight, bias, padding=self.padding)
-        return torch.ops.mkldnn._convolution_pointwise(maps, self._ordered, bias, self.padding, [1, 1], [1, 1], 1, *_NOTHING)
+            return F.conv2d(maps, self.weight, bias, padding=self._padding)
+        return torch.ops.mkldnn._convolution_pointwise(maps, self._ordered, bias, self._padding, [1, 1], [1, 1], 1, *_NOTHING)
 
     def add_to(self, sums: Tensor, maps: Tensor) -> bool:
         """Add the convolution of maps to sums (B, G, H, W) in place; False, and nothing done, where that cannot be."""
         if self._ordered is None:
             return False
-        torch.ops.mkldnn._convolution_pointwise_.binary(sums, maps, self._ordered, None, self.padding, [1, 1], [1, 1], 1, "add", 1.0, None, [], None)
+        torch.ops.mkldnn._convolution_pointwise_.binary(sums, maps, self._ordered, None, self._padding, [1, 1], [1, 1], 1, "add", 1.0, None, [], None)
         return True
 
     def gradient(self, gradient: Tensor) -> Tensor:
         """The gradient of the maps from that of their convolution: (B, G, H, W) -> (B, C, H, W)."""
         if self._turned is None and self._ordered is not None:  # it is a convolution with the turned weight
             turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-            self._turned = _ordered(turned, self.padding, [gradient.shape[0], gradient.shape[1], *gradient.shape[2:]])
+            self._turned = _ordered(turned, self._padding, list(gradient.shape))
         if self._turned is None:
             maps = gradient.new_empty(1).expand(gradient.shape[0], self.weight.shape[1], *gradient.shape[2:])  # only its shape counts
-            return torch.ops.aten.convolution_backward(gradient, maps, self.weight, None, [1, 1], self.padding, [1, 1], False, [0, 0], 1, [True, False, False])[0]
-        return torch.ops.mkldnn._convolution_pointwise(gradient, self._turned, None, self.padding, [1, 1], [1, 1], 1, *_NOTHING)
+            return convolution_backward(gradient, maps, self.weight, self.settings, (True, False))[0]
+        return torch.ops.mkldnn._convolution_pointwise(gradient, self._turned, None, self._padding, [1, 1], [1, 1], 1, *_NOTHING)
 
 
 def _ordered(weight: Tensor, padding: list[int], shape: list[int]) -> Tensor | None:

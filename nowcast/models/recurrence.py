@@ -19,17 +19,7 @@ from torch import Tensor
 
 from nowcast.models import gates
 from nowcast.models.network import without_autocast
-from nowcast.models.packed import Packed
-
-
-class Settings(NamedTuple):
-    """What is not differentiated: of the input convolution, as for ``F.conv2d``, and what is added to the forget gate."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    forget_offset: float = 0.0
+from nowcast.models.packed import Packed, Settings, convolution_backward, same_padding
 
 
 class Arguments(NamedTuple):
@@ -95,13 +85,13 @@ class _Recurrence(torch.autograd.Function):
 def _forward(arguments: Arguments, length: int, settings: Settings, dtype: torch.dtype, *, keep: bool):
     """Outputs, final h and c; where ``keep``, also z (T, N, 4F), and h and c before the first and after every step (T + 1, N, F)."""
     inputs, input_weight, bias, state_weight, peephole, h, c = arguments
-    features, wide = state_weight.shape[1], _wide(state_weight)
+    features, wide = state_weight.shape[1], wide_type(state_weight)
     bias = None if bias is None else bias.to(dtype)
     if inputs is None:
         batch, size, from_input = len(h), h.shape[2:], None
         z = h.new_empty(length, batch * size.numel(), 4 * features, dtype=dtype) if keep else None
     else:
-        flat = inputs.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        flat = inputs.flatten(0, 1)
         maps = F.conv2d(flat, _cast(input_weight, dtype), bias, settings.stride, settings.padding, settings.dilation, settings.groups)
         batch, size, bias = inputs.shape[1], maps.shape[2:], None
         from_input = _rows(maps).view(length, -1, 4 * features)
@@ -150,9 +140,9 @@ def _gradients(arguments: Arguments, needs: Arguments, gradients: tuple, kept: t
         first = 0 if h is not None else 1  # no weight has met a state of zeros
         maps = [_maps(part.flatten(0, 1), size) for part in (dz[first:], states[first : len(z)])]
         met = len(z) > first
-        found["state_weight"] = convolution_backward(*maps, convolution.weight, Settings(padding=tuple(convolution.padding)), (False, True))[1] if met else torch.zeros_like(state_weight)
+        found["state_weight"] = convolution_backward(*maps, convolution.weight, convolution.settings, (False, True))[1] if met else torch.zeros_like(state_weight)
     if needs.inputs or needs.input_weight:
-        flat = inputs.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        flat = inputs.flatten(0, 1)
         wanted = needs.inputs, needs.input_weight
         d_inputs, found["input_weight"] = convolution_backward(_maps(dz.flatten(0, 1), size), flat, _cast(input_weight, ctx.dtype), ctx.settings, wanted)
         found["inputs"] = d_inputs.unflatten(0, inputs.shape[:2]) if needs.inputs else None
@@ -167,18 +157,18 @@ def _differentiable_gradients(arguments: Arguments, needs: Arguments, gradients:
     with torch.enable_grad():
         inputs, input_weight, bias, state_weight, peephole, h, c = arguments
         cast = [part if part is None else part.to(dtype) for part in (inputs, input_weight, bias, state_weight)]
-        wide_peephole = None if peephole is None else peephole.to(_wide(state_weight))[:, :, None, None]
+        wide_peephole = None if peephole is None else peephole.to(wide_type(state_weight))[:, :, None, None]
         if inputs is not None:
             from_input = F.conv2d(cast[0].flatten(0, 1), cast[1], cast[2], settings.stride, settings.padding, settings.dilation, settings.groups).unflatten(0, inputs.shape[:2])
         if h is None:
             state = [state_weight.new_zeros(inputs.shape[1], state_weight.shape[1], *from_input.shape[-2:])] * 2
         else:
             state = [h, c]
-        state, outputs = [state[0].to(dtype), state[1].to(_wide(state_weight))], []
+        state, outputs = [state[0].to(dtype), state[1].to(wide_type(state_weight))], []
         for step in range(length):
-            z = F.conv2d(state[0], cast[3], cast[2] if inputs is None else None, padding=[side // 2 for side in state_weight.shape[2:]])
+            z = F.conv2d(state[0], cast[3], cast[2] if inputs is None else None, padding=same_padding(state_weight))
             z = z if inputs is None else z + from_input[step]
-            new_h, new_c = gates.equations(z.to(_wide(state_weight)).chunk(4, dim=1), state[1], wide_peephole, settings.forget_offset)
+            new_h, new_c = gates.equations(z.to(wide_type(state_weight)).chunk(4, dim=1), state[1], wide_peephole, settings.forget_offset)
             state = [new_h.to(dtype), new_c]
             outputs.append(state[0])
         results = torch.stack(outputs), *state
@@ -186,12 +176,6 @@ def _differentiable_gradients(arguments: Arguments, needs: Arguments, gradients:
     wanted = [part for part, need in zip(arguments, needs, strict=True) if need]
     found = iter(torch.autograd.grad([result for result, _ in given], wanted, [gradient for _, gradient in given], create_graph=torch.is_grad_enabled(), allow_unused=True))
     return [next(found) if need else None for need in needs]
-
-
-def convolution_backward(gradient: Tensor, maps: Tensor, weight: Tensor, settings: Settings, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of maps and weight."""
-    sides = list(settings.stride), list(settings.padding), list(settings.dilation)
-    return torch.ops.aten.convolution_backward(gradient, maps, weight, None, *sides, False, [0, 0], settings.groups, [*wanted, False])[:2]
 
 
 def transforms_active() -> bool:
@@ -215,8 +199,8 @@ def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype, memory_format=torch.channels_last)
 
 
-def _wide(weight: Tensor) -> torch.dtype:
-    """The type of c."""
+def wide_type(weight: Tensor) -> torch.dtype:
+    """The type of c beside a weight: float32 or wider."""
     return torch.promote_types(weight.dtype, torch.float32)
 
 

@@ -4,11 +4,10 @@ import contextlib
 import io
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.extrapolation import DRY, decibels, load_pysteps, motion_of
+from nowcast.models.extrapolation import DRY, case_by_case, decibels, has_dry_frame, load_pysteps, motion_of
 
 FRAMES = 3  # an autoregression of second order
 
@@ -35,13 +34,11 @@ class Sprog(nn.Module):
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
         if context.shape[1] < FRAMES:
             raise UserError(f"S-PROG needs at least {FRAMES} context frames to see how the rain changes; {context.shape[1]} came.")
-        values = context if observed is None else torch.where(observed, context, torch.nan)
-        forecasts = [self._forecast(case, forecast_length) for case in values[:, -FRAMES:, 0].cpu().numpy()]
-        return torch.from_numpy(np.stack(forecasts)).unsqueeze(2).to(context.device)
+        return case_by_case(lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length), context, observed)
 
     def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
         """(3, H, W) -> (forecast_length, H, W)."""
-        if any(not (frame >= DRY).any() for frame in rain_rate):
+        if has_dry_frame(rain_rate):
             return np.repeat(rain_rate[-1:], forecast_length, 0)
         with contextlib.redirect_stdout(io.StringIO()):  # pysteps reports every step
             from pysteps.nowcasts.sprog import forecast
