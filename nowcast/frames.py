@@ -4,12 +4,13 @@ Values are rain rates in mm/h, NaN where nothing was measured. Row 0 is north, c
 and, where a file holds an accumulation, mean the end of its interval.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyproj
 
 from nowcast.errors import UserError, first_line
+from nowcast.units import RAIN_RATE
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +93,15 @@ class Frames:
         times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed.
         grid: where the pixels are.
         source: what the frames were read from (for messages and output metadata).
+        quantity: what was measured, before it became a rain rate, in the words of ``nowcast.units``; fields of different
+            quantities (a rate and an hour's depth, two Z-R relations) are never mixed in one set.
     """
 
     values: np.ndarray
     times: np.ndarray
     grid: Grid
     source: str = field(default="")
+    quantity: str = RAIN_RATE
 
     def __post_init__(self):
         object.__setattr__(self, "values", checked_values(self.values, "THW"))
@@ -113,7 +117,7 @@ class Frames:
         return len(self.times)
 
     def __getitem__(self, selection: slice) -> "Frames":
-        return Frames(self.values[selection], self.times[selection], self.grid, self.source)
+        return replace(self, values=self.values[selection], times=self.times[selection])
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,19 @@
-"""Conversions into rain rate [mm/h]. Pure functions; NaN stays NaN."""
+"""Conversions into rain rate [mm/h], and names for what it came from. Pure functions; NaN stays NaN."""
 
 import numpy as np
+
+RAIN_RATE = "rain rate"
+"""Quantity of fields that were rates from the start."""
+
+
+def rain_depth_quantity(minutes):
+    """Quantity of fields that were depths over ``minutes``, e.g. "rain depth in 5 min"."""
+    return f"rain depth in {minutes:g} min"
+
+
+def reflectivity_quantity(a, b):
+    """Quantity of fields that were reflectivities, with the relation Z = a R^b that made them rates."""
+    return f"reflectivity, Z = {a:g} R^{b:g}"
 
 
 def rain_rate_from_depth(depth, minutes):

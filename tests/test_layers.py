@@ -9,11 +9,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nowcast"
 LAYERS = [  # first the ones that import nothing
     ("errors", "__init__"),
-    ("files", "memory", "task", "units", "frames"),
-    ("build", "precision", "transform", "data", "models", "losses", "verification"),
+    ("files", "memory", "task", "units"),
+    ("frames",),
+    ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster",),
     ("evaluation", "training", "plotting", "io"),
-    ("prediction",),
+    ("prediction", "page"),
+    ("operations",),
     ("benchmark", "comparison"),
     ("config",),
     ("cli",),

@@ -11,7 +11,7 @@ from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
-from nowcast.units import rain_rate_from_depth
+from nowcast.units import rain_depth_quantity, rain_rate_from_depth
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _TIME = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4});(\d\d:\d\d:\d\d)(\.\d+)?", re.ASCII)
@@ -49,7 +49,7 @@ class KnmiHdf5:
             depth = _depth(file)
         if depth.shape != grid.shape:
             raise UserError(f"{path}: image1/image_data has {depth.shape} pixels, but geographic says {grid.shape}.")
-        return Frames(rain_rate_from_depth(depth, minutes)[None], end, grid, str(path))
+        return Frames(rain_rate_from_depth(depth, minutes)[None], end, grid, str(path), rain_depth_quantity(minutes))
 
 
 def _time(file: Hdf5File, name: str) -> np.datetime64:

@@ -12,7 +12,7 @@ from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
-from nowcast.units import rain_rate_from_depth, rain_rate_from_reflectivity
+from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, rain_rate_from_reflectivity, reflectivity_quantity
 
 _OBJECTS = ("COMP", "IMAGE")
 _QUANTITIES = ("RATE", "ACRR", "DBZH", "TH")
@@ -66,14 +66,14 @@ class OdimHdf5:
                 raise UserError(f"{path} holds an ODIM object {kind}; accepted are {' and '.join(_OBJECTS)}.")
             field, quantity = self._choose(file)
             grid = _grid(file)
-            values, time = self._rain_rate(file, field, quantity)
+            values, time, measured = self._rain_rate(file, field, quantity)
         if values.shape != grid.shape:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
         with np.errstate(invalid="ignore"):
             if (values < 0).any() or (values > _IMPLAUSIBLE).any():
                 found = f"rates that are negative or above {_IMPLAUSIBLE:g} mm/h (from {np.nanmin(values):g} to {np.nanmax(values):g})"
                 raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
-        return Frames(values[None], time, grid, str(path))
+        return Frames(values[None], time, grid, str(path), measured)
 
     def _choose(self, file: Hdf5File) -> tuple[str, str]:
         """(path of the first field with the wanted quantity, that quantity)."""
@@ -86,9 +86,10 @@ class OdimHdf5:
                 return found[quantity], quantity
         raise UserError(f"{file.path} holds {', '.join(found) or 'no dataset1/data1'}; {self.quantity or ', '.join(_QUANTITIES)} is needed.")
 
-    def _rain_rate(self, file: Hdf5File, field: str, quantity: str) -> tuple[np.ndarray, np.datetime64]:
-        """(rain rate [mm/h], (H, W) float64; its time)."""
+    def _rain_rate(self, file: Hdf5File, field: str, quantity: str) -> tuple[np.ndarray, np.datetime64, str]:
+        """(rain rate [mm/h], (H, W) float64; its time; what was measured)."""
         values, dry = _decoded(file, field)
+        measured = RAIN_RATE
         time = _time(file.path, file.text("what", "date"), file.text("what", "time"))
         if quantity == "ACRR":
             start, end = (
@@ -97,12 +98,14 @@ class OdimHdf5:
             )
             if end <= start:
                 raise UserError(f"{file.path}: the interval of {field} runs from {start} to {end}; ACRR needs one that ends after it starts.")
-            values, time = rain_rate_from_depth(values, (end - start) / np.timedelta64(60, "s")), end
+            minutes = (end - start) / np.timedelta64(60, "s")
+            values, time, measured = rain_rate_from_depth(values, minutes), end, rain_depth_quantity(minutes)
         elif quantity in ("DBZH", "TH"):
             with np.errstate(over="ignore"):
                 values = rain_rate_from_reflectivity(values, self.z_r_a, self.z_r_b)
+            measured = reflectivity_quantity(self.z_r_a, self.z_r_b)
         values[dry] = 0.0
-        return values, time
+        return values, time, measured
 
 
 def _numbered(file: Hdf5File, group: str, prefix: str) -> list[str]:
