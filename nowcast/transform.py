@@ -12,6 +12,8 @@ import torch
 
 from nowcast.errors import UserError
 
+_ROUNDING = 1e-5  # of a rain rate that was normalised and restored in float32
+
 
 def _split(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Values with NaN -> (values with 0 there, observed mask)."""
@@ -61,3 +63,40 @@ class LogRainRate:
         """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""
         normalised = tensor.detach().float().clamp(0.0, 1.0)  # a copy, which the rest works on in place
         return normalised.mul_(self._scale).expm1_().mul_(self.knee).clamp_(max=self.ceiling).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class FlooredLogRainRate:
+    """Rain rate [mm/h] <-> log(R / dry) / log(ceiling / dry) with dry = ``floor`` / 2, in [0, 1]; everything below ``floor`` is dry.
+
+    Dry is 0 in both directions. The weakest rain lies at log(2) / log(ceiling / dry), a step above it (0.095 as it comes), so that
+    dry and the weakest rain are two values to a network. Rates above ``ceiling`` are clipped to it on the way in; on the way back the
+    result is 0, or lies in [floor, ceiling].
+    """
+
+    floor: float = 0.2
+    ceiling: float = 150.0
+
+    def __post_init__(self):
+        if not 0 < self.floor < self.ceiling < math.inf:
+            raise UserError(f"transform: floor {self.floor} and ceiling {self.ceiling} must fulfil 0 < floor < ceiling [mm/h].")
+
+    @property
+    def _dry(self) -> float:
+        return self.floor / 2
+
+    @property
+    def _scale(self) -> float:
+        return math.log(self.ceiling / self._dry)
+
+    def normalise(self, values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rain rate [mm/h], any shape -> (normalised float32 tensor, observed mask); 0 where dry or not observed."""
+        rain_rate, observed = _split(values)
+        dry = rain_rate < np.float32(self.floor).item()  # a rate of 0.2 mm/h is float32, too, and not below the floor
+        return rain_rate.clamp_(self._dry, self.ceiling).div_(self._dry).log_().div_(self._scale).masked_fill_(dry, 0.0), observed
+
+    def restore(self, tensor: torch.Tensor) -> np.ndarray:
+        """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""
+        rain_rate = tensor.detach().float().clamp(0.0, 1.0).mul_(self._scale).exp_().mul_(self._dry)
+        dry = rain_rate < (1 - _ROUNDING) * self.floor
+        return rain_rate.clamp_(self.floor, self.ceiling).masked_fill_(dry, 0.0).cpu().numpy()
