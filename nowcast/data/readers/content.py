@@ -1,0 +1,98 @@
+"""The bytes of a radar file, plain, gzipped or bzipped: read to a declared length and never beyond."""
+
+import bz2
+import gzip
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from nowcast.errors import UserError, first_line
+
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+_DAMAGE = (OSError, EOFError, zlib.error, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError)
+_PIECE = 2**20
+
+
+def require_file(path: str | Path, kind: str) -> None:
+    """Refuse what is no readable, non-empty regular file.
+
+    Args:
+        path: the file.
+        kind: what is needed, with its article, for messages: "an HDF5 file".
+
+    Raises:
+        UserError: no such file, another kind of node, an empty one, or one this user may not read.
+    """
+    if not os.path.isfile(path):
+        found = "is not a regular file" if os.path.exists(path) else "does not exist"
+        raise UserError(f"{path} {found}; give the path of {kind}.")
+    if os.path.getsize(path) == 0:
+        raise UserError(f"{path} is empty; {kind} is needed, fetch it again or leave it out.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read by this user; change its permissions.")
+
+
+@contextmanager
+def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
+    """The file's content as a stream, decompressed on the way if it is gzip or bzip2 (told by content, not by name).
+
+    Raises:
+        UserError: as `require_file`; also, in the ``with`` block, whatever the compression raises on damage.
+    """
+    require_file(path, kind)
+    with damage_reported(path), open(path, "rb") as file:
+        magic = file.read(3)
+        file.seek(0)
+        opener = next((opener for start, opener in _OPENERS.items() if magic.startswith(start)), None)
+        if opener is None:
+            yield file
+        else:
+            with opener(file) as stream:
+                yield stream
+
+
+@contextmanager
+def damage_reported(path: str | Path) -> Iterator[None]:
+    """Turn what libraries raise on damaged files into a UserError that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
+
+
+def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = True) -> bytearray:
+    """The next ``size`` bytes, in pieces, so that a file that claims much and holds little costs little.
+
+    Args:
+        stream: where to read.
+        size: how many bytes the file says there are.
+        path: the file, for messages.
+        last: nothing may follow; checksums at the end are then checked, too.
+
+    Raises:
+        UserError: there are fewer bytes, or more.
+    """
+    content = bytearray()
+    while len(content) < size:
+        piece = stream.read(min(_PIECE, size - len(content)))
+        if not piece:
+            raise UserError(f"{path} is cut short: it holds {len(content)} of {size} bytes of data; fetch it again or leave it out.")
+        content += piece
+    if last and stream.read(1):
+        raise UserError(f"{path} holds more than the {size} bytes of data that it declares; it is damaged or of another format.")
+    return content
+
+
+def beginning(path: str | Path, size: int) -> bytes:
+    """Up to ``size`` bytes of the file's (decompressed) content; empty if it cannot be read. Never raises."""
+    try:
+        with unpacked(path, "a file") as stream:
+            return stream.read(size)
+    except UserError:
+        return b""

@@ -1,0 +1,121 @@
+"""From stored numbers to rain rates [mm/h]: one place for gain, offset, marks for missing and dry, and what was measured."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.errors import UserError
+from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, rain_rate_from_reflectivity, reflectivity_quantity
+
+IMPLAUSIBLE = 5000.0
+"""mm/h, 82 dBZ: beyond clutter; a mark for "no data" that was not declared decodes to more."""
+_QUANTITIES = ("rain_rate", "rain_depth", "reflectivity")
+_ROWS = 512  # decoded at a time, so that no copy of a large field in float64 is made
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How stored numbers stand for rain: value = gain * number + offset, apart from marks. None: not stated.
+
+    Args:
+        quantity: rain_rate [mm/h], rain_depth [mm over ``minutes``] or reflectivity [dBZ].
+        minutes: interval of a rain depth.
+        gain: 1 if not stated.
+        offset: 0 if not stated.
+        missing: stored numbers that mean "not observed"; NaN always does.
+        undetect: stored number that means "nothing detected": dry.
+        z_r_a: factor of the Z-R relation Z = a R^b that turns reflectivity into rain rates.
+        z_r_b: its exponent; the defaults are those of Marshall and Palmer (1948).
+    """
+
+    quantity: str | None = None
+    minutes: float | None = None
+    gain: float | None = None
+    offset: float | None = None
+    missing: tuple[float, ...] | None = None
+    undetect: float | None = None
+    z_r_a: float = 200.0
+    z_r_b: float = 1.6
+
+    def __post_init__(self):
+        if self.missing is not None:
+            object.__setattr__(self, "missing", tuple(self.missing))
+        if self.quantity is not None and self.quantity not in _QUANTITIES:
+            raise UserError(f"quantity is {self.quantity!r}; accepted are {', '.join(_QUANTITIES)}.")
+        for name in ("minutes", "z_r_a", "z_r_b"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, (int, float)) or not 0 < value < float("inf")):
+                raise UserError(f"{name} is {value!r}; a positive number is needed.")
+        if self.gain == 0:
+            raise UserError("gain is 0, which makes every value the same; another number is needed.")
+
+    def completed(self, **stated) -> "Coding":
+        """With what a file states (None: it does not) where the settings say nothing."""
+        return replace(self, **{name: value for name, value in stated.items() if getattr(self, name) is None})
+
+    def measured(self, path: str | Path, where: str = "reader.values") -> str:
+        """What was measured, in the words of ``nowcast.units``.
+
+        Raises:
+            UserError: neither the file nor the settings at ``where`` say it.
+        """
+        if self.quantity is None:
+            raise UserError(f"{path} does not say what its values are; set {where}.quantity to {', '.join(_QUANTITIES[:-1])} or {_QUANTITIES[-1]}.")
+        if self.quantity == "reflectivity":
+            return reflectivity_quantity(self.z_r_a, self.z_r_b)
+        if self.quantity == "rain_rate":
+            return RAIN_RATE
+        if self.minutes is None:
+            raise UserError(f"{path} does not say how long its rain depths were collected; set {where}.minutes.")
+        return rain_depth_quantity(self.minutes)
+
+    def rain_rate(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
+        """Rain rate [mm/h] of stored numbers, (..., W) float32; NaN = not observed.
+
+        Raises:
+            UserError: rates below 0 or implausibly high, as marks that were not declared give.
+        """
+        if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2:
+            unsigned = np.dtype(raw.dtype.str.replace("i", "u"))
+            every_number = np.arange(2 ** (8 * raw.dtype.itemsize)).astype(unsigned)
+            rates = self._decoded(every_number.view(raw.dtype))[raw.view(unsigned)]
+        else:
+            rates = np.empty(raw.shape, np.float32)
+            rows, decoded = raw.reshape(-1, raw.shape[-1]), rates.reshape(-1, raw.shape[-1])
+            for start in range(0, len(rows), _ROWS):
+                decoded[start : start + _ROWS] = self._decoded(rows[start : start + _ROWS])
+        return plausible(rates, path)
+
+    def _decoded(self, raw: np.ndarray) -> np.ndarray:
+        """Rain rate of every number, plausible or not, float32."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = raw.astype(np.float64) * (1.0 if self.gain is None else self.gain) + (self.offset or 0.0)
+            if self.quantity == "reflectivity":
+                values = rain_rate_from_reflectivity(values, self.z_r_a, self.z_r_b)
+            elif self.quantity == "rain_depth":
+                values = rain_rate_from_depth(values, self.minutes)
+            values[equals(raw, self.undetect)] = 0.0
+            for mark in self.missing or ():
+                values[equals(raw, mark)] = np.nan
+            return values.astype(np.float32)
+
+
+def plausible(rates: np.ndarray, path: str | Path) -> np.ndarray:
+    """The rain rates [mm/h] themselves, if all of them can be.
+
+    Raises:
+        UserError: some are below 0 or implausibly high, as marks that were not declared give.
+    """
+    lowest, highest = np.fmin.reduce(rates, axis=None, initial=np.inf), np.fmax.reduce(rates, axis=None, initial=-np.inf)
+    if lowest < 0 or highest > IMPLAUSIBLE:
+        found = f"rates that are negative or above {IMPLAUSIBLE:g} mm/h (from {lowest:g} to {highest:g})"
+        raise UserError(f"{path} has {found}; gain, offset or the marks for missing and dry are wrong or not declared.")
+    return rates
+
+
+def equals(raw: np.ndarray, mark: float | None) -> np.ndarray:
+    """Where the raw values are the mark; a float mark is compared in the raw values' own precision."""
+    if mark is None:
+        return np.zeros(raw.shape, dtype=bool)
+    return raw == (np.asarray(mark).astype(raw.dtype) if raw.dtype.kind == "f" else mark)
