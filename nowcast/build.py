@@ -21,6 +21,7 @@ _PARTS = {  # where the class of each part of a configuration may come from
     "scores": "nowcast.verification.",
     "training": "nowcast.training.",
     "reader": "nowcast.data.readers.",
+    "regrid": "nowcast.data.regrid.",
     "what": "nowcast.benchmark.",
 }
 _ALLOWED = tuple(dict.fromkeys(_PARTS.values()))

@@ -1,4 +1,4 @@
-"""The command line: nowcast train | evaluate | predict | convert | info | compare | benchmark. The only code that sees Hydra's configuration."""
+"""The command line: nowcast train | evaluate | predict | convert | info | check | compare | benchmark. The only code that sees Hydra's configuration."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import MofNCompleteColumn, Progress, track
 
 import nowcast
 from nowcast import config as configuration
@@ -25,7 +25,8 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast evaluate run=DIR [data=...]                  scores beside the baselines
   nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames
   nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
-  nowcast info FILE                                    what an archive holds
+  nowcast info FILE                                    what an archive or a radar file holds
+  nowcast check ARCHIVE                                what in an archive asks for a second look
   nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
   nowcast benchmark [what=NAME]                        measure on this machine ({whats})
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ still gets its table
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info, "compare": compare, "benchmark": benchmark}
+    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info, "check": check, "compare": compare, "benchmark": benchmark}
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
         names = {group: ", ".join(f"{group[:-1]}={c}" for c in configuration.choices(group[:-1])) for group in ("experiments", "readers")}
@@ -158,29 +159,74 @@ def predict(arguments: list[str]) -> None:
 
 
 def convert(arguments: list[str]) -> None:
-    """Turn radar files into one archive."""
-    from nowcast.data import archive
+    """Turn radar files into one archive, or add them to it."""
+    from nowcast.data import conversion
+    from nowcast.data.inputs import expand_inputs
+    from nowcast.data.inspection import info as described
 
     settings = _plain_or_shown("convert", arguments)
     if settings is None:
         return
     output = _netcdf_path(settings["output"])
-    paths = archive.expand_inputs(settings["input"])
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    for name, hint in (("clip", float | None), ("workers", int | None), ("strict", bool), ("replace", bool)):
+        if not fits(settings[name], hint):
+            raise UserError(f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted.")
+    paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
+    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"))
+    workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(paths))
-        summary = archive.convert(
-            paths, output, reader=part(settings, "reader"), progress=lambda done, total: bar.update(task, completed=done)
+        summary = conversion.convert(
+            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=min(workers, len(paths)), strict=settings["strict"],
+            replace=settings["replace"], progress=lambda done, total: bar.update(task, completed=done),
         )
-    _print(f"wrote {summary}\n{archive.info(output)}")
+    _print(f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{described(output)}")
+    if summary.quarantine:
+        path, reason = summary.quarantine[0]
+        count = len(summary.quarantine)
+        sys.stderr.write(f"nowcast convert: {count} of {len(paths)} files could not be read and are listed in {summary.report}; the first: {reason}\n")
 
 
 def info(arguments: list[str]) -> None:
-    """Say what an archive holds."""
-    from nowcast.data import archive
+    """Say what an archive or a radar file holds."""
+    from nowcast.data import inspection
+    from nowcast.data.archive import is_archive
 
-    if len(arguments) != 1:
-        raise UserError(f"info takes one archive, e.g. nowcast info data/knmi.nc; {len(arguments)} arguments came.")
-    _print(archive.info(Path(arguments[0])))
+    files, rest = _files_and_settings("info", arguments, "data/knmi.nc")
+    settings = _plain_or_shown("info", rest)
+    if settings is None:
+        return
+    path = files[0]
+    if is_archive(path):
+        _print(inspection.info(path))
+        return
+    reader = part(settings, "reader")
+    reader = reader.choose(path) if hasattr(reader, "choose") else reader
+    _print(inspection.info_of_frames(reader.read(path), reader.format))
+
+
+def check(arguments: list[str]) -> None:
+    """Say what in an archive asks for a second look."""
+    from nowcast.data import inspection
+    from nowcast.data.archive import Archive
+    from nowcast.task import Task
+
+    files, rest = _files_and_settings("check", arguments, "data/knmi.nc")
+    settings = _plain_or_shown("check", rest)
+    if settings is None:
+        return
+    with Archive(files[0]) as archive:
+        timestep = settings["timestep"] or inspection.common_minutes(archive.times)
+    task = Task(settings["context_length"], settings["forecast_length"], timestep)
+    _print(inspection.check(files[0], task, validation_from=settings["validation_from"], test_from=settings["test_from"]))
+
+
+def _files_and_settings(command: str, arguments: list[str], example: str) -> tuple[list[Path], list[str]]:
+    """The one file that is typed as it is, and the KEY=VALUE settings."""
+    files = [item for item in arguments if item != "--cfg" and (Path(item).exists() or "=" not in item)]
+    if len(files) != 1 and "--cfg" not in arguments:
+        raise UserError(f"{command} takes one file, e.g. nowcast {command} {example}; {len(files)} came.")
+    return [Path(item) for item in files], [item for item in arguments if item not in files]
 
 
 def compare(arguments: list[str]) -> None:

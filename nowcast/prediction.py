@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 import nowcast
-from nowcast.data import archive
+from nowcast.data.archive import Archive, is_archive
+from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.windows import utc_time
 from nowcast.errors import UserError
 from nowcast.files import is_one_of
@@ -98,17 +99,17 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader: Callable[
         UserError: no such files or frames, or files that cannot be read.
     """
     until = None if analysis_time is None else utc_time("analysis_time", analysis_time)
-    paths = archive.expand_inputs(pattern)
+    paths = expand_inputs(pattern)
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the input files; give the forecast another path.")
-    if len(paths) == 1 and archive.is_archive(paths[0]):
-        with archive.Archive(paths[0]) as source:
+    if len(paths) == 1 and is_archive(paths[0]):
+        with Archive(paths[0]) as source:
             stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
             if stop == 0:
                 raise UserError(f"{paths[0]} holds no frame at the analysis time {utc_text(until)}; all frames are later.")
             frames = source.frames(max(0, stop - context_length), stop)
     else:
-        frames = archive.read_frames(paths, reader=reader(), last=context_length, until=until)
+        frames = read_frames(paths, reader=reader(), last=context_length, until=until)
     if until is not None and frames.times[-1] != until:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

@@ -7,7 +7,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from nowcast.data.archive import convert
+from nowcast.data.conversion import convert
 from nowcast.frames import Frames, Grid
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
@@ -54,7 +54,7 @@ def one_file_each(values: np.ndarray, minutes, *, on: Grid | None = None) -> Mem
 def write_archive(path: Path, values: np.ndarray, minutes) -> Path:
     """An archive with these frames."""
     reader = one_file_each(values, minutes)
-    convert(list(reader.frames_by_name), path, reader=reader)
+    convert(list(reader.frames_by_name), path, reader=reader, replace=True)
     return path
 
 

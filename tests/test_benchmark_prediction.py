@@ -12,7 +12,7 @@ from nowcast.benchmark.measuring import Host
 from nowcast.benchmark.prediction import Prediction, cold_start
 from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.cli import main
-from nowcast.data.archive import read_frames
+from nowcast.data.inputs import read_frames
 from nowcast.data.readers.auto import Auto
 from nowcast.forecaster import Forecaster
 from nowcast.io.netcdf import read_forecast

@@ -25,7 +25,7 @@ def test_a_target_outside_the_parts_of_nowcast_is_refused(target):
         resolve(target, "model")
 
 
-@pytest.mark.parametrize("target", ["nowcast.data.sampling.DataLoader", "nowcast.models.extrapolation.np", "nowcast.models.extrapolation.DRY", "nowcast.data.archive.convert", "nowcast.verification.table.write_csv"])
+@pytest.mark.parametrize("target", ["nowcast.data.sampling.DataLoader", "nowcast.models.extrapolation.np", "nowcast.models.extrapolation.DRY", "nowcast.data.conversion.convert", "nowcast.verification.table.write_csv"])
 def test_a_name_that_a_module_only_imports_or_holds_is_refused(target):
     with pytest.raises(ValueError, match="is not a class defined there"):
         resolve(target, "model")

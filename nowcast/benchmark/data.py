@@ -17,7 +17,8 @@ import torch
 from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure, measure_together, title, training_step
 from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.build import part
-from nowcast.data.archive import Archive, convert, layout
+from nowcast.data.archive import Archive, layout
+from nowcast.data.conversion import convert
 from nowcast.data.memory import fits
 from nowcast.data.readers.auto import Auto
 from nowcast.data.sampling import loader

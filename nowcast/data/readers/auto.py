@@ -1,36 +1,59 @@
 """The reader that looks into a file and leaves it to the reader of its format."""
 
+import importlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from nowcast.data.readers.hdf5 import Hdf5File
-from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 
-_READERS = (KnmiHdf5(), OdimHdf5())
+_READERS = (
+    "knmi_hdf5.KnmiHdf5", "odim_hdf5.OdimHdf5",
+)  # modules are loaded when a file is looked at
+
+
+@cache
+def readers() -> tuple:
+    """A reader of every format that can be told by its content, with its default settings."""
+    found = []
+    for name in _READERS:
+        module, _, reader = name.partition(".")
+        found.append(getattr(importlib.import_module(f"nowcast.data.readers.{module}"), reader)())
+    return tuple(found)
 
 
 @dataclass(frozen=True)
 class Auto:
     """Reader for every format known here, told apart by content; each is read with its default settings."""
 
-    format: ClassVar[str] = " or ".join(reader.format for reader in _READERS)
+    format: ClassVar[str] = "any format that is recognised by its content"
 
     def recognises(self, path: str | Path) -> bool:
         """Whether any reader recognises the file; never raises."""
-        return any(reader.recognises(path) for reader in _READERS)
+        return any(reader.recognises(path) for reader in readers())
 
-    def read(self, path: str | Path) -> Frames:
-        """The file's frames, by the first reader that recognises it.
+    def choose(self, path: str | Path):
+        """The one reader that recognises the file.
 
         Raises:
-            UserError: no reader recognises the file, or the one that does cannot read it.
+            UserError: none does, or more than one.
         """
-        for reader in _READERS:
-            if reader.recognises(path):
-                return reader.read(path)
-        Hdf5File(path).close()
-        raise UserError(f"{path} is an HDF5 file, but of no format known here; accepted are {self.format}.")
+        found = [reader for reader in readers() if reader.recognises(path)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(f"{path} looks like {' and like '.join(reader.format for reader in found)}; say which one with reader=NAME.")
+        if not Path(path).exists():
+            raise UserError(f"{path} does not exist; give the path of a radar file.")
+        formats = "; ".join(reader.format for reader in readers())
+        raise UserError(f"{path} is of no format that is known here, empty or damaged; accepted are {formats}; or reader=arrays, told where everything is.")
+
+    def read(self, path: str | Path) -> Frames:
+        """The file's frames, by the one reader that recognises it.
+
+        Raises:
+            UserError: as `choose`, or that reader cannot read it.
+        """
+        return self.choose(path).read(path)

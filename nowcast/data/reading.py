@@ -1,0 +1,215 @@
+"""Reading radar files in a process of their own, which can be killed: a file may crash or hang the library that reads it.
+
+The process gets the reader and the paths from here; what it sends back is JSON and the bytes of arrays, never a pickle.
+"""
+
+import ctypes
+import json
+import os
+import pickle
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from nowcast.errors import UserError, first_line
+from nowcast.frames import Frames, Grid
+
+SECONDS = 120.0
+"""A file that takes longer to read is given up."""
+MEMORY_MB = 8192
+"""Address space of a reading process; a file that claims more is refused by the operating system."""
+_PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
+_MOST_HEADER_BYTES = 2**26
+
+
+class ReadingProcess:
+    """A reader that lives in another process, with the same ``read``; started on first use, and anew after it was lost.
+
+    Args:
+        reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
+        seconds: a file that takes longer is given up.
+        memory_mb: address space the process may have.
+    """
+
+    def __init__(self, reader, *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB):
+        self.reader, self.seconds, self.memory_mb = reader, seconds, memory_mb
+        self._process = self._requests = self._answers = None
+
+    def __enter__(self) -> "ReadingProcess":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def read(self, path: str | Path) -> Frames:
+        """As the reader's own.
+
+        Raises:
+            UserError: as the reader's own; also a file that crashed the process, or took too long or too much memory.
+        """
+        if self._process is None:
+            self._start()
+        try:
+            return self._ask(path)
+        except (BaseException, KeyboardInterrupt) as error:
+            if not (isinstance(error, UserError) and getattr(error, "answered", False)):
+                self.close()  # whatever it is doing, nobody waits for it any more
+            raise
+
+    def close(self) -> None:
+        """Kill the process; the next read starts another one."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        os.close(self._requests)
+        os.close(self._answers)
+        self._process = None
+
+    def _start(self) -> None:
+        theirs_in, self._requests = os.pipe()
+        self._answers, theirs_out = os.pipe()
+        program = f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        _send(self._requests, pickle.dumps(self.reader))
+
+    def _ask(self, path: str | Path) -> Frames:
+        deadline = time.monotonic() + self.seconds
+        try:
+            _send(self._requests, os.fsencode(path))
+            header = json.loads(self._receive(deadline, path, most=_MOST_HEADER_BYTES))
+            if "error" in header:
+                error = UserError(header["error"])
+                error.answered = True
+                raise error
+            arrays = [np.frombuffer(self._receive(deadline, path), dtype).reshape(shape) for dtype, shape in header["arrays"]]
+        except (BrokenPipeError, EOFError):
+            code = self._process.wait()
+            reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            raise UserError(f"{path} ended the process that read it ({reason}); it is damaged or hostile, leave it out.") from None
+        values, times, x, y = arrays
+        return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"])
+
+    def _receive(self, deadline: float, path: str | Path, *, most: int | None = None) -> bytes:
+        (size,) = struct.unpack("<Q", self._bytes(8, deadline, path))
+        if most is not None and size > most:
+            raise EOFError
+        return self._bytes(size, deadline, path)
+
+    def _bytes(self, size: int, deadline: float, path: str | Path) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            if not select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise UserError(f"{path} could not be read within {self.seconds:g} seconds; it is damaged or hostile, leave it out.")
+            part = os.read(self._answers, min(size - len(received), 2**20))
+            if not part:
+                raise EOFError
+            received += part
+        return bytes(received)
+
+
+def _send(pipe: int, message: bytes) -> None:
+    data = memoryview(struct.pack("<Q", len(message)) + message)
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def serve(requests: int, answers: int, memory_mb: int) -> None:
+    """What the process does: a reader comes first, then paths; ends when nobody asks any more."""
+    import resource
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_mb * 2**20, memory_mb * 2**20))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with os.fdopen(requests, "rb") as file:
+        reader = pickle.loads(_next(file))
+        while (path := _next(file)) is not None:
+            for part in _answer(reader, os.fsdecode(path)):
+                _send(answers, part)
+
+
+def _next(file) -> bytes | None:
+    head = file.read(8)
+    return file.read(struct.unpack("<Q", head)[0]) if len(head) == 8 else None
+
+
+def _answer(reader, path: str) -> Iterator[bytes]:
+    """A header as JSON, then the arrays it describes."""
+    try:
+        frames = reader.read(path)
+    except UserError as error:
+        yield json.dumps({"error": str(error)}).encode()
+        return
+    except MemoryError:
+        yield json.dumps({"error": f"{path} needs more memory than a radar file may take; it is damaged or hostile, leave it out."}).encode()
+        return
+    except Exception as error:  # a library's own exception that a reader did not foresee is a bad file, too
+        yield json.dumps({"error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); it is damaged or of another format."}).encode()
+        return
+    arrays = [np.ascontiguousarray(a) for a in (frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y)]
+    header = {"crs": frames.grid.crs, "source": frames.source, "quantity": frames.quantity, "arrays": [(a.dtype.str, a.shape) for a in arrays]}
+    yield json.dumps(header).encode()
+    for array in arrays:
+        yield array.tobytes()
+
+
+def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int, seconds: float = SECONDS) -> Iterator[tuple[Path, object]]:
+    """(path, result) of ``work(reader, path)`` for each path in its order; a UserError is a result.
+
+    Args:
+        paths: files; no more than twice the workers are read ahead.
+        reader: given to ``work``; with workers, as a `ReadingProcess`.
+        workers: number of processes; 0: everything in this one.
+        seconds: a file that takes longer is given up.
+    """
+
+    def result(of, path):
+        try:
+            return work(of, path)
+        except UserError as error:
+            return error
+
+    if workers == 0:
+        yield from ((path, result(reader, path)) for path in paths)
+        return
+    processes = [ReadingProcess(reader, seconds=seconds) for _ in range(workers)]
+    free = SimpleQueue()
+    for process in processes:
+        free.put(process)
+
+    def with_a_free_process(path):
+        process = free.get()
+        try:
+            return result(process, path)
+        finally:
+            free.put(process)
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        ahead = deque()
+        for path in paths:
+            ahead.append((path, pool.submit(with_a_free_process, path)))
+            if len(ahead) > 2 * workers:
+                done, future = ahead.popleft()
+                yield done, future.result()
+        for done, future in ahead:
+            yield done, future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.close()

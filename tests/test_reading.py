@@ -1,0 +1,83 @@
+"""A file may crash, hang or bloat the process that reads it, and nothing else."""
+
+import ctypes
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories import grid, times, write_knmi
+
+from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.data.reading import ReadingProcess, in_order
+from nowcast.errors import UserError
+from nowcast.frames import Frames
+
+
+class Moody:
+    """A reader that does what the name of the file says."""
+
+    def read(self, path):
+        name = Path(path).name
+        if name == "crash":
+            ctypes.string_at(0)
+        if name == "hang":
+            time.sleep(600)
+        if name == "bloat":
+            np.ones(2**34)
+        if name == "surprise":
+            raise ZeroDivisionError("no such thing")
+        if name == "refuse":
+            raise UserError("refuse: not today")
+        value = float(os.getpid()) if name == "process" else 1.5
+        return Frames(np.array([[[value, np.nan, 0]]]), times(5), grid(1, 3), name, "rain depth in 5 min")
+
+
+def test_frames_come_back_as_the_reader_gave_them(tmp_path):
+    path = write_knmi(tmp_path / "a é\n.h5", [[0, 1, 72], [65535, 65534, 1000]])
+    with ReadingProcess(KnmiHdf5()) as process:
+        here, there = KnmiHdf5().read(path), process.read(path)
+    np.testing.assert_array_equal(there.values, here.values)
+    assert list(there.times) == list(here.times) and there.grid.difference(here.grid) is None
+    assert (there.source, there.quantity) == (here.source, here.quantity)
+
+
+def test_one_process_reads_many_files_and_refusals_do_not_end_it():
+    with ReadingProcess(Moody()) as process:
+        first = process.read("process").values[0, 0, 0]
+        with pytest.raises(UserError, match="refuse: not today"):
+            process.read("refuse")
+        with pytest.raises(UserError, match="surprise cannot be read .ZeroDivisionError: no such thing.; it is damaged or of another format"):
+            process.read("surprise")
+        assert process.read("process").values[0, 0, 0] == first != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("crash", "crash ended the process that read it .by signal SIGSEGV.; it is damaged or hostile"),
+     ("hang", "hang could not be read within 3 seconds; it is damaged or hostile"), ("bloat", "bloat needs more memory than a radar file may take|by signal SIGKILL")],
+)
+def test_a_file_that_crashes_hangs_or_bloats_is_an_error_and_the_next_one_is_read(name, message):
+    with ReadingProcess(Moody(), seconds=3) as process:
+        with pytest.raises(UserError, match=message):
+            process.read(name)
+        process.seconds = 60
+        assert process.read("fine").values[0, 0, 0] == 1.5
+
+
+def test_no_process_is_left_behind():
+    process = ReadingProcess(Moody())
+    number = int(process.read("process").values[0, 0, 0])
+    os.kill(number, 0)
+    process.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers):
+    paths = [Path(name) for name in ("a", "refuse", "b", "c", "d", "e", "refuse", "f", "g")]
+    results = list(in_order(paths, Moody(), lambda reader, path: reader.read(path).source, workers=workers))
+    assert [str(path) for path, _ in results] == [str(path) for path in paths]
+    assert [str(result) for _, result in results] == ["a", "refuse: not today", "b", "c", "d", "e", "refuse: not today", "f", "g"]

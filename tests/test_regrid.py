@@ -1,0 +1,79 @@
+"""Fields on another grid: means over the pixels under a cell, missing where too little was observed."""
+
+import numpy as np
+import pyproj
+import pytest
+from factories import grid, times
+
+from nowcast.data.regrid import Regular, Unchanged, clipped
+from nowcast.errors import UserError
+from nowcast.frames import Frames, Grid
+
+NAN = np.nan
+
+
+def frames(values, on=None):
+    values = np.float32(values)
+    return Frames(values, times(*range(0, 5 * len(values), 5)), on or grid(*values.shape[1:]), "a.h5", "rain depth in 5 min")
+
+
+def test_a_cell_of_two_by_two_pixels_is_their_mean_and_missing_where_less_than_half_was_observed():
+    result = Regular(2000.0)(frames([[[1, 3, 0, NAN, 7, NAN], [5, 7, NAN, 4, NAN, NAN]]]))
+    np.testing.assert_array_equal(result.values, np.float32([[[4, 2, NAN]]]))  # (0 + 4) / 2: half will do; 7 alone will not
+    assert (list(result.grid.x), list(result.grid.y), result.grid.crs) == ([1000, 3000, 5000], [-1000], grid().crs)
+    assert (result.source, result.quantity) == ("a.h5", "rain depth in 5 min")
+
+
+def test_a_dry_cell_stays_dry_and_a_missing_one_missing():
+    result = Regular(2000.0)(frames([[[0, 0, NAN, NAN], [0, 0, NAN, NAN]]]))
+    np.testing.assert_array_equal(result.values, np.float32([[[0, NAN]]]))
+
+
+def test_edges_choose_a_part_and_what_lies_outside_is_missing():
+    result = Regular(1000.0, x=[1000, 4000], y=[-2000, 0])(frames([[[1, 2, 3], [4, 5, 6]]]))
+    np.testing.assert_array_equal(result.values, np.float32([[[2, 3, NAN], [5, 6, NAN]]]))
+
+
+def test_a_finer_grid_repeats_the_pixel_it_lies_in():
+    result = Regular(500.0)(frames([[[1, 2], [3, 4]]]))
+    np.testing.assert_array_equal(result.values[0], np.kron([[1, 2], [3, 4]], np.ones((2, 2))))
+
+
+def test_another_projection_takes_the_pixel_that_is_at_the_same_place():
+    source = grid(50, 60)
+    fields = np.random.default_rng(0).random((1, 50, 60)).astype(np.float32)
+    west, north = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True).transform(0, 0)
+    result = Regular(0.01, crs="EPSG:4326", x=[west - 0.1, west + 0.6], y=[north - 0.5, north + 0.1])(frames(fields, source))
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", source.crs, always_xy=True)
+    row, column = 12, 20
+    x, y = to_metres.transform(result.grid.x[column], result.grid.y[row])
+    nearest = np.abs(source.x - x).argmin(), np.abs(source.y - y).argmin()
+    inside = abs(source.x[nearest[0]] - x) <= 500 and abs(source.y[nearest[1]] - y) <= 500
+    expected = fields[0, nearest[1], nearest[0]] if inside else NAN
+    np.testing.assert_equal(result.values[0, row, column], np.float32(expected))
+    assert np.isfinite(result.values).any() and np.isnan(result.values).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"spacing": 0.0}, "regrid.spacing is 0.0; a width of the cells above 0"), ({"spacing": 1.0, "x": [3, 1]}, "two edges in ascending order are needed"),
+     ({"spacing": 1.0, "crs": "nonsense", "x": [0, 1], "y": [0, 1]}, "is not one PROJ knows"), ({"spacing": 1.0, "crs": "EPSG:3035"}, "so regrid.x and regrid.y are needed")],
+)
+def test_settings_that_make_no_grid_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        Regular(**settings)
+
+
+def test_a_grid_outside_one_too_large_and_one_without_a_cell_width_are_refused():
+    with pytest.raises(UserError, match="lies wholly outside that of the files"):
+        Regular(1000.0, x=[1e6, 1.1e6], y=[0, 1e5])(frames(np.zeros((1, 4, 4))))
+    with pytest.raises(UserError, match="holds 4000000 cells of 0.001; 1 to 16384 are accepted"):
+        Regular(0.001)(frames(np.zeros((1, 4, 4))))
+    with pytest.raises(UserError, match="has no cell width, so it cannot be regridded"):
+        Regular(1000.0)(frames(np.zeros((1, 1, 4))))
+
+
+def test_clipping_limits_rates_and_leaves_missing_alone():
+    np.testing.assert_array_equal(clipped(frames([[[1, 500, NAN]]]), 100.0).values, np.float32([[[1, 100, NAN]]]))
+    same = frames([[[1, 500, NAN]]])
+    assert clipped(same, None) is same and Unchanged()(same) is same
