@@ -1,3 +1,4 @@
+import json
 import re
 
 import h5py
@@ -8,9 +9,32 @@ import xarray
 
 from nowcast.errors import UserError
 from nowcast.io.netcdf import read_forecast, write_forecast
-from factories_fields import POLAR, forecast
+from nowcast.products import derive
+from factories_fields import POLAR, forecast, frames
 
 VALUES = np.array([[[0.0, 0.1, 12.5], [np.nan, 3.0, 200.0]], [[1.0, 0.0, 0.0], [np.nan, np.nan, 7.25]]], np.float32)
+
+
+ROTATED = "+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18"
+
+
+def products(crs: str = POLAR):
+    """The forecast with its products; the pixel at row 0, column 1 was observed in one context frame of two, the one at row 1, column 0 in none."""
+    context = np.zeros((2, 2, 3), np.float32)
+    context[0, 0, 1] = context[:, 1, 0] = np.nan
+    return derive(forecast(VALUES, crs=crs), frames(context, crs=crs), thresholds=(1, 5), radius_km_per_hour=0)
+
+
+def complaints(path) -> dict[str, list[str]]:
+    """What the CF checker has to say, by how grave it is; its remarks on the calendar left out."""
+    runner = pytest.importorskip("compliance_checker.runner")
+    runner.CheckSuite.load_all_available_checkers()
+    newest = max((name for name in runner.CheckSuite.checkers if re.fullmatch(r"cf:1\.\d+", name)), key=lambda name: int(name[5:]))
+    report = path.with_suffix(".json")
+    runner.ComplianceChecker.run_checker(str(path), [newest], 0, "strict", output_filename=str(report), output_format="json")
+    found = json.loads(report.read_text())[newest]
+    assert int(newest[5:]) >= 11 and found["possible_points"] > 50
+    return {grave: [text for check in found[f"{grave}_priorities"] for text in check["msgs"] if "calendar" not in text] for grave in ("high", "medium")}
 
 
 @pytest.fixture
@@ -63,7 +87,7 @@ def test_the_projection_can_be_rebuilt_from_the_wkt_and_from_the_cf_parameters(p
     ("EPSG:3035", "projection_x_coordinate", "projection_y_coordinate", ("m", "m")),
     (POLAR, "projection_x_coordinate", "projection_y_coordinate", ("km", "km")),
     ("EPSG:2263", "projection_x_coordinate", "projection_y_coordinate", ("0.30480060960121924 m",) * 2),
-    ("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18", "grid_longitude", "grid_latitude", ("degrees", "degrees")),
+    (ROTATED, "grid_longitude", "grid_latitude", ("degrees", "degrees")),
 ])
 def test_coordinates_say_what_they_are_and_the_grid_reads_back(tmp_path, crs, x_name, y_name, units):
     written = forecast(VALUES, crs=crs)
@@ -137,19 +161,131 @@ def test_an_attribute_that_is_written_anyway_is_refused(tmp_path, name):
 
 def test_a_missing_file_and_one_of_another_kind_are_refused(tmp_path):
     (tmp_path / "text.nc").write_text("no NetCDF")
-    for name in ("none.nc", "text.nc"):
-        with pytest.raises(UserError, match=f"{name} cannot be read as NetCDF-4"):
-            read_forecast(tmp_path / name)
+    with pytest.raises(UserError, match="none.nc does not exist"):
+        read_forecast(tmp_path / "none.nc")
+    with pytest.raises(UserError, match="text.nc is not an HDF5 file"):
+        read_forecast(tmp_path / "text.nc")
 
 
 def test_a_file_without_a_forecast_is_refused_with_what_is_missing(tmp_path):
     xarray.Dataset({"temperature": ("x", [1.0])}).to_netcdf(tmp_path / "t.nc", engine="h5netcdf")
-    with pytest.raises(UserError, match="t.nc is no forecast of nowcast: .*rainfall_rate.* is missing in it"):
+    with pytest.raises(UserError, match="t.nc has no rainfall_rate; it is cut short or of another format"):
         read_forecast(tmp_path / "t.nc")
 
 
 def test_rain_rates_in_another_unit_are_refused(path):
     with h5py.File(path, "r+") as file:
         file["rainfall_rate"].attrs["units"] = "m s-1"
-    with pytest.raises(UserError, match=r"holds rainfall_rate\(time, y, x\) in 'm s-1'; rainfall_rate\(time, y, x\) in 'mm h-1' is needed"):
+    with pytest.raises(UserError, match=r"holds rainfall_rate in 'm s-1'; rainfall_rate\(time, y, x\) in 'mm h-1' is needed"):
         read_forecast(path)
+
+
+def test_a_file_that_claims_more_than_its_bytes_can_hold_is_refused_before_it_is_read(path):
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file["rainfall_rate"].attrs)
+        del file["rainfall_rate"]
+        file.create_dataset("rainfall_rate", (1000, 8192, 8192), "f4", chunks=(1, 8192, 8192), compression="gzip").attrs["units"] = attributes["units"]
+    with pytest.raises(UserError, match="claims 268435456000 bytes of rain rates, but holds too few bytes for them"):
+        read_forecast(path)
+
+
+@pytest.mark.parametrize("length", [0, 100, 3000, -100])
+def test_a_forecast_that_was_cut_short_is_refused(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match="forecast.nc is (empty|not an HDF5 file|damaged or cut short)"):
+        read_forecast(path)
+
+
+def test_a_field_that_was_lost_reads_as_missing_never_as_dry(path):
+    with h5py.File(path, "r+") as file:
+        rate = file["rainfall_rate"]
+        stored = {"dtype": "f4", "chunks": rate.chunks, "compression": "gzip", "shuffle": True, "fillvalue": rate.fillvalue}
+        attributes = dict(rate.attrs)
+        first = rate[:1]
+        del file["rainfall_rate"]
+        rate = file.create_dataset("rainfall_rate", VALUES.shape, **stored)
+        rate[:1] = first
+        rate.attrs.update({"units": "mm h-1", "_FillValue": attributes["_FillValue"]})
+    values = read_forecast(path).values
+    assert np.array_equal(values[0], VALUES[0], equal_nan=True) and np.isnan(values[1]).all()
+
+
+@pytest.mark.parametrize("crs", [POLAR, "EPSG:4326", "EPSG:3035", "EPSG:2263", ROTATED])
+@pytest.mark.parametrize("given", [{}, {"institution": "a weather service", "comment": "a \x00 \ud800 b", "model": "m" * 70_000}])
+def test_the_cf_checker_finds_no_error_in_a_forecast_nor_in_products(tmp_path, crs, given):
+    pytest.importorskip("compliance_checker")
+    for name, written in (("f.nc", forecast(VALUES, crs=crs)), ("p.nc", products(crs))):
+        write_forecast(written, tmp_path / name, attributes=given)
+        assert complaints(tmp_path / name) == {"high": [], "medium": []}
+
+
+def test_the_cf_checker_misses_only_what_it_asks_for_wrongly_or_cf_has_no_name_for(tmp_path):
+    pytest.importorskip("compliance_checker")
+    write_forecast(products("EPSG:21781"), tmp_path / "swiss.nc", attributes={})
+    assert complaints(tmp_path / "swiss.nc")["high"] == ["azimuth is a required attribute for grid mapping oblique_mercator"]  # CF: azimuth_of_central_line
+    write_forecast(products("EPSG:3857"), tmp_path / "web.nc", attributes={})
+    assert {text.partition(".")[0] for text in complaints(tmp_path / "web.nc")["high"]} == {"None is not a valid grid_mapping_name"}
+
+
+def test_products_read_back_with_depth_exact_and_probability_in_whole_per_cent(tmp_path):
+    written = products()
+    written.probability[0, 0, 0, :2] = 0.004, 0.996
+    assert write_forecast(written, tmp_path / "p.nc", attributes={}) == [tmp_path / "p.nc"]
+    with xarray.open_dataset(tmp_path / "p.nc", engine="h5netcdf") as dataset:
+        depth, probability = dataset["rain_depth"], dataset["probability"]
+        assert np.array_equal(dataset["rainfall_rate"].values, VALUES, equal_nan=True)
+        assert np.array_equal(depth.values, written.depth, equal_nan=True) and (depth.dtype, depth.attrs["units"]) == (np.float32, "mm")
+        assert depth.values[1, 0].tolist() == np.float32([1 / 12, 0.1 / 12, 12.5 / 12]).tolist()
+        assert probability.dims == ("threshold", "time", "y", "x") and dataset["threshold"].values.tolist() == [1, 5]
+        np.testing.assert_allclose(probability.values[0, 0], [[0, 1, 1], [np.nan, 1, 1]], atol=1e-6)
+        np.testing.assert_allclose(probability.values[1, 1], [[0, 0, 0], [np.nan, np.nan, 1]], atol=1e-6)
+        assert dataset["quality"].values.tolist() == [[0, 1, 0], [2, 0, 0]]
+        assert dataset["quality"].attrs["flag_values"].tolist() == [0, 1, 2]
+        assert dataset["quality"].attrs["flag_meanings"].split()[2] == "observed_in_no_context_frame"
+        for name in ("rainfall_rate", "rain_depth", "probability"):
+            assert dataset[name].attrs["ancillary_variables"] == "quality"
+    assert np.array_equal(read_forecast(tmp_path / "p.nc").values, VALUES, equal_nan=True)
+
+
+def test_rates_are_means_of_their_step_and_depths_are_sums_from_the_analysis_time(tmp_path):
+    write_forecast(products(), tmp_path / "p.nc", attributes={})
+    with xarray.open_dataset(tmp_path / "p.nc", engine="h5netcdf") as dataset:
+        assert (dataset["rainfall_rate"].attrs["cell_methods"], dataset["rain_depth"].attrs["cell_methods"]) == ("time: mean", "accumulation_time: sum")
+        clock = {name: dataset[name].values.astype("M8[m]").astype(str).tolist() for name in ("time_bounds", "accumulation_time_bounds")}
+        assert (dataset["accumulation_time"].values == dataset["time"].values).all()
+    assert clock["time_bounds"] == [["2010-08-26T23:55", "2010-08-27T00:00"], ["2010-08-27T00:00", "2010-08-27T00:05"]]
+    assert clock["accumulation_time_bounds"] == [["2010-08-26T23:55", "2010-08-27T00:00"], ["2010-08-26T23:55", "2010-08-27T00:05"]]
+
+
+def test_a_rotated_pole_has_true_latitudes_and_longitudes(tmp_path):
+    write_forecast(forecast(VALUES, crs=ROTATED), tmp_path / "f.nc", attributes={})
+    with xarray.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as dataset:
+        longitude, latitude = pyproj.Transformer.from_crs("EPSG:4326", ROTATED, always_xy=True).transform(
+            dataset["longitude"].values, dataset["latitude"].values)
+        np.testing.assert_allclose(longitude, [[0.5, 1.5, 2.5]] * 2, atol=1e-9)
+        np.testing.assert_allclose(latitude, [[50.5] * 3, [49.5] * 3], atol=1e-9)
+        assert dataset["crs"].attrs["grid_north_pole_latitude"] == 39.25 and dataset["crs"].attrs["grid_north_pole_longitude"] == -162
+
+
+@pytest.mark.parametrize("name", ["rainfall_rate", "rain_depth", "probability", "quality"])
+def test_gdal_finds_every_variable_in_its_place(tmp_path, name):
+    rasterio = pytest.importorskip("rasterio")
+    write_forecast(products("EPSG:3035"), tmp_path / "p.nc", attributes={})
+    with rasterio.open(f"netcdf:{tmp_path}/p.nc:{name}") as dataset:
+        assert dataset.crs.to_epsg() == 3035 and dataset.transform[:6] == (1, 0, 0, 0, -1, 51)
+
+
+def test_a_projection_without_a_name_in_cf_is_found_by_gdal(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    write_forecast(forecast(VALUES, crs="EPSG:3857"), tmp_path / "f.nc", attributes={})
+    with rasterio.open(f"netcdf:{tmp_path}/f.nc:rainfall_rate") as dataset:
+        assert dataset.crs.to_epsg() == 3857 and dataset.read(1)[0].tolist() == VALUES[0, 0].tolist()
+
+
+def test_hostile_attributes_are_made_harmless_and_bad_names_refused(tmp_path):
+    write_forecast(forecast(VALUES), tmp_path / "f.nc", attributes={"model": "a\x00b\nc\ud800", "long": "\N{EURO SIGN}" * 70_000})
+    with xarray.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as dataset:
+        assert dataset.attrs["model"] == "a\ufffdb c\ufffd"
+        assert len(dataset.attrs["long"].encode()) <= 16_000 and dataset.attrs["long"].endswith("...")
+    with pytest.raises(UserError, match="'a/b' is no name of an attribute"):
+        write_forecast(forecast(VALUES), tmp_path / "g.nc", attributes={"a/b": "c"})

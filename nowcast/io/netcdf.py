@@ -1,10 +1,13 @@
 """Forecasts as CF-1.11 NetCDF-4 files that any geoscience tool can open."""
 
 import io
+import math
 import os
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,68 +15,169 @@ import numpy as np
 import pyproj
 
 import nowcast
+from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Grid
+from nowcast.io.provenance import checked_attributes
+from nowcast.products import QUALITY_MEANINGS, Products
 
 # NetCDF's own fill value for floats: no rain rate can be mistaken for it, and programs that do not look at the attribute
 # (or compare with ==, which never finds NaN) know it too. 0 is a dry pixel.
 FILL_VALUE = np.float32(9.969209968386869e36)
-_TIME_UNITS = "seconds since 1970-01-01"
-_RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "grid_mapping": "crs",
-                  "coordinates": "forecast_reference_time forecast_period"}
-_SHUFFLED_AND_DEFLATED = {"compression": "gzip", "shuffle": True}  # what the chunks say they are; ``_chunk`` makes them
+_NO_PER_CENT = np.int8(-1)  # CF packs into signed bytes
+_CLOCK = {"units": "seconds since 1970-01-01", "calendar": "standard"}
+_RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "cell_methods": "time: mean",
+                  "grid_mapping": "crs", "coordinates": "forecast_reference_time forecast_period"}
+_RAIN_DEPTH = {"standard_name": "thickness_of_rainfall_amount", "long_name": "rain depth since the last observed frame", "units": "mm",
+               "cell_methods": "accumulation_time: sum", "grid_mapping": "crs", "coordinates": "forecast_reference_time"}
+_PROBABILITY = {"long_name": "probability that the rain rate reaches the threshold", "units": "1", "scale_factor": np.float32(0.01),
+                "valid_range": np.array([0, 100], np.int8), "grid_mapping": "crs", "coordinates": "forecast_reference_time forecast_period",
+                "comment": "share of the neighbouring pixels or of the ensemble's members, in steps of 0.01; not calibrated"}
+_QUALITY = {"standard_name": "quality_flag", "long_name": "whether the pixel was observed in the frames the forecast was made from",
+            "flag_values": np.arange(len(QUALITY_MEANINGS), dtype=np.uint8), "flag_meanings": " ".join(QUALITY_MEANINGS), "grid_mapping": "crs"}
+_LAT_LON = {"longitude": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
+            "latitude": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}}
 _RESERVED = ("Conventions", "history")
+_MOST_DEFLATE = 1032  # times smaller than its content can deflated data be
 
 
-def write_forecast(forecast: Forecast, path: str | Path, *, attributes: dict[str, str]) -> None:
-    """Write a forecast with its times, projection and origin.
+@dataclass(frozen=True)
+class _Layer:
+    """A variable of fields, each (H, W) one chunk.
 
     Args:
-        forecast: T fields of rain rate [mm/h], NaN where there is no forecast.
+        name: of the variable.
+        dimensions: their names; the last two are y and x.
+        values: (..., H, W).
+        fill: stands for NaN; its type is the stored one. None: nothing can be missing, and the values are stored as they are.
+        stored: makes a stored field of a field.
+        attributes: of CF.
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+    values: np.ndarray
+    fill: np.generic | None
+    stored: Callable[[np.ndarray], np.ndarray]
+    attributes: dict
+
+    @property
+    def settings(self) -> dict:
+        """How h5netcdf is to create it. Chunks are made by ``_chunk``, which this must describe."""
+        return {
+            "dtype": self.values.dtype if self.fill is None else self.fill.dtype,
+            "fillvalue": self.fill,
+            "chunks": (1,) * (self.values.ndim - 2) + self.values.shape[-2:],
+            "compression": "gzip",
+            "shuffle": True,
+        }
+
+
+def write_forecast(forecast: Forecast | Products, path: str | Path, *, attributes: dict[str, str]) -> list[Path]:
+    """Write a forecast with its times, projection and origin; of products also depth, probabilities and quality.
+
+    A rate is the mean over the step that ends at its time. Rates and depths are stored as they are, to the last bit; probabilities in
+    whole per cent. Depths have a time of their own, `accumulation_time`, whose bounds all begin at the analysis time.
+
+    Args:
+        forecast: T fields of rain rate [mm/h], NaN where there is no forecast, or products with such a forecast.
         path: the file to write; it appears complete or not at all.
-        attributes: global attributes, e.g. ``{"source": "ConvLSTM, weights sha256 ..."}``.
+        attributes: global attributes, e.g. of ``nowcast.io.provenance``.
+
+    Returns:
+        The file that was written.
 
     Raises:
-        UserError: an attribute that is written here anyway, or a path that cannot be written.
+        UserError: an attribute that is written here anyway or has a bad name, or a path that cannot be written.
     """
     reserved = [name for name in _RESERVED if name in attributes]
     if reserved:
         raise UserError(f"the attribute {reserved[0]!r} is written by nowcast itself; give it another name, e.g. 'comment'.")
+    products = forecast if isinstance(forecast, Products) else None
+    forecast = products.forecast if products else forecast
     attributes = {
         "Conventions": "CF-1.11",
         "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
-        **attributes,
+        "source": f"nowcast {nowcast.__version__}",
+        **({"references": "probabilities: Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and Forecasting 25"} if products else {}),
+        **checked_attributes(attributes),
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
+    layers = _layers(forecast, products)
     file = io.BytesIO()  # smaller than the forecast itself; on a full disk HDF5 can crash, while writing bytes raises
-    _write_all_but_rates(forecast, file, attributes)
-    _write_rates(forecast.values, file)
+    _write_all_but_fields(forecast, products, layers, file, attributes)
+    _write_fields(layers, file)
     with replacing(path) as temporary:
         temporary.write_bytes(file.getbuffer())
+    return [Path(path)]
 
 
-def _write_all_but_rates(forecast: Forecast, to: io.BytesIO, attributes: dict[str, str]) -> None:
-    """The file with its attributes, coordinates and an empty variable for the rain rates."""
+def _layers(forecast: Forecast, products: Products | None) -> list[_Layer]:
+    """All variables of fields."""
+    positions = _positions(forecast.grid)
+    ancillary = {"ancillary_variables": "quality"} if products and products.quality is not None else {}
+
+    def described(attributes: dict) -> dict:
+        return attributes | ancillary | {"coordinates": " ".join([attributes["coordinates"], *(layer.name for layer in positions)])}
+
+    layers = [_Layer("rainfall_rate", ("time", "y", "x"), forecast.values, FILL_VALUE, _filled, described(_RAINFALL_RATE)), *positions]
+    if products:
+        layers += [
+            _Layer("rain_depth", ("accumulation_time", "y", "x"), products.depth, FILL_VALUE, _filled, described(_RAIN_DEPTH)),
+            _Layer("probability", ("threshold", "time", "y", "x"), products.probability, _NO_PER_CENT, _per_cent, described(_PROBABILITY)),
+        ]
+    if ancillary:
+        places = {"coordinates": " ".join(layer.name for layer in positions)} if positions else {}
+        layers.append(_Layer("quality", ("y", "x"), products.quality, None, np.asarray, _QUALITY | places))
+    return layers
+
+
+def _positions(grid: Grid) -> list[_Layer]:
+    """Latitudes and longitudes of the pixels, where CF demands them: on a rotated pole and in projections that CF cannot name."""
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    rotated = crs.is_geographic and crs.is_derived
+    if not rotated and (crs.is_geographic or "grid_mapping_name" in _grid_mapping(crs)):
+        return []
+    to_degrees = pyproj.Transformer.from_crs(crs, crs.source_crs if rotated else crs.geodetic_crs, always_xy=True)
+    degrees = to_degrees.transform(*np.meshgrid(grid.x, grid.y))
+    return [_Layer(name, ("y", "x"), np.where(np.isfinite(values), values, np.nan), None, np.asarray, _LAT_LON[name])
+            for name, values in zip(("longitude", "latitude"), degrees)]
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), FILL_VALUE, values).astype("<f4", copy=False)
+
+
+def _per_cent(probability: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(probability), np.float32(_NO_PER_CENT), np.rint(probability * np.float32(100))).astype(np.int8)
+
+
+def _write_all_but_fields(forecast: Forecast, products: Products | None, layers: list[_Layer], to: io.BytesIO, attributes: dict[str, str]) -> None:
+    """The file with its attributes, coordinates and empty variables for the fields."""
     import h5netcdf
 
     with h5netcdf.File(to, "w") as file:
         file.attrs.update(attributes)
-        file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape))
-        for name, dimensions, values, described in _small_variables(forecast):
+        more = {"accumulation_time": len(forecast.values), "threshold": len(products.thresholds)} if products else {}
+        file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape)) | {"bounds": 2} | more
+        for name, dimensions, values, described in _small_variables(forecast, products):
             file.create_variable(name, dimensions, values.dtype, data=values).attrs.update(described)
-        rate = file.create_variable("rainfall_rate", ("time", "y", "x"), "<f4", fillvalue=FILL_VALUE, chunks=(1, *forecast.grid.shape), **_SHUFFLED_AND_DEFLATED)
-        rate.attrs.update(_RAINFALL_RATE)
+        for layer in layers:
+            file.create_variable(layer.name, layer.dimensions, **layer.settings).attrs.update(layer.attributes)
 
 
-def _write_rates(values: np.ndarray, to: io.BytesIO) -> None:
-    """Rain rates (T, H, W) into the file that was made for them, one chunk a field; zlib lets several be packed at the same time."""
+def _write_fields(layers: list[_Layer], to: io.BytesIO) -> None:
+    """Fields into the file that was made for them, one chunk a field; zlib lets several be packed at the same time."""
     import h5py
 
-    with h5py.File(to, "r+") as file, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        chunks = file["rainfall_rate"].id
-        for index, packed in enumerate(pool.map(_chunk, values)):
-            chunks.write_direct_chunk((index, 0, 0), packed)
+    workers = min(4, os.cpu_count() or 1)
+    with h5py.File(to, "r+") as file, ThreadPoolExecutor(workers) as pool:
+        for layer in layers:
+            chunks = file[layer.name].id
+            places = list(np.ndindex(layer.values.shape[:-2]))
+            for place, packed in zip(places, pool.map(lambda place: _chunk(layer.stored(layer.values[place])), places)):
+                chunks.write_direct_chunk((*place, 0, 0), packed)
 
 
 def _chunk(values: np.ndarray) -> bytes:
@@ -81,49 +185,58 @@ def _chunk(values: np.ndarray) -> bytes:
 
     Deflate searches for runs only (Z_RLE): in byte planes of rain rates longer matches are rare. Twice as fast as HDF5's own level 1.
     """
-    filled = np.ascontiguousarray(np.where(np.isnan(values), FILL_VALUE, values), dtype="<f4")
-    planes = np.ascontiguousarray(filled.reshape(-1, 1).view(np.uint8).T)
+    planes = np.ascontiguousarray(np.ascontiguousarray(values).reshape(-1, 1).view(np.uint8).T)
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     return deflate.compress(planes) + deflate.flush()
 
 
 def read_forecast(path: str | Path) -> Forecast:
-    """Read a forecast that ``write_forecast`` wrote.
+    """Read the rain rates of a forecast that ``write_forecast`` wrote.
 
     Raises:
         UserError: the file is missing, damaged, or no forecast of rain rates in mm/h.
     """
-    import xarray
+    with Hdf5File(path) as file:
+        rate, units = file.dataset("rainfall_rate", axes=3), file.attribute("rainfall_rate", "units")
+        if units != "mm h-1":
+            raise UserError(f"{path} holds rainfall_rate in {units!r}; rainfall_rate(time, y, x) in 'mm h-1' is needed.")
+        size = math.prod(rate.shape) * rate.dtype.itemsize
+        if size > _MOST_DEFLATE * rate.id.get_storage_size():
+            raise UserError(f"{path} claims {size} bytes of rain rates, but holds too few bytes for them; fetch it again or leave it out.")
+        values, fill = rate[()], file.attribute("rainfall_rate", "_FillValue")
+        if fill is not None:
+            values[values == fill] = np.nan
+        y, x, lead_times = (file.dataset(name, axes=1)[()] for name in ("y", "x", "forecast_period"))
+        analysis_time = np.datetime64(int(file.dataset("forecast_reference_time", axes=0)[()]), "s")
+        crs = file.attribute("crs", "crs_input") or file.text("crs", "crs_wkt")
+        return Forecast(values, analysis_time, lead_times.astype("timedelta64[s]"), Grid(crs, x, y))
 
-    try:
-        with xarray.open_dataset(path, engine="h5netcdf", decode_timedelta=False) as dataset:
-            rate, crs = dataset["rainfall_rate"], dataset["crs"].attrs
-            if rate.attrs.get("units") != "mm h-1" or rate.dims != ("time", "y", "x"):
-                raise UserError(f"{path} holds rainfall_rate({', '.join(rate.dims)}) in {rate.attrs.get('units')!r}; "
-                                "rainfall_rate(time, y, x) in 'mm h-1' is needed.")
-            grid = Grid(crs.get("crs_input", crs["crs_wkt"]), dataset["x"].values, dataset["y"].values)
-            lead_times = dataset["forecast_period"].values.astype("timedelta64[s]")
-            return Forecast(rate.values, dataset["forecast_reference_time"].values.astype("datetime64[s]"), lead_times, grid)
-    except KeyError as error:
-        raise UserError(f"{path} is no forecast of nowcast: {error.args[0]} is missing in it.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as NetCDF-4: {error}.") from None
 
-
-def _small_variables(forecast: Forecast) -> list[tuple[str, tuple[str, ...], np.ndarray, dict]]:
-    """Coordinates and grid mapping: name, dimensions, values, CF attributes."""
+def _small_variables(forecast: Forecast, products: Products | None) -> Iterator[tuple[str, tuple[str, ...], np.ndarray, dict]]:
+    """Coordinates, their bounds and the grid mapping: name, dimensions, values, CF attributes."""
     crs = pyproj.CRS.from_user_input(forecast.grid.crs)
     x_attributes, y_attributes = _axis_attributes(crs)
-    clock = {"units": _TIME_UNITS, "calendar": "standard"}
-    return [
-        ("time", ("time",), forecast.valid_times.astype(np.int64), {"standard_name": "time", "long_name": "valid time (UTC)", "axis": "T", **clock}),
-        ("y", ("y",), forecast.grid.y, y_attributes),
-        ("x", ("x",), forecast.grid.x, x_attributes),
-        ("forecast_reference_time", (), forecast.analysis_time.astype(np.int64),
-         {"standard_name": "forecast_reference_time", "long_name": "time of the last observed frame (UTC)", **clock}),
-        ("forecast_period", ("time",), forecast.lead_times.astype(np.int32), {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}),
-        ("crs", (), np.int32(0), _grid_mapping(crs) | {"crs_input": forecast.grid.crs}),
-    ]
+    analysis_time, valid_times = forecast.analysis_time.astype(np.int64), forecast.valid_times.astype(np.int64)
+    starts = np.concatenate([[analysis_time], valid_times[:-1]])
+    yield from _time("time", "valid time (UTC): the end of the step that the rate is a mean of", starts, valid_times)
+    yield "y", ("y",), forecast.grid.y, y_attributes
+    yield "x", ("x",), forecast.grid.x, x_attributes
+    reference = {"standard_name": "forecast_reference_time", "long_name": "time of the last observed frame (UTC)", **_CLOCK}
+    yield "forecast_reference_time", (), analysis_time, reference
+    period = {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}
+    yield "forecast_period", ("time",), forecast.lead_times.astype(np.int32), period
+    yield "crs", (), np.int32(0), _grid_mapping(crs) | {"crs_input": forecast.grid.crs}
+    if products:
+        yield from _time("accumulation_time", "end of the accumulation (UTC)", np.full_like(valid_times, analysis_time), valid_times)
+        thresholds = {"standard_name": "rainfall_rate", "long_name": "rain rate that is reached or exceeded", "units": "mm h-1"}
+        yield "threshold", ("threshold",), np.array(products.thresholds), thresholds
+
+
+def _time(name: str, long_name: str, starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[str, tuple[str, ...], np.ndarray, dict]]:
+    """A time coordinate at the end of its intervals, and their bounds."""
+    bounds = f"{name}_bounds"
+    yield name, (name,), ends, {"standard_name": "time", "long_name": long_name, "axis": "T", "bounds": bounds, **_CLOCK}
+    yield bounds, (name, "bounds"), np.stack([starts, ends], axis=1), {}
 
 
 def _axis_attributes(crs: pyproj.CRS) -> tuple[dict, dict]:
@@ -132,8 +245,7 @@ def _axis_attributes(crs: pyproj.CRS) -> tuple[dict, dict]:
         return tuple({"standard_name": f"grid_{name}", "long_name": f"{name} in rotated pole grid", "units": "degrees", "axis": axis}
                      for name, axis in (("longitude", "X"), ("latitude", "Y")))
     if crs.is_geographic:
-        return ({"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
-                {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"})
+        return _LAT_LON["longitude"] | {"axis": "X"}, _LAT_LON["latitude"] | {"axis": "Y"}
     factor = crs.axis_info[0].unit_conversion_factor
     units = {1.0: "m", 1000.0: "km"}.get(factor, f"{factor!r} m")
     return tuple({"standard_name": f"projection_{axis}_coordinate", "long_name": f"{axis} coordinate of projection",
@@ -145,6 +257,8 @@ def _grid_mapping(crs: pyproj.CRS) -> dict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what the CF parameters cannot say, crs_wkt says
+            if crs.is_geographic and crs.is_derived and "+o_lon_p" not in crs.to_proj4():
+                crs = pyproj.CRS.from_user_input(f"{crs.to_proj4()} +o_lon_p=0")  # its default; CF wants it said
             attributes = crs.to_cf()
     except KeyError:
         return {"crs_wkt": crs.to_wkt()}

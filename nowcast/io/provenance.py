@@ -1,0 +1,100 @@
+"""Where a forecast comes from, as text attributes of the file that holds it."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+import nowcast
+from nowcast.errors import UserError
+
+METHODS = ("nowcast", "extrapolation", "persistence")
+"""How a forecast can have been made; the last two are fallbacks."""
+
+_LONGEST = 16_000  # bytes of one attribute; ODIM's fixed-length strings must stay below 64 kB with everything else in the header
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
+
+
+def provenance(
+    *,
+    model: str,
+    analysis_time: np.datetime64,
+    inputs: Iterable[tuple[str, np.datetime64]] = (),
+    model_sha256: str | None = None,
+    method: str = "nowcast",
+    fallback_reason: str | None = None,
+    institution: str | None = None,
+    now: datetime | None = None,
+) -> dict[str, str]:
+    """Attributes that say what made a forecast, from which files, and how old these are at the moment of writing.
+
+    Args:
+        model: name of the run.
+        analysis_time: UTC time of the newest frame that was used.
+        inputs: name and UTC time of each input file.
+        model_sha256: of the weights, see ``sha256_of``; left out where there are none.
+        method: one of ``METHODS``.
+        fallback_reason: why it is not the model's own forecast; left out where it is.
+        institution: who publishes it; left out where not given.
+        now: the moment of writing, with its time zone; None: the present.
+
+    Raises:
+        UserError: an unknown method.
+    """
+    if method not in METHODS:
+        raise UserError(f"the method {method!r} is unknown; a forecast is made by {', '.join(METHODS)}.")
+    written = np.datetime64((now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None), "s")
+    files = [f"{name} {_utc(time)} ({_minutes(written - time)} min old)" for name, time in inputs]
+    optional = {"model_sha256": model_sha256, "fallback_reason": fallback_reason, "institution": institution}
+    return {
+        "source": f"nowcast {nowcast.__version__}, run {model}",
+        "model": model,
+        "nowcast_version": nowcast.__version__,
+        "method": method,
+        "data_age_minutes": _minutes(written - np.datetime64(analysis_time, "s")),
+        **({"input_files": "; ".join(files)} if files else {}),
+        **{name: text for name, text in optional.items() if text is not None},
+    }
+
+
+def _utc(time: np.datetime64) -> str:
+    return f"{np.datetime64(time, 's')}Z"
+
+
+def _minutes(age: np.timedelta64) -> str:
+    return f"{age / np.timedelta64(60, 's'):.1f}"
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file, e.g. of a run's model.safetensors, in hexadecimal.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read to take its checksum: {error.strerror or error}.") from error
+
+
+def checked_attributes(attributes: dict[str, str]) -> dict[str, str]:
+    """Attributes that every format can hold: what cannot be printed (control characters, halves of surrogate pairs) becomes a
+    replacement character, white space a blank, and a text over 16 kB is cut.
+
+    Raises:
+        UserError: a name that is no letter followed by letters, digits and underscores.
+    """
+    wrong = [name for name in attributes if not (isinstance(name, str) and _NAME.fullmatch(name))]
+    if wrong:
+        raise UserError(f"{wrong[0]!r:.80} is no name of an attribute; up to 100 letters, digits and underscores that start with a letter are accepted.")
+    return {name: _printable(str(text)) for name, text in attributes.items()}
+
+
+def _printable(text: str) -> str:
+    short = text[: _LONGEST + 1]
+    clean = "".join(char if char.isprintable() else " " if char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in short).encode()
+    return clean.decode() if len(clean) <= _LONGEST else clean[: _LONGEST - 3].decode(errors="ignore") + "..."
