@@ -17,7 +17,7 @@ _KINDS = {  # files and their GSHHG levels: 1 land, 2 lakes, 3 islands in them, 
     "coast": (("gshhs", (1, 5)), ("gshhs", (2, 3, 4))),
     "border": (("countries", (-1,)), ("states", (-1,))),
 }
-_SMALLEST_ISLAND = 2.0  # pixels
+_SMALLEST_ISLAND = 3.0  # pixels
 _SMALLEST_LAKE = 0.03  # of the longer side: Finland alone has 180,000
 _RESOLUTIONS = (("i", 1.0), ("l", 5.0), ("c", 25.0))  # file suffix and what its simplification left out [km]
 _KM_PER_DEGREE = 111.2
@@ -41,14 +41,33 @@ def lines_on(grid: Grid, *, kinds: tuple[str, ...] = ("coast", "border"), tolera
     unknown = [kind for kind in kinds if kind not in _KINDS]
     if unknown:
         raise UserError(f"lines of kind {unknown[0]!r} are unknown; {' and '.join(map(repr, _KINDS))} can be drawn.")
-    try:
-        to_map = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
-    except pyproj.exceptions.ProjError:  # not of this earth, or heights alone
-        return []
-    window = _window(grid, to_map)
+    to_map = _to_map(grid)
+    window = None if to_map is None else _window(grid, to_map)
     if window is None:
         return []
     return [line for kind in kinds for name, levels in _KINDS[kind] for line in _lines(grid, to_map, window, name, levels, tolerance)]
+
+
+def cell_kilometres(grid: Grid) -> tuple[float, float]:
+    """Height and width on the earth of the cell in the middle of a grid [km]; NaN where the projection has no such place."""
+    dy, dx = _steps(grid)
+    x, y = (grid.x[0] + grid.x[-1]) / 2, (grid.y[0] + grid.y[-1]) / 2
+    to_map = _to_map(grid)
+    if to_map is None:
+        return float("nan"), float("nan")
+    ends = np.array([(x, y - dy / 2), (x, y + dy / 2), (x - dx / 2, y), (x + dx / 2, y)]).T
+    lon, lat = (np.asarray(values) for values in to_map.transform(*ends, direction="INVERSE"))
+    if not np.isfinite([lon, lat]).all():
+        return float("nan"), float("nan")
+    _, _, metres = pyproj.Geod(ellps="WGS84").inv(lon[::2], lat[::2], lon[1::2], lat[1::2])
+    return float(metres[0] / 1000), float(metres[1] / 1000)
+
+
+def resampled(grid: Grid, height: int, width: int) -> Grid:
+    """The same part of the map in other cells: (height, width) of them."""
+    dy, dx = _steps(grid)
+    tall, wide = dy * grid.y.size / height, dx * grid.x.size / width
+    return Grid(grid.crs, grid.x[0] - dx / 2 + wide * (np.arange(width) + 0.5), grid.y[0] + dy / 2 - tall * (np.arange(height) + 0.5))
 
 
 def _lines(grid, to_map, window, name, levels, tolerance) -> list[np.ndarray]:
@@ -62,6 +81,17 @@ def _lines(grid, to_map, window, name, levels, tolerance) -> list[np.ndarray]:
     keep = _simple(points, line, tolerance)
     lines = np.split(points[keep], np.flatnonzero(np.diff(line[keep])) + 1)
     return [np.float32(one) for one in lines if len(one) and not (np.array_equal(one[0], one[-1]) and np.ptp(one, axis=0).max() < smallest)]
+
+
+def _to_map(grid: Grid) -> pyproj.Transformer | None:
+    """From longitude and latitude to the grid's map; None for heights, plans of a building, or another planet."""
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    if not (crs.is_geographic or crs.is_projected):
+        return None
+    try:
+        return pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    except pyproj.exceptions.ProjError:
+        return None
 
 
 def _steps(grid: Grid) -> tuple[float, float]:
@@ -110,10 +140,10 @@ def _window(grid: Grid, to_map: pyproj.Transformer) -> tuple[float, float, float
 
 
 def _resolution(window, grid: Grid) -> str:
-    """The coarsest files whose simplification stays within a pixel or two."""
+    """The coarsest files whose simplification stays within a pixel."""
     _, _, south, north = window
     pixel = (north - south) * _KM_PER_DEGREE / max(grid.shape)
-    return [suffix for suffix, left_out in _RESOLUTIONS if left_out <= max(2 * pixel, 1.0)][-1]
+    return [suffix for suffix, left_out in _RESOLUTIONS if left_out <= max(pixel, 1.0)][-1]
 
 
 @lru_cache(maxsize=6)

@@ -1,5 +1,7 @@
 """Pictures: PNG files of rain fields and score curves, animated GIFs of a forecast. Units and UTC times on every one.
 
+Where the grid is known, coastlines, borders and a scale bar are drawn over the rain.
+
 Everything is drawn through matplotlib's objects or Pillow: no window, no global state, safe in threads and loops.
 """
 
@@ -10,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nowcast.coastlines import cell_kilometres, lines_on, resampled
 from nowcast.errors import UserError
 from nowcast.files import replacing
-from nowcast.frames import Forecast, Frames
+from nowcast.frames import Forecast, Frames, Grid
 from nowcast.verification.scores import BETTER, ScoreRow
 from nowcast.verification.table import evenly, score_title, thresholds_shown
 
@@ -77,8 +80,26 @@ def _observed_part(fields: Sequence[np.ndarray]) -> tuple[slice, slice]:
     return tuple(slice(index.min(), index.max() + 1) for index in (np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))))
 
 
+def cell_aspect(grid: Grid | None) -> float:
+    """Width over height of a cell on the earth, in the middle of a grid: 0.6 for degrees at 53 north; 1 where the two hardly differ."""
+    tall, wide = (1.0, 1.0) if grid is None else cell_kilometres(grid)
+    aspect = wide / tall if tall > 0 else 1.0
+    return aspect if 0.05 < aspect < 20 and abs(aspect - 1) > 0.03 else 1.0
+
+
+def scale_bar(kilometres: float) -> tuple[float, str]:
+    """The longest of 1, 2, 5, 10, 20, ... km that is no longer than this, and its label."""
+    power = 10.0 ** math.floor(math.log10(kilometres))
+    length = power * max(step for step in (1, 2, 5) if step <= kilometres / power + 1e-9)
+    return length, f"{length:g} km"
+
+
+def _part_of(grid: Grid, part: tuple[slice, slice]) -> Grid:
+    return Grid(grid.crs, grid.x[part[1]], grid.y[part[0]])
+
+
 def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_labels: dict[str, Sequence[str]],
-                     kind: str, title: str) -> None:
+                     kind: str, title: str, grid: Grid | None = None) -> None:
     """Draw sequences of fields one below the other, at most ten evenly chosen frames of each, cropped to what was observed.
 
     Args:
@@ -87,9 +108,10 @@ def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_la
         column_labels: by the same names, one label per frame; drawn once for neighbouring rows that share them.
         kind: ``rain`` for rain rates [mm/h], ``grey`` for grey values in [0, 1].
         title: one line above it all.
+        grid: where the pixels are; coastlines, borders and a scale bar are drawn where it is given.
 
     Raises:
-        UserError: an unknown kind, no frame, fields of different size, or labels that do not match the frames.
+        UserError: an unknown kind, no frame, fields of different size or another size than the grid's, or labels that do not match the frames.
     """
     colours = {"rain": rain_colours, "grey": grey_colours}.get(kind)
     if colours is None:
@@ -98,21 +120,27 @@ def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_la
     sequences = all(len(shape) == 3 and 0 not in shape for shape in shapes.values())
     if not rows or not sequences or len({shape[1:] for shape in shapes.values()}) > 1:
         raise UserError(f"rows of shapes {shapes} cannot be drawn; each must be (frames, height, width) with one height and width.")
+    shape = next(iter(shapes.values()))[1:]
+    if grid is not None and shape != grid.shape:
+        raise UserError(f"the rows have {shape} pixels, but the grid has {grid.shape}; give the grid of the fields.")
     wrong = [name for name in rows if len(column_labels.get(name, ())) != len(rows[name])]
     if wrong:
         name = wrong[0]
         raise UserError(f"row {name!r} has {len(rows[name])} frames and {len(column_labels.get(name, ()))} column labels; give one per frame.")
     part = _observed_part([field for fields in rows.values() for field in fields])
-    _draw_rows({name: np.asarray(fields)[:, *part] for name, fields in rows.items()}, path, column_labels, colours, title)
+    _draw_rows({name: np.asarray(fields)[:, *part] for name, fields in rows.items()}, path, column_labels, colours, title,
+               None if grid is None else _part_of(grid, part))
 
 
-def _draw_rows(rows, path, column_labels, colours, title) -> None:
+def _draw_rows(rows, path, column_labels, colours, title, grid) -> None:
     """The layout of ``sequence_picture``, in inches from the top left corner."""
     chosen = {name: evenly(len(fields), _MOST_COLUMNS) for name, fields in rows.items()}
     labels = {name: [column_labels[name][i] for i in index] for name, index in chosen.items()}
     names = {name: textwrap.fill(name.replace("_", " "), 15) for name in rows}
     gap, columns = 0.06, max(map(len, chosen.values()))
-    panel_h, panel_w = _panel_size(next(iter(rows.values())).shape[1:])
+    panel_h, panel_w = _panel_size(next(iter(rows.values())).shape[1:], cell_aspect(grid))
+    pixels = (math.ceil(panel_h * _DPI), math.ceil(panel_w * _DPI))
+    line_map = None if grid is None else _LineMap(grid, *pixels)
     left = 0.2 + 0.085 * max(len(line) for name in names.values() for line in name.split("\n"))
     width = max(left + columns * (panel_w + gap) + 0.1, _legend_width(colours) + 0.3)
     title = textwrap.fill(title, max(20, int((width - 0.2) / 0.085)))
@@ -132,8 +160,10 @@ def _draw_rows(rows, path, column_labels, colours, title) -> None:
         figure.text((left - 0.1) / width, 1 - (tops[name] + panel_h / 2) / height, names[name], fontsize=9, ha="right", va="center")
         for column, index in enumerate(chosen[name]):
             axes = _axes(figure, left + column * (panel_w + gap), tops[name], panel_w, panel_h)
-            pixels = (math.ceil(panel_h * _DPI), math.ceil(panel_w * _DPI))
-            axes.imshow(colours(shrink(np.asarray(fields[index]), *pixels)), interpolation="nearest", aspect="auto")
+            axes.imshow(colours(shrink(np.asarray(fields[index]), *pixels)), interpolation="nearest", aspect="auto",
+                        extent=(-0.5, pixels[1] - 0.5, pixels[0] - 0.5, -0.5))
+            if line_map is not None:
+                line_map.draw(axes, bar=column == 0)
             if labels[name] != previous:
                 axes.set_title(labels[name][column], fontsize=8, pad=3)
         previous = labels[name]
@@ -145,10 +175,34 @@ def _draw_rows(rows, path, column_labels, colours, title) -> None:
     _save(figure, path)
 
 
-def _panel_size(shape: tuple[int, int]) -> tuple[float, float]:
+def _panel_size(shape: tuple[int, int], aspect: float) -> tuple[float, float]:
     """Height and width of a field in inches; the width leaves room for a label."""
-    scale = _PANEL / max(shape)
-    return max(shape[0] * scale, 0.3), max(shape[1] * scale, 0.75)
+    height, width = shape[0], shape[1] * aspect
+    scale = _PANEL / max(height, width)
+    return max(height * scale, 0.3), max(width * scale, 0.75)
+
+
+class _LineMap:
+    """Coastlines, borders and a scale bar for panels of one size; read once, drawn into each."""
+
+    def __init__(self, grid: Grid, height: int, width: int):
+        grid = resampled(grid, height, width)
+        self.lines = {kind: lines_on(grid, kinds=(kind,)) for kind in ("coast", "border")}
+        self.kilometres, self.width, self.height = cell_kilometres(grid)[1], width, height
+
+    def draw(self, axes, *, bar: bool) -> None:
+        """A dark line on a light one: seen on every colour."""
+        from matplotlib.collections import LineCollection
+
+        for kind, width, strength in (("border", 0.45, 0.6), ("coast", 0.6, 0.85)):
+            axes.add_collection(LineCollection(self.lines[kind], linewidths=width + 0.9, colors="white", alpha=0.35 * strength), autolim=False)
+            axes.add_collection(LineCollection(self.lines[kind], linewidths=width, colors="#303030", alpha=strength), autolim=False)
+        if bar and self.kilometres > 0:
+            length, label = scale_bar(0.4 * self.width * self.kilometres)
+            x, y = 0.04 * self.width, self.height - 7
+            axes.add_collection(LineCollection([[(x, y), (x + length / self.kilometres, y)]], linewidths=3.4, colors="white", capstyle="butt"))
+            axes.add_collection(LineCollection([[(x, y), (x + length / self.kilometres, y)]], linewidths=1.6, colors="black", capstyle="butt"))
+            axes.text(x, y - 4, label, fontsize=6, va="bottom", bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.6, "linewidth": 0})
 
 
 def _legend_width(colours) -> float:
@@ -215,7 +269,7 @@ def forecast_strip(context: Frames, forecast: Forecast, path: str | Path) -> Non
         "forecast": [f"{_minutes(lead)}\n{_clock(t)}" for lead, t in zip(forecast.lead_times, forecast.valid_times)],
     }
     day = str(forecast.analysis_time)[:10]
-    sequence_picture({"observed": context.values, "forecast": forecast.values}, path, column_labels=labels, kind="rain",
+    sequence_picture({"observed": context.values, "forecast": forecast.values}, path, column_labels=labels, kind="rain", grid=forecast.grid,
                      title=f"Rain rate forecast from {day} {_clock(forecast.analysis_time)}")
 
 
@@ -231,27 +285,36 @@ def forecast_animation(context: Frames, forecast: Forecast, path: str | Path) ->
                  for lead, t in zip(forecast.lead_times, forecast.valid_times)]
     fields = [*context.values, *forecast.values]
     part = _observed_part(fields)
-    _write_gif([field[part] for field in fields], headings, path, observed_frames=len(context))
+    _write_gif([field[part] for field in fields], headings, path, observed_frames=len(context), grid=_part_of(forecast.grid, part))
 
 
-# A GIF holds indices into one palette: rain classes, not observed, accents of the two phases, greys for text.
-_OBSERVED, _FORECAST, _LATER, _INK, _PAPER = 10, 11, 12, 16, 31
-_GIF_PALETTE = np.zeros((32, 3), np.uint8)
+# A GIF holds indices into one palette: rain classes, not observed, accents of the two phases, greys for text, and for every
+# class of the map the tones of a line that covers a quarter, half, ... of a pixel: dark on light classes, light on dark ones.
+_OBSERVED, _FORECAST, _LATER, _INK, _PAPER, _LINE = 10, 11, 12, 16, 31, 32
+_TONES = 4
+_GIF_PALETTE = np.zeros((_LINE + 10 * _TONES, 3), np.uint8)
 _GIF_PALETTE[:13] = [*RAIN_COLOURS, MISSING_COLOUR, [70, 70, 70], [213, 94, 0], [215, 215, 215]]
-_GIF_PALETTE[16:] = np.linspace(0, 255, 16).round()[:, None]
+_GIF_PALETTE[_INK:_LINE] = np.linspace(0, 255, 16).round()[:, None]
+_LINE_COLOURS = np.where((_GIF_PALETTE[:10] @ [0.3, 0.59, 0.11] > 90)[:, None], 40, 225)
+_GIF_PALETTE[_LINE:] = (_GIF_PALETTE[:10, None] + (_LINE_COLOURS - _GIF_PALETTE[:10].astype(float))[:, None]
+                        * (0.85 * np.linspace(0, 1, _TONES + 1)[1:, None])).round().reshape(-1, 3)
 _GIF_SIDE, _GIF_PIXELS = 600, 12_000_000  # longest side of the map; pixels of all maps together, about 3 MB
 _GIF_MILLISECONDS = (350, 450, 2000)  # observed, forecast, last
 _GIF_MARGIN, _GIF_HEADER, _GIF_FOOTER, _GIF_WIDTH = 12, 62, 76, 470
 
 
-def _write_gif(fields: list[np.ndarray], headings: list[tuple[str, str]], path: str | Path, *, observed_frames: int) -> None:
+def _write_gif(fields: list[np.ndarray], headings: list[tuple[str, str]], path: str | Path, *, observed_frames: int, grid: Grid) -> None:
     """Fields [mm/h], each (H, W), under two heading lines each; the first ``observed_frames`` are marked as observed."""
     from PIL import Image
 
-    side = min(_GIF_SIDE, int((_GIF_PIXELS / len(fields)) ** 0.5))
+    height, width = _gif_size(grid, min(_GIF_SIDE, int((_GIF_PIXELS / len(fields)) ** 0.5)))
+    shown = resampled(grid, height, width)
+    tones, kilometres = _line_tones(shown), cell_kilometres(shown)[1]
     images = []
     for i, (field, heading) in enumerate(zip(fields, headings)):
-        image = Image.fromarray(_gif_frame(_gif_map(field, side), heading, i, len(fields), observed_frames))
+        classes = _gif_map(field, height, width)
+        image = Image.fromarray(_gif_frame(np.where(tones > 0, _LINE + classes * _TONES + tones - 1, classes).astype(np.uint8), heading, i,
+                                           len(fields), observed_frames, kilometres))
         image.putpalette(_GIF_PALETTE.tobytes())
         images.append(image)
     observed, forecast, last = _GIF_MILLISECONDS
@@ -260,16 +323,37 @@ def _write_gif(fields: list[np.ndarray], headings: list[tuple[str, str]], path: 
         images[0].save(temporary, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
 
 
-def _gif_map(field: np.ndarray, side: int) -> np.ndarray:
-    """Colour classes of a field, its longer side brought to about ``side`` pixels."""
-    scale = min(1.0, side / max(field.shape))
-    classes = rain_classes(shrink(field, max(1, round(field.shape[0] * scale)), max(1, round(field.shape[1] * scale))))
-    enlarge = max(1, min(side, 480) // max(classes.shape))
-    return classes.repeat(enlarge, 0).repeat(enlarge, 1)
+def _gif_size(grid: Grid, side: int) -> tuple[int, int]:
+    """Height and width of the map: at most ``side``, small grids enlarged by a whole number, cells as wide as they are on the earth."""
+    height, width = grid.shape[0], grid.shape[1] * cell_aspect(grid)
+    longest = max(height, width)
+    scale = side / longest if longest > side else max(1, min(side, 480) // math.ceil(longest))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _gif_frame(classes: np.ndarray, heading: tuple[str, str], index: int, frames: int, observed_frames: int) -> np.ndarray:
-    """Palette indices of one whole frame: heading, map in a border of its phase, time line, legend."""
+def _gif_map(field: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Colour classes of a field in so many pixels."""
+    classes = rain_classes(shrink(field, height, width))
+    return classes[np.ix_(*(np.arange(n) * have // n for n, have in zip((height, width), classes.shape)))]
+
+
+def _line_tones(grid: Grid) -> np.ndarray:
+    """How much of every pixel coastlines and borders cover, (H, W) uint8: 0 nothing, ``_TONES`` all of it."""
+    from PIL import Image, ImageDraw
+
+    fine = 4
+    paper = Image.new("L", (grid.shape[1] * fine, grid.shape[0] * fine), 0)
+    draw = ImageDraw.Draw(paper)
+    for kind, ink in (("border", 130), ("coast", 230)):
+        for line in lines_on(grid, kinds=(kind,), tolerance=0.25):
+            draw.line([tuple(point) for point in ((line + 0.5) * fine).tolist()], fill=ink, width=fine)
+    covered = np.asarray(paper.reduce(fine), np.float32) / 255
+    return np.round(covered * _TONES).astype(np.uint8)
+
+
+def _gif_frame(classes: np.ndarray, heading: tuple[str, str], index: int, frames: int, observed_frames: int,
+               kilometres: float) -> np.ndarray:
+    """Palette indices of one whole frame: heading, map in a border of its phase, time line, legend with a scale bar."""
     h, w = classes.shape
     margin, width = _GIF_MARGIN, max(w + 6, _GIF_WIDTH) + 2 * _GIF_MARGIN
     frame = np.full((_GIF_HEADER + h + 6 + _GIF_FOOTER, width), _PAPER, np.uint8)
@@ -285,6 +369,13 @@ def _gif_frame(classes: np.ndarray, heading: tuple[str, str], index: int, frames
         colour = _LATER if i > index else _OBSERVED if i < observed_frames else _FORECAST
         frame[y + 8 : y + 14, start : max(end - 2, start + 1)] = colour
     texts += _gif_legend(frame, y + 26)
+    if kilometres > 0:
+        length, label = scale_bar(90 * kilometres)
+        pixels = round(length / kilometres)
+        right = x + w + 3
+        frame[_GIF_HEADER - 12 : _GIF_HEADER - 9, right - pixels : right] = _OBSERVED
+        frame[_GIF_HEADER - 15 : _GIF_HEADER - 6, [right - pixels, right - 1]] = _OBSERVED
+        texts.append((right - pixels / 2, _GIF_HEADER - 17, label, 11, "ms"))
     return _with_texts(frame, texts)
 
 

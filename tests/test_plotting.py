@@ -7,6 +7,7 @@ from PIL import Image
 
 from nowcast import plotting
 from nowcast.errors import UserError
+from nowcast.frames import Forecast, Frames, Grid
 from nowcast.plotting import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS
 from nowcast.verification.scores import rows_of
 from factories_fields import forecast, frames
@@ -159,6 +160,61 @@ def test_an_animation_of_a_large_grid_stays_small(tmp_path):
     plotting.forecast_animation(frames(values[:4], start="2010-08-26T23:40"), forecast(values[4:]), tmp_path / "a.gif")
     assert max(pixels(tmp_path / "a.gif").shape) < 800
     assert os.path.getsize(tmp_path / "a.gif") < 3_000_000
+
+
+def strait(degrees=False, rain=0.0):
+    """Two observed and one forecast frame of constant rain on 240 km around the Strait of Dover."""
+    cells = np.arange(-119.5, 120)
+    place = Grid("EPSG:4326", 1.4 + cells * 0.01, 51.0 - cells * 0.01) if degrees else Grid("+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", cells, -cells)
+    times = np.datetime64("2020-01-01", "s") + np.arange(2) * np.timedelta64(300, "s")
+    values = np.full((2, 240, 240), rain, np.float32)
+    return Frames(values, times, place), Forecast(values[:1], times[-1], np.array([300]), place)
+
+
+@pytest.mark.parametrize(("rain", "colour", "lighter"), [(0.0, [255, 255, 255], False), (7.0, [80, 50, 160], True), (60.0, [30, 0, 5], True)])
+def test_the_coast_is_drawn_dark_on_light_colours_and_light_on_dark_ones(tmp_path, rain, colour, lighter):
+    plotting.forecast_animation(*strait(rain=rain), tmp_path / "a.gif")
+    image = pixels(tmp_path / "a.gif", 2).astype(int)
+    border = (image == [213, 94, 0]).all(-1)
+    top, left = np.flatnonzero(border.sum(1) > 400).min() + 3, np.flatnonzero(border.sum(0) > 400).min() + 3
+    field = image[top : top + 480, left : left + 480]  # two pixels a kilometre, 51 north and 1.4 east in the middle
+    line = (field != colour).any(-1)
+    assert 0.005 < line.mean() < 0.05
+    assert (field[line].sum(-1) > sum(colour)).mean() == lighter
+    assert np.abs(field[line].sum(-1) - sum(colour)).max() > 320  # of 765
+    beach = 480 // 2 + 24, 480 // 2 + 36  # Wissant: 12 km south and 18 km east
+    assert line[beach[0] - 3 : beach[0] + 4, beach[1] - 3 : beach[1] + 4].any()
+    assert not line[240:280, 262:300].any()  # the strait itself
+
+
+def test_a_picture_with_a_grid_has_coasts_and_a_scale_bar_and_one_without_has_none(tmp_path):
+    context, _ = strait()
+    for name, place in (("with", context.grid), ("without", None)):
+        plotting.sequence_picture({"a": context.values[:1]}, tmp_path / f"{name}.png", column_labels={"a": ["1"]}, kind="rain", title="t", grid=place)
+    with_lines, without = (pixels(tmp_path / f"{name}.png").astype(int) for name in ("with", "without"))
+    different = (with_lines != without).any(-1)
+    assert 0.005 < different.mean() < 0.1
+    bar = np.flatnonzero((with_lines[:, :, 0] == 0).sum(1) >= 36)  # 50 km of 240 in a panel of 180 pixels: 37.5 pixels
+    assert len(set(bar)) >= 2 and ((with_lines[bar[-1]] == 0).all(-1) & different[bar[-1]]).sum() == pytest.approx(37.5, abs=2)
+
+
+def test_the_scale_bar_is_the_longest_round_length_that_fits():
+    lengths = {99.9: (50, "50 km"), 100: (100, "100 km"), 260: (200, "200 km"), 0.7: (0.5, "0.5 km"), 4000: (2000, "2000 km")}
+    assert {kilometres: plotting.scale_bar(kilometres) for kilometres in lengths} == lengths
+
+
+def test_a_cell_of_degrees_is_drawn_as_narrow_as_it_is_on_the_earth(tmp_path):
+    degrees = strait(degrees=True)
+    assert plotting.cell_aspect(degrees[0].grid) == pytest.approx(math.cos(math.radians(51)), abs=0.005)
+    assert plotting.cell_aspect(strait()[0].grid) == 1 and plotting.cell_aspect(None) == 1
+    height, width = plotting._gif_size(degrees[0].grid, 600)
+    assert (height, width) == (480, round(480 * plotting.cell_aspect(degrees[0].grid)))
+
+
+def test_fields_of_another_size_than_the_grid_are_refused(tmp_path):
+    context, _ = strait()
+    with pytest.raises(UserError, match=r"the rows have \(3, 4\) pixels, but the grid has \(240, 240\); give the grid of the fields"):
+        plotting.sequence_picture({"a": np.zeros((1, 3, 4))}, tmp_path / "p.png", column_labels={"a": ["1"]}, kind="rain", title="t", grid=context.grid)
 
 
 def test_times_are_written_with_sign_and_utc():
