@@ -184,7 +184,7 @@ def test_the_coast_is_drawn_dark_on_light_colours_and_light_on_dark_ones(tmp_pat
     assert np.abs(field[line].sum(-1) - sum(colour)).max() > 320  # of 765
     beach = 480 // 2 + 24, 480 // 2 + 36  # Wissant: 12 km south and 18 km east
     assert line[beach[0] - 3 : beach[0] + 4, beach[1] - 3 : beach[1] + 4].any()
-    assert not line[240:280, 262:300].any()  # the strait itself
+    assert not line[205:250, 246:264].any()  # the strait itself
 
 
 def test_a_picture_with_a_grid_has_coasts_and_a_scale_bar_and_one_without_has_none(tmp_path):
@@ -195,7 +195,7 @@ def test_a_picture_with_a_grid_has_coasts_and_a_scale_bar_and_one_without_has_no
     different = (with_lines != without).any(-1)
     assert 0.005 < different.mean() < 0.1
     bar = np.flatnonzero((with_lines[:, :, 0] == 0).sum(1) >= 36)  # 50 km of 240 in a panel of 180 pixels: 37.5 pixels
-    assert len(set(bar)) >= 2 and ((with_lines[bar[-1]] == 0).all(-1) & different[bar[-1]]).sum() == pytest.approx(37.5, abs=2)
+    assert len(bar) and ((with_lines[bar[-1]] == 0).all(-1) & different[bar[-1]]).sum() == pytest.approx(37.5, abs=2)
 
 
 def test_the_scale_bar_is_the_longest_round_length_that_fits():
