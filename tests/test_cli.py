@@ -196,7 +196,7 @@ def test_train_py_is_the_same_as_nowcast_train():
 
 
 def test_an_unknown_command_is_refused(capsys):
-    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, compare, benchmark."
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, check, compare, benchmark."
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
      (["benchmark", "what=layers"], "what/layers"), (["benchmark", "what=models", "what.models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
      (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"), (["benchmark", "what=models", "what.precision=fp8"], "precision is 'fp8'; accepted are auto"), (["benchmark", "what=models", "what.batch=3"], "batch"),
      (["benchmark", "what=models", "what.seconds=x"], "what.seconds is 'x', but float"),
-     (["info"], "info takes one archive"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["train", "resume="], "resume is empty"), (["train", "resume=/no/run", "data.size=40"], "only training.* can be changed"),
+     (["info"], "info takes one file, e.g. nowcast info data/knmi.nc; 0 came"), (["check", "a.nc", "b.nc"], "check takes one file, e.g. nowcast check data/knmi.nc; 2 came"), (["convert", "input=.", "output=a.nc", "workers=two"], "see conf/convert.yaml for what is accepted"), (["info", "/no/such.nc"], "/no/such.nc"), (["train", "resume=/no/run"], "is not a run folder"), (["train", "resume="], "resume is empty"), (["train", "resume=/no/run", "data.size=40"], "only training.* can be changed"),
      (["train", "name=../esc"], "a plain name for the folder"), (["train", "scores=rain"], "scores judges rain_rate, but the task forecasts grey_level"), (["train", "data=radar", "experiment=none"], "none"), (["evaluate"], "run must be given"),
      (["train", "experiment=radar_quickstart"], "data.archive must be given"), (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
      (["train", "seed=x"], "seed is 'x'"), (["train", "model.hiden_channels=[3]"], "hiden_channels"), (["train", "model.state_kernel=0"], "state_kernel is 0; a whole number from 1"),

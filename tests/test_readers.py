@@ -287,10 +287,10 @@ def foreign(tmp_path, kind):
 
 FOREIGN = {
     "empty": "is empty",
-    "text": "is not an HDF5 file",
-    "folder": "is not a regular file",
+    "text": "is of no format that is known here, or damaged; accepted are KNMI HDF5",
+    "folder": "is of no format that is known here",
     "truncated": "is damaged or cut short",
-    "other": "of no format known here; accepted are KNMI HDF5",
+    "other": "is of no format that is known here",
     "absent": "does not exist",
 }
 
@@ -300,6 +300,22 @@ def test_a_foreign_file_is_recognised_by_nobody_and_refused_by_name(tmp_path, ki
     path = foreign(tmp_path, kind)
     assert [reader.recognises(path) for reader in (KnmiHdf5(), OdimHdf5(), Auto())] == [False] * 3
     with pytest.raises(UserError, match=f"foreign.h5 {message}|foreign.h5.*{message}"):
+        Auto().read(path)
+
+
+class Greedy:
+    """A reader that recognises everything."""
+
+    format = "greedy"
+
+    def recognises(self, path):
+        return True
+
+
+def test_a_file_that_two_readers_recognise_is_refused_with_both(tmp_path, monkeypatch):
+    path = write_odim(tmp_path / "a.h5", [[1.0]])
+    monkeypatch.setattr("nowcast.data.readers.auto.readers", lambda: (KnmiHdf5(), OdimHdf5(), Greedy()))
+    with pytest.raises(UserError, match="a.h5 looks like ODIM_H5 .* and like greedy; say which one with reader=NAME"):
         Auto().read(path)
 
 

@@ -6,6 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+import h5py
+
+from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 
@@ -45,10 +48,15 @@ class Auto:
             return found[0]
         if found:
             raise UserError(f"{path} looks like {' and like '.join(reader.format for reader in found)}; say which one with reader=NAME.")
-        if not Path(path).exists():
+        place = Path(path)
+        if not place.exists():
             raise UserError(f"{path} does not exist; give the path of a radar file.")
+        if place.is_file() and place.stat().st_size == 0:
+            raise UserError(f"{path} is empty; fetch it again or leave it out.")
+        if place.is_file() and h5py.is_hdf5(place):
+            Hdf5File(place).close()  # says so where it is damaged
         formats = "; ".join(reader.format for reader in readers())
-        raise UserError(f"{path} is of no format that is known here, empty or damaged; accepted are {formats}; or reader=arrays, told where everything is.")
+        raise UserError(f"{path} is of no format that is known here, or damaged; accepted are {formats}; or reader=arrays, told where everything is.")
 
     def read(self, path: str | Path) -> Frames:
         """The file's frames, by the one reader that recognises it.
