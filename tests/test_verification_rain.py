@@ -109,14 +109,14 @@ def test_sums_added_in_pieces_are_the_sums_at_once():
     forecast, observation = (rng.gamma(0.3, 5, (7, 3, 8, 9)).astype(np.float32) for _ in range(2))
     forecast[rng.random(forecast.shape) < 0.2] = np.nan
     observation[:, :, :, 0] = np.nan
-    settings = RainScores([0.1, 1, 5])
+    settings = RainScores([0.1, 1, 5], windows=[1, 3])
     once, first, second, third = (settings.sums(3) for _ in range(4))
     once.add(forecast, observation)
     first.add(forecast[:1], observation[:1])
     second.add(forecast[1:5], observation[1:5])
     third.add(forecast[5:], observation[5:])
     pooled = settings.sums(3) + pickle.loads(pickle.dumps(third)) + (first + second)
-    for name in ("hits", "misses", "false_alarms", "pixels"):
+    for name in ("hits", "misses", "false_alarms", "pixels", "fraction_products", "fraction_squares"):
         assert np.array_equal(getattr(pooled, name), getattr(once, name))
     for one, other in zip(pooled.rows(), once.rows()):
         assert one[:4] == other[:4] and one.value == pytest.approx(other.value, rel=1e-12)
@@ -168,6 +168,12 @@ def test_thresholds_that_are_no_ascending_rain_rates_are_refused(thresholds):
         RainScores(thresholds)
 
 
+@pytest.mark.parametrize("windows", [[0], [-1, 1], [5, 1], [5, 5], [1.0], ["1"], [True], 5, [1, 1001]])
+def test_windows_that_are_no_ascending_widths_are_refused(windows):
+    with pytest.raises(UserError, match="windows are .*; give widths in whole pixels from 1 to 1000, ascending"):
+        RainScores([1], windows=windows)
+
+
 @pytest.mark.parametrize("forecast, observation", [((1, 2, 4, 4), (1, 2, 4, 5)), ((2, 4, 4), (2, 4, 4)), ((1, 3, 4, 4), (1, 3, 4, 4))])
 def test_fields_of_another_shape_are_refused(forecast, observation):
     with pytest.raises(UserError, match=r"both must be \(batch, 2 leads, height, width\)"):
@@ -180,7 +186,9 @@ def test_an_infinite_rain_rate_is_refused():
 
 
 def test_sums_of_other_thresholds_or_leads_are_refused():
-    with pytest.raises(UserError, match=r"2 leads and thresholds \[1.0\] cannot be added to sums over 2 leads and thresholds \[2.0\]"):
+    with pytest.raises(UserError, match=r"2 leads, thresholds \[1.0\] and windows \[\] cannot be added to sums over 2 leads, thresholds \[2.0\] and"):
         RainScores([1]).sums(2) + RainScores([2]).sums(2)
+    with pytest.raises(UserError, match=r"windows \[3\] cannot be added to sums over 2 leads, thresholds \[1.0\] and windows \[5\]; verify"):
+        RainScores([1], windows=[3]).sums(2) + RainScores([1], windows=[5]).sums(2)
     with pytest.raises(UserError, match="cannot be added to sums over 3 leads"):
         RainScores([1]).sums(2) + RainScores([1]).sums(3)

@@ -58,6 +58,13 @@ def test_the_tables_mark_the_better_model_with_a_star_and_say_how_leads_are_pool
     assert ["frequency", "bias", "≥", "1", "mm/h", "near", "1", "0.500", "1.600*"] in lines  # log 2 is further from 0 than log 1.6
 
 
+def test_the_table_over_all_leads_tells_windows_apart():
+    rows = {name: rows_of("fss", [near], threshold=10.0, window=5) + rows_of("fss", [0.9], threshold=10.0, window=20) for name, near in (("a", 0.5), ("b", 0.6))}
+    lines = [line.split() for line in printed(text_tables(rows, lead_minutes=5)[:1]).splitlines()]
+    assert "FSS ≥ 10 mm/h, 5 px higher 0.500 0.600*".split() in lines
+    assert "FSS ≥ 10 mm/h, 20 px higher 0.900 0.900".split() in lines
+
+
 def test_the_lead_table_shows_evenly_spaced_minutes_with_the_last():
     lines = [line.split() for line in printed(text_tables(two_models(), lead_minutes=5)[1:]).splitlines()]
     assert ["score", "model", "+15", "+30", "+45", "+60"] in lines
@@ -103,6 +110,7 @@ def test_of_many_thresholds_the_lowest_middle_and_highest_with_events_are_shown(
 
 def test_scores_are_titled_in_words():
     assert score_title("csi", 0.5) == "CSI ≥ 0.5 mm/h"
+    assert score_title("fss", 10.0, 20) == "FSS ≥ 10 mm/h, 20 px" and score_title("csi", 10.0, 1) == "CSI ≥ 10 mm/h"
     assert score_title("ssim_range2", None) == "SSIM (data range 2)"
 
 

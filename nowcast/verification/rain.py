@@ -1,6 +1,6 @@
-"""Scores of rain forecasts [mm/h]: event scores by threshold, errors and correlations, all by lead time.
+"""Scores of rain forecasts [mm/h]: event scores by threshold and neighbourhood, errors and correlations, all by lead time.
 
-T leads, K thresholds. Everything is summed over cases and pixels first and divided once.
+T leads, K thresholds, N windows. Everything is summed over cases and pixels first and divided once.
 """
 
 import math
@@ -11,9 +11,11 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.verification import scores
+from nowcast.verification.neighbourhood import LARGEST_WINDOW, fraction_sums
 from nowcast.verification.scores import ScoreRow, rows_of
 
 _BLOCK = 2**15  # pixels worked on at once: their arrays stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class RainScores:
@@ -21,14 +23,16 @@ class RainScores:
 
     Args:
         thresholds: rain rates [mm/h], ascending; an event is a rain rate ``>=`` one of them.
+        windows: widths [pixels], ascending, of the neighbourhoods of the fractions skill score; none: it is left out.
 
     Raises:
-        UserError: thresholds that are empty, not ascending, not positive or not finite.
+        UserError: thresholds that are empty, not ascending, not positive or not finite; windows that are no ascending widths.
     """
 
     quantity: ClassVar[str] = "rain_rate"
 
     thresholds: tuple[float, ...] = (0.1, 0.5, 1, 2, 5, 10)
+    windows: tuple[int, ...] = ()
 
     def __post_init__(self):
         given = self.thresholds
@@ -38,10 +42,15 @@ class RainScores:
         if not numbers or not given or not (ascending[1:] > ascending[:-1]).all():
             raise UserError(f"thresholds are {given!r}; give one or more positive rain rates in mm/h, ascending, e.g. [0.1, 1, 5].")
         object.__setattr__(self, "thresholds", tuple(float(t) for t in given))
+        widths = self.windows
+        whole = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and not isinstance(w, bool) for w in widths)
+        if not whole or list(widths) != sorted({w for w in widths if 1 <= w <= LARGEST_WINDOW}):
+            raise UserError(f"windows are {widths!r}; give widths in whole pixels from 1 to {LARGEST_WINDOW}, ascending, e.g. [1, 5, 20], or [] for none.")
+        object.__setattr__(self, "windows", tuple(widths))
 
     def sums(self, forecast_length: int) -> "RainSums":
         """Empty sums for forecasts of ``forecast_length`` leads."""
-        return RainSums.zero(self.thresholds, forecast_length)
+        return RainSums.zero(self.thresholds, self.windows, forecast_length)
 
 
 @dataclass
@@ -50,15 +59,18 @@ class RainSums:
 
     Args:
         thresholds: K rain rates [mm/h].
+        windows: N widths [pixels].
         hits, misses, false_alarms: pixels, (K, T) int64.
         pixels: pixels where forecast and observation both hold a number, (T,) int64.
         absolute_error, squared_error: sums [mm/h, mm2/h2], (T,) float64.
         forecast_mean, observation_mean: means over those pixels [mm/h], (T,) float64.
         forecast_deviation, observation_deviation, codeviation: sums of squared deviations from those means, and of their
             product, (T,) float64. Kept around the means, not around 0: a difference of two huge sums would lose the digits.
+        fraction_products, fraction_squares: sums of Sf So and of Sf^2 + So^2, see ``nowcast.verification.neighbourhood``, (K, N, T) float64.
     """
 
     thresholds: tuple[float, ...]
+    windows: tuple[int, ...]
     hits: np.ndarray
     misses: np.ndarray
     false_alarms: np.ndarray
@@ -70,12 +82,16 @@ class RainSums:
     forecast_deviation: np.ndarray
     observation_deviation: np.ndarray
     codeviation: np.ndarray
+    fraction_products: np.ndarray
+    fraction_squares: np.ndarray
 
     @classmethod
-    def zero(cls, thresholds: tuple[float, ...], forecast_length: int) -> Self:
+    def zero(cls, thresholds: tuple[float, ...], windows: tuple[int, ...], forecast_length: int) -> Self:
         """Sums over nothing."""
         counts = (np.zeros((len(thresholds), forecast_length), np.int64) for _ in range(3))
-        return cls(thresholds, *counts, np.zeros(forecast_length, np.int64), *(np.zeros(forecast_length) for _ in range(7)))
+        moments = (np.zeros(forecast_length) for _ in range(7))
+        fractions = (np.zeros((len(thresholds), len(windows), forecast_length)) for _ in range(2))
+        return cls(thresholds, windows, *counts, np.zeros(forecast_length, np.int64), *moments, *fractions)
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch.
@@ -89,15 +105,15 @@ class RainSums:
         if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != self.pixels.size:
             raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
                             f"both must be (batch, {self.pixels.size} leads, height, width).")
-        leads = [self._of_pixels(forecast[:, t], observation[:, t]) for t in range(self.pixels.size)]
-        batch = type(self)(self.thresholds, *(np.stack(column, axis=-1) for column in zip(*leads)))
+        leads = [(*self._of_pixels(*lead), *self._of_windows(*lead)) for lead in zip(forecast.swapaxes(0, 1), observation.swapaxes(0, 1))]
+        batch = type(self)(self.thresholds, self.windows, *(np.stack(column, axis=-1) for column in zip(*leads)))
         total = self + batch
         for f in fields(self):
             setattr(self, f.name, getattr(total, f.name))
 
     @np.errstate(all="ignore")  # of the product that looks for missing pixels
     def _of_pixels(self, forecast: np.ndarray, observation: np.ndarray) -> tuple:
-        """The sums of one lead, (B, H, W), in the order of the fields, without the thresholds."""
+        """The sums of one lead over single pixels, (B, H, W), in the order of the fields."""
         forecast, observation = forecast.reshape(-1), observation.reshape(-1)
         starts = range(0, forecast.size, _BLOCK)
         work = np.empty((3, min(forecast.size, _BLOCK)))
@@ -109,17 +125,24 @@ class RainSums:
             counts += _contingency(f, o, self.thresholds)
         return *counts, *_pooled(*moments.T)
 
+    def _of_windows(self, forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:
+        """The sums of one lead over neighbourhoods, (B, H, W) -> (2, K, N)."""
+        sums = np.zeros((2, len(self.thresholds), len(self.windows)))
+        for case in zip(forecast, observation) if self.windows else ():
+            sums += fraction_sums(*case, self.thresholds, self.windows)
+        return sums
+
     def __add__(self, other: Self) -> Self:
         """The sums of both (Chan, Golub and LeVeque 1979 for the moments)."""
-        if self.thresholds != other.thresholds or self.pixels.size != other.pixels.size:
-            raise UserError(f"sums over {self.pixels.size} leads and thresholds {list(self.thresholds)} cannot be added to sums over "
-                            f"{other.pixels.size} leads and thresholds {list(other.thresholds)}; verify both with the same settings.")
-        total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "thresholds"}
+        settings = {"thresholds": self.thresholds, "windows": self.windows}
+        if settings != {name: getattr(other, name) for name in settings} or self.pixels.size != other.pixels.size:
+            mine, theirs = (f"{sums.pixels.size} leads, thresholds {list(sums.thresholds)} and windows {list(sums.windows)}" for sums in (self, other))
+            raise UserError(f"sums over {mine} cannot be added to sums over {theirs}; verify both with the same settings.")
+        total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name not in settings}
         share = other.pixels / np.maximum(total["pixels"], 1)
         f_step, o_step = other.forecast_mean - self.forecast_mean, other.observation_mean - self.observation_mean
         weight = self.pixels * share
-        return type(self)(**total | {
-            "thresholds": self.thresholds,
+        return type(self)(**total | settings | {
             "forecast_mean": self.forecast_mean + share * f_step,
             "observation_mean": self.observation_mean + share * o_step,
             "forecast_deviation": total["forecast_deviation"] + weight * f_step**2,
@@ -141,6 +164,8 @@ class RainSums:
             }
             for score, values in by_lead.items():
                 rows += rows_of(score, values, threshold=threshold, window=1)
+            for n, window in enumerate(self.windows):
+                rows += rows_of("fss", scores.fss(self.fraction_products[k, n], self.fraction_squares[k, n]), threshold=threshold, window=window)
         for score, values in self._continuous().items():
             rows += rows_of(score, values)
         return rows

@@ -33,6 +33,7 @@ BETTER = {
     "far": "lower",
     "hss": "higher",
     "frequency_bias": "near 1",
+    "fss": "higher",
     "mae": "lower",
     "mse": "lower",
     "correlation": "higher",
@@ -80,6 +81,11 @@ def hss(hits, misses, false_alarms, correct_negatives):
     # Products of pixel counts pass 2**63 after about 3e9 pixels: float64 before multiplying.
     h, m, f, r = (np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives))
     return ratio(2 * (h * r - f * m), (h + m) * (m + r) + (h + f) * (f + r))
+
+
+def fss(products, squares):
+    """Fractions skill score 2 sum Sf So / (sum Sf^2 + sum So^2), see ``nowcast.verification.neighbourhood``; 1 is perfect."""
+    return ratio(2 * products, squares)
 
 
 def rows_of(score: str, by_lead, *, threshold: float | None = None, window: int | None = None) -> list[ScoreRow]:

@@ -93,11 +93,12 @@ def lead_label(step: int, lead_minutes: float | None) -> str:
     return text.replace("-", "−")
 
 
-def score_title(score: str, threshold: float | None) -> str:
-    """CSI >= 1 mm/h, cross-entropy, ..."""
+def score_title(score: str, threshold: float | None, window: int | None = None) -> str:
+    """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, cross-entropy, ..."""
     names = {"ssim_range2": "SSIM (data range 2)", "cross_entropy": "cross-entropy", "cross_entropy_floor": "cross-entropy floor"}
     name = names.get(score) or (score.upper() if len(score) <= 4 else score.replace("_", " "))
-    return name if threshold is None else f"{name} ≥ {threshold:g} mm/h"
+    size = f", {window} px" if score == "fss" and window else ""
+    return name if threshold is None else f"{name} ≥ {threshold:g} mm/h{size}"
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -140,13 +141,13 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
     for model in rows_by_model:
         table.add_column(escape(model), justify="right", overflow="fold")
     previous = None
-    for (score, threshold, _, lead), by_model in _values(rows_by_model).items():
+    for (score, threshold, window, lead), by_model in _values(rows_by_model).items():
         if lead is not None:
             continue
         if threshold != previous and previous is not None:
             table.add_section()
         previous = threshold
-        table.add_row(score_title(score, threshold), BETTER.get(score, ""), *_marked(score, by_model, rows_by_model))
+        table.add_row(score_title(score, threshold, window), BETTER.get(score, ""), *_marked(score, by_model, rows_by_model))
     return table
 
 

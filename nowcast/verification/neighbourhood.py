@@ -1,0 +1,93 @@
+"""Sums of the fractions skill score (Roberts and Lean 2008): events counted in a window around every pixel.
+
+With the share S of a window's pixels that hold an event, FSS = 1 - sum (Sf - So)^2 / (sum Sf^2 + sum So^2) = 2 sum Sf So / (sum Sf^2 + sum So^2).
+The window's area cancels, so that S may be the number of events in it: all sums are whole numbers. A window that leaves the grid finds
+no events outside. A missing pixel is treated like one outside: it holds no event in either field, and is no centre of a window.
+
+H rows, W columns, K thresholds, N windows.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+LARGEST_WINDOW = 1000  # pixels; 10^12 events squared times 10^4 pixels a side are still whole numbers in float64
+_STRIP = 64  # rows worked on at once: their counts stay in the processor's cache
+
+
+@np.errstate(invalid="ignore")
+def fraction_sums(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...], windows: tuple[int, ...]) -> np.ndarray:
+    """Sums over the pixels of one field.
+
+    Args:
+        forecast, observation: rain rate [mm/h], (H, W) float32, NaN = missing.
+        thresholds: rain rates [mm/h], ascending; compared as float32, like the rain rates.
+        windows: widths [pixels]; an even one reaches one pixel further up and left, as in SciPy and pysteps.
+
+    Returns:
+        (2, K, N) float64: the sums of Sf So, and of Sf^2 + So^2, where S is a number of events.
+    """
+    missing = np.isnan(forecast) | np.isnan(observation)
+    observed = ~missing if missing.any() else None
+    sums = np.zeros((2, len(thresholds), len(windows)))
+    for k, threshold in enumerate(np.asarray(thresholds, np.float32)):
+        events = np.stack([forecast >= threshold, observation >= threshold])
+        if observed is not None:
+            events &= observed
+        if not events.any():
+            break  # nor does anything reach a higher one
+        for n, window in enumerate(windows):
+            sums[:, k, n] = _of_events(events, observed, window)
+    return sums
+
+
+def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> tuple[float, float]:
+    """The two sums of one window; events (2, H, W) of forecast and observation."""
+    product = squares = 0.0
+    for rows, columns in _occupied(events, window):
+        counts = _counts(events, rows, columns, window).astype(np.float64)
+        if observed is not None:
+            counts *= observed[rows, columns]
+        f, o = counts.reshape(2, -1)
+        product += np.dot(f, o)
+        squares += np.dot(f, f) + np.dot(o, o)
+    return product, squares
+
+
+def _occupied(events: np.ndarray, window: int) -> Iterator[tuple[slice, slice]]:
+    """Strips (rows, columns) that hold all pixels whose window may hold an event."""
+    height, width = events.shape[1:]
+    either = events.any(0)
+    wet_rows = either.any(1)
+    for top in range(0, height, _STRIP):
+        bottom = min(top + _STRIP, height)
+        near = slice(max(top - window, 0), bottom + window)
+        if wet_rows[near].any():
+            wet = np.flatnonzero(either[near].any(0))
+            yield slice(top, bottom), slice(max(wet[0] - window, 0), min(wet[-1] + window + 1, width))
+
+
+def _counts(events: np.ndarray, rows: slice, columns: slice, window: int) -> np.ndarray:
+    """Number of events in the window around the pixels of a strip, (2, rows, columns)."""
+    before, after = window // 2, window - 1 - window // 2
+    kind = np.uint8 if window < 16 else np.uint16 if window < 256 else np.uint32
+    padded = np.zeros((2, rows.stop - rows.start + window - 1, columns.stop - columns.start + window - 1), kind)
+    top, left = max(rows.start - before, 0), max(columns.start - before, 0)
+    part = events[:, top : rows.stop + after, left : columns.stop + after]
+    top, left = top - rows.start + before, left - columns.start + before
+    padded[:, top : top + part.shape[1], left : left + part.shape[2]] = part
+    return _window_sums(_window_sums(padded, window).swapaxes(1, 2), window).swapaxes(1, 2)
+
+
+def _window_sums(values: np.ndarray, window: int) -> np.ndarray:
+    """Sums of ``window`` neighbours along axis 1, (2, n + window - 1, m) -> (2, n, m), put together from sums of 1, 2, 4, ... of them."""
+    length = values.shape[1] - window + 1
+    total, start, span = 0, 0, 1
+    while True:
+        if window & span:
+            total = total + values[:, start : start + length]
+            start += span
+        if 2 * span > window:
+            return total
+        values = values[:, :-span] + values[:, span:]
+        span *= 2
