@@ -55,7 +55,7 @@ def test_all_missing_stays_missing_and_a_single_pixel_is_read():
     assert Coding("rain_rate").rain_rate(np.uint8([[7]]), "a.h5").tolist() == [[7.0]]
 
 
-@pytest.mark.parametrize("raw, quantity", [([[-9999.0, 2]], "rain_rate"), ([[9999.0]], "reflectivity"), ([[np.inf]], "rain_rate"), ([[-np.inf]], "rain_rate"), ([[5001.0]], "rain_rate")])
+@pytest.mark.parametrize("raw, quantity", [([[-9999.0, 2]], "rain_rate"), ([[9999.0]], "reflectivity"), ([[-9999.0, 30]], "reflectivity"), ([[np.inf]], "rain_rate"), ([[-np.inf]], "rain_rate"), ([[5001.0]], "rain_rate")])
 def test_a_mark_that_is_not_declared_is_refused_instead_of_becoming_rain_or_dry(raw, quantity):
     with pytest.raises(UserError, match="a.h5 has rates that are negative or above 5000 mm/h"):
         Coding(quantity).rain_rate(np.array(raw), "a.h5")
@@ -63,7 +63,9 @@ def test_a_mark_that_is_not_declared_is_refused_instead_of_becoming_rain_or_dry(
 
 def test_a_file_completes_what_the_settings_leave_open_and_nothing_else():
     settings = Coding(gain=2.0)
-    assert settings.completed(quantity="rain_rate", gain=0.5, offset=None, missing=(255,)) == Coding("rain_rate", gain=2.0, missing=(255,))
+    assert settings.completed("a.tif", quantity="rain_rate", gain=0.5, offset=None, missing=(255,)) == Coding("rain_rate", gain=2.0, missing=(255,))
+    with pytest.raises(UserError, match="^a.tif: gain is 0"):
+        Coding().completed("a.tif", gain=0.0)
     assert Coding(missing=[1, 2]) == Coding(missing=(1, 2))
 
 

@@ -1,5 +1,6 @@
 """From stored numbers to rain rates [mm/h]: one place for gain, offset, marks for missing and dry, and what was measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, 
 IMPLAUSIBLE = 5000.0
 """mm/h, 82 dBZ: beyond clutter; a mark for "no data" that was not declared decodes to more."""
 _QUANTITIES = ("rain_rate", "rain_depth", "reflectivity")
-_ROWS = 512  # decoded at a time, so that no copy of a large field in float64 is made
+_LOWEST_DBZ = -100.0
+_ROWS = 512  # decoded at a time, so that no copy of a large field in 64 bits is made
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,16 @@ class Coding:
         if self.gain == 0:
             raise UserError("gain is 0, which makes every value the same; another number is needed.")
 
-    def completed(self, **stated) -> "Coding":
-        """With what a file states (None: it does not) where the settings say nothing."""
-        return replace(self, **{name: value for name, value in stated.items() if getattr(self, name) is None})
+    def completed(self, path: str | Path, **stated) -> "Coding":
+        """With what the file states (None: it does not) where the settings say nothing.
+
+        Raises:
+            UserError: the file states what cannot be.
+        """
+        try:
+            return replace(self, **{name: value for name, value in stated.items() if getattr(self, name) is None})
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
 
     def measured(self, path: str | Path, where: str = "reader.values") -> str:
         """What was measured, in the words of ``nowcast.units``.
@@ -76,23 +85,27 @@ class Coding:
         Raises:
             UserError: rates below 0 or implausibly high, as marks that were not declared give.
         """
-        if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2:
-            unsigned = np.dtype(raw.dtype.str.replace("i", "u"))
-            every_number = np.arange(2 ** (8 * raw.dtype.itemsize)).astype(unsigned)
-            rates = self._decoded(every_number.view(raw.dtype))[raw.view(unsigned)]
-        else:
-            rates = np.empty(raw.shape, np.float32)
-            rows, decoded = raw.reshape(-1, raw.shape[-1]), rates.reshape(-1, raw.shape[-1])
-            for start in range(0, len(rows), _ROWS):
-                decoded[start : start + _ROWS] = self._decoded(rows[start : start + _ROWS])
+        decode = self._by_table(raw.dtype) if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2 else self._decoded
+        rates = np.empty(raw.shape, np.float32)
+        rows, decoded = raw.reshape(-1, raw.shape[-1]), rates.reshape(-1, raw.shape[-1])
+        for start in range(0, len(rows), _ROWS):
+            decoded[start : start + _ROWS] = decode(rows[start : start + _ROWS])
         return plausible(rates, path)
+
+    def _by_table(self, kind: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+        """`_decoded` for whole numbers of at most 16 bits, of which there are so few that each is decoded once."""
+        unsigned = np.dtype(kind.str.replace("i", "u"))
+        table = self._decoded(np.arange(2 ** (8 * kind.itemsize)).astype(unsigned).view(kind))
+        return lambda raw: table[raw.view(unsigned)]
 
     def _decoded(self, raw: np.ndarray) -> np.ndarray:
         """Rain rate of every number, plausible or not, float32."""
         with np.errstate(over="ignore", invalid="ignore"):
             values = raw.astype(np.float64) * (1.0 if self.gain is None else self.gain) + (self.offset or 0.0)
             if self.quantity == "reflectivity":
+                no_reflectivity = np.isfinite(values) & (values < _LOWEST_DBZ)
                 values = rain_rate_from_reflectivity(values, self.z_r_a, self.z_r_b)
+                values[no_reflectivity] = -np.inf  # an undeclared mark such as -9999 would pass for dry; now it is refused
             elif self.quantity == "rain_depth":
                 values = rain_rate_from_depth(values, self.minutes)
             values[equals(raw, self.undetect)] = 0.0

@@ -1,0 +1,169 @@
+"""GeoTIFF: one band of rain or reflectivity on any projection. Metadata that the file lacks come from the settings."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyproj
+
+from nowcast.data.readers.content import beginning, damage_reported, require_file
+from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.hdf5 import MAX_PIXELS
+from nowcast.data.readers.names import name_pattern, time_in_name
+from nowcast.errors import UserError, first_line
+from nowcast.frames import Frames, Grid
+
+_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ITEM = re.compile(r'<Item name="([^"]{1,60})"([^>]{0,200})>([^<]{0,200})</Item>')
+_QUANTITY_BY_UNIT = {"dbz": "reflectivity", "mm/h": "rain_rate", "mm h-1": "rain_rate", "mm/hr": "rain_rate", "mm": "rain_depth"}
+_ITSELF = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}  # no file beside it is looked at
+
+
+@dataclass(frozen=True)
+class GeoTiff:
+    """Reader for GeoTIFF files with one field each; also for those of FMI, which say everything in their GDAL_METADATA.
+
+    Args:
+        values: what the numbers mean; what is None there is taken from the file.
+        time: pattern of the time in the file's name, e.g. "%Y%m%d%H%M"; None: the file says its observation time, as FMI's do.
+        band: which band to read, from 1; None: the file has only one.
+    """
+
+    values: Coding = field(default_factory=Coding)
+    time: str | None = None
+    band: int | None = None
+    format: ClassVar[str] = "GeoTIFF"
+
+    def __post_init__(self):
+        if self.time is not None:
+            name_pattern(self.time, "reader.time")
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the file is a TIFF with a projection; never raises."""
+        if not beginning(path, 4).startswith(_MAGICS):
+            return False
+        try:
+            with _opened(path) as file:
+                return file.crs is not None
+        except UserError:
+            return False
+
+    def read(self, path: str | Path) -> Frames:
+        """One frame [mm/h]; its time is the one in the file's name, or the observation time it states.
+
+        Raises:
+            UserError: another format, damage, a rotated grid, or something that neither the file nor the settings say.
+        """
+        with _opened(path) as file:
+            band, grid, items = self._band(file, path), _grid(file, path), _items(file)
+            time = _stated_time(items, path) if self.time is None else time_in_name(path, self.time, "reader.time")
+            coding = self.values.completed(path, **_stated(file, band, items))
+            quantity = coding.measured(path)
+            if coding.missing is None and np.dtype(file.dtypes[band - 1]).kind != "f":
+                raise UserError(f"{path} does not say which number means missing; set reader.values.missing, e.g. to [255], or to [] if there is none.")
+            raw, masked = _pixels(file, band, path)
+        rates = coding.rain_rate(raw, path)
+        if masked is not None:
+            rates[masked] = np.nan
+        upwards = file.transform.e > 0
+        return Frames(rates[None, ::-1] if upwards else rates[None], time, grid, str(path), quantity)
+
+    def _band(self, file, path: str | Path) -> int:
+        band = 1 if self.band is None and file.count == 1 else self.band
+        if band is None or not 1 <= band <= file.count:
+            raise UserError(f"{path} has {file.count} band(s); set reader.band to the one to read, 1 to {file.count} (it is {self.band}).")
+        if np.dtype(file.dtypes[band - 1]).kind not in "iuf":
+            raise UserError(f"{path} has values of type {file.dtypes[band - 1]}; plain numbers are needed.")
+        return band
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator:
+    """The file, open in rasterio.
+
+    Raises:
+        UserError: no GeoTIFF, or, in the ``with`` block, whatever rasterio raises on damage.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    require_file(path, "a GeoTIFF file")
+    with damage_reported(path), warnings.catch_warnings(), rasterio.Env(**_ITSELF):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(Path(path).absolute(), driver="GTiff") as file:
+                yield file
+        except RasterioError as error:
+            raise UserError(f"{path} is no GeoTIFF, or damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
+
+
+def _pixels(file, band: int, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """(numbers of a band as stored, (H, W); where the file's own mask hides them, None if it has none)."""
+    from rasterio.enums import MaskFlags
+
+    rows, columns = file.block_shapes[band - 1]
+    if max(file.height * file.width, rows * columns) > MAX_PIXELS:
+        raise UserError(f"{path} claims {file.height}x{file.width} pixels in blocks of {rows}x{columns}; more than {MAX_PIXELS} are refused.")
+    if file.nodata is None:  # GDAL reads a block that is not there as nodata, and without such a number as 0: dry
+        for row in range(-(-file.height // rows)):
+            for column in range(-(-file.width // columns)):
+                if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
+                    raise UserError(f"{path} is incomplete, parts of it were lost or never written; fetch it again or leave it out.")
+    masked = file.read_masks(band) == 0 if MaskFlags.per_dataset in file.mask_flag_enums[band - 1] else None
+    return file.read(band), masked
+
+
+def _items(file) -> dict[str, tuple[str, str]]:
+    """(text, attributes) of the items in the file's GDAL_METADATA, by their names in small letters."""
+    return {name.lower(): (text.strip(), attributes) for name, attributes, text in _ITEM.findall(file.tags().get("GDAL_METADATA", "")[:100_000])}
+
+
+def _stated_time(items: dict[str, tuple[str, str]], path: str | Path) -> np.datetime64:
+    text, attributes = items.get("observation time", ("", ""))
+    match = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)", text, re.ASCII)
+    try:
+        year, month, day, hour, minute = match.groups()
+        if "YYYYMMDDhhmm" in attributes:
+            return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}", "s")
+    except (AttributeError, ValueError):
+        pass
+    raise UserError(f"{path} does not say when it was observed; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'.")
+
+
+def _stated(file, band: int, items: dict[str, tuple[str, str]]) -> dict:
+    """What the file says about its values, in the words of `Coding`; None where it does not."""
+    number = {}
+    for name in ("gain", "offset", "nodata", "undetect"):
+        try:
+            number[name] = float(items[name][0])
+        except (KeyError, ValueError):
+            number[name] = None
+    unit = re.search(r'unit="([^"]*)"', items.get("quantity", ("", ""))[1])
+    unit = (unit[1] if unit else file.units[band - 1] or "").strip().lower()
+    missing = tuple(mark for mark in (number["nodata"], file.nodata) if mark is not None)
+    return {
+        "quantity": _QUANTITY_BY_UNIT.get(unit),
+        "gain": file.scales[band - 1] if number["gain"] is None else number["gain"],
+        "offset": file.offsets[band - 1] if number["offset"] is None else number["offset"],
+        "missing": missing or None,
+        "undetect": number["undetect"],
+    }
+
+
+def _grid(file, path: str | Path) -> Grid:
+    """Cell centres; rows stored from the south are turned."""
+    place = file.transform
+    if file.crs is None:
+        raise UserError(f"{path} has no projection; a georeferenced TIFF is needed.")
+    if place.b or place.d or place.a <= 0 or not place.e:
+        raise UserError(f"{path} has a grid that is rotated or mirrored ({', '.join(f'{number:g}' for number in place[:6])}); rows from north to south are needed.")
+    definition = file.crs.to_wkt()
+    stated = pyproj.CRS.from_wkt(definition).to_json_dict().get("id")
+    x = place.c + (np.arange(file.width) + 0.5) * place.a
+    y = place.f + (np.arange(file.height) + 0.5) * place.e
+    return Grid(f"{stated['authority']}:{stated['code']}" if stated else definition, x, y[::-1] if place.e > 0 else y)
