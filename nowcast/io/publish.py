@@ -1,0 +1,24 @@
+"""Which writer makes which file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nowcast.errors import UserError
+from nowcast.io.geotiff import write_geotiff
+from nowcast.io.netcdf import write_forecast
+from nowcast.io.odim import write_odim
+
+WRITERS = {".nc": write_forecast, ".h5": write_odim, ".hdf": write_odim, ".tif": write_geotiff, ".tiff": write_geotiff}
+"""Writers by suffix; each is called as write(forecast or products, path, attributes=...) and returns the files it wrote."""
+
+
+def writer_for(path: str | Path) -> Callable[..., list[Path]]:
+    """The writer for a path's suffix, whatever its case.
+
+    Raises:
+        UserError: a suffix that is none of ``WRITERS``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITERS:
+        raise UserError(f"{path} ends in {suffix!r}; a forecast can be written as .nc (NetCDF), .h5 or .hdf (ODIM_H5), .tif or .tiff (GeoTIFF).")
+    return WRITERS[suffix]
