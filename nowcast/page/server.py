@@ -1,0 +1,188 @@
+"""A small web server for the page: it reads files of one folder, and nothing else."""
+
+import errno
+import os
+import socket
+import socketserver
+import stat
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nowcast.errors import UserError
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json", ".txt": "text/plain; charset=utf-8", ".png": "image/png", ".gif": "image/gif", ".nc": "application/x-netcdf",
+    ".tif": "image/tiff",
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+                               "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_SECONDS = 30  # that a client may be silent
+_MOST_CLIENTS = 64
+
+
+class Server(ThreadingHTTPServer):
+    """Serves in threads of its own from the moment it is made until ``close``."""
+
+    daemon_threads = True
+    request_queue_size = 2 * _MOST_CLIENTS
+
+    def __init__(self, address: tuple, family: int, root: Path):
+        self.address_family, self.root = family, root
+        self._free = threading.BoundedSemaphore(_MOST_CLIENTS)
+        super().__init__(address, _Handler)
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="nowcast page", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where the page is, with the port that was taken."""
+        host, port = self.server_address[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+    def close(self) -> None:
+        """Take no more requests and free the port."""
+        self.shutdown()
+        self.server_close()
+
+    def server_bind(self) -> None:
+        """Bind without asking the name service what this machine is called."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+    def process_request(self, request, client_address) -> None:
+        """A thread for the request, as long as there are not too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request, client_address) -> None:
+        """As above, and make room again."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that goes away, or speaks no HTTP, is no concern of ours."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "nowcast", ""
+    timeout = _SECONDS
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def log_message(self, format, *arguments) -> None:
+        """Nothing is printed."""
+
+    def version_string(self) -> str:
+        return self.server_version
+
+    def send_error(self, code, message=None, explain=None) -> None:
+        """The reason as one plain line; whatever else the client said is not read."""
+        code = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        body = f"{code.value} {code.phrase}\n".encode()
+        extra = {"Allow": "GET, HEAD"} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        self._start(code, {"Content-Type": _TYPES[".txt"], "Content-Length": len(body), "Cache-Control": "no-store", "Connection": "close", **extra})
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _start(self, code: HTTPStatus, headers: dict) -> None:
+        self.send_response(code)
+        for name, value in (_HEADERS | headers).items():
+            self.send_header(name, str(value))
+        self.end_headers()
+
+    def _answer(self, *, with_body: bool) -> None:
+        path = _file_of(self.server.root, self.path)
+        try:
+            file = None if path is None else open(path, "rb")
+        except OSError:
+            file = None
+        if file is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        with file:
+            facts = os.fstat(file.fileno())
+            tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"'
+            headers = {"ETag": tag, "Cache-Control": _caching(path), "Content-Type": _TYPES.get(path.suffix, "application/octet-stream")}
+            if tag in (self.headers.get("If-None-Match") or ""):
+                self._start(HTTPStatus.NOT_MODIFIED, headers)
+                return
+            self._start(HTTPStatus.OK, headers | {"Content-Length": facts.st_size})
+            left = facts.st_size if with_body else 0
+            while left and (block := file.read(min(left, 1 << 16))):
+                self.wfile.write(block)
+                left -= len(block)
+            self.close_connection |= left > 0  # the file became shorter: fewer bytes came than were promised
+
+
+def _caching(path: Path) -> str:
+    """Fields never change under their address (the page asks with the time they were made); everything else is asked for again."""
+    return "max-age=3600" if path.suffix == ".bin" else "no-cache"
+
+
+def _file_of(root: Path, target: str) -> Path | None:
+    """The regular file that a request means; None for what is not there, hidden, a folder, or outside the root (links, too)."""
+    try:
+        parts = unquote(urlsplit(target).path, errors="strict").split("/")[1:]
+    except ValueError:
+        return None
+    if parts == [""]:
+        parts = ["index.html"]
+    if not all(part and not part.startswith(".") and part.isprintable() and "\\" not in part for part in parts):
+        return None
+    try:
+        path = root.joinpath(*parts).resolve(strict=True)
+        inside = path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        return path if inside and stat.S_ISREG(path.stat().st_mode) else None
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+        return None
+
+
+def serve(folder: str | Path, host: str = "127.0.0.1", port: int = 8000, *, stop: threading.Event | None = None) -> Server:
+    """Serve a folder over HTTP, read-only, until the server is closed.
+
+    Args:
+        folder: what can be read; hidden files and links that lead out of it cannot, and no folder is listed.
+        host: the address to listen on; ``127.0.0.1`` is this machine alone, ``0.0.0.0`` everyone who can reach it.
+        port: 0 takes any free one (see ``Server.url``).
+        stop: an event that closes the server.
+
+    Returns:
+        The server, already at work; ``close`` ends it.
+
+    Raises:
+        UserError: there is no such folder, or the address cannot be listened on.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"{folder} is no folder; give the folder that nowcast watch writes to.")
+    if not 0 <= port <= 65535:
+        raise UserError(f"port {port} does not exist; give one from 1 to 65535, or 0 for any free one.")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        server = Server(address, family, root.resolve())
+    except (OSError, UnicodeError) as error:
+        busy = getattr(error, "errno", None) == errno.EADDRINUSE
+        reason = "another program listens there" if busy else getattr(error, "strerror", None) or error
+        raise UserError(f"port {port} of {host} cannot be served: {reason}; give another port (0 takes a free one) or host.") from None
+    if stop is not None:
+        threading.Thread(target=lambda: (stop.wait(), server.close()), name="nowcast page, stop", daemon=True).start()
+    return server
