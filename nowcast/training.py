@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning
@@ -22,6 +22,7 @@ from nowcast.files import replacing
 from nowcast.forecaster import Forecaster
 from nowcast.losses import CrossEntropy
 from nowcast.precision import check_precision, precision_of
+from nowcast.verification.scores import csi
 
 LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
@@ -41,7 +42,11 @@ class Training:
         gradient_clip: largest norm of the gradient; None for no limit.
         precision: "float32", "bf16-mixed" (float32 weights and cell states), or "auto": bf16-mixed where the hardware
             multiplies it fast.
-        patience: epochs without a better validation loss before training stops; None to go on.
+        select: what makes weights the best, and patience count: "validation_loss", or "csi": the critical success index of the forecasts of
+            the validation part, hits, misses and false alarms summed over all of its observed pixels and leads and divided once. As long as
+            no event is hit, the validation loss decides.
+        select_threshold: rain rate [mm/h] that makes an event of the CSI; read with select=csi only.
+        patience: epochs without better weights before training stops; None to go on.
         workers: processes that prepare batches; any number gives the same batches.
         accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; a number, or "auto" for all of them.
     """
@@ -53,13 +58,15 @@ class Training:
     schedule: str = "constant"
     gradient_clip: float | None = None
     precision: str = "auto"
+    select: str = "validation_loss"
+    select_threshold: float = 10.0
     patience: int | None = None
     workers: int = 0
     accelerator: str = "auto"
     devices: str | int = 1
 
     def __post_init__(self):
-        accepted = {"optimizer": ("adam", "rmsprop"), "schedule": ("constant", "cosine")}
+        accepted = {"optimizer": ("adam", "rmsprop"), "schedule": ("constant", "cosine"), "select": ("validation_loss", "csi")}
         for name, values in accepted.items():
             if getattr(self, name) not in values:
                 raise UserError(f"training.{name} is {getattr(self, name)!r}; accepted are {', '.join(values)}.")
@@ -68,38 +75,54 @@ class Training:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise UserError(f"training.{name} is {value!r}; a whole number, at least {least}, is needed.")
-        for name in ("learning_rate", "gradient_clip", "patience"):
+        for name in ("learning_rate", "select_threshold", "gradient_clip", "patience"):
             value = getattr(self, name)
-            if value is None and name != "learning_rate":
+            if value is None and name in ("gradient_clip", "patience"):
                 continue
             if not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"training.{name} is {value!r}; a number above 0 is needed.")
 
+    @property
+    def criterion(self) -> str:
+        """What makes weights the best, in words."""
+        return f"the CSI at {self.select_threshold:g} mm/h" if self.select == "csi" else "the validation loss"
+
 
 @dataclass(frozen=True)
 class History:
-    """Mean loss of every epoch so far, validation and training."""
+    """Every epoch so far: mean loss in training and validation, and the CSI where it selects (NaN: no event, observed or forecast)."""
 
     train_loss: list[float]
     validation_loss: list[float]
+    validation_csi: list[float] = field(default_factory=list)
 
 
-def forecast_loss(model: torch.nn.Module, loss, batch: dict) -> torch.Tensor:
-    """The loss of a model's forecast; a batch is what ``nowcast.data.sampling.loader`` gives."""
+def forecast_of(model: torch.nn.Module, batch: dict, *, members: int | None = None) -> torch.Tensor:
+    """A model's forecast, or that many members of one; a batch is what ``nowcast.data.sampling.loader`` gives."""
     call = batch["context"], batch["target"].shape[1], batch["context_observed"]
-    members = getattr(loss, "members", None)
-    forecast = model(*call) if members is None else model.ensemble(*call, members=members)
-    return loss(forecast, batch["target"], batch["target_observed"])
+    return model(*call) if members is None else model.ensemble(*call, members=members)
+
+
+def contingency(forecast: torch.Tensor, batch: dict, event: float) -> torch.Tensor:
+    """Hits, misses and false alarms of a forecast, (3,) int64, over the observed pixels that a ``Forecaster`` has a forecast for.
+
+    Args:
+        event: the normalised value from which on a pixel is an event.
+    """
+    judged = batch["target_observed"] & batch["context_observed"].any(dim=1, keepdim=True)
+    forecasts, observations = (values.ge(event) & judged for values in (forecast, batch["target"]))
+    hits = (forecasts & observations).sum()
+    return torch.stack([hits, observations.sum() - hits, forecasts.sum() - hits])
 
 
 def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float) -> torch.Tensor:
-    """As ``forecast_loss``; a model that is to see the truth now and then while it learns forecasts every frame but the first.
+    """The loss of a model's forecast; a model that is to see the truth now and then while it learns forecasts every frame but the first.
 
     Args:
         progress: the share of the training that lies behind, in [0, 1].
     """
     if not hasattr(model, "rehearse") or hasattr(loss, "members"):
-        return forecast_loss(model, loss, batch)
+        return loss(forecast_of(model, batch, members=getattr(loss, "members", None)), batch["target"], batch["target_observed"])
     window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
     forecast = model.rehearse(window, observed, batch["context"].shape[1], progress)
     return loss(forecast, window[:, 1:], observed[:, 1:])
@@ -115,7 +138,7 @@ def optimizer_of(parameters: Iterable[torch.nn.Parameter], settings: Training) -
 
 
 def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False) -> History:
-    """Train a forecaster's model; it ends with the weights of the best validation loss.
+    """Train a forecaster's model; it ends with the best weights by ``settings.criterion``.
 
     Args:
         forecaster: its model is trained in place.
@@ -127,7 +150,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         resume: go on from checkpoints/last.ckpt; equal to a run that was never interrupted.
 
     Raises:
-        UserError: nothing to resume from, the loss is for members and the model has none, or it is no longer a finite number.
+        UserError: nothing to resume from, a model and a loss or a selection that do not go together, or a loss that is no longer a finite number.
     """
     folder = Path(folder)
     _check(forecaster.model, loss)
@@ -138,11 +161,13 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     batches = {"context_length": task.context_length, "batch_size": settings.batch_size, "workers": settings.workers}
     train = loader(data.part("train"), forecaster.transform, seed=seed, **batches)
     validation = loader(data.part("validation"), forecaster.transform, **batches)
-    module = _Module(forecaster.model.train(), loss, settings, seed)  # it may have made a forecast before
+    event = _event(forecaster, settings, data.part("validation")) if settings.select == "csi" else None
+    module = _Module(forecaster.model.train(), loss, settings, seed, event)  # it may have made a forecast before
     best = _Best(
         folder / CHECKPOINTS,
         filename="best",
-        monitor="validation_loss",
+        monitor=_monitor(settings)[0],
+        mode=_monitor(settings)[1],
         save_last=True,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
@@ -150,14 +175,18 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     with _quiet():
         trainer = _trainer(settings, folder, best)
         if resume:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
-            done = _read(last, module)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            checkpoint = _read(last, module)
+            done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+            criterion = checkpoint.get("criterion", "the validation loss")
+            if criterion != settings.criterion:
+                raise UserError(f"{folder} has its best weights by {criterion}, not by {settings.criterion}; resume with the run's own training.select settings.")
             if done > settings.max_epochs:
                 raise UserError(f"{folder} has {done} epochs behind it, more than training.max_epochs={settings.max_epochs}; give a larger number.")
             train.sampler.set_epoch(done)
         _fit(trainer, module, train, validation, str(last) if resume else None)
     forecaster.model.cpu()
     module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])
-    return History(module.train_losses, module.validation_losses)
+    return History(module.train_losses, module.validation_losses, module.validation_csi)
 
 
 def _check(model: torch.nn.Module, loss) -> None:
@@ -168,6 +197,30 @@ def _check(model: torch.nn.Module, loss) -> None:
         raise UserError(f"{names[0]} is a loss for ensembles, but {names[1]} has no members; use {hint}.")
     if isinstance(loss, CrossEntropy) and getattr(model, "output", "sigmoid") != "sigmoid":
         raise UserError(f"{names[0]} needs values between 0 and 1, but {names[1]} has output={model.output}; use output=sigmoid, or loss=squared_error.")
+
+
+def _event(forecaster: Forecaster, settings: Training, cases) -> float:
+    """The normalised value from which on a pixel is an event of the CSI that selects.
+
+    Normalised values are compared, so that an observation equal to the threshold is an event: normalised and restored it may fall below.
+    """
+    threshold = settings.select_threshold
+    if forecaster.task.quantity != "rain_rate":
+        raise UserError(f"training.select=csi counts rain, but the task forecasts {forecaster.task.quantity}; use training.select=validation_loss.")
+    event = forecaster.transform.normalise(np.array([threshold]))[0]
+    restored = forecaster.transform.restore(event).item()
+    if not math.isclose(restored, threshold, rel_tol=1e-3):
+        raise UserError(f"training.select_threshold is {threshold:g} mm/h, which the transform makes {restored:g} mm/h; choose one between its limits.")
+    future = slice(forecaster.task.context_length, None)
+    if not any((cases.case(0, index)[future] >= np.float32(threshold)).any() for index in range(len(cases))):
+        raise UserError(f"none of the {len(cases)} validation cases has rain of {threshold:g} mm/h to forecast; choose a lower training.select_threshold, "
+                        "more data.validation_samples, or training.select=validation_loss.")
+    return event.item()
+
+
+def _monitor(settings: Training) -> tuple[str, str]:
+    """The logged number that selects the best weights, and which of its values are better."""
+    return ("selection", "max") if settings.select == "csi" else ("validation_loss", "min")
 
 
 def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, validation, checkpoint: str | None) -> None:
@@ -199,7 +252,8 @@ def _read(path: Path, module: lightning.LightningModule) -> dict:
 def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightning.Trainer:
     callbacks = [best, _Bar(leave=True), LearningRateMonitor("step")]
     if settings.patience is not None:
-        callbacks.append(EarlyStopping("validation_loss", patience=int(settings.patience), check_on_train_epoch_end=True))
+        monitor, mode = _monitor(settings)
+        callbacks.append(EarlyStopping(monitor, mode=mode, patience=int(settings.patience), check_on_train_epoch_end=True))
     csv = CSVLogger(folder, name="logs")
     options = {"accelerator": settings.accelerator, "devices": settings.devices}
     try:
@@ -240,22 +294,24 @@ class _Best(ModelCheckpoint):
 
 
 class _Bar(RichProgressBar):
-    """Progress of every epoch, with its losses."""
+    """Progress of every epoch, with its losses and the CSI where it selects."""
 
     def get_metrics(self, *args) -> dict:
         found = self.trainer.callback_metrics
-        names = {"train": "train_loss", "validation": "validation_loss"}
+        names = {"train": "train_loss", "validation": "validation_loss", "CSI": "validation_csi"}
         return {short: f"{float(found[name]):.5g}" for short, name in names.items() if name in found}
 
 
 class _Module(lightning.LightningModule):
     """Model, loss and optimiser as Lightning wants them."""
 
-    def __init__(self, model: torch.nn.Module, loss, settings: Training, seed: int):
+    def __init__(self, model: torch.nn.Module, loss, settings: Training, seed: int, event: float | None):
         super().__init__()
-        self.model, self.loss, self.settings, self.seed = model, loss, settings, seed
+        self.model, self.loss, self.settings, self.seed, self.event = model, loss, settings, seed, event
         self.train_losses: list[float] = []
         self.validation_losses: list[float] = []
+        self.validation_csi: list[float] = []
+        self.counts = torch.zeros(3, dtype=torch.int64)
 
     def _draw_anew(self, *place: int) -> None:
         """Whatever a model draws at random is a function of (seed, place in the training, process), so that a resumed run draws the same."""
@@ -274,21 +330,38 @@ class _Module(lightning.LightningModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         self._draw_anew(1, self.current_epoch, index)
-        loss = forecast_loss(self.model, self.loss, batch)
+        members = getattr(self.loss, "members", None)
+        forecast = forecast_of(self.model, batch, members=members)
+        loss = self.loss(forecast, batch["target"], batch["target_observed"])
         if not torch.isfinite(loss):
             raise UserError(f"the validation loss is {loss.item()} after epoch {self.current_epoch}; try a lower training.learning_rate.")
         self.log("validation_loss", loss, prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)
+        if self.event is not None:  # members are not judged one by one, but by the forecast that will be published
+            self.counts = self.counts.to(self.device) + contingency(forecast if members is None else forecast_of(self.model, batch), batch, self.event)
+
+    def on_validation_epoch_start(self) -> None:
+        self.counts = torch.zeros_like(self.counts)
+
+    def on_validation_epoch_end(self) -> None:
+        if self.event is not None:
+            self.validation_csi.append(float(csi(*self.trainer.strategy.reduce(self.counts, reduce_op="sum").tolist())))
+            self.log("validation_csi", self.validation_csi[-1], sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         metrics = self.trainer.callback_metrics
         self.train_losses.append(float(metrics["train_loss_epoch"]))
         self.validation_losses.append(float(metrics["validation_loss"]))
+        if self.event is not None:
+            score = self.validation_csi[-1]
+            self.log("selection", score if score > 0 else -self.validation_losses[-1], sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["history"] = (self.train_losses, self.validation_losses)
+        checkpoint["history"] = (self.train_losses, self.validation_losses, self.validation_csi)
+        checkpoint["criterion"] = self.settings.criterion
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.train_losses, self.validation_losses = (list(losses) for losses in checkpoint["history"])
+        histories = (*checkpoint["history"], [])[:3]  # older runs have no CSI
+        self.train_losses, self.validation_losses, self.validation_csi = (list(values) for values in histories)
 
     def configure_optimizers(self) -> dict:
         optimizer = optimizer_of(self.parameters(), self.settings)

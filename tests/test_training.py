@@ -11,6 +11,7 @@ from nowcast.losses import CRPS, CrossEntropy, WeightedError
 from nowcast.models.autoregressive import Autoregressive
 from nowcast.task import Task
 from nowcast.training import Training, fit
+from nowcast.verification.rain import RainScores
 
 TASK = {"_target_": "nowcast.task.Task", "context_length": 2, "forecast_length": 2, "timestep": 1, "quantity": "grey_level"}
 SETTINGS = {
@@ -25,9 +26,10 @@ def data(**settings):
     return MovingMnist(Task(2, 2, 1, "grey_level"), 1, **sequences)
 
 
-def run(folder, *, epochs=3, resume=False, seed=1, loss=None, source=None, stop_after=None, model=None, **settings):
+def run(folder, *, epochs=3, resume=False, seed=1, loss=None, source=None, model=None, task=None, transform=None, **settings):
     torch.manual_seed(seed)
-    forecaster = Forecaster.from_settings(SETTINGS if model is None else SETTINGS | {"model": model})
+    changes = {"model": model, "task": task, "transform": transform}
+    forecaster = Forecaster.from_settings(SETTINGS | {name: value for name, value in changes.items() if value is not None})
     plan = Training(max_epochs=epochs, **({"batch_size": 4, "precision": "float32", "accelerator": "cpu", "schedule": "cosine"} | settings))
     history = fit(forecaster, source or data(), loss=loss or CrossEntropy(), settings=plan, folder=folder, seed=seed, resume=resume)
     return forecaster, history
@@ -252,6 +254,7 @@ def test_there_must_be_something_to_resume_from(tmp_path):
      ({"precision": "fp16"}, "training.precision is 'fp16'; accepted are auto, float32, bf16-mixed"), ({"max_epochs": 0}, "training.max_epochs is 0"),
      ({"batch_size": 2.5}, "training.batch_size is 2.5"), ({"workers": -1}, "training.workers is -1"),
      ({"learning_rate": 0}, "training.learning_rate is 0; a number above 0"), ({"learning_rate": None}, "training.learning_rate is None"),
+     ({"select": "pod"}, "training.select is 'pod'; accepted are validation_loss, csi"), ({"select_threshold": 0}, "training.select_threshold is 0; a number"),
      ({"gradient_clip": -1}, "training.gradient_clip is -1"), ({"patience": "x"}, "training.patience is 'x'")],
 )
 def test_wrong_settings_are_refused(settings, message):
@@ -307,3 +310,133 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
 def test_a_device_that_is_not_here_is_one_line(tmp_path, settings):
     with pytest.raises(ValueError, match="training.accelerator=.* cannot be used here: "):
         run(tmp_path, epochs=1, **settings)
+
+
+class Rain:
+    """Cases of 8x8 pixels that stay as they are but for a little noise, from 0 to 40 mm/h, a tenth of them missing."""
+
+    grid = None
+
+    def __init__(self, cases=5, heaviest=40.0):
+        self.cases, self.heaviest = cases, heaviest
+
+    def __len__(self):
+        return self.cases
+
+    def part(self, name):
+        return self
+
+    def case(self, epoch, index):
+        generator = np.random.default_rng([epoch, index])
+        values = self.heaviest * generator.random((1, 8, 8)) ** 3 * generator.uniform(0.9, 1, (4, 8, 8))
+        return np.where(generator.random(values.shape) < 0.1, np.nan, values).astype(np.float32)
+
+
+def rain_run(folder, **settings):
+    """As ``run``, of rain [mm/h], with the weights of the best CSI at 10 mm/h."""
+    rain = {"task": TASK | {"timestep": 5, "quantity": "rain_rate"}, "transform": {"_target_": "nowcast.transform.FlooredLogRainRate"}}
+    chosen = {"select": "csi", "source": Rain(), "loss": WeightedError(), "learning_rate": 0.1}
+    return run(folder, **(rain | chosen | settings))
+
+
+def test_the_csi_that_selects_is_that_of_the_forecasts_in_mm_per_hour_over_all_validation_cases(tmp_path):
+    """Five cases in batches of four; the score is compared with the one that evaluation would give the weights that were kept."""
+    forecaster, history = rain_run(tmp_path, epochs=12)
+    values = np.stack([Rain().case(0, index) for index in range(5)])
+    sums, forecaster.precision = RainScores([10.0]).sums(2), "float32"
+    sums.add(forecaster.forecast_values(values[:, :2]), values[:, 2:])
+    hits, misses, false_alarms = (int(counts.sum()) for counts in (sums.hits, sums.misses, sums.false_alarms))
+    assert hits > 20 and misses > 20
+    assert max(history.validation_csi) == hits / (hits + misses + false_alarms) > history.validation_csi[0]
+
+
+def scripted(monkeypatch, counts):
+    """Validation batches whose hits, misses and false alarms are these, one after the other."""
+    script = iter(counts)
+    monkeypatch.setattr(training, "contingency", lambda *_: torch.tensor(next(script)))
+
+
+def kept_epoch(folder):
+    return torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"]
+
+
+def test_hits_misses_and_false_alarms_are_summed_over_batches_and_divided_once(tmp_path, monkeypatch):
+    scripted(monkeypatch, [(1, 0, 0), (10, 80, 10)])
+    _, history = rain_run(tmp_path, epochs=1)
+    assert history.validation_csi == [11 / 101]  # the mean of 1/1 and 10/100 would be 0.55
+
+
+def test_the_weights_of_the_highest_csi_are_kept_and_patience_counts_from_them(tmp_path, monkeypatch):
+    hits = [3, 1, 7, 7, 5, 9]
+    scripted(monkeypatch, [(h, 10 - h, 0) for h in hits])
+    _, history = rain_run(tmp_path, epochs=6, patience=2, source=Rain(4))
+    assert history.validation_csi == [0.3, 0.1, 0.7, 0.7, 0.5]
+    assert kept_epoch(tmp_path) == 2
+
+
+def test_as_long_as_no_event_is_hit_the_validation_loss_decides(tmp_path, monkeypatch):
+    scripted(monkeypatch, [(0, 5, 0)] * 4)
+    _, history = rain_run(tmp_path / "none", epochs=4, source=Rain(4))
+    assert history.validation_csi == [0, 0, 0, 0]
+    assert kept_epoch(tmp_path / "none") == int(np.argmin(history.validation_loss)) > 0
+    scripted(monkeypatch, [(0, 0, 0), (1, 99, 0), (0, 0, 0), (0, 0, 0)])
+    _, history = rain_run(tmp_path / "one", epochs=4, source=Rain(4))
+    assert history.validation_csi == pytest.approx([math.nan, 0.01, math.nan, math.nan], nan_ok=True)
+    assert kept_epoch(tmp_path / "one") == 1
+
+
+def test_the_csi_stands_beside_the_losses_in_the_logs(tmp_path):
+    _, history = rain_run(tmp_path, epochs=2)
+    header, *lines = (tmp_path / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    column = header.split(",").index("validation_csi")
+    logged = [float(line.split(",")[column]) for line in lines if line.split(",")[column]]
+    assert logged == pytest.approx(history.validation_csi, rel=1e-6)
+
+
+def test_a_resumed_run_selects_by_its_csi_as_the_uninterrupted_one(tmp_path):
+    whole, whole_history = rain_run(tmp_path / "whole", epochs=8, schedule="constant")
+    for epochs in (3, 8):
+        pieces, history = rain_run(tmp_path / "cut", epochs=epochs, schedule="constant", resume=epochs > 3)
+    assert torch.equal(weights(pieces), weights(whole)) and history == whole_history
+    assert kept_epoch(tmp_path / "cut") == kept_epoch(tmp_path / "whole") == int(np.argmax(history.validation_csi))
+
+
+def test_a_run_goes_on_with_its_own_selection_only(tmp_path):
+    rain_run(tmp_path, epochs=1)
+    for changed, criterion in (({"select": "validation_loss"}, "not by the validation loss"), ({"select_threshold": 5.0}, "not by the CSI at 5 mm/h")):
+        with pytest.raises(ValueError, match=f"has its best weights by the CSI at 10 mm/h, {criterion}; resume with the run's own training.select"):
+            rain_run(tmp_path, epochs=2, resume=True, **changed)
+
+
+def test_members_are_not_judged_one_by_one_but_by_the_forecast_that_is_published(tmp_path, monkeypatch):
+    shapes, original = [], training.contingency
+    monkeypatch.setattr(training, "contingency", lambda forecast, *rest: shapes.append(tuple(forecast.shape)) or original(forecast, *rest))
+    rain_run(tmp_path, epochs=1, model=DRAWING["noise"][0], loss=CRPS(members=3))
+    assert shapes == [(4, 2, 1, 8, 8), (1, 2, 1, 8, 8)]
+
+
+def test_an_observation_on_the_threshold_is_an_event():
+    """10 mm/h, normalised and restored in float32, may be 9.999999 mm/h."""
+    forecaster = Forecaster.from_settings(SETTINGS | {"task": TASK | {"quantity": "rain_rate"}, "transform": {"_target_": "nowcast.transform.FlooredLogRainRate"}})
+    cases = np.full((1, 4, 1, 3), 10.0, np.float32)
+    cases[0, 2:, 0, 1:] = 9.9999, np.nan
+    source = type("Source", (), {"__len__": lambda self: 1, "case": lambda self, epoch, index: cases[index]})()
+    event = training._event(forecaster, Training(max_epochs=1, select="csi"), source)
+    values, observed = forecaster.transform.normalise(cases[:, 2:])
+    batch = {"target": values, "target_observed": observed, "context_observed": torch.ones_like(observed)}
+    assert training.contingency(values, batch, event).tolist() == [2, 0, 0]
+    assert training.contingency(torch.zeros_like(values), batch, event).tolist() == [0, 2, 0]
+    assert training.contingency(torch.ones_like(values), batch, event).tolist() == [2, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"task": TASK, "source": None}, "training.select=csi counts rain, but the task forecasts grey_level; use training.select=validation_loss"),
+     ({"select_threshold": 200.0}, "training.select_threshold is 200 mm/h, which the transform makes 150 mm/h; choose one between its limits"),
+     ({"select_threshold": 0.1}, "training.select_threshold is 0.1 mm/h, which the transform makes 0 mm/h"),
+     ({"source": Rain(heaviest=9.0)}, "none of the 5 validation cases has rain of 10 mm/h to forecast; choose a lower training.select_threshold")],
+)
+def test_a_csi_that_cannot_select_is_refused_before_the_training(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        rain_run(tmp_path, **settings)
+    assert not list(tmp_path.rglob("*.ckpt"))
