@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from nowcast.data.readers.decoding import Coding, equals
+from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.errors import UserError
+from tests.factories import write_odim
 
 NAN = np.nan
 
@@ -52,13 +54,26 @@ def test_rows_are_decoded_alike_before_and_after_the_block_of_512():
 
 def test_all_missing_stays_missing_and_a_single_pixel_is_read():
     assert np.isnan(Coding("rain_rate", missing=(-1,)).rain_rate(np.full((3, 3), -1.0), "a.h5")).all()
-    assert Coding("rain_rate").rain_rate(np.uint8([[7]]), "a.h5").tolist() == [[7.0]]
+    assert Coding("rain_rate", missing=()).rain_rate(np.uint8([[7]]), "a.h5").tolist() == [[7.0]]
 
 
 @pytest.mark.parametrize("raw, quantity", [([[-9999.0, 2]], "rain_rate"), ([[9999.0]], "reflectivity"), ([[-9999.0, 30]], "reflectivity"), ([[np.inf]], "rain_rate"), ([[-np.inf]], "rain_rate"), ([[5001.0]], "rain_rate")])
 def test_a_mark_that_is_not_declared_is_refused_instead_of_becoming_rain_or_dry(raw, quantity):
     with pytest.raises(UserError, match="a.h5 has rates that are negative or above 5000 mm/h"):
         Coding(quantity).rain_rate(np.array(raw), "a.h5")
+
+
+def test_whole_numbers_need_a_statement_of_what_is_missing_but_floats_have_nan():
+    with pytest.raises(UserError, match="a.h5 does not say which number means missing; set reader.values.missing, e.g. to .255., or to .. if there is none"):
+        Coding("rain_rate").rain_rate(np.uint8([[7]]), "a.h5")
+
+
+def test_an_undeclared_mark_of_an_odim_file_in_dbz_is_refused_too_and_a_declared_one_is_dry(tmp_path):
+    path = write_odim(tmp_path / "a.h5", np.float64([[-8888, 30]]), quantity="DBZH")
+    with pytest.raises(UserError, match="rates that are negative or above 5000 mm/h .from -inf to"):
+        OdimHdf5().read(path)
+    path = write_odim(tmp_path / "a.h5", np.float64([[-8888, -30]]), quantity="DBZH", scaling={"undetect": -8888.0})
+    assert OdimHdf5().read(path).values[0, 0].tolist() == [0, pytest.approx((1e-3 / 200) ** (1 / 1.6))]
 
 
 def test_a_file_completes_what_the_settings_leave_open_and_nothing_else():

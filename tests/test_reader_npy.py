@@ -49,6 +49,7 @@ def test_frames_come_one_by_one():
         (np.zeros((1, 3)), [(b"(1, 3)", b"(1, 2)")], "a.npy holds more than the 16 bytes"),
         (np.zeros((1, 3)), [(b"NUMPY\x01", b"NUMPY\x02")], "a.npy is of NumPy format 2.0; 1.0 is needed"),
         (np.zeros((1, 3)), [(b"NUMPY", b"NUMPX")], "a.npy is damaged or cut short"),
+        (np.zeros((1, 3)), [(b"(1, 3), }", b"(1, 3     ")], "a.npy is damaged or cut short"),
         (np.zeros((1, 3)), [(b"(1, 3)", b"open()")], "a.npy is damaged or cut short"),
     ],
 )

@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 from nowcast.errors import UserError, first_line
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
-_DAMAGE = (OSError, EOFError, zlib.error, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError)
+_DAMAGE = (OSError, EOFError, zlib.error, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError)
 _PIECE = 2**20
 
 

@@ -83,8 +83,11 @@ class Coding:
         """Rain rate [mm/h] of stored numbers, (..., W) float32; NaN = not observed.
 
         Raises:
-            UserError: rates below 0 or implausibly high, as marks that were not declared give.
+            UserError: it is not stated which whole number means missing; rates below 0 or implausibly high, as marks that were
+                not declared give.
         """
+        if self.missing is None and raw.dtype.kind != "f":
+            raise UserError(f"{path} does not say which number means missing; set reader.values.missing, e.g. to [255], or to [] if there is none.")
         decode = self._by_table(raw.dtype) if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2 else self._decoded
         rates = np.empty(raw.shape, np.float32)
         rows, decoded = raw.reshape(-1, raw.shape[-1]), rates.reshape(-1, raw.shape[-1])
@@ -103,15 +106,19 @@ class Coding:
         with np.errstate(over="ignore", invalid="ignore"):
             values = raw.astype(np.float64) * (1.0 if self.gain is None else self.gain) + (self.offset or 0.0)
             if self.quantity == "reflectivity":
-                no_reflectivity = np.isfinite(values) & (values < _LOWEST_DBZ)
-                values = rain_rate_from_reflectivity(values, self.z_r_a, self.z_r_b)
-                values[no_reflectivity] = -np.inf  # an undeclared mark such as -9999 would pass for dry; now it is refused
+                values = rate_or_refusal(values, self.z_r_a, self.z_r_b)
             elif self.quantity == "rain_depth":
                 values = rain_rate_from_depth(values, self.minutes)
             values[equals(raw, self.undetect)] = 0.0
             for mark in self.missing or ():
                 values[equals(raw, mark)] = np.nan
             return values.astype(np.float32)
+
+
+def rate_or_refusal(reflectivity: np.ndarray, a: float, b: float) -> np.ndarray:
+    """Rain rate [mm/h] of reflectivities [dBZ]; -inf for finite ones that none can be, as an undeclared mark such as -9999 would pass for dry."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(np.isfinite(reflectivity) & (reflectivity < _LOWEST_DBZ), -np.inf, rain_rate_from_reflectivity(reflectivity, a, b))
 
 
 def plausible(rates: np.ndarray, path: str | Path) -> np.ndarray:

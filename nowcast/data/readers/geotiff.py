@@ -64,8 +64,6 @@ class GeoTiff:
             time = _stated_time(items, path) if self.time is None else time_in_name(path, self.time, "reader.time")
             coding = self.values.completed(path, **_stated(file, band, items))
             quantity = coding.measured(path)
-            if coding.missing is None and np.dtype(file.dtypes[band - 1]).kind != "f":
-                raise UserError(f"{path} does not say which number means missing; set reader.values.missing, e.g. to [255], or to [] if there is none.")
             raw, masked = _pixels(file, band, path)
         rates = coding.rain_rate(raw, path)
         if masked is not None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nowcast.data.readers.axes import straight_axis
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.npy import member, member_names, zip_of_arrays
 from nowcast.data.readers.pickled_times import pickled_times
@@ -94,12 +95,9 @@ def _times(archive, name: re.Match, path: str | Path) -> np.ndarray:
 
 def _grid(path: str | Path) -> Grid:
     """Cell centres [degrees] from a file with the latitude and longitude of each pixel, which must form rows and columns."""
-    axes = []
     with zip_of_arrays(path) as archive:
-        for name, along in (("lons", 0), ("lats", 1)):
-            with member(archive, name) as coordinate:
-                degrees = coordinate.read()
-            if degrees.ndim != 2 or not np.isfinite(degrees).all() or np.ptp(degrees, axis=along).max() > 1e-6:
-                raise UserError(f"{path}: its {name} do not form rows and columns of a longitude-latitude grid.")
-            axes.append(degrees[0] if along == 0 else degrees[:, 0])
+        axes = []
+        for name in ("lons", "lats"):
+            with member(archive, name) as coordinates:
+                axes.append(straight_axis(coordinates.read(), name, path, of_columns=name == "lons"))
     return Grid("EPSG:4326", *axes)

@@ -14,7 +14,7 @@ from nowcast.data.readers.content import damage_reported, read_exactly, require_
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
 
-_MAX_VALUES = 8 * MAX_PIXELS
+MAX_VALUES = 8 * MAX_PIXELS
 _MAX_HEADER_BYTES = 10_000
 
 
@@ -40,25 +40,25 @@ class NpyArray:
                 raise UserError(f"{name} is of NumPy format {version[0]}.{version[1]}; 1.0 is needed, as plain numbers have.")
             self.shape, self._columns_first, self.dtype = npy.read_array_header_1_0(stream, max_header_size=_MAX_HEADER_BYTES)
 
-    def numbers(self) -> "NpyArray":
-        """Itself, if it holds plain numbers, and not too many.
+    def numbers(self, *, times: bool = False) -> "NpyArray":
+        """Itself, if it holds plain numbers (or ``times``, too), and not too many.
 
         Raises:
             UserError: it holds objects or text, or more values than are accepted.
         """
-        if self.dtype.kind not in "iuf" or self.dtype.itemsize > 8:
-            raise UserError(f"{self.name} holds values of type {self.dtype}; plain numbers are needed.")
-        if math.prod(self.shape[-2:]) > MAX_PIXELS or math.prod(self.shape) > _MAX_VALUES or min(self.shape, default=1) < 1:
-            raise UserError(f"{self.name} claims {'x'.join(map(str, self.shape))} values; 1 to {MAX_PIXELS} in a frame and to {_MAX_VALUES} in all are accepted.")
+        if self.dtype.kind not in ("iufM" if times else "iuf") or self.dtype.itemsize > 8:
+            raise UserError(f"{self.name} holds values of type {self.dtype}; plain numbers{' or times' if times else ''} are needed.")
+        if math.prod(self.shape[-2:]) > MAX_PIXELS or math.prod(self.shape) > MAX_VALUES or min(self.shape, default=1) < 1:
+            raise UserError(f"{self.name} claims {'x'.join(map(str, self.shape))} values; 1 to {MAX_PIXELS} in a frame and to {MAX_VALUES} in all are accepted.")
         return self
 
-    def read(self) -> np.ndarray:
-        """All values.
+    def read(self, *, times: bool = False) -> np.ndarray:
+        """All values: numbers (or ``times``, too).
 
         Raises:
             UserError: as `numbers`; there are fewer values than the header says, or more.
         """
-        return self._next(self.numbers().shape, last=True)
+        return self._next(self.numbers(times=times).shape, last=True)
 
     def frames(self) -> Iterator[np.ndarray]:
         """The fields along the first of three axes one by one, so that the whole is never in memory twice.

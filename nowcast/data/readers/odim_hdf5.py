@@ -8,17 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from nowcast.data.readers.decoding import IMPLAUSIBLE, equals, rate_or_refusal
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
-from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, rain_rate_from_reflectivity, reflectivity_quantity
+from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, reflectivity_quantity
 
 _OBJECTS = ("COMP", "IMAGE")
 _QUANTITIES = ("RATE", "ACRR", "DBZH", "TH")
-
-
-_IMPLAUSIBLE = 5000.0  # mm/h, 82 dBZ: beyond clutter; a mark for "no data" that the file does not declare decodes to more
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ class OdimHdf5:
         if values.shape != grid.shape:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
         with np.errstate(invalid="ignore"):
-            if (values < 0).any() or (values > _IMPLAUSIBLE).any():
-                found = f"rates that are negative or above {_IMPLAUSIBLE:g} mm/h (from {np.nanmin(values):g} to {np.nanmax(values):g})"
+            if (values < 0).any() or (values > IMPLAUSIBLE).any():
+                found = f"rates that are negative or above {IMPLAUSIBLE:g} mm/h (from {np.nanmin(values):g} to {np.nanmax(values):g})"
                 raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
         return Frames(values[None], time, grid, str(path), measured)
 
@@ -101,8 +99,7 @@ class OdimHdf5:
             minutes = (end - start) / np.timedelta64(60, "s")
             values, time, measured = rain_rate_from_depth(values, minutes), end, rain_depth_quantity(minutes)
         elif quantity in ("DBZH", "TH"):
-            with np.errstate(over="ignore"):
-                values = rain_rate_from_reflectivity(values, self.z_r_a, self.z_r_b)
+            values = rate_or_refusal(values, self.z_r_a, self.z_r_b)
             measured = reflectivity_quantity(self.z_r_a, self.z_r_b)
         values[dry] = 0.0
         return values, time, measured
@@ -133,18 +130,11 @@ def _decoded(file: Hdf5File, field: str) -> tuple[np.ndarray, np.ndarray]:
     """(physical values, (H, W) float64, NaN = no data; whether nothing was detected, (H, W))."""
     gain, offset, nodata, undetect = (_number(file, field, name) for name in ("gain", "offset", "nodata", "undetect"))
     raw = file.pixels(f"{field}/data")
-    missing, dry = _equals(raw, nodata), _equals(raw, undetect)
+    missing, dry = equals(raw, nodata), equals(raw, undetect)
     values = raw * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)
     values = values.astype(np.float64, copy=False)
     values[missing] = np.nan
     return values, dry & ~missing
-
-
-def _equals(raw: np.ndarray, mark: float | None) -> np.ndarray:
-    """Where the raw values are the mark; a float mark is compared in the raw values' own precision."""
-    if mark is None:
-        return np.zeros(raw.shape, dtype=bool)
-    return raw == (np.asarray(mark).astype(raw.dtype) if raw.dtype.kind == "f" else mark)
 
 
 def _time(path: Path, date, time) -> np.datetime64:

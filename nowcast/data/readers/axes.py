@@ -1,0 +1,31 @@
+"""Coordinates of a grid's columns and rows out of arrays that hold one for each of them, or one for each pixel."""
+
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.errors import UserError
+
+_TOLERANCE = 1e-3  # of a cell
+
+
+def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_columns: bool) -> np.ndarray:
+    """One coordinate per column (or row), (W,) or (H,).
+
+    Args:
+        coordinates: (W,) or (H,), or (H, W) for each pixel.
+        name: what they are called in the file, for messages.
+        path: the file, for messages.
+        of_columns: whether they are the columns' x, else the rows' y.
+
+    Raises:
+        UserError: other numbers of axes, not finite, or the pixels do not form columns (rows).
+    """
+    if coordinates.ndim not in (1, 2) or not coordinates.size or not np.isfinite(coordinates).all():
+        raise UserError(f"{path}: {name} of shape {coordinates.shape} must be one finite coordinate per column or row, or one per pixel.")
+    if coordinates.ndim == 1:
+        return coordinates
+    axis, spread = (coordinates[0], np.ptp(coordinates, axis=0)) if of_columns else (coordinates[:, 0], np.ptp(coordinates, axis=1))
+    if spread.max() > _TOLERANCE * np.abs(np.diff(axis)).min(initial=np.inf):
+        raise UserError(f"{path}: {name} do not form {'columns' if of_columns else 'rows'}; a grid that is regular in its projection is needed.")
+    return axis
