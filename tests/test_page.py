@@ -300,6 +300,16 @@ def test_more_clients_than_there_are_places_are_sent_away_and_later_ones_served(
         pytest.fail("no place became free")
 
 
+def test_closing_ends_connections_that_are_kept_open(site):
+    connection = http.client.HTTPConnection(*site.server_address[:2], timeout=5)
+    connection.request("GET", "/status.json")
+    assert connection.getresponse().read() == b"{}"
+    site.close()
+    with pytest.raises((OSError, http.client.HTTPException)):
+        connection.request("GET", "/status.json")
+        connection.getresponse().read()
+
+
 def test_an_event_stops_the_server_and_frees_its_port(tmp_path):
     stop = threading.Event()
     running = server.serve(tmp_path, port=0, stop=stop)

@@ -12,7 +12,8 @@ let manifest = null, status = null, lines = null, linesFile = null;
 let layer = null, index = 0, playing = !calm.matches, timer = 0;
 let field = null;                 // codes of the frame on screen, with its width and height
 let view = null;                  // zoom (1 = the whole grid fits) and the place in the middle, in cells as wide as high
-let cross = null;                 // column and row whose value is read
+let cross = null;                 // column and row whose value is read: under the mouse, or pinned by a click, a touch or the keyboard
+let pinned = false;
 let problem = "";                 // of the last look for news
 const fields = new Map();         // promises of codes by address, oldest first
 const paper = document.createElement("canvas"), rain = document.createElement("canvas");
@@ -91,7 +92,7 @@ async function take(news) {
   const moved = !manifest || manifest.lines !== news.lines;
   manifest = news;
   layer = chosen;
-  if (moved) cross = null;
+  if (moved) place(null);
   if (moved) home();
   say("");
   build();
@@ -201,7 +202,7 @@ async function show(wanted) {
     if (ask !== asked || from !== manifest) return;
   }
   field = found && { codes: found, width: from.grid.width, height: from.grid.height };
-  note(found ? "" : file ? "The file of this frame is missing." : "This layer begins with the forecast.");
+  note(found ? "" : file ? "The file of this frame is missing or damaged." : "This layer begins with the forecast.");
   paint();
   read();
   soon();
@@ -403,8 +404,9 @@ function words(code) {
   return `${Number(values[code - 2].toPrecision(3))} ${layer.unit}`;
 }
 
-function place(at) {
+function place(at, stays = false) {
   cross = at;
+  pinned = stays && at !== null;
   read();
   redraw();
 }
@@ -447,7 +449,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (!view) return;
   const finger = fingers.get(event.pointerId);
   if (!finger) {
-    if (event.pointerType === "mouse") place(cellAt(event.clientX, event.clientY));
+    if (event.pointerType === "mouse" && !pinned) place(cellAt(event.clientX, event.clientY));
     return;
   }
   const before = [...fingers.values()].map(({ x, y }) => ({ x, y }));
@@ -467,14 +469,23 @@ canvas.addEventListener("pointermove", (event) => {
 
 for (const kind of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(kind, (event) => {
-    if (fingers.delete(event.pointerId) && travelled < 5 && kind === "pointerup") place(cellAt(event.clientX, event.clientY));
+    if (fingers.delete(event.pointerId) && travelled < 5 && kind === "pointerup") pin(event.clientX, event.clientY);
     if (!fingers.size) canvas.classList.remove("moving");
   });
 }
 
 canvas.addEventListener("pointerleave", (event) => {
-  if (event.pointerType === "mouse" && document.activeElement !== canvas) place(null);
+  if (event.pointerType === "mouse" && !pinned) place(null);
 });
+
+function pin(clientX, clientY) {
+  // A second click on the same place takes the pin away.
+  const near = [-8, 0, 8].some((across) => [-8, 0, 8].some((down) => {
+    const cell = cellAt(clientX + across, clientY + down);
+    return pinned && cell && cell.column === cross.column && cell.row === cross.row;
+  }));
+  place(near ? null : cellAt(clientX, clientY), true);
+}
 
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
@@ -490,14 +501,14 @@ canvas.addEventListener("keydown", (event) => {
   const { width, height, aspect } = manifest.grid, far = event.shiftKey ? 10 : 1;
   const from = cross ?? { column: Math.floor(view.x / aspect), row: Math.floor(view.y) };
   const within = (value, count) => Math.min(Math.max(value, 0), count - 1);
-  place({ column: within(from.column + moves[event.key][0] * far, width), row: within(from.row + moves[event.key][1] * far, height) });
+  place({ column: within(from.column + moves[event.key][0] * far, width), row: within(from.row + moves[event.key][1] * far, height) }, true);
 });
 
 document.addEventListener("keydown", (event) => {
   if (!manifest || event.altKey || event.ctrlKey || event.metaKey) return;
   const kind = event.target.type, typed = kind === "range" || kind === "radio";
   const actions = {
-    "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), "0": home,
+    Escape: () => place(null), "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), "0": home,
     ...(typed ? {} : { ArrowRight: () => seek(index + 1), ArrowLeft: () => seek(index - 1), Home: () => seek(0), End: () => seek(manifest.frames.length - 1) }),
     ...(event.target.localName === "button" || event.target.localName === "summary" || kind === "radio" ? {} : { " ": toggle }),
   };
@@ -595,9 +606,15 @@ function tell() {
 
 // ---------------------------------------------------------------- begin
 
+let looking = false, next = 0;
+
 async function run() {
+  if (looking) return;
+  looking = true;
+  clearTimeout(next);
   await look().catch((error) => { problem = `This page has met an error (${error.message}).`; tick(); });
-  setTimeout(run, POLL_MS);
+  looking = false;
+  next = setTimeout(run, POLL_MS);
 }
 
 if (location.protocol === "file:") {
@@ -608,4 +625,5 @@ if (location.protocol === "file:") {
   if (playing) $("play-sign").setAttribute("d", PAUSE);
   run();
   setInterval(tick, 1000);
+  document.addEventListener("visibilitychange", () => document.hidden || run());  // timers of hidden pages are slow
 }

@@ -6,6 +6,7 @@ import socket
 import socketserver
 import stat
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,7 +39,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple, family: int, root: Path):
         self.address_family, self.root = family, root
-        self._free = threading.BoundedSemaphore(_MOST_CLIENTS)
+        self._clients, self._lock = set(), threading.Lock()
         super().__init__(address, _Handler)
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="nowcast page", daemon=True)
         self._thread.start()
@@ -50,9 +51,13 @@ class Server(ThreadingHTTPServer):
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
     def close(self) -> None:
-        """Take no more requests and free the port."""
+        """Take no more requests, end those under way, and free the port."""
         self.shutdown()
         self.server_close()
+        with self._lock:
+            for client in self._clients:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         """Bind without asking the name service what this machine is called."""
@@ -60,18 +65,21 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]
 
     def process_request(self, request, client_address) -> None:
-        """A thread for the request, as long as there are not too many."""
-        if self._free.acquire(blocking=False):
+        """A thread for the client, as long as there are not too many."""
+        with self._lock:
+            welcome = len(self._clients) < _MOST_CLIENTS
+            if welcome:
+                self._clients.add(request)
+        if welcome:
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(self, request, client_address) -> None:
+    def shutdown_request(self, request) -> None:
         """As above, and make room again."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+        with self._lock:
+            self._clients.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request, client_address) -> None:
         """A client that goes away, or speaks no HTTP, is no concern of ours."""
