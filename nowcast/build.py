@@ -23,6 +23,7 @@ _PARTS = {  # where the class of each part of a configuration may come from
     "reader": "nowcast.data.readers.",
     "regrid": "nowcast.data.regrid.",
     "what": "nowcast.benchmark.",
+    "operation": "nowcast.operations.watch.",
 }
 _ALLOWED = tuple(dict.fromkeys(_PARTS.values()))
 

@@ -1,7 +1,8 @@
-"""The command line: nowcast train | evaluate | predict | convert | info | check | compare | benchmark. The only code that sees Hydra's configuration."""
+"""The command line: nowcast train | evaluate | predict | convert | info | check | watch | replay | serve | compare | benchmark. The only code that sees Hydra's configuration."""
 
 import os
 import shlex
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from nowcast.build import fits, part
 from nowcast.errors import MissingDependency, UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
+from nowcast.io.provenance import sha256_of
 from nowcast.memory import keep_freed_memory
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
@@ -23,7 +25,10 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast train [experiment=NAME]                      train, then evaluate ({experiments})
   nowcast train resume=DIR                             go on with an interrupted run
   nowcast evaluate run=DIR [data=...]                  scores beside the baselines
-  nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames
+  nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames (also FILE.h5: ODIM, FILE.tif)
+  nowcast watch run=DIR input=FOLDER output=FOLDER     a forecast for every cycle from what arrives in a folder
+  nowcast serve FOLDER [port=8000]                     the page that watch keeps up to date
+  nowcast replay run=DIR input=ARCHIVE output=FOLDER   that watch on archived frames, with faults on purpose
   nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
   nowcast info FILE                                    what an archive or a radar file holds
   nowcast check ARCHIVE                                what in an archive asks for a second look
@@ -42,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ still gets its table
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info, "check": check, "compare": compare, "benchmark": benchmark}
+    commands = {"train": train, "evaluate": evaluate, "predict": predict, "convert": convert, "info": info, "check": check, "watch": watch, "replay": replay, "serve": serve, "compare": compare, "benchmark": benchmark}
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
         names = {group: ", ".join(f"{group[:-1]}={c}" for c in configuration.choices(group[:-1])) for group in ("experiments", "readers")}
@@ -132,30 +137,125 @@ def predict(arguments: list[str]) -> None:
     if settings is None:
         return
     from nowcast import prediction
+    from nowcast.io.publish import writer_for
 
-    output = _netcdf_path(settings["output"])
-    length = settings["forecast_length"]
-    if not fits(length, int | None) or not fits(settings["pictures"], bool):
-        raise UserError(f"forecast_length is {length!r} and pictures is {settings['pictures']!r}; a whole number of frames, and true or false, are needed.")
-    forecaster = _load(settings["run"], settings["precision"])
-    if forecaster.task.quantity != "rain_rate":
-        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); predict needs a run trained on radar.")
+    output = Path(settings["output"])
+    writer_for(output)
+    length, thresholds = settings["forecast_length"], settings["thresholds"]
+    if not fits(length, int | None) or not fits(settings["pictures"], bool) or not fits(thresholds, list[float]):
+        raise UserError(
+            f"forecast_length is {length!r}, pictures is {settings['pictures']!r} and thresholds is {thresholds!r}; a whole number of frames, true or false, "
+            "and a list of rain rates, are needed."
+        )
+    forecaster = _radar_run(settings)
 
     def read():
         return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=lambda: part(settings, "reader"),
                                         output=output, analysis_time=settings["analysis_time"])
 
-    published = prediction.publish(forecaster, read, output, forecast_length=length, run=Path(settings["run"]).name)
+    run = Path(settings["run"])
+    published = prediction.publish(
+        forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds
+    )
     forecast = published.forecast
     last = prediction.utc_text(forecast.valid_times[-1])
     _print(f"analysis time {prediction.utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
-    _print(f"wrote {output} ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})")
+    written = f"{published.files[0]}" + (f" to {published.files[-1].name}" if len(published.files) > 1 else "")
+    _print(f"wrote {written} ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})")
     if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
         from nowcast import plotting
 
         for draw, suffix in ((plotting.forecast_strip, ".png"), (plotting.forecast_animation, ".gif")):
             draw(published.context, forecast, output.with_suffix(suffix))
             _print(f"wrote {output.with_suffix(suffix)}")
+
+
+def watch(arguments: list[str]) -> None:
+    """Forecast from whatever arrives in a folder, until told to stop."""
+    settings = _plain_or_shown("watch", arguments)
+    if settings is None:
+        return
+    from nowcast.data.reading import ReadingProcess
+    from nowcast.operations.clock import Clock
+    from nowcast.operations.decision import frames_to_keep
+    from nowcast.operations.incoming import Incoming
+    from nowcast.operations.watch import Watch, line
+
+    if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
+        raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
+    operation, forecaster, clock = part(settings, "operation"), _radar_run(settings), Clock()
+    task, run, output = forecaster.task, Path(settings["run"]), Path(settings["output"])
+    if Path(settings["input"]).resolve() == output.resolve():
+        raise UserError(f"input and output are both {output}; a folder of their own is needed for the forecasts.")
+    _stop_on_signals(clock.stop)
+    with ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"]) as reader:
+        incoming = Incoming(settings["input"], reader.read, keep=frames_to_keep(task), switch_after=task.context_length, timestep=task.timedelta)
+        _print(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
+        Watch(
+            incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: _print(line(record))
+        ).run()
+    _print("stopped")
+
+
+def replay(arguments: list[str]) -> None:
+    """Let the watch of operations live through archived frames, with faults on purpose."""
+    settings = _plain_or_shown("replay", arguments)
+    if settings is None:
+        return
+    from nowcast.data.archive import Archive
+    from nowcast.operations import replay as replaying
+    from nowcast.operations.watch import line
+
+    every = settings["every"]
+    if not fits(every, int) or every < 0:
+        raise UserError(f"every is {every!r}; a whole number is needed, 0 for no faults.")
+    forecaster = _radar_run(settings)
+    with Archive(settings["input"]) as archive:
+        frames = archive.frames(0, len(archive))
+    cycles = replaying.replay(frames, forecaster, Path(settings["output"]), every=every, on_record=lambda record: _print(line(record)))
+    Console().print(replaying.table(cycles))
+    wrong = [cycle for cycle in cycles if not cycle.as_documented]
+    if wrong:
+        raise UserError(f"{len(wrong)} of {len(cycles)} cycles had another outcome than documented; the first: {wrong[0].time} UTC, {', '.join(wrong[0].outcomes) or 'none'}.")
+    _print(f"{len(cycles)} cycles, each with a status and the documented outcome")
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve the page of a watch."""
+    import threading
+
+    from nowcast.page.server import serve as start
+
+    folders, rest = _files_and_settings("serve", arguments, "forecasts")
+    settings = _plain_or_shown("serve", rest)
+    if settings is None:
+        return
+    if not fits(settings["port"], int) or not fits(settings["host"], str):
+        raise UserError(f"host is {settings['host']!r} and port is {settings['port']!r}; an address and a number are needed.")
+    stop = threading.Event()
+    server = start(folders[0], settings["host"], settings["port"])
+    _stop_on_signals(stop.set)
+    _print(f"serving {folders[0]} at {server.url}; SIGTERM or Ctrl-C ends it")
+    stop.wait()
+    server.close()
+
+
+def _stop_on_signals(stop) -> None:
+    """SIGTERM and Ctrl-C end a service when what it does is done; the second one at once."""
+    def handle(number, frame):
+        signal.signal(number, lambda *_: os._exit(128 + number))
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _radar_run(settings: dict) -> Forecaster:
+    """The forecaster of a run that was trained on radar."""
+    forecaster = _load(settings["run"], settings["precision"])
+    if forecaster.task.quantity != "rain_rate":
+        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); a run trained on radar is needed.")
+    return forecaster
 
 
 def convert(arguments: list[str]) -> None:

@@ -1,7 +1,7 @@
 """A forecast from the newest frames, published as NetCDF: what `nowcast predict` does and its benchmark measures."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import nowcast
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.windows import utc_time
@@ -17,9 +16,11 @@ from nowcast.errors import UserError
 from nowcast.files import is_one_of
 from nowcast.forecaster import Forecaster
 from nowcast.frames import Forecast, Frames
-from nowcast.io.netcdf import write_forecast
+from nowcast.io.provenance import provenance
+from nowcast.io.publish import writer_for
+from nowcast.products import Products, derive
 
-PARTS = ("read", "network", "transform", "write")
+PARTS = ("read", "network", "transform", "derive", "write")
 """What a prediction spends its time on, in words of ``Published.seconds``."""
 
 
@@ -30,24 +31,31 @@ class Published:
     Args:
         context: the frames it was made from.
         forecast: what was written.
+        files: where it lies; ODIM has one for each lead time.
         seconds: time spent by part, with the keys ``PARTS``; transform is everything between the frames and the forecast that is
-            not the network.
+            not the network, derive makes accumulations and probabilities.
     """
 
     context: Frames
     forecast: Forecast
+    files: list[Path]
     seconds: dict[str, float]
 
 
-def publish(forecaster: Forecaster, read: Callable[[], Frames], output: str | Path, *, forecast_length: int | None = None, run: str = "") -> Published:
-    """Read the newest frames, forecast, and write the forecast as NetCDF.
+def publish(
+    forecaster: Forecaster, read: Callable[[], Frames], output: str | Path, *, forecast_length: int | None = None, run: str = "", model_sha256: str | None = None,
+    thresholds: Sequence[float] = (),
+) -> Published:
+    """Read the newest frames, forecast, and write the forecast in the format of the output's suffix.
 
     Args:
         forecaster: what forecasts.
         read: gives the frames; at least the task's context_length of them.
-        output: the NetCDF file; it appears complete or not at all.
+        output: the file, see ``nowcast.io.publish``; it appears complete or not at all.
         forecast_length: number of frames to predict; None for the task's.
         run: name of the forecaster, for the file.
+        model_sha256: of its weights, for the file.
+        thresholds: rain rates [mm/h] to give probabilities for, beside accumulated rain; empty: rain rates alone are written.
 
     Raises:
         UserError: frames a forecast cannot be made from, or a file that cannot be written.
@@ -58,12 +66,15 @@ def publish(forecaster: Forecaster, read: Callable[[], Frames], output: str | Pa
     with _clocked(forecaster.model) as network:
         forecast = forecaster(frames, forecast_length)
     clock.append(time.perf_counter())
-    source = f"nowcast {nowcast.__version__}, run {run}, input {frames.source}"
-    write_forecast(forecast, output, attributes={"source": source, "title": "Precipitation nowcast"})
+    context = frames[-forecaster.task.context_length :]
+    published: Forecast | Products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
     clock.append(time.perf_counter())
-    reading, forecasting, writing = np.diff(clock).tolist()
-    seconds = dict(zip(PARTS, (reading, sum(network), forecasting - sum(network), writing)))
-    return Published(frames[-forecaster.task.context_length :], forecast, seconds)
+    origin = provenance(model=run, model_sha256=model_sha256, analysis_time=forecast.analysis_time, inputs=[(frames.source, forecast.analysis_time)])
+    files = writer_for(output)(published, output, attributes={"title": "Precipitation nowcast"} | origin)
+    clock.append(time.perf_counter())
+    reading, forecasting, deriving, writing = np.diff(clock).tolist()
+    seconds = dict(zip(PARTS, (reading, sum(network), forecasting - sum(network), deriving, writing)))
+    return Published(context, forecast, files, seconds)
 
 
 @contextmanager

@@ -1,0 +1,173 @@
+"""Frames out of a folder that somebody else fills: slowly, late, twice, damaged, of another grid."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.data.inputs import expand_inputs
+from nowcast.errors import UserError
+from nowcast.frames import Frames, Grid
+
+_FUTURE = np.timedelta64(60, "s")  # clocks of a radar and of this machine may differ by so much
+_STARTUP_FILES = 64  # of a folder with history only the newest files can hold frames that still matter
+
+
+@dataclass
+class FrameSet:
+    """Frames of one grid and one quantity by time, one in each."""
+
+    grid: Grid
+    quantity: str
+    frames: dict[np.datetime64, Frames] = field(default_factory=dict)
+
+    def holds(self, frames: Frames) -> bool:
+        """Whether frames are of this grid and quantity."""
+        return self.quantity == frames.quantity and self.grid.difference(frames.grid) is None
+
+
+@dataclass
+class _File:
+    """What is known of a file: its size and time of change at the last look, and whether it was read like that."""
+
+    signature: tuple[int, int]
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class News:
+    """What a look into the folder brought.
+
+    Args:
+        times: frames that are new or were replaced.
+        rejected: (file name, reason) of files that were read and not taken.
+    """
+
+    times: tuple[np.datetime64, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+class Incoming:
+    """A folder, or a pattern, that radar files arrive in.
+
+    A file is read once its size and time of change are the same at two looks; when they change later, it is read again. A file that
+    cannot be read is rejected, until it changes.
+
+    Args:
+        pattern: a folder or a pattern, as for `nowcast predict`.
+        read: gives the frames of a file, or raises a UserError.
+        keep: frames older than the newest one by more than this are forgotten.
+        switch_after: so many frames in a row of another grid or quantity, all newer than the others, take over.
+        timestep: between frames that follow each other.
+    """
+
+    def __init__(self, pattern: str | Path, read: Callable[[Path], Frames], *, keep: np.timedelta64, switch_after: int, timestep: np.timedelta64):
+        self.pattern, self.read, self.keep, self.switch_after, self.timestep = pattern, read, keep, switch_after, timestep
+        self._files: dict[Path, _File] = {}
+        self._sets: list[FrameSet] = []
+        self._looks = 0
+        self.current: FrameSet | None = None
+
+    @property
+    def frames(self) -> dict[np.datetime64, Frames]:
+        """The frames that forecasts are made from."""
+        return self.current.frames if self.current is not None else {}
+
+    def look(self, now: np.datetime64) -> News:
+        """Look into the folder and read what has settled.
+
+        Args:
+            now: UTC; frames of a later time are rejected.
+        """
+        came, times, rejected = [], [], []
+        for path in self._settled():
+            try:
+                frames = self.read(path)
+            except UserError as error:
+                rejected.append((path.name, str(error).replace(str(path), path.name)))
+                continue
+            came += [(path.name, frames[index : index + 1]) for index in range(len(frames))]
+        if self.current is None and came:
+            self._begin([frame for _, frame in came])
+        for name, frame in came:
+            reason = self._take(frame, now)
+            if reason is None:
+                times.append(frame.times[0])
+            elif reason:
+                rejected.append((name, reason))
+        if self.current is not None:
+            self._forget()
+        return News(tuple(sorted(set(times))), tuple(rejected))
+
+    def _settled(self) -> list[Path]:
+        """Files that did not change since the last look and were not read as they are, oldest change first."""
+        found = {}
+        try:
+            for path in expand_inputs(self.pattern):
+                try:
+                    status = os.stat(path)
+                except OSError:
+                    continue  # it is gone again
+                found[path] = (status.st_size, status.st_mtime_ns)
+        except UserError:
+            pass  # nothing is there yet
+        self._files = {path: known for path, known in self._files.items() if path in found}
+        self._looks += 1
+        ready = []
+        for path, signature in found.items():
+            known = self._files.get(path)
+            if known is None or known.signature != signature:
+                self._files[path] = _File(signature)
+            elif not known.done:
+                known.done = True
+                ready.append(path)
+        ready.sort(key=lambda path: (self._files[path].signature[1], path.name))
+        return ready[-_STARTUP_FILES:] if self._looks == 2 else ready  # the first files settle at the second look
+
+    def _begin(self, came: list[Frames]) -> None:
+        """The grid and quantity that most of the first frames have are those that count."""
+        for frame in came:
+            if not any(known.holds(frame) for known in self._sets):
+                self._sets.append(FrameSet(frame.grid, frame.quantity))
+        self.current = max(self._sets, key=lambda known: sum(known.holds(frame) for frame in came))
+
+    def _take(self, frame: Frames, now: np.datetime64) -> str | None:
+        """Add one frame; None if it was new, "" if it is of no interest, else the reason for rejecting it."""
+        time = frame.times[0]
+        if time > now + _FUTURE:
+            return f"its time {time} UTC lies in the future"
+        own = next((known for known in self._sets if known.holds(frame)), None)
+        if own is None:
+            own = FrameSet(frame.grid, frame.quantity)
+            self._sets.append(own)
+        before = own.frames.get(time)
+        if before is not None and before.source != frame.source:
+            return "" if np.array_equal(before.values, frame.values, equal_nan=True) else f"it holds another frame of {time} UTC than {Path(before.source).name}, which came first"
+        if before is not None and np.array_equal(before.values, frame.values, equal_nan=True):
+            return ""
+        own.frames[time] = frame
+        if own is self.current:
+            return None
+        if self._takes_over(own):
+            self.current, self._sets = own, [own]
+            return None
+        if own.quantity != self.current.quantity:
+            return f"it holds {own.quantity}, the frames before {self.current.quantity}"
+        return f"it has another grid than the frames before: {self.current.grid.difference(own.grid)}"
+
+    def _takes_over(self, other: FrameSet) -> bool:
+        """Whether another grid has come to stay."""
+        newest = max(other.frames)
+        row = all(newest - step * self.timestep in other.frames for step in range(self.switch_after))
+        return row and all(time < newest - (self.switch_after - 1) * self.timestep for time in self.current.frames)
+
+    def _forget(self) -> None:
+        """Drop frames that are too old to be of use."""
+        for known in self._sets:
+            newest = max(known.frames, default=np.datetime64("NaT"))
+            for time in [time for time in known.frames if time < newest - self.keep]:
+                del known.frames[time]
+        newest = max(self.current.frames, default=np.datetime64("NaT"))
+        self._sets = [known for known in self._sets if known is self.current or (known.frames and not max(known.frames) < newest - self.keep)]

@@ -1,0 +1,323 @@
+"""Forecasts in operation: one for every cycle, published whole, with a status that says what it is worth."""
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+
+import numpy as np
+
+from nowcast import page
+from nowcast.errors import UserError, first_line
+from nowcast.files import replacing
+from nowcast.forecaster import Forecaster
+from nowcast.frames import Frames
+from nowcast.io.provenance import provenance
+from nowcast.io.publish import WRITERS, writer_for
+from nowcast.operations.clock import Clock
+from nowcast.operations.decision import Plan, decide, frames_to_keep
+from nowcast.operations.fallback import can_extrapolate, context_of, forecast_by
+from nowcast.operations.incoming import Incoming
+from nowcast.products import derive
+
+STATUS, LOG, LOCK = "status.json", "status.jsonl", ".lock"
+_PUBLISHED = re.compile(r"forecast_(\d{8}T\d{6}Z)(_\d+(min|s))?\.[a-z0-9]+", re.ASCII)
+_LARGEST_LOG = 10 * 2**20  # bytes; then it becomes status.jsonl.1
+_MOST_REJECTED = 20  # in a status
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How a watch works.
+
+    Args:
+        cadence_minutes: between two cycles; None: the timestep of the run. Cycles begin at whole multiples, moved to where the radar's
+            times are.
+        deadline_minutes: after a cycle's time its forecast is made from what is there; None: one cadence.
+        max_age_minutes: a forecast is not made from frames further behind its cycle.
+        poll_seconds: between two looks into the folder.
+        keep: forecasts that stay in the output folder; older ones are deleted.
+        formats: suffixes without the dot of the files that are written, the first one is what `latest` points to.
+        thresholds: rain rates [mm/h] that probabilities are given for.
+        page: whether the web page and its data are kept up to date in the output folder.
+    """
+
+    cadence_minutes: float | None = None
+    deadline_minutes: float | None = None
+    max_age_minutes: float = 30
+    poll_seconds: float = 2.0
+    keep: int = 288
+    formats: list[str] = ("nc",)
+    thresholds: list[float] = (0.1, 1.0, 5.0)
+    page: bool = True
+
+    def __post_init__(self):
+        for name in ("cadence_minutes", "deadline_minutes", "max_age_minutes", "poll_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1e6:
+                raise UserError(f"{name} is {value!r}; a number above 0 is needed.")
+        if self.cadence_minutes is not None and self.cadence_minutes * 60 != int(self.cadence_minutes * 60):
+            raise UserError(f"cadence_minutes is {self.cadence_minutes!r}; a whole number of seconds is needed, e.g. 5.")
+        if self.keep < 1:
+            raise UserError(f"keep is {self.keep}; at least 1 forecast must stay.")
+        accepted = [suffix[1:] for suffix in WRITERS]
+        if not self.formats or not set(self.formats) <= set(accepted) or len(set(self.formats)) < len(self.formats):
+            raise UserError(f"formats is {list(self.formats)!r}; one or more of {', '.join(accepted)} are needed, each once.")
+
+
+class Watch:
+    """Waits for frames, forecasts when one came or when it is too late to wait, and publishes.
+
+    Args:
+        incoming: gives the frames.
+        forecaster: the network.
+        output: folder of the forecasts, `latest`, the status and the page.
+        operation: how.
+        clock: the time.
+        run: name of the forecaster, for the files.
+        model_sha256: of its weights.
+        report: takes the status of every cycle; `line` makes a sentence of it.
+    """
+
+    def __init__(
+        self, incoming: Incoming, forecaster: Forecaster, output: Path, operation: Operation, *, clock: Clock, run: str = "", model_sha256: str | None = None,
+        report: Callable[[dict], None] = lambda record: None,
+    ):
+        self.incoming, self.forecaster, self.output, self.operation, self.clock = incoming, forecaster, Path(output), operation, clock
+        self.model, self.report = {"model": run, "model_sha256": model_sha256}, report
+        task = forecaster.task
+        self.cadence = np.timedelta64(round(60 * (operation.cadence_minutes or task.timestep)), "s")
+        self.deadline = np.timedelta64(round(60 * operation.deadline_minutes), "s") if operation.deadline_minutes else self.cadence
+        self.max_age = np.timedelta64(round(60 * operation.max_age_minutes), "s")
+        self.extrapolates = can_extrapolate()
+        self.problems: dict[np.datetime64, str] = {}
+        self.rejected: list[tuple[str, str]] = []
+        self.analysed: np.datetime64 | None = None  # the newest frame that a forecast was tried from
+        self.judged: np.datetime64 | None = None  # the last cycle with a status
+        self.latest: str | None = None
+
+    def run(self) -> None:
+        """Until the clock is stopped; what is being published then is published.
+
+        Raises:
+            UserError: the output folder cannot be written to, or another watch works there.
+        """
+        with _only_one(self.output):
+            if self.operation.page:
+                page.install(self.output)
+            self._write_status({"state": "running", "outcome": "none", "reason": "started; no cycle is over yet"}, log=False)
+            while not self.clock.stopped:
+                self.step()
+                self.clock.wait(self.operation.poll_seconds)
+            self._write_status({**self._last, "state": "stopped"}, log=False)
+
+    def step(self) -> None:
+        """One look into the folder, and a forecast if it is time for one."""
+        now = self.clock.now()
+        news = self.incoming.look(now)
+        self.rejected = [*self.rejected, *news.rejected][-_MOST_REJECTED:]
+        usable = self._usable()
+        current = self._cycle_of(now.astype("datetime64[s]"))
+        if self.judged is None:
+            self.judged = current - self.cadence  # what was before this process began is not its business
+        newest = max((moment for moment in usable if moment <= current and current - moment <= self.max_age), default=None)
+        due = newest if newest is not None and self._is_news(newest, news.times) else None
+        overdue = self._overdue(current, now)
+        if due is None and overdue:
+            due = overdue[-1]
+        if due is None:
+            return
+        for cycle in self._unjudged(due):
+            self._conclude(cycle, {"outcome": "none", "reason": f"passed over: the cycle of {_iso(due)} came due before it was judged"})
+        self.analysed = newest if newest is not None else self.analysed
+        self._cycle(due, usable)
+
+    def _is_news(self, newest: np.datetime64, came: tuple) -> bool:
+        """Whether a frame deserves a forecast of its own: it is newer than the last analysis, or that one's frame was replaced."""
+        return self.analysed is None or newest > self.analysed or (newest == self.analysed and newest in came)
+
+    def _unjudged(self, before: np.datetime64) -> list[np.datetime64]:
+        """Cycles that have no status yet and lie before one, oldest first."""
+        count = int((before - self.judged) // self.cadence) + 1
+        cycles = [before - step * self.cadence for step in range(count, 0, -1)]
+        return [cycle for cycle in cycles if cycle > self.judged]
+
+    def _overdue(self, current: np.datetime64, now: np.datetime64) -> list[np.datetime64]:
+        """Cycles without a status whose deadline has passed, oldest first."""
+        return [cycle for cycle in self._unjudged(current + self.cadence) if cycle + self.deadline <= now]
+
+    def _usable(self) -> dict[np.datetime64, Frames]:
+        """Frames with an observation in them; the others are a problem that has a name."""
+        usable = {}
+        for moment, frames in self.incoming.frames.items():
+            if np.isnan(frames.values).all():
+                self.problems[moment] = "holds no observation"
+            else:
+                usable[moment] = frames
+                self.problems.pop(moment, None)
+        kept = min(usable, default=None)
+        self.problems = {moment: text for moment, text in self.problems.items() if kept is None or moment >= kept}
+        return usable
+
+    def _cycle_of(self, now: np.datetime64) -> np.datetime64:
+        """The newest cycle that has begun: cycles are where the radar's times are."""
+        times = np.array(list(self.incoming.frames), "datetime64[s]").astype(np.int64)
+        step = self.cadence.astype(np.int64)
+        phase = 0
+        if times.size:
+            phases, counts = np.unique(times % step, return_counts=True)
+            phase = phases[counts.argmax()]
+        seconds = now.astype(np.int64)
+        return np.datetime64(int(seconds - (seconds - phase) % step), "s")
+
+    def _cycle(self, cycle: np.datetime64, usable: dict[np.datetime64, Frames]) -> None:
+        """The forecast of a cycle, or the reason for none."""
+        try:
+            plan, refusal = decide(
+                usable, cycle, self.forecaster.task, max_age=self.max_age, problems=self.problems, can_extrapolate=self.extrapolates
+            )
+            record = self._publish(cycle, plan, usable) if plan is not None else {"outcome": "none", "reason": refusal}
+        except Exception as error:  # a watch ends when it is told to, and not before
+            record = {"outcome": "none", "reason": f"no forecast could be published: {first_line(error)}"}
+        self._conclude(cycle, record)
+
+    def _conclude(self, cycle: np.datetime64, record: dict) -> None:
+        """The status of a cycle; what was rejected since the last one stands in it."""
+        self.judged = max(self.judged, cycle)
+        record = {"state": "running", "analysis_time": _iso(cycle), "next_expected": _iso(cycle + self.cadence)} | record
+        try:
+            self._write_status(record)
+        except UserError as error:  # a full disk must not end the watch: the next cycle may find room again
+            self._last |= {"reason": "; ".join(filter(None, [self._last["reason"], f"the status could not be written: {error}"]))}
+        self.rejected = []
+        self.report(self._last)
+
+    def _publish(self, cycle: np.datetime64, plan: Plan, usable: dict[np.datetime64, Frames]) -> dict:
+        """Forecast and write; what the status says of it."""
+        clock = [time.perf_counter()]
+        try:
+            context = context_of(plan, usable, self.forecaster.task)
+            forecast = forecast_by(plan, context, self.forecaster)
+        except Exception as error:  # whatever a network or a library refuses, there is an answer
+            plan = Plan("persistence", (plan.analysis_time,), (), plan.forecast_length, f"{plan.method} failed: {first_line(error)}")
+            context = context_of(plan, usable, self.forecaster.task)
+            forecast = forecast_by(plan, context, self.forecaster)
+        clock.append(time.perf_counter())
+        seen = Frames(np.concatenate([usable[t].values for t in plan.times if t in usable]), [t for t in plan.times if t in usable], context.grid)
+        products = derive(forecast, seen, thresholds=self.operation.thresholds)
+        inputs = [(Path(usable[moment].source).name, moment) for moment in plan.times if moment in usable]
+        now = self.clock.now()
+        attributes = {"title": "Precipitation nowcast"} | provenance(
+            **self.model, analysis_time=plan.analysis_time, inputs=inputs, method=plan.method, fallback_reason=plan.reason,
+            now=now.astype("datetime64[us]").item().replace(tzinfo=UTC),
+        )
+        written = []
+        for suffix in self.operation.formats:
+            path = self.output / f"forecast_{_compact(cycle)}.{suffix}"
+            files = writer_for(path)(products, path, attributes=attributes)
+            if len(files) == 1:
+                self._point_latest_to(files[0].name)
+            written += [file.name for file in files]
+        for path in self._forecasts().get(_compact(cycle), []):
+            if path.name not in written:
+                path.unlink(missing_ok=True)  # of an earlier forecast of this cycle, with more lead times
+        clock.append(time.perf_counter())
+        self.latest = written[0]
+        fallback = plan.method != "nowcast" or plan.analysis_time != cycle
+        record = {
+            "outcome": "fallback" if fallback else "forecast", "method": plan.method, "reason": plan.reason, "forecast": written[0],
+            "forecast_analysis_time": _iso(plan.analysis_time), "data_age_minutes": round(float((now - plan.analysis_time) / np.timedelta64(60, "s")), 1),
+            "inputs": [{"file": name, "time": _iso(moment)} for name, moment in inputs],
+            "seconds": {"forecast": round(clock[1] - clock[0], 2), "write": round(clock[2] - clock[1], 2)},
+        }
+        if self.operation.page:
+            page.publish(products, self.output, status=record, context=seen)
+        self._prune()
+        return record
+
+    def _point_latest_to(self, name: str) -> None:
+        """`latest.SUFFIX` becomes a link to a forecast, in one step."""
+        link = self.output / f"latest{Path(name).suffix}"
+        new = link.with_name(f".{link.name}.new")
+        new.unlink(missing_ok=True)
+        os.symlink(name, new)
+        os.replace(new, link)
+
+    def _forecasts(self) -> dict[str, list[Path]]:
+        """Files of forecasts in the output folder, by the cycle in their names."""
+        found = {}
+        for path in self.output.iterdir():
+            match = _PUBLISHED.fullmatch(path.name)
+            if match:
+                found.setdefault(match[1], []).append(path)
+        return found
+
+    def _prune(self) -> None:
+        """Delete the oldest forecasts, and nothing else."""
+        found = self._forecasts()
+        for stamp in sorted(found)[: -self.operation.keep]:
+            for path in found[stamp]:
+                if path.name != self.latest:
+                    path.unlink(missing_ok=True)
+
+    def _write_status(self, record: dict, *, log: bool = True) -> None:
+        """status.json for whoever looks, and a line in status.jsonl for whoever looks back."""
+        empty = dict.fromkeys(("analysis_time", "method", "reason", "forecast", "forecast_analysis_time", "data_age_minutes", "next_expected"))
+        rejected = [{"file": _text(name), "reason": _text(reason)} for name, reason in self.rejected]
+        record = {"version": 1, "updated": _iso(self.clock.now().astype("datetime64[s]")), **empty, "rejected": rejected, "latest": self.latest} | record
+        self._last = record
+        text = json.dumps(record)
+        with replacing(self.output / STATUS) as path:
+            path.write_text(text + "\n", encoding="utf-8")
+        if not log:
+            return
+        path = self.output / LOG
+        if path.exists() and path.stat().st_size > _LARGEST_LOG:
+            os.replace(path, path.with_name(f"{LOG}.1"))
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+class _only_one:
+    """A lock on the output folder while a watch works there."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.folder / LOCK, "w", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written to: {error.strerror or error}.") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UserError(f"another nowcast watch publishes to {self.folder}; stop it, or take another output folder.") from None
+
+    def __exit__(self, *error) -> None:
+        self._file.close()
+
+
+def _iso(moment: np.datetime64) -> str:
+    return f"{moment.astype('datetime64[s]')}Z"
+
+
+def _compact(moment: np.datetime64) -> str:
+    return str(moment.astype("datetime64[s]")).replace("-", "").replace(":", "") + "Z"
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def line(record: dict) -> str:
+    """A status in one line."""
+    made = f"{record['method']} -> {record['forecast']}" if record.get("forecast") else "no forecast"
+    return f"{record['analysis_time']} {record['outcome']}: {made}" + (f" ({_text(record['reason'])})" if record.get("reason") else "")
