@@ -183,10 +183,11 @@ def watch(arguments: list[str]) -> None:
 
     if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
         raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
-    operation, forecaster, clock = part(settings, "operation"), _radar_run(settings), Clock()
-    task, run, output = forecaster.task, Path(settings["run"]), Path(settings["output"])
+    operation, run, output, clock = part(settings, "operation"), Path(settings["run"]), Path(settings["output"]), Clock()
     if Path(settings["input"]).resolve() == output.resolve():
         raise UserError(f"input and output are both {output}; a folder of their own is needed for the forecasts.")
+    forecaster = _radar_run(settings)
+    task = forecaster.task
     _stop_on_signals(clock.stop)
     with ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"]) as reader:
         incoming = Incoming(settings["input"], reader.read, keep=frames_to_keep(task), switch_after=task.context_length, timestep=task.timedelta)

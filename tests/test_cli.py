@@ -3,8 +3,11 @@
 import csv
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import h5py
@@ -172,6 +175,105 @@ def test_raw_files_and_their_archive_give_the_same_forecast(radar_run, folder):
     np.testing.assert_array_equal(fields[0], fields[2])
 
 
+def live_files(folder, count=3):
+    """Files of the last frames every five minutes, the newest of the cycle that has begun; (their paths, its time)."""
+    folder.mkdir()
+    newest = np.datetime64(int(time.time()) // 300 * 300, "s")
+    paths = []
+    for index in range(count):
+        start, end = ((newest - (count - index) * np.timedelta64(300, "s") + step).item().strftime("%d-%b-%Y;%H:%M:%S.000").upper().encode() for step in (np.timedelta64(0), np.timedelta64(300, "s")))
+        rain = np.random.default_rng(index).integers(0, 40, (24, 30))
+        paths.append(write_knmi(folder / f"{index}.h5", rain, product_datetime_start=start, product_datetime_end=end))
+    return paths, newest
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def test_watch_publishes_what_arrives_ends_on_sigterm_and_its_page_is_served(radar_run, tmp_path):
+    paths, newest = live_files(tmp_path / "raw")
+    incoming, output = tmp_path / "incoming, é", tmp_path / "out"
+    incoming.mkdir()
+    command = [sys.executable, "-m", "nowcast", "watch", f"run={radar_run}", f"input={incoming}", f"output={output}", "operation.poll_seconds=0.3",
+               "operation.deadline_minutes=60"]
+    with open(tmp_path / "log", "w") as log:
+        watch = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: (output / "status.json").exists())
+        for path in paths:  # as a slow copy would
+            with open(incoming / path.name, "wb") as file:
+                content = path.read_bytes()
+                file.write(content[: len(content) // 2])
+                file.flush()
+                time.sleep(0.2)
+                file.write(content[len(content) // 2 :])
+        wait_for(lambda: json.loads((output / "status.json").read_text())["outcome"] == "forecast")
+        watch.send_signal(signal.SIGTERM)
+        assert watch.wait(timeout=60) == 0
+    finally:
+        watch.kill()
+    status = json.loads((output / "status.json").read_text())
+    assert status["state"] == "stopped" and status["forecast_analysis_time"] == f"{newest}Z" and status["method"] == "nowcast"
+    assert "stopped" in (tmp_path / "log").read_text().splitlines()[-1]
+    with h5py.File(output / "latest.nc") as file:
+        assert file["rainfall_rate"].shape == (2, 24, 30) and len(str(file.attrs["model_sha256"])) == 64
+    serve = subprocess.Popen([sys.executable, "-m", "nowcast", "serve", str(output), "port=0"], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
+    try:
+        address = serve.stdout.readline().split(" at ")[1].split(";")[0]
+        with urllib.request.urlopen(address + "status.json", timeout=30) as answer:
+            assert json.load(answer) == status
+        serve.send_signal(signal.SIGINT)
+        assert serve.wait(timeout=30) == 0
+    finally:
+        serve.kill()
+
+
+def test_replay_shows_every_cycle_and_its_table(radar_run, archive, tmp_path, capsys):
+    main(["replay", f"run={radar_run}", f"input={archive}", f"output={tmp_path}/out", "every=9"])
+    text = capsys.readouterr().out
+    assert "37 cycles, each with a status and the documented outcome" in text and text.count(" forecast: nowcast -> forecast_20200601T") >= 30
+    assert "2020-06-01T00:55:00Z fallback: nowcast -> forecast_20200601T005500Z.nc (the frame of 00:55 UTC did not come)" in text
+
+
+def test_check_names_the_parts_and_takes_its_settings(archive, capsys):
+    main(["check", str(archive), "context_length=3", "forecast_length=2", "test_from=2020-06-01T03:00"])
+    text = capsys.readouterr().out
+    assert "windows of 3 + 2 frames every 5 min; the longest gap-free run is 40 frames" in text and "test: 0 windows, 4 frames, from 2020-06-01T03:00:00" in text
+
+
+@pytest.mark.parametrize(("name", "written"), [("f.tif", ["f.tif"]), ("f.h5", ["f_005min.h5", "f_010min.h5"])])
+def test_the_suffix_of_the_output_chooses_its_format(radar_run, archive, tmp_path, name, written):
+    main(["predict", f"run={radar_run}", f"input={archive}", f"output={tmp_path}/{name}", "pictures=false"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
+
+
+def test_probabilities_are_those_of_the_thresholds_and_none_without_them(radar_run, archive, tmp_path):
+    for name, thresholds in (("a", "[0.3,2]"), ("b", "[]")):
+        main(["predict", f"run={radar_run}", f"input={archive}", f"output={tmp_path}/{name}.nc", f"thresholds={thresholds}", "pictures=false"])
+    with xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf", decode_timedelta=False) as a, xarray.open_dataset(tmp_path / "b.nc", engine="h5netcdf", decode_timedelta=False) as b:
+        np.testing.assert_array_equal(a.rainfall_rate, b.rainfall_rate)
+        assert any(list(np.ravel(a[name])) == [0.3, 2.0] for name in a.variables)
+        assert set(b.data_vars) < set(a.data_vars)
+
+
+def test_unreadable_files_are_told_after_a_conversion(folder, tmp_path, capsys):
+    raw = tmp_path / "raw"
+    shutil.copytree(knmi_files(tmp_path / "all", 3), raw)
+    (raw / "notes.txt").write_text("rain")
+    main(["convert", f"input={raw}", f"output={raw}/a.nc", "reader=knmi_hdf5", "workers=1"])
+    text = capsys.readouterr()
+    assert text.out.startswith("wrote ") and "3 frames, 2010-08-26T00:05:00" in text.out
+    assert "1 of 4 files could not be read and are listed in" in text.err and "a.nc.quarantine.csv" in text.err
+    (raw / "notes.txt").unlink()
+    main(["convert", f"input={raw}", f"output={raw}/a.nc", "reader=knmi_hdf5"])
+    assert capsys.readouterr().out.startswith("nothing new for ")
+    assert sorted(path.suffix for path in raw.iterdir()) == [".h5", ".h5", ".h5", ".nc"]
+
+
 def test_info_says_what_an_archive_holds(archive, capsys):
     main(["info", str(archive)])
     text = capsys.readouterr().out
@@ -196,19 +298,19 @@ def test_train_py_is_the_same_as_nowcast_train():
 
 
 def test_an_unknown_command_is_refused(capsys):
-    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, check, compare, benchmark."
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, check, watch, replay, serve, compare, benchmark."
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["run={mnist}", "input={archive}", "output=x.nc"], "was trained on grey_level"), (["run={radar}", "input={archive}", "output=x.png"], "a file name that ends in .nc is needed"),
+    [(["run={mnist}", "input={archive}", "output=x.nc"], "was trained on grey_level"), (["run={radar}", "input={archive}", "output=x.png"], "a forecast can be written as .nc (NetCDF)"),
      (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=0"], "a forecast of 0 frames was asked for"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=noon"], "analysis_time is 'noon'; a UTC time such as"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"], "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is 2020-06-01 01:00 UTC"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"], "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"], "but only the last 2 are: there is none before"),
      (["run={radar}", "input=/no/such/*.h5", "output=x.nc"], "matches no file"), (["run=/no/run", "input={archive}", "output=x.nc"], "is not a finished run folder"),
-     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input=null", "output=x.nc"], "input must be given"), (["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"], "true or false, are needed"),
+     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input=null", "output=x.nc"], "input must be given"), (["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"], "true or false, and a list of rain rates, are needed"),
      (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=100000000"], "1 to 1000 are accepted"), (["run={radar}", "input={archive}", "output={archive}"], "is one of the input files"), (["run={radar}", "input={empty}", "output=x.nc"], "empty.h5"),
      (["run={radar}", "input={foreign}", "output=x.nc"], "foreign.h5"), (["run={radar}", "input={truncated}", "output=x.nc"], "truncated.nc"),
      (["run={radar}", "input={archive}", "output={archive}/x.nc"], "cannot be written"), (["run={radar}", "input={archive}", "output=x.nc", "members=3"], "members")],
@@ -228,6 +330,9 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
+     (["watch", "run=r", "input=a", "output=b", "reading_seconds=0"], "reading_seconds is 0; a number of seconds above 0"), (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for the forecasts"),
+     (["replay", "run=r", "input=a", "output=b", "every=-1"], "every is -1; a whole number is needed, 0 for no faults"), (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
+     (["serve", ".", "port=x"], "port is 'x'; an address and a number are needed"), (["watch", "run=r", "input=a", "output=b", "operation.keep=0"], "keep is 0; at least 1 forecast must stay"),
      (["benchmark", "what=layers"], "what/layers"), (["benchmark", "what=models", "what.models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
      (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"), (["benchmark", "what=models", "what.precision=fp8"], "precision is 'fp8'; accepted are auto"), (["benchmark", "what=models", "what.batch=3"], "batch"),
      (["benchmark", "what=models", "what.seconds=x"], "what.seconds is 'x', but float"),
