@@ -439,7 +439,7 @@ def test_an_interrupt_is_one_line_with_the_usual_exit_code(monkeypatch, capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nowcast.cli.info", interrupted)
+    monkeypatch.setattr("nowcast.cli.radar.info", interrupted)
     with pytest.raises(SystemExit) as caught:
         main(["info", "x"])
     assert caught.value.code == 130 and capsys.readouterr().err == "nowcast info: interrupted\n"

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from nowcast.data.archive import Archive, Origin, PackedFrames, StoredFrame, is_archive, packed_frames, write_archive

@@ -20,7 +20,7 @@ from nowcast.frames import Frames
 from nowcast.io.provenance import provenance
 from nowcast.io.publish import WRITERS, writer_for
 from nowcast.operations.clock import Clock
-from nowcast.operations.decision import Plan, decide, frames_to_keep
+from nowcast.operations.decision import Plan, decide
 from nowcast.operations.fallback import can_extrapolate, context_of, forecast_by
 from nowcast.operations.incoming import Incoming
 from nowcast.products import derive

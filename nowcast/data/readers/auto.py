@@ -13,7 +13,8 @@ from nowcast.errors import UserError
 from nowcast.frames import Frames
 
 _READERS = (
-    "knmi_hdf5.KnmiHdf5", "odim_hdf5.OdimHdf5",
+    "knmi_hdf5.KnmiHdf5", "odim_hdf5.OdimHdf5", "mch_gif.MchGif", "fmi_pgm.FmiPgm", "geotiff.GeoTiff", "radolan.Radolan", "meteonet.MeteoNet",
+    "bom_rainfields.BomRainfields", "cf_netcdf.CfNetcdf", "zarr_composite.ZarrComposite",
 )  # modules are loaded when a file is looked at
 
 

@@ -1,0 +1,123 @@
+"""Commands that forecast with a trained run: predict, watch, replay, serve."""
+
+import threading
+from pathlib import Path
+
+from rich.console import Console
+
+from nowcast import prediction
+from nowcast.build import fits, part
+from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stop_on_signals
+from nowcast.data.archive import Archive
+from nowcast.data.reading import ReadingProcess
+from nowcast.errors import UserError
+from nowcast.forecaster import WEIGHTS_FILE, Forecaster
+from nowcast.io.provenance import sha256_of
+from nowcast.io.publish import writer_for
+from nowcast.operations import replay as replaying
+from nowcast.operations.clock import Clock
+from nowcast.operations.decision import frames_to_keep
+from nowcast.operations.incoming import Incoming
+from nowcast.operations.watch import Watch, line
+from nowcast.page.server import serve as start_server
+
+
+def predict(arguments: list[str]) -> None:
+    """Forecast from the newest frames, or from those before an analysis time."""
+    settings = plain_or_shown("predict", arguments)
+    if settings is None:
+        return
+    output = Path(settings["output"])
+    writer_for(output)
+    length, thresholds = settings["forecast_length"], settings["thresholds"]
+    if not fits(length, int | None) or not fits(settings["pictures"], bool) or not fits(thresholds, list[float]):
+        raise UserError(
+            f"forecast_length is {length!r}, pictures is {settings['pictures']!r} and thresholds is {thresholds!r}; a whole number of frames, true or false, "
+            "and a list of rain rates, are needed."
+        )
+    forecaster = _radar_run(settings)
+
+    def read():
+        return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=lambda: part(settings, "reader"),
+                                        output=output, analysis_time=settings["analysis_time"])
+
+    run = Path(settings["run"])
+    published = prediction.publish(
+        forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds
+    )
+    forecast = published.forecast
+    last = prediction.utc_text(forecast.valid_times[-1])
+    print_line(f"analysis time {prediction.utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
+    written = f"{published.files[0]}" + (f" to {published.files[-1].name}" if len(published.files) > 1 else "")
+    print_line(f"wrote {written} ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})")
+    if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
+        from nowcast import plotting
+
+        for draw, suffix in ((plotting.forecast_strip, ".png"), (plotting.forecast_animation, ".gif")):
+            draw(published.context, forecast, output.with_suffix(suffix))
+            print_line(f"wrote {output.with_suffix(suffix)}")
+
+
+def watch(arguments: list[str]) -> None:
+    """Forecast from whatever arrives in a folder, until told to stop."""
+    settings = plain_or_shown("watch", arguments)
+    if settings is None:
+        return
+    if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
+        raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
+    operation, run, output, clock = part(settings, "operation"), Path(settings["run"]), Path(settings["output"]), Clock()
+    if Path(settings["input"]).resolve() == output.resolve():
+        raise UserError(f"input and output are both {output}; a folder of their own is needed for the forecasts.")
+    forecaster = _radar_run(settings)
+    task = forecaster.task
+    stop_on_signals(clock.stop)
+    with ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"]) as reader:
+        incoming = Incoming(settings["input"], reader.read, keep=frames_to_keep(task), switch_after=task.context_length, timestep=task.timedelta)
+        print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
+        Watch(
+            incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))
+        ).run()
+    print_line("stopped")
+
+
+def replay(arguments: list[str]) -> None:
+    """Let the watch of operations live through archived frames, with faults on purpose."""
+    settings = plain_or_shown("replay", arguments)
+    if settings is None:
+        return
+    every = settings["every"]
+    if not fits(every, int) or every < 0:
+        raise UserError(f"every is {every!r}; a whole number is needed, 0 for no faults.")
+    forecaster = _radar_run(settings)
+    with Archive(settings["input"]) as archive:
+        frames = archive.frames(0, len(archive))
+    cycles = replaying.replay(frames, forecaster, Path(settings["output"]), every=every, on_record=lambda record: print_line(line(record)))
+    Console().print(replaying.table(cycles))
+    wrong = [cycle for cycle in cycles if not cycle.as_documented]
+    if wrong:
+        raise UserError(f"{len(wrong)} of {len(cycles)} cycles had another outcome than documented; the first: {wrong[0].time} UTC, {', '.join(wrong[0].outcomes) or 'none'}.")
+    print_line(f"{len(cycles)} cycles, each with a status and the documented outcome")
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve the page of a watch."""
+    folders, rest = files_and_settings("serve", arguments, "forecasts")
+    settings = plain_or_shown("serve", rest)
+    if settings is None:
+        return
+    if not fits(settings["port"], int) or not fits(settings["host"], str):
+        raise UserError(f"host is {settings['host']!r} and port is {settings['port']!r}; an address and a number are needed.")
+    stop = threading.Event()
+    server = start_server(folders[0], settings["host"], settings["port"])
+    stop_on_signals(stop.set)
+    print_line(f"serving {folders[0]} at {server.url}; SIGTERM or Ctrl-C ends it")
+    stop.wait()
+    server.close()
+
+
+def _radar_run(settings: dict) -> Forecaster:
+    """The forecaster of a run that was trained on radar."""
+    forecaster = load(settings["run"], settings["precision"])
+    if forecaster.task.quantity != "rain_rate":
+        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); a run trained on radar is needed.")
+    return forecaster

@@ -1,0 +1,319 @@
+"""Commands that train and judge: train, evaluate, compare, benchmark."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+import nowcast
+from nowcast import config as configuration
+from nowcast.build import part
+from nowcast.cli.common import load, new_folder, plain_or_shown, print_line, track, write_config
+from nowcast.errors import MissingDependency, UserError, first_line
+from nowcast.files import replacing
+from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
+
+
+def train(arguments: list[str]) -> None:
+    """Train a model, keep the best weights, evaluate it on the test part."""
+    from nowcast import plotting, training
+    from nowcast.benchmark.models import parameters
+
+    config, resume = _training_config(arguments)
+    if config is None:
+        return
+    settings = configuration.plain(config)
+    if {"/", "\\"} & set(str(settings["name"])) or settings["name"] in ("", ".", ".."):
+        raise UserError(f"name is {settings['name']!r}; a plain name for the folder under runs/ is needed. output_dir takes a path.")
+    folder = Path(settings["output_dir"])
+    _seed(settings["seed"])
+    data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
+    forecaster = Forecaster.from_settings(settings, precision=plan.precision)
+    for name in ("train", "validation", "test"):
+        data.part(name)  # too little data is told before training, not after
+    _scores_of(settings, forecaster, _baselines(settings, forecaster.task)[0], data, limit=1)  # and so is whatever could not be evaluated
+    if hasattr(data, "edges"):
+        for name, edge in data.edges().items():
+            config.data[name] = edge
+    started = any((folder / name).exists() for name in ("checkpoints/last.ckpt", SETTINGS_FILE))
+    if training.is_main_process() and not resume and started:
+        raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
+    print_line(f"nowcast {nowcast.__version__}: {parameters(forecaster.model):,} parameters, run folder {folder}")
+    if not resume and training.is_main_process():
+        write_config(config, folder)
+    try:
+        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
+    except KeyboardInterrupt:
+        print_line(f"interrupted; go on with: nowcast train resume={folder}")
+        raise
+    if not training.is_main_process():
+        return
+    write_config(config, folder)
+    forecaster.save(folder)
+    epochs = list(range(1, len(history.train_loss) + 1))
+    plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png")
+    _report(settings, forecaster, data, folder / "evaluation")
+    _list_files(folder)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Score a trained model beside the baselines."""
+    own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in ("data", "scores", "baselines")]
+    command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
+    run, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
+    forecaster = load(run, precision)
+    config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
+    config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    settings = configuration.plain(config)
+    data = part(settings, "data")
+    folder = Path(command.output_dir or Path(run) / "evaluation")
+    _report(settings, forecaster, data, folder)
+    _list_files(folder)
+
+
+def compare(arguments: list[str]) -> None:
+    """Train several models with several seeds, and show them side by side."""
+    from nowcast import comparison
+
+    known = set(configuration.compose("compare", []))
+    own = [item for item in arguments if comparison.key(item).split(".")[0] in known]
+    typed = [item for item in arguments if item not in own and item != "--cfg"]
+    config = configuration.compose("compare", own)
+    settings = configuration.plain(config)
+    overrides = comparison.plan(settings, typed)
+    config.common = [configuration.literal(item) for item in (*settings["common"], *typed)]
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    folder = Path(settings["output_dir"] or new_folder("comparison"))
+    runs = _runs_of(overrides, settings["seeds"], folder)
+    notes = comparison.differences({run.model: run.settings for run in runs[: len(overrides)]})
+    comparison.refuse_others(runs, lambda path: configuration.plain(configuration.load(path)))
+    write_config(config, folder, name="comparison.yaml")
+    unfinished = [run for run in runs if comparison.step_to_finish(run)]
+    print_line(f"nowcast {nowcast.__version__}: {len(runs)} trainings, {len(runs) - len(unfinished)} of them finished, in {folder}")
+    count = settings["parallel"]
+    try:
+        failed = _one_by_one(unfinished) if count == 1 else comparison.in_parallel(unfinished, count=count, report=print_line)
+    except KeyboardInterrupt:
+        again = [item for item in arguments if not item.startswith("output_dir=")]
+        print_line(f"interrupted; go on with: {shlex.join(['nowcast', 'compare', *again, f'output_dir={folder}'])}")
+        raise
+    lead_minutes = part(runs[0].settings, "task").lead_minutes
+    results = comparison.results(runs, parameters=_parameters, lead_minutes=lead_minutes)
+    if results:
+        comparison.write_csv(results, folder / "comparison.csv", lead_minutes=lead_minutes)
+        calls = [f"{model}: {shlex.join(items)}" for model, items in overrides.items()]
+        _write_and_print(comparison.table(results, first=runs[0].model), [comparison.MEANING, *calls, *notes], folder / "comparison.txt")
+        print_line(f"in {folder}\n  comparison.txt, comparison.csv (every score by lead time), comparison.yaml, and a run folder for each model and seed")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} trainings failed: {'; '.join(failed)}")
+
+
+def benchmark(arguments: list[str]) -> None:
+    """Measure what nowcast, or a part of it, costs on this machine."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it when it is loaded, and else writes of a GPU that it does not find
+    settings = plain_or_shown("benchmark", arguments)
+    if settings is None:
+        return
+    from nowcast.benchmark.measuring import Host, Report, write
+
+    measured = part(settings, "what")
+    path = Path(settings["output_dir"] or new_folder("benchmark")) / "benchmark.json"
+    write(path, settings, Report([], []))  # a folder that cannot be written to is told before, not after
+    host = Host(lambda overrides: configuration.plain(configuration.compose("train", overrides)), configuration.choices, track("measuring"))
+    report = measured.run(host)
+    for table in report.tables:
+        Console().print(table)
+    for sentence in (*(f"{name} could not be measured: {reason}" for name, reason in report.failed.items()), *report.sentences):
+        print_line(sentence)
+    write(path, settings, report)
+    print_line(f"wrote {path}")
+
+
+def _training_config(arguments: list[str]):
+    """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
+    resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
+    if "" in resumed:
+        raise UserError("resume is empty; give the run folder to go on with.")
+    rest = [item for item in arguments if not item.startswith("resume=") and item != "--cfg"]
+    if resumed:
+        other = [item for item in rest if not item.startswith("training.")]
+        if other:
+            raise UserError(f"{other[0]!r} would make another experiment of a run that goes on; only training.* can be changed.")
+        config = configuration.load(resumed[-1])
+        configuration.override(config, rest)
+        config.output_dir = configuration.literal(str(Path(resumed[-1]).absolute()))
+    else:
+        config = configuration.compose("train", rest)
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return None, False
+    if config.output_dir is None:
+        config.output_dir = configuration.literal(str(new_folder(config.name)))
+    return config, bool(resumed)
+
+
+def _runs_of(overrides: dict[str, list[str]], seeds: list[int], folder: Path) -> list:
+    """The trainings of a comparison; every model comes with the first seed before any comes with the second."""
+    from nowcast.comparison import Run
+
+    composed = {model: configuration.compose("train", items) for model, items in overrides.items()}
+    runs = []
+    for seed in seeds:
+        for model, config in composed.items():
+            config.seed = seed
+            place = folder / model / f"seed-{seed}"
+            runs.append(Run(model, seed, place, [*overrides[model], f"seed={seed}"], configuration.plain(config)))
+    return runs
+
+
+def _one_by_one(runs: list) -> list[str]:
+    """Finish the runs of a comparison in this process; a sentence for each that failed."""
+    from nowcast.comparison import step_to_finish
+
+    failed = []
+    for run in runs:
+        command, *arguments = step_to_finish(run)
+        print_line(f"{run}: nowcast {shlex.join([command, *arguments])}")
+        try:
+            {"train": train, "evaluate": evaluate}[command](arguments)
+        except Exception as error:  # whatever a model or the machine refuses does not keep the other models from it
+            failed.append(f"{run}: {first_line(error)}")
+    return failed
+
+
+def _parameters(settings: dict) -> int:
+    """Number of trained weights of the model of a configuration."""
+    import torch
+
+    from nowcast.benchmark.models import parameters
+
+    with torch.device("meta"):
+        return parameters(part(settings, "model"))
+
+
+def _write_and_print(table, sentences: list[str], path: Path) -> None:
+    """A table and what is to be said of it, on the terminal and as a file."""
+    Console().print(table)
+    for sentence in sentences:
+        print_line(sentence)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        Console(file=file, width=160).print(table)
+        file.writelines(f"{sentence}\n" for sentence in sentences)
+
+
+def _evaluation_config(stored, overrides: list[str]):
+    """A run's configuration, with other data where asked for."""
+    if any(item.startswith("data=") for item in overrides):
+        fresh = configuration.compose("train", overrides)
+        for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
+            if edge in fresh.data and edge in stored.data and fresh.data[edge] is None:
+                fresh.data[edge] = stored.data[edge]
+        for name in ("data", "scores", "baselines"):
+            OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
+        return stored
+    configuration.override(stored, overrides)
+    return stored
+
+
+def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
+    """Scores of a forecaster and its baselines as files in a folder, and as tables on the terminal."""
+    from nowcast import plotting
+    from nowcast.verification.table import text_tables, write_csv
+
+    task = forecaster.task
+    baselines, left_out = _baselines(settings, task)
+    for sentence in left_out:
+        print_line(sentence)
+    cases = data.part("test")
+    forecasters, sums = _scores_of(settings, forecaster, baselines, data, progress=track("evaluating"))
+    rows = {name: total.rows() for name, total in sums.items()}
+    write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
+    plotting.score_curves(rows, folder / "scores.png", lead_minutes=task.lead_minutes)
+    _draw_case(forecasters, cases, len(cases) // 2, task, folder / "forecast.png")
+    tables = text_tables(rows, lead_minutes=task.lead_minutes)
+    Console().print(*tables, sep="\n")
+    print_line(f"{len(cases)} test cases; every score over the pixels that were observed and that all of the models above forecast.")
+    with replacing(folder / "scores.txt") as path:
+        with path.open("w", encoding="utf-8") as file:
+            Console(file=file, width=120).print(*tables, sep="\n")
+
+
+def _scores_of(settings: dict, forecaster: Forecaster, baselines: dict[str, Forecaster], data, **options) -> tuple[dict[str, Forecaster], dict]:
+    """Forecasters and their sums by name, over the test part."""
+    from nowcast import evaluation
+
+    scores = part(settings, "scores")
+    if scores.quantity != forecaster.task.quantity:
+        raise UserError(f"scores judges {scores.quantity}, but the task forecasts {forecaster.task.quantity}; leave scores to data=.")
+    forecasters = {"nowcast": forecaster, **baselines}
+    length = forecaster.task.forecast_length
+    return forecasters, evaluation.evaluate(forecasters, data.part("test"), scores, forecast_length=length, **options)
+
+
+def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
+    """Baselines by name, and a sentence for each that cannot run here. They work on physical values."""
+    from nowcast.transform import Identity
+
+    nodes, found, left_out = settings.get("baselines") or {}, {}, []
+    if not isinstance(nodes, dict) or {"_target_", "nowcast"} & set(nodes):
+        raise UserError(f"baselines is {nodes!r}, but models with names other than nowcast are needed, as in conf/data/radar.yaml.")
+    for name in nodes:
+        try:
+            found[name] = Forecaster(part(nodes, name, kind="model"), Identity(), task)
+        except MissingDependency as error:
+            left_out.append(f"{name} is left out: {error}")
+    return found, left_out
+
+
+def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path: Path) -> None:
+    """Picture of one case: context, observation and every forecast."""
+    from nowcast import evaluation, plotting
+    from nowcast.prediction import utc_text
+    from nowcast.verification.table import lead_label
+
+    values = cases.case(0, index)
+    forecasts, observation = evaluation.forecasts_of(forecasters, values[None], task.forecast_length)
+    rows = {"context": values[: task.context_length], "observation": observation[0]}
+    rows |= {name: forecast[0] for name, forecast in forecasts.items()}
+    future = [lead_label(step, task.lead_minutes) for step in range(1, task.forecast_length + 1)]
+    labels = dict.fromkeys(rows, future)
+    labels["context"] = [lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)]
+    grey = task.quantity == "grey_level"
+    title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {utc_text(cases.analysis_time(index))}"
+    plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=title)
+
+
+def _seed(seed) -> None:
+    import torch
+
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"seed is {seed!r}; a whole number, 0 or more and below 2^63, is needed.")
+    torch.manual_seed(seed)
+
+
+def _list_files(folder: Path) -> None:
+    """What lies in a run or evaluation folder, and what it is for."""
+    about = {
+        "config.yaml": "the whole configuration",
+        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that `nowcast predict` and `nowcast evaluate` need",
+        "training.png": "training and validation loss by epoch",
+        "logs": "the same for TensorBoard and as CSV",
+        "checkpoints": "to go on training: nowcast train resume=...",
+        "scores.csv": "every score by lead time",
+        "scores.txt": "the tables above",
+        "scores.png": "curves by lead time",
+        "forecast.png": "one case: context, observation, forecasts",
+    }
+    print_line(f"in {folder}")
+    found = {path.name: path.relative_to(folder) for path in (*folder.glob("*"), *folder.glob("evaluation/*"))}
+    for name, meaning in about.items():
+        if name in found:
+            print_line(f"  {str(found[name]):26} {meaning}")

@@ -1,0 +1,75 @@
+"""Commands on radar files and archives: convert, info, check."""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from nowcast.build import fits, part
+from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
+from nowcast.data import conversion, inspection
+from nowcast.data.archive import Archive, is_archive
+from nowcast.data.inputs import expand_inputs
+from nowcast.errors import UserError
+from nowcast.task import Task
+
+
+def convert(arguments: list[str]) -> None:
+    """Turn radar files into one archive, or add them to it."""
+    settings = plain_or_shown("convert", arguments)
+    if settings is None:
+        return
+    output = _netcdf_path(settings["output"])
+    for name, hint in (("clip", float | None), ("workers", int | None), ("strict", bool), ("replace", bool)):
+        if not fits(settings[name], hint):
+            raise UserError(f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted.")
+    paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
+    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"))
+    workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=len(paths))
+        summary = conversion.convert(
+            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=min(workers, len(paths)), strict=settings["strict"],
+            replace=settings["replace"], progress=lambda done, total: bar.update(task, completed=done),
+        )
+    print_line(f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}")
+    if summary.quarantine:
+        path, reason = summary.quarantine[0]
+        count = len(summary.quarantine)
+        sys.stderr.write(f"nowcast convert: {count} of {len(paths)} files could not be read and are listed in {summary.report}; the first: {reason}\n")
+
+
+def info(arguments: list[str]) -> None:
+    """Say what an archive or a radar file holds."""
+    files, rest = files_and_settings("info", arguments, "data/knmi.nc")
+    settings = plain_or_shown("info", rest)
+    if settings is None:
+        return
+    path = files[0]
+    if is_archive(path):
+        print_line(inspection.info(path))
+        return
+    reader = part(settings, "reader")
+    reader = reader.choose(path) if hasattr(reader, "choose") else reader
+    print_line(inspection.info_of_frames(reader.read(path), reader.format))
+
+
+def check(arguments: list[str]) -> None:
+    """Say what in an archive asks for a second look."""
+    files, rest = files_and_settings("check", arguments, "data/knmi.nc")
+    settings = plain_or_shown("check", rest)
+    if settings is None:
+        return
+    with Archive(files[0]) as archive:
+        timestep = settings["timestep"] or inspection.common_minutes(archive.times)
+    task = Task(settings["context_length"], settings["forecast_length"], timestep)
+    print_line(inspection.check(files[0], task, validation_from=settings["validation_from"], test_from=settings["test_from"]))
+
+
+def _netcdf_path(output: str) -> Path:
+    path = Path(output)
+    if path.suffix != ".nc":
+        raise UserError(f"output is {output!r}; a file name that ends in .nc is needed.")
+    return path
