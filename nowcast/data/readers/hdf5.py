@@ -113,6 +113,8 @@ class Hdf5File:
         if node is None or attribute not in node.attrs:
             return None
         identity = node.attrs.get_id(attribute)
+        if identity.shape is None:  # NetCDF's C library stores an empty text so
+            return None
         if max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize) > _MAX_ATTRIBUTE_BYTES:
             raise UserError(f"{self.path}: {name}/{attribute} is over {_MAX_ATTRIBUTE_BYTES} bytes long; a single value is expected.")
         return np.ravel(node.attrs[attribute])
@@ -150,21 +152,66 @@ class Hdf5File:
             raise UserError(f"{self.path} has no number {name}/{attribute} ({value!r}); it is cut short or of another format.")
         return number
 
-    def dataset(self, name: str, *, axes: int) -> h5py.Dataset:
-        """A dataset of numbers with that many axes, all of it stored in this file; not read yet.
+    def described(self, name: str) -> dict[str, str | float | np.ndarray]:
+        """All attributes of a member that are text or numbers: one value as str or number, several numbers in one row."""
+        node = self.require(name)
+        found = {}
+        for attribute in node.attrs:
+            kind = node.attrs.get_id(attribute).dtype
+            if kind.kind in "iufSU" or h5py.check_string_dtype(kind) is not None:
+                values = self._values(name, attribute)
+                if values is not None and values.size:
+                    found[attribute] = self.attribute(name, attribute) if values.size == 1 else values
+        return found
+
+    def axes(self, name: str) -> tuple[str, ...] | None:
+        """Names of a dataset's axes as NetCDF-4 records them (the last part of their paths); None where it does not."""
+        node = self.require(name)
+        if node.attrs.get("CLASS") == b"DIMENSION_SCALE" and len(node.shape) == 1:
+            return (node.name.rpartition("/")[2],)
+        if not node.shape:
+            return ()
+        if "DIMENSION_LIST" not in node.attrs:
+            return None
+        scales = node.attrs["DIMENSION_LIST"]
+        if len(scales) != len(node.shape) or not all(len(scale) == 1 and scale[0] for scale in scales):
+            return None
+        return tuple(str(self._file[scale[0]].name).rpartition("/")[2] for scale in scales)
+
+    def dataset(self, name: str, *, axes: int | None = None) -> h5py.Dataset:
+        """A dataset of numbers with that many axes (None: any number), all of it stored in this file; not read yet.
 
         Raises:
             UserError: it is missing, not of that kind, stored elsewhere, or over `MAX_PIXELS` large along its last two axes.
         """
         found = self.require(name)
         shape = getattr(found, "shape", None)
-        if not isinstance(found, h5py.Dataset) or shape is None or len(shape) != axes or found.dtype.kind not in "iuf":
-            raise UserError(f"{self.path}: {name} must be numbers with {axes} axes, but it is {found!r}.")
+        if not isinstance(found, h5py.Dataset) or shape is None or axes not in (None, len(shape)) or found.dtype.kind not in "iuf":
+            raise UserError(f"{self.path}: {name} must be numbers with {axes or 'some'} axes, but it is {found!r}.")
         if found.is_virtual or found.external:
             raise UserError(f"{self.path}: {name} is stored in another file, which is not followed; the data must be in the file itself.")
         if max(math.prod(shape[-2:]), math.prod(found.chunks or ())) > MAX_PIXELS:
             raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, shape))} pixels; more than {MAX_PIXELS} in a frame are refused.")
         return found
+
+    def part(self, name: str, index: tuple[int | slice, ...], *, holes: bool) -> np.ndarray:
+        """Part of a dataset as it is stored; an index or a slice (of step 1) for every axis.
+
+        Args:
+            name: the dataset.
+            index: what to read.
+            holes: whether what was never written may be read as the dataset's fill value.
+
+        Raises:
+            UserError: as for `dataset`, the part is over `MAX_PIXELS` large, or (without ``holes``) not all of it is stored.
+        """
+        dataset = self.dataset(name)
+        places = [range(side)[i] if isinstance(i, slice) else range(i, i + 1) for i, side in zip(index, dataset.shape, strict=True)]
+        if math.prod(map(len, places)) > MAX_PIXELS:
+            raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, dataset.shape))} values; more than {MAX_PIXELS} at once are refused.")
+        if not holes and not _complete(dataset, places):
+            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
+        return dataset[index]
 
     def pixels(self, name: str) -> np.ndarray:
         """A two-dimensional field as it is stored, (H, W).
@@ -173,21 +220,21 @@ class Hdf5File:
             UserError: as for `dataset`, or parts of the field were never written or are lost.
         """
         dataset = self.dataset(name, axes=2)
-        if not dataset.size or not _complete(dataset):
+        if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape]):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[()]
 
 
-def _complete(dataset: h5py.Dataset) -> bool:
-    """Whether every value of the dataset is stored; each chunk is looked up as reading will do it."""
+def _complete(dataset: h5py.Dataset, places: list[range]) -> bool:
+    """Whether every value at these places along the axes is stored; each chunk is looked up as reading will do it."""
     if dataset.chunks is None:
         return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
-    places = [range(0, side, chunk) for side, chunk in zip(dataset.shape, dataset.chunks)]
-    if dataset.id.get_num_chunks() != math.prod(map(len, places)):
+    corners = [range(place.start // chunk * chunk, place.stop, chunk) for place, chunk in zip(places, dataset.chunks)]
+    if math.prod(map(len, corners)) > dataset.id.get_num_chunks():
         return False
     try:
-        for place in itertools.product(*places):
-            dataset.id.read_direct_chunk(place)
-    except (OSError, RuntimeError, ValueError):
+        for corner in itertools.product(*corners):  # ends at the first that is not there: no shape makes this long
+            dataset.id.read_direct_chunk(corner)
+    except (OSError, RuntimeError, ValueError, MemoryError):
         return False
     return True

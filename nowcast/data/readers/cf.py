@@ -1,0 +1,494 @@
+"""Rain in data sets that follow the CF conventions, whatever they are stored in (NetCDF-3, NetCDF-4, zarr).
+
+Nothing is assumed that a file does not say: a unit, an interval or a projection that is missing is an error.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyproj
+
+from nowcast.data.readers import cf_units
+from nowcast.data.readers.decoding import Coding, equals
+from nowcast.data.readers.hdf5 import MAX_PIXELS
+from nowcast.data.readers.projection import projection_in_metres
+from nowcast.errors import UserError, first_line
+from nowcast.frames import Frames, Grid
+
+STANDARD_NAMES = {  # what each of them measures
+    **dict.fromkeys(("rainfall_rate", "lwe_precipitation_rate", "precipitation_flux", "rainfall_flux"), "rain_rate"),
+    **dict.fromkeys(("rainfall_amount", "precipitation_amount"), "rain_depth"),
+    **dict.fromkeys(("thickness_of_rainfall_amount", "lwe_thickness_of_precipitation_amount"), "rain_depth"),
+    **dict.fromkeys(("equivalent_reflectivity_factor", "radar_equivalent_reflectivity_factor_h"), "reflectivity"),
+}
+_ORDER = ("rain_rate", "rain_depth", "reflectivity")
+_MAX_VALUES = 2 * MAX_PIXELS  # of all frames of a file together
+_MAX_COORDINATES = 2**20
+_DEFAULT_FILLS = {  # what the NetCDF libraries put where nothing was written
+    "i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295, "i8": -9223372036854775806, "u8": 18446744073709551614,
+    "f4": 9.969209968386869e36, "f8": 9.969209968386869e36,
+}  # fmt: skip
+_DRY_FLAG = re.compile(r"(no|zero)_?(rain|rainfall|precip|precipitation|echo|signal)|dry|undetect(ed)?|not_?detected|below_(detection|threshold)\w*", re.IGNORECASE)
+_PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
+_PROJ_STRINGS = ("proj4", "proj4_params", "proj4_string", "proj4text", "proj_params")
+_X = ("projection_x_coordinate", "longitude", "grid_longitude")
+_Y = ("projection_y_coordinate", "latitude", "grid_latitude")
+_NO_DATUM = ("undefined", "unknown")
+_SMALLEST_EARTH = 1e6  # metres; smaller ones are kilometres
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable whose values were not read yet.
+
+    Args:
+        path: where it is stored.
+        name: its name.
+        dims: names of its dimensions.
+        shape: their lengths.
+        dtype: of the stored values.
+        attributes: texts, numbers and rows of numbers by name.
+        read: called with an index or slice for every dimension and whether values that were never written may be read as
+            ``fill``; gives the stored values.
+        fill: what is read where nothing was written; None if that is not known or cannot happen.
+    """
+
+    path: Path
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    attributes: dict
+    read: Callable[[tuple, bool], np.ndarray]
+    fill: int | float | None = None
+
+    def text(self, attribute: str) -> str:
+        """An attribute as text; empty if it is missing or no text."""
+        value = self.attributes.get(attribute)
+        return value.strip() if isinstance(value, str) else ""
+
+    def all(self) -> np.ndarray:
+        """All values of a small variable, in its own shape."""
+        if math.prod(self.shape) > _MAX_COORDINATES or self.dtype.kind not in "iuf":
+            raise UserError(f"{self.path}: {self.name} has {math.prod(self.shape)} values of type {self.dtype}; a coordinate is up to {_MAX_COORDINATES} numbers.")
+        return np.asarray(self.read((slice(None),) * len(self.shape), True))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: where it is, its variables by name, and whether NetCDF's default fill values mean missing among integers, too.
+
+    Among floats (9.97e36) they always do: copies of a NetCDF file keep them and declare another.
+    """
+
+    path: Path
+    variables: dict[str, Variable]
+    default_fills: bool = True
+
+    def find(self, names: str | list[str]) -> list[Variable]:
+        """Those of the named variables that exist."""
+        return [self.variables[name] for name in (names.split() if isinstance(names, str) else names) if name in self.variables]
+
+
+def has_rain(source: Source, variable: str | None = None) -> bool:
+    """Whether there is a field with a standard name of rain or reflectivity, or the variable of that name."""
+    return bool(variable in source.variables if variable else _candidates(source))
+
+
+def frames(source: Source, *, variable: str | None, minutes: float | None, z_r: tuple[float, float]) -> Frames:
+    """The rain fields of a data set.
+
+    Args:
+        source: the data set.
+        variable: its variable with the rain; None: the one whose standard name says so, rates before depths before reflectivities.
+        minutes: interval of rain depths, where no time bounds say it; times are then the ends of intervals.
+        z_r: a and b of Z = a R^b for reflectivities.
+
+    Raises:
+        UserError: something is missing, not understood, contradictory, or not on a regular grid.
+    """
+    path = source.path
+    field = _field(source, variable)
+    measured, factor = _measured(source, field)
+    _refuse_forecast(source)
+    grid, axes = _grid(source, field)
+    times, interval, time_axis = _times(source, field)
+    if measured == "rain_depth":
+        minutes = _interval(path, field, interval, minutes)
+    coding = Coding(measured, minutes if measured == "rain_depth" else None, gain=factor, z_r_a=z_r[0], z_r_b=z_r[1])
+    if not times.size:
+        raise UserError(f"{path} holds no frame: its time has length 0; leave it out.")
+    if times.size * math.prod(grid.shape) > _MAX_VALUES:
+        raise UserError(f"{path} holds {times.size} frames of {grid.shape[0]}x{grid.shape[1]} pixels; more than {_MAX_VALUES} values in one file are refused, split it by time.")
+    order = np.argsort(times, kind="stable")
+    if (np.diff(times[order]) == np.timedelta64(0, "s")).any():
+        raise UserError(f"{path} holds several frames of {times[order][:-1][np.diff(times[order]) == np.timedelta64(0, 's')][0]} UTC; one is needed.")
+    rates = np.empty((times.size, *grid.shape), np.float32)
+    index = _place(field, axes, time_axis)
+    holes = _holes(source, field)
+    for place, frame in enumerate(order):
+        if time_axis is not None:
+            index[time_axis] = int(frame)
+        rates[place] = _rain_rate(source, field, _oriented(field.read(tuple(index), holes), axes), coding)
+    return Frames(rates, times[order], grid, str(path), coding.measured(path))
+
+
+def moment(source: Source, name: str) -> np.datetime64:
+    """The UTC time in a variable with a single one.
+
+    Raises:
+        UserError: there is no such variable, or no single time in it.
+    """
+    variable = source.variables.get(name)
+    if variable is None or math.prod(variable.shape) != 1:
+        raise UserError(f"{source.path} has no {name} with a single time; it is cut short or of another format.")
+    return _decoded(source, variable, variable).reshape(())[()]
+
+
+def _candidates(source: Source) -> list[Variable]:
+    return [one for one in source.variables.values() if one.text("standard_name") in STANDARD_NAMES and len(one.shape) >= 2]
+
+
+def _field(source: Source, wanted: str | None) -> Variable:
+    """The variable with the rain."""
+    path, names = source.path, ", ".join(list(source.variables)[:20]) or "none"
+    if wanted is not None:
+        if wanted not in source.variables:
+            raise UserError(f"{path} has no variable {wanted!r}; it has {names}; set reader.variable to one of them.")
+        return source.variables[wanted]
+    found = _candidates(source)
+    if not found:
+        raise UserError(f"{path} has no variable with a standard name of rain or reflectivity (such as rainfall_rate); it has {names}; set reader.variable to one of them.")
+    kinds = [STANDARD_NAMES[one.text("standard_name")] for one in found]
+    first = min(kinds, key=_ORDER.index)
+    best = [one for one, kind in zip(found, kinds) if kind == first]
+    if len(best) > 1:
+        raise UserError(f"{path} has several variables of {first.replace('_', ' ')}: {', '.join(one.name for one in best)}; set reader.variable to one of them.")
+    return best[0]
+
+
+def _measured(source: Source, field: Variable) -> tuple[str, float]:
+    """(rain_rate, rain_depth or reflectivity; what to multiply with to have mm/h, mm or dBZ), by units and standard name."""
+    units, name = field.text("units"), field.text("standard_name")
+    found = cf_units.quantity(units)
+    if found is None:
+        raise UserError(f"{source.path}: {field.name} has the units {units!r}; a rate such as 'mm h-1' or 'kg m-2 s-1', a depth such as 'mm', or 'dBZ' is needed.")
+    stated = STANDARD_NAMES.get(name, found[0])
+    if stated != found[0]:
+        raise UserError(f"{source.path}: {field.name} is {name}, a {stated.replace('_', ' ')}, but its units {units!r} are of a {found[0].replace('_', ' ')}; mend one of them.")
+    return found
+
+
+def _refuse_forecast(source: Source) -> None:
+    """Refuse what was predicted: a forecast period above 0."""
+    for variable in source.variables.values():
+        if variable.text("standard_name") == "forecast_period" and (variable.all() > 0).any():
+            raise UserError(f"{source.path} is a forecast ({variable.name} is above 0), not an observation; give observed fields.")
+
+
+# grid
+
+
+def _grid(source: Source, field: Variable) -> tuple[Grid, tuple[int, int, bool, bool]]:
+    """(where the pixels are; the field's axes of y and x, and whether each must be turned round)."""
+    found = {}
+    for axis, dim in enumerate(field.dims):
+        for one in [*source.find([dim]), *source.find(field.text("coordinates"))]:
+            kind = _axis(one) if one.dims == (dim,) else None
+            if kind and kind not in found:
+                found[kind] = axis, one
+    if "x" not in found or "y" not in found:
+        flat = [one.name for one in source.find(field.text("coordinates")) if len(one.dims) == 2 and one.text("standard_name") in _X + _Y]
+        why = f"only two-dimensional {' and '.join(flat)}, which are no regular grid" if flat else "no coordinates of x and y along them"
+        raise UserError(f"{source.path}: {field.name}({', '.join(field.dims)}) has {why}; one-dimensional projection or longitude and latitude coordinates are needed.")
+    crs = _projection(source, field, found["x"][1], found["y"][1])
+    (x_axis, x), (y_axis, y) = ((axis, _centres(source, one, crs)) for axis, one in (found["x"], found["y"]))
+    if crs.is_geographic and not crs.is_derived and x.min() >= 180.0:
+        x = x - 360.0
+    turned = bool(y.size > 1 and y[0] < y[-1]), bool(x.size > 1 and x[0] > x[-1])
+    try:
+        grid = Grid(_text(crs, x, y), x[::-1] if turned[1] else x, y[::-1] if turned[0] else y)
+    except UserError as error:
+        raise UserError(f"{source.path}: {error}") from None
+    if math.prod(grid.shape) > MAX_PIXELS:
+        raise UserError(f"{source.path} claims {grid.shape[0]}x{grid.shape[1]} pixels; more than {MAX_PIXELS} in a frame are refused.")
+    return grid, (y_axis, x_axis, *turned)
+
+
+def _axis(variable: Variable) -> str | None:
+    """Whether a coordinate is the x or the y of a map."""
+    name, axis, units = (variable.text(attribute) for attribute in ("standard_name", "axis", "units"))
+    for kind, names, direction in (("x", _X, "east"), ("y", _Y, "north")):
+        if name in names or (not name and (axis.lower() == kind or direction in units or (not axis and variable.name.lower() == kind))):
+            return kind
+    return None
+
+
+def _projection(source: Source, field: Variable, x: Variable, y: Variable) -> pyproj.CRS:
+    """The projection of a field's coordinates, in metres or degrees."""
+    mapping, path = _mapping(source, field, (x, y)), source.path
+    if mapping is None:
+        if "longitude" in (x.text("standard_name"), x.name.lower()) or x.text("units").lower().startswith("degrees_e"):
+            return pyproj.CRS("EPSG:4326")
+        raise UserError(f"{path}: {field.name} has no grid_mapping, so where its {x.name} and {y.name} lie is not known; a projection is needed.")
+    try:
+        crs = _crs(mapping, path)
+        if any(axis.unit_name not in ("metre", "degree") for axis in crs.axis_info[:2]):
+            crs = _in_metres(crs)
+        earth = crs.ellipsoid.semi_major_metre
+    except UserError:
+        raise
+    except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise UserError(f"{path}: the grid mapping {mapping.name} is not understood ({first_line(error)}); CF parameters, crs_wkt or a PROJ string are needed.") from None
+    if earth < _SMALLEST_EARTH:
+        raise UserError(f"{path}: the grid mapping {mapping.name} has an earth radius of {earth:g} m; lengths must be in metres.")
+    return crs
+
+
+def _mapping(source: Source, field: Variable, coordinates: tuple[Variable, Variable]) -> Variable | None:
+    """The grid mapping; of several ("name: x y other: lat lon") the one of these coordinates."""
+    words = field.text("grid_mapping").split()
+    if not words:
+        return None
+    names, chosen = {coordinate.name for coordinate in coordinates}, words[0].rstrip(":")
+    current = chosen
+    for word in words:
+        if word.endswith(":"):
+            current = word[:-1]
+        elif word in names:
+            chosen = current
+    if chosen not in source.variables:
+        raise UserError(f"{source.path}: the grid mapping {chosen} of {field.name} is not in the file; it is cut short or incomplete.")
+    return source.variables[chosen]
+
+
+def _crs(mapping: Variable, path: Path) -> pyproj.CRS:
+    """The coordinate system a grid mapping describes: by WKT, else by CF parameters, else by a PROJ string."""
+    wkt = mapping.text("crs_wkt") or mapping.text("spatial_ref")
+    if wkt:
+        return pyproj.CRS.from_wkt(wkt)
+    if mapping.text("grid_mapping_name"):
+        parameters = ((name, np.asarray(value).tolist()) for name, value in mapping.attributes.items())
+        return _from_cf(tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in parameters))
+    return pyproj.CRS(projection_in_metres(next(filter(None, map(mapping.text, _PROJ_STRINGS)), ""), path))
+
+
+@lru_cache(maxsize=64)
+def _from_cf(parameters: tuple) -> pyproj.CRS:
+    """The coordinate system of CF parameters; PROJ takes up to half a second to find it, and files come in hundreds."""
+    return pyproj.CRS.from_cf({name: list(value) if isinstance(value, tuple) else value for name, value in parameters})
+
+
+def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
+    """The same projection with coordinates in metres (parameters such as false eastings carry their own units)."""
+    description = crs.to_json_dict()
+    description.pop("id", None)
+    for axis in description["coordinate_system"]["axis"]:
+        axis["unit"] = "metre"
+    return pyproj.CRS.from_json_dict(description)
+
+
+def _text(crs: pyproj.CRS, x: np.ndarray, y: np.ndarray) -> str:
+    """A coordinate system as a short text that means the same: a code, or a PROJ string that puts the grid's corners at the same place."""
+    code = crs.to_json_dict().get("id")
+    if code and pyproj.CRS(f"{code['authority']}:{code['code']}") == crs:
+        return f"{code['authority']}:{code['code']}"
+    if not crs.is_projected or crs.datum is None or crs.datum.name.lower() not in _NO_DATUM:
+        return crs.to_wkt()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a datum that is lost, which there is none of
+        words = [word for word in crs.to_proj4().split() if not word.startswith(("+ellps=", "+a=", "+b=", "+R=", "+rf=", "+type="))]
+    short = " ".join([*words, f"+a={crs.ellipsoid.semi_major_metre!r}", f"+b={crs.ellipsoid.semi_minor_metre!r}"])
+    corners = np.array([(east, north) for east in (x[0], x[-1]) for north in (y[0], y[-1])]).T
+    try:
+        same = np.allclose(pyproj.Proj(short)(*corners, inverse=True), pyproj.Proj(crs)(*corners, inverse=True), rtol=0, atol=1e-9)
+    except (pyproj.exceptions.CRSError, pyproj.exceptions.ProjError):
+        same = False
+    return short if same else crs.to_wkt()
+
+
+def _centres(source: Source, coordinate: Variable, crs: pyproj.CRS) -> np.ndarray:
+    """Cell centres in metres or degrees, as they are ordered in the file."""
+    values, units = coordinate.all().astype(np.float64), coordinate.text("units")
+    values = values * _number(coordinate, "scale_factor", 1.0) + _number(coordinate, "add_offset", 0.0)
+    factor = (1.0 if cf_units.is_degrees(units) else None) if crs.is_geographic else cf_units.metres(units)
+    if factor is None:
+        needed = "degrees" if crs.is_geographic else "m or km"
+        raise UserError(f"{source.path}: the coordinate {coordinate.name} has the units {units!r}; {needed} are needed for its projection.")
+    if not values.size or not np.isfinite(values).all():
+        raise UserError(f"{source.path}: the coordinate {coordinate.name} is empty or has values that are missing; the file is damaged.")
+    return values * factor
+
+
+# time
+
+
+def _times(source: Source, field: Variable) -> tuple[np.ndarray, np.ndarray | None, int | None]:
+    """(UTC times (T,), ends of intervals where there are bounds; minutes (T,) where there are bounds; the field's axis of time)."""
+    axis, coordinate = _time_coordinate(source, field)
+    bounds = source.variables.get(coordinate.text("bounds"))
+    if bounds is None:
+        return _decoded(source, coordinate, coordinate).reshape(-1), None, axis
+    if bounds.shape != (*coordinate.shape, 2):
+        raise UserError(f"{source.path}: {bounds.name} has the shape {bounds.shape}; bounds of {coordinate.name} are two for each time.")
+    start, end = _decoded(source, bounds, coordinate).reshape(-1, 2).T
+    if (end < start).any():
+        raise UserError(f"{source.path}: an interval in {bounds.name} ends before it starts; the file contradicts itself.")
+    return end, (end - start) / np.timedelta64(60, "s"), axis
+
+
+def _time_coordinate(source: Source, field: Variable) -> tuple[int | None, Variable]:
+    """(the field's axis of time, None if the field has a single one; its coordinate)."""
+    named = source.find(field.text("coordinates"))
+    for axis, dim in enumerate(field.dims):
+        for one in [*source.find([dim]), *named]:
+            if one.dims == (dim,) and _is_time(one):
+                return axis, one
+    for one in [*named, *source.variables.values()]:
+        if math.prod(one.shape) == 1 and len(one.shape) <= 1 and _is_time(one):
+            return None, one
+    raise UserError(f"{source.path}: {field.name} has no time: no coordinate with the standard name time and units such as 'minutes since 2020-01-01 00:00'.")
+
+
+def _is_time(variable: Variable) -> bool:
+    named = variable.text("standard_name") == "time" or (not variable.text("standard_name") and variable.name.lower() in ("time", "valid_time"))
+    return (named or variable.text("axis") == "T") and " since " in variable.text("units").lower()
+
+
+def _decoded(source: Source, values: Variable, coordinate: Variable) -> np.ndarray:
+    """UTC times of a time coordinate or its bounds, which have the coordinate's units."""
+    where = f"{source.path}: {values.name}"
+    numbers = values.all()
+    if values.text("units"):
+        coordinate = values
+    if any(name in coordinate.attributes for name in ("scale_factor", "add_offset")):
+        numbers = numbers * _number(coordinate, "scale_factor", 1.0) + _number(coordinate, "add_offset", 0.0)
+    for mark in _marks(source, values):
+        if equals(numbers, mark).any():
+            raise UserError(f"{where} has a time that is missing; the file is damaged.")
+    return cf_units.times(numbers, coordinate.text("units"), coordinate.text("calendar") or "standard", where)
+
+
+def _interval(path: Path, field: Variable, stated: np.ndarray | None, minutes: float | None) -> float:
+    """Minutes of a rain depth, by bounds or by the setting."""
+    if stated is None or not stated.size:
+        if minutes is None:
+            raise UserError(f"{path}: {field.name} is a rain depth, but nothing says over how long (its time has no bounds); set reader.minutes.")
+        return minutes
+    lengths = np.unique(stated)
+    if lengths.size > 1 or lengths[0] <= 0 or minutes not in (None, lengths[0]):
+        wanted = "one length above 0" if minutes is None else f"{minutes:g} (reader.minutes)"
+        raise UserError(f"{path}: its time bounds are {', '.join(f'{one:g}' for one in lengths[:5])} minutes apart; {wanted} is needed.")
+    return float(lengths[0])
+
+
+# values
+
+
+def _place(field: Variable, axes: tuple[int, int, bool, bool], time_axis: int | None) -> list:
+    """An index of the field that takes a whole map and the only one of what else there is; the time is filled in later."""
+    index = []
+    for axis, (dim, length) in enumerate(zip(field.dims, field.shape)):
+        if axis not in (*axes[:2], time_axis) and length != 1:
+            raise UserError(f"{field.path}: {field.name} has {length} fields along {dim} for each time; a single one is needed.")
+        index.append(slice(None) if axis in axes[:2] else 0)
+    return index
+
+
+def _oriented(raw: np.ndarray, axes: tuple[int, int, bool, bool]) -> np.ndarray:
+    """A map as it is stored, with row 0 north and column 0 west."""
+    y_axis, x_axis, y_turned, x_turned = axes
+    raw = np.asarray(raw) if y_axis < x_axis else np.asarray(raw).T
+    return raw[:: -1 if y_turned else 1, :: -1 if x_turned else 1]
+
+
+def _rain_rate(source: Source, field: Variable, raw: np.ndarray, coding: Coding) -> np.ndarray:
+    """Rain rate [mm/h] of stored values, (H, W) float32; NaN = not observed."""
+    raw = raw.view(_stored(field))
+    missing, dry = np.isnan(raw), np.zeros(raw.shape, bool)
+    for mark in _marks(source, field):
+        missing |= equals(raw, mark)
+    for mark, is_dry in _flags(field):
+        (dry if is_dry else missing)[equals(raw, mark)] = True
+    packed = "scale_factor" in field.attributes or "add_offset" in field.attributes
+    values = raw * _number(field, "scale_factor", 1.0) + _number(field, "add_offset", 0.0)
+    for name, place, outside in (("valid_min", 0, np.less), ("valid_max", -1, np.greater)):
+        limit = _limit(field, name, place)
+        if limit is not None:
+            unpacked = packed and raw.dtype.kind in "iu" and isinstance(limit, float)  # as NUG says: the type tells what it is compared with
+            with np.errstate(invalid="ignore"):
+                missing |= outside(values if unpacked else raw, limit)
+    values[missing | dry] = np.nan
+    if packed and coding.quantity != "reflectivity":
+        values[(values < 0) & (values * coding.gain > -_PACKING_NOISE)] = 0.0
+    rates = coding.rain_rate(values, field.path)
+    rates[dry & ~missing] = 0.0
+    return rates
+
+
+def _holes(source: Source, field: Variable) -> bool:
+    """Whether what was never written reads as missing, so that it may be read."""
+    if field.fill is None:
+        return False
+    return bool(np.isnan(field.fill) or any(equals(np.asarray([field.fill], field.dtype).view(_stored(field)), mark).any() for mark in _marks(source, field)))
+
+
+def _stored(variable: Variable) -> np.dtype:
+    """The type the stored numbers are meant to have: NetCDF-3 knows unsigned ones by an attribute only."""
+    if str(variable.attributes.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i":
+        return np.dtype(variable.dtype.str.replace("i", "u"))
+    return variable.dtype
+
+
+def _marks(source: Source, variable: Variable) -> list[int | float]:
+    """Stored numbers that mean missing."""
+    marks = [mark for name in ("_FillValue", "missing_value") for mark in _numbers(variable, name)]
+    whole = variable.dtype.kind in "iu"
+    if variable.dtype.str[1:] in _DEFAULT_FILLS and not (whole and ("_FillValue" in variable.attributes or not source.default_fills)):
+        marks.append(_unsigned(variable, _DEFAULT_FILLS[variable.dtype.str[1:]]))
+    return marks
+
+
+def _flags(field: Variable) -> list[tuple[int | float, bool]]:
+    """(stored number, whether it means dry; else it means missing) of a field's flags."""
+    values, meanings = _numbers(field, "flag_values"), field.text("flag_meanings").split()
+    if len(values) != len(meanings):
+        raise UserError(f"{field.path}: {field.name} has {len(values)} flag_values, but {len(meanings)} flag_meanings; the file contradicts itself.")
+    return [(value, _DRY_FLAG.fullmatch(meaning) is not None) for value, meaning in zip(values, meanings)]
+
+
+def _limit(field: Variable, name: str, place: int) -> int | float | None:
+    """An end of the valid range."""
+    found, both = _numbers(field, name), _numbers(field, "valid_range")
+    if len(found) > 1 or len(both) not in (0, 2):
+        raise UserError(f"{field.path}: {field.name} has {len(found)} {name} and {len(both)} valid_range; one and two numbers are needed.")
+    return found[0] if found else both[place] if both else None
+
+
+def _numbers(variable: Variable, attribute: str) -> list[int | float]:
+    """An attribute's numbers, whole ones of the stored values' sign."""
+    try:
+        values = np.ravel(variable.attributes.get(attribute, ())).tolist()
+        numbers = [float(value) if isinstance(value, str) else value for value in values]
+    except ValueError:
+        raise UserError(f"{variable.path}: {variable.name} has {attribute} {variable.attributes[attribute]!r}; a number is needed.") from None
+    return [_unsigned(variable, number) for number in numbers]
+
+
+def _number(variable: Variable, attribute: str, default: float) -> float:
+    """A finite number, or the default where there is none."""
+    numbers = _numbers(variable, attribute) or [default]
+    if len(numbers) > 1 or not math.isfinite(numbers[0]) or (attribute == "scale_factor" and numbers[0] == 0):
+        raise UserError(f"{variable.path}: {variable.name} has {attribute} {variable.attributes[attribute]!r}; one number is needed, a scale_factor not 0.")
+    return float(numbers[0])
+
+
+def _unsigned(variable: Variable, number: int | float) -> int | float:
+    stored = _stored(variable)
+    return number + 2 ** (8 * stored.itemsize) if stored != variable.dtype and isinstance(number, int) and number < 0 else number

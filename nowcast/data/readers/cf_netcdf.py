@@ -1,0 +1,142 @@
+"""NetCDF files, classic (NetCDF-3) or in HDF5 (NetCDF-4), with rain that follows the CF conventions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nowcast.data.readers import cf
+from nowcast.data.readers.content import damage_reported, require_file
+from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.errors import UserError
+from nowcast.frames import Frames
+
+_CLASSIC = (b"CDF\x01", b"CDF\x02")
+_NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
+_OTHER_FORMATS = (("/", "nowcast_archive_version"), ("what", "object"))
+_RAINFIELDS = {"precipitation", "start_time", "valid_time"}
+_MAX_VARIABLES = 1000
+
+
+@dataclass(frozen=True)
+class CfNetcdf:
+    """Reader for NetCDF files whose rain rate, rain depth or reflectivity is told by standard name and units.
+
+    Args:
+        variable: the variable with the rain; None: the one with a standard name of rain, rates before depths before reflectivities.
+        minutes: interval of rain depths in files whose times have no bounds; the times are then the ends of the intervals.
+        z_r_a: factor of the Z-R relation Z = a R^b that turns reflectivities into rain rates.
+        z_r_b: its exponent; the defaults are those of Marshall and Palmer (1948).
+    """
+
+    variable: str | None = None
+    minutes: float | None = None
+    z_r_a: float = 200.0
+    z_r_b: float = 1.6
+    format: ClassVar[str] = "CF NetCDF (rain rate, rain depth or reflectivity)"
+
+    def __post_init__(self):
+        Coding(minutes=self.minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the file is NetCDF with rain that it names as CF says; never raises."""
+        try:
+            with opened(path) as source:
+                return cf.has_rain(source, self.variable) and not is_rainfields(source)
+        except UserError:
+            return False
+
+    def read(self, path: str | Path) -> Frames:
+        """All frames [mm/h]; a time is the end of its interval where the file has bounds, NaN is missing.
+
+        Raises:
+            UserError: something is missing, damaged, contradictory or not understood; nothing is assumed in its place.
+        """
+        with opened(path) as source:
+            return cf.frames(source, variable=self.variable, minutes=self.minutes, z_r=(self.z_r_a, self.z_r_b))
+
+
+def is_rainfields(source: cf.Source) -> bool:
+    """Whether the variables are those of BoM Rainfields, which has a reader of its own: it says intervals in its own way."""
+    return source.variables.keys() >= _RAINFIELDS
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[cf.Source]:
+    """A NetCDF file's variables, open for reading.
+
+    Raises:
+        UserError: no such file, another format, or damage; in the ``with`` block also what the libraries raise on damage.
+    """
+    require_file(path, "a NetCDF file")
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    if magic in _CLASSIC:
+        with damage_reported(path):
+            yield _classic(Path(path))
+    elif magic[:3] == b"CDF":
+        raise UserError(f"{path} is NetCDF of the variant CDF-{magic[3] if len(magic) > 3 else '?'}; CDF-1, CDF-2 and NetCDF-4 are accepted, e.g. made with `nccopy -k nc4`.")
+    else:
+        with Hdf5File(path) as file:
+            if any(file.attribute(*mark) is not None for mark in _OTHER_FORMATS):
+                raise UserError(f"{path} is an HDF5 file, but no NetCDF; give a NetCDF file.")
+            yield _hdf5(file)
+
+
+def _hdf5(file: Hdf5File) -> cf.Source:
+    """The variables of a NetCDF-4 file's root."""
+    variables, names = {}, file.members("/")
+    _refuse_many(names, file.path)
+    for name in names:
+        node = file.find(name)
+        if not hasattr(node, "dtype") or node.shape is None:
+            continue
+        attributes = file.described(name)
+        if str(attributes.get("NAME", "")).startswith(_NOT_A_VARIABLE):
+            continue
+        dims = file.axes(name) or tuple(f"{name}_axis_{axis}" for axis in range(len(node.shape)))
+        fill = node.fillvalue.item() if node.dtype.kind in "iuf" else None
+        read = partial(_part, file, name)
+        short = name.removeprefix("_nc4_non_coord_")
+        variables[short] = cf.Variable(file.path, short, dims, node.shape, node.dtype, attributes, read, fill)
+    return cf.Source(file.path, variables)
+
+
+def _refuse_many(names, path: Path) -> None:
+    if len(names) > _MAX_VARIABLES:
+        raise UserError(f"{path} holds {len(names)} variables; up to {_MAX_VARIABLES} are accepted.")
+
+
+def _part(file: Hdf5File, name: str, index: tuple, holes: bool) -> np.ndarray:
+    return file.part(name, index, holes=holes)
+
+
+def _classic(path: Path) -> cf.Source:
+    """The variables of a NetCDF-3 file; all of it is read."""
+    from scipy.io import netcdf_file
+
+    with netcdf_file(path, "r", mmap=False, maskandscale=False) as file:
+        variables = {}
+        _refuse_many(file.variables, path)
+        for name, stored in file.variables.items():
+            attributes = {key: _plain(value) for key, value in stored._attributes.items()}
+            read = partial(_of, stored.data)
+            variables[name] = cf.Variable(path, name, tuple(stored.dimensions), stored.data.shape, stored.data.dtype, attributes, read)
+    return cf.Source(path, variables)
+
+
+def _of(data: np.ndarray, index: tuple, holes: bool) -> np.ndarray:
+    return data[index]
+
+
+def _plain(value) -> str | float | np.ndarray:
+    """An attribute of a NetCDF-3 file as text, number or row of numbers."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").rstrip("\0")
+    values = np.ravel(value)
+    return values[0] if values.size == 1 else values
