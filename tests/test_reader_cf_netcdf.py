@@ -524,7 +524,7 @@ def rain_of(path, make):
 HOSTILE = {
     "external link": (lambda file: file.__setitem__("rain", h5py.ExternalLink("secret.h5", "/data")), "is a link into another file"),
     "external storage": (lambda file: file.create_dataset("rain", (1, 1, 2), "f8", external=[("secret.bin", 0, 16)]), "is stored in another file"),
-    "frame too large": (lambda file: file.create_dataset("rain", (1, 2**20, 2**20), "u1", chunks=(1, 64, 64)), "more than 268435456"),
+    "frame too large": (lambda file: file.create_dataset("rain", (1, 2**20, 2**20), "u1", chunks=(1, 64, 64)), "rain has 1048576 values along [xy], but [xy] has .*; it contradicts itself"),
     "times without end": (lambda file: file.create_dataset("rain", (2**40, 1, 2), "u1", chunks=(1, 1, 2)), "."),
     "large chunk": (lambda file: file.create_dataset("rain", (1, 1, 2), "u1", chunks=(2**10, 2**10, 2**10), maxshape=(None,) * 3), "more than 268435456"),
     "text": (lambda file: file.create_dataset("rain", data=np.full((1, 1, 2), b"x")), "must be numbers"),
@@ -545,6 +545,14 @@ def test_more_frames_than_memory_should_hold_are_refused_unread(tmp_path, monkey
     monkeypatch.setattr(cf, "MAX_PIXELS", 1)
     with pytest.raises(UserError, match="a.nc claims 1x2 pixels; more than 1 in a frame are refused"):
         CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((3, 1, 2))))
+
+
+def test_a_map_in_too_many_chunks_is_refused_unread(tmp_path, monkeypatch):
+    from nowcast.data.readers import hdf5
+
+    monkeypatch.setattr(hdf5, "_MAX_CHUNKS", 3)
+    with pytest.raises(UserError, match="rain claims 1x2x2 values in 4 chunks; more than 268435456 values or 3 chunks at once are refused"):
+        CfNetcdf().read(write_cf(tmp_path / "a.nc", np.ones((1, 2, 2)), storage={"chunksizes": (1, 1, 1)}))
 
 
 def test_more_variables_than_a_radar_file_has_are_refused(tmp_path, monkeypatch):

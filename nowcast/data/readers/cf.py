@@ -207,6 +207,8 @@ def _grid(source: Source, field: Variable) -> tuple[Grid, tuple[int, int, bool, 
         flat = [one.name for one in source.find(field.text("coordinates")) if len(one.dims) == 2 and one.text("standard_name") in _X + _Y]
         why = f"only two-dimensional {' and '.join(flat)}, which are no regular grid" if flat else "no coordinates of x and y along them"
         raise UserError(f"{source.path}: {field.name}({', '.join(field.dims)}) has {why}; one-dimensional projection or longitude and latitude coordinates are needed.")
+    for axis, one in found.values():
+        _refuse_other_length(field, axis, one)
     crs = _projection(source, field, found["x"][1], found["y"][1])
     (x_axis, x), (y_axis, y) = ((axis, _centres(source, one, crs)) for axis, one in (found["x"], found["y"]))
     if crs.is_geographic and not crs.is_derived and x.min() >= 180.0:
@@ -219,6 +221,12 @@ def _grid(source: Source, field: Variable) -> tuple[Grid, tuple[int, int, bool, 
     if math.prod(grid.shape) > MAX_PIXELS:
         raise UserError(f"{source.path} claims {grid.shape[0]}x{grid.shape[1]} pixels; more than {MAX_PIXELS} in a frame are refused.")
     return grid, (y_axis, x_axis, *turned)
+
+
+def _refuse_other_length(field: Variable, axis: int, coordinate: Variable) -> None:
+    """Refuse a coordinate that is not as long as the field (NetCDF cannot be so, zarr can)."""
+    if coordinate.shape != (field.shape[axis],):
+        raise UserError(f"{field.path}: {field.name} has {field.shape[axis]} values along {coordinate.name}, but {coordinate.name} has {coordinate.shape}; it contradicts itself.")
 
 
 def _axis(variable: Variable) -> str | None:
@@ -349,6 +357,7 @@ def _time_coordinate(source: Source, field: Variable) -> tuple[int | None, Varia
     for axis, dim in enumerate(field.dims):
         for one in [*source.find([dim]), *named]:
             if one.dims == (dim,) and _is_time(one):
+                _refuse_other_length(field, axis, one)
                 return axis, one
     for one in [*named, *source.variables.values()]:
         if math.prod(one.shape) == 1 and len(one.shape) <= 1 and _is_time(one):

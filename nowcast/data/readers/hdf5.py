@@ -19,6 +19,7 @@ from nowcast.errors import UserError, first_line
 MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
+_MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
 
 
 @contextmanager
@@ -203,12 +204,15 @@ class Hdf5File:
             holes: whether what was never written may be read as the dataset's fill value.
 
         Raises:
-            UserError: as for `dataset`, the part is over `MAX_PIXELS` large, or (without ``holes``) not all of it is stored.
+            UserError: as for `dataset`, the part is over `MAX_PIXELS` or `_MAX_CHUNKS` large, or (without ``holes``) not all of it
+                is stored.
         """
         dataset = self.dataset(name)
         places = [range(side)[i] if isinstance(i, slice) else range(i, i + 1) for i, side in zip(index, dataset.shape, strict=True)]
-        if math.prod(map(len, places)) > MAX_PIXELS:
-            raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, dataset.shape))} values; more than {MAX_PIXELS} at once are refused.")
+        chunks = math.prod(map(len, _corners(dataset, places))) if dataset.chunks else 1
+        if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
+            claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
+            raise UserError(f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or {_MAX_CHUNKS} chunks at once are refused.")
         if not holes and not _complete(dataset, places):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[index]
@@ -225,11 +229,16 @@ class Hdf5File:
         return dataset[()]
 
 
+def _corners(dataset: h5py.Dataset, places: list[range]) -> list[range]:
+    """Where the chunks begin, along each axis, that hold the values at these places."""
+    return [range(place.start // chunk * chunk, place.stop, chunk) for place, chunk in zip(places, dataset.chunks)]
+
+
 def _complete(dataset: h5py.Dataset, places: list[range]) -> bool:
     """Whether every value at these places along the axes is stored; each chunk is looked up as reading will do it."""
     if dataset.chunks is None:
         return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
-    corners = [range(place.start // chunk * chunk, place.stop, chunk) for place, chunk in zip(places, dataset.chunks)]
+    corners = _corners(dataset, places)
     if math.prod(map(len, corners)) > dataset.id.get_num_chunks():
         return False
     try:

@@ -34,6 +34,8 @@ _CHECKSUMS = ("adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3")
 _NUMCODECS = (*_COMPRESSORS, *_CHECKSUMS, "bitround", "delta", "fixedscaleoffset", "quantize", "shuffle")
 _CODECS = {"bytes", "transpose", "sharding_indexed", *_NUMCODECS, *(f"numcodecs.{name}" for name in _NUMCODECS)}
 _MAX_MEMBER = 2**31  # bytes of one file in a zip file, unpacked
+_MAX_CHUNKS = 2**16  # of one map
+_BLOSC_HEADER = 16  # bytes, the last four of them the length of the whole
 
 
 @dataclass(frozen=True)
@@ -80,41 +82,44 @@ class ZarrComposite:
 def _opened(path: Path, fill_is_dry: bool) -> Iterator[cf.Source]:
     """The arrays of a store's root, open for reading."""
     with damage_reported(path):
-        present = _folder(path) if path.is_dir() else _zip(path)
+        look = _folder(path) if path.is_dir() else _zip(path)
         import zarr
 
         store = zarr.storage.LocalStore(path, read_only=True) if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
         try:
             group = zarr.open_group(store, mode="r", use_consolidated=False)
-            variables = {name: _variable(path, name, array, present, fill_is_dry) for name, array in group.arrays()}
+            variables = {name: _variable(path, name, array, look, fill_is_dry) for name, array in group.arrays()}
             yield cf.Source(path, variables, default_fills=False)
         finally:
             store.close()
 
 
-def _folder(path: Path) -> Callable[[str], bool]:
-    """What tells whether the folder holds a file of that name; its metadata are looked at right away.
+def _folder(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
+    """What tells length and beginning of a file in the folder, None if it is not there; the metadata are looked for right away.
 
     Raises:
         UserError: it is no zarr group, or (then, too) a link leads out of it.
     """
     root = os.path.realpath(path)
 
-    def present(key: str) -> bool:
+    def look(key: str) -> tuple[int, bytes] | None:
         place = os.path.realpath(path / key)
         if os.path.commonpath((root, place)) != root:
             raise UserError(f"{path}: {key} is a link that leads out of the folder, which is not followed; the data must be in the folder itself.")
-        return os.path.exists(place)
+        if not os.path.isfile(place):
+            return None
+        with open(place, "rb") as file:
+            return os.path.getsize(place), file.read(_BLOSC_HEADER)
 
-    if not any(map(present, _GROUPS)):
+    if not any(map(look, _GROUPS)):
         raise UserError(f"{path} is a folder, but no zarr group (there is no zarr.json or .zgroup in it); give the folder of a zarr store.")
     for name, metadata in itertools.product(os.listdir(path), _METADATA):
-        present(os.path.join(name, metadata))
-    return present
+        look(os.path.join(name, metadata))
+    return look
 
 
-def _zip(path: Path) -> Callable[[str], bool]:
-    """What tells whether the zip file holds a file of that name.
+def _zip(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
+    """What tells the length of a file in the zip file (which has checksums: its beginning is not looked at), None if it is not there.
 
     Raises:
         UserError: it is no zip file with a zarr group, or holds absurdly large files.
@@ -127,10 +132,10 @@ def _zip(path: Path) -> Callable[[str], bool]:
         raise UserError(f"{path} is a zip file, but no zarr group (there is no zarr.json or .zgroup at its root); zip what is inside the zarr folder.")
     if max(sizes.values()) > _MAX_MEMBER:
         raise UserError(f"{path} claims a file of {max(sizes.values())} bytes; more than {_MAX_MEMBER} in one chunk are refused.")
-    return sizes.__contains__
+    return lambda key: (sizes[key], b"") if key in sizes else None
 
 
-def _variable(path: Path, name: str, array, present: Callable[[str], bool], fill_is_dry: bool) -> cf.Variable:
+def _variable(path: Path, name: str, array, look: Callable, fill_is_dry: bool) -> cf.Variable:
     """An array as a CF variable."""
     metadata, attributes = array.metadata, dict(array.attrs)
     named = attributes.pop("_ARRAY_DIMENSIONS", None) if metadata.zarr_format == 2 else metadata.dimension_names
@@ -144,7 +149,7 @@ def _variable(path: Path, name: str, array, present: Callable[[str], bool], fill
     if metadata.zarr_format == 2 and is_numeric and array.ndim >= 2 and fill is not None and not dry:
         attributes.setdefault("_FillValue", fill.item() if isinstance(fill, np.generic) else fill)
     doubtful = dry and fill is not None and metadata.zarr_format == 2 and not fill_is_dry
-    read = partial(_read, path, array, present, dry and fill_is_dry, doubtful)
+    read = partial(_read, path, array, look, dry and fill_is_dry, doubtful)
     plain = fill.item() if isinstance(fill, np.generic) and is_numeric else None
     return cf.Variable(path, name, dims, array.shape, array.dtype, attributes, read, plain)
 
@@ -165,23 +170,28 @@ def _is_dry(fill, attributes: dict) -> bool:
         return False
 
 
-def _read(path: Path, array, present: Callable[[str], bool], absent_is_dry: bool, doubtful: bool, index: tuple, holes: bool) -> np.ndarray:
+def _read(path: Path, array, look: Callable, absent_is_dry: bool, doubtful: bool, index: tuple, holes: bool) -> np.ndarray:
     """Part of an array as it is stored; chunks that are not there are refused unless their fill value may be read."""
     metadata, name = array.metadata, array.basename
-    codecs = [metadata.compressor, *(metadata.filters or ())] if metadata.zarr_format == 2 else metadata.codecs
+    codecs = [*(metadata.filters or ()), metadata.compressor] if metadata.zarr_format == 2 else metadata.codecs
     unknown = _unknown(codecs)
     if unknown or array.dtype.kind not in "iuf":
         raise UserError(f"{path}: {name} is {array.dtype} with the codecs {', '.join(unknown) or 'of numbers'}; numbers with {', '.join(_COMPRESSORS)} are accepted.")
     if doubtful and not holes:
         raise UserError(f"{path}: {name} has the fill value 0 and no _FillValue, so 0 could be dry or missing; set reader.fill_is_dry=true if it is dry.")
-    chunks = array.shards or array.chunks
+    sides = array.shards or array.chunks
     places = [range(side)[i] if isinstance(i, slice) else range(i, i + 1) for i, side in zip(index, array.shape, strict=True)]
-    if max(math.prod(chunks), math.prod(map(len, places))) > MAX_PIXELS:
-        raise UserError(f"{path}: {name} claims {'x'.join(map(str, array.shape))} values in chunks of {'x'.join(map(str, chunks))}; more than {MAX_PIXELS} at once are refused.")
-    for chunk in itertools.product(*(range(place.start // size, -(-place.stop // size)) for place, size in zip(places, chunks))):
+    chunks = [range(place.start // size, -(-place.stop // size)) for place, size in zip(places, sides)]
+    if max(math.prod(sides), math.prod(map(len, places))) > MAX_PIXELS or math.prod(map(len, chunks)) > _MAX_CHUNKS:
+        claimed = f"{'x'.join(map(str, array.shape))} values in chunks of {'x'.join(map(str, sides))}"
+        raise UserError(f"{path}: {name} claims {claimed}; more than {MAX_PIXELS} values or {_MAX_CHUNKS} chunks at once are refused.")
+    for chunk in itertools.product(*chunks):
         key = f"{array.path}/{metadata.encode_chunk_key(chunk)}"
-        if not present(key) and not holes and not absent_is_dry:
+        found = look(key)
+        if found is None and not holes and not absent_is_dry:
             raise UserError(f"{path}: the chunk {key} is not there and would read as {metadata.fill_value}; fetch the store again, or set reader.fill_is_dry=true if that means dry.")
+        if found is not None and found[1] and _name(codecs[-1]) == "blosc" and found[0] != int.from_bytes(found[1][12:], "little"):
+            raise UserError(f"{path}: the chunk {key} is cut short (blosc unpacks that without a word); fetch the store again.")
     return np.asarray(array[index])
 
 
@@ -190,7 +200,11 @@ def _unknown(codecs) -> list[str]:
     unknown = []
     for codec in codecs:
         if codec is not None:
-            name = getattr(codec, "codec_id", None) or codec.to_dict()["name"]
-            unknown += [] if name in _CODECS else [name]
+            unknown += [] if _name(codec) in _CODECS else [_name(codec)]
             unknown += _unknown([*getattr(codec, "codecs", ()), *getattr(codec, "index_codecs", ())])
     return unknown
+
+
+def _name(codec) -> str:
+    """What a codec is called in the metadata of either version."""
+    return "" if codec is None else getattr(codec, "codec_id", None) or codec.to_dict()["name"]
