@@ -8,7 +8,7 @@ import pytest
 import xarray
 
 from nowcast.errors import UserError
-from nowcast.io.netcdf import read_forecast, write_forecast
+from nowcast.io.netcdf import is_forecast, read_attributes, read_forecast, write_forecast
 from nowcast.products import derive
 from factories_fields import POLAR, forecast, frames
 
@@ -68,7 +68,7 @@ def test_the_bytes_on_disk_hold_a_fill_value_that_is_no_rain_rate_and_are_compre
         assert (rate[:] == rate.attrs["_FillValue"]).sum() == 3
         assert (rate[:] == 0).sum() == 3
         assert (rate.compression, rate.chunks) == ("gzip", (1, 2, 3))
-        assert (file["time"].attrs["units"], file["time"][0]) == ("seconds since 1970-01-01", 1282867200)
+        assert (file["time"].attrs["units"], file["time"][0]) == (b"seconds since 1970-01-01", 1282867200)
         assert "_FillValue" not in file["x"].attrs
 
 
@@ -157,6 +157,35 @@ def test_an_attribute_that_is_written_anyway_is_refused(tmp_path, name):
     with pytest.raises(UserError, match=f"the attribute '{name}' is written by nowcast itself"):
         write_forecast(forecast(VALUES), tmp_path / "f.nc", attributes={name: "mine"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forecast_is_known_by_its_content_and_its_attributes_read_back(path, tmp_path):
+    write_forecast(forecast(VALUES), tmp_path / "f.bin", attributes={"institution": "Zürich", "model": "m", "comment": ""})
+    assert is_forecast(path) and is_forecast(tmp_path / "f.bin")
+    attributes = read_attributes(tmp_path / "f.bin")
+    assert (attributes["institution"], attributes["model"], attributes["comment"], attributes["Conventions"]) == ("Zürich", "m", "", "CF-1.11")
+    with xarray.open_dataset(tmp_path / "f.bin", engine="h5netcdf") as dataset:
+        assert {name: dataset.attrs[name] for name in ("institution", "model", "comment")} == {"institution": "Zürich", "model": "m", "comment": ""}
+    (tmp_path / "text.nc").write_text("no NetCDF")
+    xarray.Dataset({"rainfall_rate": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    assert not any(is_forecast(tmp_path / name) for name in ("text.nc", "other.nc", "none.nc"))
+
+
+def test_all_that_describes_the_rates_is_checksummed_and_damage_is_never_read_as_something_else(path):
+    with h5py.File(path) as file:
+        members = [file, *(file[name] for name in file)]
+        assert not [(member.name, name) for member in members for name in member.attrs
+                    if not name.isupper() and member.attrs.get_id(name).get_type().get_class() == h5py.h5t.STRING and member.attrs.get_id(name).get_type().is_variable_str()]
+    content, rng, outcomes = path.read_bytes(), np.random.default_rng(0), set()
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            outcomes.add("same" if np.array_equal(read_forecast(path).values, VALUES, equal_nan=True) else "other")
+        except UserError:
+            outcomes.add("refused")
+    assert outcomes == {"same", "refused"}
 
 
 def test_a_missing_file_and_one_of_another_kind_are_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 import io
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import numpy as np
 import pyproj
 
 import nowcast
+from nowcast.data.cf_grid import LAT_LON, axis_attributes, grid_mapping, is_rotated
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.errors import UserError
 from nowcast.files import replacing
@@ -34,8 +34,7 @@ _PROBABILITY = {"long_name": "probability that the rain rate reaches the thresho
                 "comment": "share of the neighbouring pixels or of the ensemble's members, in steps of 0.01; not calibrated"}
 _QUALITY = {"standard_name": "quality_flag", "long_name": "whether the pixel was observed in the frames the forecast was made from",
             "flag_values": np.arange(len(QUALITY_MEANINGS), dtype=np.uint8), "flag_meanings": " ".join(QUALITY_MEANINGS), "grid_mapping": "crs"}
-_LAT_LON = {"longitude": {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"},
-            "latitude": {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}}
+_LAYOUT = ("v110", "v110")  # of HDF5 1.10 (2016): metadata are checksummed, so that damage shows as an error
 _RESERVED = ("Conventions", "history")
 _MOST_DEFLATE = 1032  # times smaller than its content can deflated data be
 
@@ -133,12 +132,12 @@ def _layers(forecast: Forecast, products: Products | None) -> list[_Layer]:
 def _positions(grid: Grid) -> list[_Layer]:
     """Latitudes and longitudes of the pixels, where CF demands them: on a rotated pole and in projections that CF cannot name."""
     crs = pyproj.CRS.from_user_input(grid.crs)
-    rotated = crs.is_geographic and crs.is_derived
-    if not rotated and (crs.is_geographic or "grid_mapping_name" in _grid_mapping(crs)):
+    rotated = is_rotated(crs)
+    if not rotated and (crs.is_geographic or "grid_mapping_name" in grid_mapping(crs)):
         return []
     to_degrees = pyproj.Transformer.from_crs(crs, crs.source_crs if rotated else crs.geodetic_crs, always_xy=True)
     degrees = to_degrees.transform(*np.meshgrid(grid.x, grid.y))
-    return [_Layer(name, ("y", "x"), np.where(np.isfinite(values), values, np.nan), None, np.asarray, _LAT_LON[name])
+    return [_Layer(name, ("y", "x"), np.where(np.isfinite(values), values, np.nan), None, np.asarray, LAT_LON[name])
             for name, values in zip(("longitude", "latitude"), degrees)]
 
 
@@ -154,26 +153,57 @@ def _write_all_but_fields(forecast: Forecast, products: Products | None, layers:
     """The file with its attributes, coordinates and empty variables for the fields."""
     import h5netcdf
 
-    with h5netcdf.File(to, "w") as file:
-        file.attrs.update(attributes)
+    with h5netcdf.File(to, "w", libver=_LAYOUT) as file:
+        file.attrs.update(_checksummed(attributes))
         more = {"accumulation_time": len(forecast.values), "threshold": len(products.thresholds)} if products else {}
         file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape)) | {"bounds": 2} | more
         for name, dimensions, values, described in _small_variables(forecast, products):
-            file.create_variable(name, dimensions, values.dtype, data=values).attrs.update(described)
+            file.create_variable(name, dimensions, values.dtype, data=values).attrs.update(_checksummed(described))
         for layer in layers:
-            file.create_variable(layer.name, layer.dimensions, **layer.settings).attrs.update(layer.attributes)
+            file.create_variable(layer.name, layer.dimensions, **layer.settings).attrs.update(_checksummed(layer.attributes))
+
+
+def _checksummed(attributes: dict) -> dict:
+    """Attributes with texts of fixed length: HDF5 checksums these; the others lie in a heap where damage can make it loop for ever."""
+    import h5py
+
+    def text(value: str) -> np.ndarray:
+        content = value.encode()
+        return np.array(content, h5py.string_dtype("utf-8", max(len(content), 2)))  # a single character would read as bytes
+
+    return {name: text(value) if isinstance(value, str) else value for name, value in attributes.items()}
 
 
 def _write_fields(layers: list[_Layer], to: io.BytesIO) -> None:
     """Fields into the file that was made for them, one chunk a field."""
     import h5py
 
-    with h5py.File(to, "r+") as file:
+    with h5py.File(to, "r+", libver=_LAYOUT) as file:
         for layer in layers:
             chunks = file[layer.name].id
             places = list(np.ndindex(layer.values.shape[:-2]))
             for place, chunk in zip(places, side_by_side(lambda place: packed(layer.stored(layer.values[place])), places)):
                 chunks.write_direct_chunk((*place, 0, 0), chunk)
+
+
+def is_forecast(path: str | Path) -> bool:
+    """Whether the file is a forecast that ``write_forecast`` wrote; never raises."""
+    try:
+        with Hdf5File(path) as file:
+            return all(file.find(name) is not None for name in ("rainfall_rate", "forecast_reference_time", "forecast_period"))
+    except UserError:
+        return False
+
+
+def read_attributes(path: str | Path) -> dict[str, str]:
+    """The global text attributes of a forecast that ``write_forecast`` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with Hdf5File(path) as file:
+        values = {name: file.attribute("/", name) for name in file.find("/").attrs}
+    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 def read_forecast(path: str | Path) -> Forecast:
@@ -201,7 +231,7 @@ def read_forecast(path: str | Path) -> Forecast:
 def _small_variables(forecast: Forecast, products: Products | None) -> Iterator[tuple[str, tuple[str, ...], np.ndarray, dict]]:
     """Coordinates, their bounds and the grid mapping: name, dimensions, values, CF attributes."""
     crs = pyproj.CRS.from_user_input(forecast.grid.crs)
-    x_attributes, y_attributes = _axis_attributes(crs)
+    x_attributes, y_attributes = axis_attributes(crs)
     analysis_time, valid_times = forecast.analysis_time.astype(np.int64), forecast.valid_times.astype(np.int64)
     starts = np.concatenate([[analysis_time], valid_times[:-1]])
     yield from _time("time", "valid time (UTC): the end of the step that the rate is a mean of", starts, valid_times)
@@ -211,7 +241,7 @@ def _small_variables(forecast: Forecast, products: Products | None) -> Iterator[
     yield "forecast_reference_time", (), analysis_time, reference
     period = {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}
     yield "forecast_period", ("time",), forecast.lead_times.astype(np.int32), period
-    yield "crs", (), np.int32(0), _grid_mapping(crs) | {"crs_input": forecast.grid.crs}
+    yield "crs", (), np.int32(0), grid_mapping(crs) | {"crs_input": forecast.grid.crs}
     if products:
         yield from _time("accumulation_time", "end of the accumulation (UTC)", np.full_like(valid_times, analysis_time), valid_times)
         thresholds = {"standard_name": "rainfall_rate", "long_name": "rain rate that is reached or exceeded", "units": "mm h-1"}
@@ -223,32 +253,3 @@ def _time(name: str, long_name: str, starts: np.ndarray, ends: np.ndarray) -> It
     bounds = f"{name}_bounds"
     yield name, (name,), ends, {"standard_name": "time", "long_name": long_name, "axis": "T", "bounds": bounds, **_CLOCK}
     yield bounds, (name, "bounds"), np.stack([starts, ends], axis=1), {}
-
-
-def _axis_attributes(crs: pyproj.CRS) -> tuple[dict, dict]:
-    """CF attributes of the x and y coordinates."""
-    if crs.is_geographic and crs.is_derived:  # a rotated pole
-        return tuple({"standard_name": f"grid_{name}", "long_name": f"{name} in rotated pole grid", "units": "degrees", "axis": axis}
-                     for name, axis in (("longitude", "X"), ("latitude", "Y")))
-    if crs.is_geographic:
-        return _LAT_LON["longitude"] | {"axis": "X"}, _LAT_LON["latitude"] | {"axis": "Y"}
-    factor = crs.axis_info[0].unit_conversion_factor
-    units = {1.0: "m", 1000.0: "km"}.get(factor, f"{factor!r} m")
-    return tuple({"standard_name": f"projection_{axis}_coordinate", "long_name": f"{axis} coordinate of projection",
-                  "units": units, "axis": axis.upper()} for axis in "xy")
-
-
-def _grid_mapping(crs: pyproj.CRS) -> dict:
-    """CF attributes of the grid mapping; for a projection CF has no name for, its WKT alone."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what the CF parameters cannot say, crs_wkt says
-            if crs.is_geographic and crs.is_derived and "+o_lon_p" not in crs.to_proj4():
-                crs = pyproj.CRS.from_user_input(f"{crs.to_proj4()} +o_lon_p=0")  # its default; CF wants it said
-            attributes = crs.to_cf()
-    except KeyError:
-        return {"crs_wkt": crs.to_wkt()}
-    if attributes.get("grid_mapping_name") == "polar_stereographic":
-        # CF demands it; PROJ leaves it out where a standard parallel is given.
-        attributes.setdefault("latitude_of_projection_origin", float(np.copysign(90, attributes.get("standard_parallel", 90))))
-    return {name: np.array(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
