@@ -48,9 +48,8 @@ def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> 
         counts = _counts(events, rows, columns, window).astype(np.float64)
         if observed is not None:
             counts *= observed[rows, columns]
-        f, o = counts.reshape(2, -1)
-        product += np.dot(f, o)
-        squares += np.dot(f, f) + np.dot(o, o)
+        product += np.vecdot(*counts).sum()  # row by row: BLAS would spread longer products over threads that wait for each other
+        squares += np.vecdot(counts, counts).sum()
     return product, squares
 
 
