@@ -214,7 +214,7 @@ def test_odim_cell_centres_are_half_a_pixel_inside_the_corners(tmp_path):
     "changes, message",
     [
         ({"object": None}, "has no text what/object"),
-        ({"object": b"PVOL"}, "holds an ODIM object PVOL; accepted are COMP and IMAGE"),
+        ({"object": b"PVOL"}, "holds an ODIM object PVOL; accepted are COMP, IMAGE, CVOL: maps, no sweeps"),
         ({"date": b"20181324"}, "the time '20181324' '180000' is missing or wrong"),
         ({"projdef": None}, "has no text where/projdef"),
         ({"projdef": b"+proj=nonsense"}, "cannot be projected with"),

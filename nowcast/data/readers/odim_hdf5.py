@@ -1,4 +1,8 @@
-"""ODIM_H5, the exchange format of European weather radars: composites and images."""
+"""ODIM_H5 (2.0 to 2.4), the exchange format of European weather radars: composites, images, and volumes of a single level.
+
+Gain, offset and marks may stand beside the data, in the dataset, or at the top of the file; the nearest counts. Without a gain and an
+offset the numbers are the values; without nodata nothing is missing, without undetect only what decodes to no rain is dry.
+"""
 
 import re
 from dataclasses import dataclass
@@ -15,13 +19,13 @@ from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, reflectivity_quantity
 
-_OBJECTS = ("COMP", "IMAGE")
+_OBJECTS = ("COMP", "IMAGE", "CVOL")
 _QUANTITIES = ("RATE", "ACRR", "DBZH", "TH")
 
 
 @dataclass(frozen=True)
 class OdimHdf5:
-    """Reader for ODIM_H5 files with a composite (COMP) or an image (IMAGE).
+    """Reader for ODIM_H5 files with a composite (COMP), an image (IMAGE) or one level of a Cartesian volume (CVOL).
 
     Args:
         quantity: RATE [mm/h], ACRR [mm over an interval], DBZH or TH [dBZ]; None: the first of these that the file has.
@@ -32,7 +36,7 @@ class OdimHdf5:
     quantity: str | None = None
     z_r_a: float = 200.0
     z_r_b: float = 1.6
-    format: ClassVar[str] = "ODIM_H5 (COMP or IMAGE with RATE, ACRR, DBZH or TH)"
+    format: ClassVar[str] = "ODIM_H5 (COMP, IMAGE or CVOL with RATE, ACRR, DBZH or TH)"
 
     def __post_init__(self):
         if self.quantity is not None and self.quantity not in _QUANTITIES:
@@ -61,9 +65,9 @@ class OdimHdf5:
         with Hdf5File(path) as file:
             kind = file.text("what", "object")
             if kind not in _OBJECTS:
-                raise UserError(f"{path} holds an ODIM object {kind}; accepted are {' and '.join(_OBJECTS)}.")
-            field, quantity = self._choose(file)
-            grid = _grid(file)
+                raise UserError(f"{path} holds an ODIM object {kind}; accepted are {', '.join(_OBJECTS)}: maps, no sweeps.")
+            field, quantity = self._choose(file, single=kind == "CVOL")
+            grid = _grid(file, field)
             values, time, measured = self._rain_rate(file, field, quantity)
         if values.shape != grid.shape:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
@@ -73,15 +77,17 @@ class OdimHdf5:
                 raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
         return Frames(values[None], time, grid, str(path), measured)
 
-    def _choose(self, file: Hdf5File) -> tuple[str, str]:
-        """(path of the first field with the wanted quantity, that quantity)."""
+    def _choose(self, file: Hdf5File, *, single: bool) -> tuple[str, str]:
+        """(path of the first field with the wanted quantity, of a volume the only one; that quantity)."""
         fields = [field for dataset in _numbered(file, "", "dataset") for field in _numbered(file, dataset, "data")]
         found = {}
         for field in fields:
-            found.setdefault(str(_inherited(file, field, "quantity")), field)
+            found.setdefault(str(_inherited(file, field, "quantity")), []).append(field)
         for quantity in [self.quantity] if self.quantity else _QUANTITIES:
+            if single and len(found.get(quantity, ())) > 1:
+                raise UserError(f"{file.path} is a volume with {len(found[quantity])} levels of {quantity}; one map is needed, give a composite or an image.")
             if quantity in found:
-                return found[quantity], quantity
+                return found[quantity][0], quantity
         raise UserError(f"{file.path} holds {', '.join(found) or 'no dataset1/data1'}; {self.quantity or ', '.join(_QUANTITIES)} is needed.")
 
     def _rain_rate(self, file: Hdf5File, field: str, quantity: str) -> tuple[np.ndarray, np.datetime64, str]:
@@ -113,15 +119,16 @@ def _numbered(file: Hdf5File, group: str, prefix: str) -> list[str]:
 
 
 def _inherited(file: Hdf5File, field: str, attribute: str):
-    """An attribute of the field's own `what`, else of its dataset's, else None."""
-    value = file.attribute(f"{field}/what", attribute)
-    return file.attribute(f"{field.rpartition('/')[0]}/what", attribute) if value is None else value
+    """An attribute of the field's own `what`, else of its dataset's, else of the file's, else None."""
+    places = (f"{field}/what", f"{field.rpartition('/')[0]}/what", "what")
+    return next((value for place in places if (value := file.attribute(place, attribute)) is not None), None)
 
 
-def _number(file: Hdf5File, field: str, attribute: str) -> float | None:
+def _number(file: Hdf5File, field: str, attribute: str) -> int | float | None:
+    """A number; a whole one stays whole, as a mark in 64 bits may be larger than what a float tells apart."""
     value = _inherited(file, field, attribute)
     try:
-        return None if value is None else float(value)
+        return None if value is None else int(value) if isinstance(value, np.integer) else float(value)
     except ValueError:
         raise UserError(f"{file.path}: {attribute} of {field} is {value!r}; a number is needed.") from None
 
@@ -139,18 +146,27 @@ def _decoded(file: Hdf5File, field: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _time(path: Path, date, time) -> np.datetime64:
     try:
-        return np.datetime64(datetime.strptime(f"{date}{time}", "%Y%m%d%H%M%S"), "s")
+        if not re.fullmatch(r"\d{8} (\d\d){2,3}", f"{date} {time}", re.ASCII):  # strptime takes 1815 for 18:01:05
+            raise ValueError
+        return np.datetime64(datetime.strptime(f"{date}{time}".ljust(14, "0"), "%Y%m%d%H%M%S"), "s")
     except ValueError:
         raise UserError(f"{path}: the time {date!r} {time!r} is missing or wrong; YYYYMMDD and HHMMSS are needed.") from None
 
 
-def _grid(file: Hdf5File) -> Grid:
-    """Cell centres [m] from the outer corners of the image, checked against pixel size and number."""
-    projection = projection_in_metres(file.text("where", "projdef"), file.path)
-    (left, top), (right, bottom) = (
-        project(projection, file.number("where", f"{corner}_lon"), file.number("where", f"{corner}_lat"), path=file.path) for corner in ("UL", "LR")
-    )
-    (columns, dx), (rows, dy) = ((int(file.number("where", f"{a}size")), file.number("where", f"{a}scale")) for a in "xy")
+def _grid(file: Hdf5File, field: str) -> Grid:
+    """Cell centres [m] from two outer corners of the image, checked against pixel size and number."""
+    own = f"{field.partition('/')[0]}/where"
+    where = own if file.attribute(own, "projdef") is not None else "where"
+    projection = projection_in_metres(file.text(where, "projdef"), file.path)
+
+    def corner(name: str) -> tuple[float, float]:
+        return project(projection, file.number(where, f"{name}_lon"), file.number(where, f"{name}_lat"), path=file.path)
+
+    if file.attribute(where, "UL_lon") is None and file.attribute(where, "LL_lon") is not None:
+        (left, bottom), (right, top) = corner("LL"), corner("UR")
+    else:
+        (left, top), (right, bottom) = corner("UL"), corner("LR")
+    (columns, dx), (rows, dy) = ((int(file.number(where, f"{a}size")), file.number(where, f"{a}scale")) for a in "xy")
     if not (1 <= columns <= 2**16 and 1 <= rows <= 2**16 and dx > 0 and dy > 0):
         raise UserError(f"{file.path}: where says {rows}x{columns} pixels of {dy:g}x{dx:g}; 1 to 65536 of a positive size are accepted.")
     if abs(right - left - columns * dx) > dx / 2 or abs(top - bottom - rows * dy) > dy / 2:
