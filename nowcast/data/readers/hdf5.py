@@ -108,9 +108,9 @@ class Hdf5File:
         node = self.find(name)
         return list(node.keys()) if isinstance(node, h5py.Group) else []
 
-    def _values(self, name: str, attribute: str) -> np.ndarray | None:
-        """All values of an attribute in one row; None if it, or its member, is missing."""
-        node = self.find(name)
+    def _values(self, name: str, attribute: str, node=None) -> np.ndarray | None:
+        """All values of an attribute in one row; None if it, or its member, is missing. ``node``: the member, where it is known."""
+        node = self.find(name) if node is None else node
         if node is None or attribute not in node.attrs:
             return None
         identity = node.attrs.get_id(attribute)
@@ -127,8 +127,7 @@ class Hdf5File:
             return None
         if values.size != 1:
             raise UserError(f"{self.path}: {name}/{attribute} holds {values.size} values; a single one is expected.")
-        value = values[0].decode(errors="replace") if isinstance(values[0], bytes) else values[0]
-        return value.strip() if isinstance(value, str) else value
+        return _plain(values[0])
 
     def numbers(self, name: str, attribute: str) -> np.ndarray | None:
         """An attribute with several numbers, (N,) float64; None if it, or its member, is missing."""
@@ -160,9 +159,9 @@ class Hdf5File:
         for attribute in node.attrs:
             kind = node.attrs.get_id(attribute).dtype
             if kind.kind in "iufSU" or h5py.check_string_dtype(kind) is not None:
-                values = self._values(name, attribute)
+                values = self._values(name, attribute, node)
                 if values is not None and values.size:
-                    found[attribute] = self.attribute(name, attribute) if values.size == 1 else values
+                    found[attribute] = _plain(values[0]) if values.size == 1 else values
         return found
 
     def axes(self, name: str) -> tuple[str, ...] | None:
@@ -227,6 +226,12 @@ class Hdf5File:
         if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape]):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[()]
+
+
+def _plain(value):
+    """A value of an attribute as str or number."""
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value.strip() if isinstance(value, str) else value
 
 
 def _corners(dataset: h5py.Dataset, places: list[range]) -> list[range]:
