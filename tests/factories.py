@@ -1,5 +1,7 @@
 """Small radar files, archives and the place of the real data, for tests."""
 
+import json
+import re
 from pathlib import Path
 
 import h5py
@@ -125,3 +127,15 @@ def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset
         file.create_dataset("dataset1/data1/data", data=raw, compression="gzip")
         file.require_group(place).attrs.update(scaling or {})
     return path
+
+
+def complaints(path) -> dict[str, list[str]]:
+    """What the CF checker has to say, by how grave it is; its remarks on the calendar left out."""
+    runner = pytest.importorskip("compliance_checker.runner")
+    runner.CheckSuite.load_all_available_checkers()
+    newest = max((name for name in runner.CheckSuite.checkers if re.fullmatch(r"cf:1\.\d+", name)), key=lambda name: int(name[5:]))
+    report = path.with_suffix(".json")
+    runner.ComplianceChecker.run_checker(str(path), [newest], 0, "strict", output_filename=str(report), output_format="json")
+    found = json.loads(report.read_text())[newest]
+    assert int(newest[5:]) >= 11 and found["possible_points"] > 50
+    return {grave: [text for check in found[f"{grave}_priorities"] for text in check["msgs"] if "calendar" not in text] for grave in ("high", "medium")}

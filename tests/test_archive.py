@@ -9,7 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 import xarray
-from factories import grid, one_file_each, times, write_archive, write_odim
+from factories import LAEA, complaints, grid, one_file_each, times, write_archive, write_odim
 
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.conversion import convert
@@ -165,3 +165,19 @@ def test_a_flipped_digit_in_the_projection_is_refused_instead_of_moving_the_grid
     path.write_bytes(content.replace(b"+lat_0=55.0", b"+lat_0=55.4"))
     with pytest.raises(UserError, match="a.nc is damaged or cut short"):
         Archive(path)
+
+
+@pytest.mark.parametrize("crs", ["+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +R=6370040 +units=m", LAEA, "EPSG:4326", "EPSG:3035", "EPSG:2154"])
+def test_the_cf_checker_finds_no_error_in_an_archive(tmp_path, crs):
+    degrees = crs == "EPSG:4326"
+    place = Grid(crs, [5.0, 5.1], [52.1, 52.0]) if degrees else Grid(crs, [500.0, 1500.0], [-500.0, -1500.0])
+    reader = one_file_each(np.zeros((2, 2, 2)), (0, 5), on=place)
+    convert(["0.h5", "1.h5"], tmp_path / "a.nc", reader=reader)
+    assert complaints(tmp_path / "a.nc") == {"high": [], "medium": []}
+
+
+def test_a_grid_in_kilometres_says_so_and_reads_back(tmp_path):
+    place = Grid("+proj=stere +lat_0=90 +lat_ts=60 +a=6378.137 +b=6356.752 +units=km", [0.5, 1.5], [-3650.5, -3651.5])
+    convert(["0.h5"], tmp_path / "a.nc", reader=one_file_each(np.zeros((1, 2, 2)), [0], on=place))
+    assert xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf").x.attrs["units"] == "km"
+    assert Archive(tmp_path / "a.nc").grid.difference(place) is None

@@ -9,7 +9,6 @@ from nowcast.benchmark.gaps import OLDER, Gaps, forecasts_around_a_gap
 from nowcast.cli import main
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
-from nowcast.task import Task
 from tests.factories import write_archive
 
 SETTINGS = {

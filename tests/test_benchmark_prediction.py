@@ -24,7 +24,7 @@ from tests.factories import times
 SETTINGS = config.plain(config.compose("train", ["experiment=radar_quickstart", "data.archive=none", "model.hidden_channels=[2]"]))
 HOST = Host(lambda overrides: SETTINGS, config.choices)
 TINY = Prediction(rows=24, columns=20, forecast_length=2, repeats=2, pysteps_repeats=1)
-PHASES = {"read", "network", "transform", "write", "whole", "rest", "cold_start"}
+PHASES = {"read", "network", "transform", "derive", "write", "whole", "rest", "cold_start"}
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,12 @@ def test_synthetic_radar_files_read_back_to_half_a_decibel(tmp_path):
 
 
 def test_publishing_tells_the_seconds_of_its_parts_and_keeps_the_context(tmp_path, monkeypatch):
-    clock = iter([0, 2, 3, 7, 8, 18])  # read 2 s, the model from 3 to 7, all of the forecast until 8, written at 18
+    clock = iter([0, 2, 3, 7, 8, 11, 18])  # read 2 s, the model from 3 to 7, all of the forecast until 8, derived until 11, written at 18
     monkeypatch.setattr(prediction.time, "perf_counter", lambda: next(clock))
     rain, moments = moving_rain(3, 12, 10), times(0, 5, 10)
     frames = read_frames(write_radar_files(rain, moments, tmp_path), reader=Auto())
     published = prediction.publish(Forecaster(Persistence(), Identity(), Task(2, 4)), lambda: frames, tmp_path / "f.nc", run="a run")
-    assert published.seconds == {"read": 2, "network": 4, "transform": 2, "write": 10}
+    assert published.seconds == {"read": 2, "network": 4, "transform": 2, "derive": 3, "write": 7}
     assert (published.context.times == moments[1:]).all()
     np.testing.assert_array_equal(read_forecast(tmp_path / "f.nc").values, published.forecast.values)
 

@@ -1,4 +1,3 @@
-import json
 import re
 
 import h5py
@@ -10,6 +9,7 @@ import xarray
 from nowcast.errors import UserError
 from nowcast.io.netcdf import is_forecast, read_attributes, read_forecast, write_forecast
 from nowcast.products import derive
+from factories import complaints
 from factories_fields import POLAR, forecast, frames
 
 VALUES = np.array([[[0.0, 0.1, 12.5], [np.nan, 3.0, 200.0]], [[1.0, 0.0, 0.0], [np.nan, np.nan, 7.25]]], np.float32)
@@ -23,18 +23,6 @@ def products(crs: str = POLAR):
     context = np.zeros((2, 2, 3), np.float32)
     context[0, 0, 1] = context[:, 1, 0] = np.nan
     return derive(forecast(VALUES, crs=crs), frames(context, crs=crs), thresholds=(1, 5), radius_km_per_hour=0)
-
-
-def complaints(path) -> dict[str, list[str]]:
-    """What the CF checker has to say, by how grave it is; its remarks on the calendar left out."""
-    runner = pytest.importorskip("compliance_checker.runner")
-    runner.CheckSuite.load_all_available_checkers()
-    newest = max((name for name in runner.CheckSuite.checkers if re.fullmatch(r"cf:1\.\d+", name)), key=lambda name: int(name[5:]))
-    report = path.with_suffix(".json")
-    runner.ComplianceChecker.run_checker(str(path), [newest], 0, "strict", output_filename=str(report), output_format="json")
-    found = json.loads(report.read_text())[newest]
-    assert int(newest[5:]) >= 11 and found["possible_points"] > 50
-    return {grave: [text for check in found[f"{grave}_priorities"] for text in check["msgs"] if "calendar" not in text] for grave in ("high", "medium")}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from factories import grid, times
 
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.errors import UserError
-from nowcast.frames import Frames, Grid
+from nowcast.frames import Frames
 
 NAN = np.nan
 

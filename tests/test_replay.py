@@ -76,7 +76,7 @@ def test_the_table_counts_cycles_by_fault():
     with (console := Console(width=120)).capture() as text:
         console.print(table(cycles))
     lines = [line.split("│")[1:-1] for line in text.get().splitlines() if "│" in line]
-    assert [[cell.strip() for cell in line] for line in lines] == [["none", "2", "forecast", "2 of 2", "0 of 1"], ["missing", "1", "fallback", "0 of 1", "1 of 1"]]
+    assert [[cell.strip() for cell in line] for line in lines] == [["none", "2", "forecast", "2 of 2", "–"], ["missing", "1", "fallback", "0 of 1", "1 of 1"]]
 
 
 def test_what_cannot_be_replayed_is_refused(tmp_path):

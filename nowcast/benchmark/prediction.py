@@ -27,7 +27,7 @@ _PYSTEPS = {EXTRAPOLATION: {"_target_": "nowcast.models.extrapolation.Extrapolat
 _FIRST = np.datetime64("2026-01-01T00:00:00", "s")
 _ROWS = {
     "whole": "file to published NetCDF", "read": "  reading the frames", "network": "  model", "transform": "  to tensors and back",
-    "write": "  writing the NetCDF", "rest": "everything but the model", "cold_start": "cold start without model", "imports": "  of which imports",
+    "derive": "  accumulation, probabilities", "write": "  writing the NetCDF", "rest": "everything but the model", "cold_start": "cold start without model", "imports": "  of which imports",
     "picture": "picture, afterwards", "animation": "animation, afterwards",
 }
 MEANING = (
@@ -50,6 +50,7 @@ class Prediction:
         forecast_length: frames out; the forecaster says how many go in.
         repeats: of nowcast's forecast.
         pysteps_repeats: of each of pysteps' forecasts.
+        thresholds: rain rates [mm/h] of the probabilities that are published with the accumulated rain; empty: rain rates alone.
     """
 
     trained: str | None = None
@@ -58,6 +59,7 @@ class Prediction:
     forecast_length: int = 24
     repeats: int = 20
     pysteps_repeats: int = 3
+    thresholds: list[float] = (0.1, 1.0, 5.0)
 
     def __post_init__(self):
         check_settings(self)
@@ -115,7 +117,7 @@ class Prediction:
 
         def once() -> Published:
             return publish(forecaster, lambda: newest_frames(radar, context_length=length, reader=Auto, output=output), output,
-                           forecast_length=self.forecast_length, run=implementation)
+                           forecast_length=self.forecast_length, run=implementation, thresholds=self.thresholds)
 
         once()
         for _ in range(self.repeats if implementation == NOWCAST else self.pysteps_repeats):
@@ -132,7 +134,8 @@ class Prediction:
                 draw(published.context, published.forecast, output.with_suffix(suffix))
                 seconds[name] = [time.perf_counter() - start]
             seconds["imports"] = [_seconds_of("--version") for _ in range(min(3, self.repeats))]
-        cold, memory, refused = cold_start([f"run={run}", f"input={radar}", f"output={folder / f'{implementation}-cold.nc'}", f"forecast_length={self.forecast_length}"])
+        cold, memory, refused = cold_start([f"run={run}", f"input={radar}", f"output={folder / f'{implementation}-cold.nc'}", f"forecast_length={self.forecast_length}",
+                                            f"thresholds={list(self.thresholds)}"])
         if refused is None:
             seconds["cold_start"] = [cold]
         else:

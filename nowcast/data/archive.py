@@ -20,6 +20,8 @@ import h5py
 import numpy as np
 import pyproj
 
+import nowcast
+from nowcast.data.cf_grid import axis_attributes, grid_mapping
 from nowcast.data.readers.hdf5 import Hdf5File, damage_reported
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -140,7 +142,8 @@ class Archive:
             return []
         with damage_reported(self.path):
             self._dataset()
-            names = self._file.require("source").asstr(errors="replace")[()].tolist()
+            characters = self._file.require("source")[()]
+            names = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in characters]
             return [Origin(name, int(digest)) for name, digest in zip(names, self._file.dataset("source_digest", axes=1)[()])]
 
 
@@ -208,14 +211,13 @@ def write_archive(frames: list[StoredFrame], path: Path, *, grid: Grid, quantity
         file.resize_dimension("time", len(frames))
         file.attrs["Conventions"] = "CF-1.11"
         file.attrs["title"] = "Rain rates observed by radar"
+        file.attrs["history"] = f"converted from radar files by nowcast {nowcast.__version__}"  # without a time: the same frames, the same bytes
         file.attrs[_MARK] = _VERSION
         for name, text in (("projection", grid.crs), ("quantity", quantity), ("settings", json.dumps(settings, sort_keys=True))):
             file.attrs[name] = np.bytes_(text.encode())  # fixed length at the root: covered by a checksum
         _write_grid(file, grid)
         _variable(file, "time", ("time",), np.int64, _TIME, chunks=(1024,))[:] = np.array([f.time for f in frames], "datetime64[s]").astype(np.int64)
-        source = file.create_variable("source", ("time",), h5py.string_dtype(), chunks=(256,))
-        source.attrs["long_name"] = "name of the file the frame was read from"
-        source[:] = np.array([frame.origin.name.encode(errors="replace").decode() for frame in frames], dtype=object)
+        _write_names(file, [frame.origin.name for frame in frames])
         digest = {"long_name": "first eight bytes of the SHA-256 of the file the frame was read from"}
         _variable(file, "source_digest", ("time",), np.int64, digest, chunks=(1024,))[:] = np.array([f.origin.digest for f in frames], np.int64)
         missing = np.float32(np.nan)
@@ -303,14 +305,20 @@ def _variable(file: h5netcdf.File, name: str, dimensions: tuple, kind, attribute
 
 def _write_grid(file: h5netcdf.File, grid: Grid) -> None:
     crs = pyproj.CRS.from_user_input(grid.crs)
-    variable = file.create_variable("crs", (), np.int32)
-    variable.attrs.update({key: value for key, value in crs.to_cf().items() if value is not None})
-    for axis, name in (("x", "longitude"), ("y", "latitude")):
+    file.create_variable("crs", (), np.int32).attrs.update(grid_mapping(crs))
+    for axis, attributes in zip("xy", axis_attributes(crs)):
         centres = getattr(grid, axis)
-        geographic = {"standard_name": name, "units": f"degrees_{'east' if axis == 'x' else 'north'}"}
-        projected = {"standard_name": f"projection_{axis}_coordinate", "units": "m"}
-        attributes = {"axis": axis.upper()} | (geographic if crs.is_geographic else projected)
         _variable(file, axis, (axis,), np.float64, attributes, chunks=(centres.size,))[:] = centres
+
+
+def _write_names(file: h5netcdf.File, names: list[str]) -> None:
+    """Names of files as CF's characters: deflated like everything else, where variable-length text would lie bare."""
+    encoded = [name.encode(errors="replace") for name in names]
+    length = max(map(len, encoded))
+    file.dimensions["source_length"] = length
+    described = {"long_name": "name of the file the frame was read from", "_Encoding": "utf-8"}
+    characters = np.frombuffer(b"".join(name.ljust(length, b"\0") for name in encoded), "S1").reshape(len(names), length)
+    _variable(file, "source", ("time", "source_length"), "S1", described, chunks=(256, length), shuffle=False)[:] = characters
 
 
 _LIBVER = ("v110", "v110")

@@ -34,7 +34,7 @@ def info(path: str | Path) -> str:
             total.add(archive.read(index, index + 1))
         files = len({origin.digest for origin in archive.origins})
         settings = archive.settings or {}
-        return _lines({
+        return in_lines({
             "archive": str(path),
             **({"made from": f"{files} files, {_described(settings)}"} if archive.settings else {}),
             **_contents(archive.times, archive.grid, archive.quantity, total),
@@ -57,7 +57,7 @@ def info_of_frames(frames: Frames, format: str) -> str:
     """
     total = _Total(frames.values.shape)
     total.add(frames.values)
-    return _lines({"file": frames.source, "format": format, **_contents(frames.times, frames.grid, frames.quantity, total)})
+    return in_lines({"file": frames.source, "format": format, **_contents(frames.times, frames.grid, frames.quantity, total)})
 
 
 class _Total:
@@ -74,13 +74,16 @@ class _Total:
         self.highest = np.fmax(self.highest, np.fmax.reduce(values, axis=None))
 
 
-def _contents(times: np.ndarray, grid: Grid, quantity: str, total: _Total) -> dict[str, str]:
+def described_values(values: np.ndarray, grid: Grid) -> dict[str, str]:
+    """Grid and rain of some fields [mm/h], (T, H, W), as entries for `in_lines`."""
+    total = _Total(values.shape)
+    total.add(values)
+    return _described_total(grid, total)
+
+
+def _described_total(grid: Grid, total: _Total) -> dict[str, str]:
     nothing = "nothing was observed"
     return {
-        "frames": str(len(times)),
-        "period": f"{times[0]} to {times[-1]} UTC" if len(times) else "no frame",
-        **_cadence(times),
-        "quantity": quantity,
         "grid": grid.describe(),
         "missing": f"{100 * (1 - total.observed / total.pixels):.2f} % of the pixels",
         "raining": f"{100 * total.raining / total.observed:.2f} % of the observed pixels (>= {_RAIN} mm/h)" if total.observed else nothing,
@@ -88,10 +91,21 @@ def _contents(times: np.ndarray, grid: Grid, quantity: str, total: _Total) -> di
     }
 
 
-def _lines(entries: dict[str, str | list[str]]) -> str:
+def _contents(times: np.ndarray, grid: Grid, quantity: str, total: _Total) -> dict[str, str]:
+    return {
+        "frames": str(len(times)),
+        "period": f"{times[0]} to {times[-1]} UTC" if len(times) else "no frame",
+        **_cadence(times),
+        "quantity": quantity,
+        **_described_total(grid, total),
+    }
+
+
+def in_lines(entries: dict[str, str | list[str]]) -> str:
     """Name and text of each entry; a list goes on below its first line."""
-    indent = "\n" + " " * _NAME
-    return "\n".join(f"{name:<{_NAME}}{text if isinstance(text, str) else indent.join(text)}" for name, text in entries.items())
+    width = max(_NAME, *(len(name) + 1 for name in entries))
+    indent = "\n" + " " * width
+    return "\n".join(f"{name:<{width}}{text if isinstance(text, str) else indent.join(text)}" for name, text in entries.items())
 
 
 def _minutes(step: np.timedelta64) -> str:
@@ -138,7 +152,7 @@ def check(path: str | Path, task: Task | None = None, *, validation_from: str | 
         seen = _Seen(archive.shape[1:])
         for index, time in enumerate(archive.times):
             seen.add(time, archive.read(index, index + 1)[0])
-        return _lines({
+        return in_lines({
             "archive": str(path),
             "frames": f"{len(archive)}, {archive.times[0]} to {archive.times[-1]} UTC",
             **_cadence(archive.times),

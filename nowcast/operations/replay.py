@@ -121,7 +121,8 @@ def table(cycles: list[Cycle]):
         if own:
             after = [cycles[index + 1] for index in own if index + 1 < len(cycles)]
             good, recovered = sum(cycles[index].as_documented for index in own), sum("forecast" in cycle.outcomes for cycle in after)
-            shown.add_row(fault or "none", str(len(own)), ", then ".join(cycles[own[0]].expected), f"{good} of {len(own)}", f"{recovered} of {len(after)}")
+            next_one = f"{recovered} of {len(after)}" if fault else "–"
+            shown.add_row(fault or "none", str(len(own)), ", then ".join(cycles[own[0]].expected), f"{good} of {len(own)}", next_one)
     return shown
 
 

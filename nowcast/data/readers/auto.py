@@ -14,7 +14,7 @@ from nowcast.frames import Frames
 
 _READERS = (
     "knmi_hdf5.KnmiHdf5", "odim_hdf5.OdimHdf5", "mch_gif.MchGif", "fmi_pgm.FmiPgm", "geotiff.GeoTiff", "radolan.Radolan", "meteonet.MeteoNet",
-    "bom_rainfields.BomRainfields", "cf_netcdf.CfNetcdf", "zarr_composite.ZarrComposite",
+    "bom_rainfields.BomRainfields", "cf_netcdf.CfNetcdf", "zarr_composite.ZarrComposite", "mrms_grib2.MrmsGrib2",
 )  # modules are loaded when a file is looked at
 
 
