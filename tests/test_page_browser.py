@@ -254,7 +254,8 @@ def test_a_fallback_is_told_with_its_reason_and_a_stopped_watch_too(folder, visi
     assert text(tab, "outcome") == "Fallback: forecast by extrapolation of the motion." and text(tab, "reason") == "2 of 4 context frames are missing"
     assert "Next forecast expected in 2 min" in text(tab, "life")
     for changes, said in (({"state": "stopped"}, "nowcast watch has stopped"), ({"outcome": "none", "method": None, "reason": "no frame"}, "no forecast from the newest data"),
-                          ({"updated": "2020-01-01T00:00:00+00:00"}, "nowcast watch is silent"), ({}, "running")):
+                          ({"updated": "2020-01-01T00:00:00+00:00"}, "nowcast watch is silent"),
+                          ({"outcome": "fallback"}, "fallback: the network from older data"), ({"outcome": "none", "analysis_time": None}, "started"), ({}, "running")):
         (folder / "status.json").write_text(json.dumps(status_of(start, **changes)))
         tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         wait(tab, "state-text", said)

@@ -123,6 +123,7 @@ function element(name, text, parent) {
 }
 
 function build() {
+  document.body.classList.remove("empty");
   $("layer-list").replaceChildren(...manifest.layers.map((one) => {
     const label = element("label"), input = element("input", undefined, label);
     Object.assign(input, { type: "radio", name: "layer", value: one.name, checked: one === layer });
@@ -566,7 +567,7 @@ function tick() {
     $("age-text").textContent = age < 0 ? "data from the future: check the clock" : `data ${span(age)} old${over ? ": the forecast has ended" : old ? ": late" : ""}`;
   }
   const updated = Date.parse(status?.updated), silent = (now - updated) / 1000;
-  const lost = status?.state === "running" && silent > 900;
+  const lost = status?.state === "running" && silent > (manifest?.old_after_seconds ?? 3600);
   const next = Date.parse(status?.next_expected);
   $("life").textContent = [
     problem,
@@ -584,17 +585,22 @@ function condition(lost) {
   if (!status) return ["", ""];
   if (status.state === "stopped") return ["bad", "nowcast watch has stopped"];
   if (lost) return ["bad", "nowcast watch is silent"];
-  if (status.outcome === "fallback") return ["warn", `fallback: ${METHODS[status.method] ?? status.method ?? "unnamed"}`];
+  if (status.outcome === "fallback") return ["warn", `fallback: ${by(status)}`];
+  if (status.outcome === "none" && !status.analysis_time) return ["", "started"];
   if (status.outcome === "none") return ["bad", "no forecast from the newest data"];
   return ["", "running"];
 }
 
 const METHODS = { nowcast: "the network", extrapolation: "extrapolation of the motion", persistence: "persistence, nothing moves" };
 
+function by({ method, outcome }) {
+  const name = METHODS[method] ?? method ?? "an unnamed method";
+  return outcome === "fallback" && method === "nowcast" ? `${name} from older data` : name;
+}
+
 function tell() {
   const known = status ?? {};
-  const by = METHODS[known.method] ?? known.method ?? "an unnamed method";
-  $("outcome").textContent = { forecast: `Forecast by ${by}.`, fallback: `Fallback: forecast by ${by}.`, none: "No forecast could be made from the newest data." }[known.outcome]
+  $("outcome").textContent = { forecast: `Forecast by ${by(known)}.`, fallback: `Fallback: forecast by ${by(known)}.`, none: "No forecast could be made from the newest data." }[known.outcome]
     ?? "No status yet.";
   $("reason").hidden = !known.reason;
   $("reason").textContent = known.reason ?? "";
