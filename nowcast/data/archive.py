@@ -22,7 +22,8 @@ import pyproj
 
 import nowcast
 from nowcast.data.cf_grid import axis_attributes, grid_mapping
-from nowcast.data.readers.hdf5 import Hdf5File, damage_reported
+from nowcast.data.readers.content import damage_reported
+from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.units import RAIN_RATE

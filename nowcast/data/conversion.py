@@ -21,7 +21,7 @@ import numpy as np
 
 from nowcast.data.archive import Archive, Origin, PackedFrames, StoredFrame, is_archive, packed_frames, write_archive
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
-from nowcast.data.readers.hdf5 import damage_reported
+from nowcast.data.readers.content import damage_reported
 from nowcast.data.reading import in_order
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.errors import UserError, first_line

@@ -6,31 +6,18 @@ a damaged file has lost; zero would mean "no rain". All of that is refused here.
 
 import itertools
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from nowcast.errors import UserError, first_line
+from nowcast.data.readers.content import damage_reported, require_file
+from nowcast.errors import UserError
 
 MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
-
-
-@contextmanager
-def damage_reported(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on damaged files into a UserError that names the file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
 
 
 class Hdf5File:
@@ -46,13 +33,7 @@ class Hdf5File:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if not os.path.isfile(path):
-            kind = "is not a regular file" if os.path.exists(path) else "does not exist"
-            raise UserError(f"{path} {kind}; give the path of an HDF5 file.")
-        if os.path.getsize(path) == 0:
-            raise UserError(f"{path} is empty; an HDF5 file is needed, fetch it again or leave it out.")
-        if not os.access(path, os.R_OK):
-            raise UserError(f"{path} may not be read by this user; change its permissions.")
+        require_file(path, "an HDF5 file")
         if not h5py.is_hdf5(path):
             raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
         with damage_reported(self.path):
