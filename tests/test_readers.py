@@ -11,7 +11,6 @@ from factories import LAEA, shared_data, write_knmi, write_odim
 from omegaconf import OmegaConf
 
 from nowcast.build import build
-from nowcast.data.readers import hdf5
 from nowcast.data.readers.auto import Auto
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
