@@ -582,7 +582,7 @@ function tick() {
 
 function condition(lost) {
   if (problem) return ["warn", "connection or files missing"];
-  if (!status) return ["", ""];
+  if (!status?.state) return ["", ""];
   if (status.state === "stopped") return ["bad", "nowcast watch has stopped"];
   if (lost) return ["bad", "nowcast watch is silent"];
   if (status.outcome === "fallback") return ["warn", `fallback: ${by(status)}`];
