@@ -6,18 +6,15 @@ import h5py
 import numpy as np
 import pyproj
 
-_SLOPE, _LARGEST = -1.6, 0.004  # of the amplitude spectrum; wave number [1/pixel] below which it is flat
-_MOTION = (1.4, 3.2)  # rows and columns a frame
-_MEMORY = 0.98  # correlation of one frame with the next, in its own motion
-_DECIBELS = 12.0  # standard deviation
-_WET, _DRIEST, _HEAVIEST = 0.2, 0.1, 100.0  # share of wet pixels, mm/h, mm/h
+from nowcast.data import examples
+
 _PROJECTION = "+proj=laea +lat_0=50 +lon_0=10 +x_0=0 +y_0=0 +ellps=WGS84 +units=m"
 _Z_R = (200.0, 1.6)  # of Marshall and Palmer, which the reader assumes
 _GAIN, _OFFSET, _NO_DATA, _DRY = 0.5, -32.0, 255, 0  # of reflectivities in 8 bits, as most services send them
 
 
 def moving_rain(frames: int, rows: int, columns: int, *, seed: int = 0, gaps: bool = True) -> np.ndarray:
-    """Rain that moves and changes: filtered noise, a fifth of the pixels wet.
+    """The rain of ``nowcast.data.examples`` as one array.
 
     Args:
         frames, rows, columns: T, H, W.
@@ -27,23 +24,9 @@ def moving_rain(frames: int, rows: int, columns: int, *, seed: int = 0, gaps: bo
     Returns:
         rain rate [mm/h], (T, H, W) float32: 0 below 0.1, at most 100, NaN = not observed.
     """
-    generator = np.random.default_rng(seed)
-    y, x = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)
-    amplitude = (np.hypot(y, x) + _LARGEST) ** _SLOPE
-    amplitude[0, 0] = 0
-    step = np.exp(-2j * np.pi * (y * _MOTION[0] + x * _MOTION[1]))
-
-    def noise() -> np.ndarray:
-        return np.fft.rfft2(generator.standard_normal((rows, columns))) * amplitude
-
-    spectrum, values = noise(), np.empty((frames, rows, columns), np.float32)
-    first = np.fft.irfft2(spectrum, s=(rows, columns))
-    level, scale = np.quantile(first, 1 - _WET), _DECIBELS / max(first.std(), 1e-12)
-    for frame in values:
-        field = np.fft.irfft2(spectrum, s=(rows, columns))
-        spectrum = _MEMORY * spectrum * step + (1 - _MEMORY**2) ** 0.5 * noise()
-        rain = _DRIEST * 10 ** (np.minimum((field - level) * scale, 10 * np.log10(_HEAVIEST / _DRIEST)) / 10)
-        frame[:] = np.where(rain >= _DRIEST, rain, 0)
+    values = np.empty((frames, rows, columns), np.float32)
+    for frame, rain in zip(values, examples.moving_rain(rows, columns, seed=seed)):
+        frame[:] = rain
     if gaps:
         height, width = ((2 * np.arange(n) + 1) / n - 1 for n in (rows, columns))
         values[:, np.hypot(height[:, None], width) > 1] = np.nan
