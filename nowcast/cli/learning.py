@@ -288,7 +288,7 @@ def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path
     labels["context"] = [lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)]
     grey = task.quantity == "grey_level"
     title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {utc_text(cases.analysis_time(index))}"
-    plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=title)
+    plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=title, grid=None if grey else cases.grid)
 
 
 def _seed(seed) -> None:
