@@ -70,7 +70,7 @@ def derive(
     Raises:
         UserError: a context of another grid or time, members of another shape, thresholds that are not ascending, or a bad radius.
     """
-    thresholds = _checked_thresholds(thresholds)
+    thresholds = checked_thresholds(thresholds)
     if not 0 <= radius_km_per_hour < math.inf:
         raise UserError(f"radius_km_per_hour is {radius_km_per_hour!r}; the neighbourhood must grow by 0 or more kilometres an hour, e.g. 30.")
     quality = None if context is None else _quality(forecast, context)
@@ -83,7 +83,8 @@ def derive(
     return Products(forecast, _depth(forecast), thresholds, probability, quality)
 
 
-def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+def checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Thresholds [mm/h] as numbers, or a UserError where they are not positive and ascending."""
     try:
         checked = tuple(float(threshold) for threshold in thresholds)
     except (TypeError, ValueError):

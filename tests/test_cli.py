@@ -220,7 +220,7 @@ def test_watch_publishes_what_arrives_ends_on_sigterm_and_its_page_is_served(rad
     assert status["state"] == "stopped" and status["forecast_analysis_time"] == f"{newest}Z" and status["method"] == "nowcast"
     assert "stopped" in (tmp_path / "log").read_text().splitlines()[-1]
     with h5py.File(output / "latest.nc") as file:
-        assert file["rainfall_rate"].shape == (2, 24, 30) and len(str(file.attrs["model_sha256"])) == 64
+        assert file["rainfall_rate"].shape == (2, 24, 30) and len(file.attrs["model_sha256"]) == 64
     serve = subprocess.Popen([sys.executable, "-m", "nowcast", "serve", str(output), "port=0"], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True)
     try:
         address = serve.stdout.readline().split(" at ")[1].split(";")[0]
@@ -249,6 +249,13 @@ def test_check_names_the_parts_and_takes_its_settings(archive, capsys):
 def test_the_suffix_of_the_output_chooses_its_format(radar_run, archive, tmp_path, name, written):
     main(["predict", f"run={radar_run}", f"input={archive}", f"output={tmp_path}/{name}", "pictures=false"])
     assert sorted(path.name for path in tmp_path.iterdir()) == written
+
+
+@pytest.mark.parametrize(("name", "file"), [("f.nc", "f.nc"), ("f.h5", "f_005min.h5"), ("f.tif", "f.tif")])
+def test_a_forecast_is_never_taken_for_an_observation(radar_run, archive, tmp_path, capsys, name, file):
+    main(["predict", f"run={radar_run}", f"input={archive}", f"output={tmp_path}/{name}", "pictures=false"])
+    line = refused(capsys, "convert", f"input={tmp_path}/{file}", f"output={tmp_path}/a.nc", "workers=0")
+    assert "is a forecast" in line and not (tmp_path / "a.nc").exists()
 
 
 def test_probabilities_are_those_of_the_thresholds_and_none_without_them(radar_run, archive, tmp_path):
@@ -330,8 +337,8 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
-     (["watch", "run=r", "input=a", "output=b", "reading_seconds=0"], "reading_seconds is 0; a number of seconds above 0"), (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for the forecasts"),
-     (["replay", "run=r", "input=a", "output=b", "every=-1"], "every is -1; a whole number is needed, 0 for no faults"), (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
+     (["watch", "run=r", "input=a", "output=b", "reading_seconds=0"], "reading_seconds is 0; a number of seconds above 0"), (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for them"), (["watch", "run=r", "input=./**/*.h5", "output=deep/er"], "would be found as input"),
+     (["watch", "run=r", "input=/no/such/*.h5", "output=b"], "but there is no folder /no/such; make it, or mend the setting"), (["replay", "run=r", "input=a", "output=b", "every=-1"], "every is -1; a whole number is needed, 0 for no faults"), (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
      (["serve", ".", "port=x"], "port is 'x'; an address and a number are needed"), (["watch", "run=r", "input=a", "output=b", "operation.keep=0"], "keep is 0; at least 1 forecast must stay"),
      (["benchmark", "what=layers"], "what/layers"), (["benchmark", "what=models", "what.models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
      (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"), (["benchmark", "what=models", "what.precision=fp8"], "precision is 'fp8'; accepted are auto"), (["benchmark", "what=models", "what.batch=3"], "batch"),

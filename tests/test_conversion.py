@@ -310,3 +310,37 @@ def test_the_archive_and_its_report_in_the_folder_of_the_radar_files_are_no_rada
     (tmp_path / "a.nc.quarantine.csv").write_text("file,reason\n")
     left = [path.name for path in expand_inputs(tmp_path) if not conversion.is_own(path, tmp_path / "a.nc")]
     assert left == ["000.h5", "001.h5"]
+
+
+def test_two_conversions_do_not_write_one_archive(tmp_path):
+    files = knmi_files(tmp_path / "in", 2)
+    with conversion._alone(tmp_path / "a.nc"), pytest.raises(UserError, match="another conversion is writing .*a.nc; wait for it"):
+        convert(files, tmp_path / "a.nc", reader=KnmiHdf5())
+    convert(files, tmp_path / "a.nc", reader=KnmiHdf5())
+    assert sorted(os.listdir(tmp_path)) == ["a.nc", "in"]
+
+
+def test_an_archive_that_somebody_else_replaced_meanwhile_is_not_overwritten(tmp_path):
+    files = knmi_files(tmp_path / "in", 3)
+    convert(files[:1], tmp_path / "a.nc", reader=KnmiHdf5())
+    convert(files[1:2], tmp_path / "b.nc", reader=KnmiHdf5())
+    with pytest.raises(UserError, match="a.nc was replaced while it was in use; start again"):
+        convert(files, tmp_path / "a.nc", reader=KnmiHdf5(), progress=lambda *_: os.replace(tmp_path / "b.nc", tmp_path / "a.nc") if (tmp_path / "b.nc").exists() else None)
+    assert depths(tmp_path / "a.nc") == [2]
+
+
+def test_a_link_to_an_archive_stays_a_link_and_leftovers_of_killed_conversions_go(tmp_path):
+    (tmp_path / "far").mkdir()
+    os.symlink(tmp_path / "far" / "a.nc", tmp_path / "a.nc")
+    (tmp_path / "far" / ".a.nc.abcdefgh.nc").touch()
+    convert(knmi_files(tmp_path / "in", 2), tmp_path / "a.nc", reader=KnmiHdf5())
+    assert (tmp_path / "a.nc").is_symlink() and os.listdir(tmp_path / "far") == ["a.nc"] and depths(tmp_path / "a.nc") == [1, 2]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("nowcast.data.inputs.os.listdir", refuse)
+    with pytest.raises(UserError, match="cannot be looked into: Permission denied"):
+        expand_inputs(tmp_path)

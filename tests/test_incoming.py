@@ -102,9 +102,12 @@ def test_a_file_that_is_written_again_with_other_values_replaces_its_frame(tmp_p
 
 def test_a_frame_from_the_future_is_rejected(tmp_path, incoming):
     put(tmp_path, "a", "62,1,0")
-    assert looks(incoming) == ([], [("a", "its time 2020-06-01T01:02:00 UTC lies in the future")])
+    assert looks(incoming) == ([], [("a", "its time 2020-06-01T01:02:00 UTC lies in the future; it is taken when that has come")])
+    assert looks(incoming) == ([], [])
     put(tmp_path, "b", "61,1,0")
     assert looks(incoming)[0] == list(times(61))  # a minute is within what clocks differ
+    assert looks(incoming, now=times(62)[0]) == (list(times(62)), [])
+    assert held(incoming) == {61: 1, 62: 1}
 
 
 def test_frames_of_another_grid_or_quantity_are_rejected_with_the_difference(tmp_path, incoming):
@@ -134,6 +137,15 @@ def test_another_grid_that_has_come_to_stay_takes_over_after_three_frames(tmp_pa
     put(tmp_path, "4", "20,4,1000")
     assert looks(incoming) == (list(times(20)), []) and held(incoming) == {10: 2, 15: 3, 20: 4}
     assert incoming.current.grid.x[0] == 1500
+
+
+def test_another_quantity_never_takes_over(tmp_path, incoming):
+    put(tmp_path, "a", "5,1,0")
+    looks(incoming)
+    for index in range(2, 8):
+        put(tmp_path, str(index), f"{5 * index},{index},0,rain depth in 5 min")
+        assert looks(incoming)[1] == [(str(index), "it holds rain depth in 5 min, the frames before rain rate")]
+    assert held(incoming) == {5: 1}
 
 
 def test_old_frames_and_files_that_are_gone_are_forgotten(tmp_path, incoming):

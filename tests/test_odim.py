@@ -18,6 +18,19 @@ LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units
 ROTATED = "+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18"
 
 
+def observed(path, **settings):
+    """The frame of a file by our own reader, which refuses it while it says that it is a forecast."""
+    with pytest.raises(UserError, match="is a forecast of nowcast .how/lead_time_minutes., no observation; leave it out"):
+        OdimHdf5(**settings).read(path)
+    copy = path.with_name(f"observed_{path.name}")
+    copy.write_bytes(path.read_bytes())
+    with h5py.File(copy, "r+") as file:
+        del file["how"].attrs["lead_time_minutes"]
+    frames = OdimHdf5(**settings).read(copy)
+    copy.unlink()
+    return frames
+
+
 def europe(values=VALUES, *, crs: str = LAEA, spacing: float = 2000.0, left: float = 1e6, top: float = -1e6, minutes=(5, 10)) -> Forecast:
     """A forecast from 2010-08-26T23:55 whose upper left corner lies at (left, top)."""
     height, width = values.shape[1:]
@@ -37,7 +50,7 @@ def test_every_lead_time_is_a_file_with_the_rates_unchanged_for_our_own_reader(t
     paths = write_odim(europe(), tmp_path / "out" / "rain.h5", attributes={})
     assert [path.name for path in paths] == ["rain_005min.h5", "rain_010min.h5"] == sorted(path.name for path in (tmp_path / "out").iterdir())
     for path, values, time in zip(paths, VALUES, ("2010-08-27T00:00", "2010-08-27T00:05")):
-        frames = OdimHdf5().read(path)
+        frames = observed(path)
         np.testing.assert_array_equal(frames.values[0], values)
         assert frames.times.tolist() == [np.datetime64(time, "s").item()] and frames.quantity == "rain rate"
         assert frames.grid.difference(europe().grid) is None
@@ -82,7 +95,7 @@ def test_wradlib_reads_identical_values_times_and_projection(tmp_path):
 
 def test_our_reader_makes_the_depth_since_the_analysis_time_a_rate_over_that_time(tmp_path):
     paths = write_odim(derive(europe(), None), tmp_path / "f.h5", attributes={})
-    frames = OdimHdf5(quantity="ACRR").read(paths[1])
+    frames = observed(paths[1], quantity="ACRR")
     # 12.5 mm/h, then none: 12.5 / 12 mm in 10 min
     assert frames.quantity == "rain depth in 10 min" and frames.values[0, 0, 2] == pytest.approx(6.25)
 
@@ -117,7 +130,7 @@ def test_the_file_is_one_that_hdf5_1_8_reads_and_its_attributes_have_the_types_o
 def test_any_projection_becomes_metres_and_degrees_stay_degrees(tmp_path, crs, unit):
     given = forecast(VALUES, crs=crs)
     path = write_odim(given, tmp_path / "f.h5", attributes={})[0]
-    grid = OdimHdf5().read(path).grid
+    grid = observed(path).grid
     np.testing.assert_allclose(grid.x, unit * given.grid.x, atol=0.01)
     np.testing.assert_allclose(grid.y, unit * given.grid.y, atol=0.01)
     with h5py.File(path) as file:
@@ -162,7 +175,7 @@ def test_hostile_attributes_are_made_harmless(tmp_path):
     with h5py.File(path) as file:
         text = file["how"].attrs["a11"].decode()
         assert text.startswith("\ufffd\ufffd\N{EURO SIGN}") and text.endswith("...") and len(text.encode()) <= 16_000
-    assert OdimHdf5().read(path).values[0, 0, 2] == 12.5
+    assert observed(path).values[0, 0, 2] == 12.5
     with pytest.raises(UserError, match="'a b' is no name of an attribute"):
         write_odim(europe(), tmp_path / "f.h5", attributes={"a b": ""})
 
@@ -181,5 +194,5 @@ def test_a_full_disk_leaves_all_files_of_the_forecast_before(tmp_path):
             write_odim(europe(larger), tmp_path / "f.h5", attributes={})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    np.testing.assert_array_equal([OdimHdf5().read(path).values[0] for path in paths], VALUES)
+    np.testing.assert_array_equal([observed(path).values[0] for path in paths], VALUES)
     assert len(list(tmp_path.iterdir())) == 4

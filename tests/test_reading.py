@@ -81,3 +81,20 @@ def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers
     results = list(in_order(paths, Moody(), lambda reader, path: reader.read(path).source, workers=workers))
     assert [str(path) for path, _ in results] == [str(path) for path in paths]
     assert [str(result) for _, result in results] == ["a", "refuse: not today", "b", "c", "d", "e", "refuse: not today", "f", "g"]
+
+
+def test_a_process_that_died_while_nobody_asked_costs_no_file():
+    with ReadingProcess(Moody()) as process:
+        number = int(process.read("process").values[0, 0, 0])
+        os.kill(number, 9)
+        process._process.wait()
+        assert process.read("process").values[0, 0, 0] != number
+
+
+def test_a_process_that_cannot_be_started_is_told(monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("nowcast.data.reading.subprocess.Popen", refuse)
+    with pytest.raises(UserError, match="no process to read radar files could be started .Resource temporarily unavailable.; the file was not read"):
+        ReadingProcess(Moody()).read("fine")

@@ -14,7 +14,7 @@ from factories import grid, times
 from nowcast.errors import MissingDependency, UserError
 from nowcast.forecaster import Forecaster
 from nowcast.frames import Frames
-from nowcast.io.netcdf import read_forecast
+from nowcast.io.netcdf import read_attributes, read_forecast
 from nowcast.models.persistence import Persistence
 from nowcast.operations import fallback
 from nowcast.operations.clock import Clock, SimulatedClock
@@ -92,8 +92,8 @@ def test_what_is_published_says_where_it_comes_from(tmp_path):
     place.comes(6, 5)
     place.outcomes()
     with h5py.File(place.output / "latest.nc") as file:
-        attributes = {name: str(file.attrs[name]) for name in ("model", "model_sha256", "method", "input_files", "data_age_minutes")}
         assert "probability" in " ".join(file) and "depth" in " ".join(file) and "fallback_reason" not in file.attrs
+    attributes = read_attributes(place.output / "latest.nc")
     assert attributes["model"] == "run é" and attributes["model_sha256"] == "ab" * 32 and attributes["method"] == "nowcast" and attributes["data_age_minutes"] == "1.2"
     assert attributes["input_files"] == "000 2020-06-01T00:00:00Z (6.2 min old); 005 2020-06-01T00:05:00Z (1.2 min old)"
 
@@ -275,7 +275,7 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"poll_seconds": 0}, "poll_seconds is 0; a number above 0"), ({"max_age_minutes": -5.0}, "max_age_minutes is -5.0"), ({"cadence_minutes": 0.123}, "a whole number of seconds is needed"),
-     ({"keep": 0}, "keep is 0; at least 1 forecast must stay"), ({"formats": []}, "formats is .*; one or more of nc, h5"), ({"formats": ["grib"]}, "one or more of nc, h5, hdf, tif"), ({"formats": ["nc", "nc"]}, "each once")],
+     ({"keep": 0}, "keep is 0; at least 1 forecast must stay"), ({"formats": []}, "formats is .*; one or more of nc, h5"), ({"formats": ["grib"]}, "one or more of nc, h5, hdf, tif"), ({"formats": ["nc", "nc"]}, "each once"), ({"thresholds": []}, "one or more positive rain rates"), ({"thresholds": [5.0, 1.0]}, "in ascending order are needed")],
 )
 def test_settings_that_make_no_operation_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
@@ -320,3 +320,69 @@ def test_a_status_is_one_line_whatever_stands_in_it():
     record = {"analysis_time": "2020-06-01T00:05:00Z", "outcome": "fallback", "method": "persistence", "forecast": "forecast_20200601T000500Z.nc", "reason": "x"}
     assert line(record) == "2020-06-01T00:05:00Z fallback: persistence -> forecast_20200601T000500Z.nc (x)"
     assert line({"analysis_time": "2020-06-01T00:05:00Z", "outcome": "none", "reason": "no frame"}) == "2020-06-01T00:05:00Z none: no forecast (no frame)"
+
+
+def test_a_clock_that_ran_ahead_and_was_set_right_does_not_silence_the_watch(tmp_path):
+    place = Place(tmp_path, until=31)
+    for frame in (0, 5):
+        place.comes(frame + 1, frame)
+    watch, now = place.watch, place.clock.now
+    place.clock.at(times(7)[0], lambda: setattr(place.clock, "now", lambda: now() + np.timedelta64(10, "D")))
+    place.clock.at(times(9)[0], lambda: setattr(place.clock, "now", now))
+    place.outcomes()
+    reasons = [record["reason"] or "" for record in place.records]
+    assert sum("cycles since 2020-06-01T00:10:00Z were passed over: the clock was set" in reason for reason in reasons) == 1 and len(place.records) < 20
+    assert [record["outcome"] for record in place.records if record["analysis_time"] in ("2020-06-01T00:15:00Z", "2020-06-01T00:20:00Z")] == ["fallback"] * 2
+    assert watch.judged == times(25)[0]
+
+
+def test_a_reader_of_the_words_that_is_gone_and_a_log_that_cannot_be_written_do_not_end_the_watch(tmp_path):
+    place = Place(tmp_path, until=14)
+    for frame in (0, 5, 10):
+        place.comes(frame + 1, frame)
+    (place.output / "status.jsonl").mkdir(parents=True)
+    seen = []
+
+    def gone(record):
+        seen.append(record)
+        raise BrokenPipeError
+
+    place.watch.report = gone
+    place.watch.run()
+    assert [record["outcome"] for record in seen] == ["fallback", "forecast", "forecast"] and "the status could not be written: " in seen[-1]["reason"]
+
+
+def test_a_page_that_cannot_be_written_leaves_the_forecast_a_forecast(tmp_path, monkeypatch):
+    place = Place(tmp_path, until=9, page=True)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nowcast.operations.watch.page.publish", full)
+    for frame in (0, 5):
+        place.comes(frame + 1, frame)
+    assert place.outcomes()[-1] == ("00:05", "forecast", "nowcast")
+    assert place.records[-1]["reason"].startswith("the page could not be brought up to date: ") and place.records[-1]["forecast"]
+
+
+def test_leftovers_of_a_killed_watch_go_and_what_others_call_alike_stays(tmp_path):
+    place = Place(tmp_path, until=9, keep=1)
+    place.output.mkdir()
+    for name in (".forecast_20200601T000000Z.nc.abcdefgh.nc", ".status.json.abcdefgh.json", "forecast_20190101T000000Z.png", ".forecasts"):
+        (place.output / name).touch()
+    (place.output / "forecast_20190101T000000Z.nc").mkdir()
+    for frame in (0, 5):
+        place.comes(frame + 1, frame)
+    assert place.outcomes()[-1] == ("00:05", "forecast", "nowcast")
+    names = {path.name for path in place.output.iterdir()}
+    assert {"forecast_20190101T000000Z.png", "forecast_20190101T000000Z.nc", ".forecasts", "forecast_20200601T000500Z.nc"} <= names
+    assert not [name for name in names if "abcdefgh" in name]
+
+
+def test_latest_of_a_format_that_is_not_written_any_more_goes(tmp_path):
+    for formats in (["nc"], ["tif"]):
+        place = Place(tmp_path, until=9, formats=formats)
+        for frame in (0, 5):
+            place.comes(frame + 1, frame)
+        place.outcomes()
+    assert [path.name for path in place.output.glob("latest.*")] == ["latest.tif"]

@@ -9,6 +9,7 @@ from nowcast import prediction
 from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stop_on_signals
 from nowcast.data.archive import Archive
+from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess
 from nowcast.errors import UserError
 from nowcast.forecaster import WEIGHTS_FILE, Forecaster
@@ -66,8 +67,11 @@ def watch(arguments: list[str]) -> None:
     if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
         raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
     operation, run, output, clock = part(settings, "operation"), Path(settings["run"]), Path(settings["output"]), Clock()
-    if Path(settings["input"]).resolve() == output.resolve():
-        raise UserError(f"input and output are both {output}; a folder of their own is needed for the forecasts.")
+    folder = literal_folder(settings["input"])
+    if output.resolve() == folder.resolve() or ("**" in settings["input"] and folder.resolve() in output.resolve().parents):
+        raise UserError(f"the forecasts in {output} would be found as input {settings['input']!r}; a folder of their own is needed for them.")
+    if not folder.is_dir():
+        raise UserError(f"input is {settings['input']!r}, but there is no folder {folder}; make it, or mend the setting.")
     forecaster = _radar_run(settings)
     task = forecaster.task
     stop_on_signals(clock.stop)

@@ -110,12 +110,16 @@ class Archive:
             raise UserError(f"{self.path} cannot be read: {error.strerror}.") from error
         return status.st_ino, status.st_size, status.st_mtime_ns
 
+    def require_unchanged(self) -> None:
+        """Raise a UserError if the file is not the one any more that was opened."""
+        if self._stamp() != self._identity:
+            raise UserError(f"{self.path} was replaced while it was in use; start again.")
+
     def _dataset(self) -> h5py.Dataset:
         """The rain rates, through a handle of this process: one inherited by a fork is closed, not used."""
         if self._process != os.getpid():
             self.close()
-            if self._stamp() != self._identity:
-                raise UserError(f"{self.path} was replaced while it was in use; start again.")
+            self.require_unchanged()
             self._file = Hdf5File(self.path)
             self._values = self._file.dataset("rainfall_rate", axes=3)
             self._process = os.getpid()

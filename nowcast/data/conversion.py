@@ -7,12 +7,14 @@ archive in time order, which then takes the old one's place. A file that is know
 
 import contextlib
 import csv
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -116,7 +118,7 @@ def convert(
         UserError: no files, none that can be read (strict: one), another grid or quantity, two different frames of one time, an
             existing file that is no archive or was made with other settings, or a full disk.
     """
-    output = Path(output)
+    output = Path(os.path.realpath(output))  # a link to an archive stays a link
     paths = sorted(dict.fromkeys(Path(path) for path in paths), key=lambda path: (path.name, str(path)))
     if not paths:
         raise UserError("there are no radar files to convert; give at least one.")
@@ -125,10 +127,9 @@ def convert(
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the radar files; give the archive another path.")
     prepare = prepare or Preparation({"_target_": f"{type(reader).__module__}.{type(reader).__qualname__}"})
-    old = None if replace or not output.exists() else _opened(output, prepare)
     with contextlib.ExitStack() as stack:
-        if old is not None:
-            stack.enter_context(old)
+        stack.enter_context(_alone(output))
+        old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
         try:
             return _Conversion(output, prepare, old, stack).run(paths, reader, workers, strict, progress)
         except (OSError, RuntimeError) as error:
@@ -148,6 +149,28 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
     if other:
         raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {advice}.")
     return archive
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """A lock beside the archive, so that no other conversion writes it; leftovers of killed ones are removed under it."""
+    lock = output.with_name(f".{output.name}.lock")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror or error}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another conversion is writing {output}; wait for it, or give another output.") from None
+        try:
+            for path in output.parent.glob(f".{glob.escape(output.name[:100])}.????????{output.suffix}"):
+                path.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 class _Conversion:
@@ -180,6 +203,8 @@ class _Conversion:
             raise UserError(reason if len(quarantine) == 1 else f"none of the {len(quarantine)} files could be read (listed in {report}); the first: {reason}")
         times = sorted(self.frames)
         if len(times) > kept:
+            if self.old is not None:
+                self.old.require_unchanged()
             with replacing(self.output) as temporary:
                 settings = self.prepare.as_data()
                 write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)

@@ -21,7 +21,23 @@ def expand_inputs(pattern: str | Path) -> list[Path]:
     Raises:
         UserError: there is no such file.
     """
-    text = os.fspath(pattern)
+    try:
+        return _expanded(os.fspath(pattern))
+    except OSError as error:
+        raise UserError(f"{os.fspath(pattern)!r} cannot be looked into: {error.strerror or error}.") from error
+
+
+def literal_folder(pattern: str | Path) -> Path:
+    """The folder a pattern begins with that exists as it is written; of one that does not exist, what was typed of it."""
+    parts = Path(pattern).parts
+    if os.path.isdir(pattern) or not glob.has_magic(os.fspath(pattern)):
+        return Path(pattern)
+    fixed = next((n for n in range(len(parts) - 1, 0, -1) if os.path.isdir(Path(*parts[:n]))), 0)
+    plain = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[: max(fixed, plain)])
+
+
+def _expanded(text: str) -> list[Path]:
     if _is_data_set(text):
         return [Path(text)]
     if os.path.isdir(text):

@@ -57,11 +57,13 @@ class ReadingProcess:
         Raises:
             UserError: as the reader's own; also a file that crashed the process, or took too long or too much memory.
         """
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it died while nobody asked it, so that is not this file's fault
         if self._process is None:
             self._start()
         try:
             return self._ask(path)
-        except (BaseException, KeyboardInterrupt) as error:
+        except BaseException as error:
             if not (isinstance(error, UserError) and getattr(error, "answered", False)):
                 self.close()  # whatever it is doing, nobody waits for it any more
             raise
@@ -80,11 +82,17 @@ class ReadingProcess:
         theirs_in, self._requests = os.pipe()
         self._answers, theirs_out = os.pipe()
         program = f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True
+            )
+        except OSError as error:
+            os.close(self._requests)
+            os.close(self._answers)
+            raise UserError(f"no process to read radar files could be started ({error.strerror or error}); the file was not read.") from error
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
         _send(self._requests, pickle.dumps(self.reader))
 
     def _ask(self, path: str | Path) -> Frames:

@@ -12,7 +12,8 @@ from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 
 _FUTURE = np.timedelta64(60, "s")  # clocks of a radar and of this machine may differ by so much
-_STARTUP_FILES = 64  # of a folder with history only the newest files can hold frames that still matter
+_MOST_FILES = 64  # read at one look: of a folder with history, only the newest files can hold frames that still matter
+_MOST_EARLY = 16  # frames that are kept until their time has come
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Incoming:
         pattern: a folder or a pattern, as for `nowcast predict`.
         read: gives the frames of a file, or raises a UserError.
         keep: frames older than the newest one by more than this are forgotten.
-        switch_after: so many frames in a row of another grid or quantity, all newer than the others, take over.
+        switch_after: so many frames in a row of another grid, all newer than the others, take over; another quantity never does.
         timestep: between frames that follow each other.
     """
 
@@ -67,7 +68,7 @@ class Incoming:
         self.pattern, self.read, self.keep, self.switch_after, self.timestep = pattern, read, keep, switch_after, timestep
         self._files: dict[Path, _File] = {}
         self._sets: list[FrameSet] = []
-        self._looks = 0
+        self._early: list[tuple[str, Frames]] = []
         self.current: FrameSet | None = None
 
     @property
@@ -89,10 +90,13 @@ class Incoming:
                 rejected.append((path.name, str(error).replace(str(path), path.name)))
                 continue
             came += [(path.name, frames[index : index + 1]) for index in range(len(frames))]
-        if self.current is None and came:
-            self._begin([frame for _, frame in came])
-        for name, frame in came:
-            reason = self._take(frame, now)
+        present = [frame for _, frame in came if frame.times[0] <= now + _FUTURE]
+        if self.current is None and present:
+            self._begin(present)
+        due = [item for item in self._early if item[1].times[0] <= now + _FUTURE]
+        self._early = [item for item in self._early if item[1].times[0] > now + _FUTURE][-_MOST_EARLY:]
+        for name, frame in [*due, *came]:
+            reason = self._take(frame, name, now)
             if reason is None:
                 times.append(frame.times[0])
             elif reason:
@@ -114,7 +118,6 @@ class Incoming:
         except UserError:
             pass  # nothing is there yet
         self._files = {path: known for path, known in self._files.items() if path in found}
-        self._looks += 1
         ready = []
         for path, signature in found.items():
             known = self._files.get(path)
@@ -124,7 +127,7 @@ class Incoming:
                 known.done = True
                 ready.append(path)
         ready.sort(key=lambda path: (self._files[path].signature[1], path.name))
-        return ready[-_STARTUP_FILES:] if self._looks == 2 else ready  # the first files settle at the second look
+        return ready[-_MOST_FILES:]
 
     def _begin(self, came: list[Frames]) -> None:
         """The grid and quantity that most of the first frames have are those that count."""
@@ -133,11 +136,12 @@ class Incoming:
                 self._sets.append(FrameSet(frame.grid, frame.quantity))
         self.current = max(self._sets, key=lambda known: sum(known.holds(frame) for frame in came))
 
-    def _take(self, frame: Frames, now: np.datetime64) -> str | None:
+    def _take(self, frame: Frames, name: str, now: np.datetime64) -> str | None:
         """Add one frame; None if it was new, "" if it is of no interest, else the reason for rejecting it."""
         time = frame.times[0]
         if time > now + _FUTURE:
-            return f"its time {time} UTC lies in the future"
+            self._early.append((name, frame))
+            return f"its time {time} UTC lies in the future; it is taken when that has come"
         own = next((known for known in self._sets if known.holds(frame)), None)
         if own is None:
             own = FrameSet(frame.grid, frame.quantity)
@@ -150,11 +154,11 @@ class Incoming:
         own.frames[time] = frame
         if own is self.current:
             return None
+        if own.quantity != self.current.quantity:
+            return f"it holds {own.quantity}, the frames before {self.current.quantity}"
         if self._takes_over(own):
             self.current, self._sets = own, [own]
             return None
-        if own.quantity != self.current.quantity:
-            return f"it holds {own.quantity}, the frames before {self.current.quantity}"
         return f"it has another grid than the frames before: {self.current.grid.difference(own.grid)}"
 
     def _takes_over(self, other: FrameSet) -> bool:

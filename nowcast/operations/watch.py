@@ -1,5 +1,6 @@
 """Forecasts in operation: one for every cycle, published whole, with a status that says what it is worth."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,12 +24,14 @@ from nowcast.operations.clock import Clock
 from nowcast.operations.decision import Plan, decide
 from nowcast.operations.fallback import can_extrapolate, context_of, forecast_by
 from nowcast.operations.incoming import Incoming
-from nowcast.products import derive
+from nowcast.products import checked_thresholds, derive
 
 STATUS, LOG, LOCK = "status.json", "status.jsonl", ".lock"
-_PUBLISHED = re.compile(r"forecast_(\d{8}T\d{6}Z)(_\d+(min|s))?\.[a-z0-9]+", re.ASCII)
+_PUBLISHED = re.compile(rf"forecast_(\d{{8}}T\d{{6}}Z)(_\d+(min|s))?({'|'.join(map(re.escape, WRITERS))})", re.ASCII)
+_OWN_LEFTOVERS = re.compile(r"\.(forecast_\d{8}T\d{6}Z|status\.json|latest)\..*", re.ASCII)  # of a process that was killed while writing
 _LARGEST_LOG = 10 * 2**20  # bytes; then it becomes status.jsonl.1
 _MOST_REJECTED = 20  # in a status
+_MOST_PASSED_OVER = 300  # cycles that each get a status when they were slept through; more are one
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Operation:
         if self.keep < 1:
             raise UserError(f"keep is {self.keep}; at least 1 forecast must stay.")
         accepted = [suffix[1:] for suffix in WRITERS]
+        checked_thresholds(self.thresholds)
         if not self.formats or not set(self.formats) <= set(accepted) or len(set(self.formats)) < len(self.formats):
             raise UserError(f"formats is {list(self.formats)!r}; one or more of {', '.join(accepted)} are needed, each once.")
 
@@ -108,13 +112,17 @@ class Watch:
             UserError: the output folder cannot be written to, or another watch works there.
         """
         with _only_one(self.output):
+            for path in self.output.iterdir():
+                if _OWN_LEFTOVERS.fullmatch(path.name):
+                    _remove(path)
             if self.operation.page:
                 page.install(self.output)
             self._write_status({"state": "running", "outcome": "none", "reason": "started; no cycle is over yet"}, log=False)
             while not self.clock.stopped:
                 self.step()
                 self.clock.wait(self.operation.poll_seconds)
-            self._write_status({**self._last, "state": "stopped"}, log=False)
+            with contextlib.suppress(UserError):
+                self._write_status({**self._last, "state": "stopped"}, log=False)
 
     def step(self) -> None:
         """One look into the folder, and a forecast if it is time for one."""
@@ -123,8 +131,10 @@ class Watch:
         self.rejected = [*self.rejected, *news.rejected][-_MOST_REJECTED:]
         usable = self._usable()
         current = self._cycle_of(now.astype("datetime64[s]"))
-        if self.judged is None:
-            self.judged = current - self.cadence  # what was before this process began is not its business
+        if self.judged is None or self.judged > current:
+            self.judged = current - self.cadence  # what was before this process began is not its business; nor was a clock that ran ahead
+        if self.analysed is not None and self.analysed > current:
+            self.analysed = None
         newest = max((moment for moment in usable if moment <= current and current - moment <= self.max_age), default=None)
         due = newest if newest is not None and self._is_news(newest, news.times) else None
         overdue = self._overdue(current, now)
@@ -132,7 +142,12 @@ class Watch:
             due = overdue[-1]
         if due is None:
             return
-        for cycle in self._unjudged(due):
+        passed_over = self._unjudged(due)
+        if len(passed_over) > _MOST_PASSED_OVER:
+            reason = f"{len(passed_over)} cycles since {_iso(passed_over[0])} were passed over: the clock was set, or the machine slept"
+            passed_over = []
+            self._conclude(due - self.cadence, {"outcome": "none", "reason": reason})
+        for cycle in passed_over:
             self._conclude(cycle, {"outcome": "none", "reason": f"passed over: the cycle of {_iso(due)} came due before it was judged"})
         self.analysed = newest if newest is not None else self.analysed
         self._cycle(due, usable)
@@ -143,13 +158,14 @@ class Watch:
 
     def _unjudged(self, before: np.datetime64) -> list[np.datetime64]:
         """Cycles that have no status yet and lie before one, oldest first."""
-        count = int((before - self.judged) // self.cadence) + 1
+        count = int((before - self.judged) // self.cadence) + 1  # numbers: a clock that was set may have left millions
         cycles = [before - step * self.cadence for step in range(count, 0, -1)]
         return [cycle for cycle in cycles if cycle > self.judged]
 
     def _overdue(self, current: np.datetime64, now: np.datetime64) -> list[np.datetime64]:
-        """Cycles without a status whose deadline has passed, oldest first."""
-        return [cycle for cycle in self._unjudged(current + self.cadence) if cycle + self.deadline <= now]
+        """The newest cycle whose deadline has passed, if it has no status."""
+        newest = current - max(0, -int((now - self.deadline - current) // self.cadence)) * self.cadence
+        return [newest] if newest > self.judged else []
 
     def _usable(self) -> dict[np.datetime64, Frames]:
         """Frames with an observation in them; the others are a problem that has a name."""
@@ -192,10 +208,11 @@ class Watch:
         record = {"state": "running", "analysis_time": _iso(cycle), "next_expected": _iso(cycle + self.cadence)} | record
         try:
             self._write_status(record)
-        except UserError as error:  # a full disk must not end the watch: the next cycle may find room again
+        except (UserError, OSError) as error:  # a full disk must not end the watch: the next cycle may find room again
             self._last |= {"reason": "; ".join(filter(None, [self._last["reason"], f"the status could not be written: {error}"]))}
         self.rejected = []
-        self.report(self._last)
+        with contextlib.suppress(OSError):  # whoever read the words may be gone
+            self.report(self._last)
 
     def _publish(self, cycle: np.datetime64, plan: Plan, usable: dict[np.datetime64, Frames]) -> dict:
         """Forecast and write; what the status says of it."""
@@ -216,6 +233,7 @@ class Watch:
             **self.model, analysis_time=plan.analysis_time, inputs=inputs, method=plan.method, fallback_reason=plan.reason,
             now=now.astype("datetime64[us]").item().replace(tzinfo=UTC),
         )
+        self._prune(keep=self.operation.keep - 1)  # first, so that a full disk finds room
         written = []
         for suffix in self.operation.formats:
             path = self.output / f"forecast_{_compact(cycle)}.{suffix}"
@@ -225,7 +243,10 @@ class Watch:
             written += [file.name for file in files]
         for path in self._forecasts().get(_compact(cycle), []):
             if path.name not in written:
-                path.unlink(missing_ok=True)  # of an earlier forecast of this cycle, with more lead times
+                _remove(path)  # of an earlier forecast of this cycle, with more lead times
+        for link in self.output.glob("latest.*"):
+            if link.is_symlink() and os.readlink(link) not in written:
+                _remove(link)  # of a format that is not written any more
         clock.append(time.perf_counter())
         self.latest = written[0]
         fallback = plan.method != "nowcast" or plan.analysis_time != cycle
@@ -236,8 +257,10 @@ class Watch:
             "seconds": {"forecast": round(clock[1] - clock[0], 2), "write": round(clock[2] - clock[1], 2)},
         }
         if self.operation.page:
-            page.publish(products, self.output, status=record, context=seen)
-        self._prune()
+            try:
+                page.publish(products, self.output, status=record, context=seen)
+            except (UserError, OSError) as error:  # the forecast itself is published
+                record["reason"] = "; ".join(filter(None, [plan.reason, f"the page could not be brought up to date: {first_line(error)}"]))
         return record
 
     def _point_latest_to(self, name: str) -> None:
@@ -253,17 +276,18 @@ class Watch:
         found = {}
         for path in self.output.iterdir():
             match = _PUBLISHED.fullmatch(path.name)
-            if match:
+            if match and path.is_file() and not path.is_symlink():
                 found.setdefault(match[1], []).append(path)
         return found
 
-    def _prune(self) -> None:
-        """Delete the oldest forecasts, and nothing else."""
+    def _prune(self, *, keep: int) -> None:
+        """Delete the oldest forecasts, and nothing else; what `latest` leads to stays until there is a newer one."""
         found = self._forecasts()
-        for stamp in sorted(found)[: -self.operation.keep]:
+        current = {os.readlink(link) for link in self.output.glob("latest.*") if link.is_symlink()} | {self.latest}
+        for stamp in sorted(found)[: max(0, len(found) - keep)]:
             for path in found[stamp]:
-                if path.name != self.latest:
-                    path.unlink(missing_ok=True)
+                if path.name not in current:
+                    _remove(path)
 
     def _write_status(self, record: dict, *, log: bool = True) -> None:
         """status.json for whoever looks, and a line in status.jsonl for whoever looks back."""
@@ -281,6 +305,12 @@ class Watch:
             os.replace(path, path.with_name(f"{LOG}.1"))
         with path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
+
+
+def _remove(path: Path) -> None:
+    """Delete a file; one that cannot be deleted stays."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 class _only_one:

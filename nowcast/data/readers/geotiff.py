@@ -60,6 +60,8 @@ class GeoTiff:
             UserError: another format, damage, a rotated grid, or something that neither the file nor the settings say.
         """
         with _opened(path) as file:
+            if file.tags().get("software", "").startswith("nowcast "):
+                raise UserError(f"{path} is a forecast of nowcast, no observation; leave it out.")
             band, grid, items = self._band(file, path), _grid(file, path), _items(file)
             time = _stated_time(items, path) if self.time is None else time_in_name(path, self.time, "reader.time")
             coding = self.values.completed(path, **_stated(file, band, items))

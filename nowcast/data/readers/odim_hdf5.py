@@ -63,6 +63,8 @@ class OdimHdf5:
             UserError: something is missing, damaged or contradictory, or none of the accepted quantities is there.
         """
         with Hdf5File(path) as file:
+            if file.attribute("how", "lead_time_minutes") is not None:
+                raise UserError(f"{path} is a forecast of nowcast (how/lead_time_minutes), no observation; leave it out.")
             kind = file.text("what", "object")
             if kind not in _OBJECTS:
                 raise UserError(f"{path} holds an ODIM object {kind}; accepted are {', '.join(_OBJECTS)}: maps, no sweeps.")
