@@ -483,8 +483,11 @@ def _floor(axes, rows_by_model, lead_minutes) -> None:
         axes.annotate("perfect forecast", points[-1], xytext=(0, 4), textcoords="offset points", ha="right", fontsize=7.5, color="#777777")
 
 
-def training_curve(epochs: Sequence[int], train_loss: Sequence[float], validation_loss: Sequence[float], path: str | Path) -> None:
-    """Draw the losses by epoch and mark the best validation loss, as a PNG file; NaN leaves a gap.
+def training_curve(
+    epochs: Sequence[int], train_loss: Sequence[float], validation_loss: Sequence[float], path: str | Path, *, validation_csi: Sequence[float] = ()
+) -> None:
+    """Draw the losses by epoch, and the CSI of the validation where that chose the weights, and mark the epoch whose weights were kept, as a
+    PNG file; NaN leaves a gap.
 
     Raises:
         UserError: no epoch, or sequences of different length.
@@ -502,7 +505,15 @@ def training_curve(epochs: Sequence[int], train_loss: Sequence[float], validatio
     if finite and min(finite) > 0 and max(finite) > 20 * min(finite):
         axes.set_yscale("log")
     title = "Loss by epoch"
-    if np.isfinite(validation_loss).any():
+    scored = len(validation_csi) == len(epochs) and np.nan_to_num(validation_csi).max() > 0
+    if scored:
+        best = int(np.nanargmax(validation_csi))
+        beside = axes.twinx()
+        beside.plot(epochs, validation_csi, color=_LINES[2][0], marker=_LINES[2][1], linestyle=_LINES[2][2], markersize=3, linewidth=1.4)
+        beside.plot(epochs[best], validation_csi[best], "o", markersize=10, markerfacecolor="none", color="black")
+        beside.set_ylabel("CSI", color=_LINES[2][0])
+        title = f"Loss and CSI by epoch: best CSI {validation_csi[best]:.4g} at epoch {epochs[best]}"
+    elif np.isfinite(validation_loss).any():
         best = int(np.nanargmin(np.where(np.isfinite(validation_loss), validation_loss, np.nan)))
         axes.plot(epochs[best], validation_loss[best], "o", markersize=10, markerfacecolor="none", color="black", label="best")
         title += f": best validation {validation_loss[best]:.4g} at epoch {epochs[best]}"

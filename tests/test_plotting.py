@@ -255,6 +255,14 @@ def test_undefined_scores_leave_an_empty_panel(tmp_path):
     assert share(pixels(tmp_path / "s.png"), [0, 0x72, 0xB2]) < 0.005
 
 
+def test_the_training_curve_marks_the_best_csi_where_that_chose_the_weights(tmp_path, monkeypatch):
+    titles, save = [], plotting._save
+    monkeypatch.setattr(plotting, "_save", lambda figure, path: titles.append(figure.axes[0].get_title(loc="left")) or save(figure, path))
+    for csi in ([0.1, 0.3, 0.2], [math.nan, 0.0, 0.0], []):
+        plotting.training_curve([1, 2, 3], [3.0, 2.0, 1.0], [3.0, 2.5, 2.0], tmp_path / "t.png", validation_csi=csi)
+    assert titles == ["Loss and CSI by epoch: best CSI 0.3 at epoch 2", *["Loss by epoch: best validation 2 at epoch 3"] * 2]
+
+
 def test_the_training_curve_is_drawn_with_gaps_and_without_any_finite_loss(tmp_path):
     plotting.training_curve([1, 2, 3], [9.0, math.nan, 0.1], [8.0, 2.0, 3.0], tmp_path / "t.png")
     plotting.training_curve([1], [math.nan], [math.nan], tmp_path / "n.png")

@@ -54,7 +54,7 @@ def train(arguments: list[str]) -> None:
     write_config(config, folder)
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
-    plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png")
+    plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png", validation_csi=history.validation_csi)
     _report(settings, forecaster, data, folder / "evaluation")
     _list_files(folder)
 
