@@ -6,29 +6,15 @@ import pyproj
 import pytest
 
 import nowcast
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.errors import UserError
 from nowcast.frames import Forecast, Grid
 from nowcast.io.odim import write_odim
 from nowcast.products import derive
-from factories_fields import POLAR, forecast
+from factories_fields import POLAR, forecast, observed
 
 VALUES = np.array([[[0.0, 0.1, 12.5], [np.nan, 3.0, 200.0]], [[1.0, 0.0, 0.0], [np.nan, np.nan, 7.25]]], np.float32)
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
 ROTATED = "+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18"
-
-
-def observed(path, **settings):
-    """The frame of a file by our own reader, which refuses it while it says that it is a forecast."""
-    with pytest.raises(UserError, match="is a forecast of nowcast .how/lead_time_minutes., no observation; leave it out"):
-        OdimHdf5(**settings).read(path)
-    copy = path.with_name(f"observed_{path.name}")
-    copy.write_bytes(path.read_bytes())
-    with h5py.File(copy, "r+") as file:
-        del file["how"].attrs["lead_time_minutes"]
-    frames = OdimHdf5(**settings).read(copy)
-    copy.unlink()
-    return frames
 
 
 def europe(values=VALUES, *, crs: str = LAEA, spacing: float = 2000.0, left: float = 1e6, top: float = -1e6, minutes=(5, 10)) -> Forecast:

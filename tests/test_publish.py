@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.errors import UserError
 from nowcast.io.netcdf import read_forecast
 from nowcast.io.publish import writer_for
-from factories_fields import forecast
+from factories_fields import forecast, observed
 
 FIELD = np.array([[[0.0, 2.5], [np.nan, 1.0]]], np.float32)
 
@@ -21,7 +20,7 @@ def test_a_suffix_chooses_the_format_and_the_same_rates_come_back(tmp_path, name
     if name.endswith("nc"):
         values = read_forecast(paths[0]).values
     elif name.startswith("a.h") or name.startswith("a.H"):
-        values = OdimHdf5().read(paths[0]).values
+        values = observed(paths[0]).values
     else:
         with pytest.importorskip("rasterio").open(paths[0]) as file:
             values = file.read(masked=True).filled(np.nan)
