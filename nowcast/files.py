@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -44,3 +45,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(lock: Path, *, busy: str, unwritable: str) -> Iterator[None]:
+    """A file that only one process at a time holds; its folder is made where there is none.
+
+    Args:
+        lock: the file.
+        busy: message where another process holds it.
+        unwritable: beginning of the message where it cannot be made.
+
+    Raises:
+        UserError: with one of the messages.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{unwritable}: {error.strerror or error}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(busy) from None
+        yield

@@ -7,7 +7,6 @@ archive in time order, which then takes the old one's place. A file that is know
 
 import contextlib
 import csv
-import fcntl
 import glob
 import hashlib
 import json
@@ -27,7 +26,7 @@ from nowcast.data.readers.content import damage_reported
 from nowcast.data.reading import in_order
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.errors import UserError, first_line
-from nowcast.files import is_one_of, replacing
+from nowcast.files import is_one_of, locked, replacing
 from nowcast.frames import Frames, Grid
 
 _PART_FRAMES, _PART_SECONDS = 256, 20.0  # a part is closed after so many frames or seconds: more is never lost
@@ -155,16 +154,8 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
 def _alone(output: Path) -> Iterator[None]:
     """A lock beside the archive, so that no other conversion writes it; leftovers of killed ones are removed under it."""
     lock = output.with_name(f".{output.name}.lock")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror or error}.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another conversion is writing {output}; wait for it, or give another output.") from None
+    busy = f"another conversion is writing {output}; wait for it, or give another output."
+    with locked(lock, busy=busy, unwritable=f"{output} cannot be written"):
         try:
             for path in output.parent.glob(f".{glob.escape(output.name[:100])}.????????{output.suffix}"):
                 path.unlink(missing_ok=True)

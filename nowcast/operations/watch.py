@@ -1,7 +1,6 @@
 """Forecasts in operation: one for every cycle, published whole, with a status that says what it is worth."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import numpy as np
 
 from nowcast import page
 from nowcast.errors import UserError, first_line
-from nowcast.files import replacing
+from nowcast.files import locked, replacing
 from nowcast.forecaster import Forecaster
 from nowcast.frames import Frames
 from nowcast.io.provenance import provenance
@@ -111,7 +110,8 @@ class Watch:
         Raises:
             UserError: the output folder cannot be written to, or another watch works there.
         """
-        with _only_one(self.output):
+        busy = f"another nowcast watch publishes to {self.output}; stop it, or take another output folder."
+        with locked(self.output / LOCK, busy=busy, unwritable=f"{self.output} cannot be written to"):
             for path in self.output.iterdir():
                 if _OWN_LEFTOVERS.fullmatch(path.name):
                     _remove(path)
@@ -136,10 +136,7 @@ class Watch:
         if self.analysed is not None and self.analysed > current:
             self.analysed = None
         newest = max((moment for moment in usable if moment <= current and current - moment <= self.max_age), default=None)
-        due = newest if newest is not None and self._is_news(newest, news.times) else None
-        overdue = self._overdue(current, now)
-        if due is None and overdue:
-            due = overdue[-1]
+        due = newest if newest is not None and self._is_news(newest, news.times) else self._overdue(current, now)
         if due is None:
             return
         passed_over = self._unjudged(due)
@@ -158,14 +155,14 @@ class Watch:
 
     def _unjudged(self, before: np.datetime64) -> list[np.datetime64]:
         """Cycles that have no status yet and lie before one, oldest first."""
-        count = int((before - self.judged) // self.cadence) + 1  # numbers: a clock that was set may have left millions
+        count = int((before - self.judged) // self.cadence) + 1
         cycles = [before - step * self.cadence for step in range(count, 0, -1)]
         return [cycle for cycle in cycles if cycle > self.judged]
 
-    def _overdue(self, current: np.datetime64, now: np.datetime64) -> list[np.datetime64]:
+    def _overdue(self, current: np.datetime64, now: np.datetime64) -> np.datetime64 | None:
         """The newest cycle whose deadline has passed, if it has no status."""
         newest = current - max(0, -int((now - self.deadline - current) // self.cadence)) * self.cadence
-        return [newest] if newest > self.judged else []
+        return newest if newest > self.judged else None
 
     def _usable(self) -> dict[np.datetime64, Frames]:
         """Frames with an observation in them; the others are a problem that has a name."""
@@ -311,28 +308,6 @@ def _remove(path: Path) -> None:
     """Delete a file; one that cannot be deleted stays."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
-
-
-class _only_one:
-    """A lock on the output folder while a watch works there."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.folder / LOCK, "w", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.folder} cannot be written to: {error.strerror or error}.") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise UserError(f"another nowcast watch publishes to {self.folder}; stop it, or take another output folder.") from None
-
-    def __exit__(self, *error) -> None:
-        self._file.close()
 
 
 def _iso(moment: np.datetime64) -> str:
