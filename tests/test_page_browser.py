@@ -96,7 +96,13 @@ def visit(browser, running):
     assert complaints == []
 
 
+def settle(tab):
+    """The page draws on the next animation frame: after two of them, what was asked for is to be seen."""
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def text(tab, name):
+    settle(tab)
     return tab.locator(f"#{name}").inner_text()
 
 
