@@ -345,7 +345,7 @@ def test_the_csi_that_selects_is_that_of_the_forecasts_in_mm_per_hour_over_all_v
     values = np.stack([Rain().case(0, index) for index in range(5)])
     sums, forecaster.precision = RainScores([10.0]).sums(2), "float32"
     sums.add(forecaster.forecast_values(values[:, :2]), values[:, 2:])
-    hits, misses, false_alarms = (int(counts.sum()) for counts in (sums.hits, sums.misses, sums.false_alarms))
+    hits, misses, false_alarms = (int(sums.totals()[f"pixels.{name}"].sum()) for name in ("hits", "misses", "false_alarms"))
     assert hits > 20 and misses > 20
     assert max(history.validation_csi) == hits / (hits + misses + false_alarms) > history.validation_csi[0]
 

@@ -132,5 +132,5 @@ def test_frames_of_another_shape_are_refused():
 
 
 def test_sums_over_another_number_of_frames_are_refused():
-    with pytest.raises(UserError, match="sums over 2 frames cannot be added to sums over 3 frames"):
+    with pytest.raises(UserError, match="sums over 2 leads cannot be added to sums over 3 leads"):
         MovingMnistScores().sums(2) + MovingMnistScores().sums(3)

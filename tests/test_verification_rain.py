@@ -9,6 +9,9 @@ from nowcast.verification import scores
 from nowcast.verification.rain import RainScores
 
 
+COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
+
+
 def fields(*values):
     """One case with one lead and one row of pixels, (1, 1, 1, W)."""
     return np.array(values, np.float32)[None, None, None]
@@ -116,18 +119,19 @@ def test_sums_added_in_pieces_are_the_sums_at_once():
     second.add(forecast[1:5], observation[1:5])
     third.add(forecast[5:], observation[5:])
     pooled = settings.sums(3) + pickle.loads(pickle.dumps(third)) + (first + second)
-    for name in ("hits", "misses", "false_alarms", "pixels", "fraction_products", "fraction_squares"):
-        assert np.array_equal(getattr(pooled, name), getattr(once, name))
+    exact = ("pixels.hits", "pixels.misses", "pixels.false_alarms", "pixels.pixels", "fractions.fraction_products", "fractions.fraction_squares", "fractions.events")
+    for name in exact:
+        assert np.array_equal(pooled.totals()[name], once.totals()[name])
     for one, other in zip(pooled.rows(), once.rows()):
         assert one[:4] == other[:4] and one.value == pytest.approx(other.value, rel=1e-12)
 
 
 def test_sums_over_nothing_and_over_only_missing_pixels_are_undefined_everywhere():
-    sums = RainScores([1]).sums(2)
-    assert all(math.isnan(row.value) for row in sums.rows())
+    sums = RainScores([1], windows=[3]).sums(2)
+    assert all(math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows())
     sums.add(np.full((1, 2, 2, 2), np.nan, np.float32), np.ones((1, 2, 2, 2), np.float32))
-    assert sums.pixels.tolist() == [0, 0]
-    assert all(math.isnan(row.value) for row in sums.rows())
+    assert sums.totals()["pixels.pixels"].tolist() == [0, 0]
+    assert all(math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows())
 
 
 def test_hss_of_more_pixels_than_int64_products_hold_is_right():
@@ -139,7 +143,7 @@ def test_rows_name_threshold_window_and_lead():
     sums = RainScores([0.5, 2]).sums(2)
     sums.add(np.ones((1, 2, 1, 1), np.float32), np.ones((1, 2, 1, 1), np.float32))
     rows = sums.rows()
-    assert len(rows) == (5 * 2 + 4) * 3
+    assert len(rows) == (15 * 2 + 6) * 3
     assert rows[0] == ("csi", 0.5, 1, 1, 1.0)
     assert [row[:4] for row in rows if row.score == "mae"] == [("mae", None, None, 1), ("mae", None, None, 2), ("mae", None, None, None)]
 
@@ -186,9 +190,11 @@ def test_an_infinite_rain_rate_is_refused():
 
 
 def test_sums_of_other_thresholds_or_leads_are_refused():
-    with pytest.raises(UserError, match=r"2 leads, thresholds \[1.0\] and windows \[\] cannot be added to sums over 2 leads, thresholds \[2.0\] and"):
+    with pytest.raises(UserError, match=r"2 leads, thresholds \[1.0\] cannot be added to sums over 2 leads, thresholds \[2.0\]; verify"):
         RainScores([1]).sums(2) + RainScores([2]).sums(2)
-    with pytest.raises(UserError, match=r"windows \[3\] cannot be added to sums over 2 leads, thresholds \[1.0\] and windows \[5\]; verify"):
+    with pytest.raises(UserError, match=r"windows \[3\] cannot be added to sums over 2 leads, thresholds \[1.0\], windows \[5\]; verify"):
         RainScores([1], windows=[3]).sums(2) + RainScores([1], windows=[5]).sums(2)
     with pytest.raises(UserError, match="cannot be added to sums over 3 leads"):
         RainScores([1]).sums(2) + RainScores([1]).sums(3)
+    with pytest.raises(UserError, match="sums of pixels, fractions cannot be added to sums of pixels; verify"):
+        RainScores([1], windows=[3]).sums(2) + RainScores([1]).sums(2)

@@ -12,7 +12,8 @@ from nowcast.forecaster import Forecaster
 from nowcast.models.extrapolation import load_pysteps, motion_of
 from nowcast.operations.fallback import between
 from nowcast.task import Task
-from nowcast.verification.rain import RainScores, RainSums
+from nowcast.verification.rain import RainScores
+from nowcast.verification.sums import SumsTogether
 
 MEANING = (
     "The frame before the newest is missing. Scores are of the same pixels and cases for all rows, means over the leads. "
@@ -51,7 +52,7 @@ class Gaps:
         task = forecaster.task
         if task.context_length < 3 or task.quantity != "rain_rate":
             raise UserError(f"{self.trained} reads {task.context_length} frames of {task.quantity}; a run on rain rates with at least 3 is needed.")
-        sums: dict[str, RainSums] = {}
+        sums: dict[str, SumsTogether] = {}
         with Archive(self.archive) as archive:
             window = Task(task.context_length + OLDER, task.forecast_length, task.timestep)
             first = None if self.start is None else utc_time("what.start", self.start)
@@ -63,7 +64,7 @@ class Gaps:
         records = [self._record(name, total) for name, total in sums.items()]
         return Report(records, [self._table(records, len(starts))], [MEANING], {}, {"cases": len(starts)})
 
-    def _add(self, sums: dict[str, RainSums], values: np.ndarray, forecaster: Forecaster) -> None:
+    def _add(self, sums: dict[str, SumsTogether], values: np.ndarray, forecaster: Forecaster) -> None:
         """One case, (OLDER + context + target, H, W)."""
         length = forecaster.task.forecast_length
         observation = values[-length:]
@@ -73,7 +74,7 @@ class Gaps:
         for name, forecast in forecasts.items():
             sums.setdefault(name, RainScores(tuple(self.thresholds)).sums(length)).add(forecast[None], observation[None])
 
-    def _record(self, name: str, total: RainSums) -> dict:
+    def _record(self, name: str, total: SumsTogether) -> dict:
         means = {}
         for row in total.rows():
             if row.lead is None and row.score in ("csi", "mse"):

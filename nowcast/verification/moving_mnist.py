@@ -3,13 +3,15 @@
 B sequences, T leads. Sums are taken over sequences and divided once by their number.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.verification.scores import ScoreRow, ratio, rows_of
+from nowcast.verification.scores import ratio
+from nowcast.verification.sums import AddedSums, ScoreKey, Values
 
 _SCORES = ("cross_entropy", "cross_entropy_floor", "mse", "mae", "ssim", "ssim_range2", "psnr")
 _PROBABILITY = (1e-7, 1 - 1e-7)  # the logarithms stay finite, as in Shi et al. 2015
@@ -24,20 +26,20 @@ class MovingMnistScores:
 
     def sums(self, forecast_length: int) -> "MovingMnistSums":
         """Empty sums for forecasts of ``forecast_length`` frames."""
-        return MovingMnistSums(0, np.zeros((len(_SCORES), forecast_length)))
+        return MovingMnistSums(np.zeros((len(_SCORES), forecast_length)), np.zeros(()))
 
 
 @dataclass
-class MovingMnistSums:
+class MovingMnistSums(AddedSums):
     """Sums over sequences; ``a + b`` are the sums of both.
 
     Args:
-        sequences: how many.
-        totals: each score summed over the sequences, (scores, T) float64.
+        by_frame: each score summed over the sequences, (scores, T) float64.
+        sequences: how many, ().
     """
 
-    sequences: int
-    totals: np.ndarray
+    by_frame: np.ndarray
+    sequences: np.ndarray
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch.
@@ -49,25 +51,20 @@ class MovingMnistSums:
         Raises:
             UserError: shapes that do not agree, or observations outside [0, 1].
         """
-        leads = self.totals.shape[1]
+        leads = self.by_frame.shape[1]
         if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != leads:
             raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
                             f"both must be (batch, {leads} frames, height, width).")
         if observation.size and not (observation.min() >= 0 and observation.max() <= 1):
             raise UserError(f"observed grey values run from {observation.min():g} to {observation.max():g}; "
                             "divide them so that they lie in [0, 1].")
-        self.totals = self.totals + sum((_scores_of(*pair) for pair in zip(forecast, observation)), np.zeros_like(self.totals))
-        self.sequences += len(forecast)
+        self.by_frame = self.by_frame + sum((_scores_of(*pair) for pair in zip(forecast, observation)), np.zeros_like(self.by_frame))
+        self.sequences = self.sequences + len(forecast)
 
-    def __add__(self, other: Self) -> Self:
-        if self.totals.shape != other.totals.shape:
-            raise UserError(f"sums over {self.totals.shape[1]} frames cannot be added to sums over {other.totals.shape[1]} frames; "
-                            "verify both with the same forecast_length.")
-        return type(self)(self.sequences + other.sequences, self.totals + other.totals)
-
-    def rows(self) -> list[ScoreRow]:
-        """All scores by frame, then over all frames."""
-        return [row for score, by_lead in zip(_SCORES, ratio(self.totals, self.sequences)) for row in rows_of(score, by_lead)]
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """All scores by frame."""
+        values = ratio(totals["by_frame"], totals["sequences"][..., None, None])
+        return {ScoreKey(score): values[..., number, :] for number, score in enumerate(_SCORES)}
 
 
 def _scores_of(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ T leads, K thresholds, N windows. Everything is summed over cases and pixels fir
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
@@ -12,9 +13,11 @@ import numpy as np
 from nowcast.errors import UserError
 from nowcast.verification import scores
 from nowcast.verification.neighbourhood import LARGEST_WINDOW, fraction_sums
-from nowcast.verification.scores import ScoreRow, rows_of
+from nowcast.verification.scores import ScoreRow
+from nowcast.verification.sums import AddedSums, ScoreKey, SumsTogether, Values, rows_of_values
 
-_BLOCK = 2**15  # pixels worked on at once: their arrays stay in the processor's cache
+_ROW = 2**13
+_BLOCK = 4 * _ROW  # pixels worked on at once: their arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -48,29 +51,31 @@ class RainScores:
             raise UserError(f"windows are {widths!r}; give widths in whole pixels from 1 to {LARGEST_WINDOW}, ascending, e.g. [1, 5, 20], or [] for none.")
         object.__setattr__(self, "windows", tuple(widths))
 
-    def sums(self, forecast_length: int) -> "RainSums":
+    def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads."""
-        return RainSums.zero(self.thresholds, self.windows, forecast_length)
+        parts = {"pixels": PixelSums.zero(self.thresholds, forecast_length)}
+        if self.windows:
+            parts["fractions"] = FractionSums.zero(self.thresholds, self.windows, forecast_length)
+        return SumsTogether(forecast_length, parts)
 
 
 @dataclass
-class RainSums:
-    """Sums over cases and pixels; ``a + b`` are the sums of both.
+class PixelSums(AddedSums):
+    """Counts of events, errors and moments over cases and pixels; ``a + b`` are the sums of both.
 
     Args:
         thresholds: K rain rates [mm/h].
-        windows: N widths [pixels].
         hits, misses, false_alarms: pixels, (K, T) int64.
         pixels: pixels where forecast and observation both hold a number, (T,) int64.
         absolute_error, squared_error: sums [mm/h, mm2/h2], (T,) float64.
         forecast_mean, observation_mean: means over those pixels [mm/h], (T,) float64.
         forecast_deviation, observation_deviation, codeviation: sums of squared deviations from those means, and of their
             product, (T,) float64. Kept around the means, not around 0: a difference of two huge sums would lose the digits.
-        fraction_products, fraction_squares: sums of Sf So and of Sf^2 + So^2, see ``nowcast.verification.neighbourhood``, (K, N, T) float64.
     """
 
+    SETTINGS: ClassVar[tuple[str, ...]] = ("thresholds",)
+
     thresholds: tuple[float, ...]
-    windows: tuple[int, ...]
     hits: np.ndarray
     misses: np.ndarray
     false_alarms: np.ndarray
@@ -82,32 +87,22 @@ class RainSums:
     forecast_deviation: np.ndarray
     observation_deviation: np.ndarray
     codeviation: np.ndarray
-    fraction_products: np.ndarray
-    fraction_squares: np.ndarray
 
     @classmethod
-    def zero(cls, thresholds: tuple[float, ...], windows: tuple[int, ...], forecast_length: int) -> Self:
+    def zero(cls, thresholds: tuple[float, ...], forecast_length: int) -> Self:
         """Sums over nothing."""
         counts = (np.zeros((len(thresholds), forecast_length), np.int64) for _ in range(3))
         moments = (np.zeros(forecast_length) for _ in range(7))
-        fractions = (np.zeros((len(thresholds), len(windows), forecast_length)) for _ in range(2))
-        return cls(thresholds, windows, *counts, np.zeros(forecast_length, np.int64), *moments, *fractions)
+        return cls(thresholds, *counts, np.zeros(forecast_length, np.int64), *moments)
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
-        """Add a batch.
-
-        Args:
-            forecast, observation: rain rate [mm/h], (B, T, H, W) float32, NaN = missing. A pixel counts only where both hold a number.
+        """Add a batch, see ``SumsTogether.add``.
 
         Raises:
-            UserError: shapes that do not agree, or an infinite rain rate.
+            UserError: an infinite rain rate.
         """
-        if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != self.pixels.size:
-            raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
-                            f"both must be (batch, {self.pixels.size} leads, height, width).")
-        leads = [(*self._of_pixels(*lead), *self._of_windows(*lead)) for lead in zip(forecast.swapaxes(0, 1), observation.swapaxes(0, 1))]
-        batch = type(self)(self.thresholds, self.windows, *(np.stack(column, axis=-1) for column in zip(*leads)))
-        total = self + batch
+        leads = [self._of_pixels(*lead) for lead in zip(forecast.swapaxes(0, 1), observation.swapaxes(0, 1))]
+        total = self + type(self)(self.thresholds, *(np.stack(column, axis=-1) for column in zip(*leads)))
         for f in fields(self):
             setattr(self, f.name, getattr(total, f.name))
 
@@ -125,68 +120,140 @@ class RainSums:
             counts += _contingency(f, o, self.thresholds)
         return *counts, *_pooled(*moments.T)
 
-    def _of_windows(self, forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:
-        """The sums of one lead over neighbourhoods, (B, H, W) -> (2, K, N)."""
-        sums = np.zeros((2, len(self.thresholds), len(self.windows)))
-        for case in zip(forecast, observation) if self.windows else ():
-            sums += fraction_sums(*case, self.thresholds, self.windows)
-        return sums
-
     def __add__(self, other: Self) -> Self:
         """The sums of both (Chan, Golub and LeVeque 1979 for the moments)."""
-        settings = {"thresholds": self.thresholds, "windows": self.windows}
-        if settings != {name: getattr(other, name) for name in settings} or self.pixels.size != other.pixels.size:
-            mine, theirs = (f"{sums.pixels.size} leads, thresholds {list(sums.thresholds)} and windows {list(sums.windows)}" for sums in (self, other))
-            raise UserError(f"sums over {mine} cannot be added to sums over {theirs}; verify both with the same settings.")
-        total = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name not in settings}
-        share = other.pixels / np.maximum(total["pixels"], 1)
+        total = super().__add__(other)
+        share = other.pixels / np.maximum(total.pixels, 1)
         f_step, o_step = other.forecast_mean - self.forecast_mean, other.observation_mean - self.observation_mean
         weight = self.pixels * share
-        return type(self)(**total | settings | {
-            "forecast_mean": self.forecast_mean + share * f_step,
-            "observation_mean": self.observation_mean + share * o_step,
-            "forecast_deviation": total["forecast_deviation"] + weight * f_step**2,
-            "observation_deviation": total["observation_deviation"] + weight * o_step**2,
-            "codeviation": total["codeviation"] + weight * f_step * o_step,
-        })
+        total.forecast_mean, total.observation_mean = self.forecast_mean + share * f_step, self.observation_mean + share * o_step
+        total.forecast_deviation += weight * f_step**2
+        total.observation_deviation += weight * o_step**2
+        total.codeviation += weight * f_step * o_step
+        return total
+
+    def totals(self) -> dict[str, np.ndarray]:
+        """The sums with their moments around 0, which add up: of the last digits, a correlation may lose some."""
+        f, o, n = self.forecast_mean, self.observation_mean, self.pixels
+        own = {name: array for name, array in super().totals().items() if not name.endswith(("_mean", "deviation"))}
+        return own | {"forecast_sum": n * f, "observation_sum": n * o, "forecast_square": self.forecast_deviation + n * f**2,
+                      "observation_square": self.observation_deviation + n * o**2, "product": self.codeviation + n * f * o}
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """Event scores and counts (K, T) by threshold, errors and correlations."""
+        t, n = totals, totals["pixels"]
+        f_mean, o_mean = scores.ratio(t["forecast_sum"], n), scores.ratio(t["observation_sum"], n)
+        f_deviation, o_deviation = t["forecast_square"] - n * f_mean**2, t["observation_square"] - n * o_mean**2
+        continuous = self._continuous(t, t["product"] - n * f_mean * o_mean, np.maximum(f_deviation, 0), np.maximum(o_deviation, 0))
+        counts = (np.moveaxis(t[name], -2, 0) for name in ("hits", "misses", "false_alarms"))
+        events = {key: value for k, (h, m, f) in zip(self.thresholds, zip(*counts)) for key, value in event_scores(h, m, f, n, k).items()}
+        return events | {ScoreKey(score): value for score, value in continuous.items()}
 
     def rows(self) -> list[ScoreRow]:
-        """All scores by lead, then over all leads."""
-        rows = []
-        for k, threshold in enumerate(self.thresholds):
-            h, m, f = self.hits[k], self.misses[k], self.false_alarms[k]
-            by_lead = {
-                "csi": scores.csi(h, m, f),
-                "pod": scores.pod(h, m),
-                "far": scores.far(h, f),
-                "hss": scores.hss(h, m, f, self.pixels - h - m - f),
-                "frequency_bias": scores.frequency_bias(h, m, f),
-            }
-            for score, values in by_lead.items():
-                rows += rows_of(score, values, threshold=threshold, window=1)
-            for n, window in enumerate(self.windows):
-                rows += rows_of("fss", scores.fss(self.fraction_products[k, n], self.fraction_squares[k, n]), threshold=threshold, window=window)
-        for score, values in self._continuous().items():
-            rows += rows_of(score, values)
-        return rows
+        """All scores by lead, then over all leads; of the exact moments."""
+        totals = self.totals()
+        exact = self._continuous(totals, self.codeviation, self.forecast_deviation, self.observation_deviation)
+        return rows_of_values(self.values(totals) | {ScoreKey(score): value for score, value in exact.items()})
 
-    def _continuous(self) -> dict[str, np.ndarray]:
-        n, f_mean, o_mean = self.pixels, self.forecast_mean, self.observation_mean
-        f_square, o_square = self.forecast_deviation + n * f_mean**2, self.observation_deviation + n * o_mean**2
+    def _continuous(self, totals: Mapping[str, np.ndarray], codeviation, f_deviation, o_deviation) -> dict[str, np.ndarray]:
+        n = totals["pixels"]
+        mse = scores.ratio(totals["squared_error"], n)
         return {
-            "mae": scores.ratio(self.absolute_error, n),
-            "mse": scores.ratio(self.squared_error, n),
-            "correlation": scores.ratio(self.codeviation, np.sqrt(self.forecast_deviation) * np.sqrt(self.observation_deviation)),
-            "uncentred_correlation": scores.ratio(self.codeviation + n * f_mean * o_mean, np.sqrt(f_square) * np.sqrt(o_square)),
+            "mae": scores.ratio(totals["absolute_error"], n),
+            "mse": mse,
+            "rmse": np.sqrt(mse),
+            "mean_error": scores.ratio(totals["forecast_sum"] - totals["observation_sum"], n),
+            "correlation": scores.ratio(codeviation, np.sqrt(f_deviation) * np.sqrt(o_deviation)),
+            "uncentred_correlation": scores.ratio(totals["product"], np.sqrt(totals["forecast_square"]) * np.sqrt(totals["observation_square"])),
         }
+
+
+@dataclass
+class FractionSums(AddedSums):
+    """Sums of the fractions skill score, see ``nowcast.verification.neighbourhood``.
+
+    Args:
+        thresholds: K rain rates [mm/h].
+        windows: N widths [pixels].
+        events, pixels: observed events and pixels that count, (K, T), (T,).
+        fraction_products, fraction_squares: sums of Sf So and of Sf^2 + So^2, (K, N, T) float64.
+    """
+
+    SETTINGS: ClassVar[tuple[str, ...]] = ("thresholds", "windows")
+
+    thresholds: tuple[float, ...]
+    windows: tuple[int, ...]
+    events: np.ndarray
+    pixels: np.ndarray
+    fraction_products: np.ndarray
+    fraction_squares: np.ndarray
+
+    @classmethod
+    def zero(cls, thresholds: tuple[float, ...], windows: tuple[int, ...], forecast_length: int) -> Self:
+        """Sums over nothing."""
+        fractions = (np.zeros((len(thresholds), len(windows), forecast_length)) for _ in range(2))
+        return cls(thresholds, windows, np.zeros((len(thresholds), forecast_length)), np.zeros(forecast_length), *fractions)
+
+    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+        """Add a batch, see ``SumsTogether.add``."""
+        for case in zip(forecast, observation):
+            for t, (f, o) in enumerate(zip(*case)):
+                products, squares = fraction_sums(f, o, self.thresholds, self.windows)
+                self.fraction_products[..., t] += products
+                self.fraction_squares[..., t] += squares
+                counted = ~(np.isnan(f) | np.isnan(o))
+                self.pixels[t] += np.count_nonzero(counted)
+                self.events[:, t] += [np.count_nonzero((o >= threshold) & counted) for threshold in np.asarray(self.thresholds, np.float32)]
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """FSS by threshold and window; by threshold what a random forecast has (the share of events, f0) and from where on it is useful, 0.5 + f0 / 2."""
+        found = {}
+        for k, threshold in enumerate(self.thresholds):
+            for n, window in enumerate(self.windows):
+                fss = scores.fss(totals["fraction_products"][..., k, n, :], totals["fraction_squares"][..., k, n, :])
+                found[ScoreKey("fss", threshold, window)] = fss
+            random = scores.ratio(totals["events"][..., k, :], totals["pixels"])
+            random = np.where(random > 0, random, np.nan)
+            found |= {ScoreKey("fss_useful", threshold): 0.5 + random / 2, ScoreKey("fss_random", threshold): random}
+        return found
+
+
+def event_scores(hits, misses, false_alarms, pixels, threshold: float, window: int = 1) -> Values:
+    """All scores of events, and the four counts, of hits, misses, false alarms and all pixels, (..., T) each."""
+    h, m, f, r = hits, misses, false_alarms, pixels - hits - misses - false_alarms
+    found = {
+        "csi": scores.csi(h, m, f),
+        "pod": scores.pod(h, m),
+        "far": scores.far(h, f),
+        "success_ratio": scores.success_ratio(h, f),
+        "hss": scores.hss(h, m, f, r),
+        "ets": scores.ets(h, m, f, r),
+        "peirce": scores.peirce(h, m, f, r),
+        "sedi": scores.sedi(h, m, f, r),
+        "f1": scores.f1(h, m, f),
+        "accuracy": scores.accuracy(h, m, f, r),
+        "frequency_bias": scores.frequency_bias(h, m, f),
+        "hits": h,
+        "misses": m,
+        "false_alarms": f,
+        "correct_negatives": r,
+    }
+    return {ScoreKey(score, threshold, window): value for score, value in found.items()}
 
 
 def _observed(forecast: np.ndarray, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rain rates (P,) -> those of the pixels where both hold a number. Most blocks lack none, which one product tells."""
-    if math.isfinite(np.dot(forecast, observation)):
+    if math.isfinite(_dot(forecast, observation)):
         return forecast, observation
     both = ~(np.isnan(forecast) | np.isnan(observation))
     return forecast[both], observation[both]
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> float:
+    """Inner product of (P,), row by row: BLAS would spread a longer one over threads that wait for each other on a busy machine."""
+    whole = one.size - one.size % _ROW
+    rows = np.vecdot(one[:whole].reshape(-1, _ROW), other[:whole].reshape(-1, _ROW)).sum()
+    return rows + np.dot(one[whole:], other[whole:])
 
 
 def _moments(forecast: np.ndarray, observation: np.ndarray, work: np.ndarray) -> tuple:
@@ -197,11 +264,11 @@ def _moments(forecast: np.ndarray, observation: np.ndarray, work: np.ndarray) ->
     if not (math.isfinite(f_mean) and math.isfinite(o_mean)):
         raise UserError("a rain rate to verify is infinite; mark pixels without a value with NaN.")
     np.subtract(f, o, out=error)
-    squared = np.dot(error, error)
+    squared = _dot(error, error)
     absolute = np.abs(error, out=error).sum()
     f -= f_mean
     o -= o_mean
-    return f.size, absolute, squared, f_mean, o_mean, np.dot(f, f), np.dot(o, o), np.dot(f, o)
+    return f.size, absolute, squared, f_mean, o_mean, _dot(f, f), _dot(o, o), _dot(f, o)
 
 
 def _pooled(count, absolute, squared, f_mean, o_mean, f_deviation, o_deviation, codeviation) -> tuple:

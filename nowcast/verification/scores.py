@@ -18,6 +18,7 @@ class ScoreRow(NamedTuple):
         window: width of the neighbourhood in pixels (1 = pixel by pixel); None for scores without events.
         lead: the forecast step, 1 to T; None = over all leads: their mean (cross-entropy: their sum).
         value: NaN where undefined.
+        low, high: ends of its interval; NaN where there is none.
     """
 
     score: str
@@ -25,17 +26,33 @@ class ScoreRow(NamedTuple):
     window: int | None
     lead: int | None
     value: float
+    low: float = math.nan
+    high: float = math.nan
 
 
 BETTER = {
     "csi": "higher",
     "pod": "higher",
     "far": "lower",
+    "success_ratio": "higher",
     "hss": "higher",
+    "ets": "higher",
+    "peirce": "higher",
+    "sedi": "higher",
+    "f1": "higher",
+    "accuracy": "higher",
     "frequency_bias": "near 1",
+    "hits": "",
+    "misses": "",
+    "false_alarms": "",
+    "correct_negatives": "",
     "fss": "higher",
+    "fss_useful": "",
+    "fss_random": "",
     "mae": "lower",
     "mse": "lower",
+    "rmse": "lower",
+    "mean_error": "near 0",
     "correlation": "higher",
     "uncentred_correlation": "higher",
     "cross_entropy": "lower",
@@ -44,10 +61,10 @@ BETTER = {
     "ssim_range2": "higher",
     "psnr": "higher",
 }
-"""Which direction of a score is the better one; empty for a property of the observations alone."""
+"""Which direction of a score is the better one; empty for what is no score: counts, and properties of the observations alone."""
 
-SUMMED_OVER_LEADS = ("cross_entropy", "cross_entropy_floor")
-"""Scores whose value over all leads is the sum of the leads; all others take the mean."""
+SUMMED_OVER_LEADS = ("cross_entropy", "cross_entropy_floor", "hits", "misses", "false_alarms", "correct_negatives")
+"""Scores and counts whose value over all leads is the sum of the leads; all others take the mean."""
 
 
 def ratio(numerator, denominator):
@@ -81,6 +98,42 @@ def hss(hits, misses, false_alarms, correct_negatives):
     # Products of pixel counts pass 2**63 after about 3e9 pixels: float64 before multiplying.
     h, m, f, r = (np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives))
     return ratio(2 * (h * r - f * m), (h + m) * (m + r) + (h + f) * (f + r))
+
+
+def success_ratio(hits, false_alarms):
+    """Share of the forecast events that came, h / (h + f) = 1 - FAR."""
+    return ratio(hits, hits + false_alarms)
+
+
+def accuracy(hits, misses, false_alarms, correct_negatives):
+    """Share of right answers, (h + r) / n; on rare events, the forecast "never" has a high one."""
+    return ratio(hits + correct_negatives, hits + misses + false_alarms + correct_negatives)
+
+
+def f1(hits, misses, false_alarms):
+    """F1, the harmonic mean of POD and success ratio: 2 h / (2 h + m + f)."""
+    return ratio(2 * hits, 2 * hits + misses + false_alarms)
+
+
+def ets(hits, misses, false_alarms, correct_negatives):
+    """Equitable threat score (Gilbert skill score): the CSI without the hits of chance, h_chance = (h + m)(h + f) / n."""
+    h, m, f, r = (np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives))
+    chance = ratio((h + m) * (h + f), h + m + f + r)
+    return ratio(h - chance, h + m + f - chance)
+
+
+def peirce(hits, misses, false_alarms, correct_negatives):
+    """Peirce (Hanssen-Kuipers) skill score POD - POFD, with POFD = f / (f + r)."""
+    return ratio(hits, hits + misses) - ratio(false_alarms, false_alarms + correct_negatives)
+
+
+def sedi(hits, misses, false_alarms, correct_negatives):
+    """Symmetric extremal dependence index (Ferro and Stephenson 2011); it does not fade as events become rare. NaN where POD or POFD is 0 or 1."""
+    pod_, pofd = ratio(hits, hits + misses), ratio(false_alarms, false_alarms + correct_negatives)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = np.log(pofd), np.log(pod_), np.log1p(-pofd), np.log1p(-pod_)
+        numerator, denominator = logarithms[0] - logarithms[1] - logarithms[2] + logarithms[3], sum(logarithms)
+        return np.where(np.isfinite(denominator), numerator / denominator, np.nan)
 
 
 def fss(products, squares):

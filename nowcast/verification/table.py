@@ -13,6 +13,7 @@ from nowcast.files import replacing
 from nowcast.verification.scores import BETTER, ScoreRow
 
 _COLUMNS = ("model", "score", "threshold", "window", "lead", "value")
+_OVERALL = ("csi", "pod", "far", "hss", "frequency_bias", "fss", "mae", "mse", "rmse", "mean_error", "correlation", "cross_entropy", "cross_entropy_floor", "ssim", "ssim_range2", "psnr")
 _BY_LEAD = ("csi", "correlation", "cross_entropy", "mse", "ssim")
 OVERALL = "mean of the leads (cross-entropy: sum)"
 """How the value over all leads comes about, in words for titles."""
@@ -142,7 +143,7 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
         table.add_column(escape(model), justify="right", overflow="fold")
     previous = None
     for (score, threshold, window, lead), by_model in _values(rows_by_model).items():
-        if lead is not None:
+        if lead is not None or score not in _OVERALL:
             continue
         if threshold != previous and previous is not None:
             table.add_section()

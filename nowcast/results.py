@@ -1,0 +1,257 @@
+"""What an evaluation found, kept as a file: the sums of every model by block of cases, from which all scores, intervals and pictures are made.
+
+N blocks, T leads, S draws.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nowcast.build import part
+from nowcast.errors import UserError, first_line
+from nowcast.files import replacing
+from nowcast.task import Task
+from nowcast.verification.intervals import FEWEST_BLOCKS, Estimate, Resampling, differences, drawn, estimates, with_overall
+from nowcast.verification.scores import ScoreRow
+from nowcast.verification.sums import ScoreKey, Values
+
+FILE = "evaluation.h5"
+FORMAT = 1  # raised when an older nowcast could misread the file
+_LARGEST = 2**31  # bytes of one array in the file
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases that may depend on each other, and are drawn together.
+
+    Args:
+        label: what they have in common, e.g. their day.
+        event: the event they belong to; several blocks can share one.
+        cases: how many.
+    """
+
+    label: str
+    event: str
+    cases: int
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """One case as fields, for pictures.
+
+    Args:
+        kind: "worst", "typical" or "best", by the judged model's squared error relative to the first baseline's.
+        title: which case it is, e.g. its analysis time.
+        context: (T_context, H, W) physical values, NaN = not observed.
+        observation: (T, H, W).
+        forecasts: by model, (T, H, W).
+    """
+
+    kind: str
+    title: str
+    context: np.ndarray
+    observation: np.ndarray
+    forecasts: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation.
+
+    Args:
+        settings: {"task": ..., "scores": ...} as data, from which the objects are built again.
+        blocks: N of them.
+        totals: by model, the judged one first, its totals by name, (N, ...) float64, see ``nowcast.verification.sums``.
+        members: by model that forecasts an ensemble, how many members.
+        ensembles: by such a model, the totals of its ensemble scores, (N, ...) float64.
+        resampling: how intervals are made.
+        facts: plain data for readers: what was evaluated on what, when, with which versions; see ``nowcast.evaluation``.
+        shown: cases to look at.
+    """
+
+    settings: dict
+    blocks: list[Block]
+    totals: dict[str, dict[str, np.ndarray]]
+    members: dict[str, int] = field(default_factory=dict)
+    ensembles: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    resampling: Resampling = field(default_factory=Resampling)
+    facts: dict = field(default_factory=dict)
+    shown: list[ShownCase] = field(default_factory=list)
+
+    @cached_property
+    def task(self) -> Task:
+        """What was forecast."""
+        return part(self.settings, "task")
+
+    @cached_property
+    def scores(self):
+        """The settings of the scores, see ``nowcast.verification``."""
+        return part(self.settings, "scores")
+
+    @property
+    def models(self) -> list[str]:
+        """Names; the judged model first, then the baselines."""
+        return list(self.totals)
+
+    @property
+    def baselines(self) -> list[str]:
+        """All models but the first."""
+        return self.models[1:]
+
+    @property
+    def events(self) -> list[str]:
+        """The events, in order."""
+        return list(dict.fromkeys(block.event for block in self.blocks))
+
+    @property
+    def cases(self) -> int:
+        """How many cases were judged."""
+        return sum(block.cases for block in self.blocks)
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are enough blocks to draw from."""
+        return len(self.blocks) >= FEWEST_BLOCKS
+
+    def of_event(self, event: str) -> "Results":
+        """The same of the blocks of one event alone, without cases to look at."""
+        mine = [block.event == event for block in self.blocks]
+
+        def part_of(by_model: dict) -> dict:
+            return {model: {name: array[mine] for name, array in totals.items()} for model, totals in by_model.items()}
+
+        blocks = [block for block in self.blocks if block.event == event]
+        return Results(self.settings, blocks, part_of(self.totals), self.members, part_of(self.ensembles), self.resampling, self.facts)
+
+    def values(self, model: str) -> Values:
+        """Every score of a model, (T + 1,): by lead, then over all leads."""
+        return self._scored(model, {name: array.sum(0) for name, array in self._merged(model).items()})
+
+    def estimates(self, model: str) -> dict[ScoreKey, Estimate]:
+        """The same with intervals."""
+        if not self.has_intervals:
+            nothing = np.full(self.task.forecast_length + 1, np.nan)
+            return {key: Estimate(value, nothing, nothing) for key, value in self.values(model).items()}
+        return estimates(self.values(model), self._samples(model), self.resampling)
+
+    def differences(self, model: str, other: str) -> dict[ScoreKey, Estimate]:
+        """Paired differences, model minus other, of every score that both have."""
+        if not self.has_intervals:
+            nothing = np.full(self.task.forecast_length + 1, np.nan)
+            others = self.values(other)
+            return {key: Estimate(value - others[key], nothing, nothing) for key, value in self.values(model).items() if key in others}
+        return differences(self.values(model), self._samples(model), self.values(other), self._samples(other), self.resampling)
+
+    def rows(self, model: str) -> list[ScoreRow]:
+        """Every score of a model as rows with intervals."""
+        leads = [*range(1, self.task.forecast_length + 1), None]
+        return [ScoreRow(*key, lead, *map(float, row)) for key, estimate in self.estimates(model).items()
+                for lead, row in zip(leads, zip(estimate.value, estimate.low, estimate.high))]
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return self.resampling.weights(len(self.blocks))
+
+    @cached_property
+    def _drawn(self) -> dict[str, Values]:
+        return {}
+
+    def _samples(self, model: str) -> Values:
+        if model not in self._drawn:
+            self._drawn[model] = self._scored(model, drawn(self._merged(model), self._weights))
+        return self._drawn[model]
+
+    def _merged(self, model: str) -> dict[str, np.ndarray]:
+        """The totals of a model and of its ensemble, named apart."""
+        return self.totals[model] | {f"ensemble {name}": array for name, array in self.ensembles.get(model, {}).items()}
+
+    def _scored(self, model: str, totals: dict[str, np.ndarray]) -> Values:
+        """All scores of a model."""
+        length = self.task.forecast_length
+        own = {name: array for name, array in totals.items() if not name.startswith("ensemble ")}
+        values = self.scores.sums(length).values(own)
+        if model in self.members:
+            ensemble = {name.removeprefix("ensemble "): array for name, array in totals.items() if name.startswith("ensemble ")}
+            values |= self.scores.ensemble_sums(length, self.members[model]).values(ensemble)
+        return with_overall(values)
+
+    def save(self, folder: str | Path) -> None:
+        """Write evaluation.h5 into a folder."""
+        about = {
+            "format": FORMAT,
+            "settings": self.settings,
+            "blocks": [asdict(block) for block in self.blocks],
+            "models": self.models,
+            "members": self.members,
+            "resampling": asdict(self.resampling),
+            "facts": self.facts,
+            "shown": [{"kind": case.kind, "title": case.title, "models": list(case.forecasts)} for case in self.shown],
+        }
+        with replacing(Path(folder) / FILE) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+            file.create_dataset("about", data=np.frombuffer(json.dumps(about).encode(), np.uint8), fletcher32=True)
+            for kind, by_model in (("totals", self.totals), ("ensembles", self.ensembles)):
+                for number, model in enumerate(self.models):
+                    for name, array in by_model.get(model, {}).items():
+                        _write(file, f"{kind}/{number}/{name}", np.asarray(array, np.float64))
+            for k, case in enumerate(self.shown):
+                fields = {"context": case.context, "observation": case.observation} | {str(i): values for i, values in enumerate(case.forecasts.values())}
+                for name, values in fields.items():
+                    _write(file, f"shown/{k}/{name}", np.asarray(values, np.float16))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Results":
+        """Read what ``save`` wrote.
+
+        Args:
+            folder: of the evaluation, or the run folder that holds it as ``evaluation``.
+
+        Raises:
+            UserError: there is none, it is damaged, or of another version.
+        """
+        folder = Path(folder)
+        path = next((path for path in (folder / FILE, folder / "evaluation" / FILE) if path.is_file()), None)
+        if path is None:
+            raise UserError(f"{folder} holds no {FILE}; make it with: nowcast evaluate run={folder}")
+        try:
+            with h5py.File(path, "r") as file:
+                about = json.loads(_read(file, "about").tobytes())
+                if about["format"] != FORMAT:
+                    raise UserError(f"{path} is an evaluation of format {about['format']!r}; this nowcast reads {FORMAT}: evaluate again.")
+                return cls._of_file(file, about)
+        except UserError:
+            raise
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged ({first_line(error)}); evaluate again.") from error
+
+    @classmethod
+    def _of_file(cls, file: h5py.File, about: dict) -> "Results":
+        def totals(kind: str) -> dict:
+            groups = {model: file.get(f"{kind}/{number}") for number, model in enumerate(about["models"])}
+            return {model: {name: _read(group, name) for name in group} for model, group in groups.items() if group is not None}
+
+        shown = []
+        for k, case in enumerate(about["shown"]):
+            read = [_read(file, f"shown/{k}/{name}").astype(np.float32) for name in ("context", "observation", *map(str, range(len(case["models"]))))]
+            shown.append(ShownCase(case["kind"], case["title"], read[0], read[1], dict(zip(case["models"], read[2:]))))
+        blocks, resampling = [Block(**block) for block in about["blocks"]], Resampling(**about["resampling"])
+        return cls(about["settings"], blocks, totals("totals"), about["members"], totals("ensembles"), resampling, about["facts"], shown)
+
+
+def _write(file: h5py.File, name: str, values: np.ndarray) -> None:
+    """A compressed array whose damage shows."""
+    chunked = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} if values.ndim and values.size else {}
+    file.create_dataset(name, data=values, **chunked)
+
+
+def _read(group: h5py.Group, name: str) -> np.ndarray:
+    """An array that lies in the file itself and is no larger than its limit."""
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or isinstance(group.get(name, getlink=True), h5py.ExternalLink) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} is no array of this file")
+    if dataset.size * dataset.dtype.itemsize > _LARGEST:
+        raise ValueError(f"{name} claims {dataset.size} values")
+    return dataset[()]
