@@ -20,6 +20,7 @@ _PARTS = {  # where the class of each part of a configuration may come from
     "loss": "nowcast.losses.",
     "scores": "nowcast.verification.",
     "training": "nowcast.training.",
+    "evaluation": "nowcast.evaluation.plan.",
     "reader": "nowcast.data.readers.",
     "regrid": "nowcast.data.regrid.",
     "what": "nowcast.benchmark.",

@@ -16,10 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.errors import UserError
 
-PATHS = ("run", "input", "output", "output_dir", "data.archive", "data.digits_folder", "data.test_file", "what.trained", "what.archive")
+PATHS = ("run", "input", "output", "output_dir", "forecasts", "observations", "evaluation.cache", "data.archives", "data.archive", "data.digits_folder", "data.test_file", "what.trained", "what.archive")
 LITERALS = (*PATHS, "name", "analysis_time", "data.validation_from", "data.test_from", "validation_from", "test_from", "what.start")
-REQUIRED = ("run", "input", "output")
-PATTERNS = ("input",)  # kept as typed: made absolute by whoever expands them
+REQUIRED = ("run", "input", "output", "forecasts", "observations")
+PATTERNS = ("input", "forecasts", "data.archives")  # kept as typed: made absolute by whoever expands them
 
 
 def folder() -> Path:

@@ -1,5 +1,6 @@
 """A model with everything needed to use it: Frames in, Forecast out; saved to and loaded from a run folder."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -58,13 +59,38 @@ class Forecaster:
             (B, forecast_length, H, W) float32 physical values; NaN where the context was never observed, or where the
             model has no forecast.
         """
+        return self._forecast(self.model, context, forecast_length)[:, :, 0]
+
+    @torch.inference_mode()
+    def forecast_members(self, context: np.ndarray, members: int, forecast_length: int | None = None) -> np.ndarray:
+        """The same of an ensemble.
+
+        Args:
+            context: (B, T, H, W) physical values, NaN = not observed.
+            members: how many.
+            forecast_length: number of frames; None for the task's.
+
+        Returns:
+            (B, members, forecast_length, H, W) float32 physical values, NaN as in ``forecast_values``.
+
+        Raises:
+            UserError: the model draws no members.
+        """
+        if not hasattr(self.model, "ensemble"):
+            raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1), or 0 members.")
+        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length)[:, :, :, 0]
+
+    def _forecast(self, model, context: np.ndarray, forecast_length: int | None) -> np.ndarray:
+        """What a call of the model, or of its ensemble, makes of physical values."""
         self.model.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
         values, observed = self.transform.normalise(context[:, :, None])
         with autocast(device.type, precision_of(self.precision, device.type)):
-            forecast = self.model(values.to(device), self._length(forecast_length), observed.to(device))
+            forecast = model(values.to(device), self._length(forecast_length), observed.to(device))
         ever_observed = observed.any(dim=1, keepdim=True).to(device)
-        return self.transform.restore(torch.where(ever_observed, forecast, torch.nan))[:, :, 0]
+        if forecast.ndim == 6:
+            ever_observed = ever_observed[:, None]
+        return self.transform.restore(torch.where(ever_observed, forecast, torch.nan))
 
     def __call__(self, frames: Frames, forecast_length: int | None = None) -> Forecast:
         """Forecast from the newest frames.

@@ -14,6 +14,7 @@ import numpy as np
 from nowcast.build import part
 from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
+from nowcast.frames import Grid
 from nowcast.task import Task
 from nowcast.verification.intervals import FEWEST_BLOCKS, Estimate, Resampling, differences, drawn, estimates, with_overall
 from nowcast.verification.scores import ScoreRow
@@ -49,6 +50,7 @@ class ShownCase:
         context: (T_context, H, W) physical values, NaN = not observed.
         observation: (T, H, W).
         forecasts: by model, (T, H, W).
+        grid: of the fields; None where they are on none.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class ShownCase:
     context: np.ndarray
     observation: np.ndarray
     forecasts: dict[str, np.ndarray]
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ class Results:
             return {model: {name: array[mine] for name, array in totals.items()} for model, totals in by_model.items()}
 
         blocks = [block for block in self.blocks if block.event == event]
+        if not blocks:
+            raise UserError(f"there is no event {event!r}; there are {', '.join(self.events)}.")
         return Results(self.settings, blocks, part_of(self.totals), self.members, part_of(self.ensembles), self.resampling, self.facts)
 
     def values(self, model: str) -> Values:
@@ -179,6 +184,10 @@ class Results:
             values |= self.scores.ensemble_sums(length, self.members[model]).values(ensemble)
         return with_overall(values)
 
+    def conclusion(self) -> list[str]:
+        """What a reader may conclude from this number of independent events, in sentences."""
+        return conclusion(len(self.events), len(self.blocks), by_time=self.task.quantity == "rain_rate")
+
     def save(self, folder: str | Path) -> None:
         """Write evaluation.h5 into a folder."""
         about = {
@@ -189,7 +198,7 @@ class Results:
             "members": self.members,
             "resampling": asdict(self.resampling),
             "facts": self.facts,
-            "shown": [{"kind": case.kind, "title": case.title, "models": list(case.forecasts)} for case in self.shown],
+            "shown": [{"kind": case.kind, "title": case.title, "models": list(case.forecasts), "grid": _grid_as_data(case.grid)} for case in self.shown],
         }
         with replacing(Path(folder) / FILE) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
             file.create_dataset("about", data=np.frombuffer(json.dumps(about).encode(), np.uint8), fletcher32=True)
@@ -236,9 +245,39 @@ class Results:
         shown = []
         for k, case in enumerate(about["shown"]):
             read = [_read(file, f"shown/{k}/{name}").astype(np.float32) for name in ("context", "observation", *map(str, range(len(case["models"]))))]
-            shown.append(ShownCase(case["kind"], case["title"], read[0], read[1], dict(zip(case["models"], read[2:]))))
+            grid = case["grid"] and Grid(case["grid"]["crs"], np.array(case["grid"]["x"]), np.array(case["grid"]["y"]))
+            shown.append(ShownCase(case["kind"], case["title"], read[0], read[1], dict(zip(case["models"], read[2:])), grid))
         blocks, resampling = [Block(**block) for block in about["blocks"]], Resampling(**about["resampling"])
         return cls(about["settings"], blocks, totals("totals"), about["members"], totals("ensembles"), resampling, about["facts"], shown)
+
+
+def conclusion(events: int, blocks: int, *, by_time: bool) -> list[str]:
+    """What may be concluded, see ``Results.conclusion``.
+
+    Args:
+        events: independent ones.
+        blocks: that intervals are drawn from.
+        by_time: whether cases are of weather; others are independent sequences.
+    """
+    few = [f"Intervals from {blocks} blocks are too narrow: bootstraps of fewer than ten miss the truth more often than they say."] if FEWEST_BLOCKS <= blocks < 10 else []
+    none = ["One block of cases has no interval."] if blocks < FEWEST_BLOCKS else []
+    many = "Of many scores at 95 %, one in twenty differs by chance."
+    if not by_time:
+        return [f"The sequences are independent of each other: intervals from {blocks} groups of them hold for other sequences of the same kind.", *few, *none, many]
+    if events == 1:
+        said = "All cases are of one event: the scores, their intervals and every difference describe this event alone, and say nothing about another one."
+    elif events < 5:
+        said = (f"The cases are of {events} events: differences that hold in each of them are an indication; how models compare on other events cannot "
+                "be told from so few, and the intervals hold for these events.")
+    elif events < 20:
+        said = f"The cases are of {events} events: a difference whose interval leaves out 0 is likely to hold on similar events; its size is known roughly."
+    else:
+        said = f"The cases are of {events} events: a difference whose interval leaves out 0 can be expected on other events of the same kind, radar and season."
+    return [said, *few, *none, many]
+
+
+def _grid_as_data(grid: Grid | None) -> dict | None:
+    return None if grid is None else {"crs": grid.crs, "x": grid.x.tolist(), "y": grid.y.tolist()}
 
 
 def _write(file: h5py.File, name: str, values: np.ndarray) -> None:

@@ -1,12 +1,23 @@
+import h5py
 import numpy as np
 import pytest
+import torch
 
-from nowcast.evaluation import evaluate
+from nowcast.errors import UserError
+from nowcast.evaluation.blocks import by_time, groups
+from nowcast.evaluation.cache import ForecastCache
+from nowcast.evaluation.plan import Plan
+from nowcast.evaluation.running import Source, evaluate, small
 from nowcast.forecaster import Forecaster
 from nowcast.models.persistence import Persistence
 from nowcast.task import Task
 from nowcast.transform import Identity
+from nowcast.verification.moving_mnist import MovingMnistScores
 from nowcast.verification.rain import RainScores
+
+HERE = Plan(workers=0, cache=None, show=False)
+START = np.datetime64("2020-06-01T00:00", "s")
+SCORES = {"_target_": "nowcast.verification.rain.RainScores", "thresholds": [0.5]}
 
 
 class Cases:
@@ -20,6 +31,18 @@ class Cases:
         return self.values[index]
 
 
+class TimedCases(Cases):
+    def __init__(self, values, hours):
+        super().__init__(values)
+        self.hours = hours
+
+    def analysis_time(self, index):
+        return START + np.timedelta64(int(60 * self.hours[index]), "m")
+
+    def source(self, index):
+        return ""
+
+
 class Double(Persistence):
     """Twice the last frame, without a forecast in the first column."""
 
@@ -29,41 +52,248 @@ class Double(Persistence):
         return forecast
 
 
-def forecaster(model):
-    return Forecaster(model, Identity(), Task(1, 1))
+class Fails(Persistence):
+    """A slow baseline that refuses contexts without rain."""
+
+    SLOW = True
+
+    def forward(self, context, forecast_length, observed=None):
+        if not (context > 0).any():
+            raise ValueError("no rain to follow\nsecond line")
+        return super().forward(context, forecast_length, observed) + 1
 
 
-def overall(sums, score):
-    return {name: next(row.value for row in total.rows() if row.score == score and row.lead is None) for name, total in sums.items()}
+class Triple(Persistence):
+    """Three members: 0, 1 and 2 times the last frame."""
+
+    SLOW = True
+    members = 3
+
+    def ensemble(self, context, forecast_length, observed=None, *, members):
+        return torch.stack([k * super(Triple, self).forward(context, forecast_length, observed) for k in range(members)], dim=1)
+
+
+def forecaster(model, context_length=1, forecast_length=1):
+    return Forecaster(model, Identity(), Task(context_length, forecast_length))
+
+
+def judged(cases, baselines=None, scores=None, *, forecast_length=1, plan=HERE, limit=None, judge=None, members=0):
+    source = Source({"nowcast": judge or forecaster(Persistence(), 1, forecast_length)}, cases, forecast_length=forecast_length, limit=limit, members=members)
+    task = {"_target_": "nowcast.task.Task", "context_length": 1, "forecast_length": forecast_length}
+    scores = scores or RainScores((0.5,))
+    settings = {"task": task, "scores": SCORES}
+    return evaluate(source, {name: forecaster(model, 1, forecast_length) for name, model in (baselines or {}).items()}, scores, plan=plan, settings=settings)
+
+
+def overall(results, score):
+    return {model: next(row.value for row in results.rows(model) if row.score == score and row.lead is None) for model in results.models}
+
+
+def same(one, other):
+    assert one.models == other.models and one.blocks == other.blocks
+    for model in one.models:
+        for name, array in one.totals[model].items():
+            np.testing.assert_array_equal(array, other.totals[model][name])
 
 
 def test_all_models_are_scored_over_the_pixels_that_all_of_them_forecast_and_that_were_observed():
     # one case, one row of four pixels: context 1 1 1 1, observation 9 1 2 missing
-    cases = Cases([[[[1, 1, 1, 1]], [[9, 1, 2, np.nan]]]])
-    sums = evaluate({"persistence": forecaster(Persistence()), "double": forecaster(Double())}, cases, RainScores([0.5]), forecast_length=1)
+    results = judged(Cases([[[[1, 1, 1, 1]], [[9, 1, 2, np.nan]]]]), {"double": Double()})
     # left are the second and third pixel: |1-1| + |1-2| and |2-1| + |2-2|
-    assert overall(sums, "mae") == {"persistence": 0.5, "double": 0.5}
-    assert overall(sums, "mse") == {"persistence": 0.5, "double": 0.5}
+    assert overall(results, "mae") == {"nowcast": 0.5, "double": 0.5}
+    assert overall(results, "mse") == {"nowcast": 0.5, "double": 0.5}
+    assert results.totals["nowcast"]["pixels.pixels"].tolist() == [[2]]
 
 
 def test_batches_of_any_size_give_the_same_sums(monkeypatch):
     cases = Cases(np.random.default_rng(0).gamma(0.5, 2, (7, 3, 4, 4)))
-    results = []
+    found = []
     for pixels in (1, 48, 2**18):
-        monkeypatch.setattr("nowcast.evaluation.PIXELS_PER_BATCH", pixels)
-        sums = evaluate({"persistence": forecaster(Persistence())}, cases, RainScores([1.0]), forecast_length=1)
-        results.append([row.value for row in sums["persistence"].rows()])
-    np.testing.assert_allclose(results[1], results[0], rtol=1e-12)
-    np.testing.assert_allclose(results[2], results[0], rtol=1e-12)
+        monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", pixels)
+        found.append(judged(cases, forecast_length=2))
+    for other in found[1:]:
+        for name, array in found[0].totals["nowcast"].items():
+            np.testing.assert_allclose(other.totals["nowcast"][name], array, rtol=1e-12)
 
 
-def test_progress_sees_every_batch():
+def test_cases_of_several_sizes_are_each_judged_on_their_own_grid():
+    class Sizes(Cases):
+        def __init__(self):
+            self.values = [np.full((2, side, side + 1), side, np.float32) for side in (2, 2, 5, 3)]
+
+        def size_of(self, index):
+            return self.values[index].shape[1:]
+
+    results = judged(Sizes())
+    assert results.totals["nowcast"]["pixels.pixels"].sum() == 6 + 6 + 30 + 12 and results.cases == 4
+
+
+def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cache(tmp_path):
+    values = np.random.default_rng(0).gamma(0.5, 2, (5, 2, 6, 6))
+    values[2, 0] = 0  # a context that Fails refuses
+    cases, baselines = TimedCases(values, range(5)), {"fails": Fails(), "triple": Triple()}
+    here = judged(cases, baselines, plan=HERE)
+    for number, workers in enumerate((0, 1, 2)):
+        plan = Plan(workers=workers, cache=str(tmp_path / f"{workers}"), show=False, block_hours=1.0)
+        first, again = judged(cases, baselines, plan=plan), judged(cases, baselines, plan=plan)
+        assert [block.cases for block in first.blocks] == [1] * 5
+        same(first, again)
+        assert first.facts["failures"] == {"fails": {"cases": 1, "reason": "no rain to follow"}} == again.facts["failures"]
+        for model in here.models:
+            for name, array in here.totals[model].items():
+                np.testing.assert_allclose(first.totals[model][name].sum(0), array.sum(0), rtol=1e-12)
+        if number:
+            same(first, before)
+        before = first
+
+
+def test_where_a_baseline_fails_persistence_stands_in_for_it_and_the_case_is_counted():
+    cases = Cases([[[[2.0]], [[5.0]]], [[[0.0]], [[3.0]]]])
+    results = judged(cases, {"fails": Fails()})
+    assert overall(results, "mae")["fails"] == (abs(3 - 5) + abs(0 - 3)) / 2
+    assert results.facts["failures"] == {"fails": {"cases": 1, "reason": "no rain to follow"}}
+
+
+def test_an_ensemble_is_judged_by_its_mean_by_its_members_and_as_an_ensemble():
+    results = judged(Cases([[[[2.0]], [[3.0]]]]), {"triple": Triple()})
+    assert results.models == ["nowcast", "triple", "triple member"] and results.members == {"triple": 3}
+    assert overall(results, "mae")["triple"] == 1  # the mean of 0, 2 and 4 is 2
+    assert overall(results, "mae")["triple member"] == pytest.approx((3 + 1 + 1) / 3)
+    # CRPS of 0, 2, 4 against 3: mean |x - y| = 5/3, half the mean |x - x'| over the 9 pairs = 16/18
+    crps = next(row.value for row in results.rows("triple") if row.score == "crps" and row.lead is None)
+    assert crps == pytest.approx(5 / 3 - 16 / 18)
+
+
+def test_scores_without_ensembles_and_networks_without_members_are_refused():
+    with pytest.raises(UserError, match="MovingMnistScores has no scores of ensembles; take scores=rain"):
+        judged(Cases([[[[1.0]], [[1.0]]]]), {"triple": Triple()}, MovingMnistScores())
+    with pytest.raises(UserError, match="Persistence draws no members; take a network with state noise"):
+        judged(Cases([[[[1.0]], [[1.0]]]]), members=2)
+
+
+def test_a_case_without_a_comparable_pixel_is_counted():
+    results = judged(Cases([[[[1.0]], [[np.nan]]], [[[1.0]], [[2.0]]]]))
+    assert results.facts["no_pixels"] == 1 and overall(results, "mae") == {"nowcast": 1}
+
+
+def test_progress_sees_every_batch(monkeypatch):
+    monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", 1)
     seen = []
-    evaluate({"p": forecaster(Persistence())}, Cases(np.zeros((3, 2, 2, 2))), RainScores([1.0]), forecast_length=1,
-             progress=lambda items: [seen.append(item) or item for item in items])
-    assert seen == [0]
+    source = Source({"nowcast": forecaster(Persistence())}, Cases(np.ones((5, 2, 2, 2))), forecast_length=1, limit=3)
+    evaluate(source, {}, RainScores((0.5,)), plan=HERE, settings={}, progress=lambda batches: seen.extend(batches) or batches)
+    assert [list(batch) for batch in seen] == [[0], [1], [2]]
 
 
-def test_nothing_to_evaluate_is_refused():
-    with pytest.raises(ValueError, match="there is no case to evaluate"):
-        evaluate({"p": forecaster(Persistence())}, Cases(np.zeros((0, 2, 2, 2))), RainScores([1.0]), forecast_length=1)
+def test_no_case_is_a_users_error():
+    with pytest.raises(UserError, match="there is no case to evaluate; choose other data"):
+        judged(Cases(np.zeros((0, 2, 2, 2))))
+
+
+def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_baseline():
+    # the network is persistence (1); the baseline forecasts 2 everywhere but in the first column: its errors are 1, 2, 4
+    values = [[[[1, 1]], [[1, observed]]] for observed in (3, 1.5, 1.25, 2)]  # errors 4, 0.25, 0.0625, 1 against 1, 0.25, 0.5625, 0
+    results = judged(Cases(values), {"double": Double()}, plan=Plan(workers=0, cache=None))
+    assert [(case.kind, case.title) for case in results.shown] == [("worst", "case 0"), ("typical", "case 1"), ("best", "case 2")]
+    assert results.shown[0].observation.tolist() == [[[1, 3]]] and results.shown[0].forecasts["double"][0, 0, 1] == 2
+
+
+def test_fields_for_pictures_are_means_of_the_observed_part_of_squares(monkeypatch):
+    monkeypatch.setattr("nowcast.evaluation.running._SHOWN_SIDE", 2)
+    values = np.array([[[1, 3, np.nan, np.nan], [np.nan, 5, np.nan, 7], [2, 2, 4, 4]]], np.float32)
+    assert small(values).tolist()[0][0][0] == 3 and np.isnan(small(values)[0, 0, 1])  # one of four is too little
+    assert small(values)[0, 1].tolist() == [2, 4]  # a square that reaches over the edge
+
+
+def test_whole_days_are_blocks_where_there_are_ten_and_a_gap_of_six_hours_parts_events():
+    times = START + np.arange(0, 24 * 60 * 11, 60) * np.timedelta64(1, "m")
+    times = times[(np.arange(len(times)) < 100) | (np.arange(len(times)) >= 110)]
+    blocks = by_time(times, [""] * len(times), window_hours=1.0)
+    assert len(blocks.labels) == 12 and blocks.of_case[:24].tolist() == [0] * 24 and blocks.of_case[24] == 1  # the gap cuts a day
+    assert len(set(blocks.events)) == 2 and "24 hours" in blocks.rule
+
+
+def test_of_a_short_event_blocks_are_as_long_as_a_case_or_as_told():
+    times = START + np.arange(0, 240, 5) * np.timedelta64(1, "m")
+    blocks = by_time(times, [""] * 48, window_hours=80 / 60)
+    assert np.bincount(blocks.of_case).tolist() == [16, 16, 16] and set(blocks.events) == {"2020-06-01 00:00 to 03:55"}
+    assert np.bincount(by_time(times, [""] * 48, 1.0, hours=2.0).of_case).tolist() == [24, 24]
+
+
+def test_cases_of_two_archives_are_two_events_however_close():
+    times = START + np.array([0, 5, 0, 5]) * np.timedelta64(1, "m")
+    blocks = by_time(times, ["a", "a", "b", "b"], window_hours=1.0)
+    assert blocks.of_case.tolist() == [0, 0, 1, 1] and blocks.events == ["a: 2020-06-01 00:00 to 00:05", "b: 2020-06-01 00:00 to 00:05"]
+
+
+def test_what_is_kept_of_independent_cases_does_not_grow_beyond_a_hundred_groups():
+    blocks = groups(1000)
+    assert np.bincount(blocks.of_case).tolist() == [10] * 100 and blocks.labels[1] == "cases 10 to 19"
+    assert len(groups(7).labels) == 7
+
+
+def test_a_kept_forecast_comes_back_to_the_bit_and_a_damaged_one_counts_as_none(tmp_path):
+    cache, forecast = ForecastCache(tmp_path / "c", 1e9), np.array([[[0.1, np.nan]]], np.float32)
+    key = cache.key("a", np.zeros((1, 2, 2)), 1)
+    assert cache.get(key) is None
+    cache.put(key, forecast)
+    np.testing.assert_array_equal(cache.get(key), forecast)
+    assert len({key, cache.key("b", np.zeros((1, 2, 2)), 1), cache.key("a", np.ones((1, 2, 2)), 1), cache.key("a", np.zeros((1, 2, 2)), 2), cache.key("a", np.zeros((1, 1, 4)), 1)}) == 5
+    (path,) = (tmp_path / "c").glob("*/*.h5")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert cache.get(key) is None
+
+
+def test_the_forecasts_used_longest_ago_are_deleted_first(tmp_path):
+    import os
+
+    cache = ForecastCache(tmp_path, 1e9)
+    for k in range(3):
+        cache.put(f"{k}{k}", np.full((1, 4, 4), k, np.float32))
+        os.utime(cache._path(f"{k}{k}"), (k, k))
+    assert cache.get("00") is not None  # used just now
+    cache.limit = 1.5 * cache._path("00").stat().st_size
+    cache.prune()
+    assert [cache.get(f"{k}{k}") is not None for k in range(3)] == [True, False, False]
+
+
+def test_a_cache_that_cannot_be_written_does_not_stop_an_evaluation(tmp_path):
+    (tmp_path / "file").write_text("")
+    cache = ForecastCache(tmp_path / "file", 1e9)
+    cache.put("aa", np.zeros((1, 2, 2), np.float32))
+    assert cache.get("aa") is None
+
+
+def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
+    plan = Plan(workers=0, cache=str(tmp_path), show=False)
+    cases = Cases([[[[2.0]], [[5.0]]]])
+    first = judged(cases, {"slow": Fails()}, plan=plan)
+    (path,) = tmp_path.glob("*/*.h5")
+    with h5py.File(path, "r+") as file:
+        del file["forecast"]
+        file["forecast"] = np.full((1, 1, 1), 5, np.float32)
+    again = judged(cases, {"slow": Fails()}, plan=plan)
+    assert overall(first, "mae")["slow"] == 2 and overall(again, "mae")["slow"] == 0
+
+
+@pytest.mark.parametrize("settings", [{"workers": -1}, {"workers": 1000}, {"members": -1}, {"cache_gb": 0.0}, {"block_hours": -1.0}])
+def test_a_plan_out_of_range_is_refused(settings):
+    with pytest.raises(UserError, match="is out of range; workers are 0 to 256"):
+        Plan(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"draws": 10}, {"level": 1.0}, {"seed": -1}])
+def test_intervals_that_cannot_be_made_are_refused(settings):
+    with pytest.raises(UserError, match="100 to 100000 draws, a level between 0 and 1"):
+        Plan(**settings)
+
+
+def die(batch):
+    import os
+
+    os._exit(1)
+
+
+def test_a_worker_process_that_dies_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("nowcast.evaluation.running._judged", die)
+    with pytest.raises(UserError, match="a process that made the baselines' forecasts died"):
+        judged(Cases([[[[1.0]], [[1.0]]]]), plan=Plan(workers=1, cache=None, show=False))

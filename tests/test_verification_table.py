@@ -8,7 +8,7 @@ from nowcast.verification.scores import ScoreRow, rows_of
 from nowcast.verification.table import evenly, lead_label, read_csv, score_title, text_tables, thresholds_shown, write_csv
 
 ROWS = {
-    "ConvLSTM": [ScoreRow("csi", 0.5, 1, 1, 0.1 + 0.2), ScoreRow("csi", 0.5, 1, None, math.nan), ScoreRow("mse", None, None, 2, 1e-17)],
+    "ConvLSTM": [ScoreRow("csi", 0.5, 1, 1, 0.1 + 0.2, 0.25, 0.5), ScoreRow("csi", 0.5, 1, None, math.nan), ScoreRow("mse", None, None, 2, 1e-17)],
     "flow, fast": [ScoreRow("psnr", None, None, 1, math.inf)],
 }
 
@@ -31,11 +31,11 @@ def two_models(leads=12):
 def test_the_csv_file_has_one_line_per_score_with_all_digits_and_minutes(tmp_path):
     write_csv(ROWS, tmp_path / "scores.csv", lead_minutes=5)
     assert (tmp_path / "scores.csv").read_text().splitlines() == [
-        "model,score,threshold,window,lead,value",
-        "ConvLSTM,csi,0.5,1,5,0.30000000000000004",
-        "ConvLSTM,csi,0.5,1,,nan",
-        "ConvLSTM,mse,,,10,1e-17",
-        '"flow, fast",psnr,,,5,inf',
+        "model,score,threshold,window,lead,value,low,high",
+        "ConvLSTM,csi,0.5,1,5,0.30000000000000004,0.25,0.5",
+        "ConvLSTM,csi,0.5,1,,nan,,",
+        "ConvLSTM,mse,,,10,1e-17,,",
+        '"flow, fast",psnr,,,5,inf,,',
     ]
 
 
@@ -46,8 +46,8 @@ def test_a_csv_file_reads_back_as_the_same_rows(tmp_path, lead_minutes):
 
 
 def test_the_value_over_all_leads_is_the_mean_but_for_cross_entropy_the_sum():
-    assert rows_of("mse", [1.0, 3.0])[-1] == ("mse", None, None, None, 2.0)
-    assert rows_of("cross_entropy", [1.0, 3.0])[-1] == ("cross_entropy", None, None, None, 4.0)
+    assert rows_of("mse", [1.0, 3.0])[-1][:5] == ("mse", None, None, None, 2.0)
+    assert rows_of("cross_entropy", [1.0, 3.0])[-1][:5] == ("cross_entropy", None, None, None, 4.0)
 
 
 def test_the_tables_mark_the_better_model_with_a_star_and_say_how_leads_are_pooled():
@@ -127,9 +127,9 @@ def test_a_csv_file_of_something_else_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("line, why", [
-    ("a,csi,1,1,5", "not enough values"), ("a,csi,1,1,5,x", "could not convert"), ("a,csi,1,1,7,0.5", "lead 7 is no multiple of 5"),
+    ("a,csi,1,1,5", "not enough values"), ("a,csi,1,1,5,x,,", "could not convert"), ("a,csi,1,1,7,0.5,,", "lead 7 is no multiple of 5"),
 ])
 def test_a_line_that_is_no_score_is_named(tmp_path, line, why):
-    (tmp_path / "scores.csv").write_text(f"model,score,threshold,window,lead,value\na,csi,1,1,5,0.5\n{line}\n")
+    (tmp_path / "scores.csv").write_text(f"model,score,threshold,window,lead,value,low,high\na,csi,1,1,5,0.5,0.4,0.6\n{line}\n")
     with pytest.raises(UserError, match=f"scores.csv, line 3 is no score: .*{why}"):
         read_csv(tmp_path / "scores.csv", lead_minutes=5)

@@ -18,7 +18,8 @@ from nowcast.benchmark.rain import moving_rain
 from nowcast.benchmark.resident import peak_resident
 from nowcast.build import part
 from nowcast.errors import MissingDependency
-from nowcast.evaluation import evaluate
+from nowcast.evaluation.plan import Plan
+from nowcast.evaluation.running import Source, evaluate
 from nowcast.forecaster import Forecaster
 from nowcast.models.persistence import Persistence
 from nowcast.task import Task
@@ -98,7 +99,8 @@ class Evaluation:
 
         def milliseconds_of(cases: int) -> float:
             start = time.perf_counter()
-            evaluate(persistence, _Cases(rain, cases), scores, forecast_length=self.forecast_length)
+            source = Source(persistence, _Cases(rain, cases), forecast_length=self.forecast_length)
+            evaluate(source, {}, scores, plan=Plan(workers=0, cache=None, show=False), settings={})
             return 1000 * (time.perf_counter() - start)
 
         milliseconds_of(self.cases)  # what libraries and the allocator keep from their first calls

@@ -1,20 +1,20 @@
-"""Commands that train and judge: train, evaluate, compare, benchmark."""
+"""Commands that train and measure: train, compare, benchmark."""
 
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import load, new_folder, plain_or_shown, print_line, track, write_config
-from nowcast.errors import MissingDependency, UserError, first_line
+from nowcast.cli.common import new_folder, plain_or_shown, print_line, track, write_config
+from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_files
+from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
-from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE, Forecaster
+from nowcast.forecaster import SETTINGS_FILE, Forecaster
 
 
 def train(arguments: list[str]) -> None:
@@ -34,7 +34,7 @@ def train(arguments: list[str]) -> None:
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
     for name in ("train", "validation", "test"):
         data.part(name)  # too little data is told before training, not after
-    _scores_of(settings, forecaster, _baselines(settings, forecaster.task)[0], data, limit=1)  # and so is whatever could not be evaluated
+    check_evaluation(settings, forecaster, data)
     if hasattr(data, "edges"):
         for name, edge in data.edges().items():
             config.data[name] = edge
@@ -55,26 +55,8 @@ def train(arguments: list[str]) -> None:
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
     plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png", validation_csi=history.validation_csi)
-    _report(settings, forecaster, data, folder / "evaluation")
-    _list_files(folder)
-
-
-def evaluate(arguments: list[str]) -> None:
-    """Score a trained model beside the baselines."""
-    own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in ("data", "scores", "baselines")]
-    command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
-    run, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
-    forecaster = load(run, precision)
-    config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
-    config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
-        return
-    settings = configuration.plain(config)
-    data = part(settings, "data")
-    folder = Path(command.output_dir or Path(run) / "evaluation")
-    _report(settings, forecaster, data, folder)
-    _list_files(folder)
+    judge_run(settings, forecaster, data, folder / "evaluation", run=folder, command=f"nowcast evaluate run={folder}")
+    list_files(folder)
 
 
 def compare(arguments: list[str]) -> None:
@@ -209,111 +191,9 @@ def _write_and_print(table, sentences: list[str], path: Path) -> None:
         file.writelines(f"{sentence}\n" for sentence in sentences)
 
 
-def _evaluation_config(stored, overrides: list[str]):
-    """A run's configuration, with other data where asked for."""
-    if any(item.startswith("data=") for item in overrides):
-        fresh = configuration.compose("train", overrides)
-        for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
-            if edge in fresh.data and edge in stored.data and fresh.data[edge] is None:
-                fresh.data[edge] = stored.data[edge]
-        for name in ("data", "scores", "baselines"):
-            OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
-        return stored
-    configuration.override(stored, overrides)
-    return stored
-
-
-def _report(settings: dict, forecaster: Forecaster, data, folder: Path) -> None:
-    """Scores of a forecaster and its baselines as files in a folder, and as tables on the terminal."""
-    from nowcast import plotting
-    from nowcast.verification.table import text_tables, write_csv
-
-    task = forecaster.task
-    baselines, left_out = _baselines(settings, task)
-    for sentence in left_out:
-        print_line(sentence)
-    cases = data.part("test")
-    forecasters, sums = _scores_of(settings, forecaster, baselines, data, progress=track("evaluating"))
-    rows = {name: total.rows() for name, total in sums.items()}
-    write_csv(rows, folder / "scores.csv", lead_minutes=task.lead_minutes)
-    plotting.score_curves(rows, folder / "scores.png", lead_minutes=task.lead_minutes)
-    _draw_case(forecasters, cases, len(cases) // 2, task, folder / "forecast.png")
-    tables = text_tables(rows, lead_minutes=task.lead_minutes)
-    Console().print(*tables, sep="\n")
-    print_line(f"{len(cases)} test cases; every score over the pixels that were observed and that all of the models above forecast.")
-    with replacing(folder / "scores.txt") as path:
-        with path.open("w", encoding="utf-8") as file:
-            Console(file=file, width=120).print(*tables, sep="\n")
-
-
-def _scores_of(settings: dict, forecaster: Forecaster, baselines: dict[str, Forecaster], data, **options) -> tuple[dict[str, Forecaster], dict]:
-    """Forecasters and their sums by name, over the test part."""
-    from nowcast import evaluation
-
-    scores = part(settings, "scores")
-    if scores.quantity != forecaster.task.quantity:
-        raise UserError(f"scores judges {scores.quantity}, but the task forecasts {forecaster.task.quantity}; leave scores to data=.")
-    forecasters = {"nowcast": forecaster, **baselines}
-    length = forecaster.task.forecast_length
-    return forecasters, evaluation.evaluate(forecasters, data.part("test"), scores, forecast_length=length, **options)
-
-
-def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
-    """Baselines by name, and a sentence for each that cannot run here. They work on physical values."""
-    from nowcast.transform import Identity
-
-    nodes, found, left_out = settings.get("baselines") or {}, {}, []
-    if not isinstance(nodes, dict) or {"_target_", "nowcast"} & set(nodes):
-        raise UserError(f"baselines is {nodes!r}, but models with names other than nowcast are needed, as in conf/data/radar.yaml.")
-    for name in nodes:
-        try:
-            found[name] = Forecaster(part(nodes, name, kind="model"), Identity(), task)
-        except MissingDependency as error:
-            left_out.append(f"{name} is left out: {error}")
-    return found, left_out
-
-
-def _draw_case(forecasters: dict[str, Forecaster], cases, index: int, task, path: Path) -> None:
-    """Picture of one case: context, observation and every forecast."""
-    from nowcast import evaluation, plotting
-    from nowcast.prediction import utc_text
-    from nowcast.verification.table import lead_label
-
-    values = cases.case(0, index)
-    forecasts, observation = evaluation.forecasts_of(forecasters, values[None], task.forecast_length)
-    rows = {"context": values[: task.context_length], "observation": observation[0]}
-    rows |= {name: forecast[0] for name, forecast in forecasts.items()}
-    future = [lead_label(step, task.lead_minutes) for step in range(1, task.forecast_length + 1)]
-    labels = dict.fromkeys(rows, future)
-    labels["context"] = [lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)]
-    grey = task.quantity == "grey_level"
-    title = f"Moving MNIST, test sequence {index}" if grey else f"Rain rate, analysis time {utc_text(cases.analysis_time(index))}"
-    plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=title, grid=None if grey else cases.grid)
-
-
 def _seed(seed) -> None:
     import torch
 
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise UserError(f"seed is {seed!r}; a whole number, 0 or more and below 2^63, is needed.")
     torch.manual_seed(seed)
-
-
-def _list_files(folder: Path) -> None:
-    """What lies in a run or evaluation folder, and what it is for."""
-    about = {
-        "config.yaml": "the whole configuration",
-        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that `nowcast predict` and `nowcast evaluate` need",
-        "training.png": "training and validation loss by epoch",
-        "logs": "the same for TensorBoard and as CSV",
-        "checkpoints": "to go on training: nowcast train resume=...",
-        "scores.csv": "every score by lead time",
-        "scores.txt": "the tables above",
-        "scores.png": "curves by lead time",
-        "forecast.png": "one case: context, observation, forecasts",
-    }
-    print_line(f"in {folder}")
-    found = {path.name: path.relative_to(folder) for path in (*folder.glob("*"), *folder.glob("evaluation/*"))}
-    for name, meaning in about.items():
-        if name in found:
-            print_line(f"  {str(found[name]):26} {meaning}")

@@ -149,6 +149,18 @@ class RadarCases:
         """UTC time of the case's last context frame."""
         return self._archive.times[self.place(epoch, index)[0] + self._radar.task.context_length - 1]
 
+    def source(self, index: int) -> str:
+        """Where the case comes from, beside the other cases: nothing to tell, all are of one archive."""
+        return ""
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(h, w) of the case."""
+        return self.shape[1:]
+
+    def grid_of(self, index: int) -> Grid:
+        """The grid of a test case."""
+        return self.grid
+
     def place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
         """(first frame, rows, columns) of a case in the archive."""
         if not 0 <= index < len(self):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from nowcast.errors import UserError
 from nowcast.files import replacing
+from nowcast.verification.intervals import Estimate
 from nowcast.verification.scores import BETTER, ScoreRow
+from nowcast.verification.sums import ScoreKey
 
-_COLUMNS = ("model", "score", "threshold", "window", "lead", "value")
+_COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "high")
 _OVERALL = ("csi", "pod", "far", "hss", "frequency_bias", "fss", "mae", "mse", "rmse", "mean_error", "correlation", "cross_entropy", "cross_entropy_floor", "ssim", "ssim_range2", "psnr")
 _BY_LEAD = ("csi", "correlation", "cross_entropy", "mse", "ssim")
 OVERALL = "mean of the leads (cross-entropy: sum)"
@@ -20,7 +22,7 @@ OVERALL = "mean of the leads (cross-entropy: sum)"
 
 
 def write_csv(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lead_minutes: float | None) -> None:
-    """Write one line per score: model, score, threshold [mm/h], window [pixels], lead, value (all digits).
+    """Write one line per score: model, score, threshold [mm/h], window [pixels], lead, value (all digits) and the ends of its interval (empty: none).
 
     Args:
         rows_by_model: the rows of every model.
@@ -33,7 +35,27 @@ def write_csv(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lea
         for model, rows in rows_by_model.items():
             for row in rows:
                 lead = None if row.lead is None else _plain(row.lead * (lead_minutes or 1))
-                writer.writerow([model, row.score, _plain(row.threshold), row.window, lead, repr(float(row.value))])
+                ends = ["" if math.isnan(end) else repr(float(end)) for end in (row.low, row.high)]
+                writer.writerow([model, row.score, _plain(row.threshold), row.window, lead, repr(float(row.value)), *ends])
+
+
+def write_differences(by_baseline: dict[str, dict[ScoreKey, Estimate]], path: str | Path, *, lead_minutes: float | None) -> None:
+    """Write one line per paired difference, model minus baseline: baseline, score, threshold, window, lead, difference, low, high.
+
+    Args:
+        by_baseline: the differences from every baseline, by lead and over all.
+        path: the file to write.
+        lead_minutes: as for ``write_csv``.
+    """
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("baseline", *_COLUMNS[1:5], "difference", "low", "high"))
+        for baseline, found in by_baseline.items():
+            for key, estimate in found.items():
+                for step, numbers in enumerate(zip(estimate.value, estimate.low, estimate.high), start=1):
+                    lead = None if step == estimate.value.size else _plain(step * (lead_minutes or 1))
+                    ends = ["" if math.isnan(number) else repr(float(number)) for number in numbers[1:]]
+                    writer.writerow([baseline, key.score, _plain(key.threshold), key.window, lead, repr(float(numbers[0])), *ends])
 
 
 def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[ScoreRow]]:
@@ -52,9 +74,10 @@ def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[
     rows_by_model = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
-            model, score, threshold, window, lead, value = line
+            model, score, threshold, window, lead, *numbers = line
+            value, low, high = (float(number) if number else math.nan for number in numbers)
             row = ScoreRow(score, float(threshold) if threshold else None, int(window) if window else None,
-                           _step(lead, lead_minutes), float(value))
+                           _step(lead, lead_minutes), value, low, high)
         except ValueError as error:
             raise UserError(f"{path}, line {number} is no score: {error}.") from None
         rows_by_model.setdefault(model, []).append(row)
@@ -175,6 +198,56 @@ def _lead_table(rows_by_model: dict[str, list[ScoreRow]], lead_minutes: float | 
             table.add_row(score_title(score, threshold) if i == 0 else "", escape(model), *(column[i] for column in columns))
         table.add_section()
     return table
+
+
+def difference_table(model: str, by_baseline: dict[str, dict[ScoreKey, Estimate]]):
+    """A ``rich.table.Table`` of the main scores' paired differences over all leads, with intervals and what they say.
+
+    Args:
+        model: name of the judged model.
+        by_baseline: its differences from every baseline.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{escape(model)} minus the baseline, over all leads", caption="better, worse: the interval leaves out 0   open: it does not",
+                  box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table.add_column("score", no_wrap=True)
+    for baseline in by_baseline:
+        table.add_column(escape(baseline), justify="right", overflow="fold")
+    keys = [key for key in next(iter(by_baseline.values())) if key.score in _BY_LEAD + ("fss", "mae", "crps") and key.window in (None, 1)]
+    for key in keys:
+        table.add_row(score_title(*key), *(_difference(key, found[key]) if key in found else "–" for found in by_baseline.values()))
+    return table
+
+
+def verdict(key: ScoreKey, estimate: Estimate, place: int = -1) -> str:
+    """better, worse or open, of a difference at a lead or (last) over all; empty where there is no interval or no better direction.
+
+    Args:
+        key: which score.
+        estimate: of the difference.
+        place: index of the lead.
+    """
+    value, low = estimate.value[place], estimate.low[place]
+    if math.isnan(low) or BETTER.get(key.score) not in ("higher", "lower"):
+        return ""
+    if not estimate.differs[place]:
+        return "open"
+    return "better" if (value > 0) == (BETTER[key.score] == "higher") else "worse"
+
+
+def _difference(key: ScoreKey, estimate: Estimate) -> str:
+    value, low, high = (array[-1] for array in (estimate.value, estimate.low, estimate.high))
+    if math.isnan(value):
+        return "–"
+    interval = "" if math.isnan(low) else f" ({_signed(low)} to {_signed(high)}) {verdict(key, estimate)}"
+    return f"{_signed(value)}{interval}"
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{_number(value)}".replace("-", "−")
 
 
 def _marked(score: str, by_model: dict[str, float], models) -> list[str]:

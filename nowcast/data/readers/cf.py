@@ -37,6 +37,7 @@ _DEFAULT_FILLS = {  # what the NetCDF libraries put where nothing was written
 _DRY_FLAG = re.compile(r"(no|zero)_?(rain|rainfall|precip|precipitation|echo|signal)|dry|undetect(ed)?|not_?detected|below_(detection|threshold)\w*", re.IGNORECASE)
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 _PROJ_STRINGS = ("proj4", "proj4_params", "proj4_string", "proj4text", "proj_params")
+_MEMBERS = ("realization", "member", "members", "ens_number", "ensemble", "number")
 _X = ("projection_x_coordinate", "longitude", "grid_longitude")
 _Y = ("projection_y_coordinate", "latitude", "grid_latitude")
 _NO_DATUM = ("undefined", "unknown")
@@ -113,30 +114,111 @@ def frames(source: Source, *, variable: str | None, minutes: float | None, z_r: 
     Raises:
         UserError: something is missing, not understood, contradictory, or not on a regular grid.
     """
-    path = source.path
-    field = _field(source, variable)
-    measured, factor = _measured(source, field)
     _refuse_forecast(source)
-    grid, axes = _grid(source, field)
-    times, interval, time_axis = _times(source, field)
-    if measured == "rain_depth":
-        minutes = _interval(path, field, interval, minutes)
-    coding = Coding(measured, minutes if measured == "rain_depth" else None, gain=factor, z_r_a=z_r[0], z_r_b=z_r[1])
-    if not times.size:
-        raise UserError(f"{path} holds no frame: its time has length 0; leave it out.")
-    if times.size * math.prod(grid.shape) > _MAX_VALUES:
-        raise UserError(f"{path} holds {times.size} frames of {grid.shape[0]}x{grid.shape[1]} pixels; more than {_MAX_VALUES} values in one file are refused, split it by time.")
-    order = np.argsort(times, kind="stable")
-    if (np.diff(times[order]) == np.timedelta64(0, "s")).any():
-        raise UserError(f"{path} holds several frames of {times[order][:-1][np.diff(times[order]) == np.timedelta64(0, 's')][0]} UTC; one is needed.")
-    rates = np.empty((times.size, *grid.shape), np.float32)
-    index = _place(field, axes, time_axis)
-    holes = _holes(source, field)
-    for place, frame in enumerate(order):
-        if time_axis is not None:
-            index[time_axis] = int(frame)
-        rates[place] = _rain_rate(source, field, _oriented(field.read(tuple(index), holes), axes), coding)
-    return Frames(rates, times[order], grid, str(path), coding.measured(path))
+    rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
+    return Frames(rain.values()[0], rain.times[rain.order], rain.grid, str(source.path), rain.coding.measured(source.path))
+
+
+@dataclass(frozen=True)
+class PredictedRain:
+    """What a file of another system says about a forecast.
+
+    Args:
+        analysis_time: UTC, the time it was made from.
+        valid_times: UTC, (T,), ascending.
+        members: M; None: it is no ensemble.
+        grid: where the pixels are.
+        values: gives the rain rates [mm/h], (M, T, H, W), M = 1 without members; NaN = no forecast.
+    """
+
+    analysis_time: np.datetime64
+    valid_times: np.ndarray
+    members: int | None
+    grid: Grid
+    values: Callable[[], np.ndarray]
+
+
+def forecast(source: Source, *, variable: str | None, minutes: float | None, z_r: tuple[float, float]) -> PredictedRain:
+    """A forecast of one analysis time, whose fields are read when they are asked for. Arguments as for ``frames``.
+
+    The analysis time is that of the coordinate with the standard name forecast_reference_time; a file without one (pysteps writes none)
+    is taken to begin one step after it. An ensemble has an axis whose coordinate is called or named realization, member or ens_number.
+
+    Raises:
+        UserError: as ``frames``, or a forecast whose analysis time cannot be told, or is not before its fields.
+    """
+    rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r, with_members=True)
+    times = rain.times[rain.order]
+    stated = [one for one in source.variables.values() if one.text("standard_name") == "forecast_reference_time" and math.prod(one.shape) == 1]
+    if stated:
+        analysis_time = _decoded(source, stated[0], stated[0]).reshape(-1)[0]
+    elif len(times) > 1:
+        analysis_time = times[0] - (times[1] - times[0])
+    else:
+        raise UserError(f"{source.path} has neither a forecast_reference_time nor a second lead time to tell its analysis time by; add the coordinate.")
+    if analysis_time >= times[0]:
+        raise UserError(f"{source.path} has a field for {times[0]} UTC, not after its analysis time {analysis_time} UTC; a forecast is needed.")
+    return PredictedRain(analysis_time, times, rain.members, rain.grid, rain.values)
+
+
+@dataclass(frozen=True)
+class _Rain:
+    """The rain fields of a data set: all but their values, which are read when they are asked for."""
+
+    source: Source
+    field: Variable
+    grid: Grid
+    axes: tuple[int, int, bool, bool]
+    coding: Coding
+    times: np.ndarray
+    order: np.ndarray
+    time_axis: int | None
+    member_axis: int | None
+
+    @classmethod
+    def of(cls, source: Source, *, variable: str | None, minutes: float | None, z_r: tuple[float, float], with_members: bool = False) -> "_Rain":
+        path, field = source.path, _field(source, variable)
+        measured, factor = _measured(source, field)
+        grid, axes = _grid(source, field)
+        times, interval, time_axis = _times(source, field)
+        if measured == "rain_depth":
+            minutes = _interval(path, field, interval, minutes)
+        coding = Coding(measured, minutes if measured == "rain_depth" else None, gain=factor, z_r_a=z_r[0], z_r_b=z_r[1])
+        if not times.size:
+            raise UserError(f"{path} holds no frame: its time has length 0; leave it out.")
+        order = np.argsort(times, kind="stable")
+        if (np.diff(times[order]) == np.timedelta64(0, "s")).any():
+            raise UserError(f"{path} holds several frames of {times[order][:-1][np.diff(times[order]) == np.timedelta64(0, 's')][0]} UTC; one is needed.")
+        rain = cls(source, field, grid, axes, coding, times, order, time_axis, _member_axis(source, field) if with_members else None)
+        if (rain.members or 1) * times.size * math.prod(grid.shape) > _MAX_VALUES:
+            raise UserError(f"{path} holds {times.size} frames of {grid.shape[0]}x{grid.shape[1]} pixels; more than {_MAX_VALUES} values in one file are refused, split it by time.")
+        return rain
+
+    @property
+    def members(self) -> int | None:
+        """How many fields there are for each time, where they are the members of an ensemble."""
+        return None if self.member_axis is None else self.field.shape[self.member_axis]
+
+    def values(self) -> np.ndarray:
+        """Rain rates [mm/h], (M, T, H, W) float32, in the order of time; M = 1 without members."""
+        rates = np.empty((self.members or 1, self.times.size, *self.grid.shape), np.float32)
+        index = _place(self.field, self.axes, (self.time_axis, self.member_axis))
+        holes = _holes(self.source, self.field)
+        for member, place in np.ndindex(*rates.shape[:2]):
+            for axis, number in ((self.time_axis, int(self.order[place])), (self.member_axis, member)):
+                if axis is not None:
+                    index[axis] = number
+            rates[member, place] = _rain_rate(self.source, self.field, _oriented(self.field.read(tuple(index), holes), self.axes), self.coding)
+        return rates
+
+
+def _member_axis(source: Source, field: Variable) -> int | None:
+    """The field's axis of ensemble members."""
+    for axis, dim in enumerate(field.dims):
+        coordinates = [one for one in source.find([dim, *field.text("coordinates").split()]) if one.dims == (dim,)]
+        if dim.lower() in _MEMBERS or any(one.text("standard_name") == "realization" for one in coordinates):
+            return axis
+    return None
 
 
 def moment(source: Source, name: str) -> np.datetime64:
@@ -400,11 +482,11 @@ def _interval(path: Path, field: Variable, stated: np.ndarray | None, minutes: f
 # values
 
 
-def _place(field: Variable, axes: tuple[int, int, bool, bool], time_axis: int | None) -> list:
-    """An index of the field that takes a whole map and the only one of what else there is; the time is filled in later."""
+def _place(field: Variable, axes: tuple[int, int, bool, bool], others: tuple[int | None, ...]) -> list:
+    """An index of the field that takes a whole map and the only one of what else there is; the axes of the others are filled in later."""
     index = []
     for axis, (dim, length) in enumerate(zip(field.dims, field.shape)):
-        if axis not in (*axes[:2], time_axis) and length != 1:
+        if axis not in (*axes[:2], *others) and length != 1:
             raise UserError(f"{field.path}: {field.name} has {length} fields along {dim} for each time; a single one is needed.")
         index.append(slice(None) if axis in axes[:2] else 0)
     return index

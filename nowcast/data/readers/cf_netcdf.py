@@ -60,6 +60,16 @@ class CfNetcdf:
         with opened(path) as source:
             return cf.frames(source, variable=self.variable, minutes=self.minutes, z_r=(self.z_r_a, self.z_r_b))
 
+    @contextmanager
+    def forecast(self, path: str | Path) -> Iterator[cf.PredictedRain]:
+        """A forecast of rain as any system writes it, open for reading, see ``cf.forecast``.
+
+        Raises:
+            UserError: as ``read``, or it does not say what it was made from.
+        """
+        with opened(path) as source:
+            yield cf.forecast(source, variable=self.variable, minutes=self.minutes, z_r=(self.z_r_a, self.z_r_b))
+
 
 def is_rainfields(source: cf.Source) -> bool:
     """Whether the variables are those of BoM Rainfields, which has a reader of its own: it says intervals in its own way."""

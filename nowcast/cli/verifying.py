@@ -1,0 +1,273 @@
+"""Commands that judge: evaluate and report."""
+
+import os
+import platform
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+import nowcast
+from nowcast import config as configuration
+from nowcast.build import part
+from nowcast.cli.common import load, new_folder, print_line, track
+from nowcast.errors import MissingDependency, UserError
+from nowcast.files import replacing
+from nowcast.forecaster import Forecaster
+
+_LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
+_TYPED_ANEW = ("data", "scores", "baselines", "evaluation")  # what evaluate changes of a run; the rest of it is what was trained
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Score a trained model, or forecasts of any system, beside the baselines."""
+    if any(item.startswith("forecasts=") for item in arguments):
+        return _evaluate_forecasts(arguments)
+    own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in _TYPED_ANEW]
+    command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
+    run, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
+    forecaster = load(run, precision)
+    config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
+    config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    settings = configuration.plain(config)
+    data = part(settings, "data")
+    folder = Path(command.output_dir or Path(run) / "evaluation")
+    judge_run(settings, forecaster, data, folder, run=run, command=f"nowcast evaluate {shlex.join(arguments)}")
+    list_files(folder)
+
+
+def report(arguments: list[str]) -> None:
+    """One page about one or several evaluated runs."""
+    from nowcast import report as reports
+
+    typed = [item for item in arguments if item.startswith("run=")]
+    runs = _runs(typed[-1].removeprefix("run=")) if typed else []
+    config = configuration.compose("report", [*(item for item in arguments if item not in typed and item != "--cfg"), *(f"run={run}" for run in runs[:1])])
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    settings = configuration.plain(config)
+    output = Path(settings["output"] or runs[0] / "report.html")
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"output is {output}; a report is one page: give FILE.html.")
+    print_line(f"wrote {reports.write(runs, output)}: it opens in any browser, without a network")
+
+
+def _runs(typed: str) -> list[Path]:
+    """One run folder, or several as [A,B]."""
+    many = typed.startswith("[") and typed.endswith("]") and not Path(typed).exists()
+    names = [name.strip().strip("'\"") for name in typed[1:-1].split(",")] if many else [typed]
+    if not all(names):
+        raise UserError(f"run is {typed}; give one folder, or several as 'run=[DIR1,DIR2]'.")
+    return [Path(name).expanduser() for name in names]
+
+
+def _evaluate_forecasts(arguments: list[str]) -> None:
+    """Score forecasts that any system wrote as NetCDF."""
+    from nowcast.data.archive import Archive
+    from nowcast.data.inputs import expand_inputs
+    from nowcast.evaluation.external import ForecastFiles
+
+    config = configuration.compose("evaluate_forecasts", [item for item in arguments if item != "--cfg"])
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    settings = configuration.plain(config)
+    name = settings["name"]
+    if name in settings["baselines"]:
+        raise UserError(f"name is {name!r}, as a baseline's; choose another for the forecasts.")
+    paths = expand_inputs(settings["forecasts"])
+    with Archive(settings["observations"]) as archive:
+        source = ForecastFiles(paths, archive, part(settings, "reader"), name=name, context_length=settings["context_length"], skip=settings["skip_unreadable"])
+        settings["task"] = _task_settings(source.task)
+        baselines, left_out = _baselines(settings, source.task)
+        folder = Path(settings["output_dir"] or new_folder("evaluation"))
+        facts = {"model": f"{source.count} forecasts of {name}", "data": settings["observations"], "command": f"nowcast evaluate {shlex.join(arguments)}",
+                 "left_out": source.left_out + left_out}
+        _judge(source, baselines, settings, folder, facts)
+    list_files(folder)
+
+
+def _task_settings(task) -> dict:
+    return {"_target_": "nowcast.task.Task", "context_length": task.context_length, "forecast_length": task.forecast_length, "timestep": task.timestep, "quantity": task.quantity}
+
+
+def _evaluation_config(stored, overrides: list[str]):
+    """A run's configuration, with other data where asked for."""
+    anew = {item.partition("=")[0] for item in overrides} & set(_TYPED_ANEW)
+    if "evaluation" not in stored:  # a run of an older nowcast
+        OmegaConf.update(stored, "evaluation", configuration.compose("train", []).evaluation, merge=False, force_add=True)
+    if not anew:
+        configuration.override(stored, overrides)
+        return stored
+    typed = [item for item in overrides if item.partition("=")[0].split(".")[0] in anew or "data" in anew]
+    rest = [item for item in overrides if item not in typed]
+    radar = [] if "data" in anew or OmegaConf.select(stored, "data._target_") == "nowcast.data.moving_mnist.MovingMnist" else ["data=radar"]
+    fresh = configuration.compose("train", [*radar, *typed])
+    if "data" in anew:
+        for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
+            if edge in fresh.data and edge in stored.data and fresh.data[edge] is None:
+                fresh.data[edge] = stored.data[edge]
+        anew |= {"scores", "baselines"}
+    for name in sorted(anew):
+        OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
+    configuration.override(stored, rest)
+    return stored
+
+
+def judge_run(settings: dict, forecaster: Forecaster, data, folder: Path, *, run: str | Path, command: str) -> None:
+    """Scores of a forecaster and its baselines over the test part, as files in a folder and as tables on the terminal."""
+    baselines, left_out = _baselines(settings, forecaster.task)
+    source = _source(settings, forecaster, data)
+    facts = {"model": str(run), "data": _data_in_words(settings["data"]), "part": "test", "command": command, "left_out": left_out}
+    _judge(source, baselines, settings, folder, facts)
+
+
+def check_evaluation(settings: dict, forecaster: Forecaster, data) -> None:
+    """Evaluate one case, so that whatever could not be evaluated is told before the training and not after it."""
+    from dataclasses import replace
+
+    from nowcast.evaluation.running import evaluate as run
+
+    plan = replace(part(settings, "evaluation"), workers=0, cache=None, show=False)
+    baselines, _ = _baselines(settings, forecaster.task)
+    run(_source(settings, forecaster, data, limit=1), baselines, part(settings, "scores"), plan=plan, settings=_kept(settings))
+
+
+def _source(settings: dict, forecaster: Forecaster, data, *, limit: int | None = None):
+    from nowcast.evaluation.running import Source
+
+    scores, task = part(settings, "scores"), forecaster.task
+    if scores.quantity != task.quantity:
+        raise UserError(f"scores judges {scores.quantity}, but the task forecasts {task.quantity}; leave scores to data=.")
+    members = part(settings, "evaluation").members
+    return Source({"nowcast": forecaster}, data.part("test"), forecast_length=task.forecast_length, members=members, limit=limit)
+
+
+def _kept(settings: dict) -> dict:
+    """What is kept of the settings with the results."""
+    return {name: settings[name] for name in ("task", "scores")}
+
+
+def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Path, facts: dict) -> None:
+    """Run an evaluation; write and print what it found."""
+    from nowcast import plotting
+    from nowcast.evaluation.running import evaluate as run
+    from nowcast.verification.table import difference_table, text_tables, write_csv, write_differences
+
+    for sentence in facts["left_out"]:
+        print_line(sentence)
+    plan, lead_minutes = part(settings, "evaluation"), part(settings, "task").lead_minutes
+    results = run(source, baselines, part(settings, "scores"), plan=plan, settings=_kept(settings), progress=track("evaluating"))
+    results.facts.update(facts, first_case=source.title(0), last_case=source.title(source.count - 1), versions=_versions(),
+                         machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}", baselines=settings["baselines"])
+    results.save(folder)
+    rows = {model: results.rows(model) for model in results.models}
+    judged = results.models[0]
+    found = {other: results.differences(judged, other) for other in results.baselines}
+    write_csv(rows, folder / "scores.csv", lead_minutes=lead_minutes)
+    write_differences(found, folder / "differences.csv", lead_minutes=lead_minutes)
+    plotting.score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
+    _draw_case(source, results, folder / "forecast.png")
+    tables = [*text_tables(rows, lead_minutes=lead_minutes), *([difference_table(judged, found)] if found and results.has_intervals else [])]
+    sentences = _sentences(results)
+    Console().print(*tables, sep="\n")
+    for sentence in sentences:
+        print_line(sentence)
+    with replacing(folder / "scores.txt") as path, path.open("w", encoding="utf-8") as file:
+        Console(file=file, width=140).print(*tables, sep="\n")
+        file.writelines(f"{sentence}\n" for sentence in sentences)
+
+
+def _sentences(results) -> list[str]:
+    """What is to be said of the tables."""
+    facts, level = results.facts, f"{100 * results.resampling.level:g} %"
+    found = [f"{results.cases} test cases; every score over the pixels that were observed and that all of the models above forecast."]
+    if facts["no_pixels"]:
+        found.append(f"{facts['no_pixels']} of them had no such pixel, and count nowhere.")
+    for model, failed in facts["failures"].items():
+        found.append(f"{model} failed in {failed['cases']} cases, and persistence stood in for it; the first reason: {failed['reason']}")
+    if results.has_intervals:
+        found.append(f"Intervals hold {level} of {results.resampling.draws} draws of {facts['block_rule']}.")
+    return found + results.conclusion()
+
+
+def _draw_case(source, results, path: Path) -> None:
+    """Picture of the typical case: context, observation and every forecast."""
+    from nowcast import plotting
+    from nowcast.verification.table import lead_label
+
+    case = next((case for case in results.shown if case.kind == "typical"), None)
+    if case is None:
+        return
+    task = results.task
+    rows = {"context": case.context, "observation": case.observation} | case.forecasts
+    future = [lead_label(step, task.lead_minutes) for step in range(1, task.forecast_length + 1)]
+    labels = dict.fromkeys(rows, future)
+    labels["context"] = [lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)]
+    grey = task.quantity == "grey_level"
+    plotting.sequence_picture(rows, path, column_labels=labels, kind="grey" if grey else "rain", title=f"{'Moving MNIST' if grey else 'Rain rate'}, {case.title}", grid=case.grid)
+
+
+def _data_in_words(node: dict) -> str:
+    """The data of a configuration in one line."""
+    kind = str(node.get("_target_", "")).rpartition(".")[2]
+    shown = {key: value for key, value in node.items() if key not in ("_target_", "task") and value is not None}
+    return f"{kind}: {', '.join(f'{key}={value}' for key, value in shown.items())}"
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what computed the numbers."""
+    found = {"nowcast": nowcast.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
+    """Baselines by name, and a sentence for each that cannot run here. They work on physical values."""
+    from nowcast.transform import Identity
+
+    nodes, found, left_out = settings.get("baselines") or {}, {}, []
+    if not isinstance(nodes, dict) or {"_target_", "nowcast"} & set(nodes):
+        raise UserError(f"baselines is {nodes!r}, but models with names other than nowcast are needed, as in conf/baselines/radar.yaml.")
+    for name, node in nodes.items():
+        try:
+            found[name] = Forecaster(part(nodes, name, kind="model"), Identity(), task, settings={"model": node})
+        except MissingDependency as error:
+            left_out.append(f"{name} is left out: {error}")
+    return found, left_out
+
+
+def list_files(folder: Path) -> None:
+    """What lies in a run or evaluation folder, and what it is for."""
+    from nowcast.forecaster import SETTINGS_FILE, WEIGHTS_FILE
+    from nowcast.results import FILE
+
+    about = {
+        "config.yaml": "the whole configuration",
+        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that `nowcast predict` and `nowcast evaluate` need",
+        "training.png": "training and validation loss by epoch",
+        "logs": "the same for TensorBoard and as CSV",
+        "checkpoints": "to go on training: nowcast train resume=...",
+        "scores.csv": "every score by lead time, with intervals",
+        "differences.csv": "the paired differences from every baseline",
+        "scores.txt": "the tables above",
+        "scores.png": "curves by lead time",
+        "forecast.png": "a typical case: context, observation, forecasts",
+        FILE: "all sums by block; for a page with everything: nowcast report run=...",
+    }
+    print_line(f"in {folder}")
+    found = {path.name: path.relative_to(folder) for path in (*folder.glob("*"), *folder.glob("evaluation/*"))}
+    for name, meaning in about.items():
+        if name in found:
+            print_line(f"  {str(found[name]):26} {meaning}")
