@@ -269,7 +269,7 @@ def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes:
             for name, rows in read_csv(_scores(run), lead_minutes=lead_minutes).items():
                 if name == TRAINED:
                     trained[run.model, run.seed] = Result(run.model, run.seed, parameters(run.settings), rows)
-                elif baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows)).rows != rows:
+                elif repr(baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows)).rows) != repr(rows):  # NaN equals nothing but its text
                     raise UserError(
                         f"{_scores(run)} holds other scores of {name} than the other models' do, so it was evaluated on other data; "
                         f"delete {_scores(run).parent} and compare again."

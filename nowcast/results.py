@@ -239,7 +239,7 @@ class Results:
     @classmethod
     def _of_file(cls, file: h5py.File, about: dict) -> "Results":
         def totals(kind: str) -> dict:
-            groups = {model: file.get(f"{kind}/{number}") for number, model in enumerate(about["models"])}
+            groups = {model: _inside(file, f"{kind}/{number}") for number, model in enumerate(about["models"])}
             return {model: {name: _read(group, name) for name in group} for model, group in groups.items() if group is not None}
 
         shown = []
@@ -286,10 +286,22 @@ def _write(file: h5py.File, name: str, values: np.ndarray) -> None:
     file.create_dataset(name, data=values, **chunked)
 
 
+def _inside(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What lies at a path in the file itself, not behind links; None where nothing does."""
+    for part_ in name.split("/"):
+        link = group.get(part_, getlink=True) if isinstance(group, h5py.Group) else None
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is no array of this file")
+        group = group[part_]
+    return group
+
+
 def _read(group: h5py.Group, name: str) -> np.ndarray:
     """An array that lies in the file itself and is no larger than its limit."""
-    dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset) or isinstance(group.get(name, getlink=True), h5py.ExternalLink) or dataset.external or dataset.is_virtual:
+    dataset = _inside(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} is no array of this file")
     if dataset.size * dataset.dtype.itemsize > _LARGEST:
         raise ValueError(f"{name} claims {dataset.size} values")

@@ -19,13 +19,15 @@ from PIL import Image
 from nowcast.cli import main
 from nowcast.data.archive import Archive
 from nowcast.forecaster import Forecaster
+from nowcast.results import Results
+from nowcast.verification.sums import ScoreKey
 from tests.factories import write_archive, write_knmi
 
 SMALL = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "model.hidden_channels=[4]", "training.max_epochs=1",
          "training.accelerator=cpu", "training.precision=float32"]
 RADAR = ["data=radar", "data.crop=16", "data.samples_per_epoch=4", "data.validation_samples=2", "task.context_length=3", "task.forecast_length=2",
          "model.hidden_channels=[4]", "model.observed_channel=true", "training.max_epochs=1", "training.accelerator=cpu", "training.batch_size=2",
-         "~baselines.extrapolation"]
+         "baselines=persistence", "evaluation.cache=null"]
 
 
 def refused(capsys, *arguments):
@@ -81,7 +83,7 @@ def test_training_leaves_everything_in_one_folder(mnist_run):
 
 def test_the_score_file_is_tidy_and_holds_the_baseline_beside_the_model(mnist_run):
     rows = scores(mnist_run / "evaluation" / "scores.csv")
-    assert list(rows[0]) == ["model", "score", "threshold", "window", "lead", "value"]
+    assert list(rows[0]) == ["model", "score", "threshold", "window", "lead", "value", "low", "high"]
     assert {row["model"] for row in rows} == {"nowcast", "persistence"}
     leads = [row["lead"] for row in rows if row["model"] == "nowcast" and row["score"] == "mse"]
     assert sorted(leads, key=lambda lead: int(lead or 0)) == ["", *map(str, range(1, 6))]
@@ -111,6 +113,46 @@ def test_a_model_can_be_evaluated_on_other_data_of_its_kind(radar_run, folder):
     rows = scores(folder / "other" / "scores.csv")
     assert {row["model"] for row in rows} == {"nowcast", "persistence"}
     assert {row["lead"] for row in rows} == {"", "5", "10"}
+
+
+def test_a_model_can_be_evaluated_on_whole_events_of_several_archives(radar_run, folder, capsys):
+    for number, (height, width) in enumerate(((20, 40), (24, 24))):
+        write_archive(folder / "events" / f"event {number}.nc", moving_rain(height=height, width=width)[:12], range(0, 60, 5))
+    typed = [f"run={radar_run}", "data=radar_events", f"data.archives={folder}/events/*.nc", "baselines=persistence", f"output_dir={folder}/of events"]
+    main(["evaluate", *typed, "evaluation.cache=null"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "16 test cases" in out and "The cases are of 2 events" in out
+    found = Results.load(folder / "of events")
+    assert found.events == ["event 0: 2020-06-01 00:10 to 00:45", "event 1: 2020-06-01 00:10 to 00:45"] and found.facts["first_case"].startswith("event 0, analysis time")
+    assert found.of_event(found.events[1]).totals["nowcast"]["pixels.pixels"].sum() == 8 * 2 * (24 * 24 - 20)
+    rows = list(csv.reader((folder / "of events" / "differences.csv").open()))
+    assert rows[0] == ["baseline", "score", "threshold", "window", "lead", "difference", "low", "high"] and {row[0] for row in rows[1:]} == {"persistence"}
+
+
+def test_forecasts_that_predict_wrote_can_be_judged_as_files(radar_run, archive, folder, capsys):
+    for minute in (30, 45):
+        main(["predict", f"run={radar_run}", f"input={archive}", f"output={folder}/fc/{minute}.nc", f"analysis_time=2020-06-01T00:{minute}", "pictures=false", "thresholds=[]"])
+    main(["evaluate", f"forecasts={folder}/fc/*.nc", f"observations={archive}", "name=ours", "baselines=persistence", f"output_dir={folder}/of files", "evaluation.cache=null"])
+    assert "2 test cases" in capsys.readouterr().out
+    found, forecaster = Results.load(folder / "of files"), Forecaster.load(radar_run)
+    observed, error = Archive(archive), []
+    for start in (4, 7):  # the context of 00:30 begins at 00:20
+        values = observed.read(start, start + 5)
+        error.append(np.abs(forecaster.forecast_values(values[None, :3])[0] - values[3:]))
+    assert found.models == ["ours", "persistence"]
+    expected = np.nanmean(np.stack(error), axis=(0, 2, 3))
+    assert found.values("ours")[ScoreKey("mae")][:2] == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys):
+    assert "matches no file" in refused(capsys, "evaluate", f"forecasts={folder}/none*.nc", f"observations={archive}")
+    assert "name is 'persistence', as a baseline's; choose another" in refused(capsys, "evaluate", f"forecasts={archive}", f"observations={archive}", "name=persistence", "baselines=persistence")
+    assert "observations must be given" in refused(capsys, "evaluate", f"forecasts={archive}")
+    assert "holds test cases alone, no train part" in refused(capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence")
+    assert "data.test_stride is 0 and the task" in refused(capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={archive}", "data.test_stride=0")
+    short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))
+    assert "holds 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4" in refused(
+        capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={short}")
 
 
 def test_data_of_another_kind_are_refused(mnist_run, archive, capsys):
@@ -305,7 +347,7 @@ def test_train_py_is_the_same_as_nowcast_train():
 
 
 def test_an_unknown_command_is_refused(capsys):
-    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, check, watch, replay, serve, compare, benchmark."
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
 
 
 @pytest.mark.parametrize(
@@ -350,7 +392,7 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
      (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc"), (["train", "data.train_sequences=1.5"], "data.train_sequences is 1.5, but int is needed"),
      (["train", "data.shared_digits=abc"], "data.shared_digits is 'abc', but int | None is needed"), (["train", "data.seed=-3"], "data.seed is -3"), (["train", "data.task=abc"], "data.task is 'abc', but Task is needed"),
      (["train", "seed=99999999999999999999999"], "below 2^63"), (["train", "task.timestep=inf"], "task.timestep is inf"), (["train", "model.output_bias=nan"], "model.output_bias is nan, but float (finite) is needed"),
-     (["train", "model=3"], "must be a string"), (["train", "loss=null"], "must be a string"), (["train", "baselines=3"], "baselines is 3, but models with names other than nowcast are needed"),
+     (["train", "model=3"], "must be a string"), (["train", "loss=null"], "must be a string"), (["train", "baselines=3"], "must be a string"), (["train", "+baselines.nowcast._target_=x"], "but models with names other than nowcast are needed"),
      (["train", "baselines.persistence=null"], "persistence is None, but settings with a _target_"), (["train", "~model"], "the configuration lacks 'model'"), (["train", "~seed"], "the configuration lacks 'seed'"),
      (["train", "~baselines"], "the configuration lacks 'baselines'"), (["train", "seed=???"], "seed"), (["train", "training.max_epochs=${nonexist}"], "nonexist"), (["train", "=3"], "is not of the form KEY=VALUE"),
      (["train", "training.patience=2.5"], "training.patience is 2.5, but int | None is needed"),
@@ -372,7 +414,7 @@ def test_an_archive_too_short_for_a_part_is_refused_before_training(tmp_path, ca
 def test_a_baseline_that_cannot_run_is_told_before_training(archive, tmp_path, capsys):
     pytest.importorskip("cv2")
     pytest.importorskip("pysteps")
-    typed = [word for word in RADAR if not word.startswith("~")] + ["task.context_length=1", f"output_dir={tmp_path}/run", f"data.archive={archive}"]
+    typed = [word for word in RADAR if not word.startswith("baselines=")] + ["task.context_length=1", f"output_dir={tmp_path}/run", f"data.archive={archive}"]
     assert "needs at least 2 context frames" in refused(capsys, "train", *typed)
     assert not (tmp_path / "run").exists()
 

@@ -137,7 +137,7 @@ def check_evaluation(settings: dict, forecaster: Forecaster, data) -> None:
 
     plan = replace(part(settings, "evaluation"), workers=0, cache=None, show=False)
     baselines, _ = _baselines(settings, forecaster.task)
-    run(_source(settings, forecaster, data, limit=1), baselines, part(settings, "scores"), plan=plan, settings=_kept(settings))
+    run(_source(settings, forecaster, data, limit=1), baselines, part(settings, "scores"), plan=plan, settings=_kept(settings), strict=True)
 
 
 def _source(settings: dict, forecaster: Forecaster, data, *, limit: int | None = None):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nowcast.errors import first_line
+from nowcast.errors import UserError, first_line
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.forecaster import Forecaster
 
@@ -84,11 +84,13 @@ class Judge:
         baselines: by name; all get the same context.
         scores: has ``sums(forecast_length)`` and, for ensembles, ``ensemble_sums(forecast_length, members)``.
         cache: of slow baselines' forecasts; None: they are made anew.
+        strict: whether a baseline that says that it cannot run (a UserError) ends the evaluation; else it is a failure like others.
     """
 
     baselines: dict[str, Forecaster]
     scores: object
     cache: ForecastCache | None = None
+    strict: bool = False
 
     def __call__(self, batch: Batch) -> Judgement:
         """Forecast with the baselines, and score all over the pixels where every forecast and the observation hold a number."""
@@ -133,6 +135,8 @@ class Judge:
             try:
                 found.append(self._kept(forecaster, case, length))
             except Exception as error:  # whatever a method makes of a case: it is counted and told, and the others are still compared
+                if self.strict and isinstance(error, UserError):
+                    raise
                 failures += Failures(1, first_line(error))
                 found.append(None)
         number = getattr(forecaster.model, "members", 0)

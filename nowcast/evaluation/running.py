@@ -96,7 +96,8 @@ class Source:
         return f"{source + ', ' if source else ''}analysis time {str(self.cases.analysis_time(index)).replace('T', ' ')} UTC"
 
 
-def evaluate(source, baselines: dict[str, Forecaster], scores, *, plan: Plan, settings: dict, progress: Callable[[Sequence], Iterable] = iter) -> Results:
+def evaluate(source, baselines: dict[str, Forecaster], scores, *, plan: Plan, settings: dict, progress: Callable[[Sequence], Iterable] = iter,
+             strict: bool = False) -> Results:
     """Judge models and baselines on all cases of a source.
 
     Args:
@@ -106,6 +107,7 @@ def evaluate(source, baselines: dict[str, Forecaster], scores, *, plan: Plan, se
         plan: processes, cache, intervals.
         settings: {"task": ..., "scores": ...} as data, kept with the results.
         progress: wraps the iteration over batches.
+        strict: whether a baseline that says that it cannot run ends the evaluation; else it is counted, and persistence stands in for it.
 
     Returns:
         Results whose first model is the first judged one. A pixel counts where it was observed and every forecaster has a value for it, so
@@ -120,7 +122,7 @@ def evaluate(source, baselines: dict[str, Forecaster], scores, *, plan: Plan, se
         raise UserError(f"{type(scores).__name__} has no scores of ensembles; take scores=rain, and evaluation.members=0 and baselines without members for others.")
     blocks = source.blocks(plan.block_hours)
     cache = None if plan.cache_folder is None else ForecastCache(plan.cache_folder, plan.cache_gb * 1e9)
-    judge = Judge(baselines, scores, cache)
+    judge = Judge(baselines, scores, cache, strict)
     ranges = source.ranges()
     slow = any(getattr(forecaster.model, "SLOW", False) for forecaster in baselines.values())
     judgement = Judgement()
