@@ -169,6 +169,7 @@ def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_a
 def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch, how):
     (tmp_path / "stub.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
     monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started pytest in the background had it ignored
 
     def interrupted(text):
         if "seed 1" in text:
