@@ -446,22 +446,27 @@ def _panels(rows: list[ScoreRow]) -> list[tuple[str, float | None]]:
 
 def _score_panel(axes, rows_by_model, score, threshold, lead_minutes) -> None:
     for (model, rows), (colour, marker, style) in zip(rows_by_model.items(), _LINES * len(rows_by_model)):
-        points = sorted((row.lead * (lead_minutes or 1), row.value) for row in rows
-                        if row.lead is not None and (row.score, row.threshold) == (score, threshold))
-        finite = [(lead, value if math.isfinite(value) else math.nan) for lead, value in points]
-        axes.plot(*zip(*finite), color=colour, marker=marker, linestyle=style, markersize=3.5, linewidth=1.3, label=model)
+        points = sorted((row.lead * (lead_minutes or 1), *(value if math.isfinite(value) else math.nan for value in (row.value, row.low, row.high)))
+                        for row in rows if _is_of(row, score, threshold))
+        leads, values, low, high = zip(*points)
+        axes.plot(leads, values, color=colour, marker=marker, linestyle=style, markersize=3.5, linewidth=1.3, label=model)
+        axes.fill_between(leads, low, high, color=colour, alpha=0.15, linewidth=0)
     if score == "frequency_bias":
         axes.axhline(1, color="#999999", linewidth=0.8, zorder=0)
     if score == "cross_entropy":
         _floor(axes, rows_by_model, lead_minutes)
-    _limit(axes, [row.value for rows in rows_by_model.values() for row in rows
-                  if row.lead is not None and (row.score, row.threshold) == (score, threshold)], score)
+    _limit(axes, [value for rows in rows_by_model.values() for row in rows if _is_of(row, score, threshold) for value in (row.value, row.high)], score)
     units = {"cross_entropy": " [nats]", "psnr": " [dB]"} | ({} if lead_minutes is None else {"mae": " [mm/h]", "mse": " [mm²/h²]"})
     axes.set_title(f"{score_title(score, threshold)}{units.get(score, '')}", fontsize=9, loc="left")
     direction = {"higher": "↑ better", "lower": "↓ better", "near 1": "1 is best"}[BETTER[score]]
     axes.set_title(direction, fontsize=7.5, loc="right", color="#555555")
     axes.tick_params(labelsize=8)
     axes.grid(color="#e5e5e5", linewidth=0.6)
+
+
+def _is_of(row: ScoreRow, score: str, threshold: float | None) -> bool:
+    """Whether a row is a point of a panel: at a lead, pixel by pixel."""
+    return row.lead is not None and (row.score, row.threshold) == (score, threshold) and row.window in (None, 1)
 
 
 def _limit(axes, values: list[float], score: str) -> None:

@@ -1,11 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from nowcast.errors import UserError
+from nowcast.verification.intervals import Estimate
 from nowcast.verification.scores import ScoreRow, rows_of
-from nowcast.verification.table import evenly, lead_label, read_csv, score_title, text_tables, thresholds_shown, write_csv
+from nowcast.verification.sums import ScoreKey
+from nowcast.verification.table import difference_table, evenly, lead_label, read_csv, score_title, text_tables, thresholds_shown, verdict, write_csv, write_differences
 
 ROWS = {
     "ConvLSTM": [ScoreRow("csi", 0.5, 1, 1, 0.1 + 0.2, 0.25, 0.5), ScoreRow("csi", 0.5, 1, None, math.nan), ScoreRow("mse", None, None, 2, 1e-17)],
@@ -111,6 +114,7 @@ def test_of_many_thresholds_the_lowest_middle_and_highest_with_events_are_shown(
 def test_scores_are_titled_in_words():
     assert score_title("csi", 0.5) == "CSI ≥ 0.5 mm/h"
     assert score_title("fss", 10.0, 20) == "FSS ≥ 10 mm/h, 20 px" and score_title("csi", 10.0, 1) == "CSI ≥ 10 mm/h"
+    assert score_title("csi", 1.0, 4) == "CSI ≥ 1 mm/h, largest of 4 px"
     assert score_title("ssim_range2", None) == "SSIM (data range 2)"
 
 
@@ -133,3 +137,26 @@ def test_a_line_that_is_no_score_is_named(tmp_path, line, why):
     (tmp_path / "scores.csv").write_text(f"model,score,threshold,window,lead,value,low,high\na,csi,1,1,5,0.5,0.4,0.6\n{line}\n")
     with pytest.raises(UserError, match=f"scores.csv, line 3 is no score: .*{why}"):
         read_csv(tmp_path / "scores.csv", lead_minutes=5)
+
+
+def test_the_table_of_differences_says_what_is_sure_in_the_direction_of_each_score():
+    three = np.full(3, 0.5)
+    found = {"persistence": {ScoreKey("csi", 1.0, 1): Estimate(three, three - 0.25, three + 0.25), ScoreKey("mse"): Estimate(three, three - 0.25, three + 0.25),
+                             ScoreKey("correlation"): Estimate(three, three - 1, three + 1), ScoreKey("csi", 1.0, 4): Estimate(three, three, three)}}
+    lines = [" ".join(line.split()) for line in printed([difference_table("ConvLSTM", found)]).splitlines()]
+    assert "CSI ≥ 1 mm/h +0.500 (+0.250 to +0.750) better" in lines and "MSE +0.500 (+0.250 to +0.750) worse" in lines
+    assert "correlation +0.500 (−0.500 to +1.500) open" in lines and not any("px" in line for line in lines)
+
+
+def test_differences_are_written_with_their_intervals_by_lead_and_over_all(tmp_path):
+    values = np.array([0.25, 0.5, 0.375])
+    found = {"flow": {ScoreKey("csi", 1.0, 1): Estimate(values, values - 0.125, np.full(3, np.nan))}}
+    write_differences(found, tmp_path / "d.csv", lead_minutes=5)
+    assert (tmp_path / "d.csv").read_text().splitlines() == [
+        "baseline,score,threshold,window,lead,difference,low,high", "flow,csi,1,1,5,0.25,0.125,", "flow,csi,1,1,10,0.5,0.375,", "flow,csi,1,1,,0.375,0.25,"]
+
+
+def test_a_verdict_needs_an_interval_and_a_direction():
+    half, nothing = np.full(1, 0.5), np.full(1, np.nan)
+    assert verdict(ScoreKey("csi"), Estimate(half, nothing, nothing)) == "" == verdict(ScoreKey("frequency_bias"), Estimate(half, half, half))
+    assert verdict(ScoreKey("far"), Estimate(-half, -half, -half)) == "better"

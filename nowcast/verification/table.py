@@ -121,7 +121,7 @@ def score_title(score: str, threshold: float | None, window: int | None = None) 
     """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, cross-entropy, ..."""
     names = {"ssim_range2": "SSIM (data range 2)", "cross_entropy": "cross-entropy", "cross_entropy_floor": "cross-entropy floor"}
     name = names.get(score) or (score.upper() if len(score) <= 4 else score.replace("_", " "))
-    size = f", {window} px" if score == "fss" and window else ""
+    size = f", {window} px" if score == "fss" and window else f", largest of {window} px" if (window or 1) > 1 else ""
     return name if threshold is None else f"{name} ≥ {threshold:g} mm/h{size}"
 
 
@@ -166,7 +166,7 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
         table.add_column(escape(model), justify="right", overflow="fold")
     previous = None
     for (score, threshold, window, lead), by_model in _values(rows_by_model).items():
-        if lead is not None or score not in _OVERALL:
+        if lead is not None or score not in _OVERALL or (score not in ("csi", "fss") and (window or 1) > 1):
             continue
         if threshold != previous and previous is not None:
             table.add_section()
@@ -191,7 +191,7 @@ def _lead_table(rows_by_model: dict[str, list[ScoreRow]], lead_minutes: float | 
     table.add_column("model", overflow="fold")
     for step in steps:
         table.add_column(f"{step}" if lead_minutes is None else f"+{step * lead_minutes:g}", justify="right", no_wrap=True)
-    cases = dict.fromkeys(key[:3] for key in values if key[0] in _BY_LEAD and key[1] in shown)
+    cases = dict.fromkeys(key[:3] for key in values if key[0] in _BY_LEAD and key[1] in shown and key[2] in (None, 1))
     for score, threshold, window in sorted(cases, key=lambda case: (_BY_LEAD.index(case[0]), case[1] or 0)):
         columns = [_marked(score, values.get((score, threshold, window, step), {}), rows_by_model) for step in steps]
         for i, model in enumerate(rows_by_model):
