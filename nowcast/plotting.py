@@ -17,7 +17,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames, Grid
 from nowcast.verification.scores import BETTER, ScoreRow
-from nowcast.verification.table import evenly, score_title, thresholds_shown
+from nowcast.verification.table import evenly, score_title, thresholds_shown, unit_of
 
 RAIN_CLASSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Lower edges of the colour classes [mm/h]; a rain rate on an edge belongs to the class above it."""
@@ -457,7 +457,7 @@ def _score_panel(axes, rows_by_model, score, threshold, lead_minutes) -> None:
         _floor(axes, rows_by_model, lead_minutes)
     _limit(axes, [value for rows in rows_by_model.values() for row in rows if _is_of(row, score, threshold) for value in (row.value, row.high)], score)
     units = {"cross_entropy": " [nats]", "psnr": " [dB]"} | ({} if lead_minutes is None else {"mae": " [mm/h]", "mse": " [mm²/h²]"})
-    axes.set_title(f"{score_title(score, threshold)}{units.get(score, '')}", fontsize=9, loc="left")
+    axes.set_title(f"{score_title(score, threshold, unit=unit_of(lead_minutes))}{units.get(score, '')}", fontsize=9, loc="left")
     direction = {"higher": "↑ better", "lower": "↓ better", "near 1": "1 is best"}[BETTER[score]]
     axes.set_title(direction, fontsize=7.5, loc="right", color="#555555")
     axes.tick_params(labelsize=8)

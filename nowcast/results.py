@@ -16,9 +16,9 @@ from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
 from nowcast.frames import Grid
 from nowcast.task import Task
-from nowcast.verification.intervals import FEWEST_BLOCKS, Estimate, Resampling, differences, drawn, estimates, with_overall
+from nowcast.verification.intervals import FEWEST_BLOCKS, Estimate, Resampling, differences, drawn, estimates
 from nowcast.verification.scores import ScoreRow
-from nowcast.verification.sums import ScoreKey, Values
+from nowcast.verification.sums import ScoreKey, Values, with_overall
 
 FILE = "evaluation.h5"
 FORMAT = 1  # raised when an older nowcast could misread the file
@@ -178,11 +178,13 @@ class Results:
         """All scores of a model."""
         length = self.task.forecast_length
         own = {name: array for name, array in totals.items() if not name.startswith("ensemble ")}
-        values = self.scores.sums(length).values(own)
+        sums = self.scores.sums(length)
+        values = sums.values(own)
+        overall = sums.overall(own) if hasattr(sums, "overall") else None
         if model in self.members:
             ensemble = {name.removeprefix("ensemble "): array for name, array in totals.items() if name.startswith("ensemble ")}
             values |= self.scores.ensemble_sums(length, self.members[model]).values(ensemble)
-        return with_overall(values)
+        return with_overall(values, overall)
 
     def conclusion(self) -> list[str]:
         """What a reader may conclude from this number of independent events, in sentences."""

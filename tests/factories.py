@@ -11,6 +11,8 @@ import pytest
 
 from nowcast.data.conversion import convert
 from nowcast.frames import Frames, Grid
+from nowcast.verification.scores import ScoreRow
+from nowcast.verification.sums import ScoreKey, rows_of_values
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
 KNMI = "+proj=stere +lat_0=90 +lon_0=0.0 +lat_ts=60.0 +a=6378.137 +b=6356.752 +x_0=0 +y_0=0"
@@ -127,6 +129,11 @@ def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset
         file.create_dataset("dataset1/data1/data", data=raw, compression="gzip")
         file.require_group(place).attrs.update(scaling or {})
     return path
+
+
+def rows_of(score: str, by_lead, *, threshold: float | None = None, window: int | None = None) -> list[ScoreRow]:
+    """Rows of one score: one per lead, then the one over all leads."""
+    return rows_of_values({ScoreKey(score, threshold, window): np.asarray(by_lead, np.float64)})
 
 
 def complaints(path) -> dict[str, list[str]]:

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from nowcast.verification.intervals import Estimate, Resampling, differences, drawn, estimates, with_overall
-from nowcast.verification.sums import ScoreKey
+from nowcast.verification.intervals import Estimate, Resampling, differences, drawn, estimates
+from nowcast.verification.sums import ScoreKey, with_overall
 
 MSE, ENTROPY = ScoreKey("mse"), ScoreKey("cross_entropy")
 

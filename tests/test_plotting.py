@@ -9,7 +9,7 @@ from nowcast import plotting
 from nowcast.errors import UserError
 from nowcast.frames import Forecast, Frames, Grid
 from nowcast.plotting import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS
-from nowcast.verification.scores import rows_of
+from tests.factories import rows_of
 from factories_fields import forecast, frames
 
 

@@ -19,7 +19,7 @@ def fields(*values):
 
 def verified(forecast, observation, thresholds=(1.0,)):
     """{(score, threshold, lead): value} of arrays (B, T, H, W)."""
-    sums = RainScores(thresholds).sums(forecast.shape[1])
+    sums = RainScores(thresholds, pools=[]).sums(forecast.shape[1])
     sums.add(forecast, observation)
     return {(row.score, row.threshold, row.lead): row.value for row in sums.rows()}
 
@@ -123,7 +123,7 @@ def test_sums_added_in_pieces_are_the_sums_at_once():
     for name in exact:
         assert np.array_equal(pooled.totals()[name], once.totals()[name])
     for one, other in zip(pooled.rows(), once.rows()):
-        assert one[:4] == other[:4] and one.value == pytest.approx(other.value, rel=1e-12)
+        assert one[:4] == other[:4] and one.value == pytest.approx(other.value, rel=1e-12, nan_ok=True)
 
 
 def test_sums_over_nothing_and_over_only_missing_pixels_are_undefined_everywhere():
@@ -140,11 +140,11 @@ def test_hss_of_more_pixels_than_int64_products_hold_is_right():
 
 
 def test_rows_name_threshold_window_and_lead():
-    sums = RainScores([0.5, 2]).sums(2)
+    sums = RainScores([0.5, 2], pools=[]).sums(2)
     sums.add(np.ones((1, 2, 1, 1), np.float32), np.ones((1, 2, 1, 1), np.float32))
     rows = sums.rows()
-    assert len(rows) == (15 * 2 + 6) * 3
-    assert rows[0] == ("csi", 0.5, 1, 1, 1.0)
+    assert len(rows) == (15 * 2 + 6 + 2) * 3  # with B-MSE and B-MAE
+    assert rows[0][:5] == ("csi", 0.5, 1, 1, 1.0)
     assert [row[:4] for row in rows if row.score == "mae"] == [("mae", None, None, 1), ("mae", None, None, 2), ("mae", None, None, None)]
 
 
@@ -196,5 +196,5 @@ def test_sums_of_other_thresholds_or_leads_are_refused():
         RainScores([1], windows=[3]).sums(2) + RainScores([1], windows=[5]).sums(2)
     with pytest.raises(UserError, match="cannot be added to sums over 3 leads"):
         RainScores([1]).sums(2) + RainScores([1]).sums(3)
-    with pytest.raises(UserError, match="sums of pixels, fractions cannot be added to sums of pixels; verify"):
+    with pytest.raises(UserError, match="sums of pixels, balanced, fractions, pools cannot be added to sums of pixels, balanced, pools; verify"):
         RainScores([1], windows=[3]).sums(2) + RainScores([1]).sums(2)

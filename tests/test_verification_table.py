@@ -6,9 +6,10 @@ from rich.console import Console
 
 from nowcast.errors import UserError
 from nowcast.verification.intervals import Estimate
-from nowcast.verification.scores import ScoreRow, rows_of
+from nowcast.verification.scores import ScoreRow
 from nowcast.verification.sums import ScoreKey
-from nowcast.verification.table import difference_table, evenly, lead_label, read_csv, score_title, text_tables, thresholds_shown, verdict, write_csv, write_differences
+from nowcast.verification.table import difference_table, evenly, lead_label, read_csv, score_title, text_tables, thresholds_shown, unit_of, verdict, write_csv, write_differences
+from tests.factories import rows_of
 
 ROWS = {
     "ConvLSTM": [ScoreRow("csi", 0.5, 1, 1, 0.1 + 0.2, 0.25, 0.5), ScoreRow("csi", 0.5, 1, None, math.nan), ScoreRow("mse", None, None, 2, 1e-17)],
@@ -115,6 +116,7 @@ def test_scores_are_titled_in_words():
     assert score_title("csi", 0.5) == "CSI ≥ 0.5 mm/h"
     assert score_title("fss", 10.0, 20) == "FSS ≥ 10 mm/h, 20 px" and score_title("csi", 10.0, 1) == "CSI ≥ 10 mm/h"
     assert score_title("csi", 1.0, 4) == "CSI ≥ 1 mm/h, largest of 4 px"
+    assert score_title("csi", 16.0, 1, unit=unit_of(None)) == "CSI ≥ 16 of 255" and score_title("csi_mean", None, 4) == "CSI, mean of the thresholds, largest of 4 px"
     assert score_title("ssim_range2", None) == "SSIM (data range 2)"
 
 
@@ -143,7 +145,7 @@ def test_the_table_of_differences_says_what_is_sure_in_the_direction_of_each_sco
     three = np.full(3, 0.5)
     found = {"persistence": {ScoreKey("csi", 1.0, 1): Estimate(three, three - 0.25, three + 0.25), ScoreKey("mse"): Estimate(three, three - 0.25, three + 0.25),
                              ScoreKey("correlation"): Estimate(three, three - 1, three + 1), ScoreKey("csi", 1.0, 4): Estimate(three, three, three)}}
-    lines = [" ".join(line.split()) for line in printed([difference_table("ConvLSTM", found)]).splitlines()]
+    lines = [" ".join(line.split()) for line in printed([difference_table("ConvLSTM", found, lead_minutes=5)]).splitlines()]
     assert "CSI ≥ 1 mm/h +0.500 (+0.250 to +0.750) better" in lines and "MSE +0.500 (+0.250 to +0.750) worse" in lines
     assert "correlation +0.500 (−0.500 to +1.500) open" in lines and not any("px" in line for line in lines)
 

@@ -159,7 +159,7 @@ def _by_nowcast(forecast: np.ndarray, observation: np.ndarray, scores) -> dict[t
     """(score, threshold, lead) -> value, of (T, H, W)."""
     sums = scores.sums(len(forecast))
     sums.add(forecast[None], observation[None])
-    return {(row.score, row.threshold, row.lead): row.value for row in sums.rows()}
+    return {(row.score, row.threshold, row.lead): row.value for row in sums.rows() if row.window in (None, 1)}
 
 
 @np.errstate(divide="ignore", invalid="ignore")  # a score without events is undefined in both

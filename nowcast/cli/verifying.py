@@ -175,7 +175,7 @@ def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Pat
     write_differences(found, folder / "differences.csv", lead_minutes=lead_minutes)
     plotting.score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
     _draw_case(source, results, folder / "forecast.png")
-    tables = [*text_tables(rows, lead_minutes=lead_minutes), *([difference_table(judged, found)] if found and results.has_intervals else [])]
+    tables = [*text_tables(rows, lead_minutes=lead_minutes), *([difference_table(judged, found, lead_minutes=lead_minutes)] if found and results.has_intervals else [])]
     sentences = _sentences(results)
     Console().print(*tables, sep="\n")
     for sentence in sentences:

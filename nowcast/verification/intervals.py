@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.verification.scores import SUMMED_OVER_LEADS
 from nowcast.verification.sums import ScoreKey, Values
 
 _DEFINED = 0.9  # share of the draws in which a score must be defined to have an interval
@@ -77,15 +76,6 @@ class Estimate:
 def drawn(totals: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
     """Totals of draws, (S, ...), of the totals of blocks, (N, ...)."""
     return {name: np.tensordot(weights, array, axes=1) for name, array in totals.items()}
-
-
-def with_overall(values: Values) -> Values:
-    """Scores by lead, (..., T), with the value over all leads, (..., T + 1)."""
-    def overall(key: ScoreKey, by_lead: np.ndarray) -> np.ndarray:
-        return by_lead.sum(-1, keepdims=True) if key.score in SUMMED_OVER_LEADS else by_lead.mean(-1, keepdims=True)
-
-    with np.errstate(invalid="ignore"):
-        return {key: np.concatenate([by_lead, overall(key, by_lead)], axis=-1) for key, by_lead in values.items()}
 
 
 def estimates(values: Values, samples: Values, resampling: Resampling) -> dict[ScoreKey, Estimate]:

@@ -14,7 +14,12 @@ from nowcast.errors import UserError
 from nowcast.verification import scores
 from nowcast.verification.neighbourhood import LARGEST_WINDOW, fraction_sums
 from nowcast.verification.scores import ScoreRow
-from nowcast.verification.sums import AddedSums, ScoreKey, SumsTogether, Values, rows_of_values
+from nowcast.verification.balanced import BalancedSums
+from nowcast.verification.ensemble import EnsembleSums
+from nowcast.verification.pools import LARGEST_POOL, PoolSums
+from nowcast.verification.spectrum import SpectrumSums
+from nowcast.verification.structure import StructureSums
+from nowcast.verification.sums import AddedSums, ScoreKey, SumsTogether, Values, event_scores, rows_of_values
 
 _ROW = 2**13
 _BLOCK = 4 * _ROW  # pixels worked on at once: their arrays stay in the processor's cache
@@ -27,15 +32,21 @@ class RainScores:
     Args:
         thresholds: rain rates [mm/h], ascending; an event is a rain rate ``>=`` one of them.
         windows: widths [pixels], ascending, of the neighbourhoods of the fractions skill score; none: it is left out.
+        pools: widths [pixels], ascending, of the blocks whose largest rates are compared, for all event scores; none: they are left out.
+        sal: whether structure, amplitude and location (Wernli et al. 2008) are computed.
+        spectra: whether power spectra and the effective resolution are computed.
 
     Raises:
-        UserError: thresholds that are empty, not ascending, not positive or not finite; windows that are no ascending widths.
+        UserError: thresholds that are empty, not ascending, not positive or not finite; windows or pools that are no ascending widths.
     """
 
     quantity: ClassVar[str] = "rain_rate"
 
     thresholds: tuple[float, ...] = (0.1, 0.5, 1, 2, 5, 10)
     windows: tuple[int, ...] = ()
+    pools: tuple[int, ...] = (4, 16)
+    sal: bool = False
+    spectra: bool = False
 
     def __post_init__(self):
         given = self.thresholds
@@ -45,18 +56,30 @@ class RainScores:
         if not numbers or not given or not (ascending[1:] > ascending[:-1]).all():
             raise UserError(f"thresholds are {given!r}; give one or more positive rain rates in mm/h, ascending, e.g. [0.1, 1, 5].")
         object.__setattr__(self, "thresholds", tuple(float(t) for t in given))
-        widths = self.windows
-        whole = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and not isinstance(w, bool) for w in widths)
-        if not whole or list(widths) != sorted({w for w in widths if 1 <= w <= LARGEST_WINDOW}):
-            raise UserError(f"windows are {widths!r}; give widths in whole pixels from 1 to {LARGEST_WINDOW}, ascending, e.g. [1, 5, 20], or [] for none.")
-        object.__setattr__(self, "windows", tuple(widths))
+        for name, least, most in (("windows", 1, LARGEST_WINDOW), ("pools", 2, LARGEST_POOL)):
+            widths = getattr(self, name)
+            whole = isinstance(widths, (list, tuple)) and all(isinstance(w, int) and not isinstance(w, bool) for w in widths)
+            if not whole or list(widths) != sorted({w for w in widths if least <= w <= most}):
+                raise UserError(f"{name} are {widths!r}; give widths in whole pixels from {least} to {most}, ascending, e.g. [4, 16], or [] for none.")
+            object.__setattr__(self, name, tuple(widths))
 
     def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads."""
-        parts = {"pixels": PixelSums.zero(self.thresholds, forecast_length)}
+        k = self.thresholds
+        parts = {"pixels": PixelSums.zero(k, forecast_length), "balanced": BalancedSums.zero(forecast_length)}
         if self.windows:
-            parts["fractions"] = FractionSums.zero(self.thresholds, self.windows, forecast_length)
+            parts["fractions"] = FractionSums.zero(k, self.windows, forecast_length)
+        if self.pools:
+            parts["pools"] = PoolSums.zero(k, self.pools, forecast_length)
+        if self.sal:
+            parts["structure"] = StructureSums.zero(forecast_length)
+        if self.spectra:
+            parts["spectra"] = SpectrumSums.zero(forecast_length)
         return SumsTogether(forecast_length, parts)
+
+    def ensemble_sums(self, forecast_length: int, members: int) -> EnsembleSums:
+        """Empty sums for ensembles of so many members."""
+        return EnsembleSums.zero(self.thresholds, members, forecast_length)
 
 
 @dataclass
@@ -216,29 +239,6 @@ class FractionSums(AddedSums):
             random = np.where(random > 0, random, np.nan)
             found |= {ScoreKey("fss_useful", threshold): 0.5 + random / 2, ScoreKey("fss_random", threshold): random}
         return found
-
-
-def event_scores(hits, misses, false_alarms, pixels, threshold: float, window: int = 1) -> Values:
-    """All scores of events, and the four counts, of hits, misses, false alarms and all pixels, (..., T) each."""
-    h, m, f, r = hits, misses, false_alarms, pixels - hits - misses - false_alarms
-    found = {
-        "csi": scores.csi(h, m, f),
-        "pod": scores.pod(h, m),
-        "far": scores.far(h, f),
-        "success_ratio": scores.success_ratio(h, f),
-        "hss": scores.hss(h, m, f, r),
-        "ets": scores.ets(h, m, f, r),
-        "peirce": scores.peirce(h, m, f, r),
-        "sedi": scores.sedi(h, m, f, r),
-        "f1": scores.f1(h, m, f),
-        "accuracy": scores.accuracy(h, m, f, r),
-        "frequency_bias": scores.frequency_bias(h, m, f),
-        "hits": h,
-        "misses": m,
-        "false_alarms": f,
-        "correct_negatives": r,
-    }
-    return {ScoreKey(score, threshold, window): value for score, value in found.items()}
 
 
 def _observed(forecast: np.ndarray, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

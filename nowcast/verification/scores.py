@@ -53,6 +53,29 @@ BETTER = {
     "mse": "lower",
     "rmse": "lower",
     "mean_error": "near 0",
+    "b_mse": "lower",
+    "b_mae": "lower",
+    "sal_structure": "near 0",
+    "sal_amplitude": "near 0",
+    "sal_location": "lower",
+    "sal_structure_size": "lower",
+    "sal_amplitude_size": "lower",
+    "sal_cases": "",
+    "power_forecast": "",
+    "power_observation": "",
+    "effective_resolution": "lower",
+    "crps": "lower",
+    "crps_fair": "lower",
+    "spread": "",
+    "rmse_of_mean": "lower",
+    "spread_skill": "near 1",
+    "brier": "lower",
+    "brier_reliability": "lower",
+    "brier_resolution": "higher",
+    "brier_uncertainty": "",
+    "brier_skill": "higher",
+    "roc_area": "higher",
+    "csi_mean": "higher",
     "correlation": "higher",
     "uncentred_correlation": "higher",
     "cross_entropy": "lower",
@@ -139,18 +162,3 @@ def sedi(hits, misses, false_alarms, correct_negatives):
 def fss(products, squares):
     """Fractions skill score 2 sum Sf So / (sum Sf^2 + sum So^2), see ``nowcast.verification.neighbourhood``; 1 is perfect."""
     return ratio(2 * products, squares)
-
-
-def rows_of(score: str, by_lead, *, threshold: float | None = None, window: int | None = None) -> list[ScoreRow]:
-    """Rows of one score: one per lead, then the one over all leads (NaN when any lead is undefined).
-
-    Args:
-        score: its name.
-        by_lead: its value at the leads 1 to T, (T,).
-        threshold: [mm/h], None without events.
-        window: [pixels], None without events.
-    """
-    values = [float(value) for value in by_lead]
-    overall = math.fsum(values) / (1 if score in SUMMED_OVER_LEADS else len(values))
-    leads = [*range(1, len(values) + 1), None]
-    return [ScoreRow(score, threshold, window, lead, value) for lead, value in zip(leads, [*values, overall])]

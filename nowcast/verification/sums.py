@@ -11,7 +11,8 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.verification.scores import ScoreRow, rows_of
+from nowcast.verification import scores
+from nowcast.verification.scores import SUMMED_OVER_LEADS, ScoreRow
 
 
 class ScoreKey(NamedTuple):
@@ -42,12 +43,29 @@ class Sums(Protocol):
         """The scores of totals with axes of resamples in front."""
 
     def rows(self) -> list[ScoreRow]:
-        """All scores by lead, then over all leads."""
+        """All scores by lead, then over all leads. Sums whose value over all leads is neither the mean nor the sum of the leads also
+        have ``overall(totals)``, which gives it."""
 
 
-def rows_of_values(values: Values) -> list[ScoreRow]:
-    """Rows of scores by lead, (T,) each."""
-    return [row for key, by_lead in values.items() for row in rows_of(key.score, by_lead, threshold=key.threshold, window=key.window)]
+def with_overall(values: Values, overall: Values | None = None) -> Values:
+    """Scores by lead, (..., T), with the value over all leads, (..., T + 1): where it is not given, (..., 1), their mean, or their sum for
+    those of ``SUMMED_OVER_LEADS``."""
+    def last(key: ScoreKey, by_lead: np.ndarray) -> np.ndarray:
+        if overall is not None:
+            return overall[key]
+        return by_lead.sum(-1, keepdims=True) if key.score in SUMMED_OVER_LEADS else by_lead.mean(-1, keepdims=True)
+
+    with np.errstate(invalid="ignore"):
+        return {key: np.concatenate([by_lead, last(key, by_lead)], axis=-1) for key, by_lead in values.items()}
+
+
+def rows_of_values(values: Values, overall: Values | None = None) -> list[ScoreRow]:
+    """Rows of scores by lead, (T,) each, and over all leads, see ``with_overall``."""
+    found = []
+    for key, by_lead in with_overall(values, overall).items():
+        leads = [*range(1, by_lead.size), None]
+        found += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
+    return found
 
 
 @dataclass
@@ -143,3 +161,26 @@ class SumsTogether:
 def _place(key) -> tuple:
     """Sorts scores by threshold, those without a threshold last; otherwise they keep their order."""
     return key.threshold is None, key.threshold or 0.0
+
+
+def event_scores(hits, misses, false_alarms, pixels, threshold: float, window: int = 1) -> Values:
+    """All scores of events, and the four counts, of hits, misses, false alarms and all pixels, (..., T) each."""
+    h, m, f, r = hits, misses, false_alarms, pixels - hits - misses - false_alarms
+    found = {
+        "csi": scores.csi(h, m, f),
+        "pod": scores.pod(h, m),
+        "far": scores.far(h, f),
+        "success_ratio": scores.success_ratio(h, f),
+        "hss": scores.hss(h, m, f, r),
+        "ets": scores.ets(h, m, f, r),
+        "peirce": scores.peirce(h, m, f, r),
+        "sedi": scores.sedi(h, m, f, r),
+        "f1": scores.f1(h, m, f),
+        "accuracy": scores.accuracy(h, m, f, r),
+        "frequency_bias": scores.frequency_bias(h, m, f),
+        "hits": h,
+        "misses": m,
+        "false_alarms": f,
+        "correct_negatives": r,
+    }
+    return {ScoreKey(score, threshold, window): value for score, value in found.items()}

@@ -15,8 +15,9 @@ from nowcast.verification.scores import BETTER, ScoreRow
 from nowcast.verification.sums import ScoreKey
 
 _COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "high")
-_OVERALL = ("csi", "pod", "far", "hss", "frequency_bias", "fss", "mae", "mse", "rmse", "mean_error", "correlation", "cross_entropy", "cross_entropy_floor", "ssim", "ssim_range2", "psnr")
-_BY_LEAD = ("csi", "correlation", "cross_entropy", "mse", "ssim")
+_OVERALL = ("csi", "pod", "far", "hss", "frequency_bias", "fss", "mae", "mse", "rmse", "mean_error", "correlation", "b_mse", "b_mae", "effective_resolution",
+            "sal_structure", "sal_amplitude", "sal_location", "csi_mean", "crps", "spread_skill", "brier_skill", "roc_area", "cross_entropy", "cross_entropy_floor", "ssim", "ssim_range2", "psnr")
+_BY_LEAD = ("csi", "csi_mean", "correlation", "cross_entropy", "mse", "crps", "ssim")
 OVERALL = "mean of the leads (cross-entropy: sum)"
 """How the value over all leads comes about, in words for titles."""
 
@@ -108,7 +109,7 @@ def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float
     Returns:
         two ``rich.table.Table``; ``*`` marks the best of several models.
     """
-    return [_overall_table(rows_by_model), _lead_table(rows_by_model, lead_minutes)]
+    return [_overall_table(rows_by_model, unit_of(lead_minutes)), _lead_table(rows_by_model, lead_minutes)]
 
 
 def lead_label(step: int, lead_minutes: float | None) -> str:
@@ -117,12 +118,33 @@ def lead_label(step: int, lead_minutes: float | None) -> str:
     return text.replace("-", "−")
 
 
-def score_title(score: str, threshold: float | None, window: int | None = None) -> str:
-    """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, cross-entropy, ..."""
-    names = {"ssim_range2": "SSIM (data range 2)", "cross_entropy": "cross-entropy", "cross_entropy_floor": "cross-entropy floor"}
-    name = names.get(score) or (score.upper() if len(score) <= 4 else score.replace("_", " "))
-    size = f", {window} px" if score == "fss" and window else f", largest of {window} px" if (window or 1) > 1 else ""
-    return name if threshold is None else f"{name} ≥ {threshold:g} mm/h{size}"
+_NAMES = {
+    "ssim_range2": "SSIM (data range 2)", "cross_entropy": "cross-entropy", "cross_entropy_floor": "cross-entropy floor", "b_mse": "B-MSE", "b_mae": "B-MAE",
+    "f1": "F1", "csi_mean": "CSI, mean of the thresholds", "crps_fair": "CRPS, fair", "rmse_of_mean": "RMSE of the mean", "spread_skill": "spread / RMSE of the mean",
+    "brier": "Brier score", "brier_reliability": "Brier reliability", "brier_resolution": "Brier resolution", "brier_uncertainty": "Brier uncertainty",
+    "brier_skill": "Brier skill score", "roc_area": "ROC area", "sal_structure": "SAL structure", "sal_amplitude": "SAL amplitude", "sal_location": "SAL location",
+    "sal_structure_size": "|SAL structure|", "sal_amplitude_size": "|SAL amplitude|", "sal_cases": "SAL cases", "fss_useful": "FSS useful from", "fss_random": "FSS random",
+}  # fmt: skip
+
+
+def score_title(score: str, threshold: float | None, window: int | None = None, *, unit: str = "mm/h") -> str:
+    """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, cross-entropy, ...
+
+    Args:
+        score: a key of ``BETTER``.
+        threshold: of an event; None: without.
+        window: width of a neighbourhood [pixels].
+        unit: of the threshold, see ``unit_of``.
+    """
+    name = _NAMES.get(score) or (score.upper() if len(score) <= 4 else score.replace("_", " "))
+    kind = "" if score.startswith(("fss", "power")) else "largest of "
+    size = f", {kind}{window} px" if window and (score.startswith(("fss", "power")) or window > 1) else ""
+    return f"{name}{size}" if threshold is None else f"{name} ≥ {threshold:g} {unit}{size}"
+
+
+def unit_of(lead_minutes: float | None) -> str:
+    """The unit of thresholds: of rain, or of the grey levels of frames without times."""
+    return "of 255" if lead_minutes is None else "mm/h"
 
 
 def evenly(count: int, most: int) -> list[int]:
@@ -154,7 +176,7 @@ def _marks(rows_by_model: dict[str, list[ScoreRow]]) -> str:
     return "* best" + ("   – undefined: no event at some lead" if undefined else "")
 
 
-def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
+def _overall_table(rows_by_model: dict[str, list[ScoreRow]], unit: str):
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -171,7 +193,7 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]]):
         if threshold != previous and previous is not None:
             table.add_section()
         previous = threshold
-        table.add_row(score_title(score, threshold, window), BETTER.get(score, ""), *_marked(score, by_model, rows_by_model))
+        table.add_row(score_title(score, threshold, window, unit=unit), BETTER.get(score, ""), *_marked(score, by_model, rows_by_model))
     return table
 
 
@@ -195,17 +217,18 @@ def _lead_table(rows_by_model: dict[str, list[ScoreRow]], lead_minutes: float | 
     for score, threshold, window in sorted(cases, key=lambda case: (_BY_LEAD.index(case[0]), case[1] or 0)):
         columns = [_marked(score, values.get((score, threshold, window, step), {}), rows_by_model) for step in steps]
         for i, model in enumerate(rows_by_model):
-            table.add_row(score_title(score, threshold) if i == 0 else "", escape(model), *(column[i] for column in columns))
+            table.add_row(score_title(score, threshold, unit=unit_of(lead_minutes)) if i == 0 else "", escape(model), *(column[i] for column in columns))
         table.add_section()
     return table
 
 
-def difference_table(model: str, by_baseline: dict[str, dict[ScoreKey, Estimate]]):
+def difference_table(model: str, by_baseline: dict[str, dict[ScoreKey, Estimate]], *, lead_minutes: float | None):
     """A ``rich.table.Table`` of the main scores' paired differences over all leads, with intervals and what they say.
 
     Args:
         model: name of the judged model.
         by_baseline: its differences from every baseline.
+        lead_minutes: minutes of one step, None to count frames.
     """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
@@ -216,9 +239,9 @@ def difference_table(model: str, by_baseline: dict[str, dict[ScoreKey, Estimate]
     table.add_column("score", no_wrap=True)
     for baseline in by_baseline:
         table.add_column(escape(baseline), justify="right", overflow="fold")
-    keys = [key for key in next(iter(by_baseline.values())) if key.score in _BY_LEAD + ("fss", "mae", "crps") and key.window in (None, 1)]
+    keys = [key for key in next(iter(by_baseline.values())) if key.score in (*_BY_LEAD, "fss", "mae") and key.window in (None, 1)]
     for key in keys:
-        table.add_row(score_title(*key), *(_difference(key, found[key]) if key in found else "–" for found in by_baseline.values()))
+        table.add_row(score_title(*key, unit=unit_of(lead_minutes)), *(_difference(key, found[key]) if key in found else "–" for found in by_baseline.values()))
     return table
 
 
