@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from nowcast.errors import UserError
 from nowcast.models import extrapolation
+from nowcast.models.dry import Dry
 from nowcast.models.persistence import Persistence
 from nowcast.models.sprog import Sprog
 
@@ -133,3 +135,36 @@ def test_sprog_needs_three_frames():
 def test_sprog_needs_two_scales():
     with pytest.raises(ValueError, match="S-PROG needs at least 2 scales"):
         Sprog(1)
+
+
+@needs_pysteps
+@pytest.mark.parametrize(("method", "tolerance"), [("lucaskanade", 0.3), ("vet", 0.5), ("proesmans", 1.0), ("farneback", 1.0)])
+def test_every_motion_sees_rain_that_moves_two_pixels_east(method, tolerance):
+    rain = moving_rain(frames=6)[0, :, 0].numpy()
+    motion = extrapolation.motion_of(rain, method)
+    wet = rain[-1] > 1
+    assert motion.shape == (2, 96, 96)
+    assert np.median(motion[0][wet]) == pytest.approx(2, abs=tolerance) and np.median(motion[1][wet]) == pytest.approx(0, abs=tolerance)
+
+
+@needs_pysteps
+@pytest.mark.parametrize("method", extrapolation.MOTIONS)
+def test_every_motion_moves_the_forecast_and_stands_still_without_rain(method):
+    rain = moving_rain(frames=8)
+    model = extrapolation.Extrapolation(motion_frames=4, motion=method)
+    forecast = model(rain[:, :4], 4)
+    inside = ~torch.isnan(forecast)
+    error, persistence = ((found - rain[:, 4:])[inside].abs().mean() for found in (forecast, Persistence()(rain[:, :4], 4)))
+    assert error < 0.8 * persistence
+    assert (model(torch.zeros(1, 4, 1, 32, 32), 2) == 0).all()
+
+
+@needs_pysteps
+def test_a_motion_that_is_unknown_or_sees_too_few_frames_is_refused():
+    with pytest.raises(UserError, match="motion is 'lk'; accepted are lucaskanade, vet, proesmans, farneback"):
+        Sprog(motion="lk")
+
+
+def test_the_dry_forecast_is_dry():
+    forecast = Dry()(moving_rain(), 3)
+    assert forecast.shape == (1, 3, 1, 96, 96) and (forecast == 0).all()

@@ -347,7 +347,7 @@ def test_train_py_is_the_same_as_nowcast_train():
 
 
 def test_an_unknown_command_is_refused(capsys):
-    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, check, watch, replay, serve, compare, benchmark."
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from nowcast.data.archive import Archive
 from nowcast.data.windows import utc_time, window_starts
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
-from nowcast.models.extrapolation import load_pysteps, motion_of
+from nowcast.models.extrapolation import carried, load_pysteps, motion_of
 from nowcast.operations.fallback import between
 from nowcast.task import Task
 from nowcast.verification.rain import RainScores
@@ -101,7 +101,6 @@ def forecasts_around_a_gap(values: np.ndarray, forecaster: Forecaster) -> dict[s
         return network(changed)
 
     motion = motion_of(context[[-3, -1]]) / 2
-    carried = load_pysteps()[1](context[-1].astype(np.float64), motion, length, allow_nonfinite_values=True)
     return {
         "complete": network(context),
         "filled in along the motion": with_gap(between(context[-3], context[-1])),
@@ -109,6 +108,6 @@ def forecasts_around_a_gap(values: np.ndarray, forecaster: Forecaster) -> dict[s
         "left missing": with_gap(np.nan),
         "one step older": network(values[OLDER - 1 : -1], 1),
         "two steps older": network(values[OLDER - 2 : -2], 2),
-        "extrapolation across the gap": np.maximum(carried, 0).astype(np.float32),
+        "extrapolation across the gap": carried(context[-1], motion, length),
         "persistence": np.repeat(context[-1:], length, axis=0),
     }

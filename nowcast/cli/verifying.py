@@ -1,4 +1,4 @@
-"""Commands that judge: evaluate and report."""
+"""The command that judges: evaluate."""
 
 import os
 import platform
@@ -40,32 +40,6 @@ def evaluate(arguments: list[str]) -> None:
     folder = Path(command.output_dir or Path(run) / "evaluation")
     judge_run(settings, forecaster, data, folder, run=run, command=f"nowcast evaluate {shlex.join(arguments)}")
     list_files(folder)
-
-
-def report(arguments: list[str]) -> None:
-    """One page about one or several evaluated runs."""
-    from nowcast import report as reports
-
-    typed = [item for item in arguments if item.startswith("run=")]
-    runs = _runs(typed[-1].removeprefix("run=")) if typed else []
-    config = configuration.compose("report", [*(item for item in arguments if item not in typed and item != "--cfg"), *(f"run={run}" for run in runs[:1])])
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
-        return
-    settings = configuration.plain(config)
-    output = Path(settings["output"] or runs[0] / "report.html")
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"output is {output}; a report is one page: give FILE.html.")
-    print_line(f"wrote {reports.write(runs, output)}: it opens in any browser, without a network")
-
-
-def _runs(typed: str) -> list[Path]:
-    """One run folder, or several as [A,B]."""
-    many = typed.startswith("[") and typed.endswith("]") and not Path(typed).exists()
-    names = [name.strip().strip("'\"") for name in typed[1:-1].split(",")] if many else [typed]
-    if not all(names):
-        raise UserError(f"run is {typed}; give one folder, or several as 'run=[DIR1,DIR2]'.")
-    return [Path(name).expanduser() for name in names]
 
 
 def _evaluate_forecasts(arguments: list[str]) -> None:
@@ -264,7 +238,7 @@ def list_files(folder: Path) -> None:
         "scores.txt": "the tables above",
         "scores.png": "curves by lead time",
         "forecast.png": "a typical case: context, observation, forecasts",
-        FILE: "all sums by block; for a page with everything: nowcast report run=...",
+        FILE: "all sums by block of cases, from which every score and interval can be made again",
     }
     print_line(f"in {folder}")
     found = {path.name: path.relative_to(folder) for path in (*folder.glob("*"), *folder.glob("evaluation/*"))}

@@ -1,8 +1,10 @@
-"""Extrapolation of rain along its own motion, by pysteps (Lucas-Kanade optical flow, semi-Lagrangian advection)."""
+"""Extrapolation of rain along its own motion, by pysteps (optical flow, semi-Lagrangian advection), and what all of its methods share."""
 
 import contextlib
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from nowcast.errors import MissingDependency, UserError
 
 DRY = 0.1  # mm/h: below it a pixel gives the optical flow nothing to follow
 DRY_DECIBEL = -15.0  # what pysteps' own examples put there
+MOTIONS = ("lucaskanade", "vet", "proesmans", "farneback")
+"""Methods of optical flow: Lucas-Kanade, VET (variational), Proesmans (anisotropic diffusion) and Farneback (polynomials)."""
 
 
 def load_pysteps():
@@ -47,35 +51,99 @@ def has_dry_frame(rain_rate: np.ndarray) -> bool:
 
 
 def case_by_case(forecast: Callable[[np.ndarray], np.ndarray], context: Tensor, observed: Tensor | None) -> Tensor:
-    """Forecasts of NumPy for a batch: (T, H, W) -> (forecast_length, H, W), NaN where not observed, for (B, T, 1, H, W) -> (B, forecast_length, 1, H, W)."""
+    """Forecasts of NumPy for a batch: (T, H, W), NaN where not observed -> (..., H, W), for (B, T, 1, H, W) -> (B, ..., 1, H, W)."""
     values = context if observed is None else torch.where(observed, context, torch.nan)
     forecasts = [forecast(case) for case in values[:, :, 0].cpu().numpy()]
-    return torch.from_numpy(np.stack(forecasts)).unsqueeze(2).to(context.device)
+    return torch.from_numpy(np.stack(forecasts)).unsqueeze(-3).to(context.device)
 
 
-def motion_of(rain_rate: np.ndarray) -> np.ndarray:
-    """Lucas-Kanade motion of frames [mm/h], (T, H, W) -> (2, H, W), pixels a frame along x and y; 0 where a frame has no rain to follow."""
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """pysteps reports every step, and divides by nothing in fields without rain."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check_motion(motion: str) -> None:
+    """Refuse a method that is not there.
+
+    Raises:
+        UserError: it is none of ``MOTIONS``.
+        MissingDependency: pysteps or OpenCV is not installed.
+    """
+    if motion not in MOTIONS:
+        raise UserError(f"motion is {motion!r}; accepted are {', '.join(MOTIONS)}.")
+    load_pysteps()
+
+
+def motion_of(rain_rate: np.ndarray, method: str = "lucaskanade") -> np.ndarray:
+    """Motion of frames [mm/h], (T, H, W) -> (2, H, W), pixels a frame along x and y; 0 where a frame has no rain to follow.
+
+    Args:
+        rain_rate: at least 2 frames; NaN = not observed. VET and Proesmans see the last two of them.
+        method: one of ``MOTIONS``.
+    """
     if has_dry_frame(rain_rate):
         return np.zeros((2, *rain_rate.shape[1:]))
-    return load_pysteps()[0](np.ma.masked_invalid(decibels(rain_rate)), verbose=False)
+    lucas_kanade, decibel = load_pysteps()[0], decibels(rain_rate)
+    if method == "lucaskanade":
+        return lucas_kanade(np.ma.masked_invalid(decibel), verbose=False)
+    filled = np.where(np.isnan(decibel), DRY_DECIBEL, decibel).astype(np.float64)
+    with quiet():
+        return np.asarray(_flow(method, decibel, filled))
+
+
+def _flow(method: str, decibel: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """The motion by another method than Lucas-Kanade, of frames with NaN and of the same with dry pixels there."""
+    if method == "vet":
+        from pysteps.motion.vet import vet
+
+        return vet(np.ma.masked_invalid(decibel[-2:]), verbose=False)
+    if method == "proesmans":
+        from pysteps.motion.proesmans import proesmans
+
+        return proesmans(filled[-2:], verbose=False)
+    from pysteps.motion.farneback import farneback
+
+    return farneback(filled, verbose=False)
+
+
+def carried(frame: np.ndarray, motion: np.ndarray, forecast_length: int) -> np.ndarray:
+    """A frame [mm/h] carried along a motion, (H, W) -> (forecast_length, H, W); NaN where it comes from outside or from a missing pixel."""
+    forecast = load_pysteps()[1](frame.astype(np.float64), motion, forecast_length, allow_nonfinite_values=True)
+    return np.maximum(forecast, 0).astype(np.float32)  # maximum keeps NaN
+
+
+def enough(context: Tensor, needed: int, method: str) -> None:
+    """Refuse a context that is too short.
+
+    Raises:
+        UserError: it has fewer frames than a method needs.
+    """
+    if context.shape[1] < needed:
+        raise UserError(f"{method} needs at least {needed} context frames to see how the rain moves and changes; {context.shape[1]} came.")
 
 
 class Extrapolation(nn.Module):
-    """Lucas-Kanade motion of the context, last frame carried along it; works on rain rates [mm/h].
+    """Motion of the context, last frame carried along it; works on rain rates [mm/h].
 
     Args:
         motion_frames: how many of the last context frames the motion is estimated from (pysteps' examples use 3).
+        motion: one of ``MOTIONS``.
 
     Motion is estimated on 10 log10 of the rain rate. Pixels that the advection brings in from outside the grid, or
     from where the last frame was not observed, have no forecast (NaN). A context without rain stays where it is.
     """
 
-    def __init__(self, motion_frames: int = 3):
+    SLOW: ClassVar[bool] = True
+
+    def __init__(self, motion_frames: int = 3, motion: str = "lucaskanade"):
         super().__init__()
         if motion_frames < 2:
             raise UserError(f"motion_frames is {motion_frames}; motion needs at least 2 frames.")
-        self.motion_frames = motion_frames
-        load_pysteps()
+        check_motion(motion)
+        self.motion_frames, self.motion = motion_frames, motion
 
     def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
@@ -85,6 +153,4 @@ class Extrapolation(nn.Module):
 
     def _extrapolate(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
         """(T, H, W) -> (forecast_length, H, W)."""
-        motion = motion_of(rain_rate[-self.motion_frames :])
-        forecast = load_pysteps()[1](rain_rate[-1].astype(np.float64), motion, forecast_length, allow_nonfinite_values=True)
-        return np.maximum(forecast, 0).astype(np.float32)  # maximum keeps NaN
+        return carried(rain_rate[-1], motion_of(rain_rate[-self.motion_frames :], self.motion), forecast_length)

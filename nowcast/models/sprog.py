@@ -1,13 +1,12 @@
 """S-PROG (Seed 2003) by pysteps: extrapolation that lets the small scales fade as fast as they change."""
 
-import contextlib
-import io
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.extrapolation import DRY, case_by_case, decibels, has_dry_frame, load_pysteps, motion_of
+from nowcast.models.extrapolation import DRY, case_by_case, check_motion, decibels, enough, has_dry_frame, motion_of, quiet
 
 FRAMES = 3  # an autoregression of second order
 
@@ -17,33 +16,40 @@ class Sprog(nn.Module):
 
     Args:
         cascade_levels: number of scales.
+        motion: method of optical flow, see ``nowcast.models.extrapolation``.
 
     With pysteps' own settings otherwise: an autoregression of second order, probability matching with the last frame. What the
     advection brings in from outside the grid, or from where a frame was not observed, has no forecast (NaN). A context with a dry
     frame stays where it is.
     """
 
-    def __init__(self, cascade_levels: int = 6):
+    SLOW: ClassVar[bool] = True
+
+    def __init__(self, cascade_levels: int = 6, motion: str = "lucaskanade"):
         super().__init__()
         if cascade_levels < 2:
             raise UserError(f"cascade_levels is {cascade_levels}; S-PROG needs at least 2 scales.")
-        self.cascade_levels = cascade_levels
-        load_pysteps()
+        check_motion(motion)
+        self.cascade_levels, self.motion = cascade_levels, motion
 
     def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
-        if context.shape[1] < FRAMES:
-            raise UserError(f"S-PROG needs at least {FRAMES} context frames to see how the rain changes; {context.shape[1]} came.")
+        enough(context, FRAMES, "S-PROG")
         return case_by_case(lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length), context, observed)
 
     def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
         """(3, H, W) -> (forecast_length, H, W)."""
         if has_dry_frame(rain_rate):
             return np.repeat(rain_rate[-1:], forecast_length, 0)
-        with contextlib.redirect_stdout(io.StringIO()):  # pysteps reports every step
+        motion = motion_of(rain_rate, self.motion)
+        with quiet():
             from pysteps.nowcasts.sprog import forecast
 
-            decibel = forecast(decibels(rain_rate), motion_of(rain_rate), forecast_length, n_cascade_levels=self.cascade_levels, precip_thr=10 * np.log10(DRY))
-        with np.errstate(invalid="ignore"):
-            rain = np.where(decibel < 10 * np.log10(DRY), 0, 10 ** (decibel / 10))
-        return np.where(np.isnan(decibel), np.nan, rain).astype(np.float32)
+            return rain_of(forecast(decibels(rain_rate), motion, forecast_length, n_cascade_levels=self.cascade_levels, precip_thr=10 * np.log10(DRY)))
+
+
+def rain_of(decibel: np.ndarray) -> np.ndarray:
+    """Rain rates [mm/h] of 10 log10 of them, any shape; dry below ``DRY``, NaN stays NaN."""
+    with np.errstate(invalid="ignore"):
+        rain = np.where(decibel < 10 * np.log10(DRY), 0, 10 ** (decibel / 10))
+    return np.where(np.isnan(decibel), np.nan, rain).astype(np.float32)

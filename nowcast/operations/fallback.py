@@ -7,7 +7,7 @@ import numpy as np
 from nowcast.errors import MissingDependency
 from nowcast.forecaster import Forecaster
 from nowcast.frames import Forecast, Frames
-from nowcast.models.extrapolation import load_pysteps, motion_of
+from nowcast.models.extrapolation import carried, load_pysteps, motion_of
 from nowcast.models.persistence import Persistence
 from nowcast.operations.decision import Plan
 from nowcast.task import Task
@@ -43,10 +43,7 @@ def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """
     if can_extrapolate():
         motion = motion_of(np.stack([before, after])) / 2
-        carry = load_pysteps()[1]
-        before, after = (
-            carry(field.astype(np.float64), way, 1, allow_nonfinite_values=True)[0] for field, way in ((before, motion), (after, -motion))
-        )
+        before, after = carried(before, motion, 1)[0], carried(after, -motion, 1)[0]
     both = np.stack([before, after])
     known = ~np.isnan(both)
     total = np.where(known, both, 0.0).sum(axis=0)
@@ -62,7 +59,7 @@ def forecast_by(plan: Plan, context: Frames, forecaster: Forecaster) -> Forecast
     if plan.method == "extrapolation":
         steps = (plan.times[1] - plan.times[0]) / task.timedelta
         motion = motion_of(context.values) / steps
-        values = load_pysteps()[1](context.values[-1].astype(np.float64), motion, plan.forecast_length, allow_nonfinite_values=True)
-        return Forecast(np.maximum(values, 0), plan.analysis_time, task.lead_times(plan.forecast_length), context.grid)
+        values = carried(context.values[-1], motion, plan.forecast_length)
+        return Forecast(values, plan.analysis_time, task.lead_times(plan.forecast_length), context.grid)
     one = Task(1, task.forecast_length, task.timestep)
     return Forecaster(Persistence(), Identity(), one, precision="float32")(context[-1:], plan.forecast_length)
