@@ -265,32 +265,32 @@ def _difference(key: ScoreKey, estimate: Estimate) -> str:
     value, low, high = (array[-1] for array in (estimate.value, estimate.low, estimate.high))
     if math.isnan(value):
         return "–"
-    interval = "" if math.isnan(low) else f" ({_signed(low)} to {_signed(high)}) {verdict(key, estimate)}"
-    return f"{_signed(value)}{interval}"
+    interval = "" if math.isnan(low) else f" ({signed(low)} to {signed(high)}) {verdict(key, estimate)}"
+    return f"{signed(value)}{interval}"
 
 
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{_number(value)}".replace("-", "−")
+def signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{digits(value)}".replace("-", "−")
 
 
 def _marked(score: str, by_model: dict[str, float], models) -> list[str]:
     """The values as text in the order of the models; the best (all that print like it) with a star."""
-    texts = [_number(by_model.get(model, math.nan)) for model in models]
-    penalties = {_number(value): _penalty(score, value) for value in by_model.values() if not math.isnan(value)}
+    texts = [digits(by_model.get(model, math.nan)) for model in models]
+    penalties = {digits(value): penalty(score, value) for value in by_model.values() if not math.isnan(value)}
     if not BETTER.get(score) or len(texts) < 2 or len(penalties) < 2:
         return texts
     best = min(penalties, key=penalties.get)
     return [f"[bold]{text}*[/bold]" if text == best else text for text in texts]
 
 
-def _penalty(score: str, value: float) -> float:
+def penalty(score: str, value: float) -> float:
     """The smaller, the better."""
     if BETTER[score] == "near 1":
         return abs(math.log(value)) if value > 0 else math.inf
     return value if BETTER[score] == "lower" else -value
 
 
-def _number(value: float) -> str:
+def digits(value: float) -> str:
     """About four significant digits; a dash where undefined."""
     if math.isnan(value):
         return "–"
