@@ -62,7 +62,7 @@ def test_the_table_holds_the_thresholds_and_windows_of_the_recipe(run):
 
 def test_s_prog_stands_in_the_table(run):
     pytest.importorskip("pysteps", reason="pysteps is not here: pip install 'nowcast[flow]'")
-    values = [float(row["value"]) for row in scores(run) if (row["model"], row["score"], row["threshold"], row["lead"]) == ("sprog", "csi", "1", "5")]
+    values = [float(row["value"]) for row in scores(run) if (row["model"], row["score"], row["threshold"], row["window"], row["lead"]) == ("sprog", "csi", "1", "1", "5")]
     assert len(values) == 1 and 0 < values[0] < 1
 
 

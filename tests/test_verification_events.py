@@ -6,8 +6,9 @@ import xarray
 
 from nowcast.verification import scores
 from nowcast.verification.balanced import pixel_scale
+from nowcast.verification.events import event_scores
 from nowcast.verification.rain import RainScores
-from nowcast.verification.sums import ScoreKey, event_scores
+from nowcast.verification.sums import ScoreKey
 
 H, M, F, R = 30, 10, 20, 140
 

@@ -115,16 +115,6 @@ def carried(frame: np.ndarray, motion: np.ndarray, forecast_length: int) -> np.n
     return np.maximum(forecast, 0).astype(np.float32)  # maximum keeps NaN
 
 
-def enough(context: Tensor, needed: int, method: str) -> None:
-    """Refuse a context that is too short.
-
-    Raises:
-        UserError: it has fewer frames than a method needs.
-    """
-    if context.shape[1] < needed:
-        raise UserError(f"{method} needs at least {needed} context frames to see how the rain moves and changes; {context.shape[1]} came.")
-
-
 class Extrapolation(nn.Module):
     """Motion of the context, last frame carried along it; works on rain rates [mm/h].
 

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from nowcast.verification.scores import ratio
-from nowcast.verification.sums import AddedSums, ScoreKey, Values
+from nowcast.verification.sums import AddedSums, ScoreKey, Values, fields_of
 
 STEPS = np.array([2, 5, 10, 30], np.float32)
 """Rain rates [mm/h] of the truth from which on a pixel weighs more."""
@@ -36,12 +36,11 @@ class BalancedSums(AddedSums):
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for case in zip(forecast, observation):
-            for lead, (f, o) in enumerate(zip(*case)):
-                squared, absolute, counted = _frame(f.reshape(-1), o.reshape(-1))
-                self.squared_error[lead] += squared
-                self.absolute_error[lead] += absolute
-                self.frames[lead] += counted
+        for lead, f, o in fields_of(forecast, observation):
+            squared, absolute, counted = _frame(f.reshape(-1), o.reshape(-1))
+            self.squared_error[lead] += squared
+            self.absolute_error[lead] += absolute
+            self.frames[lead] += counted
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """Means over frames of the sums over their pixels."""

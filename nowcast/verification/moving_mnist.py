@@ -11,7 +11,7 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.verification.scores import ratio
-from nowcast.verification.sums import AddedSums, ScoreKey, Values
+from nowcast.verification.sums import AddedSums, ScoreKey, Values, check_shapes
 
 _SCORES = ("cross_entropy", "cross_entropy_floor", "mse", "mae", "ssim", "ssim_range2", "psnr")
 _PROBABILITY = (1e-7, 1 - 1e-7)  # the logarithms stay finite, as in Shi et al. 2015
@@ -51,10 +51,7 @@ class MovingMnistSums(AddedSums):
         Raises:
             UserError: shapes that do not agree, or observations outside [0, 1].
         """
-        leads = self.by_frame.shape[1]
-        if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != leads:
-            raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
-                            f"both must be (batch, {leads} frames, height, width).")
+        check_shapes(forecast, observation, self.by_frame.shape[1], axis="frames")
         if observation.size and not (observation.min() >= 0 and observation.max() <= 1):
             raise UserError(f"observed grey values run from {observation.min():g} to {observation.max():g}; "
                             "divide them so that they lie in [0, 1].")

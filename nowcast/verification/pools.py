@@ -9,7 +9,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from nowcast.verification.sums import AddedSums, Values, event_scores
+from nowcast.verification.events import contingency, event_scores
+from nowcast.verification.sums import AddedSums, Values, fields_of
 
 LARGEST_POOL = 1000  # pixels
 
@@ -45,25 +46,16 @@ class PoolSums(AddedSums):
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for case in zip(forecast, observation):
-            for lead, fields in enumerate(zip(*case)):
-                both = np.stack(fields)
-                both[:, np.isnan(both).any(0)] = -1.0  # below every threshold, and told from dry
-                done = {}
-                for number, pool in enumerate(self.pools):
-                    start = max((width for width in done if pool % width == 0), default=1)  # the largest of the largest is the largest
-                    done[pool] = largest(done.get(start, both), pool // start)
-                    self._count(done[pool], number, lead)
-
-    def _count(self, blocks: np.ndarray, number: int, lead: int) -> None:
-        """Count the blocks (2, h, w) of forecast and observation."""
-        self.blocks[number, lead] += np.count_nonzero(blocks[0] >= 0)
-        for k, threshold in enumerate(np.asarray(self.thresholds, np.float32)):
-            f, o = blocks >= threshold
-            hits, forecasts, observations = np.count_nonzero(f & o), np.count_nonzero(f), np.count_nonzero(o)
-            self.hits[k, number, lead] += hits
-            self.misses[k, number, lead] += observations - hits
-            self.false_alarms[k, number, lead] += forecasts - hits
+        for lead, *fields in fields_of(forecast, observation):
+            both = np.stack(fields)
+            both[:, np.isnan(both).any(0)] = -1.0  # below every threshold, and told from dry
+            done = {}
+            for number, pool in enumerate(self.pools):
+                start = max((width for width in done if pool % width == 0), default=1)  # the largest of the largest is the largest
+                f, o = done[pool] = largest(done.get(start, both), pool // start)
+                self.blocks[number, lead] += np.count_nonzero(f >= 0)
+                for total, counts in zip((self.hits, self.misses, self.false_alarms), contingency(f.reshape(-1), o.reshape(-1), self.thresholds)):
+                    total[:, number, lead] += counts
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """All event scores and counts by threshold and width."""

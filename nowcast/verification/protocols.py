@@ -10,12 +10,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from nowcast.errors import UserError
 from nowcast.verification.balanced import BalancedSums
 from nowcast.verification.pools import PoolSums
 from nowcast.verification.rain import PixelSums
 from nowcast.verification.scores import ScoreRow
-from nowcast.verification.sums import ScoreKey, SumsTogether, Values, rows_of_values
+from nowcast.verification.sums import ScoreKey, SumsTogether, Values, check_shapes, rows_of_values
 
 SHI_2015 = (0.5,)
 HKO_7 = (0.5, 2.0, 5.0, 10.0, 30.0)
@@ -86,9 +85,7 @@ class SevirSums:
         Raises:
             UserError: shapes that do not agree.
         """
-        leads = self.counts.blocks.shape[-1]
-        if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != leads:
-            raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; both must be (batch, {leads} frames, height, width).")
+        check_shapes(forecast, observation, self.counts.blocks.shape[-1], axis="frames")
         missing = np.isnan(forecast) | np.isnan(observation)
         # Rounded to a thousandth of a level: 16 / 255 in float32 times 255 can fall short of 16.
         levels = (np.round(np.where(missing, 0, np.clip(field, 0, 1)).astype(np.float64) * _FULL, 3).astype(np.float32) for field in (forecast, observation))

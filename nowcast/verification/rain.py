@@ -12,14 +12,15 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.verification import scores
-from nowcast.verification.neighbourhood import LARGEST_WINDOW, fraction_sums
-from nowcast.verification.scores import ScoreRow
 from nowcast.verification.balanced import BalancedSums
 from nowcast.verification.ensemble import EnsembleSums
+from nowcast.verification.events import contingency, event_scores
+from nowcast.verification.neighbourhood import LARGEST_WINDOW, fraction_sums
 from nowcast.verification.pools import LARGEST_POOL, PoolSums
+from nowcast.verification.scores import ScoreRow
 from nowcast.verification.spectrum import SpectrumSums
 from nowcast.verification.structure import StructureSums
-from nowcast.verification.sums import AddedSums, ScoreKey, SumsTogether, Values, event_scores, rows_of_values
+from nowcast.verification.sums import AddedSums, ScoreKey, SumsTogether, Values, fields_of, rows_of_values
 
 _ROW = 2**13
 _BLOCK = 4 * _ROW  # pixels worked on at once: their arrays stay in the processor's cache
@@ -140,7 +141,7 @@ class PixelSums(AddedSums):
             block = slice(start, start + _BLOCK)
             f, o = _observed(forecast[block], observation[block])
             row[:] = _moments(f, o, work)
-            counts += _contingency(f, o, self.thresholds)
+            counts += contingency(f, o, self.thresholds)
         return *counts, *_pooled(*moments.T)
 
     def __add__(self, other: Self) -> Self:
@@ -219,14 +220,13 @@ class FractionSums(AddedSums):
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for case in zip(forecast, observation):
-            for t, (f, o) in enumerate(zip(*case)):
-                products, squares = fraction_sums(f, o, self.thresholds, self.windows)
-                self.fraction_products[..., t] += products
-                self.fraction_squares[..., t] += squares
-                counted = ~(np.isnan(f) | np.isnan(o))
-                self.pixels[t] += np.count_nonzero(counted)
-                self.events[:, t] += [np.count_nonzero((o >= threshold) & counted) for threshold in np.asarray(self.thresholds, np.float32)]
+        for lead, f, o in fields_of(forecast, observation):
+            products, squares = fraction_sums(f, o, self.thresholds, self.windows)
+            self.fraction_products[..., lead] += products
+            self.fraction_squares[..., lead] += squares
+            counted = ~(np.isnan(f) | np.isnan(o))
+            self.pixels[lead] += np.count_nonzero(counted)
+            self.events[:, lead] += [np.count_nonzero((o >= threshold) & counted) for threshold in np.asarray(self.thresholds, np.float32)]
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """FSS by threshold and window; by threshold what a random forecast has (the share of events, f0) and from where on it is useful, 0.5 + f0 / 2."""
@@ -278,22 +278,3 @@ def _pooled(count, absolute, squared, f_mean, o_mean, f_deviation, o_deviation, 
     f_step, o_step = f_mean - f_all, o_mean - o_all
     return (int(pixels), absolute.sum(), squared.sum(), f_all, o_all, f_deviation.sum() + np.dot(count, f_step**2),
             o_deviation.sum() + np.dot(count, o_step**2), codeviation.sum() + np.dot(count, f_step * o_step))
-
-
-def _contingency(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
-    """Hits, misses and false alarms, (3, K), of rain rates (P,) without NaN.
-
-    The thresholds are rounded to float32 like the rain rates, or a rate of exactly 0.7 mm/h would miss the threshold 0.7.
-    """
-    counts = np.zeros((3, len(thresholds)), np.int64)
-    f, o = np.empty((2, forecast.size), bool)
-    for k, threshold in enumerate(np.asarray(thresholds, np.float32)):
-        np.greater_equal(forecast, threshold, out=f)
-        np.greater_equal(observation, threshold, out=o)
-        forecasts, observations = np.count_nonzero(f), np.count_nonzero(o)
-        if not forecasts and not observations:
-            break  # nor do they reach a higher one
-        np.logical_and(f, o, out=f)
-        hits = np.count_nonzero(f)
-        counts[:, k] = hits, observations - hits, forecasts - hits
-    return counts

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.fft
 
 from nowcast.verification.scores import ratio
-from nowcast.verification.sums import AddedSums, ScoreKey, Values
+from nowcast.verification.sums import AddedSums, ScoreKey, Values, fields_of
 
 FLOOR = 0.1  # mm/h; weaker rain counts as dry
 BANDS = 2.0 ** (1 + np.arange(23) / 2)
@@ -45,15 +45,14 @@ class SpectrumSums(AddedSums):
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
         bands = _bands_of(forecast.shape[-2:])
-        for case in zip(forecast, observation):
-            for lead, (f, o) in enumerate(zip(*case)):
-                missing = np.isnan(f) | np.isnan(o)
-                if missing.all():
-                    continue
-                f_power, o_power = (power_by_band(_decibels(field, missing), bands) for field in (f, o))
-                self.forecast_power[:, lead] += f_power
-                self.observation_power[:, lead] += o_power
-                self.cases[:, lead] += bands[1] > 0
+        for lead, f, o in fields_of(forecast, observation):
+            missing = np.isnan(f) | np.isnan(o)
+            if missing.all():
+                continue
+            f_power, o_power = (power_by_band(_decibels(field, missing), bands) for field in (f, o))
+            self.forecast_power[:, lead] += f_power
+            self.observation_power[:, lead] += o_power
+            self.cases[:, lead] += bands[1] > 0
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """Mean power by wavelength [dB^2], and the effective resolution [pixels].
@@ -61,18 +60,16 @@ class SpectrumSums(AddedSums):
         The effective resolution is the shortest wavelength down to which, coming from the longest, the forecast has at least half of
         the observed power in every band.
         """
-        found, alive, reached = {}, None, None
-        for band in range(CENTRES.size)[::-1]:
-            f, o = (ratio(totals[name][..., band, :], totals["cases"][..., band, :]) for name in ("forecast_power", "observation_power"))
-            if alive is None:
-                alive, reached = np.ones(f.shape, bool), np.full(f.shape, np.nan)
-            known = np.isfinite(f) & np.isfinite(o)
-            alive = alive & ~(known & (f < 0.5 * o))
-            reached = np.where(alive & known, BANDS[band], reached)
+        f, o = (ratio(totals[name], totals["cases"]) for name in ("forecast_power", "observation_power"))
+        known = np.isfinite(f) & np.isfinite(o)
+        weak = known & (f < 0.5 * o)
+        lost = np.logical_or.accumulate(weak[..., ::-1, :], axis=-2)[..., ::-1, :]  # in this band, or in one of longer waves
+        shortest = np.where(known & ~lost, BANDS[:-1, None], np.inf).min(-2)
+        found = {}
+        for band in np.flatnonzero(np.moveaxis(known, -2, 0).reshape(CENTRES.size, -1).any(1))[::-1]:
             width = round(float(CENTRES[band]))
-            if known.any():
-                found |= {ScoreKey("power_forecast", None, width): f, ScoreKey("power_observation", None, width): o}
-        return found | {ScoreKey("effective_resolution"): reached}
+            found |= {ScoreKey("power_forecast", None, width): f[..., band, :], ScoreKey("power_observation", None, width): o[..., band, :]}
+        return found | {ScoreKey("effective_resolution"): np.where(np.isfinite(shortest), shortest, np.nan)}
 
 
 def _decibels(rain_rate: np.ndarray, missing: np.ndarray) -> np.ndarray:

@@ -11,12 +11,12 @@ import numpy as np
 from scipy import ndimage
 
 from nowcast.verification.scores import ratio
-from nowcast.verification.sums import AddedSums, ScoreKey, Values
+from nowcast.verification.sums import AddedSums, ScoreKey, Values, fields_of
 
 FACTOR, QUANTILE = 1 / 15, 95.0
 """An object is a connected area above FACTOR times the QUANTILE-th percentile of the rainy pixels (Wernli et al. 2009)."""
 WET = 0.1  # mm/h
-_SCORES = ("sal_structure", "sal_amplitude", "sal_location")
+_SCORES = ("sal_structure", "sal_amplitude", "sal_location", "sal_structure_size", "sal_amplitude_size")
 
 
 @dataclass
@@ -43,17 +43,15 @@ class StructureSums(AddedSums):
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for case in zip(forecast, observation):
-            for lead, (f, o) in enumerate(zip(*case)):
-                found = sal(f, o)
-                if np.isfinite(found).all():
-                    self.by_lead[:, lead] += [*found, abs(found[0]), abs(found[1])]
-                    self.cases[lead] += 1
+        for lead, f, o in fields_of(forecast, observation):
+            found = sal(f, o)
+            if np.isfinite(found).all():
+                self.by_lead[:, lead] += [*found, abs(found[0]), abs(found[1])]
+                self.cases[lead] += 1
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """Means of S, A and L, and of |S| and |A|; how many cases had objects in both fields."""
-        names = (*_SCORES, "sal_structure_size", "sal_amplitude_size")
-        found = {ScoreKey(name): ratio(totals["by_lead"][..., i, :], totals["cases"]) for i, name in enumerate(names)}
+        found = {ScoreKey(name): ratio(totals["by_lead"][..., i, :], totals["cases"]) for i, name in enumerate(_SCORES)}
         return found | {ScoreKey("sal_cases"): totals["cases"]}
 
 

@@ -4,14 +4,13 @@ Every kind of sums does four things: ``add`` a batch of fields, ``a + b``, ``tot
 is stored and resampled) and ``values`` (scores of such arrays, also of many resamples at once). T leads; ``...`` are axes of resamples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.verification import scores
 from nowcast.verification.scores import SUMMED_OVER_LEADS, ScoreRow
 
 
@@ -50,9 +49,11 @@ class Sums(Protocol):
 def with_overall(values: Values, overall: Values | None = None) -> Values:
     """Scores by lead, (..., T), with the value over all leads, (..., T + 1): where it is not given, (..., 1), their mean, or their sum for
     those of ``SUMMED_OVER_LEADS``."""
+    given = overall or {}
+
     def last(key: ScoreKey, by_lead: np.ndarray) -> np.ndarray:
-        if overall is not None:
-            return overall[key]
+        if key in given:
+            return given[key]
         return by_lead.sum(-1, keepdims=True) if key.score in SUMMED_OVER_LEADS else by_lead.mean(-1, keepdims=True)
 
     with np.errstate(invalid="ignore"):
@@ -66,6 +67,28 @@ def rows_of_values(values: Values, overall: Values | None = None) -> list[ScoreR
         leads = [*range(1, by_lead.size), None]
         found += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
     return found
+
+
+def check_shapes(forecast: np.ndarray, observation: np.ndarray, leads: int, *, axis: str = "leads") -> None:
+    """Whether a batch can be verified.
+
+    Args:
+        forecast, observation: should be (B, T, H, W) both.
+        leads: T.
+        axis: what the leads are called in the message.
+
+    Raises:
+        UserError: they have other shapes.
+    """
+    if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != leads:
+        raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; both must be (batch, {leads} {axis}, height, width).")
+
+
+def fields_of(forecast: np.ndarray, observation: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The single fields of a batch: index of the lead, forecast and observation, (H, W) each, of (B, T, H, W)."""
+    for case in zip(forecast, observation):
+        for lead, (f, o) in enumerate(zip(*case)):
+            yield lead, f, o
 
 
 @dataclass
@@ -130,9 +153,7 @@ class SumsTogether:
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.
         """
-        if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != self.leads:
-            raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; "
-                            f"both must be (batch, {self.leads} leads, height, width).")
+        check_shapes(forecast, observation, self.leads)
         for sums in self.parts.values():
             sums.add(forecast, observation)
 
@@ -161,26 +182,3 @@ class SumsTogether:
 def _place(key) -> tuple:
     """Sorts scores by threshold, those without a threshold last; otherwise they keep their order."""
     return key.threshold is None, key.threshold or 0.0
-
-
-def event_scores(hits, misses, false_alarms, pixels, threshold: float, window: int = 1) -> Values:
-    """All scores of events, and the four counts, of hits, misses, false alarms and all pixels, (..., T) each."""
-    h, m, f, r = hits, misses, false_alarms, pixels - hits - misses - false_alarms
-    found = {
-        "csi": scores.csi(h, m, f),
-        "pod": scores.pod(h, m),
-        "far": scores.far(h, f),
-        "success_ratio": scores.success_ratio(h, f),
-        "hss": scores.hss(h, m, f, r),
-        "ets": scores.ets(h, m, f, r),
-        "peirce": scores.peirce(h, m, f, r),
-        "sedi": scores.sedi(h, m, f, r),
-        "f1": scores.f1(h, m, f),
-        "accuracy": scores.accuracy(h, m, f, r),
-        "frequency_bias": scores.frequency_bias(h, m, f),
-        "hits": h,
-        "misses": m,
-        "false_alarms": f,
-        "correct_negatives": r,
-    }
-    return {ScoreKey(score, threshold, window): value for score, value in found.items()}
