@@ -21,7 +21,7 @@ from nowcast.verification.scores import ScoreRow
 from nowcast.verification.sums import ScoreKey, Values, with_overall
 
 FILE = "evaluation.h5"
-FORMAT = 1  # raised when an older nowcast could misread the file
+FORMAT = 2  # raised when an older nowcast could misread the file
 _LARGEST = 2**31  # bytes of one array in the file
 
 

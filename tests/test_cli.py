@@ -22,6 +22,7 @@ from nowcast.forecaster import Forecaster
 from nowcast.results import Results
 from nowcast.verification.sums import ScoreKey
 from tests.factories import write_archive, write_knmi
+from tests.factories_results import results
 
 SMALL = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "model.hidden_channels=[4]", "training.max_epochs=1",
          "training.accelerator=cpu", "training.precision=float32"]
@@ -347,7 +348,7 @@ def test_train_py_is_the_same_as_nowcast_train():
 
 
 def test_an_unknown_command_is_refused(capsys):
-    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, predict, convert, info, check, watch, replay, serve, compare, benchmark."
+    assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
 
 
 @pytest.mark.parametrize(
@@ -492,3 +493,32 @@ def test_an_interrupt_is_one_line_with_the_usual_exit_code(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["info", "x"])
     assert caught.value.code == 130 and capsys.readouterr().err == "nowcast info: interrupted\n"
+
+
+# ---------------------------------------------------------------- report
+
+
+def test_report_shows_one_run_or_several_typed_in_any_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a run", "b,c", "d"):
+        results().save(tmp_path / name / "evaluation")
+    main(["report", "run=a run"])
+    assert "report.html: 0." in capsys.readouterr().out
+    assert "a run" in (tmp_path / "a run" / "report.html").read_text(encoding="utf-8")
+    main(["report", "run=[a run, 'b,c',d/evaluation]", "output=out/ünï ${x}.html"])
+    page = (tmp_path / "out" / "ünï ${x}.html").read_text(encoding="utf-8")
+    assert "3 runs: forecasts verified" in page and all(name in page for name in ("a run", "b,c", "evaluation"))
+    main(["report", "run=b,c", "output=one.htm"])
+    assert (tmp_path / "one.htm").is_file()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ([], "run must be given"), (["run=no"], "no holds no evaluation.h5; make it with: nowcast evaluate run=no"), (["run="], "run is ''; give the folder of a run, or several as"),
+    (["run=[]"], "run is '[]'; give the folder of a run"), (["run=[a,a]"], "is named twice; name each run once"), (["run=a", "output=x.pdf"], "but the report is an HTML file: give a name that ends in .html"),
+    (["run=a", "format=pdf"], "format"), (["run=a", "output="], "output is empty"),
+])
+def test_a_wrong_report_is_refused_in_one_line(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    results().save(tmp_path / "a")
+    assert said in refused(capsys, "report", *arguments)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["evaluation.h5"]

@@ -1,7 +1,6 @@
 """The page in a real browser: the system's Chromium, driven by playwright, over our own server."""
 
 import json
-import shutil
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -12,21 +11,8 @@ from nowcast import products
 from nowcast.frames import Forecast, Frames, Grid
 from nowcast.page.server import serve
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 HOSTILE = "<img src=x onerror=\"window.hacked = 1\">.h5"
 SIZE = 80
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 def quarters(north_east):

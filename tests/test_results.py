@@ -3,35 +3,8 @@ import numpy as np
 import pytest
 
 from nowcast.errors import UserError
-from nowcast.frames import Grid
-from nowcast.results import Block, Results, ShownCase, conclusion
-from nowcast.verification.rain import RainScores
-from nowcast.verification.sums import ScoreKey
-from tests.factories import LAEA
-
-CSI, MAE = ScoreKey("csi", 0.5, 1), ScoreKey("mae")
-SETTINGS = {
-    "task": {"_target_": "nowcast.task.Task", "context_length": 1, "forecast_length": 2, "timestep": 5},
-    "scores": {"_target_": "nowcast.verification.rain.RainScores", "thresholds": [0.5, 2.0], "windows": [3]},
-}
-
-
-def results(blocks=6, **changes):
-    """Two models on made-up rain: one off by 0.1 mm/h, the other by 0.4, in so many blocks of two events."""
-    generator = np.random.default_rng(0)
-    rain = [generator.gamma(0.5, 2, (1, 2, 12, 12)).astype(np.float32) for _ in range(blocks)]
-    totals = {}
-    for model, error in (("nowcast", 0.1), ("persistence", 0.4)):
-        found = []
-        for field in rain:
-            sums = RainScores((0.5, 2.0), (3,)).sums(2)
-            sums.add(field + np.float32(error), field)
-            found.append(sums.totals())
-        totals[model] = {name: np.stack([one[name] for one in found]) for name in found[0]}
-    cells = np.arange(12.0)
-    shown = [ShownCase("best", "case <b>1</b>", rain[0][0, :1], rain[0][0], {"nowcast": rain[0][0]}, Grid(LAEA, cells, -cells))]
-    return Results(**{"settings": SETTINGS, "blocks": [Block(f"b{k}", "first" if k < 2 else "second", 3) for k in range(blocks)], "totals": totals,
-                      "facts": {"data": "made up"}, "shown": shown} | changes)
+from nowcast.results import Results, conclusion
+from tests.factories_results import CSI, MAE, results
 
 
 def test_scores_and_paired_differences_come_with_intervals_by_lead_and_over_all():
@@ -102,7 +75,7 @@ def test_a_damaged_or_hostile_file_is_one_sentence(tmp_path, damage):
                 file["about"] = np.frombuffer(b"{", np.uint8)
             elif damage == "settings":
                 del file["about"]
-                file["about"] = np.frombuffer(b'{"format": 1, "settings": {}, "blocks": [{"label": 1}]}', np.uint8)
+                file["about"] = np.frombuffer(b'{"format": 2, "settings": {}, "blocks": [{"label": 1}]}', np.uint8)
             else:
                 del file["totals/0/pixels.hits"]
                 if damage == "external":
@@ -117,10 +90,10 @@ def test_a_damaged_or_hostile_file_is_one_sentence(tmp_path, damage):
 
 
 def test_an_evaluation_of_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("nowcast.results.FORMAT", 2)
-    results().save(tmp_path)
     monkeypatch.setattr("nowcast.results.FORMAT", 1)
-    with pytest.raises(UserError, match="is an evaluation of format 2; this nowcast reads 1: evaluate again"):
+    results().save(tmp_path)
+    monkeypatch.setattr("nowcast.results.FORMAT", 2)
+    with pytest.raises(UserError, match="is an evaluation of format 1; this nowcast reads 2: evaluate again"):
         Results.load(tmp_path)
 
 

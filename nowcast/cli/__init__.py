@@ -12,7 +12,7 @@ from nowcast.errors import UserError
 from nowcast.memory import keep_freed_memory
 
 _COMMANDS = {
-    "train": "learning", "evaluate": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
+    "train": "learning", "evaluate": "verifying", "report": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
     "watch": "forecasting", "replay": "forecasting", "serve": "forecasting", "compare": "learning", "benchmark": "learning",
 }  # and the module each is a function of
 
@@ -22,6 +22,7 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast train resume=DIR                             go on with an interrupted run
   nowcast evaluate run=DIR [data=...]                  scores beside the baselines, with intervals
   nowcast evaluate forecasts=FILES observations=ARCHIVE   the same of forecasts that any system wrote as NetCDF
+  nowcast report run=DIR [output=FILE.html]            the evaluation as one page; of several runs: 'run=[DIR1,DIR2]'
   nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames (also FILE.h5: ODIM, FILE.tif)
   nowcast watch run=DIR input=FOLDER output=FOLDER     a forecast for every cycle from what arrives in a folder
   nowcast serve FOLDER [port=8000]                     the page that watch keeps up to date

@@ -1,7 +1,8 @@
-"""The command that judges: evaluate."""
+"""The commands that judge: evaluate, and report, which shows what it found."""
 
 import os
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -220,6 +221,39 @@ def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
         except MissingDependency as error:
             left_out.append(f"{name} is left out: {error}")
     return found, left_out
+
+
+def report(arguments: list[str]) -> None:
+    """Show evaluations as one HTML file."""
+    typed = [item.removeprefix("run=") for item in arguments if item.startswith("run=")]
+    config = configuration.compose("report", [item for item in arguments if item != "--cfg" and not item.startswith("run=")])
+    folders = _folders(typed[-1]) if typed else []
+    if folders:
+        config.run = [configuration.literal(folder) for folder in folders]
+    if OmegaConf.is_missing(config, "output"):
+        config.output = configuration.literal(str(Path(*folders[:1]) / "report.html"))
+    if "--cfg" in arguments:
+        sys.stdout.write(configuration.text(config))
+        return
+    settings = configuration.plain(config)
+    output = Path(settings["output"]).expanduser()
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"output is {output}, but the report is an HTML file: give a name that ends in .html.")
+    from nowcast import report as reports
+
+    reports.write([Path(folder).expanduser() for folder in settings["run"]], output)
+    print_line(f"{output}: {output.stat().st_size / 1e6:.1f} MB; it opens in any browser, without a network")
+
+
+def _folders(typed: str) -> list[str]:
+    """DIR, or the folders of [DIR1,DIR2], which may stand in quotes."""
+    if Path(typed).expanduser().exists() or not (typed.startswith("[") and typed.endswith("]")):
+        names = [typed]
+    else:
+        names = ["".join(found).strip() for found in re.findall(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]+))""", typed[1:-1])]
+    if not names or not all(names):
+        raise UserError(f"run is {typed!r}; give the folder of a run, or several as 'run=[DIR1,DIR2]'.")
+    return names
 
 
 def list_files(folder: Path) -> None:

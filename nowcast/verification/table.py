@@ -287,6 +287,8 @@ def penalty(score: str, value: float) -> float:
     """The smaller, the better."""
     if BETTER[score] == "near 1":
         return abs(math.log(value)) if value > 0 else math.inf
+    if BETTER[score] == "near 0":
+        return abs(value)
     return value if BETTER[score] == "lower" else -value
 
 

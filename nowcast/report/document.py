@@ -1,0 +1,241 @@
+"""What a report consists of, before it is HTML: sections of sentences, tables, figures, tabs and cases. report.html writes each of them."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Args:
+        text: what it says.
+        note: in small letters after it, e.g. an interval.
+        mark: "better", "worse" or "open" (of a difference), "best", "useful", or "h0" to "h10" (colour of a value from 0 to 1); several with spaces.
+        picture: an SVG before it.
+    """
+
+    text: str
+    note: str = ""
+    mark: str = ""
+    picture: Markup = Markup()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        caption: what it holds.
+        columns: headings, the one of the row headings first.
+        rows: cells or texts, the row's heading first.
+        folded: whether it is opened by a click.
+        shown: whether the caption is to be seen, or only heard.
+    """
+
+    kind: ClassVar[str] = "table"
+
+    caption: str
+    columns: list[str]
+    rows: list[list[Cell | str]]
+    folded: bool = False
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Small tables side by side."""
+
+    kind: ClassVar[str] = "tables"
+
+    tables: list[Table]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart.
+
+    Args:
+        title: above it.
+        svg: the chart.
+        note: beside the title, e.g. which direction is the better one.
+        table: its numbers.
+    """
+
+    title: str
+    svg: Markup
+    note: str = ""
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Charts side by side; wide ones take more room."""
+
+    kind: ClassVar[str] = "figures"
+
+    figures: list[Figure]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Which line is whose: (swatch, name) each."""
+
+    kind: ClassVar[str] = "legend"
+
+    entries: list[tuple[Markup, str]]
+
+
+@dataclass(frozen=True)
+class Words:
+    """Sentences.
+
+    Args:
+        sentences: each a paragraph, or an item.
+        style: "" for paragraphs, "soft" for small ones, "list", or "warning" for a list that must not be missed.
+    """
+
+    kind: ClassVar[str] = "words"
+
+    sentences: list[str]
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an evaluation says of a model against another, in words.
+
+    Args:
+        title: against which one.
+        lines: (mark, heading, sentence): ("better", "Better", "CSI ≥ 1 mm/h, MAE").
+    """
+
+    title: str
+    lines: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Verdicts side by side."""
+
+    kind: ClassVar[str] = "verdicts"
+
+    verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Pairs of a name and what it is."""
+
+    kind: ClassVar[str] = "facts"
+
+    pairs: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A text as it is, opened by a click where it has a title."""
+
+    kind: ClassVar[str] = "code"
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    kind: ClassVar[str] = "heading"
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One of several tabs."""
+
+    name: str
+    items: list
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Items of which one is seen at a time; printed, all of them are.
+
+    Args:
+        label: what is chosen, e.g. "Threshold".
+        tabs: two or more; of one, its items are shown without a tab.
+    """
+
+    kind: ClassVar[str] = "tabs"
+
+    label: str
+    tabs: list[Tab]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of an animation.
+
+    Args:
+        step: 1 is the first lead, 0 the analysis time.
+        label: of the step.
+        source: the picture as a data URI.
+    """
+
+    step: int
+    label: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The frames of one source."""
+
+    name: str
+    frames: list[Frame]
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A case as frames that run side by side.
+
+    Args:
+        title: which case.
+        panels: the observations first.
+        size: width and height of a picture on the page, in the proportions of the earth.
+        pixels: width and height in the pixels of the pictures, in which ``lines`` are given.
+        rain: whether the colours are those of the rain classes.
+        lines: id of the coastlines and borders; empty: none.
+        bar: length of a scale bar in pixels and what it says.
+        printed: steps that are shown on paper.
+    """
+
+    kind: ClassVar[str] = "animation"
+
+    title: str
+    panels: list[Panel]
+    size: tuple[int, int]
+    pixels: tuple[int, int]
+    rain: bool
+    lines: str = ""
+    bar: tuple[float, str] | None = None
+    printed: list[int] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[tuple[int, str]]:
+        """All steps with their labels."""
+        return sorted({frame.step: frame.label for panel in self.panels for frame in panel.frames}.items())
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report with a place in its list of contents."""
+
+    id: str
+    title: str
+    items: list
