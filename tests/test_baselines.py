@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 
 import numpy as np
@@ -138,9 +139,9 @@ def test_sprog_needs_two_scales():
 
 
 @needs_pysteps
-@pytest.mark.parametrize(("method", "tolerance"), [("lucaskanade", 0.3), ("vet", 0.5), ("proesmans", 1.0), ("farneback", 1.0)])
+@pytest.mark.parametrize(("method", "tolerance"), [("lucaskanade", 0.3), ("vet", 0.5), ("proesmans", 1.0), ("darts", 0.4), ("farneback", 1.0)])
 def test_every_motion_sees_rain_that_moves_two_pixels_east(method, tolerance):
-    rain = moving_rain(frames=6)[0, :, 0].numpy()
+    rain = moving_rain(frames=12)[0, :, 0].numpy()
     motion = extrapolation.motion_of(rain, method)
     wet = rain[-1] > 1
     assert motion.shape == (2, 96, 96)
@@ -150,19 +151,94 @@ def test_every_motion_sees_rain_that_moves_two_pixels_east(method, tolerance):
 @needs_pysteps
 @pytest.mark.parametrize("method", extrapolation.MOTIONS)
 def test_every_motion_moves_the_forecast_and_stands_still_without_rain(method):
-    rain = moving_rain(frames=8)
-    model = extrapolation.Extrapolation(motion_frames=4, motion=method)
-    forecast = model(rain[:, :4], 4)
+    rain = moving_rain(frames=16)
+    model = extrapolation.Extrapolation(motion_frames=12, motion=method)
+    forecast = model(rain[:, :12], 4)
     inside = ~torch.isnan(forecast)
-    error, persistence = ((found - rain[:, 4:])[inside].abs().mean() for found in (forecast, Persistence()(rain[:, :4], 4)))
+    error, persistence = ((found - rain[:, 12:])[inside].abs().mean() for found in (forecast, Persistence()(rain[:, :12], 4)))
     assert error < 0.8 * persistence
     assert (model(torch.zeros(1, 4, 1, 32, 32), 2) == 0).all()
 
 
 @needs_pysteps
 def test_a_motion_that_is_unknown_or_sees_too_few_frames_is_refused():
-    with pytest.raises(UserError, match="motion is 'lk'; accepted are lucaskanade, vet, proesmans, farneback"):
+    with pytest.raises(UserError, match="motion is 'lk'; accepted are lucaskanade, darts, vet, proesmans, farneback"):
         Sprog(motion="lk")
+    with pytest.raises(UserError, match="DARTS needs at least 3 frames of at least 10x10 pixels to see motion; 2 of 96x96 came"):
+        extrapolation.Extrapolation(motion_frames=2, motion="darts")(moving_rain(), 1)
+
+
+NOWCASTS = [("anvil.Anvil", {}), ("steps.Steps", {"members": 3}), ("linda.Linda", {"members": 2})]
+
+
+def made(name, settings):
+    module, _, kind = name.partition(".")
+    return getattr(importlib.import_module(f"nowcast.models.{module}"), kind)(**settings)
+
+
+@needs_pysteps
+@pytest.mark.parametrize(("name", "settings"), NOWCASTS)
+def test_pysteps_nowcasts_are_better_than_persistence_and_have_no_forecast_for_what_is_not_known(name, settings):
+    rain = moving_rain(frames=8, size=64)
+    observed = torch.ones_like(rain[:, :4], dtype=torch.bool)
+    observed[..., 40:48, 20:28] = False
+    forecast = made(name, settings)(rain[:, :4], 4, observed)
+    assert forecast.shape == (1, 4, 1, 64, 64)
+    for step in range(1, 5):  # a gap that moves east, and the edge
+        east = 2 * step
+        assert torch.isnan(forecast[0, step - 1, 0, 42:46, 22 + east : 26 + east]).all() and torch.isnan(forecast[0, step - 1, 0, :, : east - 1]).all()
+    inside = ~torch.isnan(forecast)
+    assert inside.float().mean() > 0.7 and (forecast[inside] >= 0).all()
+    error, persistence = ((found - rain[:, 4:])[inside].abs().mean() for found in (forecast, Persistence()(rain[:, :4], 4)))
+    assert error < persistence
+
+
+@needs_pysteps
+@pytest.mark.parametrize(("name", "settings"), NOWCASTS)
+def test_a_context_with_a_dry_frame_stays_where_it_is_and_a_short_one_is_refused(name, settings):
+    rain = moving_rain(size=32)
+    rain[:, -2] = 0
+    torch.testing.assert_close(made(name, settings)(rain, 2), rain[:, -1:].expand(-1, 2, -1, -1, -1))
+    with pytest.raises(UserError, match="needs at least [34] context frames to see how the rain moves and changes; 2 came"):
+        made(name, settings)(rain[:, :2], 2)
+
+
+@needs_pysteps
+@pytest.mark.parametrize(("name", "settings"), NOWCASTS[1:])
+def test_members_differ_from_each_other_and_a_case_always_has_the_same(name, settings):
+    rain, model = moving_rain(size=48), made(name, settings)
+    members = model.ensemble(rain.repeat(2, 1, 1, 1, 1), 2, members=2)
+    assert members.shape == (2, 2, 2, 1, 48, 48)
+    known = ~torch.isnan(members[0]).any(0)
+    assert (members[0, 0] - members[0, 1])[known].abs().max() > 0.1
+    again = made(name, settings | {"seed": 2}).ensemble(rain, 2, members=2)
+    assert torch.equal(torch.nan_to_num(members[0]), torch.nan_to_num(members[1])) and not torch.equal(torch.nan_to_num(members[0]), torch.nan_to_num(again[0]))
+
+
+@needs_pysteps
+def test_steps_is_what_pysteps_computes():
+    from pysteps.nowcasts.steps import forecast
+
+    rain = moving_rain(size=48)
+    frames = rain[0, 1:, 0].numpy()
+    ours = made("steps.Steps", {"members": 2}).ensemble(rain, 2, members=2)[0, :, :, 0].numpy()
+    with extrapolation.quiet():
+        theirs = forecast(extrapolation.decibels(frames), extrapolation.motion_of(frames), 2, n_ens_members=2, n_cascade_levels=6, precip_thr=-10.0, kmperpixel=1.0, timestep=5.0,
+                          seed=extrapolation.seed_of(frames, 1))
+    known = ~np.isnan(ours)
+    assert known.mean() > 0.8
+    expected = np.where(theirs < -10, 0, 10 ** (theirs / 10))
+    np.testing.assert_allclose(ours[known], expected[known], rtol=1e-5)
+
+
+@needs_pysteps
+@pytest.mark.parametrize(("name", "settings", "said"), [
+    ("anvil.Anvil", {"cascade_levels": 1}, "ANVIL needs at least 2 scales"), ("steps.Steps", {"members": 1}, "at least 2 members and scales, lengths above 0 and a seed"),
+    ("linda.Linda", {"timestep": 0}, "at least 2 members, lengths above 0 and a seed of 0 or more"), ("steps.Steps", {"cascade_levels": 1}, "STEPS with members=20, cascade_levels=1"),
+])
+def test_settings_that_cannot_run_are_refused(name, settings, said):
+    with pytest.raises(UserError, match=said):
+        made(name, settings)
 
 
 def test_the_dry_forecast_is_dry():

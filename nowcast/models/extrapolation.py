@@ -1,6 +1,7 @@
 """Extrapolation of rain along its own motion, by pysteps (optical flow, semi-Lagrangian advection), and what all of its methods share."""
 
 import contextlib
+import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from nowcast.errors import MissingDependency, UserError
 
 DRY = 0.1  # mm/h: below it a pixel gives the optical flow nothing to follow
 DRY_DECIBEL = -15.0  # what pysteps' own examples put there
-MOTIONS = ("lucaskanade", "vet", "proesmans", "farneback")
-"""Methods of optical flow: Lucas-Kanade, VET (variational), Proesmans (anisotropic diffusion) and Farneback (polynomials)."""
+MOTIONS = ("lucaskanade", "darts", "vet", "proesmans", "farneback")
+"""Methods of optical flow: Lucas-Kanade, DARTS (spectral, of many frames), VET (variational), Proesmans (anisotropic diffusion) and Farneback (polynomials)."""
+_DARTS_WAVES = 50  # pysteps' own (waves of the fields along each side, and below along time); fewer on small grids and in few frames
+_DARTS_TIMES = 4
 
 
 def load_pysteps():
@@ -50,6 +53,16 @@ def has_dry_frame(rain_rate: np.ndarray) -> bool:
     return any(not (frame >= DRY).any() for frame in rain_rate)
 
 
+def enough(context: Tensor, frames: int, name: str) -> None:
+    """Refuse a context, (B, T, 1, H, W), that is too short for a method.
+
+    Raises:
+        UserError: it has fewer than ``frames``.
+    """
+    if context.shape[1] < frames:
+        raise UserError(f"{name} needs at least {frames} context frames to see how the rain moves and changes; {context.shape[1]} came.")
+
+
 def case_by_case(forecast: Callable[[np.ndarray], np.ndarray], context: Tensor, observed: Tensor | None) -> Tensor:
     """Forecasts of NumPy for a batch: (T, H, W), NaN where not observed -> (..., H, W), for (B, T, 1, H, W) -> (B, ..., 1, H, W)."""
     values = context if observed is None else torch.where(observed, context, torch.nan)
@@ -81,7 +94,8 @@ def motion_of(rain_rate: np.ndarray, method: str = "lucaskanade") -> np.ndarray:
     """Motion of frames [mm/h], (T, H, W) -> (2, H, W), pixels a frame along x and y; 0 where a frame has no rain to follow.
 
     Args:
-        rain_rate: at least 2 frames; NaN = not observed. VET and Proesmans see the last two of them.
+        rain_rate: at least 2 frames; NaN = not observed. VET and Proesmans see the last two of them; DARTS needs three, and sees less than the
+            whole motion in fewer than about ten.
         method: one of ``MOTIONS``.
     """
     if has_dry_frame(rain_rate):
@@ -104,15 +118,35 @@ def _flow(method: str, decibel: np.ndarray, filled: np.ndarray) -> np.ndarray:
         from pysteps.motion.proesmans import proesmans
 
         return proesmans(filled[-2:], verbose=False)
-    from pysteps.motion.farneback import farneback
+    if method == "farneback":
+        from pysteps.motion.farneback import farneback
 
-    return farneback(filled, verbose=False)
+        return farneback(filled, verbose=False)
+    frames, *shape = filled.shape
+    if frames < 3 or min(shape) < 10:
+        raise UserError(f"DARTS needs at least 3 frames of at least 10x10 pixels to see motion; {frames} of {shape[0]}x{shape[1]} came.")
+    from pysteps.motion.darts import DARTS
+
+    waves = [min(_DARTS_WAVES, side // 4) for side in shape]
+    return DARTS(filled, N_y=waves[0], N_x=waves[1], N_t=max(1, min(_DARTS_TIMES, frames // 3)), verbose=False)
 
 
 def carried(frame: np.ndarray, motion: np.ndarray, forecast_length: int) -> np.ndarray:
     """A frame [mm/h] carried along a motion, (H, W) -> (forecast_length, H, W); NaN where it comes from outside or from a missing pixel."""
     forecast = load_pysteps()[1](frame.astype(np.float64), motion, forecast_length, allow_nonfinite_values=True)
     return np.maximum(forecast, 0).astype(np.float32)  # maximum keeps NaN
+
+
+def known_only(forecast: np.ndarray, frame: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """A forecast [mm/h], (..., T, H, W), NaN also for what the motion brings in from outside, or from where the last frame, (H, W), is missing."""
+    known = ~np.isnan(carried(frame, motion, forecast.shape[-3]))
+    return np.where(known, np.maximum(forecast, 0), np.nan).astype(np.float32)
+
+
+def seed_of(rain_rate: np.ndarray, seed: int) -> int:
+    """A seed for the members of a case: of its frames and a seed alone, whatever came before it."""
+    digest = hashlib.blake2b(np.ascontiguousarray(rain_rate, np.float32).tobytes(), digest_size=4, key=seed.to_bytes(8, "little"))
+    return int.from_bytes(digest.digest(), "little")
 
 
 class Extrapolation(nn.Module):

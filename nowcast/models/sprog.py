@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.extrapolation import DRY, case_by_case, check_motion, decibels, has_dry_frame, motion_of, quiet
+from nowcast.models.extrapolation import DRY, case_by_case, check_motion, decibels, enough, has_dry_frame, motion_of, quiet
 
 FRAMES = 3  # an autoregression of second order
 
@@ -34,8 +34,7 @@ class Sprog(nn.Module):
 
     def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
-        if context.shape[1] < FRAMES:
-            raise UserError(f"S-PROG needs at least {FRAMES} context frames to see how the rain changes; {context.shape[1]} came.")
+        enough(context, FRAMES, "S-PROG")
         return case_by_case(lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length), context, observed)
 
     def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
