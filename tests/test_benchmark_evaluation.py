@@ -4,36 +4,49 @@ import json
 import math
 import mmap
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from nowcast import config
-from nowcast.benchmark import evaluation
+from nowcast.benchmark import evaluation, pysteps_scores
 from nowcast.benchmark.evaluation import Evaluation, largest_difference
 from nowcast.benchmark.measuring import Host
 from nowcast.benchmark.rain import moving_rain
 from nowcast.benchmark.resident import peak_resident, resident
 from nowcast.cli import main
+from nowcast.errors import MissingDependency
 
 HOST = Host(lambda overrides: config.plain(config.compose("train", overrides)), config.choices)
-TINY = Evaluation(rows=20, columns=16, forecast_length=2, cases=1, seconds=0)
+TINY = Evaluation(rows=20, columns=16, forecast_length=2, members=2, cases=1, seconds=0)
 
 
 def test_scores_agree_with_pysteps_on_fields_with_and_without_gaps():
     pytest.importorskip("pysteps")
-    report = Evaluation(rows=60, columns=50, forecast_length=3, cases=1, seconds=0).run(HOST)
-    assert report.failed == {}
+    report = Evaluation(rows=60, columns=50, forecast_length=3, members=3, cases=1, seconds=0).run(HOST)
+    assert set(report.failed) <= {"pysteps' SAL"}  # where scikit-image is not installed
     ours = [record for record in report.records if record["phase"] == "scores" and record["implementation"] == "nowcast"]
-    assert [record["case"] for record in ours] == ["all observed", "79 % observed"]
-    assert all(0 <= record["largest_difference"] <= 1e-5 for record in ours)
-    assert all(record["times_faster"] > 0 for record in ours)
+    assert [(record["case"], record["part"]) for record in ours] == [(case, name) for case in ("all observed", "79 % observed") for name in evaluation.PARTS]
+    differences = {(record["case"], record["part"]): record.get("largest_difference") for record in ours}
+    compared = {key for key, value in differences.items() if value is not None} - {("all observed", "SAL")}
+    assert compared == {("all observed", "pixels"), ("79 % observed", "pixels"), ("all observed", "neighbourhoods"), ("all observed", "ensemble"), ("79 % observed", "ensemble")}
+    assert all(0 <= differences[key] <= 1e-5 for key in compared)
+    assert all(record["times_faster"] > 0 for record in ours if record["part"] != "SAL")
+
+
+def test_the_amplitude_of_sal_agrees_with_pysteps():
+    pytest.importorskip("pysteps")
+    pytest.importorskip("skimage")
+    report = Evaluation(rows=160, columns=160, forecast_length=2, members=2, cases=1, seconds=0).run(HOST)
+    (record,) = (record for record in report.records if record.get("part") == "SAL" and record["implementation"] == "nowcast" and record["case"] == "all observed")
+    assert 0 <= record["largest_difference"] <= 1e-5
 
 
 def test_a_score_that_differs_is_told(monkeypatch):
     pytest.importorskip("pysteps")
-    monkeypatch.setitem(evaluation.EVENT_SCORES, "BIAS", "csi")
-    assert "a score differs from pysteps' by" in TINY.run(HOST).failed["agreement (all observed)"]
+    monkeypatch.setitem(pysteps_scores.EVENT_SCORES, "BIAS", "csi")
+    assert "a score differs from pysteps' by" in TINY.run(HOST).failed["agreement (pixels, all observed)"]
 
 
 def test_without_pysteps_nowcast_is_measured_alone(monkeypatch):
@@ -42,16 +55,25 @@ def test_without_pysteps_nowcast_is_measured_alone(monkeypatch):
     monkeypatch.setitem(sys.modules, "pysteps", None)
     report = TINY.run(HOST)
     assert {record["implementation"] for record in report.records} == {"nowcast"}
-    assert "the comparison needs pysteps" in report.failed["pysteps"] and "pip install 'nowcast[flow]'" in report.failed["pysteps"]
-    assert [record["phase"] for record in report.records] == ["scores", "scores", "evaluate", "evaluate"]
+    assert "the comparison needs pysteps" in report.failed["pysteps' pixels"] and "pip install 'nowcast[flow]'" in report.failed["pysteps' SAL"]
+    assert [record["phase"] for record in report.records] == ["scores"] * 10 + ["evaluate"] * 2
+
+
+def test_without_scikit_image_the_sal_of_pysteps_is_left_out():
+    def sal(f, o):
+        raise RuntimeError("scikit-image package is required for thunderstorm DATing but it is not installed")
+
+    field = np.ones((1, 8, 8), np.float32)
+    with pytest.raises(MissingDependency, match="pysteps' SAL needs scikit-image .*; install it with: pip install scikit-image"):
+        pysteps_scores.structure(SimpleNamespace(sal=SimpleNamespace(sal=sal)), field, field)
 
 
 def test_the_largest_difference_is_relative_and_undefined_agrees_with_undefined_only():
     nan = math.nan
-    ours = {("csi", 1.0, 1): 0.5, ("mae", None, 1): 2.0, ("pod", 1.0, 1): nan, ("hss", 1.0, 1): 1.0, ("far", 1.0, 1): 0.0, ("own", None, 1): 7.0}
-    theirs = {("csi", 1.0, 1): 0.4, ("mae", None, 1): 2.2, ("pod", 1.0, 1): nan, ("hss", 1.0, 1): 9.0, ("far", 1.0, 1): 0.0}
-    assert largest_difference(ours, theirs, without=("hss",)) == pytest.approx(0.2)
-    assert largest_difference(ours, theirs | {("far", 1.0, 1): nan}) == math.inf
+    ours = {("csi", 1.0, 1): 0.5, ("mae", None, 1): 2.0, ("pod", 1.0, 1): nan, ("far", 1.0, 1): 0.0, ("own", None, 1): 7.0}
+    others = {("csi", 1.0, 1): 0.4, ("mae", None, 1): 2.2, ("pod", 1.0, 1): nan, ("far", 1.0, 1): 0.0}
+    assert largest_difference(ours, others) == pytest.approx(0.2)
+    assert largest_difference(ours, others | {("far", 1.0, 1): nan}) == math.inf
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell the peak of a process")
@@ -93,11 +115,11 @@ def test_a_load_that_makes_no_sense_is_refused(settings, message):
 
 
 def test_the_command_prints_and_writes_time_and_memory(tmp_path, capsys):
-    changes = ["rows=20", "columns=16", "forecast_length=2", "cases=1", "seconds=0"]
+    changes = ["rows=20", "columns=16", "forecast_length=2", "members=2", "cases=1", "seconds=0"]
     main(["benchmark", "what=evaluation", f"output_dir={tmp_path}/out", *(f"what.{change}" for change in changes)])
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert content["settings"]["thresholds"] == [0.1, 0.5, 1, 2, 5, 10] and content["settings"]["tolerance"] == 1e-5
     memory = [record for record in content["records"] if record["phase"] == "evaluate"]
     assert [record["case"] for record in memory] == ["1 cases", "4 cases"] and all(record["milliseconds"] > 0 for record in memory)
     text = capsys.readouterr().out
-    assert "All scores of a case of 2 leads of 20x16" in text and "Evaluation of persistence" in text and "peak memory" in text
+    assert "A case of 2 leads of 20x16, 2 members" in text and "Evaluation of persistence" in text and "peak memory" in text

@@ -3,8 +3,6 @@
 Axes: B cases, T leads, H rows, W columns, K thresholds.
 """
 
-import contextlib
-import io
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nowcast.benchmark import pysteps_scores as theirs
 from nowcast.benchmark.measuring import MEGABYTE, Host, Report, check_settings, grid, measure_together, number, title
 from nowcast.benchmark.rain import moving_rain
 from nowcast.benchmark.resident import peak_resident
@@ -21,24 +20,32 @@ from nowcast.errors import MissingDependency
 from nowcast.evaluation.plan import Plan
 from nowcast.evaluation.running import Source, evaluate
 from nowcast.forecaster import Forecaster
+from nowcast.models.extrapolation import quiet
 from nowcast.models.persistence import Persistence
 from nowcast.task import Task
 from nowcast.transform import Identity
+from nowcast.verification.ensemble import EnsembleSums
+from nowcast.verification.rain import FractionSums, PixelSums
+from nowcast.verification.spectrum import SpectrumSums, decibels
+from nowcast.verification.structure import StructureSums
 
 TOLERANCE = 1e-5  # relative: pysteps adds float32 fields in float32, nowcast in float64
 CONTEXT = 2
-EVENT_SCORES = {"CSI": "csi", "POD": "pod", "FAR": "far", "HSS": "hss", "BIAS": "frequency_bias"}
-"""pysteps' name -> nowcast's, of the scores of events that both compute."""
-ERROR_SCORES = {"MAE": "mae", "MSE": "mse", "corr_p": "correlation"}
-"""The same of the errors and correlations."""
+WINDOWS = (4, 16)  # pixels
+SAL_SIDE = 4  # a field of this part of the sides: pysteps' SAL takes minutes for a whole one
+PARTS = ("pixels", "neighbourhoods", "spectra", "SAL", "ensemble")
 COUNTED = (
-    f"One case of persistence is scored: by nowcast with all its scores, by pysteps with det_cat_fct_accum for every lead and threshold and "
-    f"det_cont_fct_accum for every lead ({', '.join([*EVENT_SCORES.values(), *ERROR_SCORES.values()])}; it has no uncentred correlation). They take turns."
+    "Persistence is scored part by part; nowcast and pysteps' own functions take turns. pixels: all scores of events, errors and correlations of nowcast "
+    f"against det_cat_fct ({', '.join(theirs.EVENT_SCORES.values())}) for every threshold and det_cont_fct ({', '.join(theirs.ERROR_SCORES.values())}). "
+    f"neighbourhoods: FSS by threshold and window {WINDOWS}, against fss. spectra: against rapsd. SAL: on fields of a {SAL_SIDE}th of the sides, against sal. "
+    "ensemble: all its scores, against CRPS, rankhist, reldiag, ROC_curve, ensemble_skill and ensemble_spread."
 )
 MEANING = (
-    "The difference is the largest between two values of the same score, relative to the larger; pysteps adds float32 fields in float32. "
-    "Where pixels are missing, HSS is not compared: pysteps counts them as correct negatives."
+    "The difference is the largest between two values of the same definition, relative to the larger; pysteps adds float32 fields in float32. Not compared, because "
+    "defined otherwise: where pixels are missing, HSS (pysteps counts them as correct negatives), FSS (pysteps counts them as dry) and SAL (it takes them as dry); spectra (by ring, not by band); S and L (objects by its storm "
+    "detection); ranks (ties are drawn, dry pixels left out), reliability and ROC (probabilities in ten bins), spread (of the field's mean)."
 )
+_OTHERWISE_WITH_GAPS = ("hss", "fss", "sal")
 MEMORY = "Memory is the resident memory of the whole process, libraries included, at its peak in `evaluate`, in 1e6 bytes."
 
 
@@ -49,6 +56,7 @@ class Evaluation:
     Args:
         rows, columns: size of the fields [pixels].
         forecast_length: leads of a case.
+        members: of the ensemble.
         cases: of the shorter test set whose memory is measured; the longer has four times as many.
         seconds: of every timing; there are at least three repeats.
     """
@@ -56,6 +64,7 @@ class Evaluation:
     rows: int = 1200
     columns: int = 1100
     forecast_length: int = 12
+    members: int = 10
     cases: int = 4
     seconds: float = 5.0
 
@@ -66,31 +75,52 @@ class Evaluation:
         """Measure; without pysteps its side is left out, with a sentence."""
         scores = part(host.settings_of(["data=radar", "data.archive=none"]), "scores")
         memory = self._memory(scores, host)  # first: later, the process keeps what pysteps took
-        failed, records = {}, []
+        failed: dict[str, str] = {}
+        records = []
         for case, gaps in host.progress([("all observed", False), ("79 % observed", True)]):
-            try:
-                records += self._speed(case, gaps, scores, failed)
-            except MissingDependency as error:
-                failed["pysteps"] = str(error)
-                records += self._speed(case, gaps, scores, failed, alone=True)
+            loads = self._loads(gaps, scores.thresholds)
+            for name in PARTS:
+                records += self._speed(case, name, *loads[name], failed)
         records += memory
-        facts = {"thresholds": list(scores.thresholds), "tolerance": TOLERANCE}
+        facts = {"thresholds": list(scores.thresholds), "windows": list(WINDOWS), "tolerance": TOLERANCE}
         return Report(records, [self._speed_table(records), self._memory_table(records)], [COUNTED, MEANING, MEMORY], failed, facts)
 
-    def _speed(self, case: str, gaps: bool, scores, failed: dict[str, str], *, alone: bool = False) -> list[dict]:
-        rain = moving_rain(1 + self.forecast_length, self.rows, self.columns, gaps=gaps)
-        forecast, observation = np.repeat(rain[:1], self.forecast_length, 0), rain[1:]
-        steps = {"nowcast": lambda: _by_nowcast(forecast, observation, scores)}
-        if not alone:
-            theirs = load_pysteps()
-            steps["pysteps"] = lambda: _by_pysteps(forecast, observation, scores.thresholds, theirs)
+    def _loads(self, gaps: bool, thresholds: tuple[float, ...]) -> dict[str, tuple[Callable, Callable]]:
+        """By part: what nowcast does, and what pysteps does, given its modules; both return (score, threshold, lead) -> value."""
+        length = self.forecast_length
+        rain = moving_rain(1 + length, self.rows, self.columns, gaps=gaps)
+        f, o = np.repeat(rain[:1], length, 0), rain[1:]
+        small = [field[:, : -(-self.rows // SAL_SIDE), : -(-self.columns // SAL_SIDE)] if not gaps else field[:, ::SAL_SIDE, ::SAL_SIDE] for field in (f, o)]
+        factors = np.random.default_rng(0).uniform(0.5, 1.5, self.members).astype(np.float32)
+        members = factors[:, None, None, None] * f
+        return {
+            "pixels": (lambda: _scored(PixelSums.zero(thresholds, length), f, o), lambda pysteps: theirs.pixels(pysteps, f, o, thresholds)),
+            "neighbourhoods": (lambda: _scored(FractionSums.zero(thresholds, WINDOWS, length), f, o), lambda pysteps: theirs.fractions(pysteps, f, o, thresholds, WINDOWS)),
+            "spectra": (lambda: _scored(SpectrumSums.zero(length), f, o), lambda pysteps: theirs.spectra(pysteps, lambda field: decibels(field, np.isnan(field)), f, o)),
+            "SAL": (lambda: _scored(StructureSums.zero(length), *small), lambda pysteps: theirs.structure(pysteps, *small)),
+            "ensemble": (lambda: _scored(EnsembleSums.zero(thresholds, self.members, length), members, o), lambda pysteps: theirs.ensembles(pysteps, members, o, thresholds)),
+        }
+
+    def _speed(self, case: str, name: str, ours: Callable, other: Callable, failed: dict[str, str]) -> list[dict]:
+        steps = {"nowcast": ours}
+        try:
+            pysteps = theirs.load_pysteps()
+
+            def step() -> dict[tuple, float]:
+                with quiet():
+                    return other(pysteps)
+
+            expected, steps["pysteps"] = step(), step
+        except MissingDependency as error:
+            failed[f"pysteps' {name}"] = str(error)
         milliseconds = measure_together(steps, torch.device("cpu"), seconds=self.seconds)
-        records = [{"case": case, "implementation": name, "precision": "float32", "phase": "scores", "milliseconds": value} for name, value in milliseconds.items()]
-        if not alone:
-            difference = largest_difference(steps["nowcast"](), steps["pysteps"](), without=("hss",) if gaps else ())
-            records[0] |= {"times_faster": milliseconds["pysteps"] / milliseconds["nowcast"], "largest_difference": None if math.isinf(difference) else difference}
-            if not difference <= TOLERANCE:
-                failed[f"agreement ({case})"] = f"a score differs from pysteps' by {difference:.2g} of its size, more than {TOLERANCE:g}"
+        records = [{"case": case, "part": name, "implementation": by, "precision": "float32", "phase": "scores", "milliseconds": value} for by, value in milliseconds.items()]
+        if "pysteps" in steps:
+            known = {key: value for key, value in expected.items() if not (case != "all observed" and key[0].startswith(_OTHERWISE_WITH_GAPS))}
+            difference = largest_difference(ours(), known) if known else None
+            records[0] |= {"times_faster": milliseconds["pysteps"] / milliseconds["nowcast"], "largest_difference": None if difference is None or math.isinf(difference) else difference}
+            if difference is not None and not difference <= TOLERANCE:
+                failed[f"agreement ({name}, {case})"] = f"a score differs from pysteps' by {difference:.2g} of its size, more than {TOLERANCE:g}"
         return records
 
     def _memory(self, scores, host: Host) -> list[dict]:
@@ -112,14 +142,15 @@ class Evaluation:
         return records
 
     def _speed_table(self, records: list[dict]):
-        timed = [record for record in records if record["phase"] == "scores"]
+        timed = {(record["case"], record["part"], record["implementation"]): record for record in records if record["phase"] == "scores"}
         rows = []
-        for record in (record for record in timed if record["implementation"] == "nowcast"):
-            theirs = next((other["milliseconds"] for other in timed if other["case"] == record["case"] and other["implementation"] == "pysteps"), None)
-            rows.append([record["case"], number(record["milliseconds"], "{:.3g}"), number(theirs, "{:.3g}"),
-                         number(record.get("times_faster"), "{:.1f}"), number(record.get("largest_difference"), "{:.1e}")])
-        heading = title(f"All scores of a case of {self.forecast_length} leads of {self.rows}x{self.columns}")
-        return grid(heading, ["pixels", "nowcast\n[ms]", "pysteps\n[ms]", "times\nfaster", "largest\ndifference"], rows)
+        for (case, name, by), record in timed.items():
+            if by == "nowcast":
+                other = timed.get((case, name, "pysteps"), {}).get("milliseconds")
+                rows.append([case, name, number(record["milliseconds"], "{:.3g}"), number(other, "{:.3g}"),
+                             number(record.get("times_faster"), "{:.1f}"), number(record.get("largest_difference"), "{:.1e}")])
+        heading = title(f"A case of {self.forecast_length} leads of {self.rows}x{self.columns}, {self.members} members")
+        return grid(heading, ["pixels", "scores", "nowcast\n[ms]", "pysteps\n[ms]", "times\nfaster", "largest\ndifference"], rows)
 
     def _memory_table(self, records: list[dict]):
         rows = [[record["case"], number(record["peak_memory_mb"], "{:,.1f}"), number(record["milliseconds"] / 1000, "{:.3g}")]
@@ -140,56 +171,22 @@ class _Cases:
         return np.roll(self.rain, index, axis=2)
 
 
-def load_pysteps() -> dict[str, Callable]:
-    """The verification functions of pysteps by name.
-
-    Raises:
-        MissingDependency: pysteps is not installed.
-    """
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pysteps announces its configuration file on import
-            from pysteps.verification import detcatscores, detcontscores
-    except ImportError as error:
-        raise MissingDependency(f"the comparison needs pysteps ({error}); install it with: pip install 'nowcast[flow]' (it is built by a C compiler).") from error
-    names = {f"det_{kind}_fct_{step}": module for kind, module in (("cat", detcatscores), ("cont", detcontscores)) for step in ("init", "accum", "compute")}
-    return {name: getattr(module, name) for name, module in names.items()}
-
-
-def _by_nowcast(forecast: np.ndarray, observation: np.ndarray, scores) -> dict[tuple, float]:
-    """(score, threshold, lead) -> value, of (T, H, W)."""
-    sums = scores.sums(len(forecast))
+def _scored(sums, forecast: np.ndarray, observation: np.ndarray) -> dict[tuple, float]:
+    """(score, threshold, lead) -> value, of a forecast, (T, H, W) or (M, T, H, W), added to empty sums."""
     sums.add(forecast[None], observation[None])
-    return {(row.score, row.threshold, row.lead): row.value for row in sums.rows() if row.window in (None, 1)}
+    return {(f"fss {key.window}" if key.score == "fss" else key.score, key.threshold, lead): float(value)
+            for key, by_lead in sums.values(sums.totals()).items() for lead, value in enumerate(by_lead, start=1)}
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # a score without events is undefined in both
-def _by_pysteps(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...], functions: dict[str, Callable]) -> dict[tuple, float]:
-    """The same by pysteps."""
-    values = {}
-    for lead, (f, o) in enumerate(zip(forecast, observation), start=1):
-        for threshold in thresholds:
-            # pysteps counts > threshold: from the next smaller float32 on, that is the same event.
-            table = functions["det_cat_fct_init"](np.nextafter(np.float32(threshold), np.float32(0)))
-            functions["det_cat_fct_accum"](table, f, o)
-            found = functions["det_cat_fct_compute"](table, list(EVENT_SCORES))
-            values |= {(EVENT_SCORES[name], threshold, lead): float(value) for name, value in found.items()}
-        errors = functions["det_cont_fct_init"]()
-        functions["det_cont_fct_accum"](errors, f, o)
-        found = functions["det_cont_fct_compute"](errors, list(ERROR_SCORES))
-        values |= {(ERROR_SCORES[name], None, lead): float(value) for name, value in found.items()}
-    return values
-
-
-def largest_difference(ours: dict[tuple, float], theirs: dict[tuple, float], *, without: tuple[str, ...] = ()) -> float:
+def largest_difference(ours: dict[tuple, float], others: dict[tuple, float]) -> float:
     """Largest difference of two values of one score, relative to the larger; values of both that are undefined agree.
 
     Args:
-        ours, theirs: (score, threshold, lead) -> value; only the keys of ``theirs`` are compared.
-        without: scores that are not compared.
+        ours, others: (score, threshold, lead) -> value; only the keys of ``others`` are compared.
     """
     largest = 0.0
-    for key, value in theirs.items():
-        if key[0] in without or math.isnan(value) and math.isnan(ours[key]):
+    for key, value in others.items():
+        if math.isnan(value) and math.isnan(ours[key]):
             continue
         if math.isnan(value) or math.isnan(ours[key]):
             return math.inf

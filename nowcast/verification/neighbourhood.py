@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 LARGEST_WINDOW = 1000  # pixels; 10^12 events squared times 10^4 pixels a side are still whole numbers in float64
+_EXACT = 2**24  # up to which every whole number is a float32
 _STRIP = 64  # rows worked on at once: their counts stay in the processor's cache
 
 
@@ -44,12 +45,16 @@ def fraction_sums(forecast: np.ndarray, observation: np.ndarray, thresholds: tup
 def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> tuple[float, float]:
     """The two sums of one window; events (2, H, W) of forecast and observation."""
     product = squares = 0.0
+    exact = _EXACT // window**4  # columns over which the sum in float32 is a whole number for certain
+    kind, step = (np.float32, exact) if exact >= _STRIP else (np.float64, events.shape[2])
     for rows, columns in _occupied(events, window):
-        counts = _counts(events, rows, columns, window).astype(np.float64)
+        counts = _counts(events, rows, columns, window).astype(kind)
         if observed is not None:
             counts *= observed[rows, columns]
-        product += np.vecdot(*counts).sum()  # row by row: BLAS would spread longer products over threads that wait for each other
-        squares += np.vecdot(counts, counts).sum()
+        for left in range(0, counts.shape[2], step):  # row by row: BLAS would spread longer products over threads that wait for each other
+            f, o = counts[..., left : left + step]
+            product += np.vecdot(f, o).sum(dtype=np.float64)
+            squares += np.vecdot(f, f).sum(dtype=np.float64) + np.vecdot(o, o).sum(dtype=np.float64)
     return product, squares
 
 
@@ -69,24 +74,36 @@ def _occupied(events: np.ndarray, window: int) -> Iterator[tuple[slice, slice]]:
 def _counts(events: np.ndarray, rows: slice, columns: slice, window: int) -> np.ndarray:
     """Number of events in the window around the pixels of a strip, (2, rows, columns)."""
     before, after = window // 2, window - 1 - window // 2
-    kind = np.uint8 if window < 16 else np.uint16 if window < 256 else np.uint32
-    padded = np.zeros((2, rows.stop - rows.start + window - 1, columns.stop - columns.start + window - 1), kind)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    padded = np.zeros((2, height + window - 1, width + window - 1), _kind(window))
     top, left = max(rows.start - before, 0), max(columns.start - before, 0)
     part = events[:, top : rows.stop + after, left : columns.stop + after]
     top, left = top - rows.start + before, left - columns.start + before
     padded[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-    return _window_sums(_window_sums(padded, window).swapaxes(1, 2), window).swapaxes(1, 2)
+    along_columns = _sums_of(padded.reshape(-1), window, padded.shape[2])
+    sums = _sums_of(along_columns.astype(_kind(window**2), copy=False), window, 1)
+    strides = [sums.itemsize * step for step in (padded.shape[1] * padded.shape[2], padded.shape[2], 1)]
+    return np.lib.stride_tricks.as_strided(sums, (2, height, width), strides, writeable=False)  # without the windows that run over an edge
 
 
-def _window_sums(values: np.ndarray, window: int) -> np.ndarray:
-    """Sums of ``window`` neighbours along axis 1, (2, n + window - 1, m) -> (2, n, m), put together from sums of 1, 2, 4, ... of them."""
-    length = values.shape[1] - window + 1
-    total, start, span = 0, 0, 1
+def _sums_of(values: np.ndarray, window: int, step: int) -> np.ndarray:
+    """Sums of each value, (n,), with the next ``window - 1`` that are ``step`` apart, put together from sums of 1, 2, 4, ... of them.
+
+    In one long row, as fast as memory gives them; sums that run over the end of a line of the field are not used.
+    """
+    length = values.size - (window - 1) * step
+    total, start, span = None, 0, 1
     while True:
         if window & span:
-            total = total + values[:, start : start + length]
+            part = values[start * step : start * step + length]
+            total = part if total is None else total + part
             start += span
         if 2 * span > window:
             return total
-        values = values[:, :-span] + values[:, span:]
+        values = values[: -span * step] + values[span * step :]
         span *= 2
+
+
+def _kind(largest: int) -> type:
+    """The smallest whole numbers that reach so far: the more of them are worked on at once."""
+    return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32

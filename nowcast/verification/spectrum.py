@@ -49,7 +49,7 @@ class SpectrumSums(AddedSums):
             missing = np.isnan(f) | np.isnan(o)
             if missing.all():
                 continue
-            f_power, o_power = (power_by_band(_decibels(field, missing), bands) for field in (f, o))
+            f_power, o_power = (power_by_band(decibels(field, missing), bands) for field in (f, o))
             self.forecast_power[:, lead] += f_power
             self.observation_power[:, lead] += o_power
             self.cases[:, lead] += bands[1] > 0
@@ -72,7 +72,7 @@ class SpectrumSums(AddedSums):
         return found | {ScoreKey("effective_resolution"): np.where(np.isfinite(shortest), shortest, np.nan)}
 
 
-def _decibels(rain_rate: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def decibels(rain_rate: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """10 log10 of rain rates (H, W), of at least ``FLOOR``."""
     return 10 * np.log10(np.where(missing, FLOOR, np.maximum(rain_rate, FLOOR)).astype(np.float32))
 
