@@ -30,7 +30,8 @@ def curves(scoring: Scoring) -> Section | None:
     if not tabs:
         return None
     band = f"Bands are {100 * scoring.results.resampling.level:g} % intervals." if scoring.results.has_intervals else "There is one block of cases: no intervals."
-    return Section("leads", "By lead time", [scoring.legend(), Words([f"{band} Point at a chart to read its numbers."], "soft"), Tabs("Threshold", tabs)])
+    reference = "perfect forecast" if ScoreKey("cross_entropy_floor") in scoring.keys else ""
+    return Section("leads", "By lead time", [scoring.legend(reference=reference), Words([f"{band} Point at a chart to read its numbers."], "soft"), Tabs("Threshold", tabs)])
 
 
 def scales(scoring: Scoring) -> Section | None:
