@@ -87,6 +87,19 @@ def test_both_tables_fit_80_columns():
     assert "persistence" in printed(text_tables(two_models(), lead_minutes=5)[1:], width=80)
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_of_more_models_than_fit_each_has_a_line_with_the_main_scores(width):
+    rows = {f"model number {k:02}": [row for t in (0.1, 1.0, 5.0) for row in rows_of("csi", [0.5 + k / 100], threshold=t, window=1)]
+            + rows_of("fss", [0.7], threshold=1.0, window=4) + rows_of("fss", [0.8 + k / 100], threshold=1.0, window=16) + rows_of("mae", [2.0]) for k in range(12)}
+    text = printed(text_tables(rows, lead_minutes=5, width=width)[:-1], width=width)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert max(map(len, text.splitlines())) <= width and lines[-1].endswith("scores.csv")
+    whole = "0.610* 0.610* 0.610* 0.910* 2.000"  # CSI at three thresholds, FSS of the wider window, and MAE, in which all are alike
+    first, rest = (whole, None) if width == 140 else (whole.removesuffix(" 2.000"), "2.000")
+    assert f"model number 11 {first}" in lines and (rest is None or f"model number 11 {rest}" in lines)
+    assert text.count("Over all leads") == 1 and "0.700" not in text
+
+
 def test_undefined_values_are_dashes_and_equal_ones_have_no_star():
     rows = {"a": rows_of("csi", [math.nan], threshold=1.0, window=1) + rows_of("mse", [2.0]),
             "b": rows_of("csi", [0.5], threshold=1.0, window=1) + rows_of("mse", [2.0])}
@@ -146,8 +159,8 @@ def test_the_table_of_differences_says_what_is_sure_in_the_direction_of_each_sco
     found = {"persistence": {ScoreKey("csi", 1.0, 1): Estimate(three, three - 0.25, three + 0.25), ScoreKey("mse"): Estimate(three, three - 0.25, three + 0.25),
                              ScoreKey("correlation"): Estimate(three, three - 1, three + 1), ScoreKey("csi", 1.0, 4): Estimate(three, three, three)}}
     lines = [" ".join(line.split()) for line in printed([difference_table("ConvLSTM", found, lead_minutes=5)]).splitlines()]
-    assert "CSI ≥ 1 mm/h +0.500 (+0.250 to +0.750) better" in lines and "MSE +0.500 (+0.250 to +0.750) worse" in lines
-    assert "correlation +0.500 (−0.500 to +1.500) open" in lines and not any("px" in line for line in lines)
+    assert "CSI ≥ 1 mm/h persistence +0.500 +0.250 to +0.750 better" in lines and "MSE persistence +0.500 +0.250 to +0.750 worse" in lines
+    assert "correlation persistence +0.500 −0.500 to +1.500 open" in lines and not any("px" in line for line in lines)
 
 
 def test_differences_are_written_with_their_intervals_by_lead_and_over_all(tmp_path):

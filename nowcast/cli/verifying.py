@@ -150,13 +150,14 @@ def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Pat
     write_differences(found, folder / "differences.csv", lead_minutes=lead_minutes)
     plotting.score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
     _draw_case(source, results, folder / "forecast.png")
-    tables = [*text_tables(rows, lead_minutes=lead_minutes), *([difference_table(judged, found, lead_minutes=lead_minutes)] if found and results.has_intervals else [])]
+    differences = [difference_table(judged, found, lead_minutes=lead_minutes)] if found and results.has_intervals else []
     sentences = _sentences(results)
-    Console().print(*tables, sep="\n")
+    console = Console()
+    console.print(*text_tables(rows, lead_minutes=lead_minutes, width=console.width), *differences, sep="\n")
     for sentence in sentences:
         print_line(sentence)
     with replacing(folder / "scores.txt") as path, path.open("w", encoding="utf-8") as file:
-        Console(file=file, width=140).print(*tables, sep="\n")
+        Console(file=file, width=140).print(*text_tables(rows, lead_minutes=lead_minutes, width=140), *differences, sep="\n")
         file.writelines(f"{sentence}\n" for sentence in sentences)
 
 

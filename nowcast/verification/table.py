@@ -14,6 +14,7 @@ from nowcast.verification.intervals import Estimate
 from nowcast.verification.scores import BETTER, ScoreRow
 from nowcast.verification.sums import ScoreKey
 
+_TITLES, _NARROW = 46, 12  # columns of the titles of scores with their direction, and of a model at least
 _COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "high")
 _OVERALL = ("csi", "pod", "far", "hss", "frequency_bias", "fss", "mae", "mse", "rmse", "mean_error", "correlation", "b_mse", "b_mae", "effective_resolution",
             "sal_structure", "sal_amplitude", "sal_location", "csi_mean", "crps", "spread_skill", "brier_skill", "roc_area", "cross_entropy", "cross_entropy_floor", "ssim", "ssim_range2", "psnr")
@@ -99,17 +100,22 @@ def _step(lead: str, lead_minutes: float | None) -> int | None:
     return round(step)
 
 
-def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float | None) -> list:
-    """Tables for a terminal of 80 columns or more: all scores over all leads, and the main ones by lead time.
+def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float | None, width: int = 80) -> list:
+    """Tables for a terminal: all scores over all leads (where there are more models than fit beside each other, the main ones, a line for
+    each model), and the main ones by lead time.
 
     Args:
         rows_by_model: the rows of every model, made with the same settings.
         lead_minutes: minutes of one step, None to count frames.
+        width: columns of the terminal, 80 or more.
 
     Returns:
-        two ``rich.table.Table``; ``*`` marks the best of several models.
+        ``rich.table.Table``, the last one by lead time; ``*`` marks the best of several models.
     """
-    return [_overall_table(rows_by_model, unit_of(lead_minutes)), _lead_table(rows_by_model, lead_minutes)]
+    unit = unit_of(lead_minutes)
+    beside = sum(max(min(len(model), _NARROW), 8) + 2 for model in rows_by_model)
+    over_all = [_overall_table(rows_by_model, unit)] if _TITLES + beside <= width else _model_tables(rows_by_model, unit, width)
+    return [*over_all, _lead_table(rows_by_model, lead_minutes)]
 
 
 def lead_label(step: int, lead_minutes: float | None) -> str:
@@ -197,6 +203,35 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]], unit: str):
     return table
 
 
+def _model_tables(rows_by_model: dict[str, list[ScoreRow]], unit: str, width: int) -> list:
+    """The main scores over all leads, a line for each model, in as many tables as the width asks for."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    values = {key[:3]: by_model for key, by_model in _values(rows_by_model).items() if key[3] is None}
+    shown = [None, *thresholds_shown([row for rows in rows_by_model.values() for row in rows])]
+    widest = max((window for score, _, window in values if score == "fss"), default=None)
+    keys = [(score, threshold, window) for score, threshold, window in values
+            if threshold in shown and (window in (None, 1) and score in (*_BY_LEAD, "mae") or score == "fss" and window == widest)]
+    names = max(map(len, rows_by_model))
+    each = max(1, (width - min(names, width // 3) - 4) // 13)
+    tables = []
+    for start in range(0, len(keys), each):
+        some = keys[start : start + each]
+        last = start + each >= len(keys)
+        table = Table(title=None if start else f"Over all leads: {OVERALL}", caption=f"{_marks(rows_by_model)}   every score: scores.csv" if last else None, box=SIMPLE_HEAD,
+                      title_justify="left", caption_justify="left")
+        table.add_column("model", overflow="fold")
+        for score, threshold, window in some:
+            table.add_column(score_title(score, threshold, window, unit=unit), justify="right", overflow="fold", min_width=8, max_width=11)
+        columns = [_marked(key[0], values[key], rows_by_model) for key in some]
+        for i, model in enumerate(rows_by_model):
+            table.add_row(escape(model), *(column[i] for column in columns))
+        tables.append(table)
+    return tables
+
+
 def _lead_table(rows_by_model: dict[str, list[ScoreRow]], lead_minutes: float | None):
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
@@ -237,11 +272,14 @@ def difference_table(model: str, by_baseline: dict[str, dict[ScoreKey, Estimate]
     table = Table(title=f"{escape(model)} minus the baseline, over all leads", caption="better, worse: the interval leaves out 0   open: it does not",
                   box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
     table.add_column("score", no_wrap=True)
-    for baseline in by_baseline:
-        table.add_column(escape(baseline), justify="right", overflow="fold")
+    table.add_column("baseline", overflow="fold")
+    for heading in ("difference", "interval", "means"):
+        table.add_column(heading, justify="left" if heading == "means" else "right", no_wrap=True)
     keys = [key for key in next(iter(by_baseline.values())) if key.score in (*_BY_LEAD, "fss", "mae") and key.window in (None, 1)]
     for key in keys:
-        table.add_row(score_title(*key, unit=unit_of(lead_minutes)), *(_difference(key, found[key]) if key in found else "–" for found in by_baseline.values()))
+        for i, (baseline, found) in enumerate(by_baseline.items()):
+            table.add_row("" if i else score_title(*key, unit=unit_of(lead_minutes)), escape(baseline), *(_difference(key, found[key]) if key in found else ("–", "", "")))
+        table.add_section()
     return table
 
 
@@ -261,12 +299,12 @@ def verdict(key: ScoreKey, estimate: Estimate, place: int = -1) -> str:
     return "better" if (value > 0) == (BETTER[key.score] == "higher") else "worse"
 
 
-def _difference(key: ScoreKey, estimate: Estimate) -> str:
+def _difference(key: ScoreKey, estimate: Estimate) -> tuple[str, str, str]:
+    """The difference over all leads, its interval, and what it means."""
     value, low, high = (array[-1] for array in (estimate.value, estimate.low, estimate.high))
     if math.isnan(value):
-        return "–"
-    interval = "" if math.isnan(low) else f" ({signed(low)} to {signed(high)}) {verdict(key, estimate)}"
-    return f"{signed(value)}{interval}"
+        return "–", "", ""
+    return signed(value), "" if math.isnan(low) else f"{signed(low)} to {signed(high)}", verdict(key, estimate)
 
 
 def signed(value: float) -> str:
