@@ -82,6 +82,15 @@ def test_ssim_of_a_frame_with_itself_is_one_and_with_a_flat_opposite_almost_none
     assert ssim(black, white, data_ranges=(1, 2)) == [pytest.approx(np.array([[0.0001 / 1.0001]])), pytest.approx(np.array([[0.0004 / 1.0004]]))]
 
 
+@pytest.mark.parametrize("data_range", [1, 2])
+def test_ssim_is_that_of_scikit_image(data_range):
+    """The published tables were made with it: a window of 7x7, sample covariance, border left out."""
+    metrics = pytest.importorskip("skimage.metrics")
+    f, o = (random_frames(seed, (2, 3, 40, 33)).astype(np.float64) for seed in (4, 5))
+    expected = [[metrics.structural_similarity(a, b, data_range=data_range) for a, b in zip(*case)] for case in zip(f, o)]
+    assert ssim(f, o, data_ranges=(data_range,))[0] == pytest.approx(np.array(expected), rel=1e-9)
+
+
 def test_ssim_agrees_with_torchmetrics_where_its_population_covariance_is_scaled():
     functional = pytest.importorskip("torchmetrics.functional.image")
     f, o = (torch.from_numpy(random_frames(seed)).double() for seed in (4, 5))
