@@ -61,9 +61,9 @@ def test_scores_agree_with_pysteps_on_fields_without_gaps(shape):
 
 
 def test_few_events_far_apart_are_all_found():
-    """An event of each field beside the other, and a false alarm in the far corner: on every side of where the strips of 64 rows meet."""
+    """An event of each field beside the other, and a false alarm in the far corner: on every side of where the strips of 128 rows meet."""
     oracle = pytest.importorskip("pysteps.verification.spatialscores").fss
-    for row in (0, 43, 62, 63, 64, 65, 129):
+    for row in (0, 43, 126, 127, 128, 129, 190):
         forecast, observation = np.zeros((2, 200, 90), np.float32)
         forecast[row, 3] = forecast[199, 89] = observation[row + 1, 5] = 5
         for window in (5, 20, 200):

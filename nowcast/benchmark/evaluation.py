@@ -32,12 +32,12 @@ from nowcast.verification.structure import StructureSums
 TOLERANCE = 1e-5  # relative: pysteps adds float32 fields in float32, nowcast in float64
 CONTEXT = 2
 WINDOWS = (4, 16)  # pixels
-SAL_SIDE = 4  # a field of this part of the sides: pysteps' SAL takes minutes for a whole one
+SAL_SIDE = 8  # a field of an eighth of the sides: pysteps' SAL takes minutes for a whole one
 PARTS = ("pixels", "neighbourhoods", "spectra", "SAL", "ensemble")
 COUNTED = (
     "Persistence is scored part by part; nowcast and pysteps' own functions take turns. pixels: all scores of events, errors and correlations of nowcast "
     f"against det_cat_fct ({', '.join(theirs.EVENT_SCORES.values())}) for every threshold and det_cont_fct ({', '.join(theirs.ERROR_SCORES.values())}). "
-    f"neighbourhoods: FSS by threshold and window {WINDOWS}, against fss. spectra: against rapsd. SAL: on fields of a {SAL_SIDE}th of the sides, against sal. "
+    f"neighbourhoods: FSS by threshold and window {WINDOWS}, against fss. spectra: against rapsd. SAL: on fields of an {SAL_SIDE}th of the sides, against sal. "
     "ensemble: all its scores, against CRPS, rankhist, reldiag, ROC_curve, ensemble_skill and ensemble_spread."
 )
 MEANING = (
@@ -63,7 +63,7 @@ class Evaluation:
 
     rows: int = 1200
     columns: int = 1100
-    forecast_length: int = 12
+    forecast_length: int = 2
     members: int = 10
     cases: int = 4
     seconds: float = 5.0

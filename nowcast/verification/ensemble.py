@@ -13,7 +13,7 @@ from nowcast.errors import UserError
 from nowcast.verification.scores import ratio
 from nowcast.verification.sums import AddedSums, ScoreKey, Values
 
-_BLOCK = 2**13  # pixels worked on at once: their members stay in the processor's cache
+_BLOCK = 2**15  # pixels worked on at once: their members stay in the processor's cache
 
 
 @dataclass
@@ -75,9 +75,14 @@ class EnsembleSums(AddedSums):
 
     def _add_pixels(self, members: np.ndarray, truth: np.ndarray, lead: int) -> None:
         """Add pixels of one lead, (M, P) and (P,)."""
-        known = ~(np.isnan(members).any(0) | np.isnan(truth))
+        most, least = members.max(0), members.min(0)
+        known = ~(np.isnan(most) | np.isnan(truth))
+        dry = (most == 0) & (least == 0) & (truth == 0)  # most pixels, which need no sorting
+        self.pixels[lead] += np.count_nonzero(known)
+        self.ranks[:, lead] += np.count_nonzero(dry) / (self.members + 1)
+        self.forecasts[:, 0, lead] += np.count_nonzero(dry)
+        known &= ~dry
         x, y = np.sort(members[:, known], axis=0), truth[known]
-        self.pixels[lead] += y.size
         below, reached = (x < y).sum(0), (x <= y).sum(0)
         self.ranks[:, lead] += _shared_ranks(below, reached, self.members)
         for k, threshold in enumerate(np.asarray(self.thresholds, np.float32)):

@@ -13,7 +13,8 @@ import numpy as np
 
 LARGEST_WINDOW = 1000  # pixels; 10^12 events squared times 10^4 pixels a side are still whole numbers in float64
 _EXACT = 2**24  # up to which every whole number is a float32
-_STRIP = 64  # rows worked on at once: their counts stay in the processor's cache
+_LEAST = 64  # columns for which float32 is still the faster one
+_STRIP = 128  # rows worked on at once: their counts stay in the processor's cache
 
 
 @np.errstate(invalid="ignore")
@@ -45,16 +46,20 @@ def fraction_sums(forecast: np.ndarray, observation: np.ndarray, thresholds: tup
 def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> tuple[float, float]:
     """The two sums of one window; events (2, H, W) of forecast and observation."""
     product = squares = 0.0
-    exact = _EXACT // window**4  # columns over which the sum in float32 is a whole number for certain
-    kind, step = (np.float32, exact) if exact >= _STRIP else (np.float64, events.shape[2])
+    exact = _EXACT // window**4  # columns over which a sum of products in float32 is a whole number for certain
+    kind, most = (np.float32, exact) if exact >= _LEAST else (np.float64, events.shape[2])
     for rows, columns in _occupied(events, window):
-        counts = _counts(events, rows, columns, window).astype(kind)
+        counts = _counts(events, rows, columns, window)
+        width = counts.shape[2]
+        pieces = -(-width // most)
+        each = -(-width // pieces)
+        whole = np.zeros((2, counts.shape[1], pieces * each), kind)
+        whole[..., :width] = counts
         if observed is not None:
-            counts *= observed[rows, columns]
-        for left in range(0, counts.shape[2], step):  # row by row: BLAS would spread longer products over threads that wait for each other
-            f, o = counts[..., left : left + step]
-            product += np.vecdot(f, o).sum(dtype=np.float64)
-            squares += np.vecdot(f, f).sum(dtype=np.float64) + np.vecdot(o, o).sum(dtype=np.float64)
+            whole[..., :width] *= observed[rows, columns]
+        f, o = whole.reshape(2, -1, each)  # piece by piece: BLAS would spread longer products over threads that wait for each other
+        product += np.vecdot(f, o).sum(dtype=np.float64)
+        squares += np.vecdot(f, f).sum(dtype=np.float64) + np.vecdot(o, o).sum(dtype=np.float64)
     return product, squares
 
 
