@@ -4,6 +4,7 @@ Values are rain rates in mm/h, NaN where nothing was measured. Row 0 is north, c
 and, where a file holds an accumulation, mean the end of its interval.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +12,8 @@ import pyproj
 
 from nowcast.errors import UserError, first_line
 from nowcast.units import RAIN_RATE
+
+_EARTH_RADIUS = 6371.0  # km, of the sphere on which degrees become kilometres
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,23 @@ class Grid:
     def spacing(self) -> tuple[float, float]:
         """Distance between cell centres (dy, dx), positive; NaN along an axis with one cell."""
         return tuple(float(abs(c[-1] - c[0]) / (c.size - 1)) if c.size > 1 else float("nan") for c in (self.y, self.x))
+
+    @property
+    def kilometres(self) -> tuple[float, float]:
+        """Distance between cell centres (dy, dx) in km, as the projection measures it; NaN along an axis with one cell."""
+        axis = pyproj.CRS.from_user_input(self.crs).axis_info[0]
+        dy, dx = self.spacing
+        if not axis.unit_name.endswith(("degree", "grad", "radian")):
+            return dy * axis.unit_conversion_factor / 1000, dx * axis.unit_conversion_factor / 1000
+        middle = (self.y[0] + self.y[-1]) / 2 * axis.unit_conversion_factor
+        arc = _EARTH_RADIUS * axis.unit_conversion_factor
+        return dy * arc, dx * arc * max(math.cos(middle), 0.0)
+
+    @property
+    def pixel_km(self) -> float:
+        """The side of a square as large as a cell [km]; 1 where a grid of one cell tells nothing."""
+        sides = [side for side in self.kilometres if side > 0]
+        return math.prod(sides) ** (1 / len(sides)) if sides else 1.0
 
     def difference(self, other: "Grid") -> str | None:
         """What differs between two grids, in words; None when they are the same grid."""

@@ -489,6 +489,36 @@ def _floor(axes, rows_by_model, lead_minutes) -> None:
         axes.annotate("perfect forecast", points[-1], xytext=(0, 4), textcoords="offset points", ha="right", fontsize=7.5, color="#777777")
 
 
+def likeness(records: list[dict], path: str | Path, *, wavelengths: np.ndarray, rates: Sequence[float], sizes: Sequence[str]) -> None:
+    """Statistics of several sets of rain beside each other, the first one drawn thick.
+
+    Args:
+        records: of ``nowcast benchmark what=synthetic``: "case", "exceedance" by rate, "power" by wavelength, "correlation" by size and lead;
+            None where there is no number.
+        path: the picture.
+        wavelengths: of the power [pixels].
+        rates: of the exceedance [mm/h].
+        sizes: names of the sizes.
+    """
+    figure = _figure(13, 7.6, layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    for index, record in enumerate(records):
+        colour, _, style = _LINES[index % len(_LINES)]
+        line = {"color": colour, "linestyle": style, "linewidth": 2.6 if index == 0 else 1.3, "label": record["case"]}
+        axes[0].loglog(rates, [share or np.nan for share in record["exceedance"]], **line)
+        axes[1].loglog(wavelengths, [np.nan if power is None else power for power in record["power"]], **line)
+        for place, correlations in zip(axes[2:], record["correlation"]):
+            place.plot(np.arange(1, len(correlations) + 1), [np.nan if value is None else value for value in correlations], **line)
+    axes[0].set(title="share of the area at or above a rate", xlabel="mm/h")
+    axes[1].set(title="power of 10 log10 of the rate [dB²]", xlabel="wavelength [pixels]")
+    for place, size in zip(axes[2:], sizes):
+        place.set(title=f"correlation along the motion, {size}", xlabel="frames ahead", ylim=(-0.05, 1.02))
+    for place in axes:
+        place.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    _save(figure, path)
+
+
 def training_curve(
     epochs: Sequence[int], train_loss: Sequence[float], validation_loss: Sequence[float], path: str | Path, *, validation_csi: Sequence[float] = ()
 ) -> None:

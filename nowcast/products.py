@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyproj
 
 from nowcast.errors import UserError
 from nowcast.frames import Forecast, Frames, Grid, checked_values
@@ -18,7 +17,6 @@ OBSERVED_ALWAYS, OBSERVED_SOMETIMES, OBSERVED_NEVER = 0, 1, 2
 QUALITY_MEANINGS = ("observed_in_every_context_frame", "observed_in_some_context_frames", "observed_in_no_context_frame")
 """The same in words, by value."""
 
-_EARTH_RADIUS = 6371.0  # km, of the sphere on which degrees become kilometres
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +146,7 @@ def _share_of_members(forecast: Forecast, members: np.ndarray, thresholds: tuple
 def _share_of_neighbours(forecast: Forecast, thresholds: tuple[float, ...], radius_km_per_hour: float) -> np.ndarray:
     """Of the pixels around that have a forecast, the share that reaches each threshold, (K, T, H, W)."""
     probability = np.empty((len(thresholds), *forecast.values.shape), np.float32)
-    spacing = _spacing_km(forecast.grid)
+    spacing = forecast.grid.kilometres
     for lead, (field, time) in enumerate(zip(forecast.values, forecast.lead_times)):
         radius = radius_km_per_hour * (time / np.timedelta64(3600, "s"))
         reach = tuple(_pixels_within(radius, pixel, size) for pixel, size in zip(spacing, field.shape))
@@ -204,14 +202,3 @@ def _pixels_within(radius: float, pixel: float, size: int) -> int:
     if not pixel > 0:
         return 0
     return int(min(radius / pixel + 1e-6, size))  # a radius of 2.5 km holds 5 pixels of 0.5 km, whatever the rounding
-
-
-def _spacing_km(grid: Grid) -> tuple[float, float]:
-    """Distance between cell centres (dy, dx) in km, as the projection measures it; NaN along an axis with one cell."""
-    axis = pyproj.CRS.from_user_input(grid.crs).axis_info[0]
-    dy, dx = grid.spacing
-    if not axis.unit_name.endswith(("degree", "grad", "radian")):
-        return dy * axis.unit_conversion_factor / 1000, dx * axis.unit_conversion_factor / 1000
-    middle = (grid.y[0] + grid.y[-1]) / 2 * axis.unit_conversion_factor
-    arc = _EARTH_RADIUS * axis.unit_conversion_factor
-    return dy * arc, dx * arc * max(math.cos(middle), 0.0)

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from nowcast.verification.rain import RainScores
-from nowcast.verification.spectrum import BANDS, CENTRES, FLOOR, SpectrumSums, _bands_of, power_by_band
+from nowcast.verification.spectrum import BANDS, CENTRES, FLOOR, SpectrumSums, bands_of, power_by_band
 from nowcast.verification.structure import sal
 from nowcast.verification.sums import ScoreKey
 
@@ -89,7 +89,7 @@ def test_a_plane_wave_has_its_power_in_its_band(length):
 
 def test_power_is_that_of_parseval_and_of_white_noise_the_variance_at_every_scale():
     field = np.random.default_rng(3).normal(0, 3, (128, 96)).astype(np.float32)
-    bands = _bands_of(field.shape)
+    bands = bands_of(field.shape)
     power = power_by_band(field, bands)
     assert bands[1].sum() < field.size  # without the mean and the diagonals
     assert power[:6] == pytest.approx(9, rel=0.2)  # wavelengths of 2 to 16 pixels, many waves each
@@ -102,7 +102,7 @@ def test_power_is_that_of_parseval_and_of_white_noise_the_variance_at_every_scal
 def test_spectra_follow_pysteps():
     rapsd = pytest.importorskip("pysteps.utils.spectral").rapsd
     field = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(128, 128)), 2).astype(np.float32)
-    ours = power_by_band(field, _bands_of(field.shape))
+    ours = power_by_band(field, bands_of(field.shape))
     theirs, frequencies = rapsd(field, fft_method=np.fft, return_freq=True, d=1.0)
     for band in range(0, 8):  # wavelengths up to 32 pixels, where bands hold several of their rings
         inside = (frequencies > 0) & (1 / np.maximum(frequencies, 1e-9) >= BANDS[band]) & (1 / np.maximum(frequencies, 1e-9) < BANDS[band + 1])

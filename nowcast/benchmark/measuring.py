@@ -58,6 +58,7 @@ class Report:
         sentences: what is to be said of them.
         failed: why a case has no records, or lacks some.
         facts: further plain data for the file.
+        draw: writes a picture of it.
     """
 
     records: list[dict]
@@ -65,6 +66,7 @@ class Report:
     sentences: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
+    draw: Callable[[Path], None] | None = None
 
 
 def check_settings(benchmark) -> None:

@@ -149,6 +149,10 @@ class RadarCases:
         """UTC time of the case's last context frame."""
         return self._archive.times[self.place(epoch, index)[0] + self._radar.task.context_length - 1]
 
+    def scale(self, epoch: int, index: int) -> tuple[float, float]:
+        """(minutes between frames, kilometres between pixels) of a case."""
+        return float(self._radar.task.timestep), self.grid.pixel_km
+
     def source(self, index: int) -> str:
         """Where the case comes from, beside the other cases: nothing to tell, all are of one archive."""
         return ""

@@ -80,6 +80,10 @@ class EventCases:
         name, start = self._places[index]
         return self._events._opened[name].times[start + self._events.task.context_length - 1]
 
+    def scale(self, epoch: int, index: int) -> tuple[float, float]:
+        """(minutes between frames, kilometres between pixels) of a case."""
+        return float(self._events.task.timestep), self.grid_of(index).pixel_km
+
     def source(self, index: int) -> str:
         """The name of the case's archive."""
         return self._places[index][0]

@@ -52,7 +52,8 @@ class SequenceDataset(Dataset):
     """Cases in physical values -> normalised tensors for training. The only place numpy becomes torch for training.
 
     Args:
-        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)`` values with NaN for "not observed".
+        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)`` values with NaN for "not observed"; where its frames have a scale, also
+            ``scale(epoch, index) -> (minutes between frames, kilometres between pixels)``.
         transform: see ``nowcast.transform``.
         context_length: frames that go in; the rest is target.
     """
@@ -64,10 +65,11 @@ class SequenceDataset(Dataset):
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """One sample, every tensor (T, 1, H, W): context, target and what was observed of each."""
+        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; and (2,) its scale, where it has one."""
         values, observed = self.transform.normalise(self.cases.case(*key)[:, None])
         past, future = slice(None, self.context_length), slice(self.context_length, None)
-        return {
+        scale = {"scale": torch.tensor(self.cases.scale(*key))} if hasattr(self.cases, "scale") else {}
+        return scale | {
             "context": values[past],
             "context_observed": observed[past],
             "target": values[future],

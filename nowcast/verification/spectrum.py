@@ -44,7 +44,7 @@ class SpectrumSums(AddedSums):
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        bands = _bands_of(forecast.shape[-2:])
+        bands = bands_of(forecast.shape[-2:])
         for lead, f, o in fields_of(forecast, observation):
             missing = np.isnan(f) | np.isnan(o)
             if missing.all():
@@ -78,7 +78,7 @@ def decibels(rain_rate: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _bands_of(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def bands_of(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """(band of each wave of ``rfft2`` of a field, F for those in none; number of waves of the whole spectrum in each band, (F,))."""
     across, down = np.fft.rfftfreq(shape[1]), np.fft.fftfreq(shape[0])
     frequency = np.hypot(down[:, None], across)

@@ -1,0 +1,156 @@
+"""Motion of rain, and what is carried along it, in torch: made for networks that move with the rain.
+
+A displacement field is (B, 2, H, W): how far, along x and along y, in pixels of its own grid. Axes: B batch, T time, C channels, H rows, W columns.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHARES = (1.0, 0.03, 0.003)  # how much the windows, each twice as wide as the one before, have to say
+_EVERYWHERE = 1e-4  # the same of the whole field, which speaks where there is no rain
+_STEEPEST = 0.1  # of the sharpest gradient: a field as flat as this gives no motion
+_PASSES = 3  # warp, look at what is left, and correct
+
+
+def places(height: int, width: int, *, like: Tensor, every: int = 1, first: tuple[int, int] = (0, 0), per_pixel: int = 1) -> tuple[Tensor, Tensor]:
+    """Where pixels of a grid lie on a coarser one.
+
+    Args:
+        height, width: of the grid.
+        like: gives type and device.
+        every, first: only every so many pixels of a row and of a column, from a row and a column on.
+        per_pixel: pixels of the grid to a side of one of the coarser grid.
+
+    Returns:
+        x (1, 1, W') and y (1, H', 1), in pixels of the coarser grid, whose first has its centre at 0.
+    """
+    rows = torch.arange(first[0], height, every, device=like.device, dtype=like.dtype)
+    columns = torch.arange(first[1], width, every, device=like.device, dtype=like.dtype)
+    return (columns[None, None] + 0.5) / per_pixel - 0.5, (rows[None, :, None] + 0.5) / per_pixel - 0.5
+
+
+def at(fields: Tensor, x: Tensor, y: Tensor, size: tuple[int, int], *, beyond: str = "zeros") -> Tensor:
+    """Fields at places, linearly.
+
+    Args:
+        fields: (B, C, h, w), on any grid that covers the same area as one of ``size``.
+        x, y: in pixels of the grid of ``size``, shapes that broadcast to (B, H', W').
+        size: (H, W).
+        beyond: what lies outside the grid: "zeros", or "border" for the outermost pixel.
+
+    Returns:
+        (B, C, H', W').
+    """
+    x, y = torch.broadcast_tensors((2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1)
+    points = torch.stack([x, y], dim=-1).expand(len(fields), -1, -1, -1)
+    return F.grid_sample(fields, points, mode="bilinear", padding_mode=beyond, align_corners=False)
+
+
+def sample(fields: Tensor, displacement: Tensor, *, beyond: str = "zeros") -> Tensor:
+    """Fields (B, C, h, w) at places that lie a displacement (B, 2, H, W) away from its pixels: (B, C, H, W)."""
+    size = displacement.shape[-2:]
+    x, y = places(*size, like=displacement)
+    return at(fields, x + displacement[:, 0], y + displacement[:, 1], size, beyond=beyond)
+
+
+def departures(motion: Tensor, steps: int) -> list[Tensor]:
+    """Where what arrives at each pixel after 1, 2, ... ``steps`` steps came from.
+
+    Args:
+        motion: (B, 2, H, W) displacement in one step, steady.
+
+    Returns:
+        ``steps`` displacements from a pixel to its departure, (B, 2, H, W); the motion is taken in the middle of each step (semi-Lagrangian).
+    """
+    half = -motion / 2
+    for _ in range(2):
+        half = -sample(motion, half, beyond="border") / 2
+    step = 2 * half
+    found = [step]
+    for _ in range(steps - 1):
+        found.append(found[-1] + sample(step, found[-1], beyond="border"))
+    return found
+
+
+def smooth(fields: Tensor, width: float) -> Tensor:
+    """A Gaussian mean of standard deviation ``width`` pixels, with zeros beyond the edge, (B, C, H, W) -> the same."""
+    radius = max(1, round(3 * width))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=fields.device, dtype=fields.dtype) / width) ** 2)
+    kernel = kernel / kernel.sum()
+    batch, channels = fields.shape[:2]
+    flat = fields.reshape(-1, 1, *fields.shape[-2:])
+    flat = F.conv2d(F.conv2d(flat, kernel[None, None, :, None], padding=(radius, 0)), kernel[None, None, None], padding=(0, radius))
+    return flat.reshape(batch, channels, *fields.shape[-2:])
+
+
+def averaged(fields: Tensor, weights: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Fields and their weights, (B, C, H, W) each, on a grid of ``side`` times the spacing, which need not divide it; pixels without weight do not count."""
+    if side == 1:
+        return fields, weights
+    weight = F.avg_pool2d(weights, side, ceil_mode=True, count_include_pad=False)
+    field = F.avg_pool2d(fields * weights, side, ceil_mode=True, count_include_pad=False)
+    return field / weight.clamp(min=1e-6), weight
+
+
+def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: int = 3) -> Tensor:
+    """Steady motion of frames, coarse to fine: Lucas and Kanade's least squares in Gaussian windows, over all frames at once.
+
+    Args:
+        frames: (B, T, H, W) of something that moves with the rain and is smooth in it, such as the logarithm of its rate; T at least 2.
+        observed: (B, T, H, W), 1 where a pixel was observed, else 0.
+        window: standard deviation of the smallest window, in pixels.
+        levels: grids, each of twice the spacing of the one before, on which the motion is looked for; the coarsest first.
+
+    Returns:
+        (B, 2, H, W) pixels a frame, at the time of the last frame; where no rain shows the motion, that of a wider surrounding, and 0 where
+        there is none anywhere.
+    """
+    pyramid = [(frames, observed)]
+    for _ in range(levels - 1):
+        pyramid.append(averaged(*pyramid[-1], 2))
+    motion = frames.new_zeros(len(frames), 2, *pyramid[-1][0].shape[-2:])
+    for level, (field, weight) in reversed(list(enumerate(pyramid))):
+        size = field.shape[-2:]
+        if motion.shape[-2:] != size:
+            motion = 2 * F.interpolate(motion, size=size, mode="bilinear", align_corners=False)
+        field = smooth(field * weight, 1.0) / smooth(weight, 1.0).clamp(min=1e-3)
+        for _ in range(_PASSES):
+            motion = smooth_by_edge(motion + _correction(field, weight, motion, max(1.0, window / 2**level)), max(0.7, window / 2 ** (level + 1)))
+    return motion
+
+
+def smooth_by_edge(fields: Tensor, width: float) -> Tensor:
+    """``smooth`` that counts only what lies inside the grid."""
+    return smooth(fields, width) / smooth(torch.ones_like(fields[:, :1]), width)
+
+
+def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) -> Tensor:
+    """What is missing from a motion, by least squares over the differences that are left when the frames are carried along it."""
+    batch, length, height, width = frames.shape
+    back = departures(motion, length - 1)
+    last, last_weight = frames[:, -1:], weights[:, -1:]
+    sums = 0
+    for lag, displacement in enumerate(back, start=1):
+        carried = sample(torch.cat([frames[:, -1 - lag : length - lag], weights[:, -1 - lag : length - lag]], dim=1), displacement)
+        earlier, known = carried[:, :1], (carried[:, 1:] * last_weight).detach()
+        mean = (earlier + last) / 2
+        padded = F.pad(mean, (1, 1, 1, 1), mode="replicate")
+        gx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+        gy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+        rest = (last - earlier) / lag  # = -(gx u + gy v) of what is missing, a frame
+        known = known * (known > 0.5)
+        robust = known / (1 + (rest * lag) ** 2 / (rest * lag).square().mean((2, 3), keepdim=True).clamp(min=1e-8))
+        weight = robust * lag  # the longer the lag, the better a motion shows
+        sums = sums + torch.cat([gx * gx, gx * gy, gy * gy, -gx * rest, -gy * rest], dim=1) * weight
+    everywhere = sums.mean((2, 3), keepdim=True)
+    blurred, total, wide = sums, 0, window
+    for share in _SHARES:
+        blurred = smooth(sums, min(wide, max(height, width) / 3))
+        total, wide = total + share * blurred, wide * 2
+    a, b, c, p, q = (total + _EVERYWHERE * everywhere).unbind(dim=1)
+    flat = 1e-3 * everywhere[:, 0:1].add(everywhere[:, 2:3]).squeeze(1) * _EVERYWHERE + 1e-9
+    a, c = a + flat, c + flat
+    determinant = (a * c - b * b).clamp(min=1e-18)
+    step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1)
+    return step.clamp(-2, 2)
