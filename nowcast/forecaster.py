@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,24 @@ from nowcast.task import Task
 
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
 FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
+CADENCES = (2.0, 15.0)  # minutes between frames that a model for any cadence is made for
 SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
+
+
+def told_scale(model: torch.nn.Module, scale: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """What a model is told of the scale of its frames, as keywords of its call; models that need not know are told nothing.
+
+    Args:
+        scale: (B, 2) minutes between frames and kilometres between pixels.
+
+    Raises:
+        UserError: the model must know the scale, and there is none.
+    """
+    if not getattr(model, "SCALED", False):
+        return {}
+    if scale is None:
+        raise UserError(f"{type(model).__name__} must be told the minutes between frames and the kilometres between pixels; these data have none.")
+    return {"timestep": scale[:, 0], "spacing": scale[:, 1]}
 
 
 class Forecaster:
@@ -48,27 +66,29 @@ class Forecaster:
         return cls(parts["model"], parts["transform"], parts["task"], settings=kept, precision=precision)
 
     @torch.inference_mode()
-    def forecast_values(self, context: np.ndarray, forecast_length: int | None = None) -> np.ndarray:
+    def forecast_values(self, context: np.ndarray, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
         """Forecast a batch of arrays.
 
         Args:
             context: (B, T, H, W) physical values, NaN = not observed.
             forecast_length: number of frames; None for the task's.
+            scale: (B, 2) minutes between frames and kilometres between pixels of each, for models that must know them; others do not look.
 
         Returns:
             (B, forecast_length, H, W) float32 physical values; NaN where the context was never observed, or where the
             model has no forecast.
         """
-        return self._forecast(self.model, context, forecast_length)[:, :, 0]
+        return self._forecast(self.model, context, forecast_length, scale)[:, :, 0]
 
     @torch.inference_mode()
-    def forecast_members(self, context: np.ndarray, members: int, forecast_length: int | None = None) -> np.ndarray:
+    def forecast_members(self, context: np.ndarray, members: int, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
         """The same of an ensemble.
 
         Args:
             context: (B, T, H, W) physical values, NaN = not observed.
             members: how many.
             forecast_length: number of frames; None for the task's.
+            scale: as for ``forecast_values``.
 
         Returns:
             (B, members, forecast_length, H, W) float32 physical values, NaN as in ``forecast_values``.
@@ -78,15 +98,16 @@ class Forecaster:
         """
         if not hasattr(self.model, "ensemble"):
             raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1), or 0 members.")
-        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length)[:, :, :, 0]
+        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale)[:, :, :, 0]
 
-    def _forecast(self, model, context: np.ndarray, forecast_length: int | None) -> np.ndarray:
+    def _forecast(self, model, context: np.ndarray, forecast_length: int | None, scale: np.ndarray | None) -> np.ndarray:
         """What a call of the model, or of its ensemble, makes of physical values."""
         self.model.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
         values, observed = self.transform.normalise(context[:, :, None])
         with autocast(device.type, precision_of(self.precision, device.type)):
-            forecast = model(values.to(device), self._length(forecast_length), observed.to(device))
+            told = told_scale(self.model, None if scale is None else torch.as_tensor(scale, dtype=torch.float32, device=device))
+            forecast = model(values.to(device), self._length(forecast_length), observed.to(device), **told)
         ever_observed = observed.any(dim=1, keepdim=True).to(device)
         if forecast.ndim == 6:
             ever_observed = ever_observed[:, None]
@@ -102,7 +123,7 @@ class Forecaster:
         Raises:
             UserError: too few frames, a gap among those needed, or none of their pixels observed.
         """
-        task, need = self.task, self.task.context_length
+        task, need = self._task_for(frames), self.task.context_length
         steps = np.diff(frames.times[-need:])
         if len(frames) < need or (steps != task.timedelta).any():
             gaps = np.flatnonzero(np.diff(frames.times) != task.timedelta)
@@ -117,8 +138,17 @@ class Forecaster:
         if np.isnan(context.values).all():
             raise UserError(f"none of the pixels from {context.times[0]} to {context.times[-1]} UTC was observed; there is nothing to forecast from.")
         length = self._length(forecast_length)
-        values = self.forecast_values(context.values[None], length)[0]
+        values = self.forecast_values(context.values[None], length, scale=np.array([[task.timestep, context.grid.pixel_km]]))[0]
         return Forecast(values, context.times[-1], task.lead_times(length), context.grid)
+
+    def _task_for(self, frames: Frames) -> Task:
+        """The task, at the cadence of the frames where the model is told it."""
+        newest = np.diff(frames.times[-2:]) / np.timedelta64(1, "m")
+        if not getattr(self.model, "SCALED", False) or not newest.size:
+            return self.task
+        if not CADENCES[0] <= newest[0] <= CADENCES[1]:
+            raise UserError(f"the last two frames of {frames.source or 'the input'} lie {newest[0]:g} minutes apart; this model forecasts from frames every {CADENCES[0]:g} to {CADENCES[1]:g} minutes.")
+        return replace(self.task, timestep=float(newest[0]))
 
     def _length(self, forecast_length: int | None) -> int:
         length = self.task.forecast_length if forecast_length is None else forecast_length

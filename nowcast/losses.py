@@ -9,6 +9,7 @@ Axes: B batch, M members, T time, C channels, H rows, W columns.
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -226,6 +227,48 @@ class CRPS:
         gaps = forecast.sort(dim=1, stable=True).values.diff(dim=1)
         pairs = ((below * (members - below)).reshape(-1, *[1] * (forecast.ndim - 2)) * gaps).sum(1)  # |x_i - x_j| over i < j
         return _mean(error - pairs / (members * (members - 1 if self.fair else members)), observed)
+
+
+@dataclass(frozen=True)
+class ExceedanceError:
+    """Cross-entropy of the probabilities that rain rates exceed thresholds, for models that give such probabilities; a proper score, the sum
+    over the thresholds of the mean over observed pixels.
+
+    Args:
+        knee, ceiling: of the transform, ``nowcast.transform.LogRainRate`` [mm/h].
+        thresholds: rain rates [mm/h], ascending.
+        weights: of the thresholds; heavy rain is rare, and would else count for next to nothing.
+    """
+
+    knee: float
+    ceiling: float
+    thresholds: list[float]
+    weights: list[float]
+
+    def __post_init__(self):
+        if not self.thresholds or len(self.thresholds) != len(self.weights) or not all(a < b for a, b in pairwise([0.0, *self.thresholds, self.ceiling])):
+            raise UserError(f"loss.thresholds is {self.thresholds} and loss.weights {self.weights}; ascending rates between 0 and {self.ceiling:g} mm/h, and a weight for each, are needed.")
+        _at_least_zero(weights=self.weights)
+
+    @property
+    def levels(self) -> Tensor:
+        """The thresholds, normalised, a rounding error below: (K,)."""
+        return (1 - ROUNDING) * torch.log1p(torch.tensor(self.thresholds) / self.knee) / math.log1p(self.ceiling / self.knee)
+
+    def __call__(self, forecast: Tensor, target: Tensor, observed: Tensor) -> Tensor:
+        """Logits (B, K, T, C, H, W), target and observed (B, T, C, H, W) -> scalar.
+
+        Raises:
+            UserError: logits of another shape.
+        """
+        if forecast.shape != (len(target), len(self.thresholds), *target.shape[1:]):
+            raise UserError(f"logits of shape {tuple(forecast.shape)} came for a target of shape {tuple(target.shape)}; (B, {len(self.thresholds)}, T, C, H, W) are needed.")
+        counted = observed[:, None].expand_as(forecast)
+        forecast = forecast.to(torch.promote_types(forecast.dtype, torch.float32))
+        exceeds = target[:, None] >= self.levels.to(target.device)[:, None, None, None, None]
+        error = F.binary_cross_entropy_with_logits(torch.where(counted, forecast, 0.0), exceeds.to(forecast.dtype), reduction="none")
+        by_level = torch.where(counted, error, 0.0).sum((0, 2, 3, 4, 5)) / observed.sum().clamp(min=1)
+        return (by_level * torch.tensor(self.weights, device=by_level.device, dtype=by_level.dtype)).sum()
 
 
 def _without_hidden(forecast: Tensor, target: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

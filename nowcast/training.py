@@ -1,5 +1,6 @@
 """Training with Lightning: the only file that imports it."""
 
+import functools
 import logging
 import math
 import warnings
@@ -19,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from nowcast.data.sampling import loader
 from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
-from nowcast.forecaster import Forecaster
+from nowcast.forecaster import Forecaster, told_scale
 from nowcast.losses import CrossEntropy
 from nowcast.precision import check_precision, precision_of
 from nowcast.verification.scores import csi
@@ -100,7 +101,18 @@ class History:
 def forecast_of(model: torch.nn.Module, batch: dict, *, members: int | None = None) -> torch.Tensor:
     """A model's forecast, or that many members of one; a batch is what ``nowcast.data.sampling.loader`` gives."""
     call = batch["context"], batch["target"].shape[1], batch["context_observed"]
-    return model(*call) if members is None else model.ensemble(*call, members=members)
+    told = told_scale(model, batch.get("scale"))
+    return model(*call, **told) if members is None else model.ensemble(*call, members=members, **told)
+
+
+def exceedance_loss(model: torch.nn.Module, loss, batch: dict) -> torch.Tensor:
+    """The loss of probabilities to exceed the loss's levels, on every other pixel of rows and columns, which ones is drawn from torch's generator."""
+    first = torch.randint(2, (2,)).tolist()
+    logits, known = model.exceedance(
+        batch["context"], batch["target"].shape[1], batch["context_observed"], loss.levels.to(batch["context"].device), **told_scale(model, batch.get("scale")), every=2, first=first
+    )
+    some = (..., slice(first[0], None, 2), slice(first[1], None, 2))
+    return loss(logits[:, :, :, None], batch["target"][some], batch["target_observed"][some] & known[:, :, None])
 
 
 def contingency(forecast: torch.Tensor, batch: dict, event: float) -> torch.Tensor:
@@ -121,6 +133,8 @@ def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float)
     Args:
         progress: the share of the training that lies behind, in [0, 1].
     """
+    if hasattr(loss, "levels"):
+        return exceedance_loss(model, loss, batch)
     if not hasattr(model, "rehearse") or hasattr(loss, "members"):
         return loss(forecast_of(model, batch, members=getattr(loss, "members", None)), batch["target"], batch["target_observed"])
     window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
@@ -192,6 +206,8 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
 def _check(model: torch.nn.Module, loss) -> None:
     """Refuse a model and a loss that do not go together."""
     names = f"{type(loss).__name__}", f"this {type(model).__name__}"
+    if hasattr(loss, "levels") != hasattr(model, "exceedance"):
+        raise UserError(f"{names[0]} and {names[1]} do not go together: loss=exceedance_error is for models of probabilities (model=lagrangian), and they are for it.")
     if hasattr(loss, "members") and not len(getattr(model, "noise", ())):
         hint = "model.state_noise=0.1" if hasattr(model, "noise") else "model=convlstm_small model.state_noise=0.1"
         raise UserError(f"{names[0]} is a loss for ensembles, but {names[1]} has no members; use {hint}.")
@@ -283,6 +299,11 @@ def _precision(settings: Training) -> str:
 class _Best(ModelCheckpoint):
     """Keeps the best and the last checkpoint, and knows them again after the run folder was moved."""
 
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, module)
+        if self._last_global_step_saved != trainer.global_step:  # Lightning leaves the last one as it was where it was not the best
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
     def load_state_dict(self, state: dict) -> None:
         def moved(value):
             if isinstance(value, dict):
@@ -331,13 +352,16 @@ class _Module(lightning.LightningModule):
     def validation_step(self, batch: dict, index: int) -> None:
         self._draw_anew(1, self.current_epoch, index)
         members = getattr(self.loss, "members", None)
-        forecast = forecast_of(self.model, batch, members=members)
-        loss = self.loss(forecast, batch["target"], batch["target_observed"])
+        if hasattr(self.loss, "levels"):
+            loss, forecast = exceedance_loss(self.model, self.loss, batch), None
+        else:
+            forecast = forecast_of(self.model, batch, members=members)
+            loss = self.loss(forecast, batch["target"], batch["target_observed"])
         if not torch.isfinite(loss):
             raise UserError(f"the validation loss is {loss.item()} after epoch {self.current_epoch}; try a lower training.learning_rate.")
         self.log("validation_loss", loss, prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)
         if self.event is not None:  # members are not judged one by one, but by the forecast that will be published
-            self.counts = self.counts.to(self.device) + contingency(forecast if members is None else forecast_of(self.model, batch), batch, self.event)
+            self.counts = self.counts.to(self.device) + contingency(forecast if members is None and forecast is not None else forecast_of(self.model, batch), batch, self.event)
 
     def on_validation_epoch_start(self) -> None:
         self.counts = torch.zeros_like(self.counts)
@@ -367,21 +391,17 @@ class _Module(lightning.LightningModule):
         optimizer = optimizer_of(self.parameters(), self.settings)
         total = self.trainer.estimated_stepping_batches
         constant = self.settings.schedule == "constant"
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, (lambda step: 1.0) if constant else _Cosine(total))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, (lambda step: 1.0) if constant else functools.partial(_cosine, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class _Cosine:
-    """Share of the full learning rate at a step: a linear warm-up, then a cosine down to 0."""
-
-    def __init__(self, total: int):
-        self.total = total
-
-    def __call__(self, step: int) -> float:
-        warmup = max(1, round(WARMUP * self.total))
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, self.total - warmup))))
+def _cosine(total: int, step: int) -> float:
+    """Share of the full learning rate at a step: a linear warm-up, then a cosine down to 0 at ``total`` steps; not kept in a checkpoint, so that a
+    resumed run with more or fewer epochs gets down to 0, too."""
+    warmup = max(1, round(WARMUP * total))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
 
 
 class _CheckpointFiles(TorchCheckpointIO):

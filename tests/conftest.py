@@ -9,6 +9,31 @@ import pytest
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+LACKING = ("pysteps", "cv2")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--skipped-to", help="write the tests that were skipped because pysteps is not there to a file, a line each: pytest @FILE runs them where it is")
+
+
+def pytest_configure(config):
+    if config.getoption("--skipped-to") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Skipped(config.getoption("--skipped-to")))
+
+
+class _Skipped:
+    def __init__(self, path):
+        self.path, self.tests = path, []
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped and any(name in str(report.longrepr) for name in LACKING):
+            self.tests.append(report.nodeid)
+
+    def pytest_sessionfinish(self):
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.writelines(f"{test}\n" for test in dict.fromkeys(self.tests))
+
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 

@@ -7,6 +7,7 @@ import torch
 
 from nowcast.errors import UserError
 from nowcast.models import extrapolation
+from nowcast.models.advection import Advection
 from nowcast.models.dry import Dry
 from nowcast.models.persistence import Persistence
 from nowcast.models.sprog import Sprog
@@ -97,15 +98,16 @@ def test_without_pysteps_one_line_says_what_to_install(monkeypatch):
 
 
 @needs_pysteps
-def test_sprog_equals_pysteps_called_by_hand():
+@pytest.mark.parametrize("matching", ["mean", "cdf"])
+def test_sprog_equals_pysteps_called_by_hand(matching):
     from pysteps.motion.lucaskanade import dense_lucaskanade
     from pysteps.nowcasts.sprog import forecast
 
     rain = moving_rain()[0, :, 0].numpy()
     decibel = np.where(rain >= 0.1, 10 * np.log10(np.maximum(rain, 0.1)), -15)[-3:]
-    expected = forecast(decibel, dense_lucaskanade(decibel, verbose=False), 3, n_cascade_levels=4, precip_thr=-10)
+    expected = forecast(decibel, dense_lucaskanade(decibel, verbose=False), 3, n_cascade_levels=4, precip_thr=-10, probmatching_method=matching)
     expected = np.where(expected >= -10, 10 ** (expected / 10), np.where(np.isnan(expected), np.nan, 0))
-    found = Sprog(4)(moving_rain(), 3)[0, :, 0].numpy()
+    found = Sprog(4, matching=matching)(moving_rain(), 3)[0, :, 0].numpy()
     assert (found >= 0.1).any() and (found == 0).any()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -136,6 +138,11 @@ def test_sprog_needs_three_frames():
 def test_sprog_needs_two_scales():
     with pytest.raises(ValueError, match="S-PROG needs at least 2 scales"):
         Sprog(1)
+
+
+def test_sprog_matches_means_or_distributions():
+    with pytest.raises(ValueError, match="matching is 'median'; accepted are mean and cdf"):
+        Sprog(matching="median")
 
 
 @needs_pysteps
@@ -244,3 +251,25 @@ def test_settings_that_cannot_run_are_refused(name, settings, said):
 def test_the_dry_forecast_is_dry():
     forecast = Dry()(moving_rain(), 3)
     assert forecast.shape == (1, 3, 1, 96, 96) and (forecast == 0).all()
+
+
+def test_advection_carries_rain_along_its_motion_without_pysteps():
+    rain = moving_rain(frames=8)
+    forecast = Advection()(rain[:, :4], 4)
+    error = (forecast - rain[:, 4:]).abs()
+    still = (rain[:, 3:4] - rain[:, 4:]).abs()
+    assert error.nanmean() < 0.5 * still[~error.isnan()].mean()
+    assert forecast[:, 0].isfinite().any() and forecast.shape == (1, 4, 1, *rain.shape[-2:])
+
+
+def test_advection_keeps_missing_pixels_missing_and_dry_ones_dry():
+    rain = moving_rain()
+    observed = torch.ones_like(rain, dtype=torch.bool)
+    observed[..., :10, :10] = False
+    assert Advection()(rain, 2, observed)[:, 0, 0, :6, :6].isnan().any()
+    assert (Advection()(torch.zeros(1, 3, 1, 33, 31), 2) == 0).all()
+
+
+def test_advection_needs_two_frames():
+    with pytest.raises(ValueError, match="advection needs at least 2 context frames to see motion"):
+        Advection()(torch.zeros(1, 1, 1, 8, 8), 1)

@@ -522,3 +522,24 @@ def test_a_wrong_report_is_refused_in_one_line(tmp_path, monkeypatch, capsys, ar
     results().save(tmp_path / "a")
     assert said in refused(capsys, "report", *arguments)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["evaluation.h5"]
+
+
+def test_the_shipped_model_forecasts_from_any_archive_without_a_run(archive, tmp_path, capsys):
+    main(["predict", f"input={archive}", f"output={tmp_path}/f.nc", "forecast_length=2", "thresholds=[]", "pictures=false"])
+    with xarray.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as forecast:
+        assert dict(forecast.sizes)["time"] == 2 and float(forecast.rainfall_rate.max()) > 1
+        assert forecast.attrs["model"] == "shipped"
+    assert "2 fields up to" in capsys.readouterr().out
+
+
+def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_path, capsys):
+    main(["evaluate", "run=shipped", "data=radar_events", f"data.archives={archive}", "task.forecast_length=2", "baselines=persistence", "scores.thresholds=[0.5]", f"output_dir={tmp_path}/e"])
+    rows = list(csv.DictReader((tmp_path / "e" / "scores.csv").open()))
+    assert {row["model"] for row in rows} == {"nowcast", "persistence"} and {row["lead"] for row in rows} == {"", "5", "10"}
+    capsys.readouterr()
+    assert "needs 6 in a row every 10 min" in refused(capsys, "evaluate", "run=shipped", "data=radar_events", f"data.archives={archive}", "task.timestep=10", "task.forecast_length=2")
+
+
+def test_what_a_model_was_made_for_cannot_be_changed_in_its_evaluation(radar_run, capsys):
+    for run, item in ((radar_run, "task.timestep=10"), ("shipped", "task.context_length=2")):
+        assert "would change what the model was made for; only task.timestep and task.forecast_length" in refused(capsys, "evaluate", f"run={run}", item)

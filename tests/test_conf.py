@@ -41,7 +41,7 @@ def archive(tmp_path):
 
 
 def overrides(experiment, archive):
-    radar = "radar" in (config.folder() / "experiment" / f"{experiment}.yaml").read_text()
+    radar = "override /data: radar\n" in (config.folder() / "experiment" / f"{experiment}.yaml").read_text()
     return [f"experiment={experiment}"] + ([f"data.archive={archive}"] if radar else [])
 
 

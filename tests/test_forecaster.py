@@ -174,3 +174,32 @@ def test_weights_of_another_model_are_refused(tmp_path):
     safetensors.torch.save_file({"other": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="does not belong to the model"):
         Forecaster.load(tmp_path)
+
+
+class Told(torch.nn.Module):
+    """Persistence that remembers what it was told."""
+
+    SCALED = True
+
+    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
+        self.timestep, self.spacing = timestep.tolist(), spacing.tolist()
+        return context[:, -1:].expand(-1, forecast_length, -1, -1, -1)
+
+
+def test_a_model_for_any_scale_is_told_minutes_and_kilometres_and_forecasts_at_the_frames_cadence():
+    model = Told()
+    forecast = Forecaster(model, Identity(), Task(2, 2, 5))(frames(rain(), (0, 10, 20)))
+    assert model.timestep == [10.0] and model.spacing == pytest.approx([grid(6, 9).pixel_km])
+    assert (forecast.valid_times == times(30, 40)).all()
+    Forecaster(model, Identity(), Task(2, 2, 5)).forecast_values(np.zeros((2, 2, 4, 4)), scale=np.array([[5, 1], [6, 0.5]]))
+    assert (model.timestep, model.spacing) == ([5.0, 6.0], [1.0, 0.5])
+
+
+def test_a_model_for_any_scale_refuses_to_guess_it():
+    with pytest.raises(ValueError, match="must be told the minutes between frames and the kilometres between pixels"):
+        Forecaster(Told(), Identity(), Task(2, 2, 5)).forecast_values(np.zeros((1, 2, 4, 4)))
+
+
+def test_a_model_for_any_scale_refuses_frames_too_far_apart():
+    with pytest.raises(ValueError, match="lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes"):
+        Forecaster(Told(), Identity(), Task(2, 2, 5))(frames(rain(), (0, 60, 120)))

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nowcast import config, losses
 from nowcast.build import build
-from nowcast.losses import CRPS, AbsoluteError, BalancedError, CrossEntropy, SquaredError, StructuralError, WeightedError
+from nowcast.losses import CRPS, AbsoluteError, BalancedError, CrossEntropy, ExceedanceError, SquaredError, StructuralError, WeightedError
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.transform import LogRainRate
 from nowcast.verification.moving_mnist import ssim
@@ -41,7 +41,7 @@ def members(*values):
 def batch(loss, *, dtype=torch.float32):
     """Forecast, target and mask of 2 sequences of 2 frames with 9 x 10 pixels; the forecast has members where the loss wants them."""
     random = torch.Generator().manual_seed(1)
-    ensemble = [3] if hasattr(loss, "members") else []
+    ensemble = [3] if hasattr(loss, "members") else [len(loss.thresholds)] if hasattr(loss, "levels") else []
     forecast = torch.rand(2, *ensemble, 2, 1, 9, 10, generator=random, dtype=dtype)
     target = torch.rand(2, 2, 1, 9, 10, generator=random, dtype=dtype)
     observed = torch.ones(2, 2, 1, 9, 10, dtype=torch.bool)
@@ -205,7 +205,7 @@ def test_only_the_fair_crps_is_best_for_members_from_the_distribution_of_the_tru
 @every_loss
 def test_no_value_that_was_not_observed_changes_a_bit_of_loss_or_gradient(loss, precision):
     forecast, target, observed = batch(loss)
-    mask = (observed.unsqueeze(1) if hasattr(loss, "members") else observed).expand_as(forecast)
+    mask = (observed.unsqueeze(1) if forecast.ndim == 6 else observed).expand_as(forecast)
     results = []
     for in_forecast, in_target in [(0.0, 0.0), *((poison, 0.0) for poison in POISON), *((0.0, poison) for poison in POISON), *zip(POISON, POISON)]:
         leaf = forecast.where(mask, in_forecast).requires_grad_()
@@ -248,6 +248,8 @@ def test_a_network_learns_the_same_whatever_stands_where_nothing_was_observed(lo
         forecast = model(context, 1, observed[:, :1])
         if hasattr(loss, "members"):
             forecast = torch.stack([forecast, forecast.square()], dim=1)
+        elif hasattr(loss, "levels"):
+            forecast = torch.stack([forecast - level for level in loss.levels], dim=1)
         loss(forecast, target, observed[:, 1:]).backward()
         torch.optim.Adam(model.parameters(), lr=0.01).step()
         learnt.append(bits(*model.parameters()))
@@ -257,7 +259,7 @@ def test_a_network_learns_the_same_whatever_stands_where_nothing_was_observed(lo
 @every_loss
 def test_the_gradient_is_that_of_finite_differences(loss):
     forecast, target, observed = (values[:1] for values in batch(loss, dtype=torch.float64))
-    truth = target.unsqueeze(1) if hasattr(loss, "members") else target
+    truth = target.unsqueeze(1) if forecast.ndim == 6 else target
     forecast = 0.05 + 0.9 * forecast
     forecast = torch.where((forecast - truth).abs() < 1e-3, truth + 0.01, forecast)  # away from the kink of |x|
     assert torch.autograd.gradcheck(lambda values: loss(values, target, observed), forecast.requires_grad_())
@@ -346,3 +348,22 @@ def balanced(**settings):
 def test_a_setting_that_makes_no_sense_is_refused(make, settings, message):
     with pytest.raises(ValueError, match=message):
         make(**settings)
+
+
+def test_exceedance_error_is_the_cross_entropy_of_each_threshold_by_its_weight():
+    loss = ExceedanceError(0.5, 150.0, [1.0, 5.0], [1.0, 3.0])
+    target, observed = LogRainRate().normalise(np.array([1.0, 4.0, np.nan], np.float32).reshape(1, 1, 1, 1, 3))  # on the threshold is an event
+    logits = torch.tensor([[0.0, 2.0, 9.0], [-1.0, -2.0, 9.0]]).reshape(1, 2, 1, 1, 1, 3)
+    events = (math.log(2) + math.log1p(math.exp(-2))) / 2, (math.log1p(math.exp(-1)) + math.log1p(math.exp(-2))) / 2
+    assert loss(logits, target, observed).item() == pytest.approx(events[0] + 3 * events[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(("thresholds", "weights"), [([], []), ([1.0], [1.0, 2.0]), ([5.0, 1.0], [1.0, 1.0]), ([1.0, 200.0], [1.0, 1.0])])
+def test_exceedance_error_needs_ascending_rates_and_a_weight_for_each(thresholds, weights):
+    with pytest.raises(ValueError, match="ascending rates between 0 and 150 mm/h, and a weight for each, are needed"):
+        ExceedanceError(0.5, 150.0, thresholds, weights)
+
+
+def test_exceedance_error_refuses_logits_of_another_shape():
+    with pytest.raises(ValueError, match=r"logits of shape \(1, 1, 1, 1, 1, 2\) came"):
+        ExceedanceError(0.5, 150.0, [1.0, 5.0], [1.0, 1.0])(torch.zeros(1, 1, 1, 1, 1, 2), row(0.1, 0.2), YES)

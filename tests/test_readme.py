@@ -17,9 +17,11 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=2", "training.max_epochs=1", "model.hidden_channels=[2]"]
 TINY_RADAR = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_stride=6", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=16"]
 TINY_RECIPE = ["data.samples_per_epoch=2", "data.validation_samples=8", "data.test_stride=9", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=24"]
+TINY_SYNTHETIC = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_samples=2", "data.size=32", "training.max_epochs=1", "training.workers=0", "model.hidden_channels=[2,2,2]"]
 TINY_COMPARISON = ["only=[Conv2D-LSTM]", "seeds=[1]", *TINY[:-1], "output_dir=runs/comparison"]
 TINY_BENCHMARKS = {  # all others are only composed here; each has a test of its own that runs it
     "layer": ["what.cases=['2>3 3x3 8x8']", "what.length=2", "what.batch_size=1", "what.seconds=0", "output_dir=runs/benchmark"],
+    "synthetic": ["what.side=24", "what.windows=1", "output_dir=runs/benchmark"],
     "models": ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"],
 }
 
@@ -60,15 +62,16 @@ def test_every_command_runs_as_it_stands(folder, monkeypatch):
     monkeypatch.chdir(folder)
     write_civil_protection_files(folder / "sri", frames=144, shape=(64, 48), seed=4)  # what `python -m nowcast.data.examples sri` writes, smaller
     lines = commands()
-    assert [words(line)[0] for line in lines].count("train") == 8 and len(lines) == 30
+    assert [words(line)[0] for line in lines].count("train") == 9 and len(lines) == 34
     for line in lines:
         arguments = words(line)
         if arguments[0] in ("watch", "serve"):
             arguments = [arguments[0], *[item for item in arguments[1:] if "=" in item], "--cfg"]  # they never end; tests/test_cli.py runs them
         if arguments[0] == "train" and not any(word.startswith("resume=") for word in arguments):
             tiny = TINY_RADAR if "experiment=radar_quickstart" in arguments else TINY
-            if "experiment=civil_protection" in arguments:
-                arguments, tiny = arguments + TINY_RECIPE, []
+            for experiment, smaller in (("civil_protection", TINY_RECIPE), ("lagrangian", TINY_SYNTHETIC)):
+                if f"experiment={experiment}" in arguments:
+                    arguments, tiny = arguments + smaller, []
             arguments += [item for item in tiny if item.split("=")[0] not in {word.split("=")[0] for word in arguments}]
         if arguments[0] == "benchmark":
             what = next((word.removeprefix("what=") for word in arguments if word.startswith("what=")), "layer")

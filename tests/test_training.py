@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -6,8 +7,9 @@ import torch
 
 from nowcast import training
 from nowcast.data.moving_mnist import MovingMnist
+from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.forecaster import Forecaster
-from nowcast.losses import CRPS, CrossEntropy, WeightedError
+from nowcast.losses import CRPS, CrossEntropy, ExceedanceError, WeightedError
 from nowcast.models.autoregressive import Autoregressive
 from nowcast.task import Task
 from nowcast.training import Training, fit
@@ -203,7 +205,7 @@ def test_auto_precision_asks_the_hardware(monkeypatch):
 
 
 def test_a_cosine_schedule_warms_up_and_ends_at_zero():
-    share = training._Cosine(100)
+    share = functools.partial(training._cosine, 100)
     assert [share(0), share(4), share(5)] == [0.2, 1.0, 1.0]
     assert share(52) == pytest.approx(0.5 * (1 + math.cos(math.pi * 47 / 95)))
     assert share(100) == 0
@@ -440,3 +442,47 @@ def test_a_csi_that_cannot_select_is_refused_before_the_training(tmp_path, setti
     with pytest.raises(ValueError, match=message):
         rain_run(tmp_path, **settings)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+RAIN_TASK = {"_target_": "nowcast.task.Task", "context_length": 3, "forecast_length": 3, "timestep": 5}
+LAGRANGIAN = {"_target_": "nowcast.models.lagrangian.LagrangianConvLSTM", "hidden_channels": [4, 4, 4], "knee": 0.1, "ceiling": 100.0}
+LOG = {"_target_": "nowcast.transform.LogRainRate", "knee": 0.1, "ceiling": 100.0}
+
+
+def rain_run(folder, *, epochs=3, **settings):
+    source = SyntheticRain(Task(3, 3, 5), 1, size=48, timesteps=[5.0, 10.0], samples_per_epoch=8, renew=2, validation_samples=4, missing=0.3)
+    loss = ExceedanceError(0.1, 100.0, [0.1, 1.0, 5.0], [1.0, 1.0, 1.0])
+    return run(folder, epochs=epochs, loss=loss, source=source, model=LAGRANGIAN, task=RAIN_TASK, transform=LOG, learning_rate=1e-2, **settings)
+
+
+def test_the_lagrangian_model_learns_from_synthetic_rain_and_goes_on_as_if_never_interrupted(tmp_path):
+    whole, history = rain_run(tmp_path / "whole")
+    assert history.validation_loss[-1] < history.validation_loss[0]
+    rain_run(tmp_path / "parts", epochs=2, schedule="constant")
+    resumed, _ = rain_run(tmp_path / "parts", schedule="constant", resume=True)
+    straight, _ = rain_run(tmp_path / "straight", schedule="constant", workers=1)
+    assert torch.equal(weights(resumed), weights(straight)) and not torch.equal(weights(whole), weights(straight))
+
+
+def test_a_loss_of_probabilities_and_a_model_without_them_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="do not go together: loss=exceedance_error is for models of probabilities"):
+        run(tmp_path, loss=ExceedanceError(0.1, 100.0, [1.0], [1.0]))
+
+
+def test_the_csi_of_a_model_of_probabilities_is_that_of_its_forecast(tmp_path):
+    _, history = rain_run(tmp_path, epochs=1, select="csi", select_threshold=0.5)
+    assert 0 < history.validation_csi[0] < 1
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch_whatever_the_best_one_is(tmp_path):
+    _, history = run(tmp_path, epochs=6, learning_rate=0.3, schedule="constant")
+    assert np.argmin(history.validation_loss) < 5
+    checkpoints = {name: torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
+    assert checkpoints == {"best": np.argmin(history.validation_loss), "last": 5}
+
+
+def test_a_run_resumed_with_more_epochs_ends_its_schedule_with_them(tmp_path):
+    run(tmp_path, epochs=2)
+    run(tmp_path, epochs=4, resume=True)
+    rates = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"][0]["_last_lr"]
+    assert rates == [pytest.approx(0, abs=1e-9)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track as progress_of
 
+import nowcast
 from nowcast import config as configuration
 from nowcast.errors import UserError
 from nowcast.files import replacing
@@ -58,7 +59,12 @@ def write_config(config, folder: Path, *, name: str = "config.yaml") -> None:
         path.write_text(configuration.text(config), encoding="utf-8")
 
 
-def load(run: str, precision: str | None) -> "Forecaster":
+def run_folder(run: str) -> Path:
+    """The folder of a run, or of the model that comes with nowcast."""
+    return Path(nowcast.__file__).parent / configuration.SHIPPED if run == configuration.SHIPPED else Path(run)
+
+
+def load(run: str | Path, precision: str | None) -> "Forecaster":
     """A run's forecaster, on the GPU where there is one."""
     import torch
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from nowcast import prediction
 from nowcast.build import fits, part
-from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stop_on_signals
+from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, run_folder, stop_on_signals
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess
@@ -42,7 +42,7 @@ def predict(arguments: list[str]) -> None:
         return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=lambda: part(settings, "reader"),
                                         output=output, analysis_time=settings["analysis_time"])
 
-    run = Path(settings["run"])
+    run = run_folder(settings["run"])
     published = prediction.publish(
         forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds
     )
@@ -66,7 +66,7 @@ def watch(arguments: list[str]) -> None:
         return
     if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
         raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
-    operation, run, output, clock = part(settings, "operation"), Path(settings["run"]), Path(settings["output"]), Clock()
+    operation, run, output, clock = part(settings, "operation"), run_folder(settings["run"]), Path(settings["output"]), Clock()
     folder = literal_folder(settings["input"])
     if output.resolve() == folder.resolve() or ("**" in settings["input"] and folder.resolve() in output.resolve().parents):
         raise UserError(f"the forecasts in {output} would be found as input {settings['input']!r}; a folder of their own is needed for them.")
@@ -121,7 +121,7 @@ def serve(arguments: list[str]) -> None:
 
 def _radar_run(settings: dict) -> Forecaster:
     """The forecaster of a run that was trained on radar."""
-    forecaster = load(settings["run"], settings["precision"])
+    forecaster = load(run_folder(settings["run"]), settings["precision"])
     if forecaster.task.quantity != "rain_rate":
         raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); a run trained on radar is needed.")
     return forecaster

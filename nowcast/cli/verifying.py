@@ -14,7 +14,7 @@ from rich.console import Console
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import load, new_folder, print_line, track
+from nowcast.cli.common import load, new_folder, print_line, run_folder, track
 from nowcast.errors import MissingDependency, UserError
 from nowcast.files import replacing
 from nowcast.forecaster import Forecaster
@@ -27,19 +27,26 @@ def evaluate(arguments: list[str]) -> None:
     """Score a trained model, or forecasts of any system, beside the baselines."""
     if any(item.startswith("forecasts=") for item in arguments):
         return _evaluate_forecasts(arguments)
+    of_task = [item for item in arguments if item.startswith("task.")]
+    arguments = [item for item in arguments if item not in of_task]
     own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in _TYPED_ANEW]
     command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
-    run, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
+    typed, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
+    run = run_folder(typed)
     forecaster = load(run, precision)
     config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
+    if of_task and not (getattr(forecaster.model, "SCALED", False) and all(item.startswith(("task.timestep=", "task.forecast_length=")) for item in of_task)):
+        raise UserError(f"{of_task[0]!r} would change what the model was made for; only task.timestep and task.forecast_length of one for any cadence (run=shipped) can be changed.")
     config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
+    configuration.override(config, of_task)
+    forecaster.task = part({"task": OmegaConf.to_container(config.task, resolve=True)}, "task")
     if "--cfg" in arguments:
         sys.stdout.write(configuration.text(config))
         return
     settings = configuration.plain(config)
     data = part(settings, "data")
-    folder = Path(command.output_dir or Path(run) / "evaluation")
-    judge_run(settings, forecaster, data, folder, run=run, command=f"nowcast evaluate {shlex.join(arguments)}")
+    folder = Path(command.output_dir or (new_folder("evaluation") if typed == configuration.SHIPPED else run / "evaluation"))
+    judge_run(settings, forecaster, data, folder, run=run, command=f"nowcast evaluate {shlex.join([*arguments, *of_task])}")
     list_files(folder)
 
 

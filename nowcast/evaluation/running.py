@@ -80,9 +80,14 @@ class Source:
         indices = list(indices)
         values = np.stack([self.cases.case(0, index) for index in indices])
         context, observation = values[:, : -self.forecast_length], values[:, -self.forecast_length :]
-        forecasts = {name: forecaster.forecast_values(context, self.forecast_length) for name, forecaster in self.judged.items()}
-        members = {name: forecaster.forecast_members(context, self.members, self.forecast_length) for name, forecaster in self.judged.items() if self.members}
+        scale = self.scale(indices)
+        forecasts = {name: forecaster.forecast_values(context, self.forecast_length, scale=scale) for name, forecaster in self.judged.items()}
+        members = {name: forecaster.forecast_members(context, self.members, self.forecast_length, scale=scale) for name, forecaster in self.judged.items() if self.members}
         return Batch(context, observation, forecasts, members, of_case[indices])
+
+    def scale(self, indices: Sequence[int]) -> np.ndarray | None:
+        """(B, 2) minutes between frames and kilometres between pixels of some cases; None where they have none."""
+        return np.array([self.cases.scale(0, index) for index in indices]) if hasattr(self.cases, "scale") else None
 
     def grid_of(self, index: int) -> Grid | None:
         """Where its pixels are."""

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nowcast.models.network import without_autocast
+
 _SHARES = (1.0, 0.03, 0.003)  # how much the windows, each twice as wide as the one before, have to say
 _EVERYWHERE = 1e-4  # the same of the whole field, which speaks where there is no rain
 _STEEPEST = 0.1  # of the sharpest gradient: a field as flat as this gives no motion
@@ -75,12 +77,13 @@ def departures(motion: Tensor, steps: int) -> list[Tensor]:
 
 def smooth(fields: Tensor, width: float) -> Tensor:
     """A Gaussian mean of standard deviation ``width`` pixels, with zeros beyond the edge, (B, C, H, W) -> the same."""
-    radius = max(1, round(3 * width))
+    radius = max(1, min(round(3 * width), 2 * max(fields.shape[-2:])))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=fields.device, dtype=fields.dtype) / width) ** 2)
     kernel = kernel / kernel.sum()
     batch, channels = fields.shape[:2]
     flat = fields.reshape(-1, 1, *fields.shape[-2:])
-    flat = F.conv2d(F.conv2d(flat, kernel[None, None, :, None], padding=(radius, 0)), kernel[None, None, None], padding=(0, radius))
+    with without_autocast(fields.device.type):  # bfloat16 would leave 8 bits, and small differences of frames make the motion
+        flat = F.conv2d(F.conv2d(flat, kernel[None, None, :, None], padding=(radius, 0)), kernel[None, None, None], padding=(0, radius))
     return flat.reshape(batch, channels, *fields.shape[-2:])
 
 

@@ -9,6 +9,7 @@ from nowcast.errors import UserError
 from nowcast.models.extrapolation import DRY, case_by_case, check_motion, decibels, enough, has_dry_frame, motion_of, quiet
 
 FRAMES = 3  # an autoregression of second order
+MATCHINGS = ("mean", "cdf")
 
 
 class Sprog(nn.Module):
@@ -17,20 +18,24 @@ class Sprog(nn.Module):
     Args:
         cascade_levels: number of scales.
         motion: method of optical flow, see ``nowcast.models.extrapolation``.
+        matching: what the forecast keeps of the last frame: its area of rain and its mean rate, "mean", or the whole distribution of its
+            rates, "cdf" (as pysteps' function comes), which makes it less smooth.
 
-    With pysteps' own settings otherwise: an autoregression of second order, probability matching with the last frame. What the
+    With pysteps' own settings otherwise: an autoregression of second order. What the
     advection brings in from outside the grid, or from where a frame was not observed, has no forecast (NaN). A context with a dry
     frame stays where it is.
     """
 
     SLOW: ClassVar[bool] = True
 
-    def __init__(self, cascade_levels: int = 6, motion: str = "lucaskanade"):
+    def __init__(self, cascade_levels: int = 6, motion: str = "lucaskanade", matching: str = "mean"):
         super().__init__()
         if cascade_levels < 2:
             raise UserError(f"cascade_levels is {cascade_levels}; S-PROG needs at least 2 scales.")
+        if matching not in MATCHINGS:
+            raise UserError(f"matching is {matching!r}; accepted are {' and '.join(MATCHINGS)}.")
         check_motion(motion)
-        self.cascade_levels, self.motion = cascade_levels, motion
+        self.cascade_levels, self.motion, self.matching = cascade_levels, motion, matching
 
     def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
@@ -45,7 +50,8 @@ class Sprog(nn.Module):
         with quiet():
             from pysteps.nowcasts.sprog import forecast
 
-            return rain_of(forecast(decibels(rain_rate), motion, forecast_length, n_cascade_levels=self.cascade_levels, precip_thr=10 * np.log10(DRY)))
+            settings = {"n_cascade_levels": self.cascade_levels, "probmatching_method": self.matching, "precip_thr": 10 * np.log10(DRY)}
+            return rain_of(forecast(decibels(rain_rate), motion, forecast_length, **settings))
 
 
 def rain_of(decibel: np.ndarray) -> np.ndarray:

@@ -1,0 +1,346 @@
+"""A ConvLSTM that moves with the rain: what the motion explains is left to the motion, the network learns what changes on the way.
+
+The context's motion is estimated (``nowcast.models.motion``) and its frames are brought to where their rain is at the analysis time. In that
+frame, on cells of about 4 km, an encoder-forecaster of three ConvLSTM layers on ever coarser maps reads them and tells for every lead what has
+become of the rain: how probable it is that the rate exceeds each of some levels. Details finer than a cell come from the context itself; how
+much of them is left at a lead, the network says, too. The result is sampled where each pixel's rain departed from, so that rain of any speed
+is displaced without blur, and the network is told the minutes and kilometres of the frames, so that it serves any cadence and grid spacing.
+
+Axes: B batch, T time, C channels, H rows, W columns, K levels.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nowcast.errors import UserError
+from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.motion import at, averaged, departures, motion_between, places, smooth
+from nowcast.models.network import at_least, check_mask, precisely
+
+LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit is linear in the logarithm of the rate."""
+_RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)  # mm/h, of which means and medians are made
+_DECISIONS = (0.1, 0.5, 1.0, 2.0, 5.0)  # mm/h; heavier rain is too rare to be forecast by its CSI without spoiling the errors
+_BINS = 200  # of probabilities
+_MOST = 0.6  # probability that is always enough
+_STEEPNESS = 20.0  # of the logits to begin with
+_CELL = 4.0  # km, of the network
+_FINE = 0.6  # km, of the details; much finer grids are averaged to about it
+_MOTION = 2.0  # km, of the grid on which the motion is looked for
+_WINDOW = 7.0  # points of it
+_LEVELS = 4  # of the pyramid on which it is looked for
+_DETAILS = (1.0, 2.5)  # km: widths of the means that separate the details of a frame
+_PATTERNS = (6.0, 16.0)  # km, of its larger patterns, on the cells
+_LIFETIMES = (4.0, 12.0, 35.0, 110.0, 500.0)  # minutes, of details, patterns and the rest, to begin with
+_FIELDS = 2  # the last frame, and the mean of those before
+_BANDS = _FIELDS * len(_LIFETIMES)
+_COEFFICIENTS = _BANDS + 1
+_SHARES = (0, 1, 2, 3)  # levels: of each cell the network sees which share of its pixels reaches them
+_SEEN = 3 + len(_SHARES)  # fields of a frame that it sees
+_BLUNTING = 35.0  # minutes, after which the probabilities' steepness is halved, to begin with
+_CHANGES = 3  # scales of which the network is told how much they changed from frame to frame
+_SCALARS = 5 + 3 * _CHANGES  # what the network is told of motion, cadence, spacing, lead, and of the changes
+_SHARPNESS = 10.0  # of the details, so that coefficients near 1 are useful ones
+
+
+class LagrangianConvLSTM(nn.Module):
+    """Probabilities of rain and a forecast, from context frames of any cadence and grid spacing.
+
+    Args:
+        hidden_channels: of the three ConvLSTM layers, from cells of 4, 8 and 16 km.
+        knee, ceiling: of the transform, ``nowcast.transform.LogRainRate`` [mm/h].
+
+    Raises:
+        UserError: another number of layers.
+    """
+
+    SCALED: ClassVar[bool] = True
+
+    def __init__(self, hidden_channels: list[int], *, knee: float, ceiling: float):
+        super().__init__()
+        at_least(1, hidden_channels=hidden_channels)
+        if len(hidden_channels) != 3:
+            raise UserError(f"hidden_channels is {hidden_channels}; three numbers are needed, for cells of 4, 8 and 16 km.")
+        self.knee, self.ceiling = knee, ceiling
+        first, second, third = hidden_channels
+        inputs = _SEEN + _SCALARS
+        self.enter = nn.Conv2d(inputs, first, 3, padding=1)
+        self.encoder = nn.ModuleList([_layer(first, first), _layer(second, second), _layer(third, third)])
+        self.down = nn.ModuleList([nn.Conv2d(first, second, 3, stride=2, padding=1), nn.Conv2d(second, third, 3, stride=2, padding=1)])
+        self.forecaster = nn.ModuleList([_layer(first + _SCALARS, first), _layer(second, second), _layer(_SCALARS, third)])
+        self.up = nn.ModuleList([nn.ConvTranspose2d(second, first, 4, 2, 1), nn.ConvTranspose2d(third, second, 4, 2, 1)])
+        self.outputs = 2 * len(LEVELS) + _COEFFICIENTS
+        self.refine = nn.Conv2d(first + inputs, first, 3, padding=1)
+        self.head = nn.Conv2d(first, self.outputs, 1)
+        self.log_lifetimes = nn.Parameter(torch.tensor(_LIFETIMES).log())
+        for name, rates in (("levels", LEVELS), ("rates", _RATES)):
+            self.register_buffer(name, torch.log1p(torch.tensor(rates) / knee) / math.log1p(ceiling / knee), persistent=False)
+        self._start_from_extrapolation()
+        self.to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def _start_from_extrapolation(self) -> None:
+        """Let the head begin with what extrapolation says: probabilities rise with the rain's logarithm, about each level."""
+        nn.init.normal_(self.head.weight, std=0.02)
+        steps = _STEEPNESS * self.levels.diff()
+        gains, weights = torch.zeros(len(LEVELS)), torch.full((_COEFFICIENTS,), 1 / _FIELDS)
+        gains[0], weights[-1] = _STEEPNESS / _SHARPNESS, 0.0
+        drops = steps + torch.log(-torch.expm1(-steps))  # softplus of it is the step
+        self.head.bias.copy_(torch.cat([-_STEEPNESS * self.levels[:1], drops, gains, weights]))
+
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
+        """Predict the frames that follow.
+
+        Args:
+            context: (B, T, 1, H, W), normalised; T at least 2.
+            forecast_length: number of frames, at least 1.
+            observed: boolean mask of the context's shape; None means all of it.
+            timestep: minutes between frames, of all or of each sequence (B,).
+            spacing: kilometres between pixels, of all or of each sequence.
+
+        Returns:
+            (B, forecast_length, 1, H, W), float32; NaN where the rain comes from outside the grid or was not observed.
+        """
+        frames = []
+        for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
+            newest = context[:, -1, 0] if observed is None else _newest(context[:, :, 0], observed[:, :, 0])
+            frames.append(torch.where(known > 0.5, self._decide(logits, known > 0.5, newest), torch.nan))
+        return torch.stack(frames, dim=1)[:, :, None]
+
+    def exceedance(self, context: Tensor, forecast_length: int, observed: Tensor | None, levels: Tensor, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
+                   every: int = 1, first: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+        """Logits of the probability that a pixel exceeds each of some levels, for training and for probabilities.
+
+        Args:
+            context, forecast_length, observed, timestep, spacing: as for ``forward``.
+            levels: (K,) normalised rain rates.
+            every, first: only every so many pixels of each row and column, from a row and a column on.
+
+        Returns:
+            (B, K, forecast_length, H', W') logits, and (B, forecast_length, H', W') booleans: where there is a forecast.
+        """
+        found = list(self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing, every=every, first=first))
+        return torch.stack([self.interpolated(logits, levels) for logits, _ in found], dim=2), torch.stack([known > 0.5 for _, known in found], dim=1)
+
+    def interpolated(self, logits: Tensor, levels: Tensor) -> Tensor:
+        """Logits at the network's own levels, (B, len(LEVELS), H, W), at others (K,): (B, K, H, W)."""
+        place = torch.searchsorted(self.levels, levels.contiguous()).clamp(1, len(LEVELS) - 1)
+        share = ((levels - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1]))[:, None, None]
+        return logits[:, place - 1] * (1 - share) + logits[:, place] * share
+
+    def leads(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
+              every: int = 1, first: tuple[int, int] = (0, 0)) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits at the network's levels, (B, len(LEVELS), H', W'), and how much of each pixel is known, (B, H', W') in [0, 1], lead by lead."""
+        if context.ndim != 5 or context.shape[2] != 1 or context.shape[1] < 2 or 0 in context.shape or forecast_length < 1:
+            raise UserError(
+                f"a context of shape {tuple(context.shape)} and a forecast length of {forecast_length} came; "
+                "(B, T, 1, H, W) with T at least 2 and no empty axis, and at least 1 are needed."
+            )
+        check_mask(observed, context)
+        batch, length, _, height, width = context.shape
+        timestep, spacing = (torch.as_tensor(value, dtype=context.dtype, device=context.device).expand(batch) for value in (timestep, spacing))
+        with torch.no_grad():
+            mask = torch.ones_like(context[:, :, 0]) if observed is None else observed[:, :, 0].to(context.dtype)
+            frames = torch.where(mask > 0, context[:, :, 0], 0.0)
+            typical = float(spacing.log().mean().exp())
+            finer = max(1, round(_FINE / typical))  # pixels to one of the working grid
+            cell = max(1, round(_CELL / typical / finer))
+            frames, mask = averaged(*_padded(frames, mask, finer * cell * 4), finer)
+            spacing, size = spacing * finer, frames.shape[-2:]
+            motion, coarser = self._motion(frames, mask, typical * finer)
+            aligned, seen = [frames[:, -1]], [mask[:, -1]]
+            for lag, back in enumerate(departures(motion, length - 1), start=1):
+                x, y = places(*size, like=frames)
+                moved = coarser * at(back, x, y, size, beyond="border")
+                before = torch.stack([frames[:, -1 - lag] * mask[:, -1 - lag], mask[:, -1 - lag]], dim=1)
+                earlier, known = at(before, x + moved[:, 0], y + moved[:, 1], size).unbind(dim=1)
+                aligned.append(earlier / known.clamp(min=0.5) * (known > 0.5))
+                seen.append((known > 0.5).to(known.dtype))
+            aligned, seen = torch.stack(aligned[::-1], dim=1), torch.stack(seen[::-1], dim=1)
+            ever = seen.amax(dim=1, keepdim=True)
+            recent = _recent(aligned, seen)
+            details = torch.cat([*_means(recent, ever, [width / (typical * finer) for width in _DETAILS]), ever], dim=1)
+            changes = _changes(details, ever, cell)
+            patterns = torch.cat(_means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])[1:], dim=1)
+            stationary = smooth((frames * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1), _DETAILS[0] / (typical * finer))
+            speed = motion * (coarser * spacing / timestep)[:, None, None, None]  # 60 km/h
+            scale = torch.stack([torch.log(timestep / 5), torch.log(spacing * cell / _CELL)], dim=1)
+            shape = changes.shape[-2:]
+            scalars = torch.cat([F.adaptive_avg_pool2d(speed, shape), scale[:, :, None, None].expand(-1, -1, *shape), changes], dim=1)
+            cells = self._cells(aligned, seen, cell)
+            x, y = places(height, width, like=frames, every=every, first=first, per_pixel=finer)
+            here = at(stationary, x, y, size)
+        knots = _knots(forecast_length)
+        coarse = self._coarse(cells, scalars, timestep, knots)
+        for lead, back in enumerate(departures(motion, forecast_length), start=1):
+            moved = coarser * at(back, x, y, size, beyond="border")
+            fine = at(details, x + moved[:, 0], y + moved[:, 1], size)
+            after = next(index for index, knot in enumerate(knots) if knot >= lead)
+            share = (knots[after] - lead) / (knots[after] - knots[after - 1]) if after else 0.0
+            told = coarse[:, after] if share == 0 else torch.lerp(coarse[:, after], coarse[:, after - 1], share)
+            wide = at(torch.cat([told, patterns], dim=1), x + moved[:, 0], y + moved[:, 1], size, beyond="border")
+            scales = [*fine[:, :-1].split(_FIELDS, dim=1), *wide[:, self.outputs :].split(_FIELDS, dim=1)]
+            bands = torch.cat([*(a - b for a, b in pairwise(scales)), scales[-1]], dim=1)
+            yield self._logits(wide[:, : self.outputs], bands, here, (timestep * lead)[:, None, None, None]), fine[:, -1]
+
+    def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
+        """The motion on a grid of about 2 km, in its pixels a frame, and how many pixels of the frames make one of them."""
+        coarser = max(1, round(_MOTION / spacing))
+        means, weights = averaged(frames, mask, coarser)
+        levels = max(1, min(_LEVELS, int(math.log2(min(means.shape[-2:]))) - 2))
+        return motion_between(means, weights, window=_WINDOW * _MOTION / (spacing * coarser), levels=levels), coarser
+
+    def _cells(self, aligned: Tensor, seen: Tensor, cell: int) -> Tensor:
+        """What the network sees of each frame, (B, T, C, h, w): mean, spread, share observed, and shares of the pixels that reach some levels."""
+        known = F.avg_pool2d(seen, cell)
+        reached = [(aligned >= (1 - 1e-5) * self.levels[level]).to(aligned.dtype) for level in _SHARES]
+        mean, square, *shares = (F.avg_pool2d(field * seen, cell) / known.clamp(min=1e-3) for field in (aligned, aligned.square(), *reached))
+        return torch.stack([4 * mean, 4 * (square - mean.square()).clamp(min=1e-6).sqrt(), known, *shares], dim=2)
+
+    def _coarse(self, cells: Tensor, scalars: Tensor, timestep: Tensor, knots: list[int]) -> Tensor:
+        """What is told of each cell at some leads: (B, K, outputs, h, w)."""
+        batch, length = cells.shape[:2]
+        number = len(knots)
+
+        def timed(fields: Tensor, steps: Tensor) -> Tensor:
+            """Scalars (B, S, h, w) with the minutes to each step (N,): (B, N, S + 1, h, w)."""
+            minutes = torch.log1p((timestep[:, None] * steps).abs() / 10)
+            extra = minutes[:, :, None, None, None].expand(-1, -1, 1, *fields.shape[-2:])
+            return torch.cat([fields[:, None].expand(-1, len(steps), -1, -1, -1), extra], dim=2)
+
+        past = torch.arange(1 - length, 1, device=cells.device, dtype=cells.dtype)
+        future = torch.tensor(knots, device=cells.device, dtype=cells.dtype)
+        sequence = F.leaky_relu(self.enter(torch.cat([cells, timed(scalars, past)], dim=2).flatten(0, 1)), 0.2).unflatten(0, (batch, length))
+        states = []
+        for index, layer in enumerate(self.encoder):
+            sequence, state = layer(sequence)
+            states.append(state)
+            if index < len(self.down):
+                sequence = F.leaky_relu(self.down[index](sequence.flatten(0, 1)), 0.2).unflatten(0, (batch, length))
+        told = timed(scalars, future)
+        sequence = F.avg_pool2d(told.flatten(0, 1), 4).unflatten(0, (batch, number))
+        for index in (2, 1, 0):
+            sequence, _ = self.forecaster[index](sequence, states[index])
+            if index:
+                sequence = F.leaky_relu(self.up[index - 1](sequence.flatten(0, 1)), 0.2).unflatten(0, (batch, number))
+            if index == 1:
+                sequence = torch.cat([sequence, told], dim=2)
+        last = cells[:, -1:].expand(-1, number, -1, -1, -1)
+        hidden = F.leaky_relu(self.refine(torch.cat([sequence, last, told], dim=2).flatten(0, 1)), 0.2)
+        return precisely(self.head, hidden).unflatten(0, (batch, number))
+
+    def _logits(self, own: Tensor, bands: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
+        """Logits at the levels from what the cells tell and the context by scale: they fall from level to level."""
+        levels = len(LEVELS)
+        constant, gain, weights = own[:, :levels], own[:, levels : 2 * levels], own[:, 2 * levels :]
+        left = torch.exp(-minutes / self.log_lifetimes.exp().repeat_interleave(_FIELDS)[:, None, None])
+        value = _SHARPNESS * ((weights[:, :-1] * left * bands).sum(dim=1, keepdim=True) + weights[:, -1:] * stationary)
+        steepness = 1 / (1 + minutes / _BLUNTING)
+        first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
+        return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
+
+    def _decide(self, logits: Tensor, known: Tensor, newest: Tensor) -> Tensor:
+        """The forecast, (B, H, W): half way between the median and the mean, kept on that side of each of some rates which promises the better CSI.
+
+        Args:
+            logits: (B, len(LEVELS), H, W).
+            known: (B, H, W), where there is a forecast.
+            newest: (B, H, W), what was observed last at each pixel, normalised.
+        """
+        logits = self.interpolated(logits, self.rates)
+        probability = torch.sigmoid(logits)
+        rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
+        mean = 0.5 * (_RATES[0] * probability[:, 0] + ((probability[:, 1:] + probability[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
+        median, margins = torch.zeros_like(mean), logits.unbind(dim=1)
+        for level, start in enumerate(self.rates):
+            above = min(level + 1, len(_RATES) - 1)
+            reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (self.rates[above] - start)
+            median = torch.where(margins[level] >= 0, start + reach, median)
+        value = (torch.log1p(mean / self.knee) / math.log1p(self.ceiling / self.knee) + median) / 2
+        for rate in _DECISIONS:
+            level = _RATES.index(rate)
+            reached = probability[:, level] >= _least(probability[:, level], known, (newest >= (1 - 1e-5) * self.rates[level]) & known)[:, None, None]
+            value = torch.where(reached, value.clamp(min=self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
+        return value.clamp(0, 1)
+
+
+def _least(probability: Tensor, known: Tensor, now: Tensor) -> Tensor:
+    """The probability of a rate, (B,), from which on forecasting it promises the best CSI over a field.
+
+    Of the pixels whose probability is at least t, sum p are expected to be hits, so that the expected critical success index is sum p (of those) /
+    (their number + sum p (of the others)); t is where that is highest. The climate of a place need not be the one that the network learnt: the
+    sums are first brought half way (by a geometric mean) to the area that reaches the rate now, by no more than a factor of 2.
+
+    Args:
+        probability, known: (B, H, W).
+        now: (B, H, W), the known pixels that reach the rate now.
+    """
+    batch = len(probability)
+    place = torch.where(known, (probability * _BINS).long().clamp(max=_BINS - 1), _BINS) + torch.arange(batch, device=known.device)[:, None, None] * (_BINS + 1)
+    number = torch.bincount(place.flatten(), minlength=batch * (_BINS + 1)).view(batch, _BINS + 1)[:, :_BINS].to(torch.float64)
+    middle = (torch.arange(_BINS, device=known.device) + 0.5) / _BINS
+    chosen, hits = (sums.flip(1).cumsum(dim=1).flip(1) for sums in (number, number * middle))
+    expected = hits[:, :1]
+    scale = torch.where(expected > 0, (now.sum((1, 2))[:, None].clamp(min=1) / expected.clamp(min=1e-6)).sqrt().clamp(0.5, 2), 1.0)
+    hits = torch.minimum(scale * hits, chosen)
+    best = (hits / (chosen + scale * expected - hits).clamp(min=1e-6)).argmax(dim=1)
+    return (best / _BINS).clamp(0.5 / _BINS, _MOST).to(probability.dtype)
+
+
+def _layer(inputs: int, hidden: int) -> ConvLSTM:
+    return ConvLSTM(inputs, hidden, input_kernel=3, state_kernel=3, forget_bias=1.0)
+
+
+def _padded(frames: Tensor, mask: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
+    """Frames and mask, (B, T, H, W), with unobserved pixels below and to the right."""
+    below, right = -frames.shape[-2] % multiple, -frames.shape[-1] % multiple
+    return F.pad(frames, (0, right, 0, below)), F.pad(mask, (0, right, 0, below))
+
+
+def _newest(frames: Tensor, observed: Tensor) -> Tensor:
+    """What was observed last at each pixel, 0 where nothing was: (B, T, H, W) -> (B, H, W)."""
+    newest = torch.zeros_like(frames[:, 0])
+    for frame, seen in zip(frames.unbind(dim=1), observed.unbind(dim=1)):
+        newest = torch.where(seen, frame, newest)
+    return newest
+
+
+def _recent(aligned: Tensor, seen: Tensor) -> Tensor:
+    """The last frame, and the mean of those before it, each in place of the other where that was not observed: (B, T, H, W) -> (B, 2, H, W)."""
+    count = seen[:, :-1].sum(dim=1)
+    before = (aligned[:, :-1] * seen[:, :-1]).sum(dim=1) / count.clamp(min=1)
+    last = torch.where(seen[:, -1] > 0.5, aligned[:, -1], before)
+    return torch.stack([last, torch.where(count > 0.5, before, last)], dim=1)
+
+
+def _means(fields: Tensor, known: Tensor, widths: list[float]) -> list[Tensor]:
+    """Fields (B, C, H, W) and their Gaussian means of ever larger widths [pixels] over what is known, (B, 1, H, W)."""
+    return [fields] + [smooth(fields * known, width) / smooth(known, width).clamp(min=1e-3) for width in widths]
+
+
+def _changes(details: Tensor, known: Tensor, cell: int) -> Tensor:
+    """How strong each scale of the last frame is and how far it lies from the frames before, in each cell and everywhere: (B, 3 * _CHANGES, h, w).
+
+    Of rain that lasts the frames differ little once they are aligned: it is the lifetime that S-PROG estimates, for each place.
+    """
+    scales = details[:, :-1].split(_FIELDS, dim=1)
+    bands = torch.stack([*(a - b for a, b in pairwise(scales)), scales[-1]], dim=1)  # (B, scales, fields, H, W)
+    squares = torch.cat([bands[:, :, 0].square(), (bands[:, :, 0] - bands[:, :, 1]).square()], dim=1) * known
+    local = F.avg_pool2d(squares, cell) / F.avg_pool2d(known, cell).clamp(min=1e-3)
+    strength, change = (squares.sum((2, 3)) / known.sum((2, 3)).clamp(min=1) + 1e-6).split(_CHANGES, dim=1)
+    ratio = 0.5 * torch.log(change / strength)[:, :, None, None].expand(-1, -1, *local.shape[-2:])
+    return torch.cat([10 * (local + 1e-6).sqrt(), ratio], dim=1)
+
+
+def _knots(length: int) -> list[int]:
+    """Leads at which the network is asked, 1, 2, 3, 5, 8, 12, ... up to a forecast's length at least; in between, its answers are interpolated."""
+    knots = [1, 2]
+    while knots[-1] < length:
+        knots.append(knots[-1] + len(knots) - 1)
+    return knots

@@ -1,0 +1,127 @@
+"""The ConvLSTM that moves with the rain."""
+
+import math
+
+import pytest
+import torch
+
+from nowcast.errors import UserError
+from nowcast.models.lagrangian import _STEEPNESS, LEVELS, LagrangianConvLSTM, _least
+from tests.test_motion import blobs
+
+KNEE, CEILING = 0.1, 100.0
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    return LagrangianConvLSTM([4, 6, 8], knee=KNEE, ceiling=CEILING)
+
+
+def normalised(rate):
+    return torch.log1p(torch.as_tensor(rate, dtype=torch.float32) / KNEE) / math.log1p(CEILING / KNEE)
+
+
+def moving(u, v, *, size=(64, 80), frames=4):
+    """Showers up to about 10 mm/h that move by (u, v) pixels a frame, (1, T, 1, H, W)."""
+    return torch.stack([normalised((10 * blobs(u * t, v * t, size=size) - 0.3).clamp(min=0)) for t in range(frames)])[None, :, None]
+
+
+def test_before_any_training_the_forecast_is_the_rain_moved_on():
+    context = moving(4.0, -2.0, frames=8)
+    forecast = model()(context[:, :4], 4)
+    wet, truth = forecast[0, :, 0] >= normalised(1.0), context[0, 4:, 0] >= normalised(1.0)
+    known = ~forecast[0, :, 0].isnan()
+    csi = (wet & truth & known).sum() / ((wet | truth) & known).sum()
+    still = context[0, 3, 0].expand(4, -1, -1) >= normalised(1.0)
+    persistence = (still & truth & known).sum() / ((still | truth) & known).sum()
+    assert csi > 0.75 > 0.5 > persistence
+
+
+def test_what_comes_from_outside_has_no_forecast_and_everything_else_has_one():
+    forecast = model()(moving(3.0, 0.0), 5)[0, :, 0]
+    for lead in range(5):
+        missing = forecast[lead].isnan()
+        assert missing[8:-8, : 3 * (lead + 1) - 2].all() and not missing[8:-8, 3 * (lead + 1) + 2 : -3].any()
+
+
+def test_what_stands_under_the_mask_changes_nothing():
+    context, observed = moving(1.0, 1.0), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
+    observed[:, 1], observed[..., :10, :] = False, False
+    one, other = (model()(torch.where(observed, context, value), 3, observed) for value in (0.0, 0.9))
+    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_frame_that_is_missing_is_replaced_by_those_before():
+    context, observed = moving(1.0, 0.0), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
+    observed[:, -1] = False
+    assert model()(context, 2, observed)[..., 10:].isfinite().all()
+
+
+def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
+    network = model()
+    torch.nn.init.normal_(network.head.weight, std=2.0)
+    logits, known = next(network.leads(moving(1.0, 0.0), 1))
+    assert (logits.diff(dim=1) <= 0).all() and known.shape == (1, 64, 80)
+    middle = (network.levels[2] + network.levels[3]) / 2
+    torch.testing.assert_close(network.interpolated(logits, middle[None])[:, 0], logits[:, 2:4].mean(1))
+    found, where = network.exceedance(moving(1.0, 0.0), 2, None, network.levels, every=2, first=(1, 0))
+    torch.testing.assert_close(found[:, :, 0], logits[:, :, 1::2, ::2])
+    assert (found.shape, where.dtype) == ((1, len(LEVELS), 2, 32, 40), torch.bool)
+
+
+def test_a_rate_is_forecast_where_that_promises_the_best_csi():
+    # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 / (1 + 1.3) for one, 2.2 / 4 for all
+    everywhere, now = torch.ones(1, 2, 2, dtype=torch.bool), torch.tensor([[[True, True], [False, False]]])
+    assert 0.2 < _least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, now) <= 0.6
+    # rare rain, 0.3 / (1 + 0.06) for the likeliest pixel, 0.32 / 2 for the first two: the likeliest, though it is unlikely
+    assert 0.02 < _least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, now & False) <= 0.3
+    # what has no forecast has no say: the first pixel alone is left, and it is forecast whatever its probability
+    assert _least(torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]), torch.tensor([[[True, False], [False, False]]]), now & False) <= 0.2
+
+
+def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_between_median_and_mean_elsewhere():
+    network = model()
+    logits = (_STEEPNESS * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)).T.reshape(1, len(LEVELS), 1, 3)
+    forecast = network._decide(logits, torch.ones(1, 1, 3, dtype=torch.bool), torch.tensor([[[0.0, 0.3, 0.6]]]))[0, 0]
+    assert forecast[0] < network.levels[0] and forecast[1].item() == pytest.approx(0.3, abs=0.05) and forecast[2].item() == pytest.approx(0.6, abs=0.05)
+
+
+def test_finer_pixels_of_the_same_rain_have_the_same_forecast():
+    context = moving(1.0, -1.0)
+    fine = context[0, :, 0].repeat_interleave(2, -1).repeat_interleave(2, -2)[None, :, None]
+    one, other = model()(context, 2, spacing=1.0), model()(fine, 2, spacing=0.5)
+    assert other.shape == (1, 2, 1, 128, 160)
+    error = (other[..., ::2, ::2] - one).abs()[..., 8:-8, 8:-8]
+    assert error.nanmean() < 0.02
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("size", [(1, 1), (5, 33), (40, 40)])
+def test_any_size_and_spacing_has_a_forecast_of_its_size(size, spacing):
+    forecast = model()(torch.rand(2, 4, 1, *size) * 0.3, 2, timestep=torch.tensor([2.0, 15.0]), spacing=spacing)
+    assert forecast.shape == (2, 2, 1, *size)
+    assert ((forecast.nan_to_num() >= 0) & (forecast.nan_to_num() <= 1)).all()
+
+
+def test_it_learns():
+    network, context = model(), moving(1.0, 0.0, frames=6)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    losses = []
+    for _ in range(25):
+        logits, known = network.exceedance(context[:, :4], 2, None, network.levels)
+        wet = (context[:, None, 4:, 0] >= network.levels[:, None, None, None]).float()
+        error = torch.nn.functional.binary_cross_entropy_with_logits(logits, wet, reduction="none")
+        loss = error[known[:, None].expand_as(error)].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_a_wrong_call_is_refused():
+    with pytest.raises(UserError, match="three numbers are needed, for cells of 4, 8 and 16 km"):
+        LagrangianConvLSTM([4, 6], knee=KNEE, ceiling=CEILING)
+    with pytest.raises(UserError, match="with T at least 2 and no empty axis, and at least 1 are needed"):
+        model()(torch.rand(1, 1, 1, 8, 8), 2)
