@@ -261,8 +261,9 @@ class ExceedanceError:
         Raises:
             UserError: logits of another shape.
         """
-        if forecast.shape != (len(target), len(self.thresholds), *target.shape[1:]):
-            raise UserError(f"logits of shape {tuple(forecast.shape)} came for a target of shape {tuple(target.shape)}; (B, {len(self.thresholds)}, T, C, H, W) are needed.")
+        if forecast.shape != (len(target), len(self.thresholds), *target.shape[1:]) or observed.shape != target.shape:
+            shapes = ", ".join(str(tuple(values.shape)) for values in (forecast, target, observed))
+            raise UserError(f"forecast, target and observed have the shapes {shapes}; they must be the same, but for the thresholds of the forecast: (B, {len(self.thresholds)}, T, C, H, W).")
         counted = observed[:, None].expand_as(forecast)
         forecast = forecast.to(torch.promote_types(forecast.dtype, torch.float32))
         exceeds = target[:, None] >= self.levels.to(target.device)[:, None, None, None, None]

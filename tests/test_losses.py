@@ -365,5 +365,5 @@ def test_exceedance_error_needs_ascending_rates_and_a_weight_for_each(thresholds
 
 
 def test_exceedance_error_refuses_logits_of_another_shape():
-    with pytest.raises(ValueError, match=r"logits of shape \(1, 1, 1, 1, 1, 2\) came"):
+    with pytest.raises(ValueError, match=r"but for the thresholds of the forecast: \(B, 2, T, C, H, W\)"):
         ExceedanceError(0.5, 150.0, [1.0, 5.0], [1.0, 1.0])(torch.zeros(1, 1, 1, 1, 1, 2), row(0.1, 0.2), YES)

@@ -255,8 +255,11 @@ class LagrangianConvLSTM(nn.Module):
         """
         logits = self.interpolated(logits, self.rates)
         probability = torch.sigmoid(logits)
+        now = ((newest[:, None] >= (1 - 1e-5) * self.rates[:, None, None]) & known[:, None]).sum((2, 3))
+        scale = _scale(now, torch.where(known[:, None], probability, 0.0).sum((2, 3)))
         rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
-        mean = 0.5 * (_RATES[0] * probability[:, 0] + ((probability[:, 1:] + probability[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
+        scaled = (probability * scale[:, :, None, None]).clamp(max=1)
+        mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
         median, margins = torch.zeros_like(mean), logits.unbind(dim=1)
         for level, start in enumerate(self.rates):
             above = min(level + 1, len(_RATES) - 1)
@@ -265,31 +268,38 @@ class LagrangianConvLSTM(nn.Module):
         value = (torch.log1p(mean / self.knee) / math.log1p(self.ceiling / self.knee) + median) / 2
         for rate in _DECISIONS:
             level = _RATES.index(rate)
-            reached = probability[:, level] >= _least(probability[:, level], known, (newest >= (1 - 1e-5) * self.rates[level]) & known)[:, None, None]
+            reached = probability[:, level] >= _least(probability[:, level], known, scale[:, level])[:, None, None]
             value = torch.where(reached, value.clamp(min=self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
         return value.clamp(0, 1)
 
 
-def _least(probability: Tensor, known: Tensor, now: Tensor) -> Tensor:
+def _scale(now: Tensor, expected: Tensor) -> Tensor:
+    """What the probabilities of a rate are multiplied with, any shape, from the pixels that reach it now and those expected to.
+
+    The climate of a place need not be the one that the network learnt: half of the way (by a geometric mean) is gone to the area that reaches
+    the rate now, by no more than a factor of 2.
+    """
+    return (now.clamp(min=1) / expected.clamp(min=1)).sqrt().clamp(0.5, 2)
+
+
+def _least(probability: Tensor, known: Tensor, scale: Tensor) -> Tensor:
     """The probability of a rate, (B,), from which on forecasting it promises the best CSI over a field.
 
     Of the pixels whose probability is at least t, sum p are expected to be hits, so that the expected critical success index is sum p (of those) /
-    (their number + sum p (of the others)); t is where that is highest. The climate of a place need not be the one that the network learnt: the
-    sums are first brought half way (by a geometric mean) to the area that reaches the rate now, by no more than a factor of 2.
+    (their number + sum p (of the others)); t is where that is highest.
 
     Args:
         probability, known: (B, H, W).
-        now: (B, H, W), the known pixels that reach the rate now.
+        scale: (B,), of the probabilities, see ``_scale``.
     """
     batch = len(probability)
     place = torch.where(known, (probability * _BINS).long().clamp(max=_BINS - 1), _BINS) + torch.arange(batch, device=known.device)[:, None, None] * (_BINS + 1)
     number = torch.bincount(place.flatten(), minlength=batch * (_BINS + 1)).view(batch, _BINS + 1)[:, :_BINS].to(torch.float64)
     middle = (torch.arange(_BINS, device=known.device) + 0.5) / _BINS
     chosen, hits = (sums.flip(1).cumsum(dim=1).flip(1) for sums in (number, number * middle))
-    expected = hits[:, :1]
-    scale = torch.where(expected > 0, (now.sum((1, 2))[:, None].clamp(min=1) / expected.clamp(min=1e-6)).sqrt().clamp(0.5, 2), 1.0)
-    hits = torch.minimum(scale * hits, chosen)
-    best = (hits / (chosen + scale * expected - hits).clamp(min=1e-6)).argmax(dim=1)
+    expected = scale[:, None] * hits[:, :1]
+    hits = torch.minimum(scale[:, None] * hits, chosen)
+    best = (hits / (chosen + expected - hits).clamp(min=1e-6)).argmax(dim=1)
     return (best / _BINS).clamp(0.5 / _BINS, _MOST).to(probability.dtype)
 
 
