@@ -21,7 +21,6 @@ TINY_SYNTHETIC = ["data.samples_per_epoch=2", "data.validation_samples=2", "data
 TINY_COMPARISON = ["only=[Conv2D-LSTM]", "seeds=[1]", *TINY[:-1], "output_dir=runs/comparison"]
 TINY_BENCHMARKS = {  # all others are only composed here; each has a test of its own that runs it
     "layer": ["what.cases=['2>3 3x3 8x8']", "what.length=2", "what.batch_size=1", "what.seconds=0", "output_dir=runs/benchmark"],
-    "synthetic": ["what.side=24", "what.windows=1", "output_dir=runs/benchmark"],
     "models": ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"],
 }
 
