@@ -456,12 +456,16 @@ def synthetic_run(folder, *, epochs=3, **settings):
 
 
 def test_the_lagrangian_model_learns_from_synthetic_rain_and_goes_on_as_if_never_interrupted(tmp_path):
-    whole, history = synthetic_run(tmp_path / "whole")
+    def last(name):
+        state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        return torch.cat([value.flatten() for value in state.values()])
+
+    _, history = synthetic_run(tmp_path / "whole")
     assert min(history.train_loss[1:]) < history.train_loss[0]
     synthetic_run(tmp_path / "parts", epochs=2, schedule="constant")
-    resumed, _ = synthetic_run(tmp_path / "parts", schedule="constant", resume=True)
-    straight, _ = synthetic_run(tmp_path / "straight", schedule="constant", workers=1)
-    assert torch.equal(weights(resumed), weights(straight)) and not torch.equal(weights(whole), weights(straight))
+    synthetic_run(tmp_path / "parts", schedule="constant", resume=True)
+    synthetic_run(tmp_path / "straight", schedule="constant", workers=1)
+    assert torch.equal(last("parts"), last("straight")) and not torch.equal(last("whole"), last("straight"))
 
 
 def test_a_loss_of_probabilities_and_a_model_without_them_are_refused(tmp_path):
