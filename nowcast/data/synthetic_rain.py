@@ -3,7 +3,8 @@
 A case is one or two layers of rain. Each is a Gaussian field whose spectrum falls with a break, as that of the logarithm of rain rates
 does; in the frame that moves with the rain every wave fades as fast as rain of its size does, lifetime = a (wavelength / 10 km)^b, so that
 large patterns last and small ones are replaced (Venugopal et al. 1999; Germann et al. 2006; the model of S-PROG and STEPS, Seed 2003). The
-field, from a quantile on, is the rate in decibels: log-normal rain, a share of the area wet. It is carried by a motion with shear, rotation
+field, from a quantile on, is the depth in the rain, a share of the area wet: with it the decibels rise to a plateau, on which the small waves are
+seen once more, so that heavy rain is small and short-lived. It is carried by a motion with shear, rotation
 and eddies that turns and quickens slowly, grows or decays as a whole, and is then seen by a radar: shadows of hills, noise, clutter, a
 smallest rate, steps of the stored values, the end of the range, missing sectors and frames.
 
@@ -164,6 +165,8 @@ class _Layer:
         lifetime: minutes that 10 km last, and the exponent with which that grows with the scale.
         stretch, angle: of its bands.
         growth: decibels an hour.
+        plateau: decibels above the weakest rain that rain approaches well inside its edges.
+        cells: wavelength [km] below which the field is seen within the rain, too, and how many times stronger there; heavy rain is small and short-lived.
         smooth_in_time: whether waves change smoothly (the correlation in time is (1 + t/l) exp(-t/l)) or by shocks (exp(-t/l)).
     """
 
@@ -175,6 +178,8 @@ class _Layer:
     stretch: float
     angle: float
     growth: float
+    plateau: float
+    cells: tuple[float, float]
     smooth_in_time: bool
 
 
@@ -187,13 +192,15 @@ def _wide_rain(generator: np.random.Generator) -> _Layer:
     """Stratiform and frontal rain."""
     return _Layer(
         wet=float(generator.beta(2, 2)),
-        gain=generator.uniform(4, 9),
-        slopes=(generator.uniform(2.3, 3.5), generator.uniform(3.8, 5.4)),
+        gain=generator.uniform(5, 12),
+        slopes=(generator.uniform(2.8, 3.8), generator.uniform(4.0, 5.6)),
         breaks=(_between(generator, 120, 600), _between(generator, 6, 30)),
-        lifetime=(_between(generator, 12, 60), generator.uniform(0.8, 1.4)),
+        lifetime=(_between(generator, 8, 40), generator.uniform(0.8, 1.4)),
         stretch=_between(generator, 1, 3),
         angle=generator.uniform(0, np.pi),
         growth=generator.normal(0, 2.0),
+        cells=(_between(generator, 15, 50), _between(generator, 0.6, 2.0)),
+        plateau=generator.uniform(10, 22),
         smooth_in_time=bool(generator.random() < 0.5),
     )
 
@@ -203,12 +210,14 @@ def _showers(generator: np.random.Generator) -> _Layer:
     return _Layer(
         wet=_between(generator, 0.04, 0.3),
         gain=generator.uniform(8, 14),
-        slopes=(generator.uniform(1.5, 2.8), generator.uniform(4.2, 5.6)),
-        breaks=(_between(generator, 30, 250), _between(generator, 6, 20)),
-        lifetime=(_between(generator, 8, 35), generator.uniform(0.7, 1.3)),
+        slopes=(generator.uniform(2.2, 3.4), generator.uniform(4.4, 5.8)),
+        breaks=(_between(generator, 40, 250), _between(generator, 8, 25)),
+        lifetime=(_between(generator, 7, 28), generator.uniform(0.7, 1.3)),
         stretch=_between(generator, 1, 2),
         angle=generator.uniform(0, np.pi),
         growth=generator.normal(0, 4.0),
+        cells=(_between(generator, 10, 40), _between(generator, 0.6, 1.6)),
+        plateau=generator.uniform(14, 28),
         smooth_in_time=bool(generator.random() < 0.7),
     )
 
@@ -326,6 +335,7 @@ def _carried(generator: np.random.Generator, layer: _Layer, motion: _Motion, sha
     n = motion.side
     amplitude, wavelength = _waves(layer, n, spacing)
     lifetime = np.minimum(layer.lifetime[0] * (wavelength / 10) ** layer.lifetime[1], 24 * 60)
+    wide = (1 / (1 + (layer.cells[0] / wavelength) ** 4)).astype(np.float32)
     rate = (timestep / lifetime).astype(np.float32) * (2 if layer.smooth_in_time else 1)  # of the two forms, at equal integral time scales
     fade = np.exp(-rate)
 
@@ -356,10 +366,12 @@ def _carried(generator: np.random.Generator, layer: _Layer, motion: _Motion, sha
                 x, v = keep[0] * x + keep[1] * v + l11 * first, keep[2] * x + keep[3] * v + l21 * first + l22 * second
             else:
                 x = fade * x + np.sqrt(1 - fade**2) * noise()
-        field = np.fft.irfft2(x, s=(n, n)).astype(np.float32) * n
-        moved = _sampled(field, _enlarged(displacements[step], side), side)
-        decibel = layer.gain * (moved - quantile + trend * (step - 3)) + _DRIEST
-        rates[step] = np.where(decibel >= _DRIEST, 10 ** (np.minimum(decibel, 25) / 10), 0)
+        displacement = _enlarged(displacements[step], side)
+        large, small = (_sampled(np.fft.irfft2(part, s=(n, n)).astype(np.float32) * n, displacement, side) for part in (x * wide, x * (1 - wide)))
+        depth = np.maximum(layer.gain * (large + small - quantile + trend * (step - 3)), 0)
+        inside = 1 - np.exp(-depth / layer.plateau)
+        decibel = _DRIEST + inside * (layer.plateau + layer.cells[1] * layer.gain * small)
+        rates[step] = np.where(depth > 0, 10 ** (np.minimum(decibel, 25) / 10), 0)
     return rates
 
 
@@ -392,7 +404,7 @@ def _seen_by_radar(generator: np.random.Generator, rate: np.ndarray, timestep: f
             middle, half = generator.uniform(-np.pi, np.pi), np.radians(generator.uniform(0.5, 4))
             behind = (np.abs(np.angle(np.exp(1j * (bearing - middle)))) < half) & (distance > generator.uniform(0, 100))
             change = change - np.where(behind, generator.uniform(2, 15), 0)
-    noise = generator.uniform(0, 1.2) if generator.random() < 0.4 else 0.0
+    noise = generator.uniform(0, 1.0) if generator.random() < 0.3 else 0.0
     factor = 10 ** (change / 10)
     if noise:
         speckle = generator.standard_normal((length, side + 1, side + 1), dtype=np.float32)
