@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 import nowcast
+from nowcast import checkpoints
 from nowcast.benchmark.measuring import cores
 from nowcast.build import fits
 from nowcast.errors import UserError
@@ -167,7 +168,7 @@ def refuse_others(runs: list[Run], stored: Callable[[Path], dict]) -> None:
         UserError: names the first such folder and setting.
     """
     for run in runs:
-        begun = any((run.folder / name).is_file() for name in (f"{CHECKPOINTS}/last.ckpt", SETTINGS_FILE))  # else it is made anew
+        begun = checkpoints.any_in(run.folder / CHECKPOINTS) or (run.folder / SETTINGS_FILE).is_file()  # else it is made anew
         if begun and (run.folder / "config.yaml").is_file():
             where = difference(stored(run.folder), run.settings)
             if where:
@@ -178,7 +179,7 @@ def step_to_finish(run: Run) -> list[str] | None:
     """Arguments of the nowcast command that finishes a run: train, go on, or evaluate; None when it is finished."""
     if (run.folder / SETTINGS_FILE).is_file():
         return None if _scores(run).is_file() else ["evaluate", f"run={run.folder}"]
-    if (run.folder / CHECKPOINTS / "last.ckpt").is_file():
+    if checkpoints.any_in(run.folder / CHECKPOINTS):
         return ["train", f"resume={run.folder}"]
     return ["train", *run.overrides, f"output_dir={run.folder}"]
 

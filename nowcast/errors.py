@@ -12,3 +12,7 @@ class MissingDependency(UserError):
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its name."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+class Terminated(BaseException):
+    """SIGTERM came, and what was being done is finished and saved."""

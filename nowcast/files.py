@@ -19,6 +19,8 @@ def is_one_of(path: Path, others: Iterable[Path]) -> bool:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``: flushed and renamed onto it at the end, removed if the block raises.
 
+    After it the file is on the disk, under its name: file and folder are flushed, so that neither a killed process nor a power cut leaves half.
+
     Raises:
         UserError: the folder cannot be made or written to, or the disk is full.
     """
@@ -36,15 +38,29 @@ def replacing(path: str | Path) -> Iterator[Path]:
     os.umask(umask)
     try:
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        _flush(temporary)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
+        _flush(path.parent)
     except OSError as error:
         raise UserError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What `replacing` left beside a path when its process was killed."""
+    start = f".{path.name[:100]}."
+    return [other for other in path.parent.iterdir() if other.name.startswith(start)] if path.parent.is_dir() else []
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or what a folder says of its files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

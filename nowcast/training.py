@@ -1,8 +1,12 @@
 """Training with Lightning: the only file that imports it."""
 
+import copy
 import functools
 import logging
 import math
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -12,14 +16,14 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
+from nowcast import checkpoints
 from nowcast.data.sampling import loader
-from nowcast.errors import UserError, first_line
-from nowcast.files import replacing
+from nowcast.errors import Terminated, UserError, first_line
 from nowcast.forecaster import Forecaster, told_scale
 from nowcast.losses import CrossEntropy
 from nowcast.precision import check_precision, precision_of
@@ -28,6 +32,7 @@ from nowcast.verification.scores import csi
 LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
 CHECKPOINTS = "checkpoints"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Training:
             no event is hit, the validation loss decides.
         select_threshold: rain rate [mm/h] that makes an event of the CSI; read with select=csi only.
         patience: epochs without better weights before training stops; None to go on.
+        skipped: steps of an epoch that may be left out because their loss or gradient is no finite number; one more ends the training.
         workers: processes that prepare batches; any number gives the same batches.
         accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; a number, or "auto" for all of them.
     """
@@ -62,6 +68,7 @@ class Training:
     select: str = "validation_loss"
     select_threshold: float = 10.0
     patience: int | None = None
+    skipped: int = 5
     workers: int = 0
     accelerator: str = "auto"
     devices: str | int = 1
@@ -72,7 +79,7 @@ class Training:
             if getattr(self, name) not in values:
                 raise UserError(f"training.{name} is {getattr(self, name)!r}; accepted are {', '.join(values)}.")
         check_precision(self.precision, "training.precision")
-        for name, least in (("max_epochs", 1), ("batch_size", 1), ("workers", 0)):
+        for name, least in (("max_epochs", 1), ("batch_size", 1), ("skipped", 0), ("workers", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise UserError(f"training.{name} is {value!r}; a whole number, at least {least}, is needed.")
@@ -161,16 +168,17 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         settings: how to train.
         folder: checkpoints/best.ckpt, checkpoints/last.ckpt and logs/ are written here.
         seed: of the order of the training samples.
-        resume: go on from checkpoints/last.ckpt; equal to a run that was never interrupted.
+        resume: go on from the newest whole checkpoint; equal to a run that was never interrupted.
 
     Raises:
-        UserError: nothing to resume from, a model and a loss or a selection that do not go together, or a loss that is no longer a finite number.
+        UserError: nothing to resume from, a model and a loss or a selection that do not go together, or losses that are no longer finite numbers.
+        Terminated: SIGTERM came; the step is finished and a checkpoint is saved.
     """
     folder = Path(folder)
     _check(forecaster.model, loss)
-    last = folder / CHECKPOINTS / "last.ckpt"
-    if resume and not last.is_file():
-        raise UserError(f"{folder} has no {CHECKPOINTS}/last.ckpt to resume from; start anew without resume.")
+    if is_main_process():
+        checkpoints.tidy(folder / CHECKPOINTS)
+    resumed = checkpoints.newest(folder / CHECKPOINTS) if resume else None
     task = forecaster.task
     batches = {"context_length": task.context_length, "batch_size": settings.batch_size, "workers": settings.workers}
     train = loader(data.part("train"), forecaster.transform, seed=seed, **batches)
@@ -179,7 +187,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     module = _Module(forecaster.model.train(), loss, settings, seed, event)  # it may have made a forecast before
     best = _Best(
         folder / CHECKPOINTS,
-        filename="best",
+        filename=Path(checkpoints.BEST).stem,
         monitor=_monitor(settings)[0],
         mode=_monitor(settings)[1],
         save_last=True,
@@ -188,18 +196,23 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     )
     with _quiet():
         trainer = _trainer(settings, folder, best)
-        if resume:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
-            checkpoint = _read(last, module)
-            done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-            criterion = checkpoint.get("criterion", "the validation loss")
+        if resumed:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
+            _check_weights(resumed.path, resumed.content, module)
+            for reason in resumed.passed_over:
+                _log.warning(f"{reason} Going on from {resumed.path.name}, of step {resumed.content['global_step']}.")
+            done, criterion = resumed.epochs, resumed.content["criterion"]
             if criterion != settings.criterion:
                 raise UserError(f"{folder} has its best weights by {criterion}, not by {settings.criterion}; resume with the run's own training.select settings.")
             if done > settings.max_epochs:
                 raise UserError(f"{folder} has {done} epochs behind it, more than training.max_epochs={settings.max_epochs}; give a larger number.")
             train.sampler.set_epoch(done)
-        _fit(trainer, module, train, validation, str(last) if resume else None)
+            train.sampler.done = (done, resumed.batches * settings.batch_size)
+        _fit(trainer, module, train, validation, str(resumed.path) if resumed else None)
     forecaster.model.cpu()
-    module.load_state_dict(_read(folder / CHECKPOINTS / "best.ckpt", module)["state_dict"])
+    best_path = folder / CHECKPOINTS / checkpoints.BEST
+    content = checkpoints.load(best_path)
+    _check_weights(best_path, content, module)
+    module.load_state_dict(content["state_dict"])
     return History(module.train_losses, module.validation_losses, module.validation_csi)
 
 
@@ -240,12 +253,16 @@ def _monitor(settings: Training) -> tuple[str, str]:
 
 
 def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, validation, checkpoint: str | None) -> None:
+    on_termination = signal.getsignal(signal.SIGTERM)
     try:
-        trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, train, validation, ckpt_path=checkpoint)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from stop
     except UserError as error:  # from a loader worker it comes with the worker's traceback as its text
         raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_termination)
 
 
 def is_main_process() -> bool:
@@ -253,20 +270,15 @@ def is_main_process() -> bool:
     return rank_zero_only.rank == 0
 
 
-def _read(path: Path, module: lightning.LightningModule) -> dict:
-    """A checkpoint, if it is whole and of this model."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
-    except Exception as error:  # torch.load raises many kinds for damaged files
-        raise UserError(f"{path} cannot be read as a checkpoint ({first_line(error)}); start anew without resume.") from error
+def _check_weights(path: Path, content: dict, module: lightning.LightningModule) -> None:
+    """Refuse a checkpoint of another model."""
+    shapes = {name: tensor.shape for name, tensor in content["state_dict"].items()}
     if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
         raise UserError(f"{path} holds the weights of another model; resume with the run's own model settings.")
-    return checkpoint
 
 
 def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightning.Trainer:
-    callbacks = [best, _Bar(leave=True), LearningRateMonitor("step")]
+    callbacks = [_Termination(folder / CHECKPOINTS / checkpoints.LAST), best, _Bar(leave=True), LearningRateMonitor("step")]
     if settings.patience is not None:
         monitor, mode = _monitor(settings)
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=int(settings.patience), check_on_train_epoch_end=True))
@@ -314,6 +326,56 @@ class _Best(ModelCheckpoint):
         super().load_state_dict(moved(state))
 
 
+class _Termination(Callback):
+    """Answers SIGTERM: the step is finished, a checkpoint is saved, the training ends; a second SIGTERM ends the process at once.
+
+    In a validation, and after the last step before one, nothing can be saved from which Lightning would go on with that validation: the
+    checkpoint is then the one of the step before the last, held in memory since.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.asked, self.held = path, False, None
+
+    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame) -> None:
+        if self.asked:
+            os._exit(128 + number)
+        self.asked = True
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, batch, index: int) -> None:
+        before_last = index == trainer.num_training_batches - 2
+        if before_last:
+            self.held = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+        if self._all_asked(trainer):
+            if index < trainer.num_training_batches - 1:
+                trainer.save_checkpoint(self.path)
+            else:
+                self._save_held(trainer)
+            raise Terminated
+
+    def on_validation_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, batch, index: int, dataloader_idx: int = 0) -> None:
+        if self._all_asked(trainer):
+            self._save_held(trainer)
+            raise Terminated
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.held = None
+
+    def _all_asked(self, trainer: lightning.Trainer) -> bool:
+        return self.asked if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+
+    def _save_held(self, trainer: lightning.Trainer) -> None:
+        if self.held is not None and trainer.is_global_zero:
+            checkpoints.save(self.held, self.path)
+
+
+class _NotFinite(Exception):
+    """The gradient of a step holds numbers that are not finite."""
+
+
 class _Bar(RichProgressBar):
     """Progress of every epoch, with its losses and the CSI where it selects."""
 
@@ -333,6 +395,9 @@ class _Module(lightning.LightningModule):
         self.validation_losses: list[float] = []
         self.validation_csi: list[float] = []
         self.counts = torch.zeros(3, dtype=torch.int64)
+        self.register_buffer("sums", torch.zeros(2, dtype=torch.float64), persistent=False)  # of the epoch so far: losses, and steps with one
+        self.skipped = 0
+        self.keys: list[list[int]] = []
 
     def _draw_anew(self, *place: int) -> None:
         """Whatever a model draws at random is a function of (seed, place in the training, process), so that a resumed run draws the same."""
@@ -341,13 +406,32 @@ class _Module(lightning.LightningModule):
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
         self._draw_anew(0, self.global_step)
         loss = training_loss(self.model, self.loss, batch, progress=self.global_step / self.trainer.estimated_stepping_batches)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the training loss is {loss.item()} in epoch {self.current_epoch}, step {index}; the last checkpoint is intact. "
-                "Try a lower training.learning_rate, or training.gradient_clip=1."
-            )
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]), sync_dist=True)
-        return loss
+        self.keys = batch["key"].tolist()
+        if torch.isfinite(loss):
+            self.sums += torch.stack([loss.detach().double(), torch.ones_like(loss, dtype=torch.float64)])
+            self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]), sync_dist=True)
+            return loss
+        return loss * math.nan  # the gradient of every process says so then, and all of them leave the step out
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+            raise _NotFinite
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
+        """A step; one whose loss or gradient is no finite number changes nothing, and too many of them end the training."""
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        except _NotFinite:
+            self.skipped += 1
+            samples = ", ".join(str(index) for _, index in self.keys)
+            what = f"the loss or its gradient is no finite number in epoch {epoch}, step {batch_idx}, samples {samples}"
+            if self.skipped > self.settings.skipped:
+                raise UserError(
+                    f"{what}; {self.skipped} steps of this epoch were left out, and training.skipped allows {self.settings.skipped}. "
+                    "The last checkpoint is intact. Look at these samples, try a lower training.learning_rate, or training.gradient_clip=1."
+                ) from None
+            _log.warning(f"{what}: the step is left out ({self.skipped} of at most {self.settings.skipped})")
 
     def validation_step(self, batch: dict, index: int) -> None:
         self._draw_anew(1, self.current_epoch, index)
@@ -372,20 +456,24 @@ class _Module(lightning.LightningModule):
             self.log("validation_csi", self.validation_csi[-1], sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        metrics = self.trainer.callback_metrics
-        self.train_losses.append(float(metrics["train_loss_epoch"]))
-        self.validation_losses.append(float(metrics["validation_loss"]))
+        total, steps = self.trainer.strategy.reduce(self.sums, reduce_op="sum").tolist()
+        self.train_losses.append(total / steps if steps else math.nan)
+        self.validation_losses.append(float(self.trainer.callback_metrics["validation_loss"]))
+        self.sums.zero_()
+        self.skipped = 0
         if self.event is not None:
             score = self.validation_csi[-1]
             self.log("selection", score if score > 0 else -self.validation_losses[-1], sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["history"] = (self.train_losses, self.validation_losses, self.validation_csi)
+        checkpoint["history"] = [list(values) for values in (self.train_losses, self.validation_losses, self.validation_csi)]
+        checkpoint["epoch_so_far"] = [*self.sums.tolist(), self.skipped]
         checkpoint["criterion"] = self.settings.criterion
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        histories = (*checkpoint["history"], [])[:3]  # older runs have no CSI
-        self.train_losses, self.validation_losses, self.validation_csi = (list(values) for values in histories)
+        self.train_losses, self.validation_losses, self.validation_csi = (list(values) for values in checkpoint["history"])
+        *sums, self.skipped = checkpoint["epoch_so_far"]
+        self.sums.copy_(torch.tensor(sums, dtype=torch.float64))
 
     def configure_optimizers(self) -> dict:
         optimizer = optimizer_of(self.parameters(), self.settings)
@@ -404,12 +492,17 @@ def _cosine(total: int, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
 
 
-class _CheckpointFiles(TorchCheckpointIO):
-    """Checkpoints written beside their target and renamed, so that a killed run never leaves half of one."""
+class _CheckpointFiles(CheckpointIO):
+    """Our checkpoints, for Lightning."""
 
     def save_checkpoint(self, checkpoint: dict, path: str, storage_options=None) -> None:
-        with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+        checkpoints.save(checkpoint, path)
+
+    def load_checkpoint(self, path: str, map_location=None, weights_only: bool | None = None) -> dict:
+        return checkpoints.load(path)
+
+    def remove_checkpoint(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -418,7 +511,7 @@ def _quiet():
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
-    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*")
+    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*", ".*dataloader is not resumable.*")
     try:
         with warnings.catch_warnings():
             for message in on_purpose:

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 import nowcast
-from nowcast import comparison
+from nowcast import checkpoints, comparison
 from nowcast.cli import main
 from nowcast.comparison import Result, Run, difference, differences, in_parallel, interval, paired, plan, refuse_others, table
 from nowcast.verification.scores import ScoreRow
@@ -258,7 +258,7 @@ def test_every_model_and_seed_is_an_ordinary_run_and_all_scores_are_in_one_table
         for seed in "12":
             own = {(row["score"], row["lead"]): row["value"] for row in read(compared / model / f"seed-{seed}" / "evaluation" / "scores.csv") if row["model"] == "nowcast"}
             assert {(row["score"], row["lead"]): row["value"] for row in rows if (row["model"], row["seed"]) == (model, seed)} == own
-    weights = torch.load(compared / "Wide" / "seed-1" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    weights = checkpoints.load(compared / "Wide" / "seed-1" / "checkpoints" / "last.ckpt")["state_dict"]
     assert {row["parameters"] for row in rows if row["model"] == "Wide"} == {str(sum(weight.numel() for weight in weights.values()))}
     text = (compared / "comparison.txt").read_text()
     assert "mean over 2 seeds" in text and "persistence" in text and "Wide: data.train_sequences=4" in text

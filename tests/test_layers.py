@@ -12,7 +12,7 @@ LAYERS = [  # first the ones that import nothing
     ("files", "memory", "task", "units"),
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
-    ("forecaster",),
+    ("forecaster", "checkpoints"),
     ("evaluation", "results", "training", "plotting", "io"),
     ("prediction", "page", "report"),
     ("operations",),

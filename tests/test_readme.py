@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nowcast import checkpoints
 from nowcast.cli import main
 from nowcast.data.examples import write_civil_protection_files
 from tests.factories import write_knmi
@@ -80,7 +81,7 @@ def test_every_command_runs_as_it_stands(folder, monkeypatch):
     assert (folder / "runs" / "knmi" / "evaluation" / "scores.csv").is_file()
     with h5py.File(folder / "forecast.nc") as file:
         assert file["rainfall_rate"].shape == (24, 24, 30)
-    assert len(torch.load(folder / "runs" / "again" / "checkpoints" / "last.ckpt", weights_only=True)["history"][0]) == 4
+    assert len(checkpoints.load(folder / "runs" / "again" / "checkpoints" / "last.ckpt")["history"][0]) == 4
     assert (folder / "runs" / "comparison" / "comparison.csv").is_file() and (folder / "runs" / "benchmark" / "benchmark.json").is_file()
     python = next(block for block in blocks("python") if "Forecaster.load" in block)
     with h5py.File(folder / "forecast.nc") as file:

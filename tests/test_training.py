@@ -1,13 +1,17 @@
 import functools
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
 
-from nowcast import training
+from nowcast import checkpoints, training
 from nowcast.data.moving_mnist import MovingMnist
+from nowcast.data.sampling import EpochSampler
 from nowcast.data.synthetic_rain import SyntheticRain
+from nowcast.errors import Terminated
 from nowcast.forecaster import Forecaster
 from nowcast.losses import CRPS, CrossEntropy, ExceedanceError, WeightedError
 from nowcast.models.autoregressive import Autoregressive
@@ -159,7 +163,7 @@ def test_a_run_killed_at_any_batch_and_resumed_equals_the_uninterrupted_one(tmp_
     resumed, history = run(tmp_path / "cut", resume=True, seed=1, workers=workers)
     assert torch.equal(weights(resumed), weights(whole))
     assert history == whole_history
-    last, last_whole = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("cut", "whole"))
+    last, last_whole = (checkpoints.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("cut", "whole"))
     for name, tensor in last["state_dict"].items():
         assert torch.equal(tensor, last_whole["state_dict"][name])
     assert last["global_step"] == last_whole["global_step"] == 6
@@ -169,7 +173,7 @@ def test_the_best_weights_are_kept_and_not_the_last(tmp_path):
     forecaster, history = run(tmp_path, epochs=6, learning_rate=0.3, schedule="constant")
     best = int(np.argmin(history.validation_loss))
     assert best < 5  # a rate this high does not improve every epoch
-    checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint = checkpoints.load(tmp_path / "checkpoints" / "best.ckpt")
     assert checkpoint["epoch"] == best
     for name, tensor in forecaster.model.state_dict().items():
         assert torch.equal(tensor, checkpoint["state_dict"][f"model.{name}"])
@@ -239,22 +243,89 @@ def test_nan_pixels_never_reach_a_weight(tmp_path):
     assert not torch.equal(weights(filled), weights(forecaster))  # dry pixels count, missing ones do not
 
 
-def test_an_infinite_loss_stops_the_training_with_one_line(tmp_path):
-    with pytest.raises(ValueError, match="the training loss is nan in epoch 0, step 0; .*Try a lower training.learning_rate"):
-        run(tmp_path, loss=lambda forecast, target, observed: forecast.sum() * float("nan"))
+class Diverging:
+    """A squared error that is no finite number, or has no finite gradient, at some of its calls in training."""
+
+    def __init__(self, *calls, of_gradient=False):
+        self.calls, self.of_gradient, self.number = calls, of_gradient, 0
+
+    def __call__(self, forecast, target, observed):
+        loss = (forecast - target).square().mean()
+        if not torch.is_grad_enabled() or not loss.requires_grad:
+            return loss
+        self.number += 1
+        if self.number not in self.calls:
+            return loss
+        return loss + (forecast.sum() * 0).sqrt() * 1.0 if self.of_gradient else loss / 0
+
+
+@pytest.mark.parametrize("of_gradient", [False, True])
+def test_a_step_without_finite_numbers_is_left_out_and_told_of_with_its_samples(tmp_path, caplog, of_gradient):
+    forecaster, history = run(tmp_path, loss=Diverging(2, of_gradient=of_gradient))
+    assert torch.isfinite(weights(forecaster)).all() and np.isfinite(history.train_loss).all()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "nowcast.training"]
+    order = [index for _, index in EpochSampler(6, seed=1)]
+    assert line == f"the loss or its gradient is no finite number in epoch 0, step 1, samples {order[4]}, {order[5]}: the step is left out (1 of at most 5)"
+    plain, _ = run(tmp_path / "plain", loss=Diverging())
+    assert not torch.equal(weights(plain), weights(forecaster))
+
+
+def test_too_many_steps_without_finite_numbers_end_the_training_with_one_line(tmp_path):
+    with pytest.raises(ValueError, match="in epoch 1, step 1, samples .*; 2 steps of this epoch were left out, and training.skipped allows 1. The last checkpoint is intact"):
+        run(tmp_path, loss=Diverging(3, 4), skipped=1)
+    content = checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")
+    assert content["epoch"] == 0 and all(torch.isfinite(tensor).all() for tensor in content["state_dict"].values())
+
+
+def test_a_validation_loss_that_is_no_finite_number_ends_the_training(tmp_path):
+    with pytest.raises(ValueError, match="the validation loss is nan after epoch 0"):
+        run(tmp_path, loss=lambda forecast, target, observed: forecast.mean() * (1.0 if forecast.requires_grad else math.nan))
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_there_must_be_something_to_resume_from(tmp_path):
-    with pytest.raises(ValueError, match="has no checkpoints/last.ckpt to resume from"):
+    with pytest.raises(ValueError, match="checkpoints has no checkpoint to resume from; start anew without resume"):
         run(tmp_path, resume=True)
+
+
+class StoppedAt:
+    """Sends SIGTERM to this process when a loss is computed for the n-th time, in training or in validation."""
+
+    def __init__(self, training_call=None, validation_call=None):
+        self.wanted, self.counts = {True: training_call, False: validation_call}, {True: 0, False: 0}
+
+    def __call__(self, forecast, target, observed):
+        kind = forecast.requires_grad
+        self.counts[kind] += 1
+        if self.counts[kind] == self.wanted[kind]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return (forecast - target).square().mean()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [({"training_call": 1}, 1), ({"training_call": 2}, 2), ({"training_call": 3}, 2), ({"training_call": 4}, 4), ({"training_call": 6}, 5),
+     ({"validation_call": 1}, 2), ({"validation_call": 2}, 2), ({"validation_call": 4}, 5)],
+)
+def test_sigterm_saves_and_the_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, place, step):
+    """Three steps an epoch; in the last one, and in the validation after it, the step before the last is what was saved."""
+    source = data(train_sequences=12, validation_sequences=8)
+    whole, history = run(tmp_path / "whole", epochs=3, loss=StoppedAt(), source=source, learning_rate=1e-2)
+    with pytest.raises(Terminated):
+        run(tmp_path / "cut", epochs=3, loss=StoppedAt(**place), source=source, learning_rate=1e-2, workers=workers)
+    assert checkpoints.load(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"] == step
+    resumed, resumed_history = run(tmp_path / "cut", epochs=3, loss=StoppedAt(), source=source, resume=True, learning_rate=1e-2, workers=workers)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed_history == history
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"optimizer": "sgd"}, "training.optimizer is 'sgd'; accepted are adam, rmsprop"), ({"schedule": "step"}, "training.schedule is 'step'"),
      ({"precision": "fp16"}, "training.precision is 'fp16'; accepted are auto, float32, bf16-mixed"), ({"max_epochs": 0}, "training.max_epochs is 0"),
-     ({"batch_size": 2.5}, "training.batch_size is 2.5"), ({"workers": -1}, "training.workers is -1"),
+     ({"batch_size": 2.5}, "training.batch_size is 2.5"), ({"workers": -1}, "training.workers is -1"), ({"skipped": -1}, "training.skipped is -1; a whole number, at least 0"),
      ({"learning_rate": 0}, "training.learning_rate is 0; a number above 0"), ({"learning_rate": None}, "training.learning_rate is None"),
      ({"select": "pod"}, "training.select is 'pod'; accepted are validation_loss, csi"), ({"select_threshold": 0}, "training.select_threshold is 0; a number"),
      ({"gradient_clip": -1}, "training.gradient_clip is -1"), ({"patience": "x"}, "training.patience is 'x'")],
@@ -269,7 +340,7 @@ def test_a_moved_run_folder_is_resumed_with_its_best_so_far(tmp_path):
     (tmp_path / "old").rename(tmp_path / "new")
     forecaster, history = run(tmp_path / "new", epochs=4, resume=True, learning_rate=1e-12, schedule="constant")
     assert history.validation_loss[:3] == before.validation_loss and len(history.validation_loss) == 4
-    assert torch.load(tmp_path / "new" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] in (2, 3)
+    assert checkpoints.load(tmp_path / "new" / "checkpoints" / "best.ckpt")["epoch"] in (2, 3)
     assert not (tmp_path / "old").exists()
 
 
@@ -293,12 +364,21 @@ def test_a_training_in_three_pieces_equals_one_in_a_single_piece(tmp_path, worke
     assert torch.equal(weights(pieces), weights(whole)) and history == whole_history
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    run(tmp_path, epochs=1)
-    path = tmp_path / "checkpoints" / "last.ckpt"
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="last.ckpt cannot be read as a checkpoint"):
-        run(tmp_path, resume=True)
+def test_a_damaged_checkpoint_is_passed_over_and_told_of(tmp_path, caplog):
+    whole, history = run(tmp_path / "whole", epochs=4)
+    run(tmp_path / "cut", epochs=4)
+    folder = tmp_path / "cut" / "checkpoints"
+    (folder / "best.ckpt").unlink()
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-200])
+    resumed, resumed_history = run(tmp_path / "cut", epochs=4, resume=True)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "nowcast.training"]
+    assert line == f"{last} is damaged, or not of this run: its SHA-256 is not in manifest.json beside it. Going on from previous.ckpt, of step 6."
+    assert torch.equal(weights(resumed), weights(whole)) and resumed_history == history
+    for path in folder.glob("*.ckpt"):
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="has no checkpoint to resume from: .*last.ckpt is damaged.*previous.ckpt is damaged.*start anew"):
+        run(tmp_path / "cut", resume=True)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
@@ -359,7 +439,7 @@ def scripted(monkeypatch, counts):
 
 
 def kept_epoch(folder):
-    return torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["epoch"]
+    return checkpoints.load(folder / "checkpoints" / "best.ckpt")["epoch"]
 
 
 def test_hits_misses_and_false_alarms_are_summed_over_batches_and_divided_once(tmp_path, monkeypatch):
@@ -457,7 +537,7 @@ def synthetic_run(folder, *, epochs=3, **settings):
 
 def test_the_lagrangian_model_learns_from_synthetic_rain_and_goes_on_as_if_never_interrupted(tmp_path):
     def last(name):
-        state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        state = checkpoints.load(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"]
         return torch.cat([value.flatten() for value in state.values()])
 
     _, history = synthetic_run(tmp_path / "whole")
@@ -481,12 +561,12 @@ def test_the_csi_of_a_model_of_probabilities_is_that_of_its_forecast(tmp_path):
 def test_the_last_checkpoint_is_that_of_the_last_epoch_whatever_the_best_one_is(tmp_path):
     _, history = run(tmp_path, epochs=6, learning_rate=0.3, schedule="constant")
     assert np.argmin(history.validation_loss) < 5
-    checkpoints = {name: torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
-    assert checkpoints == {"best": np.argmin(history.validation_loss), "last": 5}
+    epochs = {name: checkpoints.load(tmp_path / "checkpoints" / f"{name}.ckpt")["epoch"] for name in ("best", "last")}
+    assert epochs == {"best": np.argmin(history.validation_loss), "last": 5}
 
 
 def test_a_run_resumed_with_more_epochs_ends_its_schedule_with_them(tmp_path):
     run(tmp_path, epochs=2)
     run(tmp_path, epochs=4, resume=True)
-    rates = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"][0]["_last_lr"]
+    rates = checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")["lr_schedulers"][0]["_last_lr"]
     assert rates == [pytest.approx(0, abs=1e-9)]

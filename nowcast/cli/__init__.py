@@ -8,7 +8,7 @@ import sys
 
 import nowcast
 from nowcast import config as configuration
-from nowcast.errors import UserError
+from nowcast.errors import Terminated, UserError
 from nowcast.memory import keep_freed_memory
 
 _COMMANDS = {
@@ -36,7 +36,7 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
 FILES is an archive, a file, a folder or a quoted pattern; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed
 configuration. Models are {models}.
 """
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,3 +66,6 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")
         sys.exit(EXIT_INTERRUPTED)
+    except Terminated:
+        sys.stderr.write(f"nowcast {name}: terminated\n")
+        sys.exit(EXIT_TERMINATED)

@@ -12,14 +12,14 @@ from nowcast import config as configuration
 from nowcast.build import part
 from nowcast.cli.common import new_folder, plain_or_shown, print_line, track, write_config
 from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_files
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, Forecaster
 
 
 def train(arguments: list[str]) -> None:
     """Train a model, keep the best weights, evaluate it on the test part."""
-    from nowcast import plotting, training
+    from nowcast import checkpoints, plotting, training
     from nowcast.benchmark.models import parameters
 
     config, resume = _training_config(arguments)
@@ -38,7 +38,7 @@ def train(arguments: list[str]) -> None:
     if hasattr(data, "edges"):
         for name, edge in data.edges().items():
             config.data[name] = edge
-    started = any((folder / name).exists() for name in ("checkpoints/last.ckpt", SETTINGS_FILE))
+    started = checkpoints.any_in(folder / training.CHECKPOINTS) or (folder / SETTINGS_FILE).exists()
     if training.is_main_process() and not resume and started:
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
     print_line(f"nowcast {nowcast.__version__}: {parameters(forecaster.model):,} parameters, run folder {folder}")
@@ -48,6 +48,9 @@ def train(arguments: list[str]) -> None:
         history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
     except KeyboardInterrupt:
         print_line(f"interrupted; go on with: nowcast train resume={folder}")
+        raise
+    except Terminated:
+        print_line(f"the step is finished and saved; go on with: nowcast train resume={folder}")
         raise
     if not training.is_main_process():
         return

@@ -27,6 +27,7 @@ class EpochSampler(Sampler):
 
     def __init__(self, length: int, *, seed: int | None = None):
         self.length, self.seed, self.epoch = length, seed, 0
+        self.done = (0, 0)  # an epoch, and how many of its samples lie behind: what a resumed run begins in
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -45,7 +46,8 @@ class EpochSampler(Sampler):
         order = np.arange(self.length)
         if self.seed is not None:
             order = sample_generator(self.seed, self.epoch, self.length).permutation(self.length)
-        return iter([(self.epoch, int(order[place])) for place in self._share()])
+        done = self.done[1] if self.done[0] == self.epoch else 0
+        return iter([(self.epoch, int(order[place])) for place in self._share()[done:]])
 
 
 class SequenceDataset(Dataset):
@@ -65,11 +67,12 @@ class SequenceDataset(Dataset):
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; and (2,) its scale, where it has one."""
+        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its key, and its scale, where it has one."""
         values, observed = self.transform.normalise(self.cases.case(*key)[:, None])
         past, future = slice(None, self.context_length), slice(self.context_length, None)
         scale = {"scale": torch.tensor(self.cases.scale(*key))} if hasattr(self.cases, "scale") else {}
         return scale | {
+            "key": torch.tensor(key),
             "context": values[past],
             "context_observed": observed[past],
             "target": values[future],
