@@ -3,6 +3,7 @@
 import functools
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from nowcast.task import Task
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
 FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
 CADENCES = (2.0, 15.0)  # minutes between frames that a model for any cadence is made for
+_DIGEST = "weights_sha256"
 SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
 
 
@@ -157,15 +159,21 @@ class Forecaster:
         return length
 
     def save(self, folder: str | Path) -> None:
-        """Write forecaster.json and model.safetensors, which together are all that ``load`` needs."""
+        """Write forecaster.json and model.safetensors, which together are all that ``load`` needs.
+
+        Raises:
+            UserError: made without settings, weights that are not finite, or a folder that cannot be written to.
+        """
         if self.settings is None:
             raise UserError("this forecaster was made without its settings, so it cannot be saved; make it with Forecaster.from_settings.")
         folder = Path(folder)
         weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        _refuse_nonfinite(weights, folder / WEIGHTS_FILE)
+        content = safetensors.torch.save(weights)
         with replacing(folder / WEIGHTS_FILE) as path:
-            safetensors.torch.save_file(weights, path)
+            path.write_bytes(content)
         with replacing(folder / SETTINGS_FILE) as path:
-            settings = {"format": FORMAT, "nowcast": nowcast.__version__, "precision": self.precision, **self.settings}
+            settings = {"format": FORMAT, "nowcast": nowcast.__version__, _DIGEST: sha256(content).hexdigest(), "precision": self.precision, **self.settings}
             path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -184,15 +192,25 @@ class Forecaster:
         forecaster = cls.from_settings(settings, precision=precision or settings.get("precision", "float32"))
         path = folder / WEIGHTS_FILE
         try:
-            weights = safetensors.torch.load_file(path)
+            content = path.read_bytes()
+            weights = safetensors.torch.load(content)
         except (OSError, safetensors.SafetensorError) as error:
             raise UserError(f"{path} cannot be read as weights ({error}); train again or restore the file.") from error
+        if settings.get(_DIGEST) not in (None, sha256(content).hexdigest()):  # None: of a nowcast that did not note it
+            raise UserError(f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it has another SHA-256. Restore it, or finish the run anew with nowcast train resume={folder}")
+        _refuse_nonfinite(weights, path)
         try:
             forecaster.model.load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} does not belong to the model in {SETTINGS_FILE} ({reason}).") from error
         return forecaster
+
+
+def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    name = next((name for name, tensor in weights.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()), None)
+    if name is not None:
+        raise UserError(f"{path}: the weights {name} hold numbers that are not finite; such a model is neither saved nor used. Train again with a lower training.learning_rate.")
 
 
 def _read_settings(folder: Path) -> dict:

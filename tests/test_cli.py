@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import xarray
 from PIL import Image
 
+from nowcast import checkpoints, training
 from nowcast.cli import main
 from nowcast.data.archive import Archive
 from nowcast.forecaster import Forecaster
@@ -167,6 +169,34 @@ def test_resuming_goes_on_to_more_epochs_and_equals_an_uninterrupted_run(folder)
     main(["train", f"output_dir={folder}/one", *constant, "training.max_epochs=1"])
     main(["train", f"resume={folder}/one", "training.max_epochs=3"])
     assert (folder / "one" / "model.safetensors").read_bytes() == (folder / "three" / "model.safetensors").read_bytes()
+
+
+def test_resume_auto_starts_a_run_and_goes_on_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    constant = [*SMALL, "training.schedule=constant", "training.max_epochs=3"]
+    main(["train", "output_dir=whole", *constant])
+    original, steps = training._Module.training_step, []
+
+    def terminating(self, batch, index):
+        steps.append(index)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, index)
+
+    monkeypatch.setattr(training._Module, "training_step", terminating)
+    typed = ["train", "resume=auto", "name=cluster", *constant, "training.batch_size=2"]
+    with pytest.raises(SystemExit) as caught:
+        main(typed)
+    assert caught.value.code == 143 and "nowcast train: terminated" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert "was made with another data.train_sequences than is asked for now" in refused(capsys, *typed, "data.train_sequences=6")
+    main(typed)
+    (run,) = (tmp_path / "runs" / "cluster").iterdir()
+    main(["train", "output_dir=straight", *constant, "training.batch_size=2"])
+    assert (run / "model.safetensors").read_bytes() == (tmp_path / "straight" / "model.safetensors").read_bytes()
+    main([*typed, f"output_dir={run}", "training.max_epochs=4"])
+    assert len(checkpoints.load(run / "checkpoints" / "last.ckpt")["history"][0]) == 4
 
 
 def test_predict_writes_a_cf_file_with_the_same_grid_a_picture_and_an_animation(radar_run, archive, folder):

@@ -169,8 +169,32 @@ def test_damaged_weights_are_refused(tmp_path, damage):
         Forecaster.load(tmp_path)
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+def test_a_weight_that_changed_on_the_disk_is_noticed(tmp_path):
     forecaster().save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="model.safetensors is damaged, or not the file that forecaster.json was written for: it has another SHA-256"):
+        Forecaster.load(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_used(tmp_path):
+    made = forecaster()
+    made.save(tmp_path / "run")
+    with torch.no_grad():
+        next(made.model.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match="hold numbers that are not finite; such a model is neither saved nor used"):
+        made.save(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    changed(tmp_path / "run", weights_sha256=None)
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in made.model.state_dict().items()}, tmp_path / "run" / "model.safetensors")
+    with pytest.raises(ValueError, match="hold numbers that are not finite"):
+        Forecaster.load(tmp_path / "run")
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    changed(tmp_path, weights_sha256=None)
     safetensors.torch.save_file({"other": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="does not belong to the model"):
         Forecaster.load(tmp_path)

@@ -20,6 +20,7 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
 
   nowcast train [experiment=NAME]                      train, then evaluate ({experiments})
   nowcast train resume=DIR                             go on with an interrupted run
+  nowcast train resume=auto [...]                      the same with the newest one; start one where there is none
   nowcast evaluate run=DIR [data=...]                  scores beside the baselines, with intervals
   nowcast evaluate forecasts=FILES observations=ARCHIVE   the same of forecasts that any system wrote as NetCDF
   nowcast report run=DIR [output=FILE.html]            the evaluation as one page; of several runs: 'run=[DIR1,DIR2]'

@@ -16,6 +16,8 @@ from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, Forecaster
 
+AUTO = "auto"  # in place of a folder: resume=auto
+
 
 def train(arguments: list[str]) -> None:
     """Train a model, keep the best weights, evaluate it on the test part."""
@@ -129,9 +131,12 @@ def _training_config(arguments: list[str]):
     """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
     resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
     if "" in resumed:
-        raise UserError("resume is empty; give the run folder to go on with.")
+        raise UserError("resume is empty; give the run folder to go on with, or auto.")
     rest = [item for item in arguments if not item.startswith("resume=") and item != "--cfg"]
-    if resumed:
+    if resumed and resumed[-1] == AUTO:
+        config, going_on = _newest_or_new(configuration.compose("train", rest))
+    elif resumed:
+        going_on = True
         other = [item for item in rest if not item.startswith("training.")]
         if other:
             raise UserError(f"{other[0]!r} would make another experiment of a run that goes on; only training.* can be changed.")
@@ -139,13 +144,38 @@ def _training_config(arguments: list[str]):
         configuration.override(config, rest)
         config.output_dir = configuration.literal(str(Path(resumed[-1]).absolute()))
     else:
-        config = configuration.compose("train", rest)
+        config, going_on = configuration.compose("train", rest), False
     if "--cfg" in arguments:
         sys.stdout.write(configuration.text(config))
         return None, False
     if config.output_dir is None:
         config.output_dir = configuration.literal(str(new_folder(config.name)))
-    return config, bool(resumed)
+    return config, going_on
+
+
+def _newest_or_new(config):
+    """The configuration of the run to go on with, and True; the one that came, and False, where there is no such run.
+
+    That is the run in output_dir, or where none is given the newest unfinished one of that name. The training may be given anew.
+
+    Raises:
+        UserError: that run was made with other settings.
+    """
+    from nowcast import checkpoints, comparison
+    from nowcast.training import CHECKPOINTS
+
+    given = config.output_dir is not None
+    folders = [Path(config.output_dir)] if given else sorted((Path("runs").absolute() / str(config.name)).glob("*"), reverse=True)
+    found = next((folder for folder in folders if checkpoints.any_in(folder / CHECKPOINTS) and (given or not (folder / SETTINGS_FILE).exists())), None)
+    if found is None:
+        return config, False
+    stored = configuration.load(found)
+    own, asked = ({key: value for key, value in configuration.plain(one).items() if key != "training"} for one in (stored, config))
+    where = comparison.difference(own, asked)
+    if where:
+        raise UserError(f"{found} was made with another {where} than is asked for now; give its settings, or another output_dir.")
+    stored.training, stored.output_dir = config.training, configuration.literal(str(found))
+    return stored, True
 
 
 def _runs_of(overrides: dict[str, list[str]], seeds: list[int], folder: Path) -> list:
