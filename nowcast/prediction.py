@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nowcast.data.archive import Archive, is_archive
+from nowcast.data.archive import NewestFrames
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.reading import ReadingProcess
 from nowcast.data.windows import utc_time
 from nowcast.errors import UserError
 from nowcast.files import is_one_of
@@ -96,13 +97,13 @@ def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
         after.remove()
 
 
-def newest_frames(pattern: str | Path, *, context_length: int, reader: Callable[[], object], output: Path, analysis_time=None) -> Frames:
+def newest_frames(pattern: str | Path, *, context_length: int, reader, output: Path, analysis_time=None) -> Frames:
     """The context frames of a prediction.
 
     Args:
         pattern: an archive, a radar file, a folder or a pattern.
         context_length: frames to read.
-        reader: makes the reader of raw radar files; not called for an archive.
+        reader: of raw radar files; they and archives are read in a process of their own, which can be killed.
         output: where the forecast will go; it must not be one of the files.
         analysis_time: UTC time of the last frame to read, as typed; None: the newest.
 
@@ -113,14 +114,8 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader: Callable[
     paths = expand_inputs(pattern)
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the input files; give the forecast another path.")
-    if len(paths) == 1 and is_archive(paths[0]):
-        with Archive(paths[0]) as source:
-            stop = len(source.times) if until is None else int(np.searchsorted(source.times, until, side="right"))
-            if stop == 0:
-                raise UserError(f"{paths[0]} holds no frame at the analysis time {utc_text(until)}; all frames are later.")
-            frames = source.frames(max(0, stop - context_length), stop)
-    else:
-        frames = read_frames(paths, reader=reader(), last=context_length, until=until)
+    with ReadingProcess(NewestFrames(reader, context_length, until) if len(paths) == 1 else reader) as process:
+        frames = read_frames(paths, reader=process, last=context_length, until=until)
     if until is not None and frames.times[-1] != until:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

@@ -39,7 +39,7 @@ def predict(arguments: list[str]) -> None:
     forecaster = _radar_run(settings)
 
     def read():
-        return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=lambda: part(settings, "reader"),
+        return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=part(settings, "reader"),
                                         output=output, analysis_time=settings["analysis_time"])
 
     run = run_folder(settings["run"])

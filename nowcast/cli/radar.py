@@ -4,17 +4,17 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
-from nowcast.data.archive import Archive, is_archive
+from nowcast.data.archive import Archive
 from nowcast.data.inputs import expand_inputs
+from nowcast.data.reading import ReadingProcess, seconds_for
 from nowcast.errors import UserError
-from nowcast.io.netcdf import is_forecast, read_attributes, read_forecast
+from nowcast.io.contents import Contents
 from nowcast.task import Task
 
 
@@ -49,25 +49,8 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    path = files[0]
-    if is_archive(path):
-        print_line(inspection.info(path))
-        return
-    if is_forecast(path):
-        _print_forecast(path)
-        return
-    reader = part(settings, "reader")
-    reader = reader.choose(path) if hasattr(reader, "choose") else reader
-    print_line(inspection.info_of_frames(reader.read(path), reader.format))
-
-
-def _print_forecast(path: Path) -> None:
-    """What a forecast holds, and what it says of its origin."""
-    forecast, attributes = read_forecast(path), read_attributes(path)
-    lead = forecast.lead_times / np.timedelta64(60, "s")
-    entries = {"forecast": str(path), "analysis": f"{forecast.analysis_time} UTC", "lead times": f"{len(lead)}, {lead[0]:g} to {lead[-1]:g} min"}
-    entries |= {name: attributes[name] for name in ("method", "fallback_reason", "model", "model_sha256", "input_files", "data_age_minutes") if name in attributes}
-    print_line(inspection.in_lines(entries | inspection.described_values(forecast.values, forecast.grid)))
+    with ReadingProcess(Contents(part(settings, "reader")), seconds=seconds_for(files[0])) as process:
+        print_line(process.read(files[0]))
 
 
 def check(arguments: list[str]) -> None:

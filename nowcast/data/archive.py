@@ -152,6 +152,35 @@ class Archive:
             return [Origin(name, int(digest)) for name, digest in zip(names, self._file.dataset("source_digest", axes=1)[()])]
 
 
+@dataclass(frozen=True)
+class NewestFrames:
+    """Reads the newest frames of an archive, and radar files as they are: a reader for a ``nowcast.data.reading.ReadingProcess``.
+
+    Args:
+        reader: of radar files.
+        count: how many frames.
+        until: UTC time of the last one; None: the newest.
+    """
+
+    reader: object
+    count: int
+    until: np.datetime64 | None = None
+
+    def read(self, path: str | Path) -> Frames:
+        """The frames.
+
+        Raises:
+            UserError: a file that cannot be read, or an archive whose frames are all later.
+        """
+        if not is_archive(path):
+            return self.reader.read(path)
+        with Archive(path) as archive:
+            stop = len(archive) if self.until is None else int(np.searchsorted(archive.times, self.until, side="right"))
+            if stop == 0:
+                raise UserError(f"{path} holds no frame at the analysis time {str(self.until)[:16].replace('T', ' ')} UTC; all frames are later.")
+            return archive.frames(max(0, stop - self.count), stop)
+
+
 def _settings(file: Hdf5File) -> dict:
     text = file.text("/", "settings")
     try:

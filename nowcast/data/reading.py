@@ -26,17 +26,26 @@ from nowcast.frames import Frames, Grid
 
 SECONDS = 120.0
 """A file that takes longer to read is given up."""
+_SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at least
 MEMORY_MB = 8192
 """Address space of a reading process; a file that claims more is refused by the operating system."""
 _PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 _MOST_HEADER_BYTES = 2**26
 
 
+def seconds_for(path: str | Path) -> float:
+    """How long a file may take that may hold very many frames; of one that is not there, the shortest time."""
+    try:
+        return SECONDS + os.path.getsize(path) / _SLOWEST
+    except OSError:
+        return SECONDS
+
+
 class ReadingProcess:
     """A reader that lives in another process, with the same ``read``; started on first use, and anew after it was lost.
 
     Args:
-        reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
+        reader: has ``read(path)``, which gives Frames or text; see ``nowcast.data.readers``.
         seconds: a file that takes longer is given up.
         memory_mb: address space the process may have.
     """
@@ -51,7 +60,7 @@ class ReadingProcess:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def read(self, path: str | Path) -> Frames:
+    def read(self, path: str | Path) -> Frames | str:
         """As the reader's own.
 
         Raises:
@@ -95,7 +104,7 @@ class ReadingProcess:
             os.close(theirs_out)
         _send(self._requests, pickle.dumps(self.reader))
 
-    def _ask(self, path: str | Path) -> Frames:
+    def _ask(self, path: str | Path) -> Frames | str:
         deadline = time.monotonic() + self.seconds
         try:
             _send(self._requests, os.fsencode(path))
@@ -104,6 +113,8 @@ class ReadingProcess:
                 error = UserError(header["error"])
                 error.answered = True
                 raise error
+            if "text" in header:
+                return header["text"]
             arrays = [np.frombuffer(self._receive(deadline, path), dtype).reshape(shape) for dtype, shape in header["arrays"]]
         except (BrokenPipeError, EOFError):
             code = self._process.wait()
@@ -168,6 +179,9 @@ def _answer(reader, path: str) -> Iterator[bytes]:
         return
     except Exception as error:  # a library's own exception that a reader did not foresee is a bad file, too
         yield json.dumps({"error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); it is damaged or of another format."}).encode()
+        return
+    if isinstance(frames, str):
+        yield json.dumps({"text": frames}).encode()
         return
     arrays = [np.ascontiguousarray(a) for a in (frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y)]
     header = {"crs": frames.grid.crs, "source": frames.source, "quantity": frames.quantity, "arrays": [(a.dtype.str, a.shape) for a in arrays]}
