@@ -94,6 +94,8 @@ def load(path: str | Path) -> dict:
         UserError: it is missing, not in the manifest, or damaged.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file; it cannot be a checkpoint.")
     try:
         content = path.read_bytes()
     except OSError as error:

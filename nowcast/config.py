@@ -112,7 +112,7 @@ def load(run: str | Path) -> DictConfig:
         config = OmegaConf.load(path)
         if not isinstance(config, DictConfig) or not config:
             raise UserError(f"{path} is damaged: it holds no settings.")
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is damaged ({_one_line(error)}).") from error
     OmegaConf.set_struct(config, True)
     return config

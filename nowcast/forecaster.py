@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,9 +20,12 @@ from nowcast.precision import autocast, check_precision, precision_of
 from nowcast.task import Task
 
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
+MOST_MEMBERS = 1000
+MOST_VALUES = 2**31  # of one forecast, 8 GiB
 FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
 CADENCES = (2.0, 15.0)  # minutes between frames that a model for any cadence is made for
 _DIGEST = "weights_sha256"
+_LARGEST_SETTINGS = 2**20  # bytes
 SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
 
 
@@ -96,14 +100,19 @@ class Forecaster:
             (B, members, forecast_length, H, W) float32 physical values, NaN as in ``forecast_values``.
 
         Raises:
-            UserError: the model draws no members.
+            UserError: the model draws no members, or too many values were asked for.
         """
+        if not 1 <= members <= MOST_MEMBERS:
+            raise UserError(f"{members} members were asked for; 1 to {MOST_MEMBERS} are accepted.")
         if not hasattr(self.model, "ensemble"):
             raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1), or 0 members.")
-        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale)[:, :, :, 0]
+        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale, members=members)[:, :, :, 0]
 
-    def _forecast(self, model, context: np.ndarray, forecast_length: int | None, scale: np.ndarray | None) -> np.ndarray:
+    def _forecast(self, model, context: np.ndarray, forecast_length: int | None, scale: np.ndarray | None, *, members: int = 1) -> np.ndarray:
         """What a call of the model, or of its ensemble, makes of physical values."""
+        size = (len(context), members, self._length(forecast_length), *context.shape[2:])
+        if math.prod(size) > MOST_VALUES:
+            raise UserError(f"a forecast of {' x '.join(map(str, size))} values (sequences, members, frames, rows, columns) was asked for; {MOST_VALUES} values are accepted at once.")
         self.model.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
         values, observed = self.transform.normalise(context[:, :, None])
@@ -191,6 +200,8 @@ class Forecaster:
         settings = _read_settings(folder)
         forecaster = cls.from_settings(settings, precision=precision or settings.get("precision", "float32"))
         path = folder / WEIGHTS_FILE
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is not a regular file; it cannot hold weights.")
         try:
             content = path.read_bytes()
             weights = safetensors.torch.load(content)
@@ -218,9 +229,11 @@ def _read_settings(folder: Path) -> dict:
     if not path.is_file():
         raise UserError(f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the folder that `nowcast train` printed; one that was interrupted goes on with nowcast train resume={folder}")
     try:
+        if path.stat().st_size > _LARGEST_SETTINGS:
+            raise ValueError(f"it is over {_LARGEST_SETTINGS} bytes long")
         settings = json.loads(path.read_text(encoding="utf-8"))
         version = settings["format"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}).") from error
     if version != FORMAT:
         raise UserError(

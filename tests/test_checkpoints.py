@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import resource
@@ -8,6 +9,7 @@ import time
 from collections import OrderedDict
 
 import pytest
+import safetensors.torch
 import torch
 
 from nowcast import checkpoints
@@ -74,8 +76,22 @@ def test_a_pickle_is_no_checkpoint_even_where_the_manifest_lists_it(tmp_path):
         checkpoints.load(tmp_path / "last.ckpt")
 
 
+def test_a_checkpoint_of_another_kind_of_program_is_refused(tmp_path):
+    content = safetensors.torch.save({"a": torch.zeros(2)}, {"nowcast_checkpoint": '{"zip": []}'})
+    (tmp_path / "last.ckpt").write_bytes(content)
+    (tmp_path / "manifest.json").write_text(json.dumps({"checkpoints": [{"sha256": hashlib.sha256(content).hexdigest()}]}))
+    with pytest.raises(ValueError, match="last.ckpt is no checkpoint of this nowcast .ValueError: an unknown kind 'zip'"):
+        checkpoints.load(tmp_path / "last.ckpt")
+
+
 def test_what_is_missing_says_so(tmp_path):
     with pytest.raises(ValueError, match="last.ckpt cannot be read: No such file"):
+        checkpoints.load(tmp_path / "last.ckpt")
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="last.ckpt is not a regular file; it cannot be a checkpoint"):
         checkpoints.load(tmp_path / "last.ckpt")
 
 

@@ -117,6 +117,18 @@ def test_an_absurd_forecast_length_is_refused(length):
         forecaster()(frames(rain()), length)
 
 
+@pytest.mark.parametrize("members", [0, -1, 10**9])
+def test_an_absurd_number_of_members_is_refused(members):
+    with pytest.raises(ValueError, match=f"{members} members were asked for; 1 to 1000 are accepted"):
+        forecaster().forecast_members(np.zeros((1, 3, 4, 4), np.float32), members)
+
+
+def test_more_values_than_memory_holds_are_refused_before_anything_is_made():
+    context = np.broadcast_to(np.float32(0), (1, 3, 10_000, 10_000))
+    with pytest.raises(ValueError, match="a forecast of 1 x 1 x 1000 x 10000 x 10000 values .* was asked for; 2147483648 values are accepted at once"):
+        forecaster().forecast_values(context, 1000)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a finished run folder: it holds no forecaster.json"):
         Forecaster.load(tmp_path)
@@ -144,6 +156,22 @@ def test_settings_that_are_no_json_are_damaged(tmp_path):
     forecaster().save(tmp_path)
     (tmp_path / "forecaster.json").write_text("{")
     with pytest.raises(ValueError, match="forecaster.json is damaged"):
+        Forecaster.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, " " * 2**20 + "{}"])
+def test_settings_nested_without_end_or_very_long_are_damaged(tmp_path, text):
+    forecaster().save(tmp_path)
+    (tmp_path / "forecaster.json").write_text(text)
+    with pytest.raises(ValueError, match="forecaster.json is damaged"):
+        Forecaster.load(tmp_path)
+
+
+def test_weights_that_are_no_file_are_not_read(tmp_path):
+    forecaster().save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="model.safetensors is not a regular file; it cannot hold weights"):
         Forecaster.load(tmp_path)
 
 

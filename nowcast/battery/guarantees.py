@@ -1,6 +1,7 @@
 """The guarantees, by name, in the order in which they are tried."""
 
-from nowcast.battery import learning
+from nowcast.battery import foreign, learning, missing, operating, sampling
+from nowcast.battery.stage import apart
 
 GUARANTEES = {
     "kill-and-resume": learning.kill_and_resume,
@@ -9,4 +10,18 @@ GUARANTEES = {
     "termination": learning.termination,
     "divergence": learning.divergence,
     "flushed-before-renamed": learning.flushed_before_renamed,
+    "mutated-files": foreign.mutated_files,
+    "hostile-hdf5": foreign.hostile_hdf5,
+    "hostile-models": foreign.hostile_models,
+    "wrong-settings": foreign.wrong_settings,
+    "missing-is-never-dry": missing.truth_table,
+    "poison": missing.poison,
+    "order-grids-names": missing.order_and_grids,
+    "replay": operating.replay,
+    "soak": apart(operating.soak),
+    "publishing": operating.publishing,
+    "grids": operating.grids,
+    "processes": sampling.processes,
+    "batches": sampling.batches,
+    "larger-than-memory": apart(sampling.larger_than_memory),
 }

@@ -98,6 +98,18 @@ class Stage:
             ours.close()
 
 
+def apart(guarantee: Callable[[Stage], Outcome]) -> Callable[[Stage], Outcome]:
+    """The guarantee, tried in a process of its own, whose memory nothing else has used."""
+
+    def tried(stage: Stage) -> Outcome:
+        from nowcast.battery import workers
+
+        with stage.process(workers.outcome_of, guarantee, Stage(stage.folder, stage.fast, stage.seed)) as (_, pipe):
+            return pipe.recv()
+
+    return tried
+
+
 def rain(count: int, height: int = 24, width: int = 30, *, seed: int = 0) -> np.ndarray:
     """Rain that wanders to the right, (count, height, width) [mm/h], at least 1 mm/h everywhere; the left edge is never observed."""
     generator = np.random.default_rng(seed)

@@ -84,6 +84,11 @@ def save_for_ever(pipe, folder: Path) -> None:
         pipe.send(step)
 
 
+def outcome_of(pipe, guarantee, stage) -> None:
+    """Try a guarantee in a process of its own, whose memory nothing else has used."""
+    pipe.send(guarantee(stage))
+
+
 def state(step: int) -> dict:
     """What stands for the state of a training after a step."""
     progress = {"epoch_progress": {"current": {"processed": 0}}, "epoch_loop.batch_progress": {"current": {"processed": 1, "completed": 1}}}
