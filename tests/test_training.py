@@ -302,16 +302,21 @@ class StoppedAt:
         return (forecast - target).square().mean()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(
-    ("place", "step"),
-    [({"training_call": 1}, 1), ({"training_call": 2}, 2), ({"training_call": 3}, 2), ({"training_call": 4}, 4), ({"training_call": 6}, 5),
-     ({"validation_call": 1}, 2), ({"validation_call": 2}, 2), ({"validation_call": 4}, 5)],
-)
-def test_sigterm_saves_and_the_resumed_run_equals_the_uninterrupted_one(tmp_path, workers, place, step):
-    """Three steps an epoch; in the last one, and in the validation after it, the step before the last is what was saved."""
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Three steps an epoch, two of validation; and what becomes of a training on it that nobody stops."""
     source = data(train_sequences=12, validation_sequences=8)
-    whole, history = run(tmp_path / "whole", epochs=3, loss=StoppedAt(), source=source, learning_rate=1e-2)
+    return source, *run(tmp_path_factory.mktemp("undisturbed"), epochs=3, loss=StoppedAt(), source=source, learning_rate=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("place", "step", "workers"),
+    [({"training_call": 1}, 1, 0), ({"training_call": 2}, 2, 2), ({"training_call": 3}, 2, 0), ({"training_call": 4}, 4, 0), ({"training_call": 6}, 5, 0),
+     ({"validation_call": 1}, 2, 0), ({"validation_call": 4}, 5, 2)],
+)
+def test_sigterm_saves_and_the_resumed_run_equals_the_uninterrupted_one(undisturbed, tmp_path, place, step, workers):
+    """In the last step of an epoch, and in the validation after it, the step before the last is what was saved."""
+    source, whole, history = undisturbed
     with pytest.raises(Terminated):
         run(tmp_path / "cut", epochs=3, loss=StoppedAt(**place), source=source, learning_rate=1e-2, workers=workers)
     assert checkpoints.load(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"] == step
