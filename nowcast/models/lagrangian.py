@@ -26,7 +26,8 @@ from nowcast.models.network import at_least, check_mask, precisely
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit is linear in the logarithm of the rate."""
 _RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)  # mm/h, of which means and medians are made
-_DECISIONS = (0.1, 0.5, 1.0, 2.0, 5.0)  # mm/h; heavier rain is too rare to be forecast by its CSI without spoiling the errors
+_DECISIONS = {1.0: 0.0, 5.0: 0.05}  # mm/h, and the share of the best expected CSI that is given for a smaller area, and so for smaller errors
+_MEAN = 0.75  # weight of the mean; the rest is the median's
 _BINS = 200  # of probabilities
 _MOST = 0.6  # probability that is always enough
 _STEEPNESS = 20.0  # of the logits to begin with
@@ -246,7 +247,7 @@ class LagrangianConvLSTM(nn.Module):
         return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
 
     def _decide(self, logits: Tensor, known: Tensor, newest: Tensor) -> Tensor:
-        """The forecast, (B, H, W): half way between the median and the mean, kept on that side of each of some rates which promises the better CSI.
+        """The forecast, (B, H, W): between the median and the mean, kept on that side of some rates which promises the better CSI.
 
         Args:
             logits: (B, len(LEVELS), H, W).
@@ -265,10 +266,10 @@ class LagrangianConvLSTM(nn.Module):
             above = min(level + 1, len(_RATES) - 1)
             reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (self.rates[above] - start)
             median = torch.where(margins[level] >= 0, start + reach, median)
-        value = (torch.log1p(mean / self.knee) / math.log1p(self.ceiling / self.knee) + median) / 2
-        for rate in _DECISIONS:
+        value = torch.lerp(median, torch.log1p(mean / self.knee) / math.log1p(self.ceiling / self.knee), _MEAN)
+        for rate, given in _DECISIONS.items():
             level = _RATES.index(rate)
-            reached = probability[:, level] >= _least(probability[:, level], known, scale[:, level])[:, None, None]
+            reached = probability[:, level] >= _least(probability[:, level], known, scale[:, level], given=given)[:, None, None]
             value = torch.where(reached, value.clamp(min=self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
         return value.clamp(0, 1)
 
@@ -282,15 +283,16 @@ def _scale(now: Tensor, expected: Tensor) -> Tensor:
     return (now.clamp(min=1) / expected.clamp(min=1)).sqrt().clamp(0.5, 2)
 
 
-def _least(probability: Tensor, known: Tensor, scale: Tensor) -> Tensor:
+def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 0.0) -> Tensor:
     """The probability of a rate, (B,), from which on forecasting it promises the best CSI over a field.
 
     Of the pixels whose probability is at least t, sum p are expected to be hits, so that the expected critical success index is sum p (of those) /
-    (their number + sum p (of the others)); t is where that is highest.
+    (their number + sum p (of the others)); t is the highest at which that is within ``given`` of its maximum.
 
     Args:
         probability, known: (B, H, W).
         scale: (B,), of the probabilities, see ``_scale``.
+        given: share of the maximum.
     """
     batch = len(probability)
     place = torch.where(known, (probability * _BINS).long().clamp(max=_BINS - 1), _BINS) + torch.arange(batch, device=known.device)[:, None, None] * (_BINS + 1)
@@ -299,7 +301,9 @@ def _least(probability: Tensor, known: Tensor, scale: Tensor) -> Tensor:
     chosen, hits = (sums.flip(1).cumsum(dim=1).flip(1) for sums in (number, number * middle))
     expected = scale[:, None] * hits[:, :1]
     hits = torch.minimum(scale[:, None] * hits, chosen)
-    best = (hits / (chosen + expected - hits).clamp(min=1e-6)).argmax(dim=1)
+    index = hits / (chosen + expected - hits).clamp(min=1e-6)
+    near = index >= (1 - given) * index.amax(dim=1, keepdim=True)
+    best = torch.where(near, torch.arange(_BINS, device=known.device), 0).amax(dim=1)
     return (best / _BINS).clamp(0.5 / _BINS, _MOST).to(probability.dtype)
 
 
