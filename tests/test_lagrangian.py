@@ -77,7 +77,7 @@ def test_a_rate_is_forecast_where_that_promises_the_best_csi():
     assert 0.02 < _least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, one) <= 0.3
     # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three, of which a third may be given away, and a half not
     falling = torch.tensor([[[0.5, 0.4], [0.4, 0.0]]])
-    assert [_least(falling, everywhere, one, given=given).item() > 0.4 for given in (0.0, 0.3, 0.4)] == [False, False, True]
+    assert [_least(falling, everywhere, one, given=given).item() > 0.45 for given in (0.0, 0.3, 0.4)] == [False, False, True]
     # what has no forecast has no say: the first pixel alone is left, and it is forecast whatever its probability
     assert _least(torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]), torch.tensor([[[True, False], [False, False]]]), one) <= 0.2
     assert _scale(torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])).tolist() == [0.5, 2.0, 0.5, 1.0]
