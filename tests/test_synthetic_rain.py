@@ -15,9 +15,12 @@ def rain(**settings):
     return SyntheticRain(Task(4, 8, 5), seed=1, **{**defaults, **settings})
 
 
+_UNSHAPED = {"plateau": 1000.0, "cells": (20.0, 0.0)}  # decibels rise with the field, without end
+
+
 def layer(**settings):
     defaults = {"wet": 0.4, "gain": 6.0, "slopes": (2.5, 4.5), "breaks": (40.0, 10.0), "lifetime": (30.0, 1.0), "stretch": 1.0, "angle": 0.0, "growth": 0.0, "smooth_in_time": False}
-    return _Layer(**{**defaults, **settings})
+    return _Layer(**{**defaults, **_UNSHAPED, **settings})
 
 
 class Still:
@@ -89,6 +92,18 @@ def test_small_patterns_fade_first_and_all_as_fast_as_their_lifetime_says():
         assert product / np.sqrt(one * other) == pytest.approx(np.exp(-15 / (30 * wavelength / 10)), abs=0.12)
 
 
+def test_rain_rises_to_a_plateau_and_only_small_cells_rise_above_it():
+    """-10 dB + 15 dB is 3.2 mm/h; what lies above is the waves shorter than 20 km alone."""
+    def rates(strength):
+        return _carried(np.random.default_rng(4), layer(wet=0.5, gain=12.0, plateau=15.0, cells=(20.0, strength)), Still(), (1, 128, 128), 5.0, 1.0)[0]
+
+    flat, with_cells = rates(0.0), rates(1.5)
+    assert 2 < flat.max() < 10**0.5 + 1e-3 < with_cells.max()
+    assert np.array_equal(flat > 0, with_cells > 0)
+    heavy = np.float32(with_cells > 10**0.5)
+    assert 0 < heavy.mean() < 0.3 and heavy.mean() * heavy.size / (np.abs(np.diff(heavy, axis=0)).sum() + 1) < 10  # many small ones: few pixels to an edge
+
+
 def test_the_field_has_variance_1_and_falls_with_its_two_slopes():
     amplitude, wavelength = _waves(layer(breaks=(1000.0, 16.0), slopes=(2.0, 4.0)), 256, 1.0)
     twice = np.full(amplitude.shape[1], 2.0)
@@ -114,7 +129,7 @@ def test_a_wind_carries_the_rain_by_its_speed():
 
 def test_layers_are_drawn_from_ranges_about_published_values():
     drawn = [_wide_rain(np.random.default_rng(seed)) for seed in range(50)]
-    assert all(0 < one.wet < 1 and one.slopes[0] < one.slopes[1] and 10 <= one.lifetime[0] <= 60 for one in drawn)
+    assert all(0 < one.wet < 1 and one.slopes[0] < one.slopes[1] and 8 <= one.lifetime[0] <= 40 and 10 <= one.plateau <= 22 for one in drawn)
 
 
 @pytest.mark.parametrize(
