@@ -336,9 +336,11 @@ class _Termination(Callback):
     def __init__(self, path: Path):
         self.path, self.asked, self.held = path, False, None
 
-    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handle)
+            signal.signal(signal.SIGTERM, self._handle)  # in place of Lightning's, which has just come, and would end the training without saving
+            self.asked = self.asked or trainer.received_sigterm
+            trainer._signal_connector.received_sigterm = False
 
     def _handle(self, number: int, frame) -> None:
         if self.asked:

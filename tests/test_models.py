@@ -53,8 +53,11 @@ def test_every_model_has_a_small_size_here():
     assert sorted(SMALL) == NAMES
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+LARGE = ("shi2015", "trajgru_hko7", "trajgru_moving_mnist", "predrnn")  # learn one kind of data in every run of the tests, and the other with -m ''
+CASES = [pytest.param(name, kind, marks=[pytest.mark.slow] if name in LARGE and kind == "radar" else []) for name in NAMES for kind in KINDS]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_one_batch_is_learnt_by_heart(name, kind):
     network, window = model(name, kind), moving_squares()
     batch = {"context": window[:, :5], "target": window[:, 5:]}

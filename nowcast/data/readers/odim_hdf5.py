@@ -140,7 +140,8 @@ def _decoded(file: Hdf5File, field: str) -> tuple[np.ndarray, np.ndarray]:
     gain, offset, nodata, undetect = (_number(file, field, name) for name in ("gain", "offset", "nodata", "undetect"))
     raw = file.pixels(f"{field}/data")
     missing, dry = equals(raw, nodata), equals(raw, undetect)
-    values = raw * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers of a damaged file; what is not finite is refused later
+        values = raw * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)
     values = values.astype(np.float64, copy=False)
     values[missing] = np.nan
     return values, dry & ~missing
