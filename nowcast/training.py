@@ -409,9 +409,9 @@ class _Module(lightning.LightningModule):
         self._draw_anew(0, self.global_step)
         loss = training_loss(self.model, self.loss, batch, progress=self.global_step / self.trainer.estimated_stepping_batches)
         self.keys = batch["key"].tolist()
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]), sync_dist=True)
         if torch.isfinite(loss):
             self.sums += torch.stack([loss.detach().double(), torch.ones_like(loss, dtype=torch.float64)])
-            self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]), sync_dist=True)
             return loss
         return loss * math.nan  # the gradient of every process says so then, and all of them leave the step out
 

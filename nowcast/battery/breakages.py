@@ -54,7 +54,11 @@ class Breakage:
 BREAKAGES = (
     Breakage("checkpoints are written in place", "checkpoints.py", "with replacing(path) as temporary:", "with _in_place(path) as temporary:", "kills-while-saving", _IN_PLACE),
     Breakage("missing data become numbers (nan_to_num)", "transform.py", "torch.from_numpy(np.equal(values, values))", "torch.ones(values.shape, dtype=torch.bool)", "missing-is-never-dry"),
-    Breakage("the mask is dropped from the loss", "losses.py", "return _mean((forecast - target).square(), observed)", "return (forecast - target).square().mean()", "poison"),
+    Breakage(
+        "the mask is dropped from the loss", "losses.py",
+        "        forecast, target = _without_hidden(forecast, target, observed)\n        return _mean((forecast - target).square(), observed)",
+        "        return (forecast - target).square().mean()", "poison",
+    ),
     Breakage("files are renamed without a flush", "files.py", "        _flush(temporary)\n", "", "flushed-before-renamed"),
     Breakage("checkpoints are unpickled (weights_only=False)", "checkpoints.py", "        length = int.from_bytes(", "        return torch.load(path, weights_only=False)\n        length = int.from_bytes(", "hostile-models"),
     Breakage("the order of files is taken for that of time", "data/inputs.py", "times = sorted(kept)", "times = list(kept)", "order-grids-names"),
