@@ -260,9 +260,22 @@ def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, v
         raise KeyboardInterrupt from stop
     except UserError as error:  # from a loader worker it comes with the worker's traceback as its text
         raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        raise UserError(_lost(train, trainer, first_line(error))) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_termination)
+
+
+def _lost(train, trainer: lightning.Trainer, reason: str) -> str:
+    """What is told of a process that prepares batches and died, or took too long: the samples it can have been at."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready * train.batch_size - (train.sampler.done[1] if train.sampler.done[0] == train.sampler.epoch else 0)
+    ahead = train.batch_size * (1 + train.prefetch_factor * train.num_workers)
+    samples = [index for _, index in train.sampler][max(0, done) :][:ahead]
+    among = f"samples {', '.join(map(str, samples))} were being prepared" if samples else "validation samples were being prepared"
+    return f"a process that prepares batches was lost in epoch {trainer.current_epoch} while {among} ({reason}); the last checkpoint is intact. training.workers=0 shows what is wrong with them."
 
 
 def is_main_process() -> bool:

@@ -283,6 +283,21 @@ def test_a_validation_loss_that_is_no_finite_number_ends_the_training(tmp_path):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+class Deadly(Poisoned):
+    """One of the samples of the second epoch kills the process that makes it."""
+
+    def case(self, epoch, index):
+        if (epoch, index) == (1, 3) and torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().case(epoch, index)
+
+
+def test_a_loader_process_that_dies_is_told_of_with_the_samples_it_was_at(tmp_path):
+    with pytest.raises(ValueError, match=r"a process that prepares batches was lost in epoch 1 while samples (\d+, )*3(, \d+)* were being prepared .*; the last checkpoint is intact"):
+        run(tmp_path, source=Deadly(np.nan), loss=WeightedError(), workers=1)
+    assert checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
+
+
 def test_there_must_be_something_to_resume_from(tmp_path):
     with pytest.raises(ValueError, match="checkpoints has no checkpoint to resume from; start anew without resume"):
         run(tmp_path, resume=True)

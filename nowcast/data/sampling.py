@@ -16,6 +16,9 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
 
 
+_TIMEOUT = 600.0  # seconds that a process may take for a batch
+
+
 class EpochSampler(Sampler):
     """Keys (epoch, index) of one epoch, each index once, split over the processes of a distributed run (a
     remainder that cannot be split evenly is left out there).
@@ -89,5 +92,6 @@ def loader(cases, transform, *, context_length: int, batch_size: int, workers: i
         sampler=EpochSampler(len(dataset), seed=seed),
         num_workers=workers,
         persistent_workers=workers > 0,
+        timeout=_TIMEOUT if workers else 0,
         pin_memory=torch.cuda.is_available(),
     )
