@@ -108,12 +108,14 @@ def test_the_plain_cell_holds_more_in_training_and_checkpoints_save():
     assert 0 < kept[3] < kept[0]
 
 
+@pytest.mark.slow
 def test_a_training_in_a_process_of_its_own_holds_its_tensors_and_more():
     held = in_own_process(train_twice, SETTINGS, (2, 2, 16), "float32", True, 1)
     assert held.tensors > 4 * 16 * 16 and held.milliseconds > 0
     assert held.process is None or held.process > held.tensors
 
 
+@pytest.mark.slow
 def test_what_a_process_of_its_own_raises_is_raised_here():
     with pytest.raises(ValueError, match="hidden_channels is"):
         in_own_process(train_twice, SETTINGS | {"model": MODEL | {"hidden_channels": [0]}}, (2, 2, 16), "float32", True, 1)

@@ -153,6 +153,7 @@ for step in range(start + 1, 100000):
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_saves_loses_nothing_it_said_was_saved(tmp_path):
     said = 0
     for moment in (0.0, 0.013, 0.029, 0.041):

@@ -164,6 +164,7 @@ def test_without_a_compiler_or_where_told_so_torch_computes_the_gates(fresh, mon
     assert gates.compiled() is None and gates.implementation(torch.device("cpu")) == "torch"
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_compiler_that_computes_something_else_is_not_trusted(fresh, monkeypatch, tmp_path):
     wrong = tmp_path / "wrong.c"
