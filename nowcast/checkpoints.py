@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from nowcast.errors import UserError, first_line
-from nowcast.files import leftovers, replacing
+from nowcast.files import leftovers, replacing, sha256_of
 
 LAST, PREVIOUS, BEST, MANIFEST = "last.ckpt", "previous.ckpt", "best.ckpt", "manifest.json"
 _ENTRY = "nowcast_checkpoint"  # of the header's metadata
@@ -74,7 +74,7 @@ def save(content: dict, path: str | Path) -> None:
                 file.write(written)
                 file.flush()
                 os.fsync(file.fileno())
-            if _digest(temporary) != digest:
+            if sha256_of(temporary) != digest:
                 raise UserError(f"{path} reads back otherwise than it was written; the disk or the memory is faulty. The checkpoint before it is intact.")
             _enter(path, digest, len(written), content)
             if path.name == LAST and path.exists():
@@ -120,7 +120,7 @@ def newest(folder: str | Path) -> Checkpoint:
     steps = {entry["sha256"]: (entry.get("step", -1), entry.get("epoch", -1)) for entry in _manifest(folder)}
     for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
         if path.is_file():
-            found.append((steps.get(_digest(path), (float("inf"), 0)), path))
+            found.append((steps.get(sha256_of(path), (float("inf"), 0)), path))
     for _, path in sorted(found, key=lambda item: item[0], reverse=True):  # those that are not in the manifest come first, and are told of
         try:
             return Checkpoint(path, load(path), reasons)
@@ -181,11 +181,6 @@ def _together(value, tensors: dict[str, torch.Tensor]):
     if kind != _ITEMS:
         raise ValueError(f"an unknown kind {kind!r}")
     return {key: _together(item, tensors) for key, item in inside}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest(folder: Path) -> list[dict]:

@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,19 @@ from nowcast.errors import UserError
 def is_one_of(path: Path, others: Iterable[Path]) -> bool:
     """Whether a path to be written is the same file as one of others, by whatever name."""
     return path.exists() and any(other.exists() and other.samefile(path) for other in others)
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file, e.g. of a run's model.safetensors, in hexadecimal.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read to take its checksum: {error.strerror or error}.") from error
 
 
 @contextmanager

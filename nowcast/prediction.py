@@ -12,7 +12,7 @@ import torch
 from nowcast.data.archive import NewestFrames
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.reading import ReadingProcess
-from nowcast.data.windows import utc_time
+from nowcast.data.windows import utc_text, utc_time
 from nowcast.errors import UserError
 from nowcast.files import is_one_of
 from nowcast.forecaster import Forecaster
@@ -119,8 +119,3 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, output: P
     if until is not None and frames.times[-1] != until:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames
-
-
-def utc_text(time: np.datetime64) -> str:
-    """2010-08-26 05:00 UTC."""
-    return f"{str(time)[:16].replace('T', ' ')} UTC"

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from nowcast import checkpoints
+from nowcast.files import sha256_of
 
 
 def content(step, *, size=1000, epoch=0, **more):
@@ -70,7 +71,7 @@ def test_a_checkpoint_of_a_best_epoch_long_ago_stays_known(tmp_path):
 
 def test_a_pickle_is_no_checkpoint_even_where_the_manifest_lists_it(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
-    digest = checkpoints._digest(tmp_path / "last.ckpt")
+    digest = sha256_of(tmp_path / "last.ckpt")
     (tmp_path / "manifest.json").write_text(json.dumps({"checkpoints": [{"sha256": digest, "step": 1, "epoch": 1}]}))
     with pytest.raises(ValueError, match="last.ckpt is no checkpoint of this nowcast"):
         checkpoints.load(tmp_path / "last.ckpt")
@@ -111,7 +112,7 @@ def test_what_a_checkpoint_cannot_hold_is_told(tmp_path):
 
 def test_a_file_that_reads_back_otherwise_replaces_nothing(tmp_path, monkeypatch):
     checkpoints.save(content(1), tmp_path / "last.ckpt")
-    monkeypatch.setattr(checkpoints, "_digest", lambda path: "0" * 64)
+    monkeypatch.setattr(checkpoints, "sha256_of", lambda path: "0" * 64)
     with pytest.raises(ValueError, match="last.ckpt reads back otherwise than it was written"):
         checkpoints.save(content(2), tmp_path / "last.ckpt")
     monkeypatch.undo()
@@ -142,6 +143,7 @@ import torch
 sys.path.insert(0, {tests!r})
 from test_checkpoints import content
 from nowcast import checkpoints
+from nowcast.files import sha256_of
 torch.set_num_threads(1)
 folder = Path({folder!r})
 checkpoints.tidy(folder)

@@ -7,7 +7,8 @@ import pytest
 
 import nowcast
 from nowcast.errors import UserError
-from nowcast.io.provenance import checked_attributes, provenance, sha256_of
+from nowcast.files import sha256_of
+from nowcast.io.provenance import checked_attributes, provenance
 
 ANALYSIS = np.datetime64("2020-06-01T12:00")
 NOW = datetime(2020, 6, 1, 12, 7, 30, tzinfo=UTC)

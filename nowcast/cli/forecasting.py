@@ -11,9 +11,10 @@ from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_l
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess
+from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
+from nowcast.files import sha256_of
 from nowcast.forecaster import WEIGHTS_FILE, Forecaster
-from nowcast.io.provenance import sha256_of
 from nowcast.io.publish import writer_for
 from nowcast.operations import replay as replaying
 from nowcast.operations.clock import Clock
@@ -47,8 +48,8 @@ def predict(arguments: list[str]) -> None:
         forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds
     )
     forecast = published.forecast
-    last = prediction.utc_text(forecast.valid_times[-1])
-    print_line(f"analysis time {prediction.utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
+    last = utc_text(forecast.valid_times[-1])
+    print_line(f"analysis time {utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
     written = f"{published.files[0]}" + (f" to {published.files[-1].name}" if len(published.files) > 1 else "")
     print_line(f"wrote {written} ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})")
     if settings["pictures"]:  # the forecast comes first: it lies on the disk by now

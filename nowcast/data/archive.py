@@ -24,6 +24,7 @@ import nowcast
 from nowcast.data.cf_grid import axis_attributes, grid_mapping
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.units import RAIN_RATE
@@ -177,7 +178,7 @@ class NewestFrames:
         with Archive(path) as archive:
             stop = len(archive) if self.until is None else int(np.searchsorted(archive.times, self.until, side="right"))
             if stop == 0:
-                raise UserError(f"{path} holds no frame at the analysis time {str(self.until)[:16].replace('T', ' ')} UTC; all frames are later.")
+                raise UserError(f"{path} holds no frame at the analysis time {utc_text(self.until)}; all frames are later.")
             return archive.frames(max(0, stop - self.count), stop)
 
 

@@ -44,6 +44,11 @@ def longest_run(times: np.ndarray, timedelta: np.timedelta64) -> int:
     return int(np.diff(np.concatenate([[-1], edges, [len(times) - 1]])).max())
 
 
+def utc_text(time: np.datetime64) -> str:
+    """2010-08-26 05:00 UTC."""
+    return f"{str(time)[:16].replace('T', ' ')} UTC"
+
+
 def utc_time(name: str, text: str) -> np.datetime64:
     """A time as a person types it, in UTC unless it names another zone."""
     try:

@@ -1,10 +1,8 @@
 """Where a forecast comes from, as text attributes of the file that holds it."""
 
-import hashlib
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +33,7 @@ def provenance(
         model: name of the run.
         analysis_time: UTC time of the newest frame that was used.
         inputs: name and UTC time of each input file.
-        model_sha256: of the weights, see ``sha256_of``; left out where there are none.
+        model_sha256: of the weights, see ``nowcast.files.sha256_of``; left out where there are none.
         method: one of ``METHODS``.
         fallback_reason: why it is not the model's own forecast; left out where it is.
         institution: who publishes it; left out where not given.
@@ -66,19 +64,6 @@ def _utc(time: np.datetime64) -> str:
 
 def _minutes(age: np.timedelta64) -> str:
     return f"{age / np.timedelta64(60, 's'):.1f}"
-
-
-def sha256_of(path: str | Path) -> str:
-    """The sha256 of a file, e.g. of a run's model.safetensors, in hexadecimal.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read to take its checksum: {error.strerror or error}.") from error
 
 
 def checked_attributes(attributes: dict[str, str]) -> dict[str, str]:
