@@ -16,9 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.errors import UserError
 
-PATHS = ("run", "input", "output", "output_dir", "forecasts", "observations", "evaluation.cache", "data.archives", "data.archive", "data.digits_folder", "data.test_file", "what.trained", "what.archive", "what.archives")
+PATHS = ("run", "start_from", "input", "output", "output_dir", "forecasts", "observations", "evaluation.cache", "data.archives", "data.archive", "data.digits_folder", "data.test_file", "what.trained", "what.archive", "what.archives")
 LITERALS = (*PATHS, "name", "analysis_time", "data.validation_from", "data.test_from", "validation_from", "test_from", "what.start")
 REQUIRED = ("run", "input", "output", "forecasts", "observations")
+_RUNS = ("run", "start_from")
 SHIPPED = "shipped"  # in place of a run's folder: the model that comes with nowcast; a folder of that name is ./shipped
 PATTERNS = ("input", "forecasts", "data.archives", "what.archives")  # kept as typed: made absolute by whoever expands them
 
@@ -140,7 +141,7 @@ def _set_literals(config: DictConfig, literals: dict[str, str | None]) -> None:
             raise UserError(f"there is no setting {key!r} here.")
         if value == "":
             raise UserError(f"{key} is empty; give a value, or null for none.")
-        if value is not None and key in PATHS and (key, value) != ("run", SHIPPED):
+        if value is not None and key in PATHS and not (key in _RUNS and value == SHIPPED):
             path = Path(value).expanduser()
             value = str(path if key in PATTERNS else path.absolute())
         OmegaConf.update(config, key, value if value is None else literal(value))

@@ -71,6 +71,22 @@ class Forecaster:
         kept = {name: settings[name] for name in parts}
         return cls(parts["model"], parts["transform"], parts["task"], settings=kept, precision=precision)
 
+    def take_weights(self, other: "Forecaster", name: str) -> None:
+        """Begin with the weights of another forecaster, to be trained further.
+
+        Args:
+            other: its model and transform must be built by the same settings.
+            name: what the other is called in a message.
+
+        Raises:
+            UserError: they are not.
+        """
+        for part_name in ("model", "transform"):
+            if self.settings[part_name] != other.settings[part_name]:
+                raise UserError(f"start_from={name} has another {part_name} ({other.settings[part_name]}) than this training ({self.settings[part_name]}); "
+                                "its weights cannot begin it. Train the same one, or leave start_from out.")
+        self.model.load_state_dict(other.model.state_dict())
+
     @torch.inference_mode()
     def forecast_values(self, context: np.ndarray, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
         """Forecast a batch of arrays.

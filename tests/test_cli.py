@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 import xarray
 from PIL import Image
 
@@ -132,6 +133,21 @@ def test_a_model_can_be_evaluated_on_whole_events_of_several_archives(radar_run,
     assert rows[0] == ["baseline", "score", "threshold", "window", "lead", "difference", "low", "high"] and {row[0] for row in rows[1:]} == {"persistence"}
 
 
+def test_a_run_is_trained_further_on_some_events_and_tested_on_another(radar_run, folder, capsys):
+    for hour, name in enumerate(("a", "b", "c")):
+        write_archive(folder / "three" / f"{name}.nc", moving_rain(height=24, width=30)[:12], range(60 * hour, 60 * hour + 60, 5))
+    data = ["data=radar_events", f"data.archives={folder}/three/*.nc", "data.test=[c]", "data.validation=[b]", "data.crop=16", "data.samples_per_epoch=4", "data.validation_samples=2"]
+    common = [*[item for item in RADAR if not item.startswith("data")], *data]
+    main(["train", f"start_from={radar_run}", "training.learning_rate=1e-9", f"output_dir={folder}/further", *common])
+    before, after = (Forecaster.load(run).model.state_dict() for run in (radar_run, folder / "further"))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    found = Results.load(folder / "further" / "evaluation")
+    assert [event[:13] for event in found.events] == ["2020-06-01 02"]
+    capsys.readouterr()
+    said = refused(capsys, "train", f"start_from={radar_run}", "model.hidden_channels=[3]", f"output_dir={folder}/none", *[item for item in common if item != "model.hidden_channels=[4]"])
+    assert "has another model" in said and "its weights cannot begin it" in said and not (folder / "none").exists()
+
+
 def test_forecasts_that_predict_wrote_can_be_judged_as_files(radar_run, archive, folder, capsys):
     for minute in (30, 45):
         main(["predict", f"run={radar_run}", f"input={archive}", f"output={folder}/fc/{minute}.nc", f"analysis_time=2020-06-01T00:{minute}", "pictures=false", "thresholds=[]"])
@@ -151,7 +167,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     assert "matches no file" in refused(capsys, "evaluate", f"forecasts={folder}/none*.nc", f"observations={archive}")
     assert "name is 'persistence', as a baseline's; choose another" in refused(capsys, "evaluate", f"forecasts={archive}", f"observations={archive}", "name=persistence", "baselines=persistence")
     assert "observations must be given" in refused(capsys, "evaluate", f"forecasts={archive}")
-    assert "holds test cases alone, no train part" in refused(capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence")
+    assert "has no event for the train part" in refused(capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence")
     assert "data.test_stride is 0 and the task" in refused(capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={archive}", "data.test_stride=0")
     short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))
     assert "holds 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4" in refused(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -32,3 +34,33 @@ def test_archives_of_one_name_or_none_are_refused(archives):
     for wrong in ([], [archives[0], archives[0]]):
         with pytest.raises(UserError, match="one or more archives with different file names are needed"):
             RadarEvents(wrong, TASK)
+
+
+def test_events_are_split_by_name_and_crops_come_from_them_in_turn(archives):
+    events = RadarEvents(archives, TASK, seed=3, test=["b"], crop=2, samples_per_epoch=5)
+    assert [events.part("test").source(index) for index in range(len(events.part("test")))] == ["b"]
+    train = events.part("train")
+    assert len(train) == 5 and {train.source(index) for index in range(5)} == {"a"}
+    assert all(train.case(epoch, index).shape == (3, 2, 2) and train.case(epoch, index)[0, 0, 0] in (0, 1) for epoch in range(2) for index in range(5))
+    assert train.scale(0, 0)[0] == 5 and train.size_of(0) == (2, 2)
+    with pytest.raises(UserError, match="has no event for the validation part"):
+        events.part("validation")
+    turns = RadarEvents([*archives, write_again(archives[0])], TASK, test=["b"], crop=2).part("train")
+    assert [turns.source(index) for index in range(4)] == ["a", "c", "a", "c"] and turns.case(0, 1)[0, 0, 0] >= 20
+    assert len(RadarEvents(archives, TASK, test=["a"], validation=["b"], crop=2, validation_samples=7).part("validation")) == 7
+
+
+def write_again(path):
+    values = 20 + np.arange(4, dtype=np.float32)[:, None, None] * np.ones((4, 2, 3), np.float32)
+    return str(write_archive(Path(path).with_name("c.nc"), values, (0, 5, 10, 15)))
+
+
+def test_a_split_that_cannot_be_is_refused(archives):
+    with pytest.raises(UserError, match="data.test names x; different ones of a, b are needed, each without folder and ending"):
+        RadarEvents(archives, TASK, test=["x"])
+    with pytest.raises(UserError, match="a is in data.test and in data.validation; an event can be in one of them"):
+        RadarEvents(archives, TASK, test=["a"], validation=["a"])
+    with pytest.raises(UserError, match="crops of 3 from several grids need that many on each side"):
+        RadarEvents(archives, TASK, test=["b"], crop=3).part("train")
+    with pytest.raises(UserError, match="has no event for the train part; parts are train, validation, test"):
+        RadarEvents(archives, TASK).part("train")

@@ -1,4 +1,4 @@
-"""Whole archives as test cases: the events of several radars, none of which a model was trained on."""
+"""Whole archives as cases: events of several radars, of which a model is tested on some and may be trained on others."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.windows import longest_run, window_starts
+from nowcast.data.radar import Radar, RadarCases
+from nowcast.data.windows import PARTS, longest_run, window_starts
 from nowcast.errors import UserError
 from nowcast.frames import Grid
 from nowcast.task import Task
@@ -15,20 +16,34 @@ from nowcast.task import Task
 
 @dataclass(frozen=True)
 class RadarEvents:
-    """Test cases from all frames of several archives, which may lie on different grids.
+    """Cases from several archives, which may lie on different grids: whole frames of the test events, crops of the others.
 
     Args:
         archives: of ``nowcast convert``: a folder, a pattern, or paths.
         task: context and forecast length, timestep; each archive must have frames in a row at that timestep.
-        test_stride: every how many windows a case starts.
+        seed: of the training and validation crops.
+        test: names of the archives, without folder and ending, to be tested on; empty: all, and there is nothing to train on.
+        validation: names of those to validate on; the rest is trained on.
+        test_stride: every how many windows a test case starts.
+        crop, crop_candidates, samples_per_epoch, validation_samples, memory_mb: of the training and validation cases, as in ``nowcast.data.radar.Radar``;
+            every archive has its turn.
 
     Raises:
-        UserError: no archive, two of one name, a stride below 1, or an archive without a single window for the task.
+        UserError: no archive, two of one name, a name that no archive has or that is in both lists, a stride below 1, settings out of
+            range, a crop larger than a grid, or an archive without a single window for the task.
     """
 
     archives: str | list[str]
     task: Task
+    seed: int = 1
+    test: list[str] = field(default_factory=list)
+    validation: list[str] = field(default_factory=list)
     test_stride: int = 1
+    crop: int = 128
+    crop_candidates: int = 4
+    samples_per_epoch: int = 800
+    validation_samples: int = 64
+    memory_mb: int = 1000
     _opened: dict[str, Archive] = field(init=False, repr=False, compare=False)
     _starts: dict[str, np.ndarray] = field(init=False, repr=False, compare=False)
 
@@ -39,8 +54,15 @@ class RadarEvents:
             raise UserError(f"data.archives names {', '.join(names) or 'no archive'}; one or more archives with different file names are needed.")
         if self.test_stride < 1 or self.task.quantity != "rain_rate":
             raise UserError(f"data.test_stride is {self.test_stride} and the task forecasts {self.task.quantity}; a stride of 1 or more and rain rates are needed.")
+        for part_name, listed in (("test", self.test), ("validation", self.validation)):
+            unknown = [name for name in listed if name not in names]
+            if unknown or len(set(listed)) < len(listed):
+                raise UserError(f"data.{part_name} names {', '.join(map(str, listed))}; different ones of {', '.join(names)} are needed, each without folder and ending.")
+        both = sorted(set(self.test) & set(self.validation))
+        if both:
+            raise UserError(f"{', '.join(both)} is in data.test and in data.validation; an event can be in one of them.")
         opened = {name: Archive(path) for name, path in zip(names, paths)}
-        starts = {name: window_starts(archive.times, self.task)[:: self.test_stride] for name, archive in opened.items()}
+        starts = {name: window_starts(archive.times, self.task) for name, archive in opened.items()}
         for name in names:
             if not len(starts[name]):
                 times = opened[name].times
@@ -49,23 +71,60 @@ class RadarEvents:
         object.__setattr__(self, "_opened", opened)
         object.__setattr__(self, "_starts", starts)
 
-    def part(self, name: str) -> "EventCases":
-        """The test cases; there are no others.
+    def part(self, name: str) -> "EventCases | EventCrops":
+        """The cases of "train", "validation" or "test"; no two parts share an event.
 
         Raises:
-            UserError: another part.
+            UserError: an unknown part, or one without an event.
         """
-        if name != "test":
-            raise UserError(f"data=radar_events holds test cases alone, no {name} part; train on data=radar.")
-        return EventCases(self)
+        events = {"test": self.test or list(self._opened), "validation": self.validation}
+        events["train"] = [event for event in self._opened if self.test and event not in (*self.test, *self.validation)]
+        if not events.get(name):
+            raise UserError(f"data=radar_events has no event for the {name} part; parts are {', '.join(PARTS)}, and data.test and data.validation say "
+                            f"which of {', '.join(self._opened)} are in which.")
+        return EventCases(self, events[name]) if name == "test" else EventCrops(self, name, events[name])
+
+
+class EventCrops:
+    """The cases of one part of `RadarEvents` that is trained or validated on: crops of its events in turn; a case is a pure function of (seed, epoch, index)."""
+
+    def __init__(self, events: RadarEvents, name: str, chosen: list[str]):
+        shared = {key: getattr(events, key) for key in ("task", "seed", "crop", "crop_candidates", "samples_per_epoch", "validation_samples", "memory_mb")}
+        self._names = chosen
+        self._parts = [RadarCases(Radar(archive=events._opened[event].path, **shared), name, events._starts[event]) for event in chosen]
+        for event, part in zip(chosen, self._parts):
+            if part.shape[1:] != (events.crop, events.crop):
+                raise UserError(f"{events._opened[event].path} has {' x '.join(map(str, part.grid.shape))} pixels; crops of {events.crop} from several grids need that many on each side. Set data.crop.")
+
+    def __len__(self) -> int:
+        return len(self._parts[0])
+
+    def _of(self, index: int) -> RadarCases:
+        return self._parts[index % len(self._parts)]
+
+    def case(self, epoch: int, index: int) -> np.ndarray:
+        """Rain rates [mm/h] of context and target, (T, crop, crop) float32, NaN = not observed."""
+        return self._of(index).case(epoch, index)
+
+    def scale(self, epoch: int, index: int) -> tuple[float, float]:
+        """(minutes between frames, kilometres between pixels) of a case."""
+        return self._of(index).scale(epoch, index)
+
+    def source(self, index: int) -> str:
+        """The name of the case's archive."""
+        return self._names[index % len(self._names)]
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(h, w) of the case."""
+        return self._of(index).size_of(index)
 
 
 class EventCases:
-    """The cases of `RadarEvents`, archive by archive in the order of time."""
+    """The test cases of `RadarEvents`, archive by archive in the order of time."""
 
-    def __init__(self, events: RadarEvents):
+    def __init__(self, events: RadarEvents, chosen: list[str]):
         self._events, self._length = events, events.task.window_length
-        self._places = [(name, int(start)) for name, starts in events._starts.items() for start in starts]
+        self._places = [(name, int(start)) for name in events._opened if name in chosen for start in events._starts[name][:: events.test_stride]]
 
     def __len__(self) -> int:
         return len(self._places)
