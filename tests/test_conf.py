@@ -41,8 +41,9 @@ def archive(tmp_path):
 
 
 def overrides(experiment, archive):
-    radar = "override /data: radar\n" in (config.folder() / "experiment" / f"{experiment}.yaml").read_text()
-    return [f"experiment={experiment}"] + ([f"data.archive={archive}"] if radar else [])
+    text = (config.folder() / "experiment" / f"{experiment}.yaml").read_text()
+    data = {"override /data: radar\n": [f"data.archive={archive}"], "override /data: radar_events\n": [f"data.archives={archive}"]}
+    return [f"experiment={experiment}"] + [item for named, items in data.items() if named in text for item in items]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
