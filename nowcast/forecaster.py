@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -87,7 +88,6 @@ class Forecaster:
                                 "its weights cannot begin it. Train the same one, or leave start_from out.")
         self.model.load_state_dict(other.model.state_dict())
 
-    @torch.inference_mode()
     def forecast_values(self, context: np.ndarray, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
         """Forecast a batch of arrays.
 
@@ -100,9 +100,8 @@ class Forecaster:
             (B, forecast_length, H, W) float32 physical values; NaN where the context was never observed, or where the
             model has no forecast.
         """
-        return self._forecast(self.model, context, forecast_length, scale)[:, :, 0]
+        return self._forecast(self.model, context, forecast_length, scale)[0][:, :, 0]
 
-    @torch.inference_mode()
     def forecast_members(self, context: np.ndarray, members: int, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
         """The same of an ensemble.
 
@@ -122,10 +121,11 @@ class Forecaster:
             raise UserError(f"{members} members were asked for; 1 to {MOST_MEMBERS} are accepted.")
         if not hasattr(self.model, "ensemble"):
             raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1), or 0 members.")
-        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale, members=members)[:, :, :, 0]
+        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale, members=members)[0][:, :, :, 0]
 
-    def _forecast(self, model, context: np.ndarray, forecast_length: int | None, scale: np.ndarray | None, *, members: int = 1) -> np.ndarray:
-        """What a call of the model, or of its ensemble, makes of physical values."""
+    @torch.inference_mode()
+    def _forecast(self, model, context: np.ndarray, forecast_length: int | None, scale: np.ndarray | None, *, members: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
+        """What a call of the model, or of its ensemble, makes of physical values, and the probabilities that may come with it."""
         size = (len(context), members, self._length(forecast_length), *context.shape[2:])
         if math.prod(size) > MOST_VALUES:
             raise UserError(f"a forecast of {' x '.join(map(str, size))} values (sequences, members, frames, rows, columns) was asked for; {MOST_VALUES} values are accepted at once.")
@@ -134,18 +134,20 @@ class Forecaster:
         values, observed = self.transform.normalise(context[:, :, None])
         with autocast(device.type, precision_of(self.precision, device.type)):
             told = told_scale(self.model, None if scale is None else torch.as_tensor(scale, dtype=torch.float32, device=device))
-            forecast = model(values.to(device), self._length(forecast_length), observed.to(device), **told)
+            found = model(values.to(device), self._length(forecast_length), observed.to(device), **told)
+        forecast, probability = found if isinstance(found, tuple) else (found, None)
         ever_observed = observed.any(dim=1, keepdim=True).to(device)
         if forecast.ndim == 6:
             ever_observed = ever_observed[:, None]
-        return self.transform.restore(torch.where(ever_observed, forecast, torch.nan))
+        return self.transform.restore(torch.where(ever_observed, forecast, torch.nan)), None if probability is None else probability.float().cpu().numpy()
 
-    def __call__(self, frames: Frames, forecast_length: int | None = None) -> Forecast:
+    def __call__(self, frames: Frames, forecast_length: int | None = None, *, thresholds: Sequence[float] = ()) -> Forecast:
         """Forecast from the newest frames.
 
         Args:
             frames: at least the task's context_length of frames, the last ones without a gap.
             forecast_length: number of frames to predict; None for the task's.
+            thresholds: rain rates [mm/h] whose probabilities the forecast shall bring along, if the model tells any.
 
         Raises:
             UserError: too few frames, a gap among those needed, or none of their pixels observed.
@@ -165,8 +167,9 @@ class Forecaster:
         if np.isnan(context.values).all():
             raise UserError(f"none of the pixels from {context.times[0]} to {context.times[-1]} UTC was observed; there is nothing to forecast from.")
         length = self._length(forecast_length)
-        values = self.forecast_values(context.values[None], length, scale=np.array([[task.timestep, context.grid.pixel_km]]))[0]
-        return Forecast(values, context.times[-1], task.lead_times(length), context.grid)
+        scale, told = np.array([[task.timestep, context.grid.pixel_km]]), {"thresholds": thresholds} if len(thresholds) and hasattr(self.model, "exceedance") else {}
+        values, probability = self._forecast(functools.partial(self.model, **told), context.values[None], length, scale)
+        return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, None if probability is None else probability[0, :, :, 0])
 
     def _task_for(self, frames: Frames) -> Task:
         """The task, at the cadence of the frames where the model is told it."""

@@ -149,12 +149,15 @@ class Forecast:
         analysis_time: UTC time of the last context frame, datetime64[s].
         lead_times: (T,) timedelta64[s], strictly ascending, > 0.
         grid: where the pixels are.
+        probability: that a pixel's rain rate reaches each of the K thresholds that the model was asked for, (K, T, H, W) float32, NaN where no
+            forecast can be made; None where it was not asked, or tells none.
     """
 
     values: np.ndarray
     analysis_time: np.datetime64
     lead_times: np.ndarray
     grid: Grid
+    probability: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "values", checked_values(self.values, "THW"))
@@ -164,6 +167,8 @@ class Forecast:
             raise UserError(f"forecast values of shape {self.values.shape} do not match {self.lead_times.size} lead times on a {self.grid.shape} grid.")
         if (np.diff(self.lead_times, prepend=np.timedelta64(0, "s")) <= np.timedelta64(0, "s")).any():
             raise UserError("lead times must be positive and strictly ascending.")
+        if self.probability is not None and (self.probability.ndim != 4 or self.probability.shape[1:] != self.values.shape):
+            raise UserError(f"probabilities of shape {self.probability.shape} do not match a forecast of shape {self.values.shape}; (thresholds, {', '.join(map(str, self.values.shape))}) is needed.")
 
     @property
     def valid_times(self) -> np.ndarray:

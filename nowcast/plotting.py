@@ -70,7 +70,7 @@ def shrink(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.where(count * 2 >= sizes, mean, np.nan).astype(np.float32)
 
 
-def observed_part(fields: Sequence[np.ndarray]) -> tuple[slice, slice]:
+def _observed_part(fields: Sequence[np.ndarray]) -> tuple[slice, slice]:
     """Rows and columns around everything observed in any of the fields, each (H, W); all of them where nothing was."""
     seen = np.zeros(fields[0].shape, bool)
     for field in fields:
@@ -94,7 +94,7 @@ def scale_bar(kilometres: float) -> tuple[float, str]:
     return length, f"{length:g} km"
 
 
-def part_of(grid: Grid, part: tuple[slice, slice]) -> Grid:
+def _part_of(grid: Grid, part: tuple[slice, slice]) -> Grid:
     """The grid of some rows and columns."""
     return Grid(grid.crs, grid.x[part[1]], grid.y[part[0]])
 
@@ -128,9 +128,9 @@ def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_la
     if wrong:
         name = wrong[0]
         raise UserError(f"row {name!r} has {len(rows[name])} frames and {len(column_labels.get(name, ()))} column labels; give one per frame.")
-    part = observed_part([field for fields in rows.values() for field in fields])
+    part = _observed_part([field for fields in rows.values() for field in fields])
     _draw_rows({name: np.asarray(fields)[:, *part] for name, fields in rows.items()}, path, column_labels, colours, title,
-               None if grid is None else part_of(grid, part))
+               None if grid is None else _part_of(grid, part))
 
 
 def _draw_rows(rows, path, column_labels, colours, title, grid) -> None:
@@ -285,8 +285,8 @@ def forecast_animation(context: Frames, forecast: Forecast, path: str | Path) ->
     headings += [(f"forecast {_minutes(lead)}, valid {_clock(t)}", f"{str(t)[:10]}, from {_clock(forecast.analysis_time)}")
                  for lead, t in zip(forecast.lead_times, forecast.valid_times)]
     fields = [*context.values, *forecast.values]
-    part = observed_part(fields)
-    _write_gif([field[part] for field in fields], headings, path, observed_frames=len(context), grid=part_of(forecast.grid, part))
+    part = _observed_part(fields)
+    _write_gif([field[part] for field in fields], headings, path, observed_frames=len(context), grid=_part_of(forecast.grid, part))
 
 
 # A GIF holds indices into one palette: rain classes, not observed, accents of the two phases, greys for text, and for every

@@ -65,7 +65,7 @@ def publish(
     frames = read()
     clock.append(time.perf_counter())
     with _clocked(forecaster.model) as network:
-        forecast = forecaster(frames, forecast_length)
+        forecast = forecaster(frames, forecast_length, thresholds=thresholds)
     clock.append(time.perf_counter())
     context = frames[-forecaster.task.context_length :]
     published: Forecast | Products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast

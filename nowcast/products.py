@@ -16,7 +16,12 @@ OBSERVED_ALWAYS, OBSERVED_SOMETIMES, OBSERVED_NEVER = 0, 1, 2
 """Values of ``Products.quality``."""
 QUALITY_MEANINGS = ("observed_in_every_context_frame", "observed_in_some_context_frames", "observed_in_no_context_frame")
 """The same in words, by value."""
-
+PROBABILITY_SOURCES = {
+    "model": "of the pixel itself, as the model learnt it",
+    "ensemble": "share of the ensemble's members that reach the threshold; not calibrated",
+    "neighbourhood": "share of the neighbouring pixels that reach the threshold; not calibrated",
+}
+"""Where probabilities come from, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,8 @@ class Products:
             depth from there on (NaN).
         thresholds: K rain rates [mm/h], ascending.
         probability: of a rain rate that reaches the threshold, 0 to 1, (K, T, H, W) float32, NaN where there is no forecast. Shares of a
-            neighbourhood or of an ensemble; they are **not calibrated**: 0.3 need not come true in 3 cases of 10.
+            neighbourhood or of an ensemble are **not calibrated**: 0.3 need not come true in 3 cases of 10; a model's own are as good as its training.
+        probability_source: a key of ``PROBABILITY_SOURCES``.
         quality: (H, W) uint8: 0 the pixel was observed in every context frame, 1 in some, 2 in none (there is no forecast there); None
             where the context was not given.
     """
@@ -38,6 +44,7 @@ class Products:
     depth: np.ndarray
     thresholds: tuple[float, ...]
     probability: np.ndarray
+    probability_source: str
     quality: np.ndarray | None
 
 
@@ -51,22 +58,23 @@ def derive(
 ) -> Products:
     """Derive depth, probabilities and quality from a forecast.
 
-    Probabilities of a single forecast come from its neighbourhood (Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and
+    Probabilities that the model itself told (``Forecast.probability``) are taken as they are. Those of any other single forecast come from its neighbourhood (Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and
     Forecasting 25): the share of the pixels with a forecast that reach the threshold, in a square around the pixel that grows with lead
     time. By default its half width is 30 km per hour of lead time, so its side is the 1 km a minute that Germann and Zawadzki (2004, J. Appl.
     Meteorol. 43) found best for a continent. The square is ``2 n + 1`` pixels wide with the most n that keep ``n`` pixels within the half
     width; pixels are measured as the map projection has them (degrees: on a sphere, at the latitude of the grid's middle row). At the
-    edges only pixels on the grid count. Nothing here is calibrated.
+    edges only pixels on the grid count. That is not calibrated.
 
     Args:
         forecast: what to derive from.
         context: the frames it was made from, for the quality; None where they are not at hand.
-        thresholds: rain rates [mm/h], positive and ascending.
+        thresholds: rain rates [mm/h], positive and ascending; those of the forecast's own probabilities, where it has such.
         members: an ensemble's rain rates [mm/h], (M, T, H, W), NaN = no forecast; probabilities are then the share of the members.
         radius_km_per_hour: half width of the neighbourhood [km] per hour of lead time; 0 looks at the pixel alone.
 
     Raises:
-        UserError: a context of another grid or time, members of another shape, thresholds that are not ascending, or a bad radius.
+        UserError: a context of another grid or time, members of another shape, thresholds that are not ascending or not those of the forecast's own
+            probabilities, or a bad radius.
     """
     thresholds = checked_thresholds(thresholds)
     if not 0 <= radius_km_per_hour < math.inf:
@@ -74,11 +82,15 @@ def derive(
     quality = None if context is None else _quality(forecast, context)
     if quality is not None:
         forecast = _without_unobserved(forecast, quality)
-    if members is None:
-        probability = _share_of_neighbours(forecast, thresholds, radius_km_per_hour)
+    if members is not None:
+        source, probability = "ensemble", _share_of_members(forecast, members, thresholds)
+    elif forecast.probability is None:
+        source, probability = "neighbourhood", _share_of_neighbours(forecast, thresholds, radius_km_per_hour)
+    elif len(forecast.probability) != len(thresholds):
+        raise UserError(f"the forecast has probabilities of {len(forecast.probability)} rain rates, but {len(thresholds)} thresholds were given; give those it was made with.")
     else:
-        probability = _share_of_members(forecast, members, thresholds)
-    return Products(forecast, _depth(forecast), thresholds, probability, quality)
+        source, probability = "model", np.where(np.isnan(forecast.values), np.float32(np.nan), forecast.probability)
+    return Products(forecast, _depth(forecast), thresholds, probability, source, quality)
 
 
 def checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:

@@ -571,17 +571,22 @@ def test_a_wrong_report_is_refused_in_one_line(tmp_path, monkeypatch, capsys, ar
 
 
 def test_the_shipped_model_forecasts_from_any_archive_without_a_run(archive, tmp_path, capsys):
-    main(["predict", f"input={archive}", f"output={tmp_path}/f.nc", "forecast_length=2", "thresholds=[]", "pictures=false"])
+    main(["predict", f"input={archive}", f"output={tmp_path}/f.nc", "forecast_length=2", "thresholds=[0.2,5]", "pictures=false"])
     with xarray.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as forecast:
         assert dict(forecast.sizes)["time"] == 2 and float(forecast.rainfall_rate.max()) > 1
-        assert forecast.attrs["model"] == "shipped"
+        assert forecast.attrs["model"] == "shipped" and "references" not in forecast.attrs
+        probability = forecast.probability
+        assert probability.attrs["comment"] == "of the pixel itself, as the model learnt it; in steps of 0.01"
+        known = forecast.rainfall_rate.notnull()
+        assert (probability.notnull() == known).all() and (probability[0] >= probability[1]).where(known, True).all()
+        assert float(probability[0].where(forecast.rainfall_rate >= 0.2).mean()) > 0.5 > float(probability[0].where(forecast.rainfall_rate < 0.2).mean())
     assert "2 fields up to" in capsys.readouterr().out
 
 
 def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_path, capsys):
-    main(["evaluate", "run=shipped", "data=radar_events", f"data.archives={archive}", "task.forecast_length=2", "baselines=persistence", "scores.thresholds=[0.5]", f"output_dir={tmp_path}/e"])
+    main(["evaluate", "run=shipped", "data=radar_events", f"data.archives={archive}", "task.forecast_length=2", "baselines=persistence", "scores.thresholds=[0.5]", "evaluation.members=5", f"output_dir={tmp_path}/e"])
     rows = list(csv.DictReader((tmp_path / "e" / "scores.csv").open()))
-    assert {row["model"] for row in rows} == {"nowcast", "persistence"} and {row["lead"] for row in rows} == {"", "5", "10"}
+    assert {row["model"] for row in rows} == {"nowcast", "nowcast member", "persistence"} and "crps" in {row["score"] for row in rows} and {row["lead"] for row in rows} == {"", "5", "10"}
     capsys.readouterr()
     assert "needs 6 in a row every 10 min" in refused(capsys, "evaluate", "run=shipped", "data=radar_events", f"data.archives={archive}", "task.timestep=10", "task.forecast_length=2")
 

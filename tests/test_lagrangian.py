@@ -1,15 +1,19 @@
 """The ConvLSTM that moves with the rain."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+import nowcast
 from nowcast.errors import UserError
-from nowcast.models.lagrangian import _STEEPNESS, LEVELS, LagrangianConvLSTM, _least, _scale
+from nowcast.forecaster import Forecaster
+from nowcast.models.lagrangian import _SCALES, _STEEPNESS, LEVELS, LagrangianConvLSTM, _correlations, _evolved, _least, _recent, _regression, _scale
 from tests.test_motion import blobs
 
 KNEE, CEILING = 0.1, 100.0
+SHIPPED_FOLDER = Path(nowcast.__file__).parent / "shipped"
 
 
 def model(seed=0):
@@ -69,6 +73,50 @@ def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
     assert (found.shape, where.dtype) == ((1, len(LEVELS), 2, 32, 40), torch.bool)
 
 
+def rough(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_regression_of_second_order_is_found_again_from_three_frames():
+    keep, drag = 1.5, -0.6
+    frames = [rough(1, 256, 256, seed=seed) for seed in (0, 1)]
+    for seed in range(2, 40):
+        frames.append(keep * frames[-1] + drag * frames[-2] + 0.2 * rough(1, 256, 256, seed=seed))
+    newest_first = torch.stack(frames[:-4:-1], dim=1)
+    one, two = _correlations(newest_first, torch.ones(1, 1, 256, 256))
+    expected = keep / (1 - drag)  # by Yule and Walker
+    assert one.item() == pytest.approx(expected, abs=0.01) and two.item() == pytest.approx(keep * expected + drag, abs=0.01)
+    assert _correlations(newest_first[:, :2], torch.ones(1, 1, 256, 256))[1].item() == pytest.approx(one.item() ** 2, abs=0.01)  # no third frame, no tendency
+    assert _correlations(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))[0].item() == 0
+
+
+def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_outlasts_its_memory():
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    lasting, growing = (torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 200) for row, column in ((30, 30), (70, 60)))
+    aligned = 0.2 + torch.stack([0.5 * lasting + size * growing for size in (0.1, 0.2, 0.3, 0.4)])[None]
+    seen = torch.ones_like(aligned)
+    fields = _recent(aligned, seen)
+    torch.testing.assert_close(fields[0, :3], aligned[0, [3, 2, 1]])
+    fine, wide = [fields] * 3, [torch.nn.functional.avg_pool2d(fields, 4)] * 4 + [0.2 * torch.ones(1, 4, 24, 24)]
+    wide[1:4] = [torch.zeros(1, 4, 24, 24)] * 3  # all of the pattern is in the third scale
+    onward, tendency = _regression(fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1)
+    assert onward.shape == tendency.shape == (1, _SCALES)
+    assert tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < onward[0, 2] / (1 - tendency[0, 2]) < 1
+    ahead, before, without = _evolved(onward, tendency, 3)[:, :, 0, 2].unbind(dim=1)
+    last, previous = 0.4, 0.3
+    expected = [onward[0, 2] * last + tendency[0, 2] * previous]
+    expected.append(onward[0, 2] * expected[0] + tendency[0, 2] * last)
+    expected.append(onward[0, 2] * expected[1] + tendency[0, 2] * expected[0])
+    torch.testing.assert_close(ahead * last + before * previous, torch.stack(expected))
+    torch.testing.assert_close(without, (onward / (1 - tendency))[0, 2] ** torch.arange(1, 4))
+    assert expected[0] > last * without[0]
+
+
+def test_two_frames_are_enough_for_a_forecast():
+    forecast = model()(moving(2.0, 1.0, frames=2), 3)
+    assert forecast[..., 12:-12, 12:-12].isfinite().all()
+
+
 def test_a_rate_is_forecast_where_that_promises_the_best_csi():
     # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 / (1 + 1.3) for one, 2.2 / 4 for all
     everywhere, one = torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(1)
@@ -83,7 +131,7 @@ def test_a_rate_is_forecast_where_that_promises_the_best_csi():
     assert _scale(torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])).tolist() == [0.5, 2.0, 0.5, 1.0]
 
 
-def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_between_median_and_mean_elsewhere():
+def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_near_the_mean_elsewhere():
     network = model()
     logits = (_STEEPNESS * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)).T.reshape(1, len(LEVELS), 1, 3)
     forecast = network._decide(logits, torch.ones(1, 1, 3, dtype=torch.bool), torch.tensor([[[0.0, 0.3, 0.6]]]))[0, 0]
@@ -129,3 +177,26 @@ def test_a_wrong_call_is_refused():
         LagrangianConvLSTM([4, 6], knee=KNEE, ceiling=CEILING)
     with pytest.raises(UserError, match="with T at least 2 and no empty axis, and at least 1 are needed"):
         model()(torch.rand(1, 1, 1, 8, 8), 2)
+
+
+def test_its_members_are_the_middles_of_equal_shares_of_each_pixels_distribution_and_their_shares_are_the_probabilities():
+    network, context = model(), moving(1.0, 0.5)
+    members = network.ensemble(context, 2, members=200)
+    frames, probability = network(context, 2, thresholds=[0.5, 5.0])
+    assert members.shape == (1, 200, 2, 1, *context.shape[-2:]) and (members.diff(dim=1) >= 0)[~members.diff(dim=1).isnan()].all()
+    assert (members.isnan() == frames[:, None].isnan()).all() and torch.equal(frames.nan_to_num(-1), network(context, 2).nan_to_num(-1))
+    for k, level in enumerate(network._normalised(torch.tensor([0.5, 5.0]))):
+        share = torch.where(members.isnan(), torch.nan, (members >= level).float()).mean(dim=1)
+        known = ~share.isnan()
+        assert 0.02 < probability[:, k][known].std() and (share - probability[:, k])[known].abs().max() <= 0.005 + 1e-4
+    with pytest.raises(UserError, match="members"):
+        network.ensemble(context, 2, members=0)
+
+
+def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_grid():
+    network = Forecaster.load(SHIPPED_FOLDER).model.eval()
+    context = torch.nn.functional.pad(moving(1.0, 0.0), (0, 520, 0, 336))  # showers in one corner of 400 x 600 km
+    with torch.no_grad():
+        forecast, probability = network(context, 12, thresholds=[0.1])
+    assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[0, 11, 0, 250:, 300:].nan_to_num().max() < normalised(0.1)
+    assert probability[0, 0, 11, 0, 250:, 300:].nan_to_num().max() < 0.1

@@ -254,6 +254,7 @@ def test_products_read_back_with_depth_exact_and_probability_in_whole_per_cent(t
         assert np.array_equal(depth.values, written.depth, equal_nan=True) and (depth.dtype, depth.attrs["units"]) == (np.float32, "mm")
         assert depth.values[1, 0].tolist() == np.float32([1 / 12, 0.1 / 12, 12.5 / 12]).tolist()
         assert probability.dims == ("threshold", "time", "y", "x") and dataset["threshold"].values.tolist() == [1, 5]
+        assert probability.attrs["comment"].startswith("share of the neighbouring pixels") and "Theis et al. 2005" in dataset.attrs["references"]
         np.testing.assert_allclose(probability.values[0, 0], [[0, 1, 1], [np.nan, 1, 1]], atol=1e-6)
         np.testing.assert_allclose(probability.values[1, 1], [[0, 0, 0], [np.nan, np.nan, 1]], atol=1e-6)
         assert dataset["quality"].values.tolist() == [[0, 1, 0], [2, 0, 0]]

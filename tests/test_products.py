@@ -1,5 +1,7 @@
 """Accumulated rain, probabilities and quality of forecasts, worked by hand and against scipy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
@@ -95,6 +97,18 @@ def test_the_probability_of_an_ensemble_is_the_share_of_its_members_that_have_a_
     members = np.array([[[[0, 2, NAN, 2]]], [[[1, 2, NAN, 2]]], [[[3, NAN, NAN, 2]]], [[[0.5, 0, NAN, 2]]]])  # four members, one lead time
     products = derive(made([[[1, 1, 1, NAN]]], [5]), None, thresholds=[1, 2], members=members)
     np.testing.assert_array_equal(products.probability[:, 0, 0], np.float32([[2 / 4, 2 / 3, NAN, NAN], [1 / 4, 2 / 3, NAN, NAN]]))
+
+
+def test_probabilities_that_the_model_told_are_taken_as_they_are_where_there_is_a_forecast():
+    told = np.float32([[[[0.25, 0.5]]], [[[0.125, 0.375]]]])
+    given = replace(made([[[1, NAN]]], [5]), probability=told)
+    products = derive(given, None, thresholds=[1, 2])
+    np.testing.assert_array_equal(products.probability[:, 0, 0], np.float32([[0.25, NAN], [0.125, NAN]]))
+    assert products.probability_source == "model" and derive(made([[[1]]], [5]), None).probability_source == "neighbourhood"
+    with pytest.raises(UserError, match="the forecast has probabilities of 2 rain rates, but 3 thresholds were given"):
+        derive(given, None, thresholds=[1, 2, 3])
+    with pytest.raises(UserError, match="do not match a forecast of shape"):
+        replace(given, probability=told[0])
 
 
 def test_quality_says_in_how_many_context_frames_a_pixel_was_observed():

@@ -201,7 +201,7 @@ def _wide_rain(generator: np.random.Generator) -> _Layer:
         growth=generator.normal(0, 2.0),
         cells=(_between(generator, 15, 50), _between(generator, 0.6, 2.0)),
         plateau=generator.uniform(10, 22),
-        smooth_in_time=bool(generator.random() < 0.5),
+        smooth_in_time=bool(generator.random() < 0.95),
     )
 
 
@@ -218,7 +218,7 @@ def _showers(generator: np.random.Generator) -> _Layer:
         growth=generator.normal(0, 4.0),
         cells=(_between(generator, 10, 40), _between(generator, 0.6, 1.6)),
         plateau=generator.uniform(14, 28),
-        smooth_in_time=bool(generator.random() < 0.7),
+        smooth_in_time=bool(generator.random() < 0.95),
     )
 
 

@@ -18,7 +18,7 @@ from nowcast.files import replacing
 from nowcast.frames import Forecast, Grid
 from nowcast.io.chunks import FILTERS, packed, side_by_side
 from nowcast.io.provenance import checked_attributes
-from nowcast.products import QUALITY_MEANINGS, Products
+from nowcast.products import PROBABILITY_SOURCES, QUALITY_MEANINGS, Products
 
 # NetCDF's own fill value for floats: no rain rate can be mistaken for it, and programs that do not look at the attribute
 # (or compare with ==, which never finds NaN) know it too. 0 is a dry pixel.
@@ -30,8 +30,8 @@ _RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate", "u
 _RAIN_DEPTH = {"standard_name": "thickness_of_rainfall_amount", "long_name": "rain depth since the last observed frame", "units": "mm",
                "cell_methods": "accumulation_time: sum", "grid_mapping": "crs", "coordinates": "forecast_reference_time"}
 _PROBABILITY = {"long_name": "probability that the rain rate reaches the threshold", "units": "1", "scale_factor": np.float32(0.01),
-                "valid_range": np.array([0, 100], np.int8), "grid_mapping": "crs", "coordinates": "forecast_reference_time forecast_period",
-                "comment": "share of the neighbouring pixels or of the ensemble's members, in steps of 0.01; not calibrated"}
+                "valid_range": np.array([0, 100], np.int8), "grid_mapping": "crs", "coordinates": "forecast_reference_time forecast_period"}
+_NEIGHBOURHOOD = {"references": "probabilities: Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and Forecasting 25"}
 _QUALITY = {"standard_name": "quality_flag", "long_name": "whether the pixel was observed in the frames the forecast was made from",
             "flag_values": np.arange(len(QUALITY_MEANINGS), dtype=np.uint8), "flag_meanings": " ".join(QUALITY_MEANINGS), "grid_mapping": "crs"}
 _LAYOUT = ("v110", "v110")  # of HDF5 1.10 (2016): metadata are checksummed, so that damage shows as an error
@@ -96,7 +96,7 @@ def write_forecast(forecast: Forecast | Products, path: str | Path, *, attribute
         "Conventions": "CF-1.11",
         "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
         "source": f"nowcast {nowcast.__version__}",
-        **({"references": "probabilities: Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and Forecasting 25"} if products else {}),
+        **(_NEIGHBOURHOOD if products and products.probability_source == "neighbourhood" else {}),
         **checked_attributes(attributes),
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
@@ -119,9 +119,10 @@ def _layers(forecast: Forecast, products: Products | None) -> list[_Layer]:
 
     layers = [_Layer("rainfall_rate", ("time", "y", "x"), forecast.values, FILL_VALUE, _filled, described(_RAINFALL_RATE)), *positions]
     if products:
+        probability = _PROBABILITY | {"comment": f"{PROBABILITY_SOURCES[products.probability_source]}; in steps of 0.01"}
         layers += [
             _Layer("rain_depth", ("accumulation_time", "y", "x"), products.depth, FILL_VALUE, _filled, described(_RAIN_DEPTH)),
-            _Layer("probability", ("threshold", "time", "y", "x"), products.probability, _NO_PER_CENT, _per_cent, described(_PROBABILITY)),
+            _Layer("probability", ("threshold", "time", "y", "x"), products.probability, _NO_PER_CENT, _per_cent, described(probability)),
         ]
     if ancillary:
         places = {"coordinates": " ".join(layer.name for layer in positions)} if positions else {}

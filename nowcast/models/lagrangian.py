@@ -2,15 +2,17 @@
 
 The context's motion is estimated (``nowcast.models.motion``) and its frames are brought to where their rain is at the analysis time. In that
 frame, on cells of about 4 km, an encoder-forecaster of three ConvLSTM layers on ever coarser maps reads them and tells for every lead what has
-become of the rain: how probable it is that the rate exceeds each of some levels. Details finer than a cell come from the context itself; how
-much of them is left at a lead, the network says, too. The result is sampled where each pixel's rain departed from, so that rain of any speed
-is displaced without blur, and the network is told the minutes and kilometres of the frames, so that it serves any cadence and grid spacing.
+become of the rain: how probable it is that the rate exceeds each of some levels. It starts from what the context itself says: each scale, from
+details of a kilometre to patterns of a hundred, goes on as a regression on the last two frames has it, for large patterns keep growing or
+decaying for tens of minutes. What of it holds at a place and a lead, the network says. The result is sampled where each pixel's rain departed
+from, so that rain of any speed is displaced without blur, and the network is told the minutes and kilometres of the frames, so that it serves
+any cadence and grid spacing.
 
 Axes: B batch, T time, C channels, H rows, W columns, K levels.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -26,27 +28,30 @@ from nowcast.models.network import at_least, check_mask, precisely
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit is linear in the logarithm of the rate."""
 _RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)  # mm/h, of which means and medians are made
-_DECISIONS = {1.0: 0.0, 5.0: 0.05}  # mm/h, and the share of the best expected CSI that is given for a smaller area, and so for smaller errors
-_MEAN = 0.75  # weight of the mean; the rest is the median's
+_DECISIONS = {0.5: 0.0, 1.0: 0.0, 5.0: 0.05}  # mm/h, and the share of the best expected CSI that is given for a smaller area, and so for smaller errors
+_MEAN = 0.75  # weight of the mean where the first of these is reached; the rest, and all of weaker rain, is the median's: squared errors are small there
 _BINS = 200  # of probabilities
 _MOST = 0.6  # probability that is always enough
 _STEEPNESS = 20.0  # of the logits to begin with
 _CELL = 4.0  # km, of the network
 _FINE = 0.6  # km, of the details; much finer grids are averaged to about it
 _MOTION = 2.0  # km, of the grid on which the motion is looked for
-_WINDOW = 7.0  # points of it
+_WINDOW = 12.0  # points of it
 _LEVELS = 4  # of the pyramid on which it is looked for
 _DETAILS = (1.0, 2.5)  # km: widths of the means that separate the details of a frame
-_PATTERNS = (6.0, 16.0)  # km, of its larger patterns, on the cells
-_LIFETIMES = (4.0, 12.0, 35.0, 110.0, 500.0)  # minutes, of details, patterns and the rest, to begin with
-_FIELDS = 2  # the last frame, and the mean of those before
-_BANDS = _FIELDS * len(_LIFETIMES)
+_PATTERNS = (6.0, 16.0, 40.0, 100.0)  # km, of its larger patterns, on the cells
+_LIFETIMES = (4.0, 12.0, 35.0, 110.0, 300.0, 600.0, 1200.0)  # minutes, of details, patterns and the rest, to begin with
+_SCALES = len(_LIFETIMES)
+_NARROW = 4  # of the scales, up to 16 km: how they change is seen within the rain; of wider ones there is too little in there
+_OUTSIDE = 0.02  # what a dry pixel counts there
+_MEMORY = 47.0  # minutes: no tendency is trusted to last longer
+_BANDS = 3 * _SCALES  # of each scale: as the regression forecasts it, what its tendency adds, and the frames before
 _COEFFICIENTS = _BANDS + 1
 _SHARES = (0, 1, 2, 3)  # levels: of each cell the network sees which share of its pixels reaches them
 _SEEN = 3 + len(_SHARES)  # fields of a frame that it sees
 _BLUNTING = 35.0  # minutes, after which the probabilities' steepness is halved, to begin with
 _CHANGES = 3  # scales of which the network is told how much they changed from frame to frame
-_SCALARS = 5 + 3 * _CHANGES  # what the network is told of motion, cadence, spacing, lead, and of the changes
+_SCALARS = 5 + 3 * _CHANGES + 2 * _SCALES  # what the network is told of motion, cadence, spacing, lead, of the changes, and of the regression
 _SHARPNESS = 10.0  # of the details, so that coefficients near 1 are useful ones
 
 
@@ -81,21 +86,22 @@ class LagrangianConvLSTM(nn.Module):
         self.head = nn.Conv2d(first, self.outputs, 1)
         self.log_lifetimes = nn.Parameter(torch.tensor(_LIFETIMES).log())
         for name, rates in (("levels", LEVELS), ("rates", _RATES)):
-            self.register_buffer(name, torch.log1p(torch.tensor(rates) / knee) / math.log1p(ceiling / knee), persistent=False)
+            self.register_buffer(name, self._normalised(torch.tensor(rates)), persistent=False)
         self._start_from_extrapolation()
         self.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def _start_from_extrapolation(self) -> None:
-        """Let the head begin with what extrapolation says: probabilities rise with the rain's logarithm, about each level."""
+        """Let the head begin with what the regression says: probabilities rise with the rain's logarithm, about each level."""
         nn.init.normal_(self.head.weight, std=0.02)
         steps = _STEEPNESS * self.levels.diff()
-        gains, weights = torch.zeros(len(LEVELS)), torch.full((_COEFFICIENTS,), 1 / _FIELDS)
-        gains[0], weights[-1] = _STEEPNESS / _SHARPNESS, 0.0
+        gains, weights = torch.zeros(len(LEVELS)), torch.zeros(_COEFFICIENTS)
+        gains[0], weights[:_SCALES] = _STEEPNESS / _SHARPNESS, 1.0
         drops = steps + torch.log(-torch.expm1(-steps))  # softplus of it is the step
         self.head.bias.copy_(torch.cat([-_STEEPNESS * self.levels[:1], drops, gains, weights]))
 
-    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
+                thresholds: Sequence[float] | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Predict the frames that follow.
 
         Args:
@@ -104,15 +110,43 @@ class LagrangianConvLSTM(nn.Module):
             observed: boolean mask of the context's shape; None means all of it.
             timestep: minutes between frames, of all or of each sequence (B,).
             spacing: kilometres between pixels, of all or of each sequence.
+            thresholds: K rain rates [mm/h]; None: the frames alone.
 
         Returns:
-            (B, forecast_length, 1, H, W), float32; NaN where the rain comes from outside the grid or was not observed.
+            (B, forecast_length, 1, H, W), float32; NaN where the rain comes from outside the grid or was not observed. With thresholds a pair: the
+            frames, and the probabilities that a pixel reaches each of them, (B, K, forecast_length, 1, H, W), NaN in the same places.
         """
+        frames, probabilities = [], []
+        newest = context[:, -1, 0] if observed is None else _newest(context[:, :, 0], observed[:, :, 0])
+        levels = None if thresholds is None else self._normalised(torch.tensor(thresholds, device=context.device))
+        for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
+            known = known > 0.5
+            frames.append(torch.where(known, self._decide(logits, known, newest), torch.nan))
+            if levels is not None:
+                probabilities.append(torch.where(known[:, None], torch.sigmoid(self.interpolated(logits, levels)), torch.nan))
+        frames = torch.stack(frames, dim=1)[:, :, None]
+        return frames if thresholds is None else (frames, torch.stack(probabilities, dim=2)[:, :, :, None])
+
+    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
+        """The probabilities as members of equal chance: at each pixel and lead the middles of M equal shares of its distribution, ascending.
+
+        So scores of ensembles judge what the network says of each pixel. A member is no scenario: that all pixels have their lowest or
+        highest value at once is as unlikely as it looks.
+
+        Args:
+            context, forecast_length, observed, timestep, spacing: as for ``forward``.
+            members: M, at least 1.
+
+        Returns:
+            (B, M, forecast_length, 1, H, W), float32, NaN as in ``forward``.
+        """
+        at_least(1, members=members)
         frames = []
         for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
-            newest = context[:, -1, 0] if observed is None else _newest(context[:, :, 0], observed[:, :, 0])
-            frames.append(torch.where(known > 0.5, self._decide(logits, known > 0.5, newest), torch.nan))
-        return torch.stack(frames, dim=1)[:, :, None]
+            logits = self.interpolated(logits, self.rates)
+            quantiles = torch.stack([self._quantile(logits, (member + 0.5) / members) for member in range(members)], dim=1)
+            frames.append(torch.where(known[:, None] > 0.5, quantiles, torch.nan))
+        return torch.stack(frames, dim=2)[:, :, :, None]
 
     def exceedance(self, context: Tensor, forecast_length: int, observed: Tensor | None, levels: Tensor, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
                    every: int = 1, first: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
@@ -166,19 +200,27 @@ class LagrangianConvLSTM(nn.Module):
             aligned, seen = torch.stack(aligned[::-1], dim=1), torch.stack(seen[::-1], dim=1)
             ever = seen.amax(dim=1, keepdim=True)
             recent = _recent(aligned, seen)
-            details = torch.cat([*_means(recent, ever, [width / (typical * finer) for width in _DETAILS]), ever], dim=1)
-            changes = _changes(details, ever, cell)
-            patterns = torch.cat(_means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])[1:], dim=1)
+            fields = recent.shape[1]
+            fine = _means(recent, ever, [width / (typical * finer) for width in _DETAILS])
+            wide = _means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])
+            onward, tendency = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
+            changes = _changes(torch.stack(fine, dim=1), ever, cell)
+            carried = [0, 1, fields - 1]
+            details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
+            patterns = torch.cat([scale[:, carried] for scale in wide[1:]], dim=1)
             stationary = smooth((frames * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1), _DETAILS[0] / (typical * finer))
             speed = motion * (coarser * spacing / timestep)[:, None, None, None]  # 60 km/h
             scale = torch.stack([torch.log(timestep / 5), torch.log(spacing * cell / _CELL)], dim=1)
             shape = changes.shape[-2:]
-            scalars = torch.cat([F.adaptive_avg_pool2d(speed, shape), scale[:, :, None, None].expand(-1, -1, *shape), changes], dim=1)
+            alike = torch.cat([(1 - onward / (1 - tendency) + 1e-3).log() / 3, tendency], dim=1)
+            told = torch.cat([scale, alike], dim=1)[:, :, None, None].expand(-1, -1, *shape)
+            scalars = torch.cat([F.adaptive_avg_pool2d(speed, shape), told, changes], dim=1)
             cells = self._cells(aligned, seen, cell)
             x, y = places(height, width, like=frames, every=every, first=first, per_pixel=finer)
             here = at(stationary, x, y, size)
         knots = _knots(forecast_length)
         coarse = self._coarse(cells, scalars, timestep, knots)
+        evolved = _evolved(onward, tendency, forecast_length)
         for lead, back in enumerate(departures(motion, forecast_length), start=1):
             moved = coarser * at(back, x, y, size, beyond="border")
             fine = at(details, x + moved[:, 0], y + moved[:, 1], size)
@@ -186,9 +228,10 @@ class LagrangianConvLSTM(nn.Module):
             share = (knots[after] - lead) / (knots[after] - knots[after - 1]) if after else 0.0
             told = coarse[:, after] if share == 0 else torch.lerp(coarse[:, after], coarse[:, after - 1], share)
             wide = at(torch.cat([told, patterns], dim=1), x + moved[:, 0], y + moved[:, 1], size, beyond="border")
-            scales = [*fine[:, :-1].split(_FIELDS, dim=1), *wide[:, self.outputs :].split(_FIELDS, dim=1)]
-            bands = torch.cat([*(a - b for a, b in pairwise(scales)), scales[-1]], dim=1)
-            yield self._logits(wide[:, : self.outputs], bands, here, (timestep * lead)[:, None, None, None]), fine[:, -1]
+            scales = torch.stack([*fine[:, :-1].split(3, dim=1), *wide[:, self.outputs :].split(3, dim=1)], dim=1)
+            mean = scales[:, -1, :1]
+            bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
+            yield self._logits(wide[:, : self.outputs], bands, mean, evolved[lead - 1], here, (timestep * lead)[:, None, None, None]), fine[:, -1]
 
     def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
         """The motion on a grid of about 2 km, in its pixels a frame, and how many pixels of the frames make one of them."""
@@ -236,18 +279,32 @@ class LagrangianConvLSTM(nn.Module):
         hidden = F.leaky_relu(self.refine(torch.cat([sequence, last, told], dim=2).flatten(0, 1)), 0.2)
         return precisely(self.head, hidden).unflatten(0, (batch, number))
 
-    def _logits(self, own: Tensor, bands: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
-        """Logits at the levels from what the cells tell and the context by scale: they fall from level to level."""
+    def _logits(self, own: Tensor, bands: Tensor, mean: Tensor, evolved: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
+        """Logits at the levels from what the cells tell and the context by scale: they fall from level to level.
+
+        Args:
+            own: (B, outputs, H, W).
+            bands: (B, scales, 3, H, W), the last frame, the one before it, and the mean of all before it, the last scale without the mean that it goes back to.
+            mean: (B, 1, H, W), the last scale of the last frame.
+            evolved: (3, B, scales), see ``_evolved``.
+            stationary: (B, 1, H, W).
+            minutes: to the lead, (B, 1, 1, 1).
+        """
         levels = len(LEVELS)
         constant, gain, weights = own[:, :levels], own[:, levels : 2 * levels], own[:, 2 * levels :]
-        left = torch.exp(-minutes / self.log_lifetimes.exp().repeat_interleave(_FIELDS)[:, None, None])
-        value = _SHARPNESS * ((weights[:, :-1] * left * bands).sum(dim=1, keepdim=True) + weights[:, -1:] * stationary)
+        left = torch.exp(-minutes / self.log_lifetimes.exp()[:, None, None])
+        ahead, before, without = evolved[..., None, None]
+        last, previous, earlier = bands.unbind(dim=2)
+        forecast = ahead * last + before * previous
+        tendency = forecast - without * last
+        forecast = torch.cat([forecast[:, :-1], forecast[:, -1:] + mean], dim=1)
+        value = _SHARPNESS * ((weights[:, :-1] * torch.cat([forecast, tendency, left * earlier], dim=1)).sum(dim=1, keepdim=True) + weights[:, -1:] * stationary)
         steepness = 1 / (1 + minutes / _BLUNTING)
         first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
         return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
 
     def _decide(self, logits: Tensor, known: Tensor, newest: Tensor) -> Tensor:
-        """The forecast, (B, H, W): between the median and the mean, kept on that side of some rates which promises the better CSI.
+        """The forecast, (B, H, W): the mean, of weak rain the median, kept on that side of some rates which promises the better CSI.
 
         Args:
             logits: (B, len(LEVELS), H, W).
@@ -261,17 +318,27 @@ class LagrangianConvLSTM(nn.Module):
         rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
         scaled = (probability * scale[:, :, None, None]).clamp(max=1)
         mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-        median, margins = torch.zeros_like(mean), logits.unbind(dim=1)
+        value = self._quantile(torch.logit(scaled, eps=1e-6), 0.5)
+        for index, (rate, given) in enumerate(_DECISIONS.items()):
+            level = _RATES.index(rate)
+            reached = probability[:, level] >= _least(probability[:, level], known, scale[:, level], given=given)[:, None, None]
+            if not index:
+                value = torch.lerp(value, self._normalised(mean), torch.where(reached, _MEAN, 0.0))
+            value = torch.where(reached, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
+        return value.clamp(0, 1)
+
+    def _normalised(self, rates: Tensor) -> Tensor:
+        """Of rain rates [mm/h], any shape."""
+        return torch.log1p(rates / self.knee) / math.log1p(self.ceiling / self.knee)
+
+    def _quantile(self, logits: Tensor, share: float) -> Tensor:
+        """The normalised rain rate that this share of the distribution lies below, (B, H, W), of logits at ``rates``; 0 where that is below the first of them."""
+        value, margins = torch.zeros_like(logits[:, 0]), (logits - math.log((1 - share) / share)).unbind(dim=1)
         for level, start in enumerate(self.rates):
             above = min(level + 1, len(_RATES) - 1)
             reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (self.rates[above] - start)
-            median = torch.where(margins[level] >= 0, start + reach, median)
-        value = torch.lerp(median, torch.log1p(mean / self.knee) / math.log1p(self.ceiling / self.knee), _MEAN)
-        for rate, given in _DECISIONS.items():
-            level = _RATES.index(rate)
-            reached = probability[:, level] >= _least(probability[:, level], known, scale[:, level], given=given)[:, None, None]
-            value = torch.where(reached, value.clamp(min=self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
-        return value.clamp(0, 1)
+            value = torch.where(margins[level] >= 0, start + reach, value)
+        return value
 
 
 def _scale(now: Tensor, expected: Tensor) -> Tensor:
@@ -326,11 +393,62 @@ def _newest(frames: Tensor, observed: Tensor) -> Tensor:
 
 
 def _recent(aligned: Tensor, seen: Tensor) -> Tensor:
-    """The last frame, and the mean of those before it, each in place of the other where that was not observed: (B, T, H, W) -> (B, 2, H, W)."""
+    """The last frame, up to two before it, and the mean of all before it, each in place of one that was not observed: (B, T, H, W) -> (B, 3 or 4, H, W)."""
     count = seen[:, :-1].sum(dim=1)
     before = (aligned[:, :-1] * seen[:, :-1]).sum(dim=1) / count.clamp(min=1)
-    last = torch.where(seen[:, -1] > 0.5, aligned[:, -1], before)
-    return torch.stack([last, torch.where(count > 0.5, before, last)], dim=1)
+    found = [torch.where(seen[:, -1] > 0.5, aligned[:, -1], before)]
+    for lag in range(2, min(3, aligned.shape[1]) + 1):
+        found.append(torch.where(seen[:, -lag] > 0.5, aligned[:, -lag], found[-1]))
+    return torch.stack([*found, torch.where(count > 0.5, before, found[0])], dim=1)
+
+
+def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: Tensor, cell: int, timestep: Tensor, wet: float) -> tuple[Tensor, Tensor]:
+    """How each scale goes on: autoregression of second order along the motion, as in S-PROG (Seed 2003), from the last three frames.
+
+    Rain grows and decays with a memory, and what the motion missed goes on, too: large patterns keep their tendency for tens of minutes.
+
+    Args:
+        fine, wide: fields and their ever wider means, (B, F, H, W) each and on the cells (B, F, h, w), as of ``_recent``; the first of ``wide`` is the last of ``fine``.
+        aligned, seen: (B, T, H, W) frames and where they were observed.
+        cell: pixels to a side of a cell.
+        timestep: (B,) minutes.
+        wet: from which value on a pixel is wet.
+
+    Returns:
+        the weights of the last frame and of the one before it in the next, (B, scales) each.
+    """
+    frames = min(3, aligned.shape[1])
+    known = seen[:, -frames:].amin(dim=1, keepdim=True)
+    within = known * (aligned[:, -frames:].amin(dim=1, keepdim=True) >= (1 - 1e-5) * wet).to(known.dtype) + _OUTSIDE * known
+    weights = [within] * len(fine[1:]) + [F.avg_pool2d(within, cell)] * (_NARROW - len(fine[1:])) + [F.avg_pool2d(known, cell)] * (_SCALES - _NARROW)
+    bands = [*(a - b for a, b in pairwise(fine)), *(a - b for a, b in pairwise(wide)), wide[-1]]
+    one, two = (torch.stack(values, dim=1) for values in zip(*(_correlations(band[:, :frames], weight) for band, weight in zip(bands, weights))))
+    one = one.clamp(0, 0.9995)
+    two = torch.maximum(two, 2 * one.square() - 1)
+    longest = -torch.exp(-timestep / _MEMORY)[:, None]
+    second = torch.maximum((two - one.square()) / (1 - one.square()), longest).clamp(max=0.5)
+    return one * (1 - second), second
+
+
+def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Of frames (B, F, H, W), the newest first, with those one and two before them, (B,) each; of two frames alone, as if they had no tendency."""
+    total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    rest = fields - (weight * fields).sum((2, 3), keepdim=True) / total
+    covariance = torch.einsum("bihw,bjhw->bij", weight * rest, rest).double() / total[:, 0].double() + 1e-12 * torch.eye(fields.shape[1], device=fields.device)
+    square = torch.diagonal(covariance, dim1=1, dim2=2)
+    one = covariance.diagonal(offset=1, dim1=1, dim2=2).sum(dim=1) / (square[:, :-1].sum(dim=1) * square[:, 1:].sum(dim=1)).sqrt()
+    two = covariance[:, 0, 2] / (square[:, 0] * square[:, 2]).sqrt() if fields.shape[1] > 2 else one.square()
+    return one.to(fields.dtype), two.to(fields.dtype)
+
+
+def _evolved(first: Tensor, second: Tensor, length: int) -> Tensor:
+    """What is left of the last frame and of the one before it at each lead, and of the last frame had it no tendency: (length, 3, B, scales)."""
+    without = first / (1 - second)  # the correlation with the frame before
+    ahead, before = [torch.ones_like(first), first], [torch.zeros_like(first), second]
+    for _ in range(length - 1):
+        ahead.append(first * ahead[-1] + second * ahead[-2])
+        before.append(first * before[-1] + second * before[-2])
+    return torch.stack([torch.stack([a, b, without**lead]) for lead, (a, b) in enumerate(zip(ahead[1:], before[1:]), start=1)])
 
 
 def _means(fields: Tensor, known: Tensor, widths: list[float]) -> list[Tensor]:
@@ -339,12 +457,16 @@ def _means(fields: Tensor, known: Tensor, widths: list[float]) -> list[Tensor]:
 
 
 def _changes(details: Tensor, known: Tensor, cell: int) -> Tensor:
-    """How strong each scale of the last frame is and how far it lies from the frames before, in each cell and everywhere: (B, 3 * _CHANGES, h, w).
+    """How strong each fine scale of the last frame is and how far it lies from the frames before, in each cell and everywhere: (B, 3 * _CHANGES, h, w).
 
     Of rain that lasts the frames differ little once they are aligned: it is the lifetime that S-PROG estimates, for each place.
+
+    Args:
+        details: fields and their means, (B, _CHANGES, F, H, W), of the fields the last frame first and the mean of those before last.
+        known: (B, 1, H, W).
+        cell: pixels to a side of a cell.
     """
-    scales = details[:, :-1].split(_FIELDS, dim=1)
-    bands = torch.stack([*(a - b for a, b in pairwise(scales)), scales[-1]], dim=1)  # (B, scales, fields, H, W)
+    bands = torch.cat([details[:, :-1] - details[:, 1:], details[:, -1:]], dim=1)[:, :, [0, -1]]
     squares = torch.cat([bands[:, :, 0].square(), (bands[:, :, 0] - bands[:, :, 1]).square()], dim=1) * known
     local = F.avg_pool2d(squares, cell) / F.avg_pool2d(known, cell).clamp(min=1e-3)
     strength, change = (squares.sum((2, 3)) / known.sum((2, 3)).clamp(min=1) + 1e-6).split(_CHANGES, dim=1)

@@ -1,6 +1,6 @@
 """Forecasts by a plan: the network's, or what is left where it cannot have what it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -51,11 +51,11 @@ def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.maximum(total, 0) / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def forecast_by(plan: Plan, context: Frames, forecaster: Forecaster) -> Forecast:
-    """The forecast a plan asks for; NaN where nothing can be said."""
+def forecast_by(plan: Plan, context: Frames, forecaster: Forecaster, *, thresholds: Sequence[float] = ()) -> Forecast:
+    """The forecast a plan asks for, with the network's probabilities of these rain rates [mm/h], if it tells any; NaN where nothing can be said."""
     task = forecaster.task
     if plan.method == "nowcast":
-        return forecaster(context, plan.forecast_length)
+        return forecaster(context, plan.forecast_length, thresholds=thresholds)
     if plan.method == "extrapolation":
         steps = (plan.times[1] - plan.times[0]) / task.timedelta
         motion = motion_of(context.values) / steps

@@ -216,7 +216,7 @@ class Watch:
         clock = [time.perf_counter()]
         try:
             context = context_of(plan, usable, self.forecaster.task)
-            forecast = forecast_by(plan, context, self.forecaster)
+            forecast = forecast_by(plan, context, self.forecaster, thresholds=self.operation.thresholds)
         except Exception as error:  # whatever a network or a library refuses, there is an answer
             plan = Plan("persistence", (plan.analysis_time,), (), plan.forecast_length, f"{plan.method} failed: {first_line(error)}")
             context = context_of(plan, usable, self.forecaster.task)

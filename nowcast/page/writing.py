@@ -31,7 +31,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Frames, Grid
 from nowcast.plotting import MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS, shrink
-from nowcast.products import Products
+from nowcast.products import PROBABILITY_SOURCES, Products
 
 STEP = 1.03
 """No step of the amount scale is wider than this ratio."""
@@ -118,6 +118,7 @@ def publish(products: Products, folder: str | Path, *, status: dict, context: Fr
         "lines": lines,
         "layers": layers,
         "scales": {"amount": _amount_scale(), "percent": _percent_scale()},
+        "probabilities": PROBABILITY_SOURCES[products.probability_source],
         "missing_colour": MISSING_COLOUR.tolist(),
         "status": status,
     }

@@ -32,7 +32,6 @@ class Table:
         columns: headings, the one of the row headings first.
         rows: cells or texts, the row's heading first.
         folded: whether it is opened by a click.
-        shown: whether the caption is to be seen, or only heard.
     """
 
     kind: ClassVar[str] = "table"
@@ -41,7 +40,6 @@ class Table:
     columns: list[str]
     rows: list[list[Cell | str]]
     folded: bool = False
-    shown: bool = True
 
 
 @dataclass(frozen=True)

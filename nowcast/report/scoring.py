@@ -15,7 +15,6 @@ from nowcast.verification.scores import BETTER, SUMMED_OVER_LEADS
 from nowcast.verification.sums import ScoreKey
 from nowcast.verification.table import digits, lead_label, penalty, score_title, signed, thresholds_shown, unit_of
 
-_EVENTS = ("csi", "fss")
 _OTHERS = ("csi_mean", "crps", "cross_entropy", "mae", "mse", "ssim", "psnr", "correlation")
 _UNITS = {"cross_entropy": "nats", "cross_entropy_floor": "nats", "psnr": "dB", "effective_resolution": "px", "power_forecast": "dB²", "power_observation": "dB²"}
 _RAIN_UNITS = {"mae": "mm/h", "rmse": "mm/h", "mse": "mm²/h²", "mean_error": "mm/h", "crps": "mm/h", "crps_fair": "mm/h", "spread": "mm/h", "rmse_of_mean": "mm/h"}
