@@ -88,7 +88,8 @@ def _evaluation_config(stored, overrides: list[str]):
     if not anew:
         configuration.override(stored, overrides)
         return stored
-    typed = [item for item in overrides if item.partition("=")[0].split(".")[0] in anew or "data" in anew]
+    groups = anew | ({"scores", "baselines"} if "data" in anew else set())  # what is composed anew; settings of the rest change what is stored
+    typed = [item for item in overrides if item.partition("=")[0].split(".")[0] in groups]
     rest = [item for item in overrides if item not in typed]
     radar = [] if "data" in anew or OmegaConf.select(stored, "data._target_") == "nowcast.data.moving_mnist.MovingMnist" else ["data=radar"]
     fresh = configuration.compose("train", [*radar, *typed])
@@ -96,8 +97,7 @@ def _evaluation_config(stored, overrides: list[str]):
         for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
             if edge in fresh.data and edge in stored.data and fresh.data[edge] is None:
                 fresh.data[edge] = stored.data[edge]
-        anew |= {"scores", "baselines"}
-    for name in sorted(anew):
+    for name in sorted(groups):
         OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
     configuration.override(stored, rest)
     return stored
