@@ -62,7 +62,7 @@ BREAKAGES = (
     Breakage("files are renamed without a flush", "files.py", "        _flush(temporary)\n", "", "flushed-before-renamed"),
     Breakage("checkpoints are unpickled (weights_only=False)", "checkpoints.py", "        length = int.from_bytes(", "        return torch.load(path, weights_only=False)\n        length = int.from_bytes(", "hostile-models"),
     Breakage("the order of files is taken for that of time", "data/inputs.py", "times = sorted(kept)", "times = list(kept)", "order-grids-names"),
-    Breakage("the clock is taken for the analysis time", "forecaster.py", "Forecast(values, context.times[-1],", 'Forecast(values, np.datetime64("now", "s"),', "missing-is-never-dry"),
+    Breakage("the clock is taken for the analysis time", "forecaster.py", "Forecast(values[0, :, 0], context.times[-1],", 'Forecast(values[0, :, 0], np.datetime64("now", "s"),', "missing-is-never-dry"),
 )
 
 
