@@ -1,19 +1,17 @@
 """The ConvLSTM that moves with the rain."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
-import nowcast
+from nowcast.cli.common import run_folder
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
 from nowcast.models.lagrangian import _SCALES, _STEEPNESS, LEVELS, LagrangianConvLSTM, _correlations, _evolved, _least, _recent, _regression, _scale
 from tests.test_motion import blobs
 
 KNEE, CEILING = 0.1, 100.0
-SHIPPED_FOLDER = Path(nowcast.__file__).parent / "shipped"
 
 
 def model(seed=0):
@@ -194,7 +192,7 @@ def test_its_members_are_the_middles_of_equal_shares_of_each_pixels_distribution
 
 
 def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_grid():
-    network = Forecaster.load(SHIPPED_FOLDER).model.eval()
+    network = Forecaster.load(run_folder("shipped")).model.eval()
     context = torch.nn.functional.pad(moving(1.0, 0.0), (0, 520, 0, 336))  # showers in one corner of 400 x 600 km
     with torch.no_grad():
         forecast, probability = network(context, 12, thresholds=[0.1])

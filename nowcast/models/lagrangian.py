@@ -200,12 +200,11 @@ class LagrangianConvLSTM(nn.Module):
             aligned, seen = torch.stack(aligned[::-1], dim=1), torch.stack(seen[::-1], dim=1)
             ever = seen.amax(dim=1, keepdim=True)
             recent = _recent(aligned, seen)
-            fields = recent.shape[1]
             fine = _means(recent, ever, [width / (typical * finer) for width in _DETAILS])
             wide = _means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])
             onward, tendency = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
             changes = _changes(torch.stack(fine, dim=1), ever, cell)
-            carried = [0, 1, fields - 1]
+            carried = [0, 1, -1]
             details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
             patterns = torch.cat([scale[:, carried] for scale in wide[1:]], dim=1)
             stationary = smooth((frames * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1), _DETAILS[0] / (typical * finer))
@@ -304,7 +303,7 @@ class LagrangianConvLSTM(nn.Module):
         return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
 
     def _decide(self, logits: Tensor, known: Tensor, newest: Tensor) -> Tensor:
-        """The forecast, (B, H, W): the mean, of weak rain the median, kept on that side of some rates which promises the better CSI.
+        """The forecast, (B, H, W): between median and mean, of weak rain the median, kept on that side of some rates which promises the better CSI.
 
         Args:
             logits: (B, len(LEVELS), H, W).
@@ -318,12 +317,13 @@ class LagrangianConvLSTM(nn.Module):
         rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
         scaled = (probability * scale[:, :, None, None]).clamp(max=1)
         mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-        value = self._quantile(torch.logit(scaled, eps=1e-6), 0.5)
-        for index, (rate, given) in enumerate(_DECISIONS.items()):
+        reached_at = {}
+        for rate, given in _DECISIONS.items():
             level = _RATES.index(rate)
-            reached = probability[:, level] >= _least(probability[:, level], known, scale[:, level], given=given)[:, None, None]
-            if not index:
-                value = torch.lerp(value, self._normalised(mean), torch.where(reached, _MEAN, 0.0))
+            reached_at[level] = probability[:, level] >= _least(probability[:, level], known, scale[:, level], given=given)[:, None, None]
+        weakest = next(iter(reached_at.values()))
+        value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(weakest, _MEAN, 0.0))
+        for level, reached in reached_at.items():
             value = torch.where(reached, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
         return value.clamp(0, 1)
 
