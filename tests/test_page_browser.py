@@ -24,10 +24,11 @@ def quarters(north_east):
 
 
 def publish(folder, *, minutes_old=7, frames=6, **status):
-    """Three observed frames of 2 mm/h and forecasts of 3, 4, 5, ... mm/h in the north-east; the analysis time."""
+    """Three observed frames of 2 mm/h and forecasts of 3, 4, 5, ... mm/h in the north-east; the analysis time, so many whole minutes ago
+    that the age on the page stays in its minute for the minute to come."""
     cells = np.arange(SIZE) - SIZE / 2
     place = Grid("+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", cells, -cells)
-    start = np.datetime64(datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0) - timedelta(minutes=minutes_old), "s")
+    start = np.datetime64(datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(minutes=minutes_old), "s")
     step = np.timedelta64(300, "s")
     context = Frames(np.stack([quarters(2.0)] * 3), start + np.arange(-2, 1) * step, place)
     forecast = Forecast(np.stack([quarters(3.0 + k) for k in range(frames)]), start, np.arange(1, frames + 1) * step, place)
