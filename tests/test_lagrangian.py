@@ -97,16 +97,16 @@ def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_outlasts_it
     torch.testing.assert_close(fields[0, :3], aligned[0, [3, 2, 1]])
     fine, wide = [fields] * 3, [torch.nn.functional.avg_pool2d(fields, 4)] * 4 + [0.2 * torch.ones(1, 4, 24, 24)]
     wide[1:4] = [torch.zeros(1, 4, 24, 24)] * 3  # all of the pattern is in the third scale
-    onward, tendency = _regression(fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1)
-    assert onward.shape == tendency.shape == (1, _SCALES)
-    assert tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < onward[0, 2] / (1 - tendency[0, 2]) < 1
-    ahead, before, without = _evolved(onward, tendency, 3)[:, :, 0, 2].unbind(dim=1)
-    last, previous = 0.4, 0.3
-    expected = [onward[0, 2] * last + tendency[0, 2] * previous]
-    expected.append(onward[0, 2] * expected[0] + tendency[0, 2] * last)
-    expected.append(onward[0, 2] * expected[1] + tendency[0, 2] * expected[0])
+    correlation, tendency = _regression(fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1)
+    assert correlation.shape == tendency.shape == (1, _SCALES)
+    assert tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < correlation[0, 2] < 1
+    ahead, before, without = _evolved(correlation, tendency, 3)[:, :, 0, 2].unbind(dim=1)
+    last, previous, onward = 0.4, 0.3, correlation[0, 2] * (1 - tendency[0, 2])
+    expected = [onward * last + tendency[0, 2] * previous]
+    expected.append(onward * expected[0] + tendency[0, 2] * last)
+    expected.append(onward * expected[1] + tendency[0, 2] * expected[0])
     torch.testing.assert_close(ahead * last + before * previous, torch.stack(expected))
-    torch.testing.assert_close(without, (onward / (1 - tendency))[0, 2] ** torch.arange(1, 4))
+    torch.testing.assert_close(without, correlation[0, 2] ** torch.arange(1, 4))
     assert expected[0] > last * without[0]
 
 

@@ -202,7 +202,7 @@ class LagrangianConvLSTM(nn.Module):
             recent = _recent(aligned, seen)
             fine = _means(recent, ever, [width / (typical * finer) for width in _DETAILS])
             wide = _means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])
-            onward, tendency = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
+            correlation, tendency = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
             changes = _changes(torch.stack(fine, dim=1), ever, cell)
             carried = [0, 1, -1]
             details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
@@ -211,7 +211,7 @@ class LagrangianConvLSTM(nn.Module):
             speed = motion * (coarser * spacing / timestep)[:, None, None, None]  # 60 km/h
             scale = torch.stack([torch.log(timestep / 5), torch.log(spacing * cell / _CELL)], dim=1)
             shape = changes.shape[-2:]
-            alike = torch.cat([(1 - onward / (1 - tendency) + 1e-3).log() / 3, tendency], dim=1)
+            alike = torch.cat([(1 - correlation + 1e-3).log() / 3, tendency], dim=1)
             told = torch.cat([scale, alike], dim=1)[:, :, None, None].expand(-1, -1, *shape)
             scalars = torch.cat([F.adaptive_avg_pool2d(speed, shape), told, changes], dim=1)
             cells = self._cells(aligned, seen, cell)
@@ -219,7 +219,7 @@ class LagrangianConvLSTM(nn.Module):
             here = at(stationary, x, y, size)
         knots = _knots(forecast_length)
         coarse = self._coarse(cells, scalars, timestep, knots)
-        evolved = _evolved(onward, tendency, forecast_length)
+        evolved = _evolved(correlation, tendency, forecast_length)
         for lead, back in enumerate(departures(motion, forecast_length), start=1):
             moved = coarser * at(back, x, y, size, beyond="border")
             fine = at(details, x + moved[:, 0], y + moved[:, 1], size)
@@ -415,7 +415,7 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
         wet: from which value on a pixel is wet.
 
     Returns:
-        the weights of the last frame and of the one before it in the next, (B, scales) each.
+        the correlation with the frame before, and the weight in the next frame of the one before the last, (B, scales) each.
     """
     frames = min(3, aligned.shape[1])
     known = seen[:, -frames:].amin(dim=1, keepdim=True)
@@ -427,7 +427,7 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
     two = torch.maximum(two, 2 * one.square() - 1)
     longest = -torch.exp(-timestep / _MEMORY)[:, None]
     second = torch.maximum((two - one.square()) / (1 - one.square()), longest).clamp(max=0.5)
-    return one * (1 - second), second
+    return one, second
 
 
 def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -441,14 +441,19 @@ def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return one.to(fields.dtype), two.to(fields.dtype)
 
 
-def _evolved(first: Tensor, second: Tensor, length: int) -> Tensor:
-    """What is left of the last frame and of the one before it at each lead, and of the last frame had it no tendency: (length, 3, B, scales)."""
-    without = first / (1 - second)  # the correlation with the frame before
+def _evolved(correlation: Tensor, second: Tensor, length: int) -> Tensor:
+    """What is left of the last frame and of the one before it at each lead, and of the last frame had it no tendency: (length, 3, B, scales).
+
+    Args:
+        correlation, second: as ``_regression`` returns them.
+        length: number of leads.
+    """
+    first = correlation * (1 - second)  # the weight of the last frame in the next
     ahead, before = [torch.ones_like(first), first], [torch.zeros_like(first), second]
     for _ in range(length - 1):
         ahead.append(first * ahead[-1] + second * ahead[-2])
         before.append(first * before[-1] + second * before[-2])
-    return torch.stack([torch.stack([a, b, without**lead]) for lead, (a, b) in enumerate(zip(ahead[1:], before[1:]), start=1)])
+    return torch.stack([torch.stack([a, b, correlation**lead]) for lead, (a, b) in enumerate(zip(ahead[1:], before[1:]), start=1)])
 
 
 def _means(fields: Tensor, known: Tensor, widths: list[float]) -> list[Tensor]:

@@ -132,7 +132,7 @@ function build() {
     return label;
   }));
   $("note").hidden = !manifest.layers.some((one) => one.scale === "percent");
-  $("note").textContent = `Probability: ${manifest.probabilities ?? ""}.`;
+  $("note").textContent = manifest.probabilities ? `Probability: ${manifest.probabilities}.` : "";  // an older nowcast did not say
   $("slider").max = manifest.frames.length - 1;
   $("slider").disabled = false;
   $("track-observed").style.flexGrow = manifest.observed_frames;
