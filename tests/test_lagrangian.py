@@ -8,7 +8,7 @@ import torch
 from nowcast.cli.common import run_folder
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
-from nowcast.models.lagrangian import _SCALES, _STEEPNESS, LEVELS, LagrangianConvLSTM, _correlations, _evolved, _least, _recent, _regression, _scale
+from nowcast.models.lagrangian import _SCALES, _STEEPNESS, LEVELS, LagrangianConvLSTM, _correlations, _evolved, _least, _Noise, _recent, _regression, _scale
 from tests.test_motion import blobs
 
 KNEE, CEILING = 0.1, 100.0
@@ -81,9 +81,10 @@ def test_a_regression_of_second_order_is_found_again_from_three_frames():
     for seed in range(2, 40):
         frames.append(keep * frames[-1] + drag * frames[-2] + 0.2 * rough(1, 256, 256, seed=seed))
     newest_first = torch.stack(frames[:-4:-1], dim=1)
-    one, two = _correlations(newest_first, torch.ones(1, 1, 256, 256))
+    one, two, variance = _correlations(newest_first, torch.ones(1, 1, 256, 256))
     expected = keep / (1 - drag)  # by Yule and Walker
     assert one.item() == pytest.approx(expected, abs=0.01) and two.item() == pytest.approx(keep * expected + drag, abs=0.01)
+    assert variance.item() == pytest.approx(frames[-1].var().item(), rel=1e-3)
     assert _correlations(newest_first[:, :2], torch.ones(1, 1, 256, 256))[1].item() == pytest.approx(one.item() ** 2, abs=0.01)  # no third frame, no tendency
     assert _correlations(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))[0].item() == 0
 
@@ -97,8 +98,8 @@ def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_outlasts_it
     torch.testing.assert_close(fields[0, :3], aligned[0, [3, 2, 1]])
     fine, wide = [fields] * 3, [torch.nn.functional.avg_pool2d(fields, 4)] * 4 + [0.2 * torch.ones(1, 4, 24, 24)]
     wide[1:4] = [torch.zeros(1, 4, 24, 24)] * 3  # all of the pattern is in the third scale
-    correlation, tendency = _regression(fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1)
-    assert correlation.shape == tendency.shape == (1, _SCALES)
+    correlation, tendency, strength = _regression(fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1)
+    assert correlation.shape == tendency.shape == strength.shape == (1, _SCALES)
     assert tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < correlation[0, 2] < 1
     ahead, before, without = _evolved(correlation, tendency, 3)[:, :, 0, 2].unbind(dim=1)
     last, previous, onward = 0.4, 0.3, correlation[0, 2] * (1 - tendency[0, 2])
@@ -177,11 +178,11 @@ def test_a_wrong_call_is_refused():
         model()(torch.rand(1, 1, 1, 8, 8), 2)
 
 
-def test_its_members_are_the_middles_of_equal_shares_of_each_pixels_distribution_and_their_shares_are_the_probabilities():
+def test_its_members_are_at_each_pixel_the_middles_of_equal_shares_of_its_distribution():
     network, context = model(), moving(1.0, 0.5)
     members = network.ensemble(context, 2, members=200)
     frames, probability = network(context, 2, thresholds=[0.5, 5.0])
-    assert members.shape == (1, 200, 2, 1, *context.shape[-2:]) and (members.diff(dim=1) >= 0)[~members.diff(dim=1).isnan()].all()
+    assert members.shape == (1, 200, 2, 1, *context.shape[-2:])
     assert (members.isnan() == frames[:, None].isnan()).all() and torch.equal(frames.nan_to_num(-1), network(context, 2).nan_to_num(-1))
     for k, level in enumerate(network._normalised(torch.tensor([0.5, 5.0]))):
         share = torch.where(members.isnan(), torch.nan, (members >= level).float()).mean(dim=1)
@@ -189,6 +190,35 @@ def test_its_members_are_the_middles_of_equal_shares_of_each_pixels_distribution
         assert 0.02 < probability[:, k][known].std() and (share - probability[:, k])[known].abs().max() <= 0.005 + 1e-4
     with pytest.raises(UserError, match="members"):
         network.ensemble(context, 2, members=0)
+
+
+def test_its_members_hang_together_in_space_and_time_and_no_two_draws_are_alike():
+    network, context = model(), moving(1.0, 0.5)
+    torch.manual_seed(1)
+    members = network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60]
+    torch.manual_seed(1)
+    assert torch.equal(network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members)
+    assert not torch.equal(network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members)
+    uncertain = members.amax(dim=0) > members.amin(dim=0)
+    above = torch.where(uncertain, (members - members.mean(dim=0)).sign(), torch.nan)  # which members say more than most
+    assert (above[:, :, :, 1:] * above[:, :, :, :-1]).nanmean() > 0.5 and (above[:, :, :, 16:] * above[:, :, :, :-16]).nanmean().abs() < 0.4
+    assert (above[:, 2:] * above[:, 1:-1]).nanmean() > 0.3
+    total = members.mean(dim=(2, 3))  # over the area: members drawn pixel by pixel would all agree, members of all lowest and all highest values not at all
+    pixel, area = members.std(dim=0).mean(dim=(1, 2)), total.std(dim=0)
+    assert ((0.15 * pixel < area) & (area < 0.8 * pixel)).all()
+
+
+def test_the_noise_of_a_scale_grows_as_it_forgets_its_last_frame():
+    torch.manual_seed(0)
+    correlation, strength = torch.full((1, _SCALES), 0.8), torch.zeros(1, _SCALES)
+    strength[0, 3] = 4.0  # a variance
+    noise = _Noise(64, correlation, strength, (512, 480), 1.0)
+    fields = [noise.next() for _ in range(5)]
+    assert all(detail.abs().max() == 0 and wide.shape == (1, 64, 128, 120) for detail, wide in fields)
+    for lead, (_, wide) in enumerate(fields, start=1):
+        assert wide.std().item() == pytest.approx(2 * math.sqrt(1 - 0.8 ** (2 * lead)), rel=0.05)
+    first, second = (wide for _, wide in fields[3:])
+    assert ((first * second).mean() / (first.std() * second.std())).item() == pytest.approx(0.8 * math.sqrt((1 - 0.8**8) / (1 - 0.8**10)), abs=0.03)
 
 
 def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_grid():

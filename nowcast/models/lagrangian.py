@@ -128,10 +128,12 @@ class LagrangianConvLSTM(nn.Module):
         return frames if thresholds is None else (frames, torch.stack(probabilities, dim=2)[:, :, :, None])
 
     def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
-        """The probabilities as members of equal chance: at each pixel and lead the middles of M equal shares of its distribution, ascending.
+        """Scenarios of equal chance, which at each pixel and lead are the middles of M equal shares of its distribution.
 
-        So scores of ensembles judge what the network says of each pixel. A member is no scenario: that all pixels have their lowest or
-        highest value at once is as unlikely as it looks.
+        Which member has which share is drawn: noise of every scale, in the frame that moves with the rain, as strong as the scale is in the
+        last frame and lasting as long as it did in the context (the noise of STEPS, Bowler et al. 2006), ranks the members at each pixel (as in
+        ensemble copula coupling, Schefzik et al. 2013). So members hang together in space and time, and what they say of a pixel is exactly what
+        the network says. Drawn from torch's generator.
 
         Args:
             context, forecast_length, observed, timestep, spacing: as for ``forward``.
@@ -142,10 +144,11 @@ class LagrangianConvLSTM(nn.Module):
         """
         at_least(1, members=members)
         frames = []
-        for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
+        for logits, known, noise in self._leads(context, forecast_length, observed, timestep=timestep, spacing=spacing, members=members):
             logits = self.interpolated(logits, self.rates)
             quantiles = torch.stack([self._quantile(logits, (member + 0.5) / members) for member in range(members)], dim=1)
-            frames.append(torch.where(known[:, None] > 0.5, quantiles, torch.nan))
+            rank = noise.argsort(dim=1).argsort(dim=1)
+            frames.append(torch.where(known[:, None] > 0.5, quantiles.gather(1, rank), torch.nan))
         return torch.stack(frames, dim=2)[:, :, :, None]
 
     def exceedance(self, context: Tensor, forecast_length: int, observed: Tensor | None, levels: Tensor, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
@@ -172,6 +175,12 @@ class LagrangianConvLSTM(nn.Module):
     def leads(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
               every: int = 1, first: tuple[int, int] = (0, 0)) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits at the network's levels, (B, len(LEVELS), H', W'), and how much of each pixel is known, (B, H', W') in [0, 1], lead by lead."""
+        for logits, known, _ in self._leads(context, forecast_length, observed, timestep=timestep, spacing=spacing, every=every, first=first):
+            yield logits, known
+
+    def _leads(self, context: Tensor, forecast_length: int, observed: Tensor | None, *, timestep: Tensor | float, spacing: Tensor | float,
+               every: int = 1, first: tuple[int, int] = (0, 0), members: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """As ``leads``, and with members noise, (B, M, H', W'), of which only the order of the members at a pixel means something."""
         if context.ndim != 5 or context.shape[2] != 1 or context.shape[1] < 2 or 0 in context.shape or forecast_length < 1:
             raise UserError(
                 f"a context of shape {tuple(context.shape)} and a forecast length of {forecast_length} came; "
@@ -202,7 +211,7 @@ class LagrangianConvLSTM(nn.Module):
             recent = _recent(aligned, seen)
             fine = _means(recent, ever, [width / (typical * finer) for width in _DETAILS])
             wide = _means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])
-            correlation, tendency = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
+            correlation, tendency, strength = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
             changes = _changes(torch.stack(fine, dim=1), ever, cell)
             carried = [0, 1, -1]
             details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
@@ -217,6 +226,7 @@ class LagrangianConvLSTM(nn.Module):
             cells = self._cells(aligned, seen, cell)
             x, y = places(height, width, like=frames, every=every, first=first, per_pixel=finer)
             here = at(stationary, x, y, size)
+        noise = None if members == 0 else _Noise(members, correlation, strength, size, typical * finer)
         knots = _knots(forecast_length)
         coarse = self._coarse(cells, scalars, timestep, knots)
         evolved = _evolved(correlation, tendency, forecast_length)
@@ -230,7 +240,8 @@ class LagrangianConvLSTM(nn.Module):
             scales = torch.stack([*fine[:, :-1].split(3, dim=1), *wide[:, self.outputs :].split(3, dim=1)], dim=1)
             mean = scales[:, -1, :1]
             bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
-            yield self._logits(wide[:, : self.outputs], bands, mean, evolved[lead - 1], here, (timestep * lead)[:, None, None, None]), fine[:, -1]
+            logits = self._logits(wide[:, : self.outputs], bands, mean, evolved[lead - 1], here, (timestep * lead)[:, None, None, None])
+            yield logits, fine[:, -1], None if noise is None else sum(at(part, x + moved[:, 0], y + moved[:, 1], size, beyond="border") for part in noise.next())
 
     def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
         """The motion on a grid of about 2 km, in its pixels a frame, and how many pixels of the frames make one of them."""
@@ -415,30 +426,30 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
         wet: from which value on a pixel is wet.
 
     Returns:
-        the correlation with the frame before, and the weight in the next frame of the one before the last, (B, scales) each.
+        the correlation with the frame before, the weight in the next frame of the one before the last, and the last frame's variance, (B, scales) each.
     """
     frames = min(3, aligned.shape[1])
     known = seen[:, -frames:].amin(dim=1, keepdim=True)
     within = known * (aligned[:, -frames:].amin(dim=1, keepdim=True) >= (1 - 1e-5) * wet).to(known.dtype) + _OUTSIDE * known
     weights = [within] * len(fine[1:]) + [F.avg_pool2d(within, cell)] * (_NARROW - len(fine[1:])) + [F.avg_pool2d(known, cell)] * (_SCALES - _NARROW)
     bands = [*(a - b for a, b in pairwise(fine)), *(a - b for a, b in pairwise(wide)), wide[-1]]
-    one, two = (torch.stack(values, dim=1) for values in zip(*(_correlations(band[:, :frames], weight) for band, weight in zip(bands, weights))))
+    one, two, strength = (torch.stack(values, dim=1) for values in zip(*(_correlations(band[:, :frames], weight) for band, weight in zip(bands, weights))))
     one = one.clamp(0, 0.9995)
     two = torch.maximum(two, 2 * one.square() - 1)
     longest = -torch.exp(-timestep / _MEMORY)[:, None]
     second = torch.maximum((two - one.square()) / (1 - one.square()), longest).clamp(max=0.5)
-    return one, second
+    return one, second, strength
 
 
-def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Of frames (B, F, H, W), the newest first, with those one and two before them, (B,) each; of two frames alone, as if they had no tendency."""
+def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of frames (B, F, H, W), the newest first, with those one and two before them, and the newest's variance, (B,) each; of two frames alone, as if they had no tendency."""
     total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
     rest = fields - (weight * fields).sum((2, 3), keepdim=True) / total
     covariance = torch.einsum("bihw,bjhw->bij", weight * rest, rest).double() / total[:, 0].double() + 1e-12 * torch.eye(fields.shape[1], device=fields.device)
     square = torch.diagonal(covariance, dim1=1, dim2=2)
     one = covariance.diagonal(offset=1, dim1=1, dim2=2).sum(dim=1) / (square[:, :-1].sum(dim=1) * square[:, 1:].sum(dim=1)).sqrt()
     two = covariance[:, 0, 2] / (square[:, 0] * square[:, 2]).sqrt() if fields.shape[1] > 2 else one.square()
-    return one.to(fields.dtype), two.to(fields.dtype)
+    return one.to(fields.dtype), two.to(fields.dtype), square[:, 0].to(fields.dtype)
 
 
 def _evolved(correlation: Tensor, second: Tensor, length: int) -> Tensor:
@@ -454,6 +465,43 @@ def _evolved(correlation: Tensor, second: Tensor, length: int) -> Tensor:
         ahead.append(first * ahead[-1] + second * ahead[-2])
         before.append(first * before[-1] + second * before[-2])
     return torch.stack([torch.stack([a, b, correlation**lead]) for lead, (a, b) in enumerate(zip(ahead[1:], before[1:]), start=1)])
+
+
+class _Noise:
+    """Noise of each scale for each member, in the frame that moves with the rain: it grows from nothing as the scale forgets its last frame.
+
+    Args:
+        members: M.
+        correlation, strength: of each scale, (B, scales), from ``_regression``. What is smaller than a kilometre or so is left out: a forecast says
+            nothing of its place, and it would make all else ragged.
+        size: of the working grid.
+        spacing: kilometres between its points.
+    """
+
+    def __init__(self, members: int, correlation: Tensor, strength: Tensor, size: tuple[int, int], spacing: float):
+        self._correlation, self._strength = correlation[:, 1:], strength[:, 1:].clamp(min=0).sqrt()
+        self._grids = []
+        for side, widths in ((_MOTION, _DETAILS[1:]), (_CELL, _PATTERNS)):
+            side = max(1, round(side / spacing))
+            self._grids.append(((members, *(-(-length // side) for length in size)), [width / (spacing * side) for width in widths]))
+        self._state = [torch.zeros_like(draw) for draw in self._draw()]
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """Of the next lead, in two parts, each on a grid of its own over the same area, which belong together by their sum: (B, M, h, w)."""
+        for scale, (state, draw) in enumerate(zip(self._state, self._draw())):
+            kept = self._correlation[:, scale, None, None, None]
+            self._state[scale] = kept * state + (1 - kept.square()).sqrt() * draw / draw.std((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        detail, *patterns = (strength[:, None, None, None] * state for strength, state in zip(self._strength.unbind(dim=1), self._state))
+        return detail, sum(patterns)
+
+    def _draw(self) -> list[Tensor]:
+        """Fresh noise of each scale: what lies between the means of two widths, and at last the widest mean."""
+        drawn = []
+        for shape, widths in self._grids:
+            white = torch.randn(len(self._correlation), *shape, dtype=self._correlation.dtype, device=self._correlation.device)
+            means = _means(white, torch.ones_like(white[:, :1]), widths)
+            drawn += [a - b for a, b in pairwise(means)]
+        return [*drawn, means[-1]]
 
 
 def _means(fields: Tensor, known: Tensor, widths: list[float]) -> list[Tensor]:
