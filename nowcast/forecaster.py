@@ -141,16 +141,17 @@ class Forecaster:
             ever_observed = ever_observed[:, None]
         return self.transform.restore(torch.where(ever_observed, forecast, torch.nan)), None if probability is None else probability.float().cpu().numpy()
 
-    def __call__(self, frames: Frames, forecast_length: int | None = None, *, thresholds: Sequence[float] = ()) -> Forecast:
+    def __call__(self, frames: Frames, forecast_length: int | None = None, *, thresholds: Sequence[float] = (), members: int = 0) -> Forecast:
         """Forecast from the newest frames.
 
         Args:
             frames: at least the task's context_length of frames, the last ones without a gap.
             forecast_length: number of frames to predict; None for the task's.
             thresholds: rain rates [mm/h] whose probabilities the forecast shall bring along, if the model tells any.
+            members: of an ensemble, which the forecast shall bring along; 0: none.
 
         Raises:
-            UserError: too few frames, a gap among those needed, or none of their pixels observed.
+            UserError: too few frames, a gap among those needed, none of their pixels observed, or members of a model that draws none.
         """
         task, need = self._task_for(frames), self.task.context_length
         steps = np.diff(frames.times[-need:])
@@ -169,7 +170,9 @@ class Forecaster:
         length = self._length(forecast_length)
         scale, told = np.array([[task.timestep, context.grid.pixel_km]]), {"thresholds": thresholds} if len(thresholds) and hasattr(self.model, "exceedance") else {}
         values, probability = self._forecast(functools.partial(self.model, **told), context.values[None], length, scale)
-        return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, None if probability is None else probability[0, :, :, 0])
+        probability = None if probability is None else probability[0, :, :, 0]
+        ensemble = self.forecast_members(context.values[None], members, length, scale=scale)[0] if members else None
+        return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, probability, ensemble)
 
     def _task_for(self, frames: Frames) -> Task:
         """The task, at the cadence of the frames where the model is told it."""

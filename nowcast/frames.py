@@ -151,6 +151,7 @@ class Forecast:
         grid: where the pixels are.
         probability: that a pixel's rain rate reaches each of the K thresholds that the model was asked for, (K, T, H, W) float32, NaN where no
             forecast can be made; None where it was not asked, or tells none.
+        members: an ensemble's rain rates [mm/h], (M, T, H, W) float32, NaN where a member has no forecast; None where none were drawn.
     """
 
     values: np.ndarray
@@ -158,6 +159,7 @@ class Forecast:
     lead_times: np.ndarray
     grid: Grid
     probability: np.ndarray | None = None
+    members: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "values", checked_values(self.values, "THW"))
@@ -169,6 +171,12 @@ class Forecast:
             raise UserError("lead times must be positive and strictly ascending.")
         if self.probability is not None and (self.probability.ndim != 4 or self.probability.shape[1:] != self.values.shape):
             raise UserError(f"probabilities of shape {self.probability.shape} do not match a forecast of shape {self.values.shape}; (thresholds, {', '.join(map(str, self.values.shape))}) is needed.")
+
+        if self.members is not None:
+            object.__setattr__(self, "members", checked_values(self.members, "MTHW"))
+            if self.members.shape[1:] != self.values.shape or not len(self.members):
+                wanted = ", ".join(map(str, self.values.shape))
+                raise UserError(f"members of shape {self.members.shape} came with a forecast of shape {self.values.shape}; (members, {wanted}) is needed.")
 
     @property
     def valid_times(self) -> np.ndarray:

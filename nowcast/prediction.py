@@ -45,7 +45,7 @@ class Published:
 
 def publish(
     forecaster: Forecaster, read: Callable[[], Frames], output: str | Path, *, forecast_length: int | None = None, run: str = "", model_sha256: str | None = None,
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float] = (), members: int = 0,
 ) -> Published:
     """Read the newest frames, forecast, and write the forecast in the format of the output's suffix.
 
@@ -57,15 +57,16 @@ def publish(
         run: name of the forecaster, for the file.
         model_sha256: of its weights, for the file.
         thresholds: rain rates [mm/h] to give probabilities for, beside accumulated rain; empty: rain rates alone are written.
+        members: of an ensemble to write beside them, for NetCDF; 0: none.
 
     Raises:
-        UserError: frames a forecast cannot be made from, or a file that cannot be written.
+        UserError: frames a forecast cannot be made from, members of a model that draws none, or a file that cannot be written.
     """
     clock = [time.perf_counter()]
     frames = read()
     clock.append(time.perf_counter())
     with _clocked(forecaster.model) as network:
-        forecast = forecaster(frames, forecast_length, thresholds=thresholds)
+        forecast = forecaster(frames, forecast_length, thresholds=thresholds, members=members)
     clock.append(time.perf_counter())
     context = frames[-forecaster.task.context_length :]
     published: Forecast | Products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
@@ -80,7 +81,7 @@ def publish(
 
 @contextmanager
 def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
-    """The seconds of every call of a model inside the block; work left to a GPU is waited for."""
+    """The seconds of every call of a model, and of its ensemble, inside the block; work left to a GPU is waited for."""
     started, seconds = [], []
 
     def now() -> float:
@@ -90,9 +91,19 @@ def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
 
     before = model.register_forward_pre_hook(lambda *_: started.append(now()))
     after = model.register_forward_hook(lambda *_: seconds.append(now() - started.pop()))
+
+    def clocked(*arguments, **settings):
+        started.append(now())
+        members = type(model).ensemble(model, *arguments, **settings)
+        seconds.append(now() - started.pop())
+        return members
+
+    if hasattr(model, "ensemble"):
+        model.ensemble = clocked
     try:
         yield seconds
     finally:
+        vars(model).pop("ensemble", None)
         before.remove()
         after.remove()
 

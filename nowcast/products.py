@@ -53,12 +53,12 @@ def derive(
     context: Frames | None,
     *,
     thresholds: Sequence[float] = (0.1, 1.0, 5.0),
-    members: np.ndarray | None = None,
     radius_km_per_hour: float = 30.0,
 ) -> Products:
     """Derive depth, probabilities and quality from a forecast.
 
-    Probabilities that the model itself told (``Forecast.probability``) are taken as they are. Those of any other single forecast come from its neighbourhood (Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and
+    Probabilities that the model itself told (``Forecast.probability``) are taken as they are; else those of an ensemble (``Forecast.members``) are the
+    share of its members that have a value. Those of any other single forecast come from its neighbourhood (Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, Weather and
     Forecasting 25): the share of the pixels with a forecast that reach the threshold, in a square around the pixel that grows with lead
     time. By default its half width is 30 km per hour of lead time, so its side is the 1 km a minute that Germann and Zawadzki (2004, J. Appl.
     Meteorol. 43) found best for a continent. The square is ``2 n + 1`` pixels wide with the most n that keep ``n`` pixels within the half
@@ -69,11 +69,10 @@ def derive(
         forecast: what to derive from.
         context: the frames it was made from, for the quality; None where they are not at hand.
         thresholds: rain rates [mm/h], positive and ascending; those of the forecast's own probabilities, where it has such.
-        members: an ensemble's rain rates [mm/h], (M, T, H, W), NaN = no forecast; probabilities are then the share of the members.
         radius_km_per_hour: half width of the neighbourhood [km] per hour of lead time; 0 looks at the pixel alone.
 
     Raises:
-        UserError: a context of another grid or time, members of another shape, thresholds that are not ascending or not those of the forecast's own
+        UserError: a context of another grid or time, thresholds that are not ascending or not those of the forecast's own
             probabilities, or a bad radius.
     """
     thresholds = checked_thresholds(thresholds)
@@ -82,8 +81,8 @@ def derive(
     quality = None if context is None else _quality(forecast, context)
     if quality is not None:
         forecast = _without_unobserved(forecast, quality)
-    if members is not None:
-        source, probability = "ensemble", _share_of_members(forecast, members, thresholds)
+    if forecast.probability is None and forecast.members is not None:
+        source, probability = "ensemble", _share_of_members(forecast, thresholds)
     elif forecast.probability is None:
         source, probability = "neighbourhood", _share_of_neighbours(forecast, thresholds, radius_km_per_hour)
     elif len(forecast.probability) != len(thresholds):
@@ -140,15 +139,11 @@ def _depth(forecast: Forecast) -> np.ndarray:
     return depth
 
 
-def _share_of_members(forecast: Forecast, members: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
+def _share_of_members(forecast: Forecast, thresholds: tuple[float, ...]) -> np.ndarray:
     """Of the members that have a value, the share that reaches each threshold, (K, T, H, W)."""
-    members = checked_values(members, "MTHW")
-    if members.shape[1:] != forecast.values.shape or not len(members):
-        wanted = ", ".join(map(str, forecast.values.shape))
-        raise UserError(f"members of shape {members.shape} came with a forecast of shape {forecast.values.shape}; (members, {wanted}) is needed.")
     probability = np.empty((len(thresholds), *forecast.values.shape), np.float32)
     for lead, field in enumerate(forecast.values):
-        ensemble = members[:, lead]
+        ensemble = forecast.members[:, lead]
         weight = _one_over(np.count_nonzero(~np.isnan(ensemble), axis=0), where=~np.isnan(field))
         for share, threshold in zip(probability[:, lead], thresholds):
             share[...] = np.count_nonzero(ensemble >= threshold, axis=0) * weight

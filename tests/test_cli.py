@@ -583,6 +583,23 @@ def test_the_shipped_model_forecasts_from_any_archive_without_a_run(archive, tmp
     assert "2 fields up to" in capsys.readouterr().out
 
 
+def test_the_shipped_model_writes_scenarios_that_can_be_judged_as_an_ensemble(archive, tmp_path, capsys):
+    main(["predict", f"input={archive}", f"output={tmp_path}/f.nc", "analysis_time=2020-06-01T00:30", "forecast_length=2", "members=4", "pictures=false"])
+    with xarray.open_dataset(tmp_path / "f.nc", engine="h5netcdf") as forecast:
+        members = forecast.rainfall_rate_members
+        assert members.sizes["realization"] == 4 and (members.notnull().all("realization") == forecast.rainfall_rate.notnull()).all()
+        assert float(members.std("realization").max()) > 0.1
+    judged = ["evaluate", f"forecasts={tmp_path}/f.nc", f"observations={archive}", "name=theirs", "baselines=persistence", "scores.thresholds=[0.5]"]
+    main([*judged, "reader.variable=rainfall_rate_members", f"output_dir={tmp_path}/e"])
+    main([*judged, f"output_dir={tmp_path}/single"])
+    scores = [{row["score"] for row in csv.DictReader((tmp_path / name / "scores.csv").open()) if row["model"] == "theirs"} for name in ("e", "single")]
+    assert "crps" in scores[0] and "crps" not in scores[1] and "mae" in scores[1]
+    capsys.readouterr()
+    for given, said in (("output=f.h5 members=3", "can be written as NetCDF alone, not as .h5"), ("output=f.nc members=-1", "members is -1"), ("output=f.nc members=1.5", "members is 1.5"), ("output=f.nc members=2000", "1 to 1000 are accepted")):
+        assert said in refused(capsys, "predict", f"input={archive}", *given.replace("output=", f"output={tmp_path}/new_").split())
+    assert not list(tmp_path.glob("new_*"))
+
+
 def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_path, capsys):
     main(["evaluate", "run=shipped", "data=radar_events", f"data.archives={archive}", "task.forecast_length=2", "baselines=persistence", "scores.thresholds=[0.5]", "evaluation.members=5", f"output_dir={tmp_path}/e"])
     rows = list(csv.DictReader((tmp_path / "e" / "scores.csv").open()))

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -6,6 +7,7 @@ import pyproj
 import pytest
 import xarray
 
+from nowcast.data.readers.cf_netcdf import CfNetcdf
 from nowcast.errors import UserError
 from nowcast.io.netcdf import is_forecast, read_attributes, read_forecast, write_forecast
 from nowcast.products import derive
@@ -98,6 +100,20 @@ def test_global_attributes_name_convention_title_history_and_what_was_given(path
         assert dataset.attrs["title"] == "Rain rate forecast from 2010-08-26T23:55:00 UTC"
         assert dataset.attrs["source"] == "persistence"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ written by nowcast .+", dataset.attrs["history"])
+
+
+def test_members_lie_beside_the_forecast_and_both_are_read_back(tmp_path):
+    members = np.stack([VALUES, VALUES + 1, 2 * VALUES])
+    write_forecast(replace(forecast(VALUES), members=members), tmp_path / "m.nc", attributes={})
+    with xarray.open_dataset(tmp_path / "m.nc", engine="h5netcdf") as file:
+        assert file.rainfall_rate_members.dims == ("realization", "time", "y", "x") and list(file.realization) == [0, 1, 2]
+        np.testing.assert_array_equal(file.rainfall_rate_members, members)
+        np.testing.assert_array_equal(file.rainfall_rate, VALUES)
+    np.testing.assert_array_equal(read_forecast(tmp_path / "m.nc").values, VALUES)
+    for variable, expected, count in ((None, VALUES[None], None), ("rainfall_rate_members", members, 3)):
+        with CfNetcdf(variable=variable).forecast(tmp_path / "m.nc") as read:
+            assert read.members == count
+            np.testing.assert_allclose(read.values(), expected, rtol=1e-6)
 
 
 def test_a_forecast_reads_back_as_it_was(path):
@@ -231,7 +247,7 @@ def test_a_field_that_was_lost_reads_as_missing_never_as_dry(path):
 @pytest.mark.parametrize("given", [{}, {"institution": "a weather service", "comment": "a \x00 \ud800 b", "model": "m" * 70_000}])
 def test_the_cf_checker_finds_no_error_in_a_forecast_nor_in_products(tmp_path, crs, given):
     pytest.importorskip("compliance_checker")
-    for name, written in (("f.nc", forecast(VALUES, crs=crs)), ("p.nc", products(crs))):
+    for name, written in (("f.nc", forecast(VALUES, crs=crs)), ("p.nc", products(crs)), ("m.nc", replace(forecast(VALUES, crs=crs), members=np.stack([VALUES, VALUES + 1])))):
         write_forecast(written, tmp_path / name, attributes=given)
         assert complaints(tmp_path / name) == {"high": [], "medium": []}
 

@@ -95,7 +95,8 @@ def test_box_sums_are_counts_within_the_array_however_far_they_reach(reach):
 
 def test_the_probability_of_an_ensemble_is_the_share_of_its_members_that_have_a_value():
     members = np.array([[[[0, 2, NAN, 2]]], [[[1, 2, NAN, 2]]], [[[3, NAN, NAN, 2]]], [[[0.5, 0, NAN, 2]]]])  # four members, one lead time
-    products = derive(made([[[1, 1, 1, NAN]]], [5]), None, thresholds=[1, 2], members=members)
+    products = derive(replace(made([[[1, 1, 1, NAN]]], [5]), members=members), None, thresholds=[1, 2])
+    assert products.probability_source == "ensemble"
     np.testing.assert_array_equal(products.probability[:, 0, 0], np.float32([[2 / 4, 2 / 3, NAN, NAN], [1 / 4, 2 / 3, NAN, NAN]]))
 
 
@@ -147,7 +148,7 @@ def test_a_neighbourhood_that_cannot_grow_is_refused(radius):
 def test_members_of_another_shape_are_refused(shape):
     message = r"are needed" if len(shape) == 3 else r"came with a forecast of shape \(1, 1, 1\); \(members, 1, 1, 1\) is needed"
     with pytest.raises(UserError, match=message):
-        derive(made([[[1]]], [5]), None, members=np.zeros(shape))
+        replace(made([[[1]]], [5]), members=np.zeros(shape))
 
 
 def test_a_context_of_another_grid_or_time_is_refused():

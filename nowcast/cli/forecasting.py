@@ -31,12 +31,14 @@ def predict(arguments: list[str]) -> None:
         return
     output = Path(settings["output"])
     writer_for(output)
-    length, thresholds = settings["forecast_length"], settings["thresholds"]
-    if not fits(length, int | None) or not fits(settings["pictures"], bool) or not fits(thresholds, list[float]):
+    length, thresholds, members = settings["forecast_length"], settings["thresholds"], settings["members"]
+    if not fits(length, int | None) or not fits(settings["pictures"], bool) or not fits(thresholds, list[float]) or not fits(members, int) or members < 0:
         raise UserError(
-            f"forecast_length is {length!r}, pictures is {settings['pictures']!r} and thresholds is {thresholds!r}; a whole number of frames, true or false, "
-            "and a list of rain rates, are needed."
+            f"forecast_length is {length!r}, pictures is {settings['pictures']!r}, thresholds is {thresholds!r} and members is {members!r}; a whole number of frames, "
+            "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
         )
+    if members and output.suffix.lower() != ".nc":
+        raise UserError(f"members={members} can be written as NetCDF alone, not as {output.suffix}; give output=FILE.nc, or members=0.")
     forecaster = _radar_run(settings)
 
     def read():
@@ -45,7 +47,8 @@ def predict(arguments: list[str]) -> None:
 
     run = run_folder(settings["run"])
     published = prediction.publish(
-        forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds
+        forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds,
+        members=members,
     )
     forecast = published.forecast
     last = utc_text(forecast.valid_times[-1])

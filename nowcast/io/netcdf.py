@@ -27,6 +27,7 @@ _NO_PER_CENT = np.int8(-1)  # CF packs into signed bytes
 _CLOCK = {"units": "seconds since 1970-01-01", "calendar": "standard"}
 _RAINFALL_RATE = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1", "cell_methods": "time: mean",
                   "grid_mapping": "crs", "coordinates": "forecast_reference_time forecast_period"}
+_MEMBERS = {"long_name": "rain rate of each member of an ensemble", "coordinates": "realization forecast_reference_time forecast_period"}
 _RAIN_DEPTH = {"standard_name": "thickness_of_rainfall_amount", "long_name": "rain depth since the last observed frame", "units": "mm",
                "cell_methods": "accumulation_time: sum", "grid_mapping": "crs", "coordinates": "forecast_reference_time"}
 _PROBABILITY = {"long_name": "probability that the rain rate reaches the threshold", "units": "1", "scale_factor": np.float32(0.01),
@@ -71,7 +72,7 @@ class _Layer:
 
 
 def write_forecast(forecast: Forecast | Products, path: str | Path, *, attributes: dict[str, str]) -> list[Path]:
-    """Write a forecast with its times, projection and origin; of products also depth, probabilities and quality.
+    """Write a forecast with its times, projection, origin, and members where it has any; of products also depth, probabilities and quality.
 
     A rate is the mean over the step that ends at its time. Rates and depths are stored as they are, to the last bit; probabilities in
     whole per cent. Depths have a time of their own, `accumulation_time`, whose bounds all begin at the analysis time.
@@ -118,6 +119,8 @@ def _layers(forecast: Forecast, products: Products | None) -> list[_Layer]:
         return attributes | ancillary | {"coordinates": " ".join([attributes["coordinates"], *(layer.name for layer in positions)])}
 
     layers = [_Layer("rainfall_rate", ("time", "y", "x"), forecast.values, FILL_VALUE, _filled, described(_RAINFALL_RATE)), *positions]
+    if forecast.members is not None:
+        layers.append(_Layer("rainfall_rate_members", ("realization", "time", "y", "x"), forecast.members, FILL_VALUE, _filled, described(_RAINFALL_RATE | _MEMBERS)))
     if products:
         probability = _PROBABILITY | {"comment": f"{PROBABILITY_SOURCES[products.probability_source]}; in steps of 0.01"}
         layers += [
@@ -157,6 +160,7 @@ def _write_all_but_fields(forecast: Forecast, products: Products | None, layers:
     with h5netcdf.File(to, "w", libver=_LAYOUT) as file:
         file.attrs.update(_checksummed(attributes))
         more = {"accumulation_time": len(forecast.values), "threshold": len(products.thresholds)} if products else {}
+        more |= {} if forecast.members is None else {"realization": len(forecast.members)}
         file.dimensions = dict(zip(("time", "y", "x"), forecast.values.shape)) | {"bounds": 2} | more
         for name, dimensions, values, described in _small_variables(forecast, products):
             file.create_variable(name, dimensions, values.dtype, data=values).attrs.update(_checksummed(described))
@@ -208,7 +212,7 @@ def read_attributes(path: str | Path) -> dict[str, str]:
 
 
 def read_forecast(path: str | Path) -> Forecast:
-    """Read the rain rates of a forecast that ``write_forecast`` wrote.
+    """Read the rain rates of a forecast that ``write_forecast`` wrote, without probabilities and members.
 
     Raises:
         UserError: the file is missing, damaged, or no forecast of rain rates in mm/h.
@@ -243,6 +247,8 @@ def _small_variables(forecast: Forecast, products: Products | None) -> Iterator[
     period = {"standard_name": "forecast_period", "long_name": "lead time", "units": "s"}
     yield "forecast_period", ("time",), forecast.lead_times.astype(np.int32), period
     yield "crs", (), np.int32(0), grid_mapping(crs) | {"crs_input": forecast.grid.crs}
+    if forecast.members is not None:
+        yield "realization", ("realization",), np.arange(len(forecast.members), dtype=np.int32), {"standard_name": "realization", "long_name": "member", "units": "1"}
     if products:
         yield from _time("accumulation_time", "end of the accumulation (UTC)", np.full_like(valid_times, analysis_time), valid_times)
         thresholds = {"standard_name": "rainfall_rate", "long_name": "rain rate that is reached or exceeded", "units": "mm h-1"}

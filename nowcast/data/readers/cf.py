@@ -250,6 +250,8 @@ def _field(source: Source, wanted: str | None) -> Variable:
     kinds = [STANDARD_NAMES[one.text("standard_name")] for one in found]
     first = min(kinds, key=_ORDER.index)
     best = [one for one, kind in zip(found, kinds) if kind == first]
+    if len(best) > 1:  # a single forecast, with its ensemble beside it
+        best = [one for one in best if _member_axis(source, one) is None] or best
     if len(best) > 1:
         raise UserError(f"{path} has several variables of {first.replace('_', ' ')}: {', '.join(one.name for one in best)}; set reader.variable to one of them.")
     return best[0]
