@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,9 @@ from nowcast.build import part
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames
+from nowcast.models.extrapolation import seed_of
 from nowcast.precision import autocast, check_precision, precision_of
+from nowcast.products import checked_thresholds
 from nowcast.task import Task
 
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
@@ -25,6 +27,7 @@ MOST_MEMBERS = 1000
 MOST_VALUES = 2**31  # of one forecast, 8 GiB
 FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
 CADENCES = (2.0, 15.0)  # minutes between frames that a model for any cadence is made for
+SPACINGS = (0.25, 5.0)  # kilometres between pixels, the same
 _DIGEST = "weights_sha256"
 _LARGEST_SETTINGS = 2**20  # bytes
 SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
@@ -103,7 +106,7 @@ class Forecaster:
         return self._forecast(self.model, context, forecast_length, scale)[0][:, :, 0]
 
     def forecast_members(self, context: np.ndarray, members: int, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
-        """The same of an ensemble.
+        """The same of an ensemble, whose draws depend on the context and the number of members alone.
 
         Args:
             context: (B, T, H, W) physical values, NaN = not observed.
@@ -120,8 +123,10 @@ class Forecaster:
         if not 1 <= members <= MOST_MEMBERS:
             raise UserError(f"{members} members were asked for; 1 to {MOST_MEMBERS} are accepted.")
         if not hasattr(self.model, "ensemble"):
-            raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1), or 0 members.")
-        return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale, members=members)[0][:, :, :, 0]
+            raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1) or model=lagrangian, or 0 members.")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(context, members))
+            return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale, members=members)[0][:, :, :, 0]
 
     @torch.inference_mode()
     def _forecast(self, model, context: np.ndarray, forecast_length: int | None, scale: np.ndarray | None, *, members: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
@@ -135,11 +140,12 @@ class Forecaster:
         with autocast(device.type, precision_of(self.precision, device.type)):
             told = told_scale(self.model, None if scale is None else torch.as_tensor(scale, dtype=torch.float32, device=device))
             found = model(values.to(device), self._length(forecast_length), observed.to(device), **told)
-        forecast, probability = found if isinstance(found, tuple) else (found, None)
         ever_observed = observed.any(dim=1, keepdim=True).to(device)
-        if forecast.ndim == 6:
-            ever_observed = ever_observed[:, None]
-        return self.transform.restore(torch.where(ever_observed, forecast, torch.nan)), None if probability is None else probability.float().cpu().numpy()
+        forecast, probability = (
+            None if part is None else torch.where(ever_observed[:, None] if part.ndim == 6 else ever_observed, part.float(), torch.nan)
+            for part in (found if isinstance(found, tuple) else (found, None))
+        )
+        return self.transform.restore(forecast), None if probability is None else probability.cpu().numpy()
 
     def __call__(self, frames: Frames, forecast_length: int | None = None, *, thresholds: Sequence[float] = (), members: int = 0) -> Forecast:
         """Forecast from the newest frames.
@@ -151,8 +157,10 @@ class Forecaster:
             members: of an ensemble, which the forecast shall bring along; 0: none.
 
         Raises:
-            UserError: too few frames, a gap among those needed, none of their pixels observed, or members of a model that draws none.
+            UserError: too few frames, a gap among those needed, no pixel of the newest observed, a cadence or spacing that the model is not made for,
+                thresholds that are not positive and ascending, or members of a model that draws none.
         """
+        thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
         task, need = self._task_for(frames), self.task.context_length
         steps = np.diff(frames.times[-need:])
         if len(frames) < need or (steps != task.timedelta).any():
@@ -165,23 +173,40 @@ class Forecaster:
                 f"{task.timestep:g} minutes, but only the last {run} are: {reason}."
             )
         context = frames[-need:]
-        if np.isnan(context.values).all():
-            raise UserError(f"none of the pixels from {context.times[0]} to {context.times[-1]} UTC was observed; there is nothing to forecast from.")
+        if np.isnan(context.values[-1]).all():
+            raise UserError(f"no pixel of the newest frame, of {context.times[-1]} UTC, was observed; there is nothing to forecast from. Take an earlier one (analysis_time).")
         length = self._length(forecast_length)
-        scale, told = np.array([[task.timestep, context.grid.pixel_km]]), {"thresholds": thresholds} if len(thresholds) and hasattr(self.model, "exceedance") else {}
+        scale = np.array([[task.timestep, context.grid.pixel_km]])
+        told = {"thresholds": thresholds} if thresholds and getattr(self.model, "TELLS_PROBABILITIES", False) else {}
         values, probability = self._forecast(functools.partial(self.model, **told), context.values[None], length, scale)
-        probability = None if probability is None else probability[0, :, :, 0]
+        told |= {} if probability is None else {"probability": probability[0, :, :, 0]}
         ensemble = self.forecast_members(context.values[None], members, length, scale=scale)[0] if members else None
-        return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, probability, ensemble)
+        return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, members=ensemble, **told)
 
     def _task_for(self, frames: Frames) -> Task:
         """The task, at the cadence of the frames where the model is told it."""
         newest = np.diff(frames.times[-2:]) / np.timedelta64(1, "m")
-        if not getattr(self.model, "SCALED", False) or not newest.size:
+        if not self.any_cadence or not newest.size:
             return self.task
+        if not SPACINGS[0] <= frames.grid.pixel_km <= SPACINGS[1]:
+            raise UserError(f"the pixels of {frames.source or 'the input'} lie {frames.grid.pixel_km:.3g} km apart; this model forecasts on grids of {SPACINGS[0]:g} to {SPACINGS[1]:g} km (nowcast convert regrid=regular).")
         if not CADENCES[0] <= newest[0] <= CADENCES[1]:
             raise UserError(f"the last two frames of {frames.source or 'the input'} lie {newest[0]:g} minutes apart; this model forecasts from frames every {CADENCES[0]:g} to {CADENCES[1]:g} minutes.")
         return replace(self.task, timestep=float(newest[0]))
+
+    @property
+    def any_cadence(self) -> bool:
+        """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``."""
+        return getattr(self.model, "SCALED", False)
+
+    def follow(self, times: Iterable[np.datetime64]) -> bool:
+        """Take the usual step between the newest of some times as the task's, where the model is made for any; whether that changed it."""
+        steps = np.diff(np.sort(np.array(list(times), "datetime64[s]"))[-2 * self.task.context_length :]) / np.timedelta64(1, "m")
+        usual = float(np.median(steps)) if steps.size else self.task.timestep
+        if not self.any_cadence or usual == self.task.timestep or not CADENCES[0] <= usual <= CADENCES[1] or usual not in steps:
+            return False
+        self.task = replace(self.task, timestep=usual)
+        return True
 
     def _length(self, forecast_length: int | None) -> int:
         length = self.task.forecast_length if forecast_length is None else forecast_length

@@ -151,6 +151,7 @@ class Forecast:
         grid: where the pixels are.
         probability: that a pixel's rain rate reaches each of the K thresholds that the model was asked for, (K, T, H, W) float32, NaN where no
             forecast can be made; None where it was not asked, or tells none.
+        thresholds: these K rain rates [mm/h].
         members: an ensemble's rain rates [mm/h], (M, T, H, W) float32, NaN where a member has no forecast; None where none were drawn.
     """
 
@@ -159,6 +160,7 @@ class Forecast:
     lead_times: np.ndarray
     grid: Grid
     probability: np.ndarray | None = None
+    thresholds: tuple[float, ...] = ()
     members: np.ndarray | None = None
 
     def __post_init__(self):
@@ -169,13 +171,13 @@ class Forecast:
             raise UserError(f"forecast values of shape {self.values.shape} do not match {self.lead_times.size} lead times on a {self.grid.shape} grid.")
         if (np.diff(self.lead_times, prepend=np.timedelta64(0, "s")) <= np.timedelta64(0, "s")).any():
             raise UserError("lead times must be positive and strictly ascending.")
-        if self.probability is not None and (self.probability.ndim != 4 or self.probability.shape[1:] != self.values.shape):
-            raise UserError(f"probabilities of shape {self.probability.shape} do not match a forecast of shape {self.values.shape}; (thresholds, {', '.join(map(str, self.values.shape))}) is needed.")
+        wanted = ", ".join(map(str, self.values.shape))
+        if self.probability is not None and self.probability.shape != (len(self.thresholds), *self.values.shape):
+            raise UserError(f"probabilities of shape {self.probability.shape} of {len(self.thresholds)} thresholds do not match a forecast of shape {self.values.shape}; (thresholds, {wanted}) is needed.")
 
         if self.members is not None:
             object.__setattr__(self, "members", checked_values(self.members, "MTHW"))
             if self.members.shape[1:] != self.values.shape or not len(self.members):
-                wanted = ", ".join(map(str, self.values.shape))
                 raise UserError(f"members of shape {self.members.shape} came with a forecast of shape {self.values.shape}; (members, {wanted}) is needed.")
 
     @property

@@ -17,7 +17,7 @@ OBSERVED_ALWAYS, OBSERVED_SOMETIMES, OBSERVED_NEVER = 0, 1, 2
 QUALITY_MEANINGS = ("observed_in_every_context_frame", "observed_in_some_context_frames", "observed_in_no_context_frame")
 """The same in words, by value."""
 PROBABILITY_SOURCES = {
-    "model": "of the pixel itself, as the model learnt it",
+    "model": "of the pixel itself, as the model learnt it; see its model card for how reliable",
     "ensemble": "share of the ensemble's members that reach the threshold; not calibrated",
     "neighbourhood": "share of the neighbouring pixels that reach the threshold; not calibrated",
 }
@@ -85,8 +85,8 @@ def derive(
         source, probability = "ensemble", _share_of_members(forecast, thresholds)
     elif forecast.probability is None:
         source, probability = "neighbourhood", _share_of_neighbours(forecast, thresholds, radius_km_per_hour)
-    elif len(forecast.probability) != len(thresholds):
-        raise UserError(f"the forecast has probabilities of {len(forecast.probability)} rain rates, but {len(thresholds)} thresholds were given; give those it was made with.")
+    elif forecast.thresholds != thresholds:
+        raise UserError(f"the forecast has probabilities of the rain rates {forecast.thresholds}, but the thresholds {thresholds} were given; give those it was made with.")
     else:
         source, probability = "model", np.where(np.isnan(forecast.values), np.float32(np.nan), forecast.probability)
     return Products(forecast, _depth(forecast), thresholds, probability, source, quality)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import xarray
+import yaml
 from PIL import Image
 
 from nowcast import checkpoints, training
@@ -576,7 +577,7 @@ def test_the_shipped_model_forecasts_from_any_archive_without_a_run(archive, tmp
         assert dict(forecast.sizes)["time"] == 2 and float(forecast.rainfall_rate.max()) > 1
         assert forecast.attrs["model"] == "shipped" and "references" not in forecast.attrs
         probability = forecast.probability
-        assert probability.attrs["comment"] == "of the pixel itself, as the model learnt it; in steps of 0.01"
+        assert probability.attrs["comment"] == "of the pixel itself, as the model learnt it; see its model card for how reliable; in steps of 0.01"
         known = forecast.rainfall_rate.notnull()
         assert (probability.notnull() == known).all() and (probability[0] >= probability[1]).where(known, True).all()
         assert float(probability[0].where(forecast.rainfall_rate >= 0.2).mean()) > 0.5 > float(probability[0].where(forecast.rainfall_rate < 0.2).mean())
@@ -598,6 +599,13 @@ def test_the_shipped_model_writes_scenarios_that_can_be_judged_as_an_ensemble(ar
     for given, said in (("output=f.h5 members=3", "can be written as NetCDF alone, not as .h5"), ("output=f.nc members=-1", "members is -1"), ("output=f.nc members=1.5", "members is 1.5"), ("output=f.nc members=2000", "1 to 1000 are accepted")):
         assert said in refused(capsys, "predict", f"input={archive}", *given.replace("output=", f"output={tmp_path}/new_").split())
     assert not list(tmp_path.glob("new_*"))
+
+
+@pytest.mark.parametrize("data", [[], ["data=radar_events", "data.archives=a.nc"]])
+def test_a_single_baseline_can_be_left_out_of_an_evaluation(data, capsys):
+    main(["evaluate", "run=shipped", *data, "baselines=all", "~baselines.linda", "baselines.steps.members=7", "--cfg"])
+    shown = yaml.safe_load(capsys.readouterr().out)["baselines"]
+    assert "linda" not in shown and "anvil" in shown and shown["steps"]["members"] == 7
 
 
 def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_path, capsys):

@@ -6,10 +6,11 @@ import safetensors.torch
 import torch
 
 from nowcast.forecaster import Forecaster
-from nowcast.frames import Frames
+from nowcast.frames import Frames, Grid
+from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.persistence import Persistence
 from nowcast.task import Task
-from nowcast.transform import Identity
+from nowcast.transform import Identity, LogRainRate
 from tests.factories import grid, times
 
 SETTINGS = {
@@ -106,9 +107,12 @@ def test_too_few_frames_are_refused():
         forecaster()(frames(rain(2), (0, 5)))
 
 
-def test_a_context_without_any_observed_pixel_is_refused():
-    with pytest.raises(ValueError, match="none of the pixels from .* was observed"):
-        forecaster()(frames(np.full((3, 4, 4), np.nan)))
+@pytest.mark.parametrize("missing", [[0, 1, 2], [2]])
+def test_a_newest_frame_without_any_observed_pixel_is_refused(missing):
+    values = rain(3, 4, 4)
+    values[missing] = np.nan
+    with pytest.raises(ValueError, match="no pixel of the newest frame, of 2020-06-01T00:10:00 UTC, was observed"):
+        forecaster()(frames(values))
 
 
 @pytest.mark.parametrize("length", [0, -1, 100_000_000])
@@ -255,3 +259,44 @@ def test_a_model_for_any_scale_refuses_to_guess_it():
 def test_a_model_for_any_scale_refuses_frames_too_far_apart():
     with pytest.raises(ValueError, match="lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes"):
         Forecaster(Told(), Identity(), Task(2, 2, 5))(frames(rain(), (0, 60, 120)))
+
+
+def test_a_model_for_any_scale_refuses_pixels_too_far_apart():
+    coarse = Grid("+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", 30.0 * np.arange(9), -30.0 * np.arange(6))
+    with pytest.raises(ValueError, match="lie 30 km apart; this model forecasts on grids of 0.25 to 5 km"):
+        Forecaster(Told(), Identity(), Task(2, 2, 5))(Frames(rain(), times(0, 5, 10), coarse, "radar.nc"))
+
+
+def lagrangian():
+    torch.manual_seed(0)
+    return Forecaster(LagrangianConvLSTM([2, 2, 2], knee=0.1, ceiling=100.0), LogRainRate(0.1, 100.0), Task(3, 2, 5))
+
+
+def test_probabilities_are_of_their_thresholds_and_missing_where_the_forecast_is():
+    values = rain(3, 24, 30)
+    values[:, :, 20:] = np.nan
+    forecast = lagrangian()(frames(values), thresholds=[0.5, 5])
+    assert forecast.thresholds == (0.5, 5.0) and forecast.probability.shape == (2, 2, 24, 30)
+    assert (np.isnan(forecast.probability) == np.isnan(forecast.values)).all() and np.isnan(forecast.values[:, :, 20:]).all()
+    assert lagrangian()(frames(values)).probability is None and persistence()(frames(values), thresholds=[1]).probability is None
+    for wrong in (["a"], [5, 1], [-1]):
+        with pytest.raises(ValueError, match="one or more positive rain rates"):
+            lagrangian()(frames(values), thresholds=wrong)
+
+
+def test_members_are_drawn_anew_for_each_context_and_alike_for_the_same():
+    model, values = lagrangian(), rain(3, 24, 30)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = model(frames(values), members=4).members
+    assert torch.equal(torch.get_rng_state(), before) and one.shape == (4, 2, 24, 30)
+    torch.manual_seed(6)
+    np.testing.assert_array_equal(model(frames(values), members=4).members, one)
+    assert not np.array_equal(model(frames(2 * values), members=4).members, 2 * one)
+
+
+@pytest.mark.parametrize(("minutes", "step"), [((0, 10, 20), 10), ((0, 5, 10, 20, 25, 30), 5), ((0, 60, 120), 5), ((0, 5, 15), 5), ((0,), 5), ((), 5)])
+def test_a_model_for_any_cadence_takes_the_usual_step_of_the_frames(minutes, step):
+    model = Forecaster(Told(), Identity(), Task(2, 2, 5))
+    assert model.follow(times(*minutes)) == (step != 5) and model.task.timestep == step
+    assert not persistence().follow(times(0, 10, 20)) and not persistence().any_cadence

@@ -31,11 +31,8 @@ def moving(u, v, *, size=(64, 80), frames=4):
 def test_before_any_training_the_forecast_is_the_rain_moved_on():
     context = moving(4.0, -2.0, frames=8)
     forecast = model()(context[:, :4], 4)
-    wet, truth = forecast[0, :, 0] >= normalised(1.0), context[0, 4:, 0] >= normalised(1.0)
-    known = ~forecast[0, :, 0].isnan()
-    csi = (wet & truth & known).sum() / ((wet | truth) & known).sum()
-    still = context[0, 3, 0].expand(4, -1, -1) >= normalised(1.0)
-    persistence = (still & truth & known).sum() / ((still | truth) & known).sum()
+    csi = csi_of(forecast[0, :, 0], context[0, 4:, 0])
+    persistence = csi_of(torch.where(forecast[0, :, 0].isnan(), torch.nan, context[0, 3, 0]), context[0, 4:, 0])
     assert csi > 0.75 > 0.5 > persistence
 
 
@@ -53,10 +50,36 @@ def test_what_stands_under_the_mask_changes_nothing():
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_frame_that_is_missing_is_replaced_by_those_before():
+def csi_of(forecast, truth, level=1.0):
+    """Of (T, H, W) normalised, where there is a forecast."""
+    known, wet, came = ~forecast.isnan(), forecast >= normalised(level), truth >= normalised(level)
+    return ((wet & came & known).sum() / ((wet | came) & known).sum()).item()
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_frame_that_is_missing_costs_next_to_nothing(missing):
+    context, observed = moving(2.0, -1.0, frames=8), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
+    complete = csi_of(model()(context[:, :4], 4)[0, :, 0], context[0, 4:, 0])
+    observed[:, missing] = False
+    assert csi_of(model()(context[:, :4], 4, observed)[0, :, 0], context[0, 4:, 0]) > complete - 0.02 > 0.75
+
+
+def test_where_the_newest_frame_is_missing_there_is_a_forecast_from_those_before():
     context, observed = moving(1.0, 0.0), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
     observed[:, -1] = False
-    assert model()(context, 2, observed)[..., 10:].isfinite().all()
+    forecast = model()(context, 2, observed)[0, :, 0]
+    assert forecast[..., 10:].isfinite().all() and csi_of(forecast[:1], context[0, 3:, 0]) > 0.3
+
+
+def test_rain_carried_to_where_no_radar_looks_decides_nothing():
+    network, context = model(), moving(3.0, 0.0)
+    observed = torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
+    observed[..., 50:] = False
+    seen = []
+    decide = network._decide
+    network._decide = lambda logits, known, newest: seen.append(known) or decide(logits, known, newest)
+    forecast = network(context, 4, observed)
+    assert forecast[0, 3, 0, :, 50:58].isfinite().any() and not any(known[..., 50:].any() for known in seen) and all(known[..., 20:50].all() for known in seen)
 
 
 def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
@@ -89,7 +112,7 @@ def test_a_regression_of_second_order_is_found_again_from_three_frames():
     assert _correlations(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))[0].item() == 0
 
 
-def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_outlasts_its_memory():
+def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger_than_its_memory_allows():
     rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     lasting, growing = (torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 200) for row, column in ((30, 30), (70, 60)))
     aligned = 0.2 + torch.stack([0.5 * lasting + size * growing for size in (0.1, 0.2, 0.3, 0.4)])[None]
@@ -226,5 +249,6 @@ def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_gr
     context = torch.nn.functional.pad(moving(1.0, 0.0), (0, 520, 0, 336))  # showers in one corner of 400 x 600 km
     with torch.no_grad():
         forecast, probability = network(context, 12, thresholds=[0.1])
+    assert forecast[0, 11, 0, 250:, 300:].isfinite().float().mean() > 0.5
     assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[0, 11, 0, 250:, 300:].nan_to_num().max() < normalised(0.1)
     assert probability[0, 0, 11, 0, 250:, 300:].nan_to_num().max() < 0.1

@@ -102,14 +102,16 @@ def test_the_probability_of_an_ensemble_is_the_share_of_its_members_that_have_a_
 
 def test_probabilities_that_the_model_told_are_taken_as_they_are_where_there_is_a_forecast():
     told = np.float32([[[[0.25, 0.5]]], [[[0.125, 0.375]]]])
-    given = replace(made([[[1, NAN]]], [5]), probability=told)
+    given = replace(made([[[1, NAN]]], [5]), probability=told, thresholds=(1.0, 2.0))
     products = derive(given, None, thresholds=[1, 2])
     np.testing.assert_array_equal(products.probability[:, 0, 0], np.float32([[0.25, NAN], [0.125, NAN]]))
     assert products.probability_source == "model" and derive(made([[[1]]], [5]), None).probability_source == "neighbourhood"
-    with pytest.raises(UserError, match="the forecast has probabilities of 2 rain rates, but 3 thresholds were given"):
-        derive(given, None, thresholds=[1, 2, 3])
-    with pytest.raises(UserError, match="do not match a forecast of shape"):
-        replace(given, probability=told[0])
+    for other in ([1, 2, 3], [1, 3]):
+        with pytest.raises(UserError, match=r"the forecast has probabilities of the rain rates \(1.0, 2.0\), but the thresholds"):
+            derive(given, None, thresholds=other)
+    for wrong in ({"probability": told[0]}, {"thresholds": (1.0,)}):
+        with pytest.raises(UserError, match="do not match a forecast of shape"):
+            replace(given, **wrong)
 
 
 def test_quality_says_in_how_many_context_frames_a_pixel_was_observed():

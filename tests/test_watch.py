@@ -84,6 +84,37 @@ def test_every_frame_makes_a_forecast_as_soon_as_it_has_settled(tmp_path):
     assert forecast.analysis_time == times(15)[0] and list(forecast.valid_times) == list(times(20, 25, 30))
 
 
+class AnyCadence(Persistence):
+    SCALED = True
+
+    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
+        self.told = timestep.tolist()
+        return super().forward(context, forecast_length, observed)
+
+
+@pytest.mark.parametrize("step", [2, 6, 10, 15])
+def test_a_model_for_any_cadence_follows_that_of_the_frames(tmp_path, step):
+    forecaster = Forecaster(AnyCadence(), Identity(), TASK)
+    place = Place(tmp_path, until=step * 6 + 2, forecaster=forecaster)
+    place.watch.incoming.keep = frames_to_keep(TASK, slowest=15)
+    for frame in range(0, step * 6 + 1, step):
+        place.comes(frame + 0.5, frame, value=frame + 1)
+    outcomes = [outcome for analysis, outcome, _ in place.outcomes() if int(analysis[:2]) * 60 + int(analysis[3:]) >= step]
+    assert outcomes == ["forecast"] * 6
+    assert forecaster.task.timestep == step and forecaster.model.told == [step] and place.watch.cadence == np.timedelta64(60 * step, "s")
+    forecast = read_forecast(place.output / place.records[-1]["forecast"])
+    assert list(forecast.lead_times / np.timedelta64(60, "s")) == [step, 2 * step, 3 * step]
+
+
+def test_one_frame_that_is_missing_is_no_other_cadence(tmp_path):
+    forecaster = Forecaster(AnyCadence(), Identity(), TASK)
+    place = Place(tmp_path, until=42, forecaster=forecaster)
+    for frame in (0, 5, 10, 20, 25, 30, 35, 40):
+        place.comes(frame + 0.5, frame)
+    place.outcomes()
+    assert forecaster.task.timestep == 5
+
+
 def test_what_is_published_says_where_it_comes_from(tmp_path):
     import h5py
 

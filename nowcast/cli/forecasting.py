@@ -14,7 +14,7 @@ from nowcast.data.reading import ReadingProcess
 from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
 from nowcast.files import sha256_of
-from nowcast.forecaster import WEIGHTS_FILE, Forecaster
+from nowcast.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
 from nowcast.io.publish import writer_for
 from nowcast.operations import replay as replaying
 from nowcast.operations.clock import Clock
@@ -80,7 +80,8 @@ def watch(arguments: list[str]) -> None:
     task = forecaster.task
     stop_on_signals(clock.stop)
     with ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"]) as reader:
-        incoming = Incoming(settings["input"], reader.read, keep=frames_to_keep(task), switch_after=task.context_length, timestep=task.timedelta)
+        keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
+        incoming = Incoming(settings["input"], reader.read, keep=keep, switch_after=task.context_length, timestep=task.timedelta)
         print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
         Watch(
             incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))
@@ -99,6 +100,7 @@ def replay(arguments: list[str]) -> None:
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
+    forecaster.follow(frames.times)
     cycles = replaying.replay(frames, forecaster, Path(settings["output"]), every=every, on_record=lambda record: print_line(line(record)))
     Console().print(replaying.table(cycles))
     wrong = [cycle for cycle in cycles if not cycle.as_documented]

@@ -29,7 +29,7 @@ def evaluate(arguments: list[str]) -> None:
         return _evaluate_forecasts(arguments)
     of_task = [item for item in arguments if item.startswith("task.")]
     arguments = [item for item in arguments if item not in of_task]
-    own = [item for item in arguments if item.partition("=")[0].lstrip("+~").split(".")[0] not in _TYPED_ANEW]
+    own = [item for item in arguments if _part_of(item) not in _TYPED_ANEW]
     command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
     typed, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
     run = run_folder(typed)
@@ -80,6 +80,11 @@ def _task_settings(task) -> dict:
     return {"_target_": "nowcast.task.Task", "context_length": task.context_length, "forecast_length": task.forecast_length, "timestep": task.timestep, "quantity": task.quantity}
 
 
+def _part_of(item: str) -> str:
+    """The part of the configuration that a typed setting is of: "baselines" of ~baselines.linda."""
+    return item.partition("=")[0].lstrip("+~").split(".")[0]
+
+
 def _evaluation_config(stored, overrides: list[str]):
     """A run's configuration, with other data where asked for."""
     anew = {item.partition("=")[0] for item in overrides} & set(_TYPED_ANEW)
@@ -89,7 +94,7 @@ def _evaluation_config(stored, overrides: list[str]):
         configuration.override(stored, overrides)
         return stored
     groups = anew | ({"scores", "baselines"} if "data" in anew else set())  # what is composed anew; settings of the rest change what is stored
-    typed = [item for item in overrides if item.partition("=")[0].split(".")[0] in groups]
+    typed = [item for item in overrides if _part_of(item) in groups]
     rest = [item for item in overrides if item not in typed]
     radar = [] if "data" in anew or OmegaConf.select(stored, "data._target_") == "nowcast.data.moving_mnist.MovingMnist" else ["data=radar"]
     fresh = configuration.compose("train", [*radar, *typed])

@@ -22,7 +22,7 @@ class Plan:
         draws: of the bootstrap.
         level: of the intervals.
         seed: of the draws.
-        members: of the judged network, which must draw some (state noise, or the quantiles of model=lagrangian); 0: it is judged without members.
+        members: of the judged network, which must draw some (state noise, or the scenarios of model=lagrangian); 0: it is judged without members.
         show: whether the worst, a typical and the best case are kept as fields, for the report.
 
     Raises:

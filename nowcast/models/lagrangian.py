@@ -44,7 +44,8 @@ _LIFETIMES = (4.0, 12.0, 35.0, 110.0, 300.0, 600.0, 1200.0)  # minutes, of detai
 _SCALES = len(_LIFETIMES)
 _NARROW = 4  # of the scales, up to 16 km: how they change is seen within the rain; of wider ones there is too little in there
 _OUTSIDE = 0.02  # what a dry pixel counts there
-_MEMORY = 47.0  # minutes: no tendency is trusted to last longer
+_MEMORY = 47.0  # minutes, in which the weight of the frame before the last falls by e at the most: how strong a tendency can be
+_OVERLAP = 0.01  # share of the newest frame's observed pixels that the frames before must have in common with it
 _BANDS = 3 * _SCALES  # of each scale: as the regression forecasts it, what its tendency adds, and the frames before
 _COEFFICIENTS = _BANDS + 1
 _SHARES = (0, 1, 2, 3)  # levels: of each cell the network sees which share of its pixels reaches them
@@ -67,6 +68,7 @@ class LagrangianConvLSTM(nn.Module):
     """
 
     SCALED: ClassVar[bool] = True
+    TELLS_PROBABILITIES: ClassVar[bool] = True
 
     def __init__(self, hidden_channels: list[int], *, knee: float, ceiling: float):
         super().__init__()
@@ -118,10 +120,12 @@ class LagrangianConvLSTM(nn.Module):
         """
         frames, probabilities = [], []
         newest = context[:, -1, 0] if observed is None else _newest(context[:, :, 0], observed[:, :, 0])
+        ever = None if observed is None else observed[:, :, 0].any(dim=1)
         levels = None if thresholds is None else self._normalised(torch.tensor(thresholds, device=context.device))
         for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
             known = known > 0.5
-            frames.append(torch.where(known, self._decide(logits, known, newest), torch.nan))
+            seen = known if ever is None else known & ever  # what carries rain where no radar looks decides nothing
+            frames.append(torch.where(known, self._decide(logits, seen, newest), torch.nan))
             if levels is not None:
                 probabilities.append(torch.where(known[:, None], torch.sigmoid(self.interpolated(logits, levels)), torch.nan))
         frames = torch.stack(frames, dim=1)[:, :, None]
@@ -318,7 +322,7 @@ class LagrangianConvLSTM(nn.Module):
 
         Args:
             logits: (B, len(LEVELS), H, W).
-            known: (B, H, W), where there is a forecast.
+            known: (B, H, W), the pixels that decide: where there is a forecast, and was an observation.
             newest: (B, H, W), what was observed last at each pixel, normalised.
         """
         logits = self.interpolated(logits, self.rates)
@@ -416,7 +420,8 @@ def _recent(aligned: Tensor, seen: Tensor) -> Tensor:
 def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: Tensor, cell: int, timestep: Tensor, wet: float) -> tuple[Tensor, Tensor]:
     """How each scale goes on: autoregression of second order along the motion, as in S-PROG (Seed 2003), from the last three frames.
 
-    Rain grows and decays with a memory, and what the motion missed goes on, too: large patterns keep their tendency for tens of minutes.
+    Rain grows and decays with a memory, and what the motion missed goes on, too: large patterns keep their tendency for tens of minutes. Where one of
+    the three frames is missing there is no tendency, and where the newest overlaps with none the scales last as long as rain usually does.
 
     Args:
         fine, wide: fields and their ever wider means, (B, F, H, W) each and on the cells (B, F, h, w), as of ``_recent``; the first of ``wide`` is the last of ``fine``.
@@ -428,12 +433,28 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
     Returns:
         the correlation with the frame before, the weight in the next frame of the one before the last, and the last frame's variance, (B, scales) each.
     """
-    frames = min(3, aligned.shape[1])
-    known = seen[:, -frames:].amin(dim=1, keepdim=True)
-    within = known * (aligned[:, -frames:].amin(dim=1, keepdim=True) >= (1 - 1e-5) * wet).to(known.dtype) + _OUTSIDE * known
-    weights = [within] * len(fine[1:]) + [F.avg_pool2d(within, cell)] * (_NARROW - len(fine[1:])) + [F.avg_pool2d(known, cell)] * (_SCALES - _NARROW)
     bands = [*(a - b for a, b in pairwise(fine)), *(a - b for a, b in pairwise(wide)), wide[-1]]
-    one, two, strength = (torch.stack(values, dim=1) for values in zip(*(_correlations(band[:, :frames], weight) for band, weight in zip(bands, weights))))
+
+    def found_from(lags: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Correlations and variance by scale from the newest frame and those before it, and whether they overlap enough to tell any, (B, 1)."""
+        places = [-1 - lag for lag in lags]
+        known = seen[:, places].amin(dim=1, keepdim=True)
+        within = known * (aligned[:, places].amin(dim=1, keepdim=True) >= (1 - 1e-5) * wet).to(known.dtype) + _OUTSIDE * known
+        coarse = F.avg_pool2d(within, cell), F.avg_pool2d(known, cell)
+        weights = [within] * (len(fine) - 1) + [coarse[0]] * (_NARROW - len(fine) + 1) + [coarse[1]] * (_SCALES - _NARROW)
+        one, two, strength = (torch.stack(values, dim=1) for values in zip(*(_correlations(band[:, lags], weight) for band, weight in zip(bands, weights))))
+        return one, two, strength, (known.sum((2, 3)) > 0) & (known.sum((2, 3)) >= _OVERLAP * seen[:, -1:].sum((2, 3)))
+
+    frames = min(3, aligned.shape[1])
+    one, two, strength, enough = found_from(list(range(frames)))
+    for lag in range(1, frames):  # a frame is missing: the newest with one of the others alone
+        if not enough.all():
+            other, _, variance, overlap = found_from([0, lag])
+            other = other.clamp(min=0) ** (1 / lag)
+            one, two, strength = (torch.where(enough, kept, new) for kept, new in ((one, other), (two, other.square()), (strength, variance)))
+            enough = enough | overlap
+    lasting = torch.exp(-timestep[:, None] / torch.tensor(_LIFETIMES, dtype=one.dtype, device=one.device))
+    one, two = torch.where(enough, one, lasting), torch.where(enough, two, lasting.square())
     one = one.clamp(0, 0.9995)
     two = torch.maximum(two, 2 * one.square() - 1)
     longest = -torch.exp(-timestep / _MEMORY)[:, None]

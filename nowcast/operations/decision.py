@@ -46,9 +46,9 @@ class Plan:
         return self.times[-1]
 
 
-def frames_to_keep(task: Task) -> np.timedelta64:
-    """How far back frames can be of use."""
-    return (task.context_length + _BEFORE) * task.timedelta
+def frames_to_keep(task: Task, *, slowest: float = 0.0) -> np.timedelta64:
+    """How far back frames can be of use, at the slowest cadence [minutes] that they may have."""
+    return (task.context_length + _BEFORE) * max(task.timedelta, np.timedelta64(round(60 * slowest), "s"))
 
 
 def decide(

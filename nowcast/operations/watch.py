@@ -38,8 +38,8 @@ class Operation:
     """How a watch works.
 
     Args:
-        cadence_minutes: between two cycles; None: the timestep of the run. Cycles begin at whole multiples, moved to where the radar's
-            times are.
+        cadence_minutes: between two cycles; None: the timestep of the run, of one for any cadence that of the frames. Cycles begin at whole
+            multiples, moved to where the radar's times are.
         deadline_minutes: after a cycle's time its forecast is made from what is there; None: one cadence.
         max_age_minutes: a forecast is not made from frames further behind its cycle.
         poll_seconds: between two looks into the folder.
@@ -93,9 +93,6 @@ class Watch:
     ):
         self.incoming, self.forecaster, self.output, self.operation, self.clock = incoming, forecaster, Path(output), operation, clock
         self.model, self.report = {"model": run, "model_sha256": model_sha256}, report
-        task = forecaster.task
-        self.cadence = np.timedelta64(round(60 * (operation.cadence_minutes or task.timestep)), "s")
-        self.deadline = np.timedelta64(round(60 * operation.deadline_minutes), "s") if operation.deadline_minutes else self.cadence
         self.max_age = np.timedelta64(round(60 * operation.max_age_minutes), "s")
         self.extrapolates = can_extrapolate()
         self.problems: dict[np.datetime64, str] = {}
@@ -103,6 +100,16 @@ class Watch:
         self.analysed: np.datetime64 | None = None  # the newest frame that a forecast was tried from
         self.judged: np.datetime64 | None = None  # the last cycle with a status
         self.latest: str | None = None
+
+    @property
+    def cadence(self) -> np.timedelta64:
+        """Between two cycles."""
+        return np.timedelta64(round(60 * (self.operation.cadence_minutes or self.forecaster.task.timestep)), "s")
+
+    @property
+    def deadline(self) -> np.timedelta64:
+        """From a cycle's time until a forecast is made from what is there."""
+        return np.timedelta64(round(60 * self.operation.deadline_minutes), "s") if self.operation.deadline_minutes else self.cadence
 
     def run(self) -> None:
         """Until the clock is stopped; what is being published then is published.
@@ -128,6 +135,8 @@ class Watch:
         """One look into the folder, and a forecast if it is time for one."""
         now = self.clock.now()
         news = self.incoming.look(now)
+        if self.forecaster.follow(self.incoming.frames):
+            self.incoming.timestep = self.forecaster.task.timedelta
         self.rejected = [*self.rejected, *news.rejected][-_MOST_REJECTED:]
         usable = self._usable()
         current = self._cycle_of(now.astype("datetime64[s]"))
