@@ -32,6 +32,7 @@ GREY_MISSING_COLOUR = np.array([230, 120, 20], np.uint8)
 """The same in grey pictures."""
 
 _MOST_COLUMNS = 10
+_MOST_MEMBERS = 3  # in a picture
 _PANEL = 1.5  # inches, the longer side of one field
 _DPI = 120
 _LINES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"),
@@ -264,13 +265,15 @@ def _clock(time: np.datetime64) -> str:
 
 
 def forecast_strip(context: Frames, forecast: Forecast, path: str | Path) -> None:
-    """Draw what was observed above what is forecast, with lead times and valid times, as one PNG file."""
+    """Draw what was observed above what is forecast, and the first members of an ensemble, with lead times and valid times, as one PNG file."""
+    members = {} if forecast.members is None else {f"member {number}": fields for number, fields in enumerate(forecast.members[:_MOST_MEMBERS], start=1)}
     labels = {
         "observed": [f"{_minutes(t - forecast.analysis_time)}\n{_clock(t)}" for t in context.times],
         "forecast": [f"{_minutes(lead)}\n{_clock(t)}" for lead, t in zip(forecast.lead_times, forecast.valid_times)],
     }
+    labels |= dict.fromkeys(members, labels["forecast"])
     day = str(forecast.analysis_time)[:10]
-    sequence_picture({"observed": context.values, "forecast": forecast.values}, path, column_labels=labels, kind="rain", grid=forecast.grid,
+    sequence_picture({"observed": context.values, "forecast": forecast.values, **members}, path, column_labels=labels, kind="rain", grid=forecast.grid,
                      title=f"Rain rate forecast from {day} {_clock(forecast.analysis_time)}")
 
 

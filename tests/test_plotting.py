@@ -1,5 +1,6 @@
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,17 @@ def test_fields_of_any_shape_can_be_drawn_and_animated(tmp_path, shape):
     assert share(pixels(tmp_path / "p.png"), RAIN_COLOURS[4]) > 0.02
     assert share(pixels(tmp_path / "p.gif", 3), RAIN_COLOURS[4]) > 0.005
     assert max(pixels(tmp_path / "p.gif").shape[:2]) < 700
+
+
+def test_the_first_members_of_an_ensemble_are_drawn_below_its_forecast(tmp_path):
+    values = np.zeros((2, 40, 40), np.float32)
+    one = forecast(values)
+    for count in (1, 5):
+        members = np.full((count, *values.shape), 3.0)
+        plotting.forecast_strip(frames(values), replace(one, members=members), tmp_path / f"{count}.png")
+    few, many = (pixels(tmp_path / f"{count}.png") for count in (1, 5))
+    rows = [(image == RAIN_COLOURS[4]).all(-1).sum() for image in (few, many)]
+    assert rows[0] > 1000 and 2.5 < rows[1] / rows[0] < 3.1 and many.shape[0] > few.shape[0]  # three of the five, and the legend
 
 
 def test_the_animation_has_all_frames_loops_and_pauses_at_the_end(tmp_path):
