@@ -252,3 +252,15 @@ def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_gr
     assert forecast[0, 11, 0, 250:, 300:].isfinite().float().mean() > 0.5
     assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[0, 11, 0, 250:, 300:].nan_to_num().max() < normalised(0.1)
     assert probability[0, 0, 11, 0, 250:, 300:].nan_to_num().max() < 0.1
+
+
+def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed():
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(80.0), indexing="ij")
+    context = normalised(3 + torch.sin(rows / 9) + torch.cos(columns / 7)).expand(1, 4, 1, 64, 80)
+    observed = ((rows - 30) ** 2 + (columns - 40) ** 2 < 24**2).expand_as(context)
+    network = model()
+    torch.nn.init.zeros_(network.head.weight)  # the same everywhere, whatever its layers see of the edge
+    network._motion = lambda *_: (torch.full((1, 2, 32, 40), 0.2), 2)  # 0.4 pixels: values are read between pixels
+    (complete, _), (partly, known) = (next(network.leads(context, 1, seen)) for seen in (None, observed))
+    differences = (partly - complete)[0, 2][known[0] > 0.5]
+    assert len(differences) > 1000 and differences.abs().max() < 0.15 * complete[0, 2].abs().max()

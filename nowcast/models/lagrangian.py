@@ -220,7 +220,8 @@ class LagrangianConvLSTM(nn.Module):
             carried = [0, 1, -1]
             details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
             patterns = torch.cat([scale[:, carried] for scale in wide[1:]], dim=1)
-            stationary = smooth((frames * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1), _DETAILS[0] / (typical * finer))
+            stays = (frames * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            stationary = _means(stays, mask.amax(dim=1, keepdim=True), [_DETAILS[0] / (typical * finer)])[1]
             speed = motion * (coarser * spacing / timestep)[:, None, None, None]  # 60 km/h
             scale = torch.stack([torch.log(timestep / 5), torch.log(spacing * cell / _CELL)], dim=1)
             shape = changes.shape[-2:]
@@ -236,16 +237,17 @@ class LagrangianConvLSTM(nn.Module):
         evolved = _evolved(correlation, tendency, forecast_length)
         for lead, back in enumerate(departures(motion, forecast_length), start=1):
             moved = coarser * at(back, x, y, size, beyond="border")
-            fine = at(details, x + moved[:, 0], y + moved[:, 1], size)
+            *fine, known = at(details, x + moved[:, 0], y + moved[:, 1], size).split([3] * len(_DETAILS) + [3, 1], dim=1)
+            fine[0] = fine[0] / known.clamp(min=0.5)  # beside what is not observed, and is 0 there; the means are made of what is observed alone
             after = next(index for index, knot in enumerate(knots) if knot >= lead)
             share = (knots[after] - lead) / (knots[after] - knots[after - 1]) if after else 0.0
             told = coarse[:, after] if share == 0 else torch.lerp(coarse[:, after], coarse[:, after - 1], share)
             wide = at(torch.cat([told, patterns], dim=1), x + moved[:, 0], y + moved[:, 1], size, beyond="border")
-            scales = torch.stack([*fine[:, :-1].split(3, dim=1), *wide[:, self.outputs :].split(3, dim=1)], dim=1)
+            scales = torch.stack([*fine, *wide[:, self.outputs :].split(3, dim=1)], dim=1)
             mean = scales[:, -1, :1]
             bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
             logits = self._logits(wide[:, : self.outputs], bands, mean, evolved[lead - 1], here, (timestep * lead)[:, None, None, None])
-            yield logits, fine[:, -1], None if noise is None else sum(at(part, x + moved[:, 0], y + moved[:, 1], size, beyond="border") for part in noise.next())
+            yield logits, known[:, 0], None if noise is None else sum(at(part, x + moved[:, 0], y + moved[:, 1], size, beyond="border") for part in noise.next())
 
     def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
         """The motion on a grid of about 2 km, in its pixels a frame, and how many pixels of the frames make one of them."""
