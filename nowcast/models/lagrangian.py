@@ -28,7 +28,7 @@ from nowcast.models.network import at_least, check_mask, precisely
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit is linear in the logarithm of the rate."""
 _RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)  # mm/h, of which means and medians are made
-_DECISIONS = {0.5: 0.0, 1.0: 0.0, 5.0: 0.05}  # mm/h, and the share of the best expected CSI that is given for a smaller area, and so for smaller errors
+_DECISIONS = {0.5: 0.0, 1.0: 0.0, 2.0: 0.0, 5.0: 0.05}  # mm/h, ascending, and the share of the best expected CSI that is given for a smaller area, and so for smaller errors
 _MEAN = 0.75  # weight of the mean where the first of these is reached; the rest, and all of weaker rain, is the median's: squared errors are small there
 _BINS = 200  # of probabilities
 _MOST = 0.6  # probability that is always enough
