@@ -407,7 +407,7 @@ def test_an_unknown_command_is_refused(capsys):
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"], "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later"),
      (["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"], "but only the last 2 are: there is none before"),
      (["run={radar}", "input=/no/such/*.h5", "output=x.nc"], "matches no file"), (["run=/no/run", "input={archive}", "output=x.nc"], "is not a finished run folder"),
-     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input=null", "output=x.nc"], "input must be given"), (["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"], "true or false, and a list of rain rates, are needed"),
+     (["run={radar}", "input={archive}"], "output must be given"), (["run={radar}", "input=null", "output=x.nc"], "input must be given"), (["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"], "true or false, a list of rain rates, and a whole number, 0 for none, are needed"),
      (["run={radar}", "input={archive}", "output=x.nc", "forecast_length=100000000"], "1 to 1000 are accepted"), (["run={radar}", "input={archive}", "output={archive}"], "is one of the input files"), (["run={radar}", "input={empty}", "output=x.nc"], "empty.h5"),
      (["run={radar}", "input={foreign}", "output=x.nc"], "foreign.h5"), (["run={radar}", "input={truncated}", "output=x.nc"], "truncated.nc"),
      (["run={radar}", "input={archive}", "output={archive}/x.nc"], "cannot be written"), (["run={radar}", "input={archive}", "output=x.nc", "members=3"], "members")],

@@ -34,7 +34,7 @@ def truth_table(stage: Stage) -> Outcome:
                 changed[index, :, 7 + 3 * index : 15 + 3 * index] = np.nan
         there = [index for index, state in enumerate(states) if state != "absent"]
         name = " ".join(states)
-        if len(there) < 4 or np.isnan(changed).all():
+        if len(there) < 4 or states[-1] == "none":
             if not there:
                 outcome.count(True, name)
                 continue
