@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.frames import Forecast, Frames, Grid, checked_values
+from nowcast.frames import Forecast, Frames, Grid
 
 OBSERVED_ALWAYS, OBSERVED_SOMETIMES, OBSERVED_NEVER = 0, 1, 2
 """Values of ``Products.quality``."""

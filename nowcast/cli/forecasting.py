@@ -100,7 +100,6 @@ def replay(arguments: list[str]) -> None:
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
-    forecaster.follow(frames.times)
     cycles = replaying.replay(frames, forecaster, Path(settings["output"]), every=every, on_record=lambda record: print_line(line(record)))
     Console().print(replaying.table(cycles))
     wrong = [cycle for cycle in cycles if not cycle.as_documented]

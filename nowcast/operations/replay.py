@@ -72,7 +72,7 @@ def replay(
     """Let a watch live through some frames, each n-th of them with a fault, one kind after the other.
 
     Args:
-        frames: without a gap, one timestep of the forecaster's task apart.
+        frames: without a gap, one timestep of the forecaster's task apart, or of a cadence that its model follows.
         forecaster: the network.
         output: folder of the watch; it must be empty or absent.
         every: how often a frame has a fault; 0 for never.
@@ -82,6 +82,7 @@ def replay(
     Raises:
         UserError: too few frames, a gap, or a folder with something in it.
     """
+    forecaster.follow(frames.times)
     task = forecaster.task
     if len(frames) <= task.context_length or (np.diff(frames.times) != task.timedelta).any():
         raise UserError(f"{len(frames)} frames came; more than {task.context_length}, all {task.timestep:g} minutes apart, are needed for a replay.")
