@@ -161,6 +161,7 @@ class Forecaster:
                 thresholds that are not positive and ascending, or members of a model that draws none.
         """
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
+        self._refuse_spacing(frames)
         task, need = self._task_for(frames), self.task.context_length
         steps = np.diff(frames.times[-need:])
         if len(frames) < need or (steps != task.timedelta).any():
@@ -188,15 +189,18 @@ class Forecaster:
         newest = np.diff(frames.times[-2:]) / np.timedelta64(1, "m")
         if not self.any_cadence or not newest.size:
             return self.task
-        if not SPACINGS[0] <= frames.grid.pixel_km <= SPACINGS[1]:
-            raise UserError(f"the pixels of {frames.source or 'the input'} lie {frames.grid.pixel_km:.3g} km apart; this model forecasts on grids of {SPACINGS[0]:g} to {SPACINGS[1]:g} km (nowcast convert regrid=regular).")
         if not CADENCES[0] <= newest[0] <= CADENCES[1]:
             raise UserError(f"the last two frames of {frames.source or 'the input'} lie {newest[0]:g} minutes apart; this model forecasts from frames every {CADENCES[0]:g} to {CADENCES[1]:g} minutes.")
         return replace(self.task, timestep=float(newest[0]))
 
+    def _refuse_spacing(self, frames: Frames) -> None:
+        """Pixels that a model of any spacing is not made for."""
+        if self.any_cadence and not SPACINGS[0] <= frames.grid.pixel_km <= SPACINGS[1]:
+            raise UserError(f"the pixels of {frames.source or 'the input'} lie {frames.grid.pixel_km:.3g} km apart; this model forecasts on grids of {SPACINGS[0]:g} to {SPACINGS[1]:g} km (nowcast convert regrid=regular).")
+
     @property
     def any_cadence(self) -> bool:
-        """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``."""
+        """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``, and on whatever spacing, of ``SPACINGS``."""
         return getattr(self.model, "SCALED", False)
 
     def follow(self, times: Iterable[np.datetime64]) -> bool:

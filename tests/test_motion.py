@@ -92,3 +92,27 @@ def test_a_gaussian_mean_keeps_the_sum_and_has_its_width():
     blurred = smooth(field, 2.5)[0, 0]
     assert blurred.sum() == pytest.approx(1)
     assert (blurred.sum(0) * (torch.arange(41) - 20) ** 2).sum() == pytest.approx(2.5**2, rel=0.05)
+
+
+@pytest.mark.parametrize(("size", "width"), [((40, 56), 0.7), ((33, 47), 2.5), ((31, 130), 12.0), ((1, 9), 24.0), ((65, 3), 48.0)])
+def test_a_gaussian_mean_is_the_convolution_along_rows_and_columns_with_zeros_beyond(size, width):
+    fields = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    radius = max(1, min(round(3 * width), 2 * max(size)))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / width) ** 2)
+    kernel = (kernel / kernel.sum())[None, None, None]
+    rows = torch.nn.functional.conv2d(fields.flatten(0, 1)[:, None], kernel.mT, padding=(radius, 0))
+    expected = torch.nn.functional.conv2d(rows, kernel, padding=(0, radius)).reshape(fields.shape)
+    torch.testing.assert_close(smooth(fields, width), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_cores_that_share_the_rows_of_one_field_find_the_same(threads):
+    fields = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0))
+    x, y = places(64, 90, like=fields, per_pixel=3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        alone = torch.cat([at(field[None], x, y + 0.3 * x, (20, 30)) for field in fields])
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(alone, at(fields, x, y + 0.3 * x, (20, 30)), rtol=0, atol=0)

@@ -30,15 +30,13 @@ def predict(arguments: list[str]) -> None:
     if settings is None:
         return
     output = Path(settings["output"])
-    writer_for(output)
     length, thresholds, members = settings["forecast_length"], settings["thresholds"], settings["members"]
     if not fits(length, int | None) or not fits(settings["pictures"], bool) or not fits(thresholds, list[float]) or not fits(members, int) or members < 0:
         raise UserError(
             f"forecast_length is {length!r}, pictures is {settings['pictures']!r}, thresholds is {thresholds!r} and members is {members!r}; a whole number of frames, "
             "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
         )
-    if members and output.suffix.lower() != ".nc":
-        raise UserError(f"members={members} can be written as NetCDF alone, not as {output.suffix}; give output=FILE.nc, or members=0.")
+    writer_for(output, members=members)
     forecaster = _radar_run(settings)
 
     def read():

@@ -10,15 +10,23 @@ from nowcast.io.odim import write_odim
 
 WRITERS = {".nc": write_forecast, ".h5": write_odim, ".hdf": write_odim, ".tif": write_geotiff, ".tiff": write_geotiff}
 """Writers by suffix; each is called as write(forecast or products, path, attributes=...) and returns the files it wrote."""
+WRITE_MEMBERS = (write_forecast,)
+"""Those that write the members of an ensemble, too."""
 
 
-def writer_for(path: str | Path) -> Callable[..., list[Path]]:
+def writer_for(path: str | Path, *, members: int = 0) -> Callable[..., list[Path]]:
     """The writer for a path's suffix, whatever its case.
 
+    Args:
+        path: of the file to be written.
+        members: that the forecast brings along; 0: none.
+
     Raises:
-        UserError: a suffix that is none of ``WRITERS``.
+        UserError: a suffix that is none of ``WRITERS``, or whose writer does not write members.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in WRITERS:
         raise UserError(f"{path} ends in {suffix!r}; a forecast can be written as .nc (NetCDF), .h5 or .hdf (ODIM_H5), .tif or .tiff (GeoTIFF).")
+    if members and WRITERS[suffix] not in WRITE_MEMBERS:
+        raise UserError(f"members={members} can be written as NetCDF alone, not as {suffix}; give output=FILE.nc, or members=0.")
     return WRITERS[suffix]

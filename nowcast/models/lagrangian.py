@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.motion import at, averaged, departures, motion_between, places, smooth
-from nowcast.models.network import at_least, check_mask, precisely
+from nowcast.models.network import at_least, check_mask, precisely, without_autocast
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit is linear in the logarithm of the rate."""
@@ -32,6 +32,7 @@ _DECISIONS = {0.5: 0.0, 1.0: 0.0, 2.0: 0.0, 5.0: 0.05}  # mm/h, ascending, and t
 _MEAN = 0.75  # weight of the mean where the first of these is reached; the rest, and all of weaker rain, is the median's: squared errors are small there
 _BINS = 200  # of probabilities
 _MOST = 0.6  # probability that is always enough
+_FEWEST = 0.12  # and below which a rate is never forecast: hours ahead its CSI is next to nothing then, and the errors are large
 _STEEPNESS = 20.0  # of the logits to begin with
 _CELL = 4.0  # km, of the network
 _FINE = 0.6  # km, of the details; much finer grids are averaged to about it
@@ -44,6 +45,7 @@ _LIFETIMES = (4.0, 12.0, 35.0, 110.0, 300.0, 600.0, 1200.0)  # minutes, of detai
 _SCALES = len(_LIFETIMES)
 _NARROW = 4  # of the scales, up to 16 km: how they change is seen within the rain; of wider ones there is too little in there
 _OUTSIDE = 0.02  # what a dry pixel counts there
+_STRIPE = 2**16  # pixels of a forecast made at a time on a CPU: what is worked on stays in its caches
 _MEMORY = 47.0  # minutes, in which the weight of the frame before the last falls by e at the most: how strong a tendency can be
 _OVERLAP = 0.01  # share of the newest frame's observed pixels that the frames before must have in common with it
 _BANDS = 3 * _SCALES  # of each scale: as the regression forecasts it, what its tendency adds, and the frames before
@@ -149,10 +151,12 @@ class LagrangianConvLSTM(nn.Module):
         at_least(1, members=members)
         frames = []
         for logits, known, noise in self._leads(context, forecast_length, observed, timestep=timestep, spacing=spacing, members=members):
-            logits = self.interpolated(logits, self.rates)
-            quantiles = torch.stack([self._quantile(logits, (member + 0.5) / members) for member in range(members)], dim=1)
-            rank = noise.argsort(dim=1).argsort(dim=1)
-            frames.append(torch.where(known[:, None] > 0.5, quantiles.gather(1, rank), torch.nan))
+            parts = []
+            for part, drawn in zip(_stripes(logits, logits.shape[-1]), _stripes(noise, logits.shape[-1])):
+                part = self.interpolated(part, self.rates)
+                quantiles = torch.stack([self._quantile(part, (member + 0.5) / members) for member in range(members)], dim=1)
+                parts.append(quantiles.gather(1, drawn.argsort(dim=1).argsort(dim=1)))
+            frames.append(torch.where(known[:, None] > 0.5, torch.cat(parts, dim=-2), torch.nan))
         return torch.stack(frames, dim=2)[:, :, :, None]
 
     def exceedance(self, context: Tensor, forecast_length: int, observed: Tensor | None, levels: Tensor, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
@@ -172,9 +176,11 @@ class LagrangianConvLSTM(nn.Module):
 
     def interpolated(self, logits: Tensor, levels: Tensor) -> Tensor:
         """Logits at the network's own levels, (B, len(LEVELS), H, W), at others (K,): (B, K, H, W)."""
-        place = torch.searchsorted(self.levels, levels.contiguous()).clamp(1, len(LEVELS) - 1)
-        share = ((levels - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1]))[:, None, None]
-        return logits[:, place - 1] * (1 - share) + logits[:, place] * share
+        place = torch.searchsorted(self.levels, levels.contiguous()).clamp(1, len(LEVELS) - 1)[:, None]
+        share = (levels[:, None] - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1])
+        weights = torch.zeros(len(levels), len(LEVELS), dtype=logits.dtype, device=logits.device).scatter(1, place - 1, 1 - share).scatter(1, place, share)
+        with without_autocast(logits.device.type):
+            return (weights @ logits.flatten(2)).unflatten(2, logits.shape[2:])
 
     def leads(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
               every: int = 1, first: tuple[int, int] = (0, 0)) -> Iterator[tuple[Tensor, Tensor]]:
@@ -230,24 +236,27 @@ class LagrangianConvLSTM(nn.Module):
             scalars = torch.cat([F.adaptive_avg_pool2d(speed, shape), told, changes], dim=1)
             cells = self._cells(aligned, seen, cell)
             x, y = places(height, width, like=frames, every=every, first=first, per_pixel=finer)
-            here = at(stationary, x, y, size)
+            stripes = _stripes(y, x.shape[-1])
+            stationary = [at(stationary, x, y, size) for y in stripes]
         noise = None if members == 0 else _Noise(members, correlation, strength, size, typical * finer)
         knots = _knots(forecast_length)
         coarse = self._coarse(cells, scalars, timestep, knots)
         evolved = _evolved(correlation, tendency, forecast_length)
         for lead, back in enumerate(departures(motion, forecast_length), start=1):
-            moved = coarser * at(back, x, y, size, beyond="border")
-            *fine, known = at(details, x + moved[:, 0], y + moved[:, 1], size).split([3] * len(_DETAILS) + [3, 1], dim=1)
-            fine[0] = fine[0] / known.clamp(min=0.5)  # beside what is not observed, and is 0 there; the means are made of what is observed alone
             after = next(index for index, knot in enumerate(knots) if knot >= lead)
             share = (knots[after] - lead) / (knots[after] - knots[after - 1]) if after else 0.0
             told = coarse[:, after] if share == 0 else torch.lerp(coarse[:, after], coarse[:, after - 1], share)
-            wide = at(torch.cat([told, patterns], dim=1), x + moved[:, 0], y + moved[:, 1], size, beyond="border")
-            scales = torch.stack([*fine, *wide[:, self.outputs :].split(3, dim=1)], dim=1)
-            mean = scales[:, -1, :1]
-            bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
-            logits = self._logits(wide[:, : self.outputs], bands, mean, evolved[lead - 1], here, (timestep * lead)[:, None, None, None])
-            yield logits, known[:, 0], None if noise is None else sum(at(part, x + moved[:, 0], y + moved[:, 1], size, beyond="border") for part in noise.next())
+            wide = torch.cat([told, patterns], dim=1)
+            drawn = () if noise is None else noise.next()
+            found = []
+            for y, here in zip(stripes, stationary):
+                moved = coarser * at(back, x, y, size, beyond="border")
+                departed = x + moved[:, 0], y + moved[:, 1]
+                fine, known = at(details, *departed, size).split([details.shape[1] - 1, 1], dim=1)
+                logits = self._logits(fine, known, at(wide, *departed, size, beyond="border"), evolved[lead - 1], here, (timestep * lead)[:, None, None, None])
+                found.append((logits, known[:, 0], *(at(part, *departed, size, beyond="border") for part in drawn)))
+            logits, known, *drawn = (torch.cat(parts, dim=-2) for parts in zip(*found))
+            yield logits, known, sum(drawn) if drawn else None
 
     def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
         """The motion on a grid of about 2 km, in its pixels a frame, and how many pixels of the frames make one of them."""
@@ -295,19 +304,23 @@ class LagrangianConvLSTM(nn.Module):
         hidden = F.leaky_relu(self.refine(torch.cat([sequence, last, told], dim=2).flatten(0, 1)), 0.2)
         return precisely(self.head, hidden).unflatten(0, (batch, number))
 
-    def _logits(self, own: Tensor, bands: Tensor, mean: Tensor, evolved: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
-        """Logits at the levels from what the cells tell and the context by scale: they fall from level to level.
+    def _logits(self, fine: Tensor, known: Tensor, wide: Tensor, evolved: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
+        """Logits at the levels from what the cells tell and the context by scale, at the places that the rain of some pixels comes from: they fall from level to level.
 
         Args:
-            own: (B, outputs, H, W).
-            bands: (B, scales, 3, H, W), the last frame, the one before it, and the mean of all before it, the last scale without the mean that it goes back to.
-            mean: (B, 1, H, W), the last scale of the last frame.
+            fine: (B, 3 * (details + 1), H, W), of each of the details' means, the frame itself first, the last frame, the one before it, and the mean of all before it.
+            known: (B, 1, H, W), how much of them is observed: 0 where nothing is.
+            wide: (B, outputs + 3 * patterns, H, W), what the cells tell, and the means of the patterns.
             evolved: (3, B, scales), see ``_evolved``.
             stationary: (B, 1, H, W).
             minutes: to the lead, (B, 1, 1, 1).
         """
         levels = len(LEVELS)
-        constant, gain, weights = own[:, :levels], own[:, levels : 2 * levels], own[:, 2 * levels :]
+        constant, gain, weights, patterns = wide.split([levels, levels, _COEFFICIENTS, 3 * len(_PATTERNS)], dim=1)
+        frame = fine[:, :3] / known.clamp(min=0.5)  # beside what is not observed, and is 0 there; the means are made of what is observed alone
+        scales = torch.cat([frame, fine[:, 3:], patterns], dim=1).unflatten(1, (-1, 3))
+        mean = scales[:, -1, :1]  # that the last scale goes back to
+        bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
         left = torch.exp(-minutes / self.log_lifetimes.exp()[:, None, None])
         ahead, before, without = evolved[..., None, None]
         last, previous, earlier = bands.unbind(dim=2)
@@ -327,22 +340,30 @@ class LagrangianConvLSTM(nn.Module):
             known: (B, H, W), the pixels that decide: where there is a forecast, and was an observation.
             newest: (B, H, W), what was observed last at each pixel, normalised.
         """
-        logits = self.interpolated(logits, self.rates)
-        probability = torch.sigmoid(logits)
-        now = ((newest[:, None] >= (1 - 1e-5) * self.rates[:, None, None]) & known[:, None]).sum((2, 3))
-        scale = _scale(now, torch.where(known[:, None], probability, 0.0).sum((2, 3)))
+        width = logits.shape[-1]
+        now, expected, deciding = 0, 0, {_RATES.index(rate): given for rate, given in _DECISIONS.items()}
+        probabilities = []
+        for part, decides, before in zip(_stripes(logits, width), _stripes(known, width), _stripes(newest, width)):
+            probability = torch.sigmoid(self.interpolated(part, self.rates))
+            now = now + ((before[:, None] >= (1 - 1e-5) * self.rates[:, None, None]) & decides[:, None]).sum((2, 3))
+            expected = expected + torch.where(decides[:, None], probability, 0.0).sum((2, 3))
+            probabilities.append(probability[:, list(deciding)])
+        scale = _scale(now, expected)
+        least = [
+            _least(torch.cat([part[:, index] for part in probabilities], dim=1), known, scale[:, level], given=given)
+            for index, (level, given) in enumerate(deciding.items())
+        ]
         rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
-        scaled = (probability * scale[:, :, None, None]).clamp(max=1)
-        mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-        reached_at = {}
-        for rate, given in _DECISIONS.items():
-            level = _RATES.index(rate)
-            reached_at[level] = probability[:, level] >= _least(probability[:, level], known, scale[:, level], given=given)[:, None, None]
-        weakest = next(iter(reached_at.values()))
-        value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(weakest, _MEAN, 0.0))
-        for level, reached in reached_at.items():
-            value = torch.where(reached, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
-        return value.clamp(0, 1)
+        values = []
+        for part, probability in zip(_stripes(logits, width), probabilities):
+            scaled = (torch.sigmoid(self.interpolated(part, self.rates)) * scale[:, :, None, None]).clamp(max=1)
+            mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
+            reached = [probability[:, index] >= enough[:, None, None] for index, enough in enumerate(least)]
+            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(reached[0], _MEAN, 0.0))
+            for level, here in zip(deciding, reached):
+                value = torch.where(here, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
+            values.append(value.clamp(0, 1))
+        return torch.cat(values, dim=1)
 
     def _normalised(self, rates: Tensor) -> Tensor:
         """Of rain rates [mm/h], any shape."""
@@ -358,6 +379,14 @@ class LagrangianConvLSTM(nn.Module):
         return value
 
 
+def _stripes(fields: Tensor, width: int) -> tuple[Tensor, ...]:
+    """Fields (..., H, any) of so many columns in parts of some rows; of some that all cores can share, where ``_STRIPE`` allows; on other devices than a CPU in one part."""
+    if fields.device.type != "cpu":
+        return (fields,)
+    cores = torch.get_num_threads()
+    return fields.split(max(1, _STRIPE // width // cores) * cores, dim=-2)
+
+
 def _scale(now: Tensor, expected: Tensor) -> Tensor:
     """What the probabilities of a rate are multiplied with, any shape, from the pixels that reach it now and those expected to.
 
@@ -371,7 +400,7 @@ def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 
     """The probability of a rate, (B,), from which on forecasting it promises the best CSI over a field.
 
     Of the pixels whose probability is at least t, sum p are expected to be hits, so that the expected critical success index is sum p (of those) /
-    (their number + sum p (of the others)); t is the highest at which that is within ``given`` of its maximum.
+    (their number + sum p (of the others)); t is the highest at which that is within ``given`` of its maximum, but never below ``_FEWEST``.
 
     Args:
         probability, known: (B, H, W).
@@ -388,7 +417,7 @@ def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 
     index = hits / (chosen + expected - hits).clamp(min=1e-6)
     near = index >= (1 - given) * index.amax(dim=1, keepdim=True)
     best = torch.where(near, torch.arange(_BINS, device=known.device), 0).amax(dim=1)
-    return (best / _BINS).clamp(0.5 / _BINS, _MOST).to(probability.dtype)
+    return torch.maximum(best / _BINS, _FEWEST / scale).clamp(max=_MOST).to(probability.dtype)
 
 
 def _layer(inputs: int, hidden: int) -> ConvLSTM:
@@ -507,7 +536,7 @@ class _Noise:
         for side, widths in ((_MOTION, _DETAILS[1:]), (_CELL, _PATTERNS)):
             side = max(1, round(side / spacing))
             self._grids.append(((members, *(-(-length // side) for length in size)), [width / (spacing * side) for width in widths]))
-        self._state = [torch.zeros_like(draw) for draw in self._draw()]
+        self._state = [0.0] * self._correlation.shape[1]
 
     def next(self) -> tuple[Tensor, Tensor]:
         """Of the next lead, in two parts, each on a grid of its own over the same area, which belong together by their sum: (B, M, h, w)."""
