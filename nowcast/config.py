@@ -30,6 +30,11 @@ def folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
+def run_folder(run: str) -> Path:
+    """The folder of a run, or of the model that comes with nowcast."""
+    return Path(__file__).parent / SHIPPED if run == SHIPPED else Path(run)
+
+
 def choices(group: str) -> list[str]:
     """Names that can be chosen for a group, e.g. the experiments."""
     return sorted(path.stem for path in (folder() / group).glob("*.yaml"))
@@ -142,7 +147,7 @@ def _set_literals(config: DictConfig, literals: dict[str, str | None]) -> None:
         if value == "":
             raise UserError(f"{key} is empty; give a value, or null for none.")
         if value is not None and key in PATHS and not (key in _RUNS and value == SHIPPED):
-            path = Path(value).expanduser()
+            path = (run_folder(value) if key == "what.trained" else Path(value)).expanduser()
             value = str(path if key in PATTERNS else path.absolute())
         OmegaConf.update(config, key, value if value is None else literal(value))
 

@@ -103,10 +103,12 @@ def test_a_load_that_makes_no_sense_is_refused(settings, message):
         Prediction(**settings)
 
 
-def test_the_command_measures_a_trained_run(tmp_path, capsys):
-    run = tmp_path / "a run, trained"
-    Forecaster.from_settings(SETTINGS).save(run)
-    changes = [f"trained={run}", "rows=24", "columns=20", "forecast_length=1", "repeats=1", "pysteps_repeats=1"]
+@pytest.mark.parametrize("shipped", [False, True])
+def test_the_command_measures_a_trained_run(shipped, tmp_path, capsys):
+    run = config.run_folder("shipped") if shipped else tmp_path / "a run, trained"
+    if not shipped:
+        Forecaster.from_settings(SETTINGS).save(run)
+    changes = ["trained=shipped" if shipped else f"trained={run}", "rows=24", "columns=20", "forecast_length=1", "repeats=1", "pysteps_repeats=1"]
     main(["benchmark", "what=prediction", f"output_dir={tmp_path}/out", *(f"what.{change}" for change in changes)])
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert content["settings"]["what"]["trained"] == str(run) and content["settings"]["context_length"] == 4

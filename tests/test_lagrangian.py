@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nowcast.cli.common import run_folder
+from nowcast.config import run_folder
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
 from nowcast.models.lagrangian import _SCALES, _STEEPNESS, LEVELS, LagrangianConvLSTM, _correlations, _evolved, _least, _Noise, _recent, _regression, _scale

@@ -45,7 +45,7 @@ class Prediction:
     """Forecasts of synthetic rain in ODIM_H5 files, one file a frame.
 
     Args:
-        trained: a run folder whose forecaster is measured; None: the default radar network with the weights it begins with.
+        trained: a run folder whose forecaster is measured, for the command also "shipped"; None: the default radar network with the weights it begins with.
         rows, columns: size of the grid [pixels of 1 km].
         forecast_length: frames out; the forecaster says how many go in.
         repeats: of nowcast's forecast.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track as progress_of
 
-import nowcast
 from nowcast import config as configuration
 from nowcast.errors import UserError
 from nowcast.files import replacing
@@ -57,11 +56,6 @@ def write_config(config, folder: Path, *, name: str = "config.yaml") -> None:
     """A configuration as a file in a folder."""
     with replacing(folder / name) as path:
         path.write_text(configuration.text(config), encoding="utf-8")
-
-
-def run_folder(run: str) -> Path:
-    """The folder of a run, or of the model that comes with nowcast."""
-    return Path(nowcast.__file__).parent / configuration.SHIPPED if run == configuration.SHIPPED else Path(run)
 
 
 def load(run: str | Path, precision: str | None) -> "Forecaster":

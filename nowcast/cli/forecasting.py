@@ -7,7 +7,8 @@ from rich.console import Console
 
 from nowcast import prediction
 from nowcast.build import fits, part
-from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, run_folder, stop_on_signals
+from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stop_on_signals
+from nowcast.config import run_folder
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess

@@ -10,7 +10,7 @@ from rich.console import Console
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import new_folder, plain_or_shown, print_line, run_folder, track, write_config
+from nowcast.cli.common import new_folder, plain_or_shown, print_line, track, write_config
 from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_files
 from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
@@ -35,7 +35,7 @@ def train(arguments: list[str]) -> None:
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
     if settings.get("start_from") is not None and not resume:
-        forecaster.take_weights(Forecaster.load(run_folder(settings["start_from"])), settings["start_from"])
+        forecaster.take_weights(Forecaster.load(configuration.run_folder(settings["start_from"])), settings["start_from"])
     for name in ("train", "validation", "test"):
         data.part(name)  # too little data is told before training, not after
     check_evaluation(settings, forecaster, data)

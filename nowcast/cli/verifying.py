@@ -14,7 +14,7 @@ from rich.console import Console
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import load, new_folder, print_line, run_folder, track
+from nowcast.cli.common import load, new_folder, print_line, track
 from nowcast.errors import MissingDependency, UserError
 from nowcast.files import replacing
 from nowcast.forecaster import Forecaster
@@ -32,7 +32,7 @@ def evaluate(arguments: list[str]) -> None:
     own = [item for item in arguments if _part_of(item) not in _TYPED_ANEW]
     command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
     typed, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
-    run = run_folder(typed)
+    run = configuration.run_folder(typed)
     forecaster = load(run, precision)
     config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
     if of_task and not (getattr(forecaster.model, "SCALED", False) and all(item.startswith(("task.timestep=", "task.forecast_length=")) for item in of_task)):
