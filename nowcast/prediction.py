@@ -57,12 +57,12 @@ def publish(
         run: name of the forecaster, for the file.
         model_sha256: of its weights, for the file.
         thresholds: rain rates [mm/h] to give probabilities for, beside accumulated rain; empty: rain rates alone are written.
-        members: of an ensemble to write beside them, for NetCDF; 0: none.
+        members: of an ensemble to write beside them, where the format has a place for them; 0: none.
 
     Raises:
         UserError: frames a forecast cannot be made from, members of a model that draws none, or a file that cannot be written.
     """
-    clock = [time.perf_counter()]
+    write, clock = writer_for(output, members=members), [time.perf_counter()]
     frames = read()
     clock.append(time.perf_counter())
     with _clocked(forecaster.model) as network:
@@ -72,7 +72,7 @@ def publish(
     published: Forecast | Products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
     clock.append(time.perf_counter())
     origin = provenance(model=run, model_sha256=model_sha256, analysis_time=forecast.analysis_time, inputs=[(frames.source, forecast.analysis_time)])
-    files = writer_for(output)(published, output, attributes={"title": "Precipitation nowcast"} | origin)
+    files = write(published, output, attributes={"title": "Precipitation nowcast"} | origin)
     clock.append(time.perf_counter())
     reading, forecasting, deriving, writing = np.diff(clock).tolist()
     seconds = dict(zip(PARTS, (reading, sum(network), forecasting - sum(network), deriving, writing)))

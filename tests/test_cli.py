@@ -596,7 +596,7 @@ def test_the_shipped_model_writes_scenarios_that_can_be_judged_as_an_ensemble(ar
     scores = [{row["score"] for row in csv.DictReader((tmp_path / name / "scores.csv").open()) if row["model"] == "theirs"} for name in ("e", "single")]
     assert "crps" in scores[0] and "crps" not in scores[1] and "mae" in scores[1]
     capsys.readouterr()
-    for given, said in (("output=f.h5 members=3", "can be written as NetCDF alone, not as .h5"), ("output=f.nc members=-1", "members is -1"), ("output=f.nc members=1.5", "members is 1.5"), ("output=f.nc members=2000", "1 to 1000 are accepted")):
+    for given, said in (("output=f.h5 members=3", "members=3 cannot be written as .h5; give output=FILE.nc, or members=0"), ("output=f.nc members=-1", "members is -1"), ("output=f.nc members=1.5", "members is 1.5"), ("output=f.nc members=2000", "1 to 1000 are accepted")):
         assert said in refused(capsys, "predict", f"input={archive}", *given.replace("output=", f"output={tmp_path}/new_").split())
     assert not list(tmp_path.glob("new_*"))
 

@@ -265,6 +265,8 @@ def test_a_model_for_any_scale_refuses_pixels_too_far_apart():
     coarse = Grid("+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", 30.0 * np.arange(9), -30.0 * np.arange(6))
     with pytest.raises(ValueError, match="lie 30 km apart; this model forecasts on grids of 0.25 to 5 km"):
         Forecaster(Told(), Identity(), Task(2, 2, 5))(Frames(rain(), times(0, 5, 10), coarse, "radar.nc"))
+    with pytest.raises(ValueError, match="lie 30 km apart"):  # also of one frame, whose cadence nobody knows
+        Forecaster(Told(), Identity(), Task(2, 2, 5))(Frames(rain(), times(0, 5, 10), coarse, "radar.nc")[-1:])
 
 
 def lagrangian():

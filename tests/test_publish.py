@@ -31,3 +31,10 @@ def test_a_suffix_chooses_the_format_and_the_same_rates_come_back(tmp_path, name
 def test_other_suffixes_are_refused_with_those_that_are_accepted(name):
     with pytest.raises(UserError, match=r"a forecast can be written as \.nc \(NetCDF\), \.h5 or \.hdf \(ODIM_H5\), \.tif or \.tiff \(GeoTIFF\)"):
         writer_for(name)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.hdf", "a.TIF", "a.tiff"])
+def test_members_are_refused_where_the_format_has_no_place_for_them(name):
+    assert writer_for(name) and writer_for("a.nc", members=3)
+    with pytest.raises(UserError, match=r"members=3 cannot be written as \.\w+; give output=FILE\.nc, or members=0"):
+        writer_for(name, members=3)

@@ -28,5 +28,6 @@ def writer_for(path: str | Path, *, members: int = 0) -> Callable[..., list[Path
     if suffix not in WRITERS:
         raise UserError(f"{path} ends in {suffix!r}; a forecast can be written as .nc (NetCDF), .h5 or .hdf (ODIM_H5), .tif or .tiff (GeoTIFF).")
     if members and WRITERS[suffix] not in WRITE_MEMBERS:
-        raise UserError(f"members={members} can be written as NetCDF alone, not as {suffix}; give output=FILE.nc, or members=0.")
+        accepted = " or ".join(f"output=FILE{name}" for name, writer in WRITERS.items() if writer in WRITE_MEMBERS)
+        raise UserError(f"members={members} cannot be written as {suffix}; give {accepted}, or members=0.")
     return WRITERS[suffix]

@@ -32,7 +32,7 @@ _DECISIONS = {0.5: 0.0, 1.0: 0.0, 2.0: 0.0, 5.0: 0.05}  # mm/h, ascending, and t
 _MEAN = 0.75  # weight of the mean where the first of these is reached; the rest, and all of weaker rain, is the median's: squared errors are small there
 _BINS = 200  # of probabilities
 _MOST = 0.6  # probability that is always enough
-_FEWEST = 0.12  # and below which a rate is never forecast: hours ahead its CSI is next to nothing then, and the errors are large
+_FEWEST = 0.12  # and, after the probabilities were scaled, below which a rate is not forecast: its CSI is next to nothing then, and the errors are large
 _STEEPNESS = 20.0  # of the logits to begin with
 _CELL = 4.0  # km, of the network
 _FINE = 0.6  # km, of the details; much finer grids are averaged to about it
@@ -45,7 +45,7 @@ _LIFETIMES = (4.0, 12.0, 35.0, 110.0, 300.0, 600.0, 1200.0)  # minutes, of detai
 _SCALES = len(_LIFETIMES)
 _NARROW = 4  # of the scales, up to 16 km: how they change is seen within the rain; of wider ones there is too little in there
 _OUTSIDE = 0.02  # what a dry pixel counts there
-_STRIPE = 2**16  # pixels of a forecast made at a time on a CPU: what is worked on stays in its caches
+_STRIPE = 2**15  # pixels of a forecast that each core of a CPU makes at a time: what is worked on stays in its caches
 _MEMORY = 47.0  # minutes, in which the weight of the frame before the last falls by e at the most: how strong a tendency can be
 _OVERLAP = 0.01  # share of the newest frame's observed pixels that the frames before must have in common with it
 _BANDS = 3 * _SCALES  # of each scale: as the regression forecasts it, what its tendency adds, and the frames before
@@ -175,9 +175,9 @@ class LagrangianConvLSTM(nn.Module):
         return torch.stack([self.interpolated(logits, levels) for logits, _ in found], dim=2), torch.stack([known > 0.5 for _, known in found], dim=1)
 
     def interpolated(self, logits: Tensor, levels: Tensor) -> Tensor:
-        """Logits at the network's own levels, (B, len(LEVELS), H, W), at others (K,): (B, K, H, W)."""
+        """Logits at the network's own levels, (B, len(LEVELS), H, W), finite, at others (K,): (B, K, H, W)."""
         place = torch.searchsorted(self.levels, levels.contiguous()).clamp(1, len(LEVELS) - 1)[:, None]
-        share = (levels[:, None] - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1])
+        share = ((levels[:, None] - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1])).to(logits.dtype)
         weights = torch.zeros(len(levels), len(LEVELS), dtype=logits.dtype, device=logits.device).scatter(1, place - 1, 1 - share).scatter(1, place, share)
         with without_autocast(logits.device.type):
             return (weights @ logits.flatten(2)).unflatten(2, logits.shape[2:])
@@ -355,7 +355,7 @@ class LagrangianConvLSTM(nn.Module):
         ]
         rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
         values = []
-        for part, probability in zip(_stripes(logits, width), probabilities):
+        for part, probability in zip(_stripes(logits, width), probabilities):  # interpolated again, since all rates of all pixels would take much memory
             scaled = (torch.sigmoid(self.interpolated(part, self.rates)) * scale[:, :, None, None]).clamp(max=1)
             mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
             reached = [probability[:, index] >= enough[:, None, None] for index, enough in enumerate(least)]
@@ -380,11 +380,10 @@ class LagrangianConvLSTM(nn.Module):
 
 
 def _stripes(fields: Tensor, width: int) -> tuple[Tensor, ...]:
-    """Fields (..., H, any) of so many columns in parts of some rows; of some that all cores can share, where ``_STRIPE`` allows; on other devices than a CPU in one part."""
+    """Fields (..., H, any) of so many columns in parts of some rows, a like number for each core of a CPU; on other devices in one part."""
     if fields.device.type != "cpu":
         return (fields,)
-    cores = torch.get_num_threads()
-    return fields.split(max(1, _STRIPE // width // cores) * cores, dim=-2)
+    return fields.split(max(1, _STRIPE // width) * torch.get_num_threads(), dim=-2)
 
 
 def _scale(now: Tensor, expected: Tensor) -> Tensor:
@@ -400,7 +399,8 @@ def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 
     """The probability of a rate, (B,), from which on forecasting it promises the best CSI over a field.
 
     Of the pixels whose probability is at least t, sum p are expected to be hits, so that the expected critical success index is sum p (of those) /
-    (their number + sum p (of the others)); t is the highest at which that is within ``given`` of its maximum, but never below ``_FEWEST``.
+    (their number + sum p (of the others)); t is the highest at which that is within ``given`` of its maximum, but not
+    below ``_FEWEST`` when it is scaled.
 
     Args:
         probability, known: (B, H, W).

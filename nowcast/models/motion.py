@@ -46,12 +46,15 @@ def at(fields: Tensor, x: Tensor, y: Tensor, size: tuple[int, int], *, beyond: s
     """
     x, y = torch.broadcast_tensors((2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1)
     points = torch.stack([x, y], dim=-1).expand(len(fields), -1, -1, -1)
-    rows, parts = points.shape[1], torch.get_num_threads()
-    if len(fields) > 1 or fields.device.type != "cpu" or rows % parts:
-        return F.grid_sample(fields, points, mode="bilinear", padding_mode=beyond, align_corners=False)
-    points = points.reshape(parts, rows // parts, *points.shape[2:])  # on a CPU the cores share a batch, and not its fields
-    found = F.grid_sample(fields.expand(parts, -1, -1, -1), points, mode="bilinear", padding_mode=beyond, align_corners=False)
-    return found.transpose(0, 1).reshape(1, fields.shape[1], rows, -1)
+    settings = {"mode": "bilinear", "padding_mode": beyond, "align_corners": False}
+    cores, (rows, columns) = torch.get_num_threads(), points.shape[1:3]
+    each = rows // cores if fields.device.type == "cpu" and len(fields) == 1 and not fields.requires_grad else 0  # its gradient would be as dense for each core
+    if not each or not columns:
+        return F.grid_sample(fields, points, **settings)
+    shared, rest = points.split([cores * each, rows - cores * each], dim=1)  # the cores share a batch alone, so some rows are one of it
+    found = F.grid_sample(fields.expand(cores, -1, -1, -1), shared.reshape(cores, each, columns, 2), **settings)
+    found = found.transpose(0, 1).reshape(1, -1, cores * each, columns)
+    return torch.cat([found, F.grid_sample(fields, rest, **settings)], dim=2) if len(rest[0]) else found
 
 
 def sample(fields: Tensor, displacement: Tensor, *, beyond: str = "zeros") -> Tensor:
@@ -81,7 +84,7 @@ def departures(motion: Tensor, steps: int) -> list[Tensor]:
 
 
 def smooth(fields: Tensor, width: float) -> Tensor:
-    """A Gaussian mean of standard deviation ``width`` pixels, with zeros beyond the edge, (B, C, H, W) -> the same."""
+    """A Gaussian mean of standard deviation ``width`` pixels, with zeros beyond the edge, (B, C, H, W), finite -> the same."""
     radius = max(1, min(round(3 * width), 2 * max(fields.shape[-2:])))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=fields.device, dtype=fields.dtype) / width) ** 2)
     block = 32 if radius <= 32 else 64
