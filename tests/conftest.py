@@ -34,6 +34,16 @@ class _Skipped:
             file.writelines(f"{test}\n" for test in dict.fromkeys(self.tests))
 
 
+@pytest.fixture
+def set_threads():
+    """Sets the number of torch's threads, until the test ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 

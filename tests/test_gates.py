@@ -110,15 +110,11 @@ def test_values_are_rounded_to_bfloat16_as_torch_does():
 
 
 @needs_compiler
-def test_the_number_of_threads_changes_the_sums_by_rounding_only():
-    drawn, threads = draw(101, 7, torch.float32), torch.get_num_threads()
-    found = []
-    try:
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            found.append(both_ways(drawn))
-    finally:
-        torch.set_num_threads(threads)
+def test_the_number_of_threads_changes_the_sums_by_rounding_only(set_threads):
+    drawn, found = draw(101, 7, torch.float32), []
+    for count in (1, 3):
+        set_threads(count)
+        found.append(both_ways(drawn))
     assert all(torch.equal(found[0][name], found[1][name]) for name in ("z", "c", "h", "dc", "dz"))
     close(found[1], found[0], torch.float32)
 

@@ -44,20 +44,17 @@ def test_what_comes_from_outside_has_no_forecast_and_everything_else_has_one():
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_forecast_made_in_stripes_is_the_forecast(batch, monkeypatch):
+def test_a_forecast_made_in_stripes_is_the_forecast(batch, monkeypatch, set_threads):
     context = torch.cat([moving(2.0, 1.0, size=(61, 80)), moving(-1.0, 1.0, size=(61, 80))])[:batch]
     observed = torch.ones_like(context, dtype=torch.bool)
     observed[..., :9] = False
-    before, found = torch.get_num_threads(), []
-    torch.set_num_threads(2)
-    try:
-        for pixels in (10**6, 500, 1):
-            monkeypatch.setattr("nowcast.models.lagrangian._STRIPE", pixels)
-            torch.manual_seed(0)
-            network = model()
-            found.append((*network(context, 3, observed, thresholds=[0.5, 5.0]), network.ensemble(context, 3, observed, members=3)))
-    finally:
-        torch.set_num_threads(before)
+    set_threads(2)
+    found = []
+    for pixels in (10**6, 500, 1):
+        monkeypatch.setattr("nowcast.models.lagrangian._STRIPE", pixels)
+        torch.manual_seed(0)
+        network = model()
+        found.append((*network(context, 3, observed, thresholds=[0.5, 5.0]), network.ensemble(context, 3, observed, members=3)))
     for other in found[1:]:
         for one, same in zip(found[0], other):
             assert (one.isnan() == same.isnan()).all()

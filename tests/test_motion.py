@@ -107,13 +107,9 @@ def test_a_gaussian_mean_is_the_convolution_along_rows_and_columns_with_zeros_be
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("rows", "beyond"), [(64, "zeros"), (63, "border"), (4, "zeros"), (0, "zeros")])
-def test_cores_that_share_the_rows_of_one_field_find_the_same(threads, rows, beyond):
+def test_cores_that_share_the_rows_of_one_field_find_the_same(threads, rows, beyond, set_threads):
     fields = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0))
     x, y = places(rows, 90, like=fields, per_pixel=3)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        alone = torch.cat([at(field[None], x, y + 0.3 * x, (20, 30), beyond=beyond) for field in fields])
-    finally:
-        torch.set_num_threads(before)
+    set_threads(threads)
+    alone = torch.cat([at(field[None], x, y + 0.3 * x, (20, 30), beyond=beyond) for field in fields])
     torch.testing.assert_close(alone, at(fields, x, y + 0.3 * x, (20, 30), beyond=beyond), rtol=0, atol=0)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-import nowcast
 from nowcast.battery import workers
 from nowcast.battery.foreign import archive
 from nowcast.battery.stage import Outcome, Stage, frames, network, rain
 from nowcast.benchmark.resident import resident
+from nowcast.config import SHIPPED, run_folder
 
 _MOST_GROWTH = 1e6  # bytes in 1,000 cycles; in fewer, too, where a page more or less is no growth
 
@@ -80,7 +80,7 @@ def grids(stage: Stage) -> Outcome:
     outcome = Outcome()
     sizes = [(height, width) for height in range(1, 17) for width in range(1, 17)]
     random = [tuple(int(side) for side in stage.generator.integers(17, 300, 2)) for _ in range(60)]
-    shipped = Forecaster.load(Path(nowcast.__file__).parent / "shipped")
+    shipped = Forecaster.load(run_folder(SHIPPED))
     for forecaster, name, chosen in ((network(), "a small network", sizes + random), (shipped, "the shipped model", sizes[:: stage.number(37, 1)] + random[: stage.number(4, 60)])):
         length = forecaster.task.context_length
         for height, width in chosen:

@@ -341,27 +341,24 @@ class LagrangianConvLSTM(nn.Module):
             newest: (B, H, W), what was observed last at each pixel, normalised.
         """
         width = logits.shape[-1]
-        now, expected, deciding = 0, 0, {_RATES.index(rate): given for rate, given in _DECISIONS.items()}
-        probabilities = []
-        for part, decides, before in zip(_stripes(logits, width), _stripes(known, width), _stripes(newest, width)):
-            probability = torch.sigmoid(self.interpolated(part, self.rates))
+        parts = [torch.sigmoid(self.interpolated(part, self.rates)) for part in _stripes(logits, width)]  # probabilities of all rates
+        now, expected = 0, 0
+        for part, decides, before in zip(parts, _stripes(known, width), _stripes(newest, width)):
             now = now + ((before[:, None] >= (1 - 1e-5) * self.rates[:, None, None]) & decides[:, None]).sum((2, 3))
-            expected = expected + torch.where(decides[:, None], probability, 0.0).sum((2, 3))
-            probabilities.append(probability[:, list(deciding)])
-        scale = _scale(now, expected)
-        least = [
-            _least(torch.cat([part[:, index] for part in probabilities], dim=1), known, scale[:, level], given=given)
-            for index, (level, given) in enumerate(deciding.items())
-        ]
+            expected = expected + torch.where(decides[:, None], part, 0.0).sum((2, 3))
+        scale, least = _scale(now, expected), {}
+        for rate, given in _DECISIONS.items():
+            level = _RATES.index(rate)
+            least[level] = _least(torch.cat([part[:, level] for part in parts], dim=1), known, scale[:, level], given=given)[:, None, None]
+        weakest = next(iter(least))
         rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
         values = []
-        for part, probability in zip(_stripes(logits, width), probabilities):  # interpolated again, since all rates of all pixels would take much memory
-            scaled = (torch.sigmoid(self.interpolated(part, self.rates)) * scale[:, :, None, None]).clamp(max=1)
+        for part in parts:
+            scaled = (part * scale[:, :, None, None]).clamp(max=1)
             mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-            reached = [probability[:, index] >= enough[:, None, None] for index, enough in enumerate(least)]
-            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(reached[0], _MEAN, 0.0))
-            for level, here in zip(deciding, reached):
-                value = torch.where(here, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
+            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0))
+            for level, enough in least.items():
+                value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
             values.append(value.clamp(0, 1))
         return torch.cat(values, dim=1)
 
