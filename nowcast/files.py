@@ -10,6 +10,8 @@ from pathlib import Path
 
 from nowcast.errors import UserError
 
+_RANDOM = 8  # characters that tempfile puts into a name
+
 
 def is_one_of(path: Path, others: Iterable[Path]) -> bool:
     """Whether a path to be written is the same file as one of others, by whatever name."""
@@ -43,7 +45,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} is a folder; give the path of a file to write.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_start(path.name), suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     os.close(handle)
@@ -62,10 +64,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _start(name: str) -> str:
+    """What the names of temporary files begin with; a file's name holds 255 bytes at the most."""
+    return f".{os.fsencode(name)[:100].decode(errors='ignore')}."
+
+
 def leftovers(path: Path) -> list[Path]:
     """What `replacing` left beside a path when its process was killed."""
-    start = f".{path.name[:100]}."
-    return [other for other in path.parent.iterdir() if other.name.startswith(start)] if path.parent.is_dir() else []
+    start = _start(path.name)
+    length = len(start) + _RANDOM + len(path.suffix)
+    others = path.parent.iterdir() if path.parent.is_dir() else []
+    return [other for other in others if len(other.name) == length and other.name.startswith(start) and other.name.endswith(path.suffix)]
 
 
 def _flush(path: Path) -> None:
@@ -97,6 +106,8 @@ def locked(lock: Path, *, busy: str, unwritable: str) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+                raise OSError  # whoever held it has removed it meanwhile, and another process may have made it anew
         except OSError:
             raise UserError(busy) from None
         yield

@@ -32,9 +32,11 @@ class Grid:
 
     def __post_init__(self):
         try:
-            pyproj.CRS.from_user_input(self.crs)
+            crs = pyproj.CRS.from_user_input(self.crs)
         except pyproj.exceptions.CRSError as error:
             raise UserError(f"the projection {self.crs!r} is not one PROJ knows ({first_line(error)}).") from None
+        if not (crs.is_projected or crs.is_geographic) or crs.geodetic_crs is None:
+            raise UserError(f"{self.crs!r} is no map ({crs.type_name}); a projection or longitudes and latitudes are needed.")
         for name, sign in (("x", 1), ("y", -1)):
             values = np.asarray(getattr(self, name), dtype=np.float64)
             object.__setattr__(self, name, values)
@@ -80,7 +82,7 @@ class Grid:
             return f"projection {self.crs} against {other.crs}"
         for name in ("x", "y"):
             mine, theirs = getattr(self, name), getattr(other, name)
-            tolerance = 1e-3 * abs(mine[-1] - mine[0]) / max(mine.size - 1, 1)
+            tolerance = max(1e-3 * abs(mine[-1] - mine[0]) / max(mine.size - 1, 1), 1e-6 * np.abs(mine).max() if mine.size == 1 else 0.0)
             if np.abs(mine - theirs).max() > tolerance:
                 return f"{name} from {mine[0]:g} to {mine[-1]:g} against {theirs[0]:g} to {theirs[-1]:g}"
         return None

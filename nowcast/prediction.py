@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nowcast.data.archive import NewestFrames
+from nowcast.data.archive import NewestFrames, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.windows import utc_text, utc_time
@@ -108,14 +108,14 @@ def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
         after.remove()
 
 
-def newest_frames(pattern: str | Path, *, context_length: int, reader, output: Path, analysis_time=None) -> Frames:
+def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: Sequence[Path], analysis_time=None) -> Frames:
     """The context frames of a prediction.
 
     Args:
         pattern: an archive, a radar file, a folder or a pattern.
         context_length: frames to read.
         reader: of raw radar files; they and archives are read in a process of their own, which can be killed.
-        output: where the forecast will go; it must not be one of the files.
+        outputs: where the forecast and its pictures will go; none must be one of the files, nor an archive.
         analysis_time: UTC time of the last frame to read, as typed; None: the newest.
 
     Raises:
@@ -123,8 +123,11 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, output: P
     """
     until = None if analysis_time is None else utc_time("analysis_time", analysis_time)
     paths = expand_inputs(pattern)
-    if is_one_of(output, paths):
-        raise UserError(f"{output} is one of the input files; give the forecast another path.")
+    for output in outputs:
+        if is_one_of(output, paths):
+            raise UserError(f"{output} is one of the input files; give the forecast another path.")
+        if is_archive(output):
+            raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
     with ReadingProcess(NewestFrames(reader, context_length, until) if len(paths) == 1 else reader) as process:
         frames = read_frames(paths, reader=process, last=context_length, until=until)
     if until is not None and frames.times[-1] != until:

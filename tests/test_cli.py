@@ -228,6 +228,14 @@ def test_predict_writes_a_cf_file_with_the_same_grid_a_picture_and_an_animation(
     assert Image.open(output.with_suffix(".gif")).n_frames == 3 + 5
 
 
+def test_a_forecast_replaces_neither_a_radar_file_by_its_animation_nor_an_archive(radar_run, archive, folder, tmp_path, capsys):
+    shutil.copy(archive, tmp_path / "other.nc")
+    assert "other.nc is an archive of radar frames, which a forecast must not replace" in refused(capsys, "predict", f"run={radar_run}", f"input={archive}", f"output={tmp_path / 'other.nc'}")
+    (tmp_path / "radar.gif").write_bytes(b"an observation")
+    message = refused(capsys, "predict", f"run={radar_run}", f"input={tmp_path / 'radar.gif'}", f"output={tmp_path / 'radar.nc'}")
+    assert "radar.gif is one of the input files" in message and (tmp_path / "radar.gif").read_bytes() == b"an observation"
+
+
 def test_predict_in_python_and_on_the_command_line_agree_to_the_bit(radar_run, archive, folder):
     output = folder / "same.nc"
     main(["predict", f"run={radar_run}", f"input={archive}", f"output={output}", "analysis_time=2020-06-01T02:00Z", "pictures=false"])

@@ -1,7 +1,9 @@
 """Radar files in any order, in several goes, interrupted or damaged: one and the same archive, or an error that says why."""
 
 import csv
+import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from nowcast.data.readers.auto import Auto
 from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.data.regrid import Regular
 from nowcast.errors import UserError
+from nowcast.files import locked, replacing
 from nowcast.frames import Frames, Grid
 
 NAN = np.nan
@@ -268,6 +271,40 @@ def test_an_interrupted_conversion_goes_on_from_its_last_part_and_gives_the_same
     convert(files, tmp_path / "a.nc", reader=second, prepare=Preparation(target))
     assert second.was_read == ["008.h5", "009.h5", "010.h5"]
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "whole.nc").read_bytes() and not (tmp_path / ".a.nc.parts").exists()
+
+
+def test_a_conversion_of_more_parts_than_a_process_may_have_files_open_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "_PART_FRAMES", 1)
+    files = knmi_files(tmp_path / "in", 60)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 25, most[1]))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            convert(files, tmp_path / "a.nc", reader=Failing(50))
+        assert len(list((tmp_path / ".a.nc.parts").glob("part-*"))) >= 50
+        assert convert(files, tmp_path / "a.nc", reader=KnmiHdf5()).frames == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert depths(tmp_path / "a.nc") == list(range(1, 61))
+
+
+def test_a_lock_that_its_holder_removed_while_another_waited_for_it_is_no_lock(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def removed_meanwhile(file, how):
+        flock(file, how)
+        (tmp_path / "lock").unlink()
+        (tmp_path / "lock").touch()
+
+    monkeypatch.setattr("nowcast.files.fcntl.flock", removed_meanwhile)
+    with pytest.raises(UserError, match="somebody else holds it"), locked(tmp_path / "lock", busy="somebody else holds it", unwritable="no"):
+        pass
+
+
+def test_a_name_of_as_many_bytes_as_a_file_may_have_can_be_written(tmp_path):
+    with replacing(tmp_path / f"{'雨' * 82}.nc") as temporary:
+        temporary.write_text("rain")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["rain"]
 
 
 def test_what_an_interrupted_conversion_left_is_used_only_for_the_same_settings_and_the_files_asked_for(tmp_path, monkeypatch):

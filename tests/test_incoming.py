@@ -110,6 +110,12 @@ def test_a_frame_from_the_future_is_rejected(tmp_path, incoming):
     assert held(incoming) == {61: 1, 62: 1}
 
 
+def test_a_first_frame_from_the_future_is_taken_when_its_time_has_come(tmp_path, incoming):
+    put(tmp_path, "a", "65,1,0")
+    assert looks(incoming)[1][0][1].endswith("lies in the future; it is taken when that has come")
+    assert looks(incoming, now=times(65)[0]) == (list(times(65)), []) and held(incoming) == {65: 1}
+
+
 def test_frames_of_another_grid_or_quantity_are_rejected_with_the_difference(tmp_path, incoming):
     put(tmp_path, "a", "5,1,0")
     looks(incoming)

@@ -131,7 +131,8 @@ def test_a_grid_that_readers_would_put_elsewhere_is_refused(tmp_path, given):
 
 
 def test_a_projection_without_a_proj_string_is_refused(tmp_path):
-    local = 'LOCAL_CS["a factory floor",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    earth = 'BASEGEOGCRS["WGS 84",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,298.257223563]]]'
+    local = f'PROJCRS["here",{earth},CONVERSION["here",METHOD["a secret one"]],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
     with pytest.raises(UserError, match="has no PROJ string, which ODIM_H5 needs; write it as NetCDF"):
         write_odim(forecast(VALUES, crs=local), tmp_path / "f.h5", attributes={})
 

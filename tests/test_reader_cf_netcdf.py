@@ -210,8 +210,9 @@ def test_unsigned_bytes_of_netcdf_3_are_told_by_an_attribute(tmp_path):
 
 
 def test_flags_are_missing_unless_they_say_dry(tmp_path):
-    field = {"flag_values": np.int16([-1, -2, -3]), "flag_meanings": "no_coverage no_rain clutter", "scale_factor": 0.1}
-    np.testing.assert_allclose(read_one(tmp_path, np.int16([[-1, -2, -3, 0, 20]]), field=field), [[NAN, 0, NAN, 0, 2]])
+    meanings = "no_coverage no_rain clutter below_detection_limit no_signal below_detection_limit_or_missing"
+    field = {"flag_values": -np.arange(1, 7, dtype=np.int16), "flag_meanings": meanings, "scale_factor": 0.1}
+    np.testing.assert_allclose(read_one(tmp_path, np.int16([[-1, -2, -3, -4, -5, -6, 0, 20]]), field=field), [[NAN, 0, NAN, 0, NAN, NAN, 0, 2]])
 
 
 def test_an_undeclared_mark_is_refused_instead_of_becoming_rain_or_dry(tmp_path):
@@ -281,6 +282,29 @@ def test_a_forecast_is_no_observation(tmp_path):
 
     with pytest.raises(UserError, match="is a forecast .forecast_period is above 0., not an observation"):
         CfNetcdf().read(write_cf(tmp_path / "a.nc", [[[2.0]]], more=lead))
+
+
+@pytest.mark.parametrize(("minutes", "refused"), [(-5.0, True), (10.0, False)])
+def test_a_field_of_a_time_after_the_one_it_was_made_at_is_a_forecast(tmp_path, minutes, refused):
+    def made(file):
+        add_field(file, "made", minutes, {"standard_name": "forecast_reference_time", "units": "minutes since 2020-06-01 00:00:00"}, dims=())
+
+    path = write_cf(tmp_path / "a.nc", [[[2.0]]], minutes=[10.0], more=made)
+    if refused:
+        with pytest.raises(UserError, match="is a forecast .made lies before its times., not an observation"):
+            CfNetcdf().read(path)
+    else:
+        assert CfNetcdf().read(path).times[0] == np.datetime64("2020-06-01T00:10")
+
+
+def test_longitudes_beyond_256_in_32_bits_are_evenly_spaced_as_they_were_before_rounding(tmp_path):
+    x = (300.005 + 0.01 * np.arange(50)).astype("f4")
+    assert np.ptp(np.diff(x)) > 2e-5
+    grid = CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((1, 1, 50)), x=x, y=[50.0], mapping=None, **DEGREES)).grid
+    np.testing.assert_allclose(np.diff(grid.x), 0.01, rtol=1e-4)
+    x[25] += 0.005
+    with pytest.raises(UserError, match="grid coordinate x must be evenly spaced"):
+        CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((1, 1, 50)), x=x, y=[50.0], mapping=None, **DEGREES))
 
 
 def test_no_other_format_is_taken_for_it_nor_it_for_another(tmp_path):

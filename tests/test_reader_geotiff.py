@@ -136,6 +136,15 @@ def test_a_file_beside_it_changes_nothing(tmp_path):
     assert GeoTiff(time=NAMED).read(path).values[0].tolist() == [[7, 1]]
 
 
+def test_a_mask_in_a_second_file_is_asked_into_the_first(tmp_path):
+    path = write_tif(tmp_path / "202001010005.tif", np.float32([[7, 1]]), unit="mm/h")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.array([[False, True]]))
+    assert path.with_name(f"{path.name}.msk").exists()
+    with pytest.raises(UserError, match="has its mask in a second file, 202001010005.tif.msk, without which what was not observed looks dry"):
+        GeoTiff(time=NAMED).read(path)
+
+
 def test_all_dry_and_all_missing_are_told_apart(tmp_path):
     path = write_tif(tmp_path / "a.tif", np.zeros((3, 4), np.uint8), metadata=FMI)
     assert (GeoTiff().read(path).values == 0).all()
@@ -181,6 +190,8 @@ def test_blocks_that_were_never_written_are_refused_or_missing_never_dry(tmp_pat
         GeoTiff(time=NAMED).read(write_tif(tmp_path / "202001010005.tif", field, **sparse))
     values = GeoTiff(time=NAMED).read(write_tif(tmp_path / "202001010005.tif", field, nodata=-9999, **sparse)).values[0]
     assert (values[:16] == 3).all() and np.isnan(values[16:]).all()
+    with pytest.raises(UserError, match="is incomplete, parts of it were lost or never written"):  # what is missing has another mark by the settings
+        GeoTiff(values=Coding(missing=(255,)), time=NAMED).read(write_tif(tmp_path / "202001010005.tif", field, nodata=0, **sparse))
 
 
 def test_more_pixels_than_accepted_are_refused_unread(tmp_path, monkeypatch):

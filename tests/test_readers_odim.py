@@ -48,6 +48,11 @@ def test_the_nearest_statement_counts(tmp_path):
     np.testing.assert_array_equal(OdimHdf5().read(path).values, [RATES])
 
 
+def test_whole_numbers_as_gain_and_offset_do_not_wrap_round(tmp_path):
+    whole = {"gain": np.int64(2), "offset": np.int64(-6), "nodata": 255.0, "undetect": 0.0}
+    np.testing.assert_array_equal(OdimHdf5().read(write_odim(tmp_path / "a.h5", np.uint8([[3, 128, 200, 0, 255]]), scaling=whole)).values, [[[0, 250, 394, 0, NAN]]])
+
+
 @pytest.mark.parametrize("quantity_in", ["dataset1/data1/what", "dataset1/what", "what"])
 def test_the_quantity_counts_wherever_it_stands(tmp_path, quantity_in):
     path = write_odim(tmp_path / "a.h5", [[23.0103]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from factories import grid, times, write_knmi
 
+from nowcast.data import reading
 from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.data.reading import ReadingProcess, in_order
 from nowcast.errors import UserError
@@ -32,6 +33,13 @@ class Moody:
             raise UserError("refuse: not today")
         value = float(os.getpid()) if name == "process" else 1.5
         return Frames(np.array([[[value, np.nan, 0]]]), times(5), grid(1, 3), name, "rain depth in 5 min")
+
+
+class Large:
+    """A reader of 240 MB."""
+
+    def read(self, path):
+        return Frames(np.zeros((60, 1024, 1024), np.float32), times(*range(60)), grid(1024, 1024), path)
 
 
 def test_frames_come_back_as_the_reader_gave_them(tmp_path):
@@ -64,6 +72,14 @@ def test_a_file_that_crashes_hangs_or_bloats_is_an_error_and_the_next_one_is_rea
             process.read(name)
         process.seconds = 60
         assert process.read("fine").values[0, 0, 0] == 1.5
+
+
+def test_large_frames_take_the_memory_of_one_copy_and_a_large_file_more_time(tmp_path):
+    with ReadingProcess(Large(), memory_mb=750) as process:  # of which Python, numpy and PROJ take some 400
+        assert process.read("large").values.nbytes == 240 * 2**20
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(10**9)
+    assert reading._seconds_for(tmp_path / "large") == 620 and reading._seconds_for(tmp_path / "none") == 120
 
 
 def test_no_process_is_left_behind():

@@ -7,7 +7,7 @@ from factories import grid, times
 
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.errors import UserError
-from nowcast.frames import Frames
+from nowcast.frames import Frames, Grid
 
 NAN = np.nan
 
@@ -71,6 +71,12 @@ def test_a_grid_outside_one_too_large_and_one_without_a_cell_width_are_refused()
         Regular(0.001)(frames(np.zeros((1, 4, 4))))
     with pytest.raises(UserError, match="has no cell width, so it cannot be regridded"):
         Regular(1000.0)(frames(np.zeros((1, 1, 4))))
+
+
+@pytest.mark.parametrize("first", [176.0, -184.0])
+def test_longitudes_beyond_180_are_found_as_the_old_grid_counts_them(first):
+    source = Frames(np.ones((1, 2, 80), np.float32), times(0), Grid("EPSG:4326", first + 0.1 * np.arange(80), [-17.0, -19.0]))
+    assert np.isfinite(Regular(20_000.0, crs="EPSG:3460", x=[1_800_000, 2_400_000], y=[3_900_000, 3_960_000])(source).values).all()
 
 
 def test_clipping_limits_rates_and_leaves_missing_alone():

@@ -70,12 +70,14 @@ def test_grid_knows_its_spacing_and_what_differs():
     assert grid().difference(grid(width=4)) == "2x3 cells against 2x4"
     assert grid().difference(grid(spacing=1100.0)) == "x from 0 to 2000 against 0 to 2200"
     assert "projection" in grid().difference(Grid("EPSG:3067", grid().x, grid().y))
+    assert Grid(STEREO, [10.1], [1, 0]).difference(Grid(STEREO, np.float32([10.1]), [1, 0])) is None and Grid(STEREO, [10.1], [1, 0]).difference(Grid(STEREO, [10.2], [1, 0]))
     assert grid().describe().startswith("2 x 3 cells of 1000 x 1000 metre")
 
 
 @pytest.mark.parametrize(
     ("crs", "x", "y", "message"),
-    [("+proj=nonsense", [0, 1], [1, 0], "is not one PROJ knows"), (STEREO, [1, 0], [1, 0], "evenly spaced and ascending"),
+    [("+proj=nonsense", [0, 1], [1, 0], "is not one PROJ knows"), ("EPSG:4978", [0, 1], [1, 0], "is no map .Geocentric CRS.; a projection or longitudes and latitudes are needed"),
+     ('LOCAL_CS["here",UNIT["metre",1]]', [0, 1], [1, 0], "is no map .Engineering CRS."), (STEREO, [1, 0], [1, 0], "evenly spaced and ascending"),
      (STEREO, [0, 1], [0, 1], "descending .row 0 is north."), (STEREO, [0, 1, 3], [1, 0], "evenly spaced"),
      (STEREO, [0, np.nan], [1, 0], "one finite row of cell centres")],
 )

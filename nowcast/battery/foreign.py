@@ -16,7 +16,7 @@ import numpy as np
 import pyproj
 
 from nowcast.battery.stage import CRS, Outcome, Stage, frames, network, rain
-from nowcast.data.archive import NewestFrames, Origin, PackedFrames, packed_frames, write_archive
+from nowcast.data.archive import NewestFrames, Origin, PackedFiles, PackedFrames, write_archive
 from nowcast.data.readers.auto import Auto
 from nowcast.data.reading import ReadingProcess
 from nowcast.errors import UserError
@@ -37,7 +37,8 @@ def write(path: Path, source: Frames, *, copies: int = 1) -> Path:
     for time_, field in zip(source.times, source.values):
         file.append(time_, field, Origin("battery", 1))
     file.close()
-    with packed_frames(packed) as (stored, grid, quantity):
+    with PackedFiles() as files:
+        stored, grid, quantity = files.frames(packed)
         repeated = [stored[index % len(stored)] for index in range(copies * len(stored))]
         moments = source.times[0] + np.arange(len(repeated)) * np.timedelta64(300, "s")
         write_archive([replace(frame, time=moment) for frame, moment in zip(repeated, moments)], path, grid=grid, quantity=quantity, settings={})

@@ -116,7 +116,7 @@ class Prediction:
         seconds: dict[str, list[float]] = {}
 
         def once() -> Published:
-            return publish(forecaster, lambda: newest_frames(radar, context_length=length, reader=Auto(), output=output), output,
+            return publish(forecaster, lambda: newest_frames(radar, context_length=length, reader=Auto(), outputs=[output]), output,
                            forecast_length=self.forecast_length, run=implementation, thresholds=self.thresholds)
 
         once()

@@ -38,11 +38,12 @@ def predict(arguments: list[str]) -> None:
             "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
         )
     writer_for(output, members=members)
+    pictures = [output.with_suffix(suffix) for suffix in (".png", ".gif")] if settings["pictures"] else []
     forecaster = _radar_run(settings)
 
     def read():
         return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=part(settings, "reader"),
-                                        output=output, analysis_time=settings["analysis_time"])
+                                        outputs=[output, *pictures], analysis_time=settings["analysis_time"])
 
     run = run_folder(settings["run"])
     published = prediction.publish(
@@ -57,9 +58,9 @@ def predict(arguments: list[str]) -> None:
     if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
         from nowcast import plotting
 
-        for draw, suffix in ((plotting.forecast_strip, ".png"), (plotting.forecast_animation, ".gif")):
-            draw(published.context, forecast, output.with_suffix(suffix))
-            print_line(f"wrote {output.with_suffix(suffix)}")
+        for draw, picture in zip((plotting.forecast_strip, plotting.forecast_animation), pictures):
+            draw(published.context, forecast, picture)
+            print_line(f"wrote {picture}")
 
 
 def watch(arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.reading import ReadingProcess, seconds_for
+from nowcast.data.reading import ReadingProcess
 from nowcast.errors import UserError
 from nowcast.io.contents import Contents
 from nowcast.task import Task
@@ -49,7 +49,7 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    with ReadingProcess(Contents(part(settings, "reader")), seconds=seconds_for(files[0])) as process:
+    with ReadingProcess(Contents(part(settings, "reader"))) as process:
         print_line(process.read(files[0]))
 
 

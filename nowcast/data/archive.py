@@ -9,10 +9,10 @@ finds as they stand; shuffling tears them apart. Several frames in a chunk would
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import h5netcdf
@@ -33,6 +33,7 @@ _MARK = "nowcast_archive_version"
 _VERSION = 2
 _READ = (1, 2)  # version 1 says neither what was measured nor how its files were read: it is read, but nothing is added to it
 _LARGEST_TILE = 64
+_MOST_OPEN = 16  # files of packed frames at a time
 
 
 def is_archive(path: str | Path) -> bool:
@@ -219,14 +220,19 @@ class StoredFrame:
     Args:
         time: UTC, datetime64[s].
         origin: the file it was read from.
-        dataset: rain rates (T, H, W) it is one of.
+        stored: gives the rain rates (T, H, W) it is one of, see `PackedFiles`.
         place: its index there.
     """
 
     time: np.datetime64
     origin: Origin
-    dataset: h5py.Dataset
+    stored: Callable[[], h5py.Dataset]
     place: int
+
+    @property
+    def dataset(self) -> h5py.Dataset:
+        """The rain rates (T, H, W) it is one of, open."""
+        return self.stored()
 
 
 def write_archive(frames: list[StoredFrame], path: Path, *, grid: Grid, quantity: str, settings: dict) -> None:
@@ -265,13 +271,14 @@ def write_archive(frames: list[StoredFrame], path: Path, *, grid: Grid, quantity
 
 def _copy(frame: StoredFrame, to: h5py.Dataset, index: int) -> None:
     """One frame, chunk by chunk; packed anew where it was packed in another layout."""
-    packed = [(d.chunks, d.compression, d.compression_opts, d.shuffle, d.fletcher32, d.dtype) for d in (frame.dataset, to)]
+    stored = frame.dataset
+    packed = [(d.chunks, d.compression, d.compression_opts, d.shuffle, d.fletcher32, d.dtype) for d in (stored, to)]
     if packed[0] != packed[1]:
-        to[index] = frame.dataset[frame.place]
+        to[index] = stored[frame.place]
         return
     for row in range(0, to.shape[1], to.chunks[1]):
         for column in range(0, to.shape[2], to.chunks[2]):
-            mask, chunk = frame.dataset.id.read_direct_chunk((frame.place, row, column))
+            mask, chunk = stored.id.read_direct_chunk((frame.place, row, column))
             to.id.write_direct_chunk((index, row, column), chunk, mask)
 
 
@@ -303,7 +310,7 @@ class PackedFrames:
         self._values[place] = values
         self._times.append(time.astype("datetime64[s]").astype(np.int64))
         self._origins.append(origin)
-        return StoredFrame(time, origin, self._values, place)
+        return StoredFrame(time, origin, lambda: self._values, place)
 
     def close(self) -> None:
         """Complete the file."""
@@ -313,22 +320,51 @@ class PackedFrames:
         self._file.close()
 
 
-@contextmanager
-def packed_frames(path: Path) -> Iterator[tuple[list[StoredFrame], Grid, str]]:
-    """(frames, their grid, what was measured) of a file of `PackedFrames`; open while the block runs.
+class PackedFiles:
+    """Files of `PackedFrames`, open while the block runs, but never more than some at a time: a long conversion makes thousands of them."""
 
-    Raises:
-        UserError: a damaged file.
-    """
-    with Hdf5File(path) as file:
-        grid = Grid(file.text("/", "projection"), file.dataset("x", axes=1)[()], file.dataset("y", axes=1)[()])
-        values, times, digests = file.dataset("rainfall_rate", axes=3), file.dataset("time", axes=1)[()], file.dataset("source_digest", axes=1)[()]
-        names = [os.fsdecode(bytes.fromhex(name.decode())) for name in file.require("source")[()]]
-        frames = [
-            StoredFrame(np.datetime64(int(time), "s"), Origin(name, int(digest)), values, place)
-            for place, (time, name, digest) in enumerate(zip(times, names, digests))
-        ]
-        yield frames, grid, file.text("/", "quantity")
+    def __init__(self):
+        self._open: OrderedDict[Path, Hdf5File] = OrderedDict()  # the one used last comes last
+
+    def __enter__(self) -> "PackedFiles":
+        return self
+
+    def __exit__(self, *error) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def frames(self, path: Path) -> tuple[list[StoredFrame], Grid, str]:
+        """(frames, their grid, what was measured) of a file.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        try:
+            with damage_reported(path):
+                values = self._dataset(path)
+                file = self._open[path]
+                grid = Grid(file.text("/", "projection"), file.dataset("x", axes=1)[()], file.dataset("y", axes=1)[()])
+                times, digests = file.dataset("time", axes=1)[()], file.dataset("source_digest", axes=1)[()]
+                names = [os.fsdecode(bytes.fromhex(name.decode())) for name in file.require("source")[()]]
+                frames = [
+                    StoredFrame(np.datetime64(int(time), "s"), Origin(name, int(digest)), partial(self._dataset, path), place)
+                    for place, (time, name, digest) in enumerate(zip(times, names, digests))
+                ]
+                if len(frames) != len(values):
+                    raise UserError(f"{path} holds {len(values)} frames but names {len(frames)}; it is damaged.")
+                return frames, grid, file.text("/", "quantity")
+        except UserError:
+            if path in self._open:
+                self._open.pop(path).close()
+            raise
+
+    def _dataset(self, path: Path) -> h5py.Dataset:
+        """The rain rates of a file, which is opened anew where it had to make room for others."""
+        file = self._open.pop(path, None) or Hdf5File(path)
+        self._open[path] = file
+        while len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)[1].close()
+        return file.dataset("rainfall_rate", axes=3)
 
 
 def _variable(file: h5netcdf.File, name: str, dimensions: tuple, kind, attributes: dict, **settings):

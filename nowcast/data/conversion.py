@@ -7,7 +7,6 @@ archive in time order, which then takes the old one's place. A file that is know
 
 import contextlib
 import csv
-import glob
 import hashlib
 import json
 import os
@@ -20,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.archive import Archive, Origin, PackedFrames, StoredFrame, is_archive, packed_frames, write_archive
+from nowcast.data.archive import Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.reading import in_order
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.errors import UserError, first_line
-from nowcast.files import is_one_of, locked, replacing
+from nowcast.files import is_one_of, leftovers, locked, replacing
 from nowcast.frames import Frames, Grid
 
 _PART_FRAMES, _PART_SECONDS = 256, 20.0  # a part is closed after so many frames or seconds: more is never lost
@@ -126,11 +125,14 @@ def convert(
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the radar files; give the archive another path.")
     prepare = prepare or Preparation({"_target_": f"{type(reader).__module__}.{type(reader).__qualname__}"})
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_alone(output))
-        old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
+    with _alone(output):
         try:
-            return _Conversion(output, prepare, old, stack).run(paths, reader, workers, strict, progress)
+            with contextlib.ExitStack() as stack:
+                old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
+                conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()))
+                summary = conversion.run(paths, reader, workers, strict, progress)
+            shutil.rmtree(conversion.parts, ignore_errors=True)
+            return summary
         except (OSError, RuntimeError) as error:
             raise UserError(f"{output} could not be written: {first_line(error)}.") from error
 
@@ -157,7 +159,7 @@ def _alone(output: Path) -> Iterator[None]:
     busy = f"another conversion is writing {output}; wait for it, or give another output."
     with locked(lock, busy=busy, unwritable=f"{output} cannot be written"):
         try:
-            for path in output.parent.glob(f".{glob.escape(output.name[:100])}.????????{output.suffix}"):
+            for path in leftovers(output):
                 path.unlink(missing_ok=True)
             yield
         finally:
@@ -167,8 +169,8 @@ def _alone(output: Path) -> Iterator[None]:
 class _Conversion:
     """One run of `convert`: what is known so far, and where it lies."""
 
-    def __init__(self, output: Path, prepare: Preparation, old: Archive | None, stack: contextlib.ExitStack):
-        self.output, self.prepare, self.old, self.stack = output, prepare, old, stack
+    def __init__(self, output: Path, prepare: Preparation, old: Archive | None, packed: PackedFiles):
+        self.output, self.prepare, self.old, self.packed = output, prepare, old, packed
         self.parts = output.with_name(f".{output.name}.parts")
         self.like = self.first = self.part = None
         self.frames: dict[np.datetime64, StoredFrame] = {}
@@ -199,15 +201,12 @@ class _Conversion:
             with replacing(self.output) as temporary:
                 settings = self.prepare.as_data()
                 write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)
-        self.stack.close()
-        shutil.rmtree(self.parts, ignore_errors=True)
         return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report)
 
     def _take_archive(self) -> None:
         """The frames that are in the archive already."""
-        values = self.old._dataset()
         for place, (moment, origin) in enumerate(zip(self.old.times, self.old.origins)):
-            self.frames[moment] = StoredFrame(moment, origin, values, place)
+            self.frames[moment] = StoredFrame(moment, origin, self.old._dataset, place)
             self.known.add(origin.digest)
         self._expect(self.old.grid, self.old.quantity, self.output)
 
@@ -224,7 +223,7 @@ class _Conversion:
             return
         for path in sorted(self.parts.glob("part-*.h5")):
             try:
-                frames, grid, quantity = self.stack.enter_context(packed_frames(path))
+                frames, grid, quantity = self.packed.frames(path)
             except UserError:
                 path.unlink()
                 continue
@@ -293,7 +292,7 @@ class _Conversion:
         with open(self.parts / "open.h5", "rb") as file:
             os.fsync(file.fileno())
         os.replace(self.parts / "open.h5", path)
-        for frame in self.stack.enter_context(packed_frames(path))[0]:
+        for frame in self.packed.frames(path)[0]:
             self.frames[frame.time] = frame
 
     def _drop_part(self) -> None:

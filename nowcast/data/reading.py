@@ -24,21 +24,11 @@ import numpy as np
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
 
-SECONDS = 120.0
-"""A file that takes longer to read is given up."""
+_SECONDS = 120.0  # a small file that takes longer to read is given up
 _SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at least
-MEMORY_MB = 8192
-"""Address space of a reading process; a file that claims more is refused by the operating system."""
+_MEMORY_MB = 8192  # address space of a reading process; a file that claims more is refused by the operating system
 _PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 _MOST_HEADER_BYTES = 2**26
-
-
-def seconds_for(path: str | Path) -> float:
-    """How long a file may take that may hold very many frames; of one that is not there, the shortest time."""
-    try:
-        return SECONDS + os.path.getsize(path) / _SLOWEST
-    except OSError:
-        return SECONDS
 
 
 class ReadingProcess:
@@ -46,11 +36,11 @@ class ReadingProcess:
 
     Args:
         reader: has ``read(path)``, which gives Frames or text; see ``nowcast.data.readers``.
-        seconds: a file that takes longer is given up.
+        seconds: a file that takes longer is given up; None: 2 minutes, and more for large files.
         memory_mb: address space the process may have.
     """
 
-    def __init__(self, reader, *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB):
+    def __init__(self, reader, *, seconds: float | None = None, memory_mb: int = _MEMORY_MB):
         self.reader, self.seconds, self.memory_mb = reader, seconds, memory_mb
         self._process = self._requests = self._answers = None
 
@@ -105,46 +95,58 @@ class ReadingProcess:
         _send(self._requests, pickle.dumps(self.reader))
 
     def _ask(self, path: str | Path) -> Frames | str:
-        deadline = time.monotonic() + self.seconds
+        seconds = _seconds_for(path) if self.seconds is None else self.seconds
+        deadline = time.monotonic() + seconds
         try:
             _send(self._requests, os.fsencode(path))
-            header = json.loads(self._receive(deadline, path, most=_MOST_HEADER_BYTES))
+            header = json.loads(self._receive(deadline, most=_MOST_HEADER_BYTES))
             if "error" in header:
                 error = UserError(header["error"])
                 error.answered = True
                 raise error
             if "text" in header:
                 return header["text"]
-            arrays = [np.frombuffer(self._receive(deadline, path), dtype).reshape(shape) for dtype, shape in header["arrays"]]
+            arrays = [np.frombuffer(self._receive(deadline), dtype).reshape(shape) for dtype, shape in header["arrays"]]
         except (BrokenPipeError, EOFError):
             code = self._process.wait()
             reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             raise UserError(f"{path} ended the process that read it ({reason}); it is damaged or hostile, leave it out.") from None
+        except TimeoutError:
+            raise UserError(f"{path} could not be read within {seconds:g} seconds; it is damaged or hostile, leave it out.") from None
         values, times, x, y = arrays
         return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"])
 
-    def _receive(self, deadline: float, path: str | Path, *, most: int | None = None) -> bytes:
-        (size,) = struct.unpack("<Q", self._bytes(8, deadline, path))
+    def _receive(self, deadline: float, *, most: int | None = None) -> bytearray:
+        (size,) = struct.unpack("<Q", self._bytes(8, deadline))
         if most is not None and size > most:
             raise EOFError
-        return self._bytes(size, deadline, path)
+        return self._bytes(size, deadline)
 
-    def _bytes(self, size: int, deadline: float, path: str | Path) -> bytes:
+    def _bytes(self, size: int, deadline: float) -> bytearray:
         received = bytearray()
         while len(received) < size:
             if not select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise UserError(f"{path} could not be read within {self.seconds:g} seconds; it is damaged or hostile, leave it out.")
+                raise TimeoutError
             part = os.read(self._answers, min(size - len(received), 2**20))
             if not part:
                 raise EOFError
             received += part
-        return bytes(received)
+        return received
 
 
-def _send(pipe: int, message: bytes) -> None:
-    data = memoryview(struct.pack("<Q", len(message)) + message)
-    while data:
-        data = data[os.write(pipe, data) :]
+def _seconds_for(path: str | Path) -> float:
+    """How long a file may take, which may hold very many frames; one that is not there, the shortest time."""
+    try:
+        return _SECONDS + os.path.getsize(path) / _SLOWEST
+    except OSError:
+        return _SECONDS
+
+
+def _send(pipe: int, message: bytes | memoryview) -> None:
+    """Its length and itself; without a copy, as it may be gigabytes."""
+    for data in (memoryview(struct.pack("<Q", len(message))), memoryview(message)):
+        while data:
+            data = data[os.write(pipe, data) :]
 
 
 def serve(requests: int, answers: int, memory_mb: int) -> None:
@@ -167,15 +169,16 @@ def _next(file) -> bytes | None:
     return file.read(struct.unpack("<Q", head)[0]) if len(head) == 8 else None
 
 
-def _answer(reader, path: str) -> Iterator[bytes]:
-    """A header as JSON, then the arrays it describes."""
+def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
+    """A header as JSON, then the bytes of the arrays it describes."""
     try:
         frames = reader.read(path)
+        arrays = [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in (frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y)]
     except UserError as error:
         yield json.dumps({"error": str(error)}).encode()
         return
     except MemoryError:
-        yield json.dumps({"error": f"{path} needs more memory than a radar file may take; it is damaged or hostile, leave it out."}).encode()
+        yield json.dumps({"error": f"{path} needs more memory than a radar file may take; it is damaged or hostile, or very large: leave it out, or split it by time."}).encode()
         return
     except Exception as error:  # a library's own exception that a reader did not foresee is a bad file, too
         yield json.dumps({"error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); it is damaged or of another format."}).encode()
@@ -183,21 +186,19 @@ def _answer(reader, path: str) -> Iterator[bytes]:
     if isinstance(frames, str):
         yield json.dumps({"text": frames}).encode()
         return
-    arrays = [np.ascontiguousarray(a) for a in (frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y)]
     header = {"crs": frames.grid.crs, "source": frames.source, "quantity": frames.quantity, "arrays": [(a.dtype.str, a.shape) for a in arrays]}
     yield json.dumps(header).encode()
     for array in arrays:
-        yield array.tobytes()
+        yield memoryview(array.reshape(-1).view(np.uint8))
 
 
-def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int, seconds: float = SECONDS) -> Iterator[tuple[Path, object]]:
+def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int) -> Iterator[tuple[Path, object]]:
     """(path, result) of ``work(reader, path)`` for each path in its order; a UserError is a result.
 
     Args:
         paths: files; no more than twice the workers are read ahead.
         reader: given to ``work``; with workers, as a `ReadingProcess`.
         workers: number of processes; 0: everything in this one.
-        seconds: a file that takes longer is given up.
     """
 
     def result(of, path):
@@ -209,7 +210,7 @@ def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int, sec
     if workers == 0:
         yield from ((path, result(reader, path)) for path in paths)
         return
-    processes = [ReadingProcess(reader, seconds=seconds) for _ in range(workers)]
+    processes = [ReadingProcess(reader) for _ in range(workers)]
     free = SimpleQueue()
     for process in processes:
         free.put(process)

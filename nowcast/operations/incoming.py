@@ -90,11 +90,11 @@ class Incoming:
                 rejected.append((path.name, str(error).replace(str(path), path.name)))
                 continue
             came += [(path.name, frames[index : index + 1]) for index in range(len(frames))]
-        present = [frame for _, frame in came if frame.times[0] <= now + _FUTURE]
-        if self.current is None and present:
-            self._begin(present)
         due = [item for item in self._early if item[1].times[0] <= now + _FUTURE]
         self._early = [item for item in self._early if item[1].times[0] > now + _FUTURE][-_MOST_EARLY:]
+        present = [frame for _, frame in [*due, *came] if frame.times[0] <= now + _FUTURE]
+        if self.current is None and present:
+            self._begin(present)
         for name, frame in [*due, *came]:
             reason = self._take(frame, name, now)
             if reason is None:

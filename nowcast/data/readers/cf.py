@@ -34,7 +34,7 @@ _DEFAULT_FILLS = {  # what the NetCDF libraries put where nothing was written
     "i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295, "i8": -9223372036854775806, "u8": 18446744073709551614,
     "f4": 9.969209968386869e36, "f8": 9.969209968386869e36,
 }  # fmt: skip
-_DRY_FLAG = re.compile(r"(no|zero)_?(rain|rainfall|precip|precipitation|echo|signal)|dry|undetect(ed)?|not_?detected|below_(detection|threshold)\w*", re.IGNORECASE)
+_DRY_FLAG = re.compile(r"(no|zero)_?(rain|rainfall|precip|precipitation|echo)|dry|undetect(ed)?|not_?detected|below_(detection|threshold)(_limit|_level)?", re.IGNORECASE)
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 _PROJ_STRINGS = ("proj4", "proj4_params", "proj4_string", "proj4text", "proj_params")
 _MEMBERS = ("realization", "member", "members", "ens_number", "ensemble", "number")
@@ -114,8 +114,8 @@ def frames(source: Source, *, variable: str | None, minutes: float | None, z_r: 
     Raises:
         UserError: something is missing, not understood, contradictory, or not on a regular grid.
     """
-    _refuse_forecast(source)
     rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
+    _refuse_forecast(source, rain.times)
     return Frames(rain.values()[0], rain.times[rain.order], rain.grid, str(source.path), rain.coding.measured(source.path))
 
 
@@ -269,11 +269,16 @@ def _measured(source: Source, field: Variable) -> tuple[str, float]:
     return found
 
 
-def _refuse_forecast(source: Source) -> None:
-    """Refuse what was predicted: a forecast period above 0."""
+def _refuse_forecast(source: Source, times: np.ndarray) -> None:
+    """Refuse what was predicted: a forecast period above 0, or a reference time before the times (T,) of the field."""
     for variable in source.variables.values():
-        if variable.text("standard_name") == "forecast_period" and (variable.all() > 0).any():
+        name = variable.text("standard_name")
+        if name == "forecast_period" and (variable.all() > 0).any():
             raise UserError(f"{source.path} is a forecast ({variable.name} is above 0), not an observation; give observed fields.")
+        if name == "forecast_reference_time" and " since " in variable.text("units").lower():
+            made = _decoded(source, variable, variable)
+            if (made < (times if made.shape == times.shape else times.max())).any():
+                raise UserError(f"{source.path} is a forecast ({variable.name} lies before its times), not an observation; give observed fields.")
 
 
 # grid
@@ -415,7 +420,9 @@ def _centres(source: Source, coordinate: Variable, crs: pyproj.CRS) -> np.ndarra
         raise UserError(f"{source.path}: the coordinate {coordinate.name} has the units {units!r}; {needed} are needed for its projection.")
     if not values.size or not np.isfinite(values).all():
         raise UserError(f"{source.path}: the coordinate {coordinate.name} is empty or has values that are missing; the file is damaged.")
-    return values * factor
+    even = np.linspace(values[0], values[-1], values.size)
+    rounded = coordinate.dtype == np.float32 and (np.abs(values - even) <= 2 * np.spacing(np.abs(values).max(), dtype=np.float32)).all()
+    return (even if rounded else values) * factor  # 32 bits tell places beyond 256 degrees apart by 0.00003 alone
 
 
 # time

@@ -59,6 +59,8 @@ class GeoTiff:
         Raises:
             UserError: another format, damage, a rotated grid, or something that neither the file nor the settings say.
         """
+        if Path(f"{path}.msk").exists():
+            raise UserError(f"{path} has its mask in a second file, {Path(path).name}.msk, without which what was not observed looks dry; write it into the file itself (gdal_translate --config GDAL_TIFF_INTERNAL_MASK YES).")
         with _opened(path) as file:
             if file.tags().get("software", "").startswith("nowcast "):
                 raise UserError(f"{path} is a forecast of nowcast, no observation; leave it out.")
@@ -66,7 +68,7 @@ class GeoTiff:
             time = _stated_time(items, path) if self.time is None else time_in_name(path, self.time, "reader.time")
             coding = self.values.completed(path, **_stated(file, band, items))
             quantity = coding.measured(path)
-            raw, masked = _pixels(file, band, path)
+            raw, masked = _pixels(file, band, path, tuple(coding.missing or ()))
         rates = coding.rain_rate(raw, path)
         if masked is not None:
             rates[masked] = np.nan
@@ -102,14 +104,14 @@ def _opened(path: str | Path) -> Iterator:
             raise UserError(f"{path} is no GeoTIFF, or damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
 
 
-def _pixels(file, band: int, path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(numbers of a band as stored, (H, W); where the file's own mask hides them, None if it has none)."""
+def _pixels(file, band: int, path: str | Path, missing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+    """(numbers of a band as stored, (H, W); where the file's own mask hides them, None if it has none), of which some are marks of what is missing."""
     from rasterio.enums import MaskFlags
 
     rows, columns = file.block_shapes[band - 1]
     if max(file.height * file.width, rows * columns) > MAX_PIXELS:
         raise UserError(f"{path} claims {file.height}x{file.width} pixels in blocks of {rows}x{columns}; more than {MAX_PIXELS} are refused.")
-    if file.nodata is None:  # GDAL reads a block that is not there as nodata, and without such a number as 0: dry
+    if file.nodata is None or not (np.isnan(file.nodata) or file.nodata in missing):  # GDAL reads a block that is not there as nodata, and without such a number as 0: dry
         for row in range(-(-file.height // rows)):
             for column in range(-(-file.width // columns)):
                 if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:

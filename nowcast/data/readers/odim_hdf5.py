@@ -141,8 +141,7 @@ def _decoded(file: Hdf5File, field: str) -> tuple[np.ndarray, np.ndarray]:
     raw = file.pixels(f"{field}/data")
     missing, dry = equals(raw, nodata), equals(raw, undetect)
     with np.errstate(invalid="ignore", over="ignore"):  # numbers of a damaged file; what is not finite is refused later
-        values = raw * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)
-    values = values.astype(np.float64, copy=False)
+        values = raw.astype(np.float64) * (1.0 if gain is None else gain) + (0.0 if offset is None else offset)  # not in 8 bits, where 128 * 2 is 0
     values[missing] = np.nan
     return values, dry & ~missing
 
