@@ -19,7 +19,7 @@ import numpy as np
 import nowcast
 from nowcast import checkpoints
 from nowcast.benchmark.measuring import cores
-from nowcast.build import fits
+from nowcast.build import fits, resolve
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE
@@ -253,6 +253,20 @@ def _last_line(path: Path) -> str:
     return next((line for line in reversed(lines) if line), "it ended without a word")
 
 
+def is_partial(run: Run) -> bool:
+    """Whether the model has no forecast for some pixels, so that it and the baselines beside it are judged on others than the rest."""
+    return getattr(resolve(run.settings["model"]["_target_"], "model"), "PARTIAL", False)
+
+
+def judged_apart(runs: list[Run]) -> list[str]:
+    """A sentence where some of the models are judged on fewer pixels than others."""
+    partial = list(dict.fromkeys(run.model for run in runs if is_partial(run)))
+    if not partial or all(map(is_partial, runs)):
+        return []
+    return [f"{', '.join(partial)} {'has' if len(partial) == 1 else 'have'} no forecast for some pixels (what comes from outside the grid), and the scores there, and of the baselines "
+            "beside, are of the other pixels alone: compare each model with its own baselines, not with models that are judged on all pixels."]
+
+
 def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes: float | None) -> list[Result]:
     """What the finished ones among runs are worth: the models in the order of the runs, then the baselines, once per seed.
 
@@ -270,7 +284,9 @@ def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes:
             for name, rows in read_csv(_scores(run), lead_minutes=lead_minutes).items():
                 if name == TRAINED:
                     trained[run.model, run.seed] = Result(run.model, run.seed, parameters(run.settings), rows)
-                elif repr(baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows)).rows) != repr(rows):  # NaN equals nothing but its text
+                    continue
+                name = f"{name} beside {run.model}" if is_partial(run) else name
+                if repr(baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows)).rows) != repr(rows):  # NaN equals nothing but its text
                     raise UserError(
                         f"{_scores(run)} holds other scores of {name} than the other models' do, so it was evaluated on other data; "
                         f"delete {_scores(run).parent} and compare again."

@@ -161,7 +161,7 @@ class Forecaster:
                 thresholds that are not positive and ascending, or members of a model that draws none.
         """
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
-        self._refuse_spacing(frames)
+        self.refuse_scale(None, frames.grid.pixel_km, frames.source)
         task, need = self._task_for(frames), self.task.context_length
         steps = np.diff(frames.times[-need:])
         if len(frames) < need or (steps != task.timedelta).any():
@@ -189,14 +189,17 @@ class Forecaster:
         newest = np.diff(frames.times[-2:]) / np.timedelta64(1, "m")
         if not self.any_cadence or not newest.size:
             return self.task
-        if not CADENCES[0] <= newest[0] <= CADENCES[1]:
-            raise UserError(f"the last two frames of {frames.source or 'the input'} lie {newest[0]:g} minutes apart; this model forecasts from frames every {CADENCES[0]:g} to {CADENCES[1]:g} minutes.")
+        self.refuse_scale(float(newest[0]), frames.grid.pixel_km, frames.source)
         return replace(self.task, timestep=float(newest[0]))
 
-    def _refuse_spacing(self, frames: Frames) -> None:
-        """Pixels that a model of any spacing is not made for."""
-        if self.any_cadence and not SPACINGS[0] <= frames.grid.pixel_km <= SPACINGS[1]:
-            raise UserError(f"the pixels of {frames.source or 'the input'} lie {frames.grid.pixel_km:.3g} km apart; this model forecasts on grids of {SPACINGS[0]:g} to {SPACINGS[1]:g} km (nowcast convert regrid=regular).")
+    def refuse_scale(self, timestep: float | None, spacing: float, source: str) -> None:
+        """Refuse minutes between frames (None: unknown) or kilometres between pixels that a model of any cadence and spacing is not made for."""
+        if not self.any_cadence:
+            return
+        if not SPACINGS[0] <= spacing <= SPACINGS[1]:
+            raise UserError(f"the pixels of {source or 'the input'} lie {spacing:.3g} km apart; this model forecasts on grids of {SPACINGS[0]:g} to {SPACINGS[1]:g} km (nowcast convert regrid=regular).")
+        if timestep is not None and not CADENCES[0] <= timestep <= CADENCES[1]:
+            raise UserError(f"the frames of {source or 'the input'} lie {timestep:g} minutes apart; this model forecasts from frames every {CADENCES[0]:g} to {CADENCES[1]:g} minutes.")
 
     @property
     def any_cadence(self) -> bool:

@@ -6,6 +6,7 @@ and, where a file holds an accumulation, mean the end of its interval.
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pyproj
@@ -68,7 +69,7 @@ class Grid:
         arc = _EARTH_RADIUS * axis.unit_conversion_factor
         return dy * arc, dx * arc * max(math.cos(middle), 0.0)
 
-    @property
+    @cached_property
     def pixel_km(self) -> float:
         """The side of a square as large as a cell [km]; 1 where a grid of one cell tells nothing."""
         sides = [side for side in self.kilometres if side > 0]

@@ -3,6 +3,7 @@
 N blocks, T leads, S draws.
 """
 
+import io
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ from nowcast.verification.scores import ScoreRow
 from nowcast.verification.sums import ScoreKey, Values, with_overall
 
 FILE = "evaluation.h5"
+ALL_CASES = "all cases"
+"""The event that cases without a time belong to."""
 FORMAT = 2  # raised when an older nowcast could misread the file
 _LARGEST = 2**31  # bytes of one array in the file
 
@@ -111,6 +114,16 @@ class Results:
         return list(dict.fromkeys(block.event for block in self.blocks))
 
     @property
+    def by_time(self) -> bool:
+        """Whether cases are of weather at some time; else they are sequences that are independent of each other."""
+        return self.events != [ALL_CASES]
+
+    @cached_property
+    def pooled(self) -> bool:
+        """Whether a score over all leads is made of the sums of all leads; else it is their mean, or their sum."""
+        return hasattr(self.scores.sums(1), "overall")
+
+    @property
     def cases(self) -> int:
         """How many cases were judged."""
         return sum(block.cases for block in self.blocks)
@@ -188,7 +201,7 @@ class Results:
 
     def conclusion(self) -> list[str]:
         """What a reader may conclude from this number of independent events, in sentences."""
-        return conclusion(len(self.events), len(self.blocks), by_time=self.task.quantity == "rain_rate")
+        return conclusion(len(self.events), len(self.blocks), by_time=self.by_time)
 
     def save(self, folder: str | Path) -> None:
         """Write evaluation.h5 into a folder."""
@@ -202,7 +215,8 @@ class Results:
             "facts": self.facts,
             "shown": [{"kind": case.kind, "title": case.title, "models": list(case.forecasts), "grid": _grid_as_data(case.grid)} for case in self.shown],
         }
-        with replacing(Path(folder) / FILE) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        content = io.BytesIO()  # on a full disk HDF5 can crash, while writing bytes raises
+        with h5py.File(content, "w", libver=("v110", "v110")) as file:
             file.create_dataset("about", data=np.frombuffer(json.dumps(about).encode(), np.uint8), fletcher32=True)
             for kind, by_model in (("totals", self.totals), ("ensembles", self.ensembles)):
                 for number, model in enumerate(self.models):
@@ -212,6 +226,8 @@ class Results:
                 fields = {"context": case.context, "observation": case.observation} | {str(i): values for i, values in enumerate(case.forecasts.values())}
                 for name, values in fields.items():
                     _write(file, f"shown/{k}/{name}", np.asarray(values, np.float16))
+        with replacing(Path(folder) / FILE) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":

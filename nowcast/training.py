@@ -128,7 +128,7 @@ def contingency(forecast: torch.Tensor, batch: dict, event: float) -> torch.Tens
     Args:
         event: the normalised value from which on a pixel is an event.
     """
-    judged = batch["target_observed"] & batch["context_observed"].any(dim=1, keepdim=True)
+    judged = batch["target_observed"] & batch["context_observed"].any(dim=1, keepdim=True) & ~forecast.isnan()
     forecasts, observations = (values.ge(event) & judged for values in (forecast, batch["target"]))
     hits = (forecasts & observations).sum()
     return torch.stack([hits, observations.sum() - hits, forecasts.sum() - hits])
@@ -207,7 +207,10 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
                 raise UserError(f"{folder} has {done} epochs behind it, more than training.max_epochs={settings.max_epochs}; give a larger number.")
             train.sampler.set_epoch(done)
             train.sampler.done = (done, resumed.batches * settings.batch_size)
-        _fit(trainer, module, train, validation, str(resumed.path) if resumed else None)
+        if resumed and _had_enough(settings, resumed.content):
+            module.on_load_checkpoint(resumed.content)
+        else:
+            _fit(trainer, module, train, validation, str(resumed.path) if resumed else None)
     forecaster.model.cpu()
     best_path = folder / CHECKPOINTS / checkpoints.BEST
     content = checkpoints.load(best_path)
@@ -245,6 +248,12 @@ def _event(forecaster: Forecaster, settings: Training, cases) -> float:
         raise UserError(f"none of the {len(cases)} validation cases has rain of {threshold:g} mm/h to forecast; choose a lower training.select_threshold, "
                         "more data.validation_samples, or training.select=validation_loss.")
     return event.item()
+
+
+def _had_enough(settings: Training, checkpoint: dict) -> bool:
+    """Whether a training ended by its patience; Lightning would look at that only after another epoch."""
+    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith(EarlyStopping.__name__)]
+    return settings.patience is not None and any(state["wait_count"] >= settings.patience for state in states)
 
 
 def _monitor(settings: Training) -> tuple[str, str]:

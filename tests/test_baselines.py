@@ -53,6 +53,36 @@ def test_extrapolation_carries_rain_along_its_motion():
 
 
 @needs_pysteps
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_radar_that_was_silent_for_a_frame_has_not_seen_dry_weather(missing):
+    rain = moving_rain(frames=6)
+    observed = torch.ones_like(rain[:, :4], dtype=torch.bool)
+    observed[:, missing] = False
+    hidden = torch.where(observed, rain[:, :4], 0)
+    for model in (extrapolation.Extrapolation(), Sprog()):
+        whole, forecast = model(rain[:, :4], 2), model(hidden, 2, observed)
+        known = ~torch.isnan(forecast) & ~torch.isnan(whole)
+        assert known[..., 10:-10, 20:-20].all()
+        apart, still = ((other - whole)[known].abs().mean() for other in (forecast, Persistence()(rain[:, :4], 2)))
+        assert apart < 0.15 * still
+
+
+@needs_pysteps
+def test_a_missing_frame_is_made_from_the_one_before_or_after_it_along_the_motion_and_others_stay():
+    rain = moving_rain(frames=5)[0, :, 0].numpy()
+    for place in (0, 2, 3):
+        hidden = rain.copy()
+        hidden[[place] if place != 3 else [2, 3]] = np.nan
+        made = extrapolation.complete(hidden)
+        assert np.nanmax(np.abs(made[place] - rain[place])[10:-10, 15:-15]) < 0.25 * np.abs(rain[place] - rain[place - 1 if place else 1]).max()
+        assert np.array_equal(made[[1, 4]], rain[[1, 4]])
+    for alone in ([4], [0, 1, 2]):  # nothing to tell a motion by, and a newest frame that nobody saw
+        hidden = np.full_like(rain, np.nan)
+        hidden[alone] = rain[alone]
+        assert np.array_equal(extrapolation.complete(hidden), hidden, equal_nan=True)
+
+
+@needs_pysteps
 def test_extrapolation_of_a_dry_context_is_dry_and_stays():
     forecast = extrapolation.Extrapolation()(torch.zeros(1, 3, 1, 32, 32), 2)
     assert forecast.shape == (1, 2, 1, 32, 32) and (forecast == 0).all()
@@ -232,16 +262,17 @@ def test_steps_is_what_pysteps_computes():
     with extrapolation.quiet():
         theirs = forecast(extrapolation.decibels(frames), extrapolation.motion_of(frames), 2, n_ens_members=2, n_cascade_levels=6, precip_thr=-10.0, kmperpixel=1.0, timestep=5.0,
                           seed=extrapolation.seed_of(frames, 1))
+    coarse = made("steps.Steps", {"members": 2}).ensemble(rain, 2, members=2, spacing=torch.tensor([4.0]))[0, :, :, 0].numpy()
     known = ~np.isnan(ours)
-    assert known.mean() > 0.8
+    assert known.mean() > 0.8 and not np.array_equal(coarse[known], ours[known], equal_nan=True)  # the motion is perturbed by km/h
     expected = np.where(theirs < -10, 0, 10 ** (theirs / 10))
     np.testing.assert_allclose(ours[known], expected[known], rtol=1e-5)
 
 
 @needs_pysteps
 @pytest.mark.parametrize(("name", "settings", "said"), [
-    ("anvil.Anvil", {"cascade_levels": 1}, "ANVIL needs at least 2 scales"), ("steps.Steps", {"members": 1}, "at least 2 members and scales, lengths above 0 and a seed"),
-    ("linda.Linda", {"timestep": 0}, "at least 2 members, lengths above 0 and a seed of 0 or more"), ("steps.Steps", {"cascade_levels": 1}, "STEPS with members=20, cascade_levels=1"),
+    ("anvil.Anvil", {"cascade_levels": 1}, "ANVIL needs at least 2 scales"), ("steps.Steps", {"members": 1}, "at least 2 members and scales and a seed of 0 or more"),
+    ("linda.Linda", {"seed": -1}, "LINDA with members=6 and seed=-1 cannot run; at least 2 members and a seed of 0 or more"), ("steps.Steps", {"cascade_levels": 1}, "STEPS with members=20, cascade_levels=1"),
 ])
 def test_settings_that_cannot_run_are_refused(name, settings, said):
     with pytest.raises(UserError, match=said):

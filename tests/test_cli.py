@@ -164,10 +164,22 @@ def test_forecasts_that_predict_wrote_can_be_judged_as_files(radar_run, archive,
     assert found.values("ours")[ScoreKey("mae")][:2] == pytest.approx(expected, rel=1e-4)
 
 
+def test_edges_of_the_test_part_that_are_typed_count_also_where_they_are_null(radar_run, archive, capsys):
+    main(["evaluate", f"run={radar_run}", "data=radar", f"data.archive={archive}", "--cfg"])
+    kept = yaml.safe_load(capsys.readouterr().out)["data"]
+    main(["evaluate", f"run={radar_run}", "data=radar", f"data.archive={archive}", "data.test_from=null", "--cfg"])
+    assert kept["test_from"] is not None and yaml.safe_load(capsys.readouterr().out)["data"] == kept | {"test_from": None}
+
+
 def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys):
     assert "matches no file" in refused(capsys, "evaluate", f"forecasts={folder}/none*.nc", f"observations={archive}")
     assert "name is 'persistence', as a baseline's; choose another" in refused(capsys, "evaluate", f"forecasts={archive}", f"observations={archive}", "name=persistence", "baselines=persistence")
     assert "observations must be given" in refused(capsys, "evaluate", f"forecasts={archive}")
+    assert "scores judges grey_level, but the task forecasts rain_rate" in refused(capsys, "evaluate", f"forecasts={archive}", f"observations={archive}", "scores=sevir")
+    assert "evaluation.members is 20, but the members of forecasts in files are those that the files hold" in refused(
+        capsys, "evaluate", f"forecasts={archive}", f"observations={archive}", "evaluation.members=20")
+    (folder / "a file").touch()
+    assert "a file" in refused(capsys, "evaluate", f"run={radar_run}", "baselines=persistence", f"output_dir={folder}/a file", "data.test_stride=100000")
     assert "has no event for the train part" in refused(capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence")
     assert "data.test_stride is 0 and the task" in refused(capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={archive}", "data.test_stride=0")
     short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))

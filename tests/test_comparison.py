@@ -41,6 +41,21 @@ def test_differences_are_taken_seed_by_seed_over_the_seeds_that_both_have():
     assert paired({1: 3.0}, {2: 3.0}) is None
 
 
+def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_after_it(tmp_path, monkeypatch):
+    from nowcast.verification.table import write_csv
+
+    def run(name, model, mse):
+        write_csv({"nowcast": [ScoreRow("mse", None, None, None, 1.0)], "persistence": [ScoreRow("mse", None, None, None, mse)]}, tmp_path / f"{name}.csv", lead_minutes=5)
+        return Run(name, 1, tmp_path / name, [], {"model": {"_target_": f"nowcast.models.{model}"}})
+
+    runs = [run("A", "persistence.Persistence", 3.0), run("B", "lagrangian.LagrangianConvLSTM", 2.0)]
+    monkeypatch.setattr(comparison, "step_to_finish", lambda run: None)
+    monkeypatch.setattr(comparison, "_scores", lambda run: tmp_path / f"{run.model}.csv")
+    found = comparison.results(runs, parameters=lambda settings: 7, lead_minutes=5)
+    assert [(one.model, one.rows[0].value) for one in found] == [("A", 1.0), ("B", 1.0), ("persistence", 3.0), ("persistence beside B", 2.0)]
+    assert comparison.judged_apart(runs)[0].startswith("B has no forecast for some pixels") and not comparison.judged_apart(runs[1:])
+
+
 def result(model, seed, mse, parameters=10):
     rows = [ScoreRow("mse", None, None, 1, mse + 1), ScoreRow("mse", None, None, None, mse), ScoreRow("psnr", None, None, None, 1.0)]
     return Result(model, seed, parameters, rows)

@@ -116,6 +116,45 @@ def test_batches_of_any_size_give_the_same_sums(monkeypatch):
             np.testing.assert_allclose(other.totals["nowcast"][name], array, rtol=1e-12)
 
 
+def test_cases_of_another_cadence_or_spacing_are_in_a_batch_of_their_own():
+    class Scaled(Cases):
+        def scale(self, epoch, index):
+            return 5.0, (1.0, 1.0, 2.0, 2.0, 1.0)[index]
+
+    source = Source({"nowcast": forecaster(Persistence())}, Scaled(np.zeros((5, 2, 4, 4))), forecast_length=1)
+    assert source.ranges() == [range(0, 2), range(2, 4), range(4, 5)]
+
+
+def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
+    class Scaled(TimedCases):
+        def scale(self, epoch, index):
+            return (5.0, 60.0)[index], 1.0
+
+    class AnyCadence(Persistence):
+        SCALED = True
+
+    with pytest.raises(UserError, match="the frames of analysis time 2020-06-01 01:00:00 UTC lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes"):
+        Source({"nowcast": forecaster(AnyCadence())}, Scaled(np.zeros((2, 2, 4, 4)), [0, 1]), forecast_length=1)
+
+
+def test_slow_baselines_are_told_the_scale_of_each_case_and_kept_by_it(tmp_path):
+    class Scaled(Cases):
+        def scale(self, epoch, index):
+            return 5.0, (1.0, 2.0)[index]
+
+    class Told(Persistence):
+        SLOW = SCALED = True
+
+        def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
+            return super().forward(context, forecast_length, observed) * spacing
+
+    cases = Scaled(np.ones((2, 2, 4, 4)))
+    for _ in range(2):
+        results = judged(cases, {"told": Told().eval()}, plan=Plan(workers=0, cache=str(tmp_path), show=False))
+        assert results.totals["told"]["pixels.absolute_error"].sum() == 16  # the second is off by 1 everywhere
+    assert len(list(tmp_path.rglob("*.h5"))) == 2
+
+
 def test_cases_of_several_sizes_are_each_judged_on_their_own_grid():
     class Sizes(Cases):
         def __init__(self):
@@ -212,6 +251,13 @@ def test_whole_days_are_blocks_where_there_are_ten_and_a_gap_of_six_hours_parts_
     assert len(set(blocks.events)) == 2 and "24 hours" in blocks.rule
 
 
+def test_cases_far_apart_on_purpose_are_not_as_many_events():
+    times = START + 7 * np.arange(21) * np.timedelta64(60, "m")
+    assert len(set(by_time(times, [""] * 21, window_hours=1.0).events)) == 1
+    times[11:] += np.timedelta64(600, "m")
+    assert len(set(by_time(times, [""] * 21, window_hours=1.0).events)) == 2
+
+
 def test_of_a_short_event_blocks_are_as_long_as_a_case_or_as_told():
     times = START + np.arange(0, 240, 5) * np.timedelta64(1, "m")
     blocks = by_time(times, [""] * 48, window_hours=80 / 60)
@@ -275,7 +321,7 @@ def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
     assert overall(first, "mae")["slow"] == 2 and overall(again, "mae")["slow"] == 0
 
 
-@pytest.mark.parametrize("settings", [{"workers": -1}, {"workers": 1000}, {"members": -1}, {"cache_gb": 0.0}, {"block_hours": -1.0}])
+@pytest.mark.parametrize("settings", [{"workers": -1}, {"workers": 1000}, {"members": -1}, {"cache_gb": 0.0}, {"block_hours": -1.0}, {"block_hours": 1e-4}])
 def test_a_plan_out_of_range_is_refused(settings):
     with pytest.raises(UserError, match="is out of range; workers are 0 to 256"):
         Plan(**settings)

@@ -197,6 +197,14 @@ def test_any_size_and_spacing_has_a_forecast_of_its_size(size, spacing):
     assert ((forecast.nan_to_num() >= 0) & (forecast.nan_to_num() <= 1)).all()
 
 
+@pytest.mark.parametrize("size", [(8, 1), (1, 8), (1, 1)])
+def test_an_area_one_pixel_wide_can_be_trained_on(size):
+    model = LagrangianConvLSTM([4, 4, 4], knee=0.1, ceiling=100.0)
+    for first in ((0, 0), (1, 1)):
+        logits, known = model.exceedance(torch.rand(1, 3, 1, *size), 2, None, model.levels, every=2, first=first)
+        assert logits.shape[-2:] == known.shape[-2:] == tuple(-(-(side - start) // 2) for side, start in zip(size, first))
+
+
 def test_it_learns():
     network, context = model(), moving(1.0, 0.0, frames=6)
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)

@@ -57,6 +57,22 @@ def test_a_replay_without_faults_is_all_forecasts(tmp_path):
     assert [cycle.outcomes for cycle in cycles] == [("forecast",)] * 7
 
 
+def test_an_archived_frame_that_nobody_observed_is_expected_to_be_a_fallback(tmp_path):
+    frames = made_up(16)
+    values = frames.values.copy()
+    values[[9, 12]] = np.nan
+    cycles, _ = judged(Frames(values, frames.times, frames.grid), tmp_path)
+    assert all(cycle.as_documented for cycle in cycles) and [cycle.outcomes for cycle in cycles].count(("fallback",)) >= 2
+
+
+def test_a_field_one_column_wide_can_be_replayed_with_every_fault(tmp_path):
+    frames = made_up(4 + 2 * len(FAULTS) + 1)
+    forecaster = Forecaster(Persistence(), Identity(), Task(4, 3, 5))
+    column = Frames(frames.values[:, :, 5:6], frames.times, type(frames.grid)(frames.grid.crs, frames.grid.x[5:6], frames.grid.y))
+    cycles = replay(column, forecaster, tmp_path / "out", every=2)
+    assert [cycle.fault for cycle in cycles if cycle.fault] == list(FAULTS)
+
+
 def test_real_frames_of_a_day_with_faults(tmp_path):
     from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
     from nowcast.data.inputs import read_frames

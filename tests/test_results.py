@@ -1,9 +1,14 @@
+import errno
+from dataclasses import replace
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
 from nowcast.errors import UserError
-from nowcast.results import Results, conclusion
+from nowcast.evaluation.cache import ForecastCache
+from nowcast.results import Block, Results, conclusion
 from tests.factories_results import CSI, MAE, results
 
 
@@ -105,6 +110,23 @@ def test_what_may_be_concluded_depends_on_the_number_of_independent_events(event
     text = " ".join(conclusion(events, blocks, by_time=True))
     assert all(part in text for part in said) and ("too narrow" in text) == (2 <= blocks < 10)
     assert "independent of each other" not in text
+
+
+def test_cases_without_a_time_are_independent_sequences_and_not_one_event():
+    found = replace(results(), blocks=[Block(f"b{k}", "all cases", 3) for k in range(6)])
+    assert "hold for other sequences of the same kind" in found.conclusion()[0]
+
+
+def test_on_a_full_disk_nothing_is_kept_and_that_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="evaluation.h5 could not be written: No space left on device"):
+        results().save(tmp_path)
+    cache = ForecastCache(tmp_path, 1e9)
+    cache.put("abcd", np.ones((2, 3, 3)))
+    assert cache.get("abcd") is None and not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_independent_sequences_need_no_events():

@@ -185,6 +185,14 @@ def test_patience_stops_the_training_early(tmp_path):
     assert len(history.validation_loss) == best + 3 < 20
 
 
+def test_a_training_that_ended_by_its_patience_is_not_gone_on_with(tmp_path):
+    forecaster, history = run(tmp_path, epochs=20, learning_rate=0.3, schedule="constant", patience=2)
+    again, same = run(tmp_path, epochs=20, learning_rate=0.3, schedule="constant", patience=2, resume=True)
+    assert same == history and torch.equal(weights(again), weights(forecaster)) and not (tmp_path / "logs" / "version_1" / "metrics.csv").exists()
+    _, longer = run(tmp_path, epochs=20, learning_rate=0.3, schedule="constant", patience=3, resume=True)
+    assert len(longer.validation_loss) > len(history.validation_loss)
+
+
 def test_the_gradient_is_clipped_to_the_given_norm(tmp_path):
     """RMSProp's first step is lr * g / sqrt(0.1 g^2 + tiny): clipping shows only where g is tiny itself."""
     free, clipped = (weights(run(tmp_path / name, epochs=1, optimizer="rmsprop", **settings)[0])
@@ -529,6 +537,7 @@ def test_an_observation_on_the_threshold_is_an_event():
     assert training.contingency(values, batch, event).tolist() == [2, 0, 0]
     assert training.contingency(torch.zeros_like(values), batch, event).tolist() == [0, 2, 0]
     assert training.contingency(torch.ones_like(values), batch, event).tolist() == [2, 0, 2]
+    assert training.contingency(torch.full_like(values, math.nan), batch, event).tolist() == [0, 0, 0]  # no forecast is no dry one
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ def test_missing_pixels_are_equal_in_both_spectra_and_a_missing_field_is_none():
     for key, value in values.items():
         if key.score == "power_forecast":
             assert value == values[ScoreKey("power_observation", None, key.window)]
+    assert np.isnan(added(np.zeros((8, 8)), np.zeros((8, 8)))[ScoreKey("effective_resolution")][0])  # without rain there is nothing to resolve
     assert set(added(np.full((8, 8), np.nan), np.ones((8, 8)))) == {ScoreKey("effective_resolution")}
 
 

@@ -57,6 +57,7 @@ def test_the_value_over_all_leads_is_the_mean_but_for_cross_entropy_the_sum():
 def test_the_tables_mark_the_better_model_with_a_star_and_say_how_leads_are_pooled():
     text = printed(text_tables(two_models(), lead_minutes=5))
     assert "Over all leads: mean of the leads (cross-entropy: sum)" in text
+    assert "Over all leads: from the counts of all leads together" in printed(text_tables(two_models(), lead_minutes=5, pooled=True))
     lines = [line.split() for line in text.splitlines()]
     assert ["CSI", "≥", "1", "mm/h", "higher", "0.845*", "0.645"] in lines
     assert ["frequency", "bias", "≥", "1", "mm/h", "near", "1", "0.500", "1.600*"] in lines  # log 2 is further from 0 than log 1.6
@@ -121,8 +122,9 @@ def test_of_many_leads_the_equally_spaced_ones_that_end_with_the_last_are_chosen
 def test_of_many_thresholds_the_lowest_middle_and_highest_with_events_are_shown():
     rows = [row for t in (0.1, 0.5, 1, 2, 5) for row in rows_of("csi", [0.5], threshold=t, window=1)]
     rows += rows_of("csi", [math.nan], threshold=10.0, window=1)
+    rows += rows_of("hits", [0.0], threshold=10.0, window=1)  # a count is defined where no event is
     assert thresholds_shown(rows) == [0.1, 1, 5]
-    assert thresholds_shown(rows[-2:]) == [10]
+    assert thresholds_shown(rows[-4:]) == [10]
 
 
 def test_scores_are_titled_in_words():

@@ -99,7 +99,7 @@ def compare(arguments: list[str]) -> None:
     if results:
         comparison.write_csv(results, folder / "comparison.csv", lead_minutes=lead_minutes)
         calls = [f"{model}: {shlex.join(items)}" for model, items in overrides.items()]
-        _write_and_print(comparison.table(results, first=runs[0].model), [comparison.MEANING, *calls, *notes], folder / "comparison.txt")
+        _write_and_print(comparison.table(results, first=runs[0].model), [comparison.MEANING, *comparison.judged_apart(runs), *calls, *notes], folder / "comparison.txt")
         print_line(f"in {folder}\n  comparison.txt, comparison.csv (every score by lead time), comparison.yaml, and a run folder for each model and seed")
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} trainings failed: {'; '.join(failed)}")

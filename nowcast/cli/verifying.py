@@ -64,6 +64,9 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
     name = settings["name"]
     if name in settings["baselines"]:
         raise UserError(f"name is {name!r}, as a baseline's; choose another for the forecasts.")
+    _check_quantity(part(settings, "scores"), "rain_rate")
+    if part(settings, "evaluation").members:
+        raise UserError(f"evaluation.members is {settings['evaluation']['members']}, but the members of forecasts in files are those that the files hold; leave it at 0.")
     paths = expand_inputs(settings["forecasts"])
     with Archive(settings["observations"]) as archive:
         source = ForecastFiles(paths, archive, part(settings, "reader"), name=name, context_length=settings["context_length"], skip=settings["skip_unreadable"])
@@ -99,8 +102,9 @@ def _evaluation_config(stored, overrides: list[str]):
     radar = [] if "data" in anew or OmegaConf.select(stored, "data._target_") == "nowcast.data.moving_mnist.MovingMnist" else ["data=radar"]
     fresh = configuration.compose("train", [*radar, *typed])
     if "data" in anew:
+        told = {item.partition("=")[0] for item in typed}
         for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
-            if edge in fresh.data and edge in stored.data and fresh.data[edge] is None:
+            if edge in fresh.data and edge in stored.data and f"data.{edge}" not in told:
                 fresh.data[edge] = stored.data[edge]
     for name in sorted(groups):
         OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
@@ -130,11 +134,16 @@ def check_evaluation(settings: dict, forecaster: Forecaster, data) -> None:
 def _source(settings: dict, forecaster: Forecaster, data, *, limit: int | None = None):
     from nowcast.evaluation.running import Source
 
-    scores, task = part(settings, "scores"), forecaster.task
-    if scores.quantity != task.quantity:
-        raise UserError(f"scores judges {scores.quantity}, but the task forecasts {task.quantity}; leave scores to data=.")
+    task = forecaster.task
+    _check_quantity(part(settings, "scores"), task.quantity)
     members = part(settings, "evaluation").members
     return Source({"nowcast": forecaster}, data.part("test"), forecast_length=task.forecast_length, members=members, limit=limit)
+
+
+def _check_quantity(scores, quantity: str) -> None:
+    """Refuse scores of something else."""
+    if scores.quantity != quantity:
+        raise UserError(f"scores judges {scores.quantity}, but the task forecasts {quantity}; leave scores to data=.")
 
 
 def _kept(settings: dict) -> dict:
@@ -151,6 +160,9 @@ def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Pat
     for sentence in facts["left_out"]:
         print_line(sentence)
     plan, lead_minutes = part(settings, "evaluation"), part(settings, "task").lead_minutes
+    with replacing(folder / "forecast.png") as path:  # a folder that cannot be written to is told before, not after
+        path.touch()
+    (folder / "forecast.png").unlink()
     results = run(source, baselines, part(settings, "scores"), plan=plan, settings=_kept(settings), progress=track("evaluating"))
     results.facts.update(facts, first_case=source.title(0), last_case=source.title(source.count - 1), versions=_versions(),
                          machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}", baselines=settings["baselines"])
@@ -165,11 +177,11 @@ def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Pat
     differences = [difference_table(judged, found, lead_minutes=lead_minutes)] if found and results.has_intervals else []
     sentences = _sentences(results)
     console = Console()
-    console.print(*text_tables(rows, lead_minutes=lead_minutes, width=console.width), *differences, sep="\n")
+    console.print(*text_tables(rows, lead_minutes=lead_minutes, pooled=results.pooled, width=console.width), *differences, sep="\n")
     for sentence in sentences:
         print_line(sentence)
     with replacing(folder / "scores.txt") as path, path.open("w", encoding="utf-8") as file:
-        Console(file=file, width=140).print(*text_tables(rows, lead_minutes=lead_minutes, width=140), *differences, sep="\n")
+        Console(file=file, width=140).print(*text_tables(rows, lead_minutes=lead_minutes, pooled=results.pooled, width=140), *differences, sep="\n")
         file.writelines(f"{sentence}\n" for sentence in sentences)
 
 

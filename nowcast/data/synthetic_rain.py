@@ -37,7 +37,7 @@ class SyntheticRain:
         seed: of all draws.
         size: side of the frames in pixels, at least 32.
         spacings: smallest and largest grid spacing [km]; each case has its own.
-        timesteps: cadences [minutes] of which each case has one; null for that of the task.
+        timesteps: cadences [minutes] of which each case has one, but for those of the test; null for that of the task.
         samples_per_epoch: training cases in an epoch.
         renew: epochs for which a training sequence is kept in memory, turned and mirrored anew in each; 1 makes all of them new in every epoch.
         validation_samples, test_samples: cases of the other parts, always the same.
@@ -125,6 +125,8 @@ class SyntheticCases:
         rain, stream = self._rain, _STREAMS[self._name]
         generator = sample_generator(rain.seed, epoch, index) if stream == 0 else np.random.default_rng(np.random.SeedSequence([rain.seed, 0, index, stream]))
         timestep = float(rain.task.timestep if rain.timesteps is None else generator.choice(np.asarray(rain.timesteps, float)))
+        if self._name == "test":  # scores are told by lead time
+            timestep = float(rain.task.timestep)
         return generator, timestep, _between(generator, *rain.spacings)
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nowcast.results import ALL_CASES
+
 _DAY = 24.0
 _ENOUGH = 10  # blocks: with fewer whole days, shorter blocks are taken
 _EVENT_GAP = np.timedelta64(6, "h")  # without any case, and the rain that comes then is another event
@@ -32,7 +34,7 @@ def groups(cases: int) -> Blocks:
     count = min(cases, _GROUPS)
     of_case = np.arange(cases) * count // max(cases, 1)
     labels = [f"cases {np.flatnonzero(of_case == k)[0]} to {np.flatnonzero(of_case == k)[-1]}" for k in range(count)]
-    return Blocks(labels, ["all cases"] * count, of_case, f"{count} groups of independent cases")
+    return Blocks(labels, [ALL_CASES] * count, of_case, f"{count} groups of independent cases")
 
 
 def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: float | None = None) -> Blocks:
@@ -46,10 +48,13 @@ def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: f
             blocks share few frames.
 
     Returns:
-        Blocks in the order of the cases. An event ends where no case comes for six hours, or where the source changes.
+        Blocks in the order of the cases. An event ends where the source changes, or where no case comes for six hours, or, of cases that mostly lie
+        further apart than that, for one and a half times as long as usual: what was left out on purpose ends no event.
     """
     change = np.array([one != other for one, other in zip(sources[1:], sources)], bool)
-    new_event = np.concatenate([[True], change | (np.diff(times) > _EVENT_GAP)])
+    steps = np.diff(times)
+    usual = np.median(steps[~change].astype("timedelta64[s]").astype(np.int64)) if (~change).any() else 0.0
+    new_event = np.concatenate([[True], change | (steps > max(_EVENT_GAP, np.timedelta64(int(1.5 * usual), "s")))])
     event = np.cumsum(new_event) - 1
     chosen = hours or _DAY
     if hours is None and len(_cut(times, event, chosen)[1]) < _ENOUGH:

@@ -1,6 +1,7 @@
 """Forecasts of slow baselines, kept by what they were made from: the same context, model and settings never run twice."""
 
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nowcast
 from nowcast.errors import UserError
 from nowcast.files import replacing
 
+_METHODS = 2  # raised when the baselines forecast in another way, so that what they made before is not taken
 _PRUNE_EVERY = 64  # new files, between two looks at the size of the folder
 
 
@@ -33,7 +35,7 @@ class ForecastCache:
             context: physical values, NaN = not observed.
             forecast_length: number of leads.
         """
-        digest = hashlib.blake2b(f"{nowcast.__version__}\n{_pysteps_version()}\n{model}\n{forecast_length}\n{context.shape}\n".encode(), digest_size=20)
+        digest = hashlib.blake2b(f"{nowcast.__version__} {_METHODS}\n{_pysteps_version()}\n{model}\n{forecast_length}\n{context.shape}\n".encode(), digest_size=20)
         digest.update(np.ascontiguousarray(context, np.float32).view(np.uint8).data)
         return digest.hexdigest()
 
@@ -50,10 +52,13 @@ class ForecastCache:
 
     def put(self, key: str, forecast: np.ndarray) -> None:
         """Keep a forecast; where the disk is full it is not kept, and the evaluation goes on."""
+        content = io.BytesIO()  # on a full disk HDF5 can crash, while writing bytes raises
+        with h5py.File(content, "w") as file:
+            chunks = (1,) * (forecast.ndim - 2) + forecast.shape[-2:]
+            file.create_dataset("forecast", data=forecast, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True)
         try:
-            with replacing(self._path(key)) as temporary, h5py.File(temporary, "w") as file:
-                chunks = (1,) * (forecast.ndim - 2) + forecast.shape[-2:]
-                file.create_dataset("forecast", data=forecast, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True)
+            with replacing(self._path(key)) as temporary:
+                temporary.write_bytes(content.getbuffer())
         except UserError:
             return
         self._added += 1

@@ -119,7 +119,7 @@ class ForecastFiles:
             values = predicted.values()
         members = {} if self.members is None else {self.name: values[None]}
         mean = values.mean(0, dtype=np.float64).astype(np.float32)
-        return Batch(context[None], self._frames(self._target(about))[None], {self.name: mean[None]}, members, of_case[[index]])
+        return Batch(context[None], self._frames(self._target(about))[None], {self.name: mean[None]}, members, of_case[[index]], np.array([[self.task.timestep, self.archive.grid.pixel_km]]))
 
     def _frames(self, times: list) -> np.ndarray:
         """Observed rain rates [mm/h] at these times, (T, H, W); NaN where the archive has no frame."""

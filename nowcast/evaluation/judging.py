@@ -26,6 +26,7 @@ class Batch:
         forecasts: of the judged models by name, (B, T, H, W), NaN = no forecast.
         members: of those among them that have an ensemble, (B, M, T, H, W).
         blocks: number of the block of each case, (B,).
+        scale: minutes between frames and kilometres between pixels of each case, (B, 2), for models that must know them; None where they have none.
     """
 
     context: np.ndarray
@@ -33,6 +34,7 @@ class Batch:
     forecasts: dict[str, np.ndarray]
     members: dict[str, np.ndarray]
     blocks: np.ndarray
+    scale: np.ndarray | None = None
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Judge:
         """Forecasts of all by name, (B, T, H, W), members of those that have them, (B, M, T, H, W), and failures."""
         forecasts, members, failures = dict(batch.forecasts), dict(batch.members), {}
         for name, forecaster in self.baselines.items():
-            made, failed = self._made(forecaster, batch.context, batch.observation.shape[1])
+            made, failed = self._made(forecaster, batch.context, batch.observation.shape[1], batch.scale)
             if failed.cases:
                 failures[name] = failed
             if made.ndim == 5:
@@ -126,14 +128,14 @@ class Judge:
             forecasts[name] = made
         return forecasts, members, failures
 
-    def _made(self, forecaster: Forecaster, context: np.ndarray, length: int) -> tuple[np.ndarray, Failures]:
+    def _made(self, forecaster: Forecaster, context: np.ndarray, length: int, scale: np.ndarray | None) -> tuple[np.ndarray, Failures]:
         """A baseline's forecast, or its members."""
         if not getattr(forecaster.model, "SLOW", False):
-            return forecaster.forecast_values(context, length), Failures()
+            return forecaster.forecast_values(context, length, scale=scale), Failures()
         found, failures = [], Failures()
-        for case in context:
+        for k, case in enumerate(context):
             try:
-                found.append(self._kept(forecaster, case, length))
+                found.append(self._kept(forecaster, case, length, None if scale is None or not forecaster.any_cadence else scale[k : k + 1]))
             except Exception as error:  # whatever a method makes of a case: it is counted and told, and the others are still compared
                 if self.strict and isinstance(error, UserError):
                     raise
@@ -146,15 +148,15 @@ class Judge:
                 found[k] = np.repeat(last[None], number, axis=0) if number else last
         return np.stack(found), failures
 
-    def _kept(self, forecaster: Forecaster, case: np.ndarray, length: int) -> np.ndarray:
+    def _kept(self, forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None) -> np.ndarray:
         """The forecast of one case, (T, H, W) or (M, T, H, W), from the cache where it is there."""
         if self.cache is None:
-            return _forecast(forecaster, case, length)
+            return _forecast(forecaster, case, length, scale)
         model = json.dumps((forecaster.settings or {}).get("model") or [type(forecaster.model).__qualname__, sorted(map(str, vars(forecaster.model).items()))])
-        key = self.cache.key(model, case, length)
+        key = self.cache.key(model if scale is None else f"{model} {scale.tolist()}", case, length)
         kept = self.cache.get(key)
         if kept is None:
-            kept = _forecast(forecaster, case, length)
+            kept = _forecast(forecaster, case, length, scale)
             self.cache.put(key, kept)
         return kept
 
@@ -164,9 +166,9 @@ def mean_of_members(members: np.ndarray) -> np.ndarray:
     return members.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _forecast(forecaster: Forecaster, case: np.ndarray, length: int) -> np.ndarray:
+def _forecast(forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None) -> np.ndarray:
     members = getattr(forecaster.model, "members", 0)
-    return forecaster.forecast_members(case[None], members, length)[0] if members else forecaster.forecast_values(case[None], length)[0]
+    return forecaster.forecast_members(case[None], members, length, scale=scale)[0] if members else forecaster.forecast_values(case[None], length, scale=scale)[0]
 
 
 def _squared_errors(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from pathlib import Path
 from nowcast.errors import UserError
 from nowcast.verification.intervals import Resampling
 
+_SECOND = 1 / 3600  # hours
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -42,9 +44,9 @@ class Plan:
     def __post_init__(self):
         wrong = [f"evaluation.{name}={getattr(self, name)!r}" for name, most in (("workers", 256), ("members", 1000)) if not 0 <= (getattr(self, name) or 0) <= most]
         wrong += [f"evaluation.{name}={getattr(self, name)!r}" for name in ("cache_gb", "block_hours")
-                  if getattr(self, name) is not None and not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0)]
+                  if getattr(self, name) is not None and not (math.isfinite(getattr(self, name)) and getattr(self, name) > (_SECOND if name == "block_hours" else 0))]
         if wrong:
-            raise UserError(f"{', '.join(wrong)} is out of range; workers are 0 to 256, members 0 to 1000, cache_gb and block_hours above 0.")
+            raise UserError(f"{', '.join(wrong)} is out of range; workers are 0 to 256, members 0 to 1000, cache_gb above 0 and block_hours above a second.")
         self.resampling  # refuses what it cannot do
 
     @property

@@ -39,6 +39,9 @@ class Source:
         forecast_length: number of leads; the cases hold as many frames after the context.
         members: to draw of each judged network; 0: none.
         limit: only the first so many cases.
+
+    Raises:
+        UserError: there is none, or a model is not made for its cadence or grid spacing.
     """
 
     def __init__(self, judged: dict[str, Forecaster], cases, *, forecast_length: int, members: int = 0, limit: int | None = None):
@@ -46,6 +49,9 @@ class Source:
             raise UserError("there is no case to evaluate; choose other data or another split.")
         self.judged, self.cases, self.forecast_length, self.members = judged, cases, forecast_length, members
         self.count = min(len(cases), limit or len(cases))
+        for forecaster in judged.values():
+            for index in range(self.count) if forecaster.any_cadence and hasattr(cases, "scale") else ():
+                forecaster.refuse_scale(*cases.scale(0, index), self.title(index))
 
     def blocks(self, hours: float | None) -> Blocks:
         """The cases in blocks."""
@@ -56,15 +62,16 @@ class Source:
         return by_time(times, [self.cases.source(index) for index in range(self.count)], task.window_length * task.timestep / 60, hours)
 
     def ranges(self) -> list[range]:
-        """The cases of each batch: so many of one size that a batch has a useful size."""
+        """The cases of each batch: so many of one size and scale that a batch has a useful size; a forecast does not depend on what else is in it."""
         found: list[range] = []
-        size = 1
+        size, before = 1, None
         shapes = self._shapes()
         for index in range(self.count):
-            if found and len(found[-1]) < size and shapes(index) == shapes(index - 1):
+            alike = shapes(index), *(self.cases.scale(0, index) if hasattr(self.cases, "scale") else ())
+            if len(found[-1] if found else ()) < size and alike == before:
                 found[-1] = range(found[-1].start, index + 1)
                 continue
-            size = max(1, PIXELS_PER_BATCH // math.prod(shapes(index)))
+            size, before = max(1, PIXELS_PER_BATCH // math.prod(shapes(index))), alike
             found.append(range(index, index + 1))
         return found
 
@@ -83,7 +90,7 @@ class Source:
         scale = self.scale(indices)
         forecasts = {name: forecaster.forecast_values(context, self.forecast_length, scale=scale) for name, forecaster in self.judged.items()}
         members = {name: forecaster.forecast_members(context, self.members, self.forecast_length, scale=scale) for name, forecaster in self.judged.items() if self.members}
-        return Batch(context, observation, forecasts, members, of_case[indices])
+        return Batch(context, observation, forecasts, members, of_case[indices], scale)
 
     def scale(self, indices: Sequence[int]) -> np.ndarray | None:
         """(B, 2) minutes between frames and kilometres between pixels of some cases; None where they have none."""

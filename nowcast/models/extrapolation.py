@@ -53,6 +53,22 @@ def has_dry_frame(rain_rate: np.ndarray) -> bool:
     return any(not (frame >= DRY).any() for frame in rain_rate)
 
 
+def complete(rain_rate: np.ndarray) -> np.ndarray:
+    """Frames [mm/h], (T, H, W), those of which no pixel was observed made from the one before, else from the one after, carried along the
+    motion of the two nearest. A radar that was silent for a frame has not seen dry weather. Where the last frame or all others are missing they stay so."""
+    seen = np.flatnonzero(~np.isnan(rain_rate).all(axis=(1, 2)))
+    missing = np.setdiff1d(np.arange(len(rain_rate)), seen)
+    if not missing.size or len(seen) < 2 or seen[-1] != len(rain_rate) - 1:
+        return rain_rate
+    completed = rain_rate.copy()
+    for place in missing:
+        first = max(np.searchsorted(seen, place) - 1, 0)
+        before, after = seen[first], seen[first + 1]
+        motion = motion_of(rain_rate[[before, after]]) / (after - before)
+        completed[place] = carried(rain_rate[before], motion if before < place else -motion, int(abs(place - before)))[-1]
+    return completed
+
+
 def enough(context: Tensor, frames: int, name: str) -> None:
     """Refuse a context, (B, T, 1, H, W), that is too short for a method.
 
@@ -63,10 +79,17 @@ def enough(context: Tensor, frames: int, name: str) -> None:
         raise UserError(f"{name} needs at least {frames} context frames to see how the rain moves and changes; {context.shape[1]} came.")
 
 
-def case_by_case(forecast: Callable[[np.ndarray], np.ndarray], context: Tensor, observed: Tensor | None) -> Tensor:
-    """Forecasts of NumPy for a batch: (T, H, W), NaN where not observed -> (..., H, W), for (B, T, 1, H, W) -> (B, ..., 1, H, W)."""
+def case_by_case(forecast: Callable[..., np.ndarray], context: Tensor, observed: Tensor | None, *told: Tensor | float) -> Tensor:
+    """Forecasts of NumPy for a batch: (T, H, W), NaN where not observed -> (..., H, W), for (B, T, 1, H, W) -> (B, ..., 1, H, W); see ``complete``.
+
+    Args:
+        forecast: called with each case, and with its number of each of ``told``.
+        context, observed: as for models.
+        told: numbers of all cases, or of each (B,).
+    """
     values = context if observed is None else torch.where(observed, context, torch.nan)
-    forecasts = [forecast(case) for case in values[:, :, 0].cpu().numpy()]
+    told = [torch.as_tensor(numbers).expand(len(context)).tolist() for numbers in told]
+    forecasts = [forecast(complete(case), *numbers) for case, *numbers in zip(values[:, :, 0].cpu().numpy(), *told, strict=True)]
     return torch.from_numpy(np.stack(forecasts)).unsqueeze(-3).to(context.device)
 
 

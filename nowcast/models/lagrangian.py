@@ -71,6 +71,7 @@ class LagrangianConvLSTM(nn.Module):
 
     SCALED: ClassVar[bool] = True
     TELLS_PROBABILITIES: ClassVar[bool] = True
+    PARTIAL: ClassVar[bool] = True  # no forecast where the rain comes from outside the grid
 
     def __init__(self, hidden_channels: list[int], *, knee: float, ceiling: float):
         super().__init__()
@@ -380,7 +381,7 @@ def _stripes(fields: Tensor, width: int) -> tuple[Tensor, ...]:
     """Fields (..., H, any) of so many columns in parts of some rows, a like number for each core of a CPU; on other devices in one part."""
     if fields.device.type != "cpu":
         return (fields,)
-    return fields.split(max(1, _STRIPE // width) * torch.get_num_threads(), dim=-2)
+    return fields.split(max(1, _STRIPE // max(1, width)) * torch.get_num_threads(), dim=-2)
 
 
 def _scale(now: Tensor, expected: Tensor) -> Tensor:

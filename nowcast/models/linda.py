@@ -18,8 +18,6 @@ class Linda(nn.Module):
     Args:
         members: M that are judged, and whose mean is the forecast.
         motion: method of optical flow, see ``nowcast.models.extrapolation``.
-        kilometres_per_pixel: of the grid; the perturbations of the motion are made in km/h.
-        timestep: minutes between two frames, for the same.
         seed: of the members; a case has the same members in every process and order.
 
     With pysteps' own settings otherwise. What the advection brings in from outside the grid, or from where the last frame was not observed,
@@ -27,25 +25,26 @@ class Linda(nn.Module):
     """
 
     SLOW: ClassVar[bool] = True
+    SCALED: ClassVar[bool] = True  # the perturbations of the motion are made in km/h
 
-    def __init__(self, members: int = 6, motion: str = "lucaskanade", kilometres_per_pixel: float = 1.0, timestep: float = 5.0, seed: int = 1):
+    def __init__(self, members: int = 6, motion: str = "lucaskanade", seed: int = 1):
         super().__init__()
-        if members < 2 or not kilometres_per_pixel > 0 or not timestep > 0 or seed < 0:
-            raise UserError(f"LINDA with members={members}, kilometres_per_pixel={kilometres_per_pixel}, timestep={timestep} and seed={seed} cannot run; "
-                            "at least 2 members, lengths above 0 and a seed of 0 or more are needed.")
+        if members < 2 or seed < 0:
+            raise UserError(f"LINDA with members={members} and seed={seed} cannot run; "
+                            "at least 2 members and a seed of 0 or more are needed.")
         check_motion(motion)
-        self.members, self.motion, self.kilometres_per_pixel, self.timestep, self.seed = members, motion, kilometres_per_pixel, timestep, seed
+        self.members, self.motion, self.seed = members, motion, seed
 
-    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
         """(B, T, 1, H, W) rain rate [mm/h] -> the mean of the members, (B, forecast_length, 1, H, W)."""
-        return self.ensemble(context, forecast_length, observed, members=self.members).mean(1)
+        return self.ensemble(context, forecast_length, observed, members=self.members, timestep=timestep, spacing=spacing).mean(1)
 
-    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int) -> Tensor:
-        """(B, T, 1, H, W) rain rate [mm/h] -> (B, members, forecast_length, 1, H, W)."""
+    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
+        """(B, T, 1, H, W) rain rate [mm/h], minutes between frames and kilometres between pixels, of all or of each case -> (B, members, forecast_length, 1, H, W)."""
         enough(context, FRAMES, "LINDA")
-        return case_by_case(lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length, members), context, observed)
+        return case_by_case(lambda rain_rate, *scale: self._forecast(rain_rate[-FRAMES:], forecast_length, members, *scale), context, observed, timestep, spacing)
 
-    def _forecast(self, rain_rate: np.ndarray, forecast_length: int, members: int) -> np.ndarray:
+    def _forecast(self, rain_rate: np.ndarray, forecast_length: int, members: int, timestep: float, spacing: float) -> np.ndarray:
         """(3, H, W) -> (members, forecast_length, H, W)."""
         if has_dry_frame(rain_rate):
             return np.broadcast_to(rain_rate[-1], (members, forecast_length, *rain_rate.shape[1:])).copy()
@@ -54,6 +53,6 @@ class Linda(nn.Module):
             from pysteps.nowcasts.linda import forecast
 
             filled = np.nan_to_num(rain_rate.astype(np.float64), nan=0.0)
-            found = forecast(filled, motion, forecast_length, feature_method=_FEATURES, n_ens_members=members, kmperpixel=self.kilometres_per_pixel,
-                             timestep=self.timestep, seed=seed_of(rain_rate, self.seed))
+            found = forecast(filled, motion, forecast_length, feature_method=_FEATURES, n_ens_members=members, kmperpixel=spacing,
+                             timestep=timestep, seed=seed_of(rain_rate, self.seed))
         return known_only(np.nan_to_num(found, nan=0.0), rain_rate[-1], motion)

@@ -19,8 +19,6 @@ class Steps(nn.Module):
         members: M that are judged, and whose mean is the forecast.
         cascade_levels: number of scales.
         motion: method of optical flow, see ``nowcast.models.extrapolation``.
-        kilometres_per_pixel: of the grid; the perturbations of the motion are made in km/h.
-        timestep: minutes between two frames, for the same.
         seed: of the members; a case has the same members in every process and order.
 
     With pysteps' own settings otherwise (nonparametric noise, incremental mask, probability matching). What the advection brings in from
@@ -29,25 +27,26 @@ class Steps(nn.Module):
     """
 
     SLOW: ClassVar[bool] = True
+    SCALED: ClassVar[bool] = True  # the perturbations of the motion are made in km/h
 
-    def __init__(self, members: int = 20, cascade_levels: int = 6, motion: str = "lucaskanade", kilometres_per_pixel: float = 1.0, timestep: float = 5.0, seed: int = 1):
+    def __init__(self, members: int = 20, cascade_levels: int = 6, motion: str = "lucaskanade", seed: int = 1):
         super().__init__()
-        if members < 2 or cascade_levels < 2 or not kilometres_per_pixel > 0 or not timestep > 0 or seed < 0:
-            raise UserError(f"STEPS with members={members}, cascade_levels={cascade_levels}, kilometres_per_pixel={kilometres_per_pixel}, timestep={timestep} and seed={seed} cannot run; "
-                            "at least 2 members and scales, lengths above 0 and a seed of 0 or more are needed.")
+        if members < 2 or cascade_levels < 2 or seed < 0:
+            raise UserError(f"STEPS with members={members}, cascade_levels={cascade_levels} and seed={seed} cannot run; "
+                            "at least 2 members and scales and a seed of 0 or more are needed.")
         check_motion(motion)
-        self.members, self.cascade_levels, self.motion, self.kilometres_per_pixel, self.timestep, self.seed = members, cascade_levels, motion, kilometres_per_pixel, timestep, seed
+        self.members, self.cascade_levels, self.motion, self.seed = members, cascade_levels, motion, seed
 
-    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
+    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
         """(B, T, 1, H, W) rain rate [mm/h] -> the mean of the members, (B, forecast_length, 1, H, W)."""
-        return self.ensemble(context, forecast_length, observed, members=self.members).mean(1)
+        return self.ensemble(context, forecast_length, observed, members=self.members, timestep=timestep, spacing=spacing).mean(1)
 
-    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int) -> Tensor:
-        """(B, T, 1, H, W) rain rate [mm/h] -> (B, members, forecast_length, 1, H, W)."""
+    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
+        """(B, T, 1, H, W) rain rate [mm/h], minutes between frames and kilometres between pixels, of all or of each case -> (B, members, forecast_length, 1, H, W)."""
         enough(context, FRAMES, "STEPS")
-        return case_by_case(lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length, members), context, observed)
+        return case_by_case(lambda rain_rate, *scale: self._forecast(rain_rate[-FRAMES:], forecast_length, members, *scale), context, observed, timestep, spacing)
 
-    def _forecast(self, rain_rate: np.ndarray, forecast_length: int, members: int) -> np.ndarray:
+    def _forecast(self, rain_rate: np.ndarray, forecast_length: int, members: int, timestep: float, spacing: float) -> np.ndarray:
         """(3, H, W) -> (members, forecast_length, H, W)."""
         if has_dry_frame(rain_rate):
             return np.broadcast_to(rain_rate[-1], (members, forecast_length, *rain_rate.shape[1:])).copy()
@@ -56,5 +55,5 @@ class Steps(nn.Module):
             from pysteps.nowcasts.steps import forecast
 
             found = forecast(decibels(rain_rate), motion, forecast_length, n_ens_members=members, n_cascade_levels=self.cascade_levels, precip_thr=10 * np.log10(DRY),
-                             kmperpixel=self.kilometres_per_pixel, timestep=self.timestep, seed=seed_of(rain_rate, self.seed))
+                             kmperpixel=spacing, timestep=timestep, seed=seed_of(rain_rate, self.seed))
         return known_only(rain_of(found), rain_rate[-1], motion)

@@ -91,7 +91,9 @@ def replay(
         raise UserError(f"{output} is not empty; a replay needs a folder of its own.")
     kinds = list(FAULTS)
     first = task.context_length  # the first frame after a whole context
-    faults = {index: kinds[(index - first) // every % len(kinds)] for index in range(first + every - 1, len(frames), every)} if every else {}
+    unseen = np.isnan(frames.values).all(axis=(1, 2))
+    planned = range(first + every - 1, len(frames), every) if every else ()
+    faults = {index: kinds[(index - first) // every % len(kinds)] for index in planned if not unseen[index]}
     clock = SimulatedClock(frames.times[0] - task.timedelta, frames.times[-1] + 2 * task.timedelta - np.timedelta64(1, "s"))
     with tempfile.TemporaryDirectory() as folder:
         feeder = _Feeder(frames, Path(folder), clock, task.timedelta)
@@ -102,12 +104,12 @@ def replay(
         records = []
         settings = operation or Operation(poll_seconds=10.0, page=False)
         Watch(incoming, forecaster, output, settings, clock=clock, run="replay", report=lambda record: (records.append(record), on_record(record))).run()
-    return [_judged(time, faults.get(index), records) for index, time in enumerate(frames.times) if index >= first]
+    return [_judged(time, faults.get(index), records, unseen=bool(unseen[index])) for index, time in enumerate(frames.times) if index >= first]
 
 
-def _judged(time: np.datetime64, fault: str | None, records: list[dict]) -> Cycle:
+def _judged(time: np.datetime64, fault: str | None, records: list[dict], *, unseen: bool) -> Cycle:
     own = [record for record in records if record["analysis_time"] == f"{time}Z"]
-    return Cycle(time, fault, FAULTS.get(fault, ("forecast",)), tuple(record["outcome"] for record in own), tuple(record["reason"] for record in own))
+    return Cycle(time, fault, FAULTS["all missing"] if unseen else FAULTS.get(fault, ("forecast",)), tuple(record["outcome"] for record in own), tuple(record["reason"] for record in own))
 
 
 def table(cycles: list[Cycle]):
@@ -195,7 +197,8 @@ class _Feeder:
 
     def _other_grid(self, index, arrival):
         grid = self.frames.grid
-        self._comes(arrival, index, grid=Grid(grid.crs, grid.x + 3 * (grid.x[1] - grid.x[0]), grid.y))
+        pixel = next((side for side in grid.spacing[::-1] if side > 0), 1.0)  # NaN along an axis of one cell
+        self._comes(arrival, index, grid=Grid(grid.crs, grid.x + 3 * pixel, grid.y))
 
     def _all_missing(self, index, arrival):
         self._comes(arrival, index, values=np.full_like(self.frames.values[index : index + 1], np.nan))

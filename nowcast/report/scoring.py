@@ -40,11 +40,6 @@ class Scoring:
         return {model: self.results.estimates(model) for model in self.results.models}
 
     @cached_property
-    def pooled(self) -> bool:
-        """Whether a score over all leads is made of the sums of all leads; else it is their mean, or their sum."""
-        return hasattr(self.results.scores.sums(1), "overall")
-
-    @cached_property
     def keys(self) -> list[ScoreKey]:
         """All scores that any model has."""
         return list(dict.fromkeys(key for estimates in self.estimates.values() for key in estimates))
@@ -148,7 +143,7 @@ class Scoring:
         """A score by lead time and model."""
         models = self.models_with(key)
         rows = [[self.lead(place), *(self.value(key, self.estimates[model][key], place) for model in models)] for place in range(self.leads + 1)]
-        rows[-1][0] = f"all leads ({'pooled' if self.pooled else 'sum' if key.score in SUMMED_OVER_LEADS else 'mean'})"
+        rows[-1][0] = f"all leads ({'pooled' if self.results.pooled else 'sum' if key.score in SUMMED_OVER_LEADS else 'mean'})"
         return Table(caption, ["lead", *models], rows, folded=True)
 
     @cached_property

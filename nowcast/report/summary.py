@@ -43,7 +43,7 @@ def _facts(scoring: Scoring) -> list[tuple[str, str]]:
         ("beside", ", ".join(scoring.group.references) or "nothing"),
         ("data", " · ".join(str(one[name]) for name in ("data", "part") if one.get(name))),
         ("cases", f"{results.cases}{f' ({period})' if period else ''}"),
-        ("events", f"{len(results.events)}" if minutes is not None else "sequences that are independent of each other"),
+        ("events", f"{len(results.events)}" if results.by_time else "sequences that are independent of each other"),
         ("intervals", f"{100 * results.resampling.level:g} % of {results.resampling.draws} draws of {one.get('block_rule') or blocks}" if results.has_intervals else "none: there is one block of cases"),
         ("forecast", f"{task.context_length} frames of context, {leads}"),
         ("made", str(one.get("created") or "")),
@@ -143,6 +143,6 @@ def _table(scoring: Scoring, model: str, opponents: list[str], name: str, place:
 def _how(scoring: Scoring) -> str:
     """How the value over all leads comes about."""
     summed = " (cross-entropy: their sum)" if any(key.score in SUMMED_OVER_LEADS and key.score.startswith("cross") for key in scoring.keys) else ""
-    over = "Counts of all leads are added before they are divided" if scoring.pooled else f"Over all leads means the mean of the leads{summed}"
+    over = "Counts of all leads are added before they are divided" if scoring.results.pooled else f"Over all leads means the mean of the leads{summed}"
     return (f"Counts and errors are summed over all cases of a lead and divided once. {over}. A pixel counts where it was observed and every model has a forecast; "
             "an event is a value at or above the threshold; best values are bold.")

@@ -16,7 +16,7 @@ class ScoreRow(NamedTuple):
         score: its name, a key of ``BETTER``.
         threshold: rain rate an event reaches [mm/h]; None for scores without events.
         window: width of the neighbourhood in pixels (1 = pixel by pixel); None for scores without events.
-        lead: the forecast step, 1 to T; None = over all leads: their mean (cross-entropy: their sum).
+        lead: the forecast step, 1 to T; None = over all leads: their mean (cross-entropy: their sum), or what the sums of all leads give.
         value: NaN where undefined.
         low, high: ends of its interval; NaN where there is none.
     """

@@ -61,7 +61,7 @@ class SpectrumSums(AddedSums):
         the observed power in every band.
         """
         f, o = (ratio(totals[name], totals["cases"]) for name in ("forecast_power", "observation_power"))
-        known = np.isfinite(f) & np.isfinite(o)
+        known = np.isfinite(f) & np.isfinite(o) & (o > 0)  # without rain there is nothing to resolve
         weak = known & (f < 0.5 * o)
         lost = np.logical_or.accumulate(weak[..., ::-1, :], axis=-2)[..., ::-1, :]  # in this band, or in one of longer waves
         shortest = np.where(known & ~lost, BANDS[:-1, None], np.inf).min(-2)

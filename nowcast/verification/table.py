@@ -19,8 +19,7 @@ _COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "hi
 _OVERALL = ("csi", "pod", "far", "hss", "frequency_bias", "fss", "mae", "mse", "rmse", "mean_error", "correlation", "b_mse", "b_mae", "effective_resolution",
             "sal_structure", "sal_amplitude", "sal_location", "csi_mean", "crps", "spread_skill", "brier_skill", "roc_area", "cross_entropy", "cross_entropy_floor", "ssim", "ssim_range2", "psnr")
 _BY_LEAD = ("csi", "csi_mean", "correlation", "cross_entropy", "mse", "crps", "ssim")
-OVERALL = "mean of the leads (cross-entropy: sum)"
-"""How the value over all leads comes about, in words for titles."""
+_OVER_ALL = {False: "mean of the leads (cross-entropy: sum)", True: "from the counts of all leads together"}  # by whether it is pooled
 
 
 def write_csv(rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lead_minutes: float | None) -> None:
@@ -100,13 +99,14 @@ def _step(lead: str, lead_minutes: float | None) -> int | None:
     return round(step)
 
 
-def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float | None, width: int = 80) -> list:
+def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float | None, pooled: bool = False, width: int = 80) -> list:
     """Tables for a terminal: all scores over all leads (where there are more models than fit beside each other, the main ones, a line for
     each model), and the main ones by lead time.
 
     Args:
         rows_by_model: the rows of every model, made with the same settings.
         lead_minutes: minutes of one step, None to count frames.
+        pooled: whether scores over all leads are made from the sums of all leads, see ``Results.pooled``; else they are the mean of the leads.
         width: columns of the terminal, 80 or more.
 
     Returns:
@@ -114,7 +114,7 @@ def text_tables(rows_by_model: dict[str, list[ScoreRow]], *, lead_minutes: float
     """
     unit = unit_of(lead_minutes)
     beside = sum(max(min(len(model), _NARROW), 8) + 2 for model in rows_by_model)
-    over_all = [_overall_table(rows_by_model, unit)] if _TITLES + beside <= width else _model_tables(rows_by_model, unit, width)
+    over_all = [_overall_table(rows_by_model, unit, pooled)] if _TITLES + beside <= width else _model_tables(rows_by_model, unit, pooled, width)
     return [*over_all, _lead_table(rows_by_model, lead_minutes)]
 
 
@@ -160,7 +160,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 def thresholds_shown(rows: list[ScoreRow], most: int = 3) -> list[float]:
     """At most three thresholds: lowest, middle and highest of those that had events at every lead."""
-    events = [row for row in rows if row.threshold is not None]
+    events = [row for row in rows if row.threshold is not None and row.score == "csi"]  # counts are never undefined
     found = sorted({row.threshold for row in events if row.lead is None and not math.isnan(row.value)} or {row.threshold for row in events})
     if len(found) <= most:
         return found
@@ -182,12 +182,12 @@ def _marks(rows_by_model: dict[str, list[ScoreRow]]) -> str:
     return "* best" + ("   – undefined: no event at some lead" if undefined else "")
 
 
-def _overall_table(rows_by_model: dict[str, list[ScoreRow]], unit: str):
+def _overall_table(rows_by_model: dict[str, list[ScoreRow]], unit: str, pooled: bool):
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Over all leads: {OVERALL}", caption=_marks(rows_by_model), box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(title=f"Over all leads: {_OVER_ALL[pooled]}", caption=_marks(rows_by_model), box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
     table.add_column("score", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for model in rows_by_model:
@@ -203,7 +203,7 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]], unit: str):
     return table
 
 
-def _model_tables(rows_by_model: dict[str, list[ScoreRow]], unit: str, width: int) -> list:
+def _model_tables(rows_by_model: dict[str, list[ScoreRow]], unit: str, pooled: bool, width: int) -> list:
     """The main scores over all leads, a line for each model, in as many tables as the width asks for."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
@@ -220,7 +220,7 @@ def _model_tables(rows_by_model: dict[str, list[ScoreRow]], unit: str, width: in
     for start in range(0, len(keys), each):
         some = keys[start : start + each]
         last = start + each >= len(keys)
-        table = Table(title=None if start else f"Over all leads: {OVERALL}", caption=f"{_marks(rows_by_model)}   every score: scores.csv" if last else None, box=SIMPLE_HEAD,
+        table = Table(title=None if start else f"Over all leads: {_OVER_ALL[pooled]}", caption=f"{_marks(rows_by_model)}   every score: scores.csv" if last else None, box=SIMPLE_HEAD,
                       title_justify="left", caption_justify="left")
         table.add_column("model", overflow="fold")
         for score, threshold, window in some:
