@@ -1,8 +1,10 @@
 """Writing files so that a reader never sees half of one."""
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from nowcast.errors import UserError
 
+_SPARE = 2**20  # bytes that are left free on a disk
 _RANDOM = 8  # characters that tempfile puts into a name
 
 
@@ -62,6 +65,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Find out that a folder can be made and written to before the work whose results go there.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to: {error.strerror or error}.") from error
+
+
+def require_space(path: str | Path, size: int) -> None:
+    """Raise the operating system's error of a full disk where a file cannot grow by so many bytes: HDF5 itself can crash on a full disk.
+
+    Raises:
+        OSError: there is less room.
+    """
+    if shutil.disk_usage(Path(path).parent).free < size + _SPARE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _start(name: str) -> str:

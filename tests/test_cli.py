@@ -179,7 +179,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     assert "evaluation.members is 20, but the members of forecasts in files are those that the files hold" in refused(
         capsys, "evaluate", f"forecasts={archive}", f"observations={archive}", "evaluation.members=20")
     (folder / "a file").touch()
-    assert "a file" in refused(capsys, "evaluate", f"run={radar_run}", "baselines=persistence", f"output_dir={folder}/a file", "data.test_stride=100000")
+    assert "a file cannot be written to: File exists" in refused(capsys, "evaluate", f"run={radar_run}", "baselines=persistence", f"output_dir={folder}/a file", "data.test_stride=100000")
     assert "has no event for the train part" in refused(capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence")
     assert "data.test_stride is 0 and the task" in refused(capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={archive}", "data.test_stride=0")
     short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))

@@ -4,6 +4,7 @@ import csv
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,6 +287,20 @@ def test_a_conversion_of_more_parts_than_a_process_may_have_files_open_ends(tmp_
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, most)
     assert depths(tmp_path / "a.nc") == list(range(1, 61))
+
+
+def test_on_a_disk_that_becomes_full_the_archive_stays_as_it_was_and_that_is_one_line(tmp_path, monkeypatch):
+    files = knmi_files(tmp_path / "in", 6)
+    convert(files[:2], tmp_path / "a.nc", reader=KnmiHdf5())
+    before, free = (tmp_path / "a.nc").read_bytes(), shutil.disk_usage(tmp_path)
+    for rooms in ([2**30] * 4, [2**30] * 8):  # while frames are packed, and while the archive is written
+        left = iter(rooms)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: free._replace(free=next(left, 0)))
+        with pytest.raises(UserError, match="a.nc.* could not be written: No space left on device"):
+            convert(files, tmp_path / "a.nc", reader=KnmiHdf5())
+        assert (tmp_path / "a.nc").read_bytes() == before
+    monkeypatch.undo()
+    assert convert(files, tmp_path / "a.nc", reader=KnmiHdf5()).frames == 6 and sorted(os.listdir(tmp_path)) == ["a.nc", "in"]
 
 
 def test_a_lock_that_its_holder_removed_while_another_waited_for_it_is_no_lock(tmp_path, monkeypatch):

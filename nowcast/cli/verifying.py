@@ -16,7 +16,7 @@ from nowcast import config as configuration
 from nowcast.build import part
 from nowcast.cli.common import load, new_folder, print_line, track
 from nowcast.errors import MissingDependency, UserError
-from nowcast.files import replacing
+from nowcast.files import replacing, require_writable
 from nowcast.forecaster import Forecaster
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
@@ -160,9 +160,7 @@ def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Pat
     for sentence in facts["left_out"]:
         print_line(sentence)
     plan, lead_minutes = part(settings, "evaluation"), part(settings, "task").lead_minutes
-    with replacing(folder / "forecast.png") as path:  # a folder that cannot be written to is told before, not after
-        path.touch()
-    (folder / "forecast.png").unlink()
+    require_writable(folder)
     results = run(source, baselines, part(settings, "scores"), plan=plan, settings=_kept(settings), progress=track("evaluating"))
     results.facts.update(facts, first_case=source.title(0), last_case=source.title(source.count - 1), versions=_versions(),
                          machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}", baselines=settings["baselines"])
@@ -205,6 +203,7 @@ def _draw_case(source, results, path: Path) -> None:
 
     case = next((case for case in results.shown if case.kind == "typical"), None)
     if case is None:
+        path.unlink(missing_ok=True)  # of an earlier evaluation
         return
     task = results.task
     rows = {"context": case.context, "observation": case.observation} | case.forecasts

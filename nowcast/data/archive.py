@@ -26,6 +26,7 @@ from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
+from nowcast.files import require_space
 from nowcast.frames import Frames, Grid
 from nowcast.units import RAIN_RATE
 
@@ -247,6 +248,7 @@ def write_archive(frames: list[StoredFrame], path: Path, *, grid: Grid, quantity
         quantity: what the radar files held.
         settings: how they were read; anything JSON can hold.
     """
+    require_space(path, 1024 * len(frames))
     with h5netcdf.File(path, "w", libver=_LIBVER) as file:
         file.dimensions = {"time": None, "y": grid.shape[0], "x": grid.shape[1]}
         file.resize_dimension("time", len(frames))
@@ -266,6 +268,7 @@ def write_archive(frames: list[StoredFrame], path: Path, *, grid: Grid, quantity
     with h5py.File(path, "r+", libver=_LIBVER) as file:
         values = file["rainfall_rate"]
         for index, frame in enumerate(frames):
+            require_space(path, 4 * grid.shape[0] * grid.shape[1])
             _copy(frame, values, index)
 
 
@@ -292,7 +295,8 @@ class PackedFrames:
     """
 
     def __init__(self, path: Path, grid: Grid, quantity: str):
-        self._file = h5py.File(path, "w", libver=_LIBVER)
+        require_space(path, 8 * (grid.x.size + grid.y.size))
+        self._path, self._file = path, h5py.File(path, "w", libver=_LIBVER)
         for name, text in (("projection", grid.crs), ("quantity", quantity)):
             self._file.attrs[name] = np.bytes_(text.encode())
         self._file["x"], self._file["y"] = grid.x, grid.y
@@ -306,6 +310,7 @@ class PackedFrames:
     def append(self, time: np.datetime64, values: np.ndarray, origin: Origin) -> StoredFrame:
         """One more frame, (H, W) [mm/h]; where it lies now."""
         place = len(self)
+        require_space(self._path, values.nbytes)
         self._values.resize(place + 1, axis=0)
         self._values[place] = values
         self._times.append(time.astype("datetime64[s]").astype(np.int64))

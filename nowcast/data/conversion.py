@@ -134,7 +134,7 @@ def convert(
             shutil.rmtree(conversion.parts, ignore_errors=True)
             return summary
         except (OSError, RuntimeError) as error:
-            raise UserError(f"{output} could not be written: {first_line(error)}.") from error
+            raise UserError(f"{output} could not be written: {getattr(error, 'strerror', None) or first_line(error)}.") from error
 
 
 def _opened(output: Path, prepare: Preparation) -> Archive:
