@@ -190,7 +190,7 @@ def _manifest(folder: Path) -> list[dict]:
         if path.stat().st_size > _LARGEST_MANIFEST:
             return []
         entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
-        return [entry for entry in entries if re.fullmatch("[0-9a-f]{64}", entry["sha256"])]
+        return [entry for entry in entries if re.fullmatch("[0-9a-f]{64}", entry["sha256"]) and all(isinstance(entry.get(name, -1), int) for name in ("step", "epoch"))]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 

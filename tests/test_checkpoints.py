@@ -61,6 +61,16 @@ def test_the_newest_whole_one_is_found_whatever_its_name(tmp_path):
         checkpoints.newest(tmp_path)
 
 
+def test_entries_of_a_manifest_that_make_no_sense_are_none(tmp_path):
+    for step in (1, 2):
+        checkpoints.save(content(step), tmp_path / "last.ckpt")
+    path = tmp_path / checkpoints.MANIFEST
+    entries = json.loads(path.read_text())
+    entries["checkpoints"].append({"sha256": "0" * 64, "step": "x", "epoch": None})
+    path.write_text(json.dumps(entries))
+    assert checkpoints.newest(tmp_path).path.name == "last.ckpt"
+
+
 def test_a_checkpoint_of_a_best_epoch_long_ago_stays_known(tmp_path):
     checkpoints.save(content(1), tmp_path / "best.ckpt")
     for step in range(2, 80):

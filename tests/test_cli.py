@@ -414,6 +414,16 @@ def test_train_py_is_the_same_as_nowcast_train():
     assert result.stderr == "nowcast train: error: seed is -1; a whole number, 0 or more and below 2^63, is needed.\n"
 
 
+def test_a_reader_of_the_words_that_is_gone_does_not_end_the_work():
+    program = "from nowcast.cli.common import print_line\nimport sys, time\nprint_line('one')\nsys.stdin.readline()\nprint_line('two')\nprint_line('three')\nsys.stderr.write('done')"
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"one\n"
+    process.stdout.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.stderr.read() == b"done" and process.wait() == 0
+
+
 def test_an_unknown_command_is_refused(capsys):
     assert refused(capsys, "trian") == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
 
@@ -447,7 +457,7 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(argumen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["convert", "input=/no/such", "output=a.nc"], "matches no file"), (["convert", "input=x", "output=a.h5"], "ends in .nc"), (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
-     (["watch", "run=r", "input=a", "output=b", "reading_seconds=0"], "reading_seconds is 0; a number of seconds above 0"), (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for them"), (["watch", "run=r", "input=./**/*.h5", "output=deep/er"], "would be found as input"),
+     (["watch", "run=r", "input=a", "output=b", "reading_seconds=0"], "reading_seconds is 0; a number of seconds above 0"), (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for them"), (["watch", "run=r", "input=./**/*.h5", "output=deep/er"], "would be found as input"), (["watch", "run=r", "input=./*/*.h5", "output=deep"], "would be found as input"),
      (["watch", "run=r", "input=/no/such/*.h5", "output=b"], "but there is no folder /no/such; make it, or mend the setting"), (["replay", "run=r", "input=a", "output=b", "every=-1"], "every is -1; a whole number is needed, 0 for no faults"), (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
      (["serve", ".", "port=x"], "port is 'x'; an address and a number are needed"), (["watch", "run=r", "input=a", "output=b", "operation.keep=0"], "keep is 0; at least 1 forecast must stay"),
      (["benchmark", "what=layers"], "what/layers"), (["benchmark", "what=models", "what.models=[convlstm_small,none_such]"], "a list of these is needed: "), (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),

@@ -100,6 +100,31 @@ def test_a_file_that_is_written_again_with_other_values_replaces_its_frame(tmp_p
     assert looks(incoming) == (list(times(5)), []) and held(incoming) == {5: 2.25}
 
 
+def test_a_file_that_could_not_be_read_is_tried_again_for_some_minutes_and_told_of_once(tmp_path, incoming, reader):
+    put(tmp_path, "a", "cut")
+    put(tmp_path, "b", "5,1,0")
+    told = [rejected for second in range(0, 600, 10) for rejected in incoming.look(NOW + np.timedelta64(second, "s")).rejected]
+    assert told == [("a", "a is cut short")] and reader.was_read.count("a") == 3 and reader.was_read.count("b") == 1
+
+
+def test_a_file_whose_rights_change_is_read_again(tmp_path, incoming, reader):
+    path = put(tmp_path, "a", "cut")
+    looks(incoming)
+    path.chmod(0o600)
+    looks(incoming)
+    assert reader.was_read == ["a", "a"]
+
+
+def test_a_folder_that_is_gone_is_told_of_once(tmp_path, reader):
+    (tmp_path / "in").mkdir()
+    incoming = Incoming(tmp_path / "in" / "*.h5", reader, keep=7 * FIVE, switch_after=3, timestep=FIVE)
+    assert looks(incoming, 2) == ([], [])
+    (tmp_path / "in").rmdir()
+    assert looks(incoming, 3)[1] == [("*.h5", f"there is no folder {tmp_path / 'in'} any more")]
+    (tmp_path / "in").mkdir()
+    assert looks(incoming, 2) == ([], [])
+
+
 def test_a_frame_from_the_future_is_rejected(tmp_path, incoming):
     put(tmp_path, "a", "62,1,0")
     assert looks(incoming) == ([], [("a", "its time 2020-06-01T01:02:00 UTC lies in the future; it is taken when that has come")])

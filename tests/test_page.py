@@ -75,7 +75,7 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
     made, context = case(values)
     page.publish(made, tmp_path, status=STATUS, context=context)
     facts = manifest(tmp_path)
-    assert facts["analysis_time"] == "2020-06-01T12:00:00Z" and facts["folder"] == "20200601T120000Z" and facts["observed_frames"] == 2
+    assert facts["analysis_time"] == "2020-06-01T12:00:00Z" and facts["folder"].startswith("20200601T120000Z-") and facts["observed_frames"] == 2
     assert facts["frames"] == [{"lead_seconds": -300, "valid_time": "2020-06-01T11:55:00Z"}, {"lead_seconds": 0, "valid_time": "2020-06-01T12:00:00Z"},
                                {"lead_seconds": 300, "valid_time": "2020-06-01T12:05:00Z"}, {"lead_seconds": 600, "valid_time": "2020-06-01T12:10:00Z"}]
     assert [(one["name"], one["unit"]) for one in facts["layers"]] == [("rate", "mm/h"), ("depth", "mm"), ("probability0", "%"), ("probability1", "%"), ("probability2", "%")]
@@ -139,9 +139,20 @@ def test_the_three_newest_forecasts_stay_and_what_a_stopped_process_left_goes(tm
     for hour in (10, 11, 12, 13, 9):  # the last one is an old archive replayed
         made, context = case(np.ones((3, 2, 2)), f"2020-06-01T{hour:02}:00")
         page.publish(made, tmp_path, status={}, context=context)
-    left = sorted(path.name for path in (tmp_path / "page").iterdir() if path.is_dir())
+    left = sorted(path.name.partition("-")[0] for path in (tmp_path / "page").iterdir() if path.is_dir())
     assert left == ["20200601T090000Z", "20200601T120000Z", "20200601T130000Z"]
     assert (tmp_path / "page" / "mine.txt").is_file()
+
+
+def test_what_a_browser_reads_by_an_older_manifest_is_the_older_publication(tmp_path):
+    made, context = case(np.full((3, 2, 2), 1.0))
+    page.publish(made, tmp_path, status={}, context=context)
+    before = manifest(tmp_path)
+    later, context = case(np.full((4, 2, 2), 30.0), observed=1)
+    page.publish(later, tmp_path, status={}, context=context)
+    (name,) = {layer["files"][2] for layer in before["layers"] if layer["name"] == "rate"}
+    content = (tmp_path / "page" / before["folder"] / name).read_bytes()
+    assert set(zlib.decompress(content)) == set(writing.amounts([1.0]))
 
 
 def test_the_same_analysis_time_again_replaces_the_fields(tmp_path):
@@ -264,6 +275,16 @@ def test_an_unchanged_file_is_not_sent_again(site):
     assert ask(site, "/status.json", If_None_Match=headers["ETag"])[::2] == (304, b"")
     (site.root / "status.json").write_text('{"new": 1}')
     assert ask(site, "/status.json", If_None_Match=headers["ETag"])[::2] == (200, b'{"new": 1}')
+
+
+def test_the_body_of_a_request_is_not_taken_for_the_next_one(site):
+    body = b"GET /status.json HTTP/1.1\r\nHost: x\r\nX: "
+    with socket.create_connection(site.server_address[:2], timeout=5) as client:
+        client.sendall(b"GET /sub/a%20b.txt HTTP/1.1\r\nHost: x\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body + b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while block := client.recv(65536):
+            answer += block
+    assert answer.count(b"HTTP/1.1 200") == 1 and answer.endswith(b"text")
 
 
 def test_broken_and_silent_clients_do_no_harm(site, capfd):

@@ -15,6 +15,7 @@ from nowcast.errors import MissingDependency, UserError
 from nowcast.forecaster import Forecaster
 from nowcast.frames import Frames
 from nowcast.io.netcdf import read_attributes, read_forecast
+from nowcast.io.publish import WRITERS
 from nowcast.models.persistence import Persistence
 from nowcast.operations import fallback
 from nowcast.operations.clock import Clock, SimulatedClock
@@ -203,6 +204,51 @@ def test_cycles_lie_where_the_times_of_the_radar_lie(tmp_path):
     for frame in (2, 7, 12):
         place.comes(frame + 1, frame)
     assert place.outcomes()[-3:] == [("00:07", "forecast", "nowcast"), ("00:12", "forecast", "nowcast"), ("00:17", "fallback", "nowcast")]
+
+
+@pytest.mark.parametrize("cadence", [10, 15])
+def test_with_a_longer_cadence_than_the_frames_only_its_cycles_have_forecasts(tmp_path, cadence):
+    place = Place(tmp_path, until=65, cadence_minutes=cadence)
+    for frame in range(0, 65, 5):
+        place.comes(frame + 1, frame)
+    outcomes = place.outcomes()
+    assert [analysis for analysis, *_ in outcomes] == [f"{minute // 60:02}:{minute % 60:02}" for minute in range(0, 65, cadence)]
+    assert [outcome for _, outcome, _ in outcomes[1:]] == ["forecast"] * (len(outcomes) - 1)
+
+
+def test_a_format_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise UserError("this projection has no name in a GeoTIFF")
+
+    monkeypatch.setitem(WRITERS, ".tif", refuse)
+    place = Place(tmp_path, until=4, formats=["tif", "nc"])
+    place.comes(1, 0)
+    assert place.outcomes() == [("00:00", "fallback", "persistence")]
+    record = place.records[0]
+    assert record["forecast"].endswith(".nc") and record["latest"] == record["forecast"] and record["reason"].endswith("tif: this projection has no name in a GeoTIFF")
+    assert (place.output / "latest.nc").exists()
+
+
+def test_one_forecast_is_kept_where_one_is_asked_for_and_a_new_watch_knows_the_latest(tmp_path):
+    place = Place(tmp_path, until=14, keep=1)
+    for frame in (0, 5, 10):
+        place.comes(frame + 1, frame)
+    place.outcomes()
+    assert [path.name for path in place.output.glob("forecast_*")] == ["forecast_20200601T001000Z.nc"]
+    status = json.loads((place.output / "status.json").read_text())
+    assert status["state"] == "stopped" and status["updated"] >= "2020-06-01T00:14"
+    again = Place(tmp_path, until=0, keep=1)
+    again.watch.run()
+    assert again.watch.latest == "forecast_20200601T001000Z.nc"
+
+
+def test_a_line_of_the_log_that_was_cut_spoils_no_other(tmp_path):
+    place = Place(tmp_path, until=4)
+    place.output.mkdir()
+    (place.output / "status.jsonl").write_text('{"half": ')
+    place.comes(1, 0)
+    place.outcomes()
+    assert json.loads((place.output / "status.jsonl").read_text().splitlines()[1])["analysis_time"] == "2020-06-01T00:00:00Z"
 
 
 def test_a_cadence_shorter_than_the_timestep_forecasts_from_interleaved_contexts(tmp_path):
@@ -399,7 +445,7 @@ def test_a_page_that_cannot_be_written_leaves_the_forecast_a_forecast(tmp_path, 
 def test_leftovers_of_a_killed_watch_go_and_what_others_call_alike_stays(tmp_path):
     place = Place(tmp_path, until=9, keep=1)
     place.output.mkdir()
-    for name in (".forecast_20200601T000000Z.nc.abcdefgh.nc", ".status.json.abcdefgh.json", "forecast_20190101T000000Z.png", ".forecasts"):
+    for name in (".forecast_20200601T000000Z.nc.abcdefgh.nc", ".forecast_20200601T000000Z_005min.h5.abcdefgh.h5", ".page.js.abcdefgh.js", ".status.json.abcdefgh.json", "forecast_20190101T000000Z.png", ".forecasts"):
         (place.output / name).touch()
     (place.output / "forecast_20190101T000000Z.nc").mkdir()
     for frame in (0, 5):

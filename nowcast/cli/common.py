@@ -75,4 +75,11 @@ def track(description: str):
 
 
 def print_line(text: str) -> None:
-    Console(soft_wrap=True, markup=False, highlight=False).print(text)
+    """A line on the terminal; whoever read it may be gone, or its disk full, and the work goes on."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more at its end
+    except OSError:
+        pass

@@ -1,6 +1,7 @@
 """Commands that forecast with a trained run: predict, watch, replay, serve."""
 
 import threading
+from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
@@ -72,7 +73,7 @@ def watch(arguments: list[str]) -> None:
         raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
     operation, run, output, clock = part(settings, "operation"), run_folder(settings["run"]), Path(settings["output"]), Clock()
     folder = literal_folder(settings["input"])
-    if output.resolve() == folder.resolve() or ("**" in settings["input"] and folder.resolve() in output.resolve().parents):
+    if _is_within(output.resolve(), folder.resolve(), settings["input"]):
         raise UserError(f"the forecasts in {output} would be found as input {settings['input']!r}; a folder of their own is needed for them.")
     if not folder.is_dir():
         raise UserError(f"input is {settings['input']!r}, but there is no folder {folder}; make it, or mend the setting.")
@@ -87,6 +88,17 @@ def watch(arguments: list[str]) -> None:
             incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))
         ).run()
     print_line("stopped")
+
+
+def _is_within(output: Path, folder: Path, pattern: str) -> bool:
+    """Whether files in the output folder would be found by the pattern, whose folder is that before its first wildcard."""
+    if output == folder:
+        return True
+    if folder not in output.parents:
+        return False
+    wild = Path(pattern).parts[len(literal_folder(pattern).parts) : -1]
+    between = output.relative_to(folder).parts
+    return "**" in wild or (len(wild) == len(between) and all(fnmatch(name, one) for name, one in zip(between, wild)))
 
 
 def replay(arguments: list[str]) -> None:

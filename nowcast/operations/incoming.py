@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.inputs import expand_inputs
+from nowcast.data.inputs import expand_inputs, literal_folder
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 
 _FUTURE = np.timedelta64(60, "s")  # clocks of a radar and of this machine may differ by so much
 _MOST_FILES = 64  # read at one look: of a folder with history, only the newest files can hold frames that still matter
+_AGAIN = (np.timedelta64(30, "s"), np.timedelta64(150, "s"))  # after which a file that could not be read is tried again: what was in the way may have been the machine
 _MOST_EARLY = 16  # frames that are kept until their time has come
 
 
@@ -31,10 +32,13 @@ class FrameSet:
 
 @dataclass
 class _File:
-    """What is known of a file: its size and time of change at the last look, and whether it was read like that."""
+    """What is known of a file: its size and times of change at the last look, whether it was read like that, and, of one that could not be, how often
+    that was tried and when it is tried again (None: not any more)."""
 
-    signature: tuple[int, int]
+    signature: tuple[int, int, int]
     done: bool = False
+    tried: int = 0
+    again: np.datetime64 | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class News:
 class Incoming:
     """A folder, or a pattern, that radar files arrive in.
 
-    A file is read once its size and time of change are the same at two looks; when they change later, it is read again. A file that
-    cannot be read is rejected, until it changes.
+    A file is read once its size and times of change are the same at two looks; when they change later, it is read again. A file that
+    cannot be read is rejected; it is tried twice more in the next minutes, and whenever it changes.
 
     Args:
         pattern: a folder or a pattern, as for `nowcast predict`.
@@ -69,6 +73,8 @@ class Incoming:
         self._files: dict[Path, _File] = {}
         self._sets: list[FrameSet] = []
         self._early: list[tuple[str, Frames]] = []
+        self._was_there: Path | None = None  # the folder, once it was seen
+        self._blind: str | None = None  # why the folder could not be looked into last time
         self.current: FrameSet | None = None
 
     @property
@@ -83,12 +89,21 @@ class Incoming:
             now: UTC; frames of a later time are rejected.
         """
         came, times, rejected = [], [], []
-        for path in self._settled():
+        before = self._blind
+        settled = self._settled(now)
+        if self._blind not in (None, before):
+            rejected.append((Path(self.pattern).name, self._blind))
+        for path in settled:
+            known = self._files[path]
             try:
                 frames = self.read(path)
             except UserError as error:
-                rejected.append((path.name, str(error).replace(str(path), path.name)))
+                if known.tried == 0:
+                    rejected.append((path.name, str(error).replace(str(path), path.name)))
+                known.again = now + _AGAIN[known.tried] if known.tried < len(_AGAIN) else None
+                known.tried += 1
                 continue
+            known.again = None
             came += [(path.name, frames[index : index + 1]) for index in range(len(frames))]
         due = [item for item in self._early if item[1].times[0] <= now + _FUTURE]
         self._early = [item for item in self._early if item[1].times[0] > now + _FUTURE][-_MOST_EARLY:]
@@ -105,25 +120,31 @@ class Incoming:
             self._forget()
         return News(tuple(sorted(set(times))), tuple(rejected))
 
-    def _settled(self) -> list[Path]:
+    def _settled(self, now: np.datetime64) -> list[Path]:
         """Files that did not change since the last look and were not read as they are, oldest change first."""
         found = {}
+        self._blind = None
+        folder = literal_folder(self.pattern)
+        self._was_there = folder if folder.is_dir() else self._was_there
         try:
             for path in expand_inputs(self.pattern):
                 try:
                     status = os.stat(path)
                 except OSError:
                     continue  # it is gone again
-                found[path] = (status.st_size, status.st_mtime_ns)
-        except UserError:
-            pass  # nothing is there yet
+                found[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        except UserError as error:  # nothing is there yet, or the folder is gone or closed to us
+            if self._was_there is not None and not self._was_there.is_dir():
+                self._blind = f"there is no folder {self._was_there} any more"
+            elif folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+                self._blind = str(error)
         self._files = {path: known for path, known in self._files.items() if path in found}
         ready = []
         for path, signature in found.items():
             known = self._files.get(path)
             if known is None or known.signature != signature:
                 self._files[path] = _File(signature)
-            elif not known.done:
+            elif not known.done or (known.again is not None and now >= known.again):
                 known.done = True
                 ready.append(path)
         ready.sort(key=lambda path: (self._files[path].signature[1], path.name))

@@ -27,7 +27,7 @@ from nowcast.products import checked_thresholds, derive
 
 STATUS, LOG, LOCK = "status.json", "status.jsonl", ".lock"
 _PUBLISHED = re.compile(rf"forecast_(\d{{8}}T\d{{6}}Z)(_\d+(min|s))?({'|'.join(map(re.escape, WRITERS))})", re.ASCII)
-_OWN_LEFTOVERS = re.compile(r"\.(forecast_\d{8}T\d{6}Z|status\.json|latest)\..*", re.ASCII)  # of a process that was killed while writing
+_OWN_LEFTOVERS = re.compile(r"\.(forecast_\d{8}T\d{6}Z(_\d+(min|s))?|status\.json|latest|index\.html|page\.(css|js))\..*", re.ASCII)  # of a process that was killed while writing
 _LARGEST_LOG = 10 * 2**20  # bytes; then it becomes status.jsonl.1
 _MOST_REJECTED = 20  # in a status
 _MOST_PASSED_OVER = 300  # cycles that each get a status when they were slept through; more are one
@@ -124,12 +124,14 @@ class Watch:
                     _remove(path)
             if self.operation.page:
                 page.install(self.output)
+            links = [self.output / f"latest.{suffix}" for suffix in self.operation.formats]
+            self.latest = next((os.readlink(link) for link in links if link.is_symlink() and link.exists()), None)
             self._write_status({"state": "running", "outcome": "none", "reason": "started; no cycle is over yet"}, log=False)
             while not self.clock.stopped:
                 self.step()
                 self.clock.wait(self.operation.poll_seconds)
             with contextlib.suppress(UserError):
-                self._write_status({**self._last, "state": "stopped"}, log=False)
+                self._write_status({name: value for name, value in self._last.items() if name != "updated"} | {"state": "stopped"}, log=False)
 
     def step(self) -> None:
         """One look into the folder, and a forecast if it is time for one."""
@@ -144,7 +146,7 @@ class Watch:
             self.judged = current - self.cadence  # what was before this process began is not its business; nor was a clock that ran ahead
         if self.analysed is not None and self.analysed > current:
             self.analysed = None
-        newest = max((moment for moment in usable if moment <= current and current - moment <= self.max_age), default=None)
+        newest = max((moment for moment in usable if moment <= current and current - moment <= self.max_age and self._begins_a_cycle(moment, current)), default=None)
         due = newest if newest is not None and self._is_news(newest, news.times) else self._overdue(current, now)
         if due is None:
             return
@@ -157,6 +159,10 @@ class Watch:
             self._conclude(cycle, {"outcome": "none", "reason": f"passed over: the cycle of {_iso(due)} came due before it was judged"})
         self.analysed = newest if newest is not None else self.analysed
         self._cycle(due, usable)
+
+    def _begins_a_cycle(self, moment: np.datetime64, current: np.datetime64) -> bool:
+        """Whether a frame's time is a cycle; of those between the cycles of a longer cadence none has a forecast of its own."""
+        return self.cadence <= self.forecaster.task.timedelta or (current - moment) % self.cadence == np.timedelta64(0, "s")
 
     def _is_news(self, newest: np.datetime64, came: tuple) -> bool:
         """Whether a frame deserves a forecast of its own: it is newer than the last analysis, or that one's frame was replaced."""
@@ -193,7 +199,8 @@ class Watch:
         phase = 0
         if times.size:
             phases, counts = np.unique(times % step, return_counts=True)
-            phase = phases[counts.argmax()]
+            several = self.cadence > self.forecaster.task.timedelta  # frames between the cycles: their phases are equally frequent, but for one frame
+            phase = phases[np.argmax(counts >= counts.max() - several)]
         seconds = now.astype(np.int64)
         return np.datetime64(int(seconds - (seconds - phase) % step), "s")
 
@@ -240,13 +247,18 @@ class Watch:
             now=now.astype("datetime64[us]").item().replace(tzinfo=UTC),
         )
         self._prune(keep=self.operation.keep - 1)  # first, so that a full disk finds room
-        written = []
+        written, failed = [], []
         for suffix in self.operation.formats:
             path = self.output / f"forecast_{_compact(cycle)}.{suffix}"
-            files = writer_for(path)(products, path, attributes=attributes)
-            if len(files) == 1:
-                self._point_latest_to(files[0].name)
-            written += [file.name for file in files]
+            try:
+                files = writer_for(path)(products, path, attributes=attributes)
+                written += [file.name for file in files]
+                if len(files) == 1:
+                    self._point_latest_to(files[0].name)
+            except (UserError, OSError) as error:  # the other formats are there, and a folder that knows no links has the forecasts
+                failed.append(f"{suffix}: {first_line(error)}")
+        if not written:
+            raise UserError("; ".join(failed))
         for path in self._forecasts().get(_compact(cycle), []):
             if path.name not in written:
                 _remove(path)  # of an earlier forecast of this cycle, with more lead times
@@ -255,9 +267,10 @@ class Watch:
                 _remove(link)  # of a format that is not written any more
         clock.append(time.perf_counter())
         self.latest = written[0]
+        self._prune(keep=self.operation.keep)
         fallback = plan.method != "nowcast" or plan.analysis_time != cycle
         record = {
-            "outcome": "fallback" if fallback else "forecast", "method": plan.method, "reason": plan.reason, "forecast": written[0],
+            "outcome": "fallback" if fallback else "forecast", "method": plan.method, "reason": "; ".join(filter(None, [plan.reason, *failed])) or None, "forecast": written[0],
             "forecast_analysis_time": _iso(plan.analysis_time), "data_age_minutes": round(float((now - plan.analysis_time) / np.timedelta64(60, "s")), 1),
             "inputs": [{"file": name, "time": _iso(moment)} for name, moment in inputs],
             "seconds": {"forecast": round(clock[1] - clock[0], 2), "write": round(clock[2] - clock[1], 2)},
@@ -265,8 +278,8 @@ class Watch:
         if self.operation.page:
             try:
                 page.publish(products, self.output, status=record, context=seen)
-            except (UserError, OSError) as error:  # the forecast itself is published
-                record["reason"] = "; ".join(filter(None, [plan.reason, f"the page could not be brought up to date: {first_line(error)}"]))
+            except Exception as error:  # the forecast itself is published
+                record["reason"] = "; ".join(filter(None, [record["reason"], f"the page could not be brought up to date: {first_line(error)}"]))
         return record
 
     def _point_latest_to(self, name: str) -> None:
@@ -309,8 +322,11 @@ class Watch:
         path = self.output / LOG
         if path.exists() and path.stat().st_size > _LARGEST_LOG:
             os.replace(path, path.with_name(f"{LOG}.1"))
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        with path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+            half = file.read(1) not in (b"\n", b"")  # of a process that was killed, or a disk that was full
+            file.write((b"\n" if half else b"") + text.encode() + b"\n")
 
 
 def _remove(path: Path) -> None:

@@ -568,8 +568,8 @@ function tick() {
     $("age-text").textContent = age < 0 ? "data from the future: check the clock" : `data ${span(age)} old${over ? ": the forecast has ended" : old ? ": late" : ""}`;
   }
   const updated = Date.parse(status?.updated), silent = (now - updated) / 1000;
-  const lost = status?.state === "running" && silent > (manifest?.old_after_seconds ?? 3600);
-  const next = Date.parse(status?.next_expected);
+  const next = Date.parse(status?.next_expected), patience = manifest?.old_after_seconds ?? 3600;
+  const lost = status?.state === "running" && silent > patience && !(now < next + 1000 * patience);
   $("life").textContent = [
     problem,
     lost ? `No word from nowcast watch for ${span(silent)}.` : Number.isFinite(updated) ? `Last word from nowcast watch ${span(silent)} ago.` : "",
@@ -601,7 +601,7 @@ function by({ method, outcome }) {
 
 function tell() {
   const known = status ?? {};
-  $("outcome").textContent = { forecast: `Forecast by ${by(known)}.`, fallback: `Fallback: forecast by ${by(known)}.`, none: "No forecast could be made from the newest data." }[known.outcome]
+  $("outcome").textContent = { forecast: `Forecast by ${by(known)}.`, fallback: `Fallback: forecast by ${by(known)}.`, none: known.analysis_time ? "No forecast could be made from the newest data." : "Started." }[known.outcome]
     ?? "No status yet.";
   $("reason").hidden = !known.reason;
   $("reason").textContent = known.reason ?? "";

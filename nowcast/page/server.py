@@ -118,6 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _answer(self, *, with_body: bool) -> None:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read, and must not be taken for the next request
         path = _file_of(self.server.root, self.path)
         try:
             file = None if path is None else open(path, "rb")
@@ -142,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _caching(path: Path) -> str:
-    """Fields never change under their address (the page asks with the time they were made); everything else is asked for again."""
+    """Fields never change under their address (each publication has a folder of its own); everything else is asked for again."""
     return "max-age=3600" if path.suffix == ".bin" else "no-cache"
 
 

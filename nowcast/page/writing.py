@@ -3,7 +3,7 @@
     index.html  page.css  page.js            installed from this package
     page/latest.json                         what there is and how it is coded; written last
     page/lines-<grid>.json                   coastlines and borders, once per grid
-    page/<analysis time>/<layer>-<n>.bin     one field a file: one byte a pixel, rows from north, deflated (zlib)
+    page/<analysis time>-<time made>/<layer>-<n>.bin     one field a file: one byte a pixel, rows from north, deflated (zlib)
 
 A byte of an amount (rain rate, depth) is 0 for a pixel that was not observed, 1 below 0.1 (dry), else 2 + k for the k-th of 254 steps:
 each is at most 3 % wide, and colour classes begin where a step begins, so that the browser's colours are exactly those of the pictures.
@@ -41,7 +41,7 @@ KEPT = 3
 """Forecasts whose data stay in the folder, the newest among them, so that a page being viewed does not break."""
 
 _FILES = ("index.html", "page.css", "page.js")
-_STAMP = re.compile(r"\d{8}T\d{6}Z")
+_STAMP = re.compile(r"\d{8}T\d{6}Z(-\d{20})?")
 _PERCENT_CLASSES = (10, 30, 50, 70, 90)
 _PERCENT_COLOURS = ((255, 255, 255), (253, 228, 190), (250, 184, 110), (228, 122, 56), (176, 66, 22), (100, 28, 6))
 
@@ -99,7 +99,8 @@ def publish(products: Products, folder: str | Path, *, status: dict, context: Fr
     difference = None if context is None else forecast.grid.difference(context.grid)
     if difference:
         raise UserError(f"the context lies on another grid than the forecast: {difference}; give the frames the forecast was made from.")
-    stamp = np.datetime_as_string(forecast.analysis_time, "s").replace("-", "").replace(":", "") + "Z"
+    made = datetime.now(timezone.utc)
+    stamp = f"{np.datetime_as_string(forecast.analysis_time, 's').replace('-', '').replace(':', '')}Z-{made:%Y%m%d%H%M%S%f}"
     height, width = _page_size(forecast.grid)
     grid = resampled(forecast.grid, height, width) if (height, width) != forecast.grid.shape else forecast.grid
     layers, fields = _layers(products, context)
@@ -107,7 +108,7 @@ def publish(products: Products, folder: str | Path, *, status: dict, context: Fr
     lines = _write_lines(grid, page)
     manifest = {
         "version": 1,
-        "made": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        "made": made.isoformat(timespec="microseconds"),
         "analysis_time": _utc(forecast.analysis_time),
         "folder": stamp,
         "frames": _frame_times(products, context),
@@ -172,13 +173,14 @@ def _layers(products: Products, context: Frames | None) -> tuple[list[dict], dic
 
 
 def _write_fields(fields: dict, size: tuple[int, int], folder: Path) -> None:
-    """All files of a forecast into a new folder that then takes its name."""
+    """All files of a forecast into a new folder that then takes its name; it is there for no other forecast."""
 
     def packed(item) -> tuple[str, bytes]:
         name, (field, coder) = item
         field = shrink(field, *size) if field.shape != size else field
         return name, zlib.compress(coder(field).tobytes(), 4)
 
+    new = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
@@ -186,10 +188,10 @@ def _write_fields(fields: dict, size: tuple[int, int], folder: Path) -> None:
         with ThreadPoolExecutor(2) as pool:
             for name, content in pool.map(packed, fields.items()):
                 (new / name).write_bytes(content)
-        if folder.exists():  # the same analysis time again, with a late file perhaps
-            folder.rename(new.with_name(new.name.replace("new", "old")))
         new.rename(folder)
     except OSError as error:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
         raise UserError(f"the page data in {folder} could not be written: {error.strerror or error}.") from error
 
 
@@ -239,10 +241,10 @@ def _percent_scale() -> dict:
 
 def _old(page: Path, stamp: str, lines: str) -> Iterator[Path]:
     """What nothing refers to any more: old forecasts, what a stopped process left behind, lines of another grid."""
-    forecasts = sorted(path.name for path in page.iterdir() if _STAMP.fullmatch(path.name) and path.name != stamp)
-    yield from (page / name for name in forecasts[: len(forecasts) - KEPT + 1])
-    yield from page.glob(".new-*")
-    yield from page.glob(".old-*")
+    forecasts = sorted((path for path in page.iterdir() if _STAMP.fullmatch(path.name) and path.name != stamp), key=lambda path: path.name.partition("-")[2])
+    yield from forecasts[: len(forecasts) - KEPT + 1]
+    for left in (".new-*", ".old-*", ".latest.json.*", ".lines-*"):
+        yield from page.glob(left)
     yield from (path for path in page.glob("lines-*.json") if path.name != lines)
 
 
