@@ -61,12 +61,18 @@ class Run(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Scores of one model trained with one seed, or of a baseline beside it (which has no parameters)."""
+    """Scores of one model trained with one seed, or of a baseline beside it (which has no parameters).
+
+    Args:
+        model, seed, parameters, rows: what they are of, and the scores.
+        apart: the model that left out pixels, so that these scores are of the other pixels alone; None: they are of all.
+    """
 
     model: str
     seed: int
     parameters: int
     rows: list[ScoreRow]
+    apart: str | None = None
 
 
 def key(override: str) -> str:
@@ -261,10 +267,10 @@ def is_partial(run: Run) -> bool:
 def judged_apart(runs: list[Run]) -> list[str]:
     """A sentence where some of the models are judged on fewer pixels than others."""
     partial = list(dict.fromkeys(run.model for run in runs if is_partial(run)))
-    if not partial or all(map(is_partial, runs)):
+    if not partial or len({run.model for run in runs}) == 1:
         return []
     return [f"{', '.join(partial)} {'has' if len(partial) == 1 else 'have'} no forecast for some pixels (what comes from outside the grid), and the scores there, and of the baselines "
-            "beside, are of the other pixels alone: compare each model with its own baselines, not with models that are judged on all pixels."]
+            "beside, are of the other pixels alone: compare each model with its own baselines, not with models that are judged on others."]
 
 
 def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes: float | None) -> list[Result]:
@@ -282,11 +288,12 @@ def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes:
     for run in runs:
         if step_to_finish(run) is None:
             for name, rows in read_csv(_scores(run), lead_minutes=lead_minutes).items():
+                apart = run.model if is_partial(run) else None
                 if name == TRAINED:
-                    trained[run.model, run.seed] = Result(run.model, run.seed, parameters(run.settings), rows)
+                    trained[run.model, run.seed] = Result(run.model, run.seed, parameters(run.settings), rows, apart)
                     continue
-                name = f"{name} beside {run.model}" if is_partial(run) else name
-                if repr(baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows)).rows) != repr(rows):  # NaN equals nothing but its text
+                name = f"{name} beside {apart}" if apart else name
+                if repr(baselines.setdefault((name, run.seed), Result(name, run.seed, 0, rows, apart)).rows) != repr(rows):  # NaN equals nothing but its text
                     raise UserError(
                         f"{_scores(run)} holds other scores of {name} than the other models' do, so it was evaluated on other data; "
                         f"delete {_scores(run).parent} and compare again."
@@ -344,6 +351,7 @@ def table(results: list[Result], *, first: str):
     shown = _shown([row for result in results for row in result.rows])
     values = _by_model(results)
     counts = {model: len({result.seed for result in results if result.model == model}) for model in values}
+    apart = {result.model: result.apart for result in results}
     most, unequal = max(counts.values()), len(set(counts.values())) > 1
     several = most > 1
     title = f"Over all leads: {f'mean over {most} seeds ± 95 % interval (Student)' if several else 'one seed, so without intervals'}"
@@ -354,7 +362,8 @@ def table(results: list[Result], *, first: str):
         result.add_column(heading, justify="right", overflow="fold", no_wrap=heading == "parameters")
     for model, scores in values.items():
         parameters = next(result.parameters for result in results if result.model == model)
-        cells = [_cell(scores.get(case, {}), values.get(first, {}).get(case, {}) if model != first else {}) for case in shown]
+        alike = model != first and apart[model] == apart.get(first)
+        cells = [_cell(scores.get(case, {}), values.get(first, {}).get(case, {}) if alike else {}) for case in shown]
         result.add_row(escape(model), f"{parameters:,}" if parameters else "", *[f"{counts[model]}"] * unequal, *cells)
     return result
 

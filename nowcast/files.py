@@ -87,7 +87,8 @@ def require_space(path: str | Path, size: int) -> None:
     Raises:
         OSError: there is less room.
     """
-    if shutil.disk_usage(Path(path).parent).free < size + _SPARE:
+    room = shutil.disk_usage(Path(path).parent)
+    if room.total and room.free < size + _SPARE:  # some file systems do not tell
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -204,7 +204,7 @@ class Forecaster:
     @property
     def any_cadence(self) -> bool:
         """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``, and on whatever spacing, of ``SPACINGS``."""
-        return getattr(self.model, "SCALED", False)
+        return getattr(self.model, "ANY_CADENCE", False)
 
     def follow(self, times: Iterable[np.datetime64]) -> bool:
         """Take the usual step between the newest of some times as the task's, where the model is made for any; whether that changed it."""

@@ -53,6 +53,8 @@ def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_a
     monkeypatch.setattr(comparison, "_scores", lambda run: tmp_path / f"{run.model}.csv")
     found = comparison.results(runs, parameters=lambda settings: 7, lead_minutes=5)
     assert [(one.model, one.rows[0].value) for one in found] == [("A", 1.0), ("B", 1.0), ("persistence", 3.0), ("persistence beside B", 2.0)]
+    lines = printed(found, "A")[1]
+    assert not any("−" in line for line in lines if "B" in line) and any(line.startswith("persistence 3") for line in lines)  # no difference over other pixels
     assert comparison.judged_apart(runs)[0].startswith("B has no forecast for some pixels") and not comparison.judged_apart(runs[1:])
 
 

@@ -131,7 +131,7 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
             return (5.0, 60.0)[index], 1.0
 
     class AnyCadence(Persistence):
-        SCALED = True
+        SCALED = ANY_CADENCE = True
 
     with pytest.raises(UserError, match="the frames of analysis time 2020-06-01 01:00:00 UTC lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes"):
         Source({"nowcast": forecaster(AnyCadence())}, Scaled(np.zeros((2, 2, 4, 4)), [0, 1]), forecast_length=1)
@@ -253,9 +253,10 @@ def test_whole_days_are_blocks_where_there_are_ten_and_a_gap_of_six_hours_parts_
 
 def test_cases_far_apart_on_purpose_are_not_as_many_events():
     times = START + 7 * np.arange(21) * np.timedelta64(60, "m")
-    assert len(set(by_time(times, [""] * 21, window_hours=1.0).events)) == 1
+    assert len(set(by_time(times, [""] * 21, window_hours=1.0, stride_hours=7.0).events)) == 1
+    assert len(set(by_time(times, [""] * 21, window_hours=1.0).events)) == 21
     times[11:] += np.timedelta64(600, "m")
-    assert len(set(by_time(times, [""] * 21, window_hours=1.0).events)) == 2
+    assert len(set(by_time(times, [""] * 21, window_hours=1.0, stride_hours=7.0).events)) == 2
 
 
 def test_of_a_short_event_blocks_are_as_long_as_a_case_or_as_told():

@@ -235,7 +235,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
 class Told(torch.nn.Module):
     """Persistence that remembers what it was told."""
 
-    SCALED = True
+    SCALED = ANY_CADENCE = True
 
     def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
         self.timestep, self.spacing = timestep.tolist(), spacing.tolist()

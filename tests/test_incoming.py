@@ -1,11 +1,14 @@
 """Files that arrive slowly, twice, damaged or of another grid: each frame is taken once, whole, and the rest is rejected with its reason."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from factories import grid, times
 
+from nowcast.data.reading import TooSlow
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 from nowcast.operations.incoming import Incoming
@@ -105,6 +108,27 @@ def test_a_file_that_could_not_be_read_is_tried_again_for_some_minutes_and_told_
     put(tmp_path, "b", "5,1,0")
     told = [rejected for second in range(0, 600, 10) for rejected in incoming.look(NOW + np.timedelta64(second, "s")).rejected]
     assert told == [("a", "a is cut short")] and reader.was_read.count("a") == 3 and reader.was_read.count("b") == 1
+
+
+def test_a_file_that_took_too_long_is_not_tried_again_and_a_folder_that_cannot_be_looked_at_is_waited_for(tmp_path, incoming, reader, monkeypatch):
+    def slow(path):
+        reader.was_read.append(path.name)
+        raise TooSlow(f"{path} could not be read within 30 seconds")
+
+    incoming.read = slow
+    put(tmp_path, "a", "5,1,0")
+    for second in range(0, 600, 10):
+        incoming.look(NOW + np.timedelta64(second, "s"))
+    assert reader.was_read == ["a"]
+    stat = os.stat
+
+    def stale(path, *rest, **more):
+        if str(path).startswith(str(tmp_path)):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(path, *rest, **more)
+
+    monkeypatch.setattr(os, "stat", stale)
+    looks(incoming)
 
 
 def test_a_file_whose_rights_change_is_read_again(tmp_path, incoming, reader):

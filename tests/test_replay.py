@@ -71,6 +71,7 @@ def test_a_field_one_column_wide_can_be_replayed_with_every_fault(tmp_path):
     column = Frames(frames.values[:, :, 5:6], frames.times, type(frames.grid)(frames.grid.crs, frames.grid.x[5:6], frames.grid.y))
     cycles = replay(column, forecaster, tmp_path / "out", every=2)
     assert [cycle.fault for cycle in cycles if cycle.fault] == list(FAULTS)
+    assert all(cycle.as_documented for cycle in cycles if cycle.fault == "other grid")
 
 
 def test_real_frames_of_a_day_with_faults(tmp_path):

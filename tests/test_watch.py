@@ -86,7 +86,7 @@ def test_every_frame_makes_a_forecast_as_soon_as_it_has_settled(tmp_path):
 
 
 class AnyCadence(Persistence):
-    SCALED = True
+    SCALED = ANY_CADENCE = True
 
     def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
         self.told = timestep.tolist()
@@ -206,14 +206,15 @@ def test_cycles_lie_where_the_times_of_the_radar_lie(tmp_path):
     assert place.outcomes()[-3:] == [("00:07", "forecast", "nowcast"), ("00:12", "forecast", "nowcast"), ("00:17", "fallback", "nowcast")]
 
 
-@pytest.mark.parametrize("cadence", [10, 15])
+@pytest.mark.parametrize("cadence", [10, 15, 60])
 def test_with_a_longer_cadence_than_the_frames_only_its_cycles_have_forecasts(tmp_path, cadence):
-    place = Place(tmp_path, until=65, cadence_minutes=cadence)
-    for frame in range(0, 65, 5):
-        place.comes(frame + 1, frame)
+    place = Place(tmp_path, until=125, cadence_minutes=cadence, deadline_minutes=5)
+    for frame in range(0, 125, 5):
+        if frame != 60 or cadence == 60:
+            place.comes(frame + 1, frame)
     outcomes = place.outcomes()
-    assert [analysis for analysis, *_ in outcomes] == [f"{minute // 60:02}:{minute % 60:02}" for minute in range(0, 65, cadence)]
-    assert [outcome for _, outcome, _ in outcomes[1:]] == ["forecast"] * (len(outcomes) - 1)
+    assert [analysis for analysis, *_ in outcomes] == [f"{minute // 60:02}:{minute % 60:02}" for minute in range(0, 125, cadence)]
+    assert [analysis for analysis, outcome, _ in outcomes[1:] if outcome != "forecast"] == ([] if cadence == 60 else ["01:00"])  # its frame did not come
 
 
 def test_a_format_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch):

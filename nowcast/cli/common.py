@@ -76,6 +76,8 @@ def track(description: str):
 
 def print_line(text: str) -> None:
     """A line on the terminal; whoever read it may be gone, or its disk full, and the work goes on."""
+    if sys.stdout is None:  # closed before Python began
+        return
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

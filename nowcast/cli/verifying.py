@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from rich.console import Console
 
 import nowcast
@@ -20,6 +20,7 @@ from nowcast.files import replacing, require_writable
 from nowcast.forecaster import Forecaster
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
+_TOLD_NOW = ("kilometres_per_pixel", "timestep")
 _TYPED_ANEW = ("data", "scores", "baselines", "evaluation")  # what evaluate changes of a run; the rest of it is what was trained
 
 
@@ -35,7 +36,7 @@ def evaluate(arguments: list[str]) -> None:
     run = configuration.run_folder(typed)
     forecaster = load(run, precision)
     config = _evaluation_config(configuration.load(run), [item for item in arguments if item not in own])
-    if of_task and not (getattr(forecaster.model, "SCALED", False) and all(item.startswith(("task.timestep=", "task.forecast_length=")) for item in of_task)):
+    if of_task and not (forecaster.any_cadence and all(item.startswith(("task.timestep=", "task.forecast_length=")) for item in of_task)):
         raise UserError(f"{of_task[0]!r} would change what the model was made for; only task.timestep and task.forecast_length of one for any cadence (run=shipped) can be changed.")
     config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
     configuration.override(config, of_task)
@@ -91,6 +92,10 @@ def _part_of(item: str) -> str:
 def _evaluation_config(stored, overrides: list[str]):
     """A run's configuration, with other data where asked for."""
     anew = {item.partition("=")[0] for item in overrides} & set(_TYPED_ANEW)
+    with open_dict(stored):
+        for node in (stored.get("baselines") or {}).values():  # of a run of an older nowcast: now they are told the scale of each case
+            for key in _TOLD_NOW if str(node.get("_target_")).endswith((".Steps", ".Linda")) else ():
+                node.pop(key, None)
     if "evaluation" not in stored:  # a run of an older nowcast
         OmegaConf.update(stored, "evaluation", configuration.compose("train", []).evaluation, merge=False, force_add=True)
     if not anew:
@@ -102,7 +107,7 @@ def _evaluation_config(stored, overrides: list[str]):
     radar = [] if "data" in anew or OmegaConf.select(stored, "data._target_") == "nowcast.data.moving_mnist.MovingMnist" else ["data=radar"]
     fresh = configuration.compose("train", [*radar, *typed])
     if "data" in anew:
-        told = {item.partition("=")[0] for item in typed}
+        told = {item.partition("=")[0].lstrip("+~") for item in typed}
         for edge in ("validation_from", "test_from"):  # other data are cut where the run's were, unless told otherwise
             if edge in fresh.data and edge in stored.data and f"data.{edge}" not in told:
                 fresh.data[edge] = stored.data[edge]
@@ -174,13 +179,13 @@ def _judge(source, baselines: dict[str, Forecaster], settings: dict, folder: Pat
     _draw_case(source, results, folder / "forecast.png")
     differences = [difference_table(judged, found, lead_minutes=lead_minutes)] if found and results.has_intervals else []
     sentences = _sentences(results)
-    console = Console()
-    console.print(*text_tables(rows, lead_minutes=lead_minutes, pooled=results.pooled, width=console.width), *differences, sep="\n")
-    for sentence in sentences:
-        print_line(sentence)
     with replacing(folder / "scores.txt") as path, path.open("w", encoding="utf-8") as file:
         Console(file=file, width=140).print(*text_tables(rows, lead_minutes=lead_minutes, pooled=results.pooled, width=140), *differences, sep="\n")
         file.writelines(f"{sentence}\n" for sentence in sentences)
+    console = Console()  # at last: whoever reads it may go away
+    console.print(*text_tables(rows, lead_minutes=lead_minutes, pooled=results.pooled, width=console.width), *differences, sep="\n")
+    for sentence in sentences:
+        print_line(sentence)
 
 
 def _sentences(results) -> list[str]:

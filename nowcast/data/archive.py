@@ -319,6 +319,7 @@ class PackedFrames:
 
     def close(self) -> None:
         """Complete the file."""
+        require_space(self._path, sum(32 + 2 * len(os.fsencode(origin.name)) for origin in self._origins))
         self._file["time"] = np.array(self._times, np.int64)
         self._file["source_digest"] = np.array([origin.digest for origin in self._origins], np.int64)
         self._file["source"] = np.array([os.fsencode(origin.name).hex() for origin in self._origins], dtype="S")

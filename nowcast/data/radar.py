@@ -153,6 +153,11 @@ class RadarCases:
         """(minutes between frames, kilometres between pixels) of a case."""
         return float(self._radar.task.timestep), self.grid.pixel_km
 
+    @property
+    def stride_hours(self) -> float:
+        """From one test case to the next of an archive without gaps."""
+        return self._radar.test_stride * self._radar.task.timestep / 60
+
     def source(self, index: int) -> str:
         """Where the case comes from, beside the other cases: nothing to tell, all are of one archive."""
         return ""

@@ -143,6 +143,11 @@ class EventCases:
         """(minutes between frames, kilometres between pixels) of a case."""
         return float(self._events.task.timestep), self.grid_of(index).pixel_km
 
+    @property
+    def stride_hours(self) -> float:
+        """From one test case to the next of an archive without gaps."""
+        return self._events.test_stride * self._events.task.timestep / 60
+
     def source(self, index: int) -> str:
         """The name of the case's archive."""
         return self._places[index][0]

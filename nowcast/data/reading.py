@@ -31,6 +31,10 @@ _PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 _MOST_HEADER_BYTES = 2**26
 
 
+class TooSlow(UserError):
+    """A file that was given up because reading it took too long."""
+
+
 class ReadingProcess:
     """A reader that lives in another process, with the same ``read``; started on first use, and anew after it was lost.
 
@@ -112,7 +116,7 @@ class ReadingProcess:
             reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             raise UserError(f"{path} ended the process that read it ({reason}); it is damaged or hostile, leave it out.") from None
         except TimeoutError:
-            raise UserError(f"{path} could not be read within {seconds:g} seconds; it is damaged or hostile, leave it out.") from None
+            raise TooSlow(f"{path} could not be read within {seconds:g} seconds; it is damaged or hostile, leave it out.") from None
         values, times, x, y = arrays
         return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"])
 
@@ -137,7 +141,8 @@ class ReadingProcess:
 def _seconds_for(path: str | Path) -> float:
     """How long a file may take, which may hold very many frames; one that is not there, the shortest time."""
     try:
-        return _SECONDS + os.path.getsize(path) / _SLOWEST
+        status = os.stat(path)
+        return _SECONDS + min(status.st_size, 512 * status.st_blocks) / _SLOWEST  # a file with holes claims more than it holds
     except OSError:
         return _SECONDS
 

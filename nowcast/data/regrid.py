@@ -93,7 +93,8 @@ def _lookup(regular: Regular, crs: str, x: bytes, y: bytes) -> tuple[Grid, np.nd
         at_x, at_y = pyproj.Transformer.from_crs(regular.crs, crs, always_xy=True).transform(at_x, at_y)
         if pyproj.CRS.from_user_input(crs).is_geographic:  # longitudes as the old grid counts them, which may go beyond 180
             middle = (source.x[0] + source.x[-1]) / 2
-            at_x = middle + (at_x - middle + 180) % 360 - 180
+            with np.errstate(invalid="ignore"):  # infinite where the new grid leaves its projection
+                at_x = middle + (at_x - middle + 180) % 360 - 180
     with np.errstate(invalid="ignore"):
         columns, rows = np.floor((at_x - source.x[0]) / dx + 0.5), np.floor((source.y[0] - at_y) / dy + 0.5)
         inside = (columns >= 0) & (columns < source.x.size) & (rows >= 0) & (rows < source.y.size)

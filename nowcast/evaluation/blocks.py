@@ -37,7 +37,7 @@ def groups(cases: int) -> Blocks:
     return Blocks(labels, [ALL_CASES] * count, of_case, f"{count} groups of independent cases")
 
 
-def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: float | None = None) -> Blocks:
+def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: float | None = None, *, stride_hours: float = 0.0) -> Blocks:
     """Blocks of consecutive analysis times.
 
     Args:
@@ -46,15 +46,14 @@ def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: f
         window_hours: from the first context frame to the last lead.
         hours: the length of a block; None: whole days where that makes ten blocks or more, else so many windows that cases of two
             blocks share few frames.
+        stride_hours: at which cases were taken, others between them left out on purpose; 0: there are no others.
 
     Returns:
-        Blocks in the order of the cases. An event ends where the source changes, or where no case comes for six hours, or, of cases that mostly lie
-        further apart than that, for one and a half times as long as usual: what was left out on purpose ends no event.
+        Blocks in the order of the cases. An event ends where the source changes, or where no case comes for six hours, or for one and a half strides.
     """
     change = np.array([one != other for one, other in zip(sources[1:], sources)], bool)
-    steps = np.diff(times)
-    usual = np.median(steps[~change].astype("timedelta64[s]").astype(np.int64)) if (~change).any() else 0.0
-    new_event = np.concatenate([[True], change | (steps > max(_EVENT_GAP, np.timedelta64(int(1.5 * usual), "s")))])
+    gap = max(_EVENT_GAP, np.timedelta64(int(1.5 * 3600 * stride_hours), "s"))
+    new_event = np.concatenate([[True], change | (np.diff(times) > gap)])
     event = np.cumsum(new_event) - 1
     chosen = hours or _DAY
     if hours is None and len(_cut(times, event, chosen)[1]) < _ENOUGH:

@@ -135,7 +135,7 @@ class Judge:
         found, failures = [], Failures()
         for k, case in enumerate(context):
             try:
-                found.append(self._kept(forecaster, case, length, None if scale is None or not forecaster.any_cadence else scale[k : k + 1]))
+                found.append(self._kept(forecaster, case, length, scale[k : k + 1] if scale is not None and getattr(forecaster.model, "SCALED", False) else None))
             except Exception as error:  # whatever a method makes of a case: it is counted and told, and the others are still compared
                 if self.strict and isinstance(error, UserError):
                     raise

@@ -60,12 +60,13 @@ def complete(rain_rate: np.ndarray) -> np.ndarray:
     missing = np.setdiff1d(np.arange(len(rain_rate)), seen)
     if not missing.size or len(seen) < 2 or seen[-1] != len(rain_rate) - 1:
         return rain_rate
-    completed = rain_rate.copy()
+    completed, motions = rain_rate.copy(), {}
     for place in missing:
         first = max(np.searchsorted(seen, place) - 1, 0)
         before, after = seen[first], seen[first + 1]
-        motion = motion_of(rain_rate[[before, after]]) / (after - before)
-        completed[place] = carried(rain_rate[before], motion if before < place else -motion, int(abs(place - before)))[-1]
+        if first not in motions:
+            motions[first] = motion_of(rain_rate[[before, after]]) / (after - before)
+        completed[place] = carried(rain_rate[before], motions[first] if before < place else -motions[first], int(abs(place - before)))[-1]
     return completed
 
 

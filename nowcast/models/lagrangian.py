@@ -69,7 +69,8 @@ class LagrangianConvLSTM(nn.Module):
         UserError: another number of layers.
     """
 
-    SCALED: ClassVar[bool] = True
+    SCALED: ClassVar[bool] = True  # it is told minutes and kilometres
+    ANY_CADENCE: ClassVar[bool] = True  # and forecasts at whatever cadence and spacing they are, within limits
     TELLS_PROBABILITIES: ClassVar[bool] = True
     PARTIAL: ClassVar[bool] = True  # no forecast where the rain comes from outside the grid
 

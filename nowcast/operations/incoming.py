@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.inputs import expand_inputs, literal_folder
+from nowcast.data.reading import TooSlow
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 
@@ -58,7 +59,7 @@ class Incoming:
     """A folder, or a pattern, that radar files arrive in.
 
     A file is read once its size and times of change are the same at two looks; when they change later, it is read again. A file that
-    cannot be read is rejected; it is tried twice more in the next minutes, and whenever it changes.
+    cannot be read is rejected; it is tried twice more in the next minutes (but for one that took too long), and whenever it changes.
 
     Args:
         pattern: a folder or a pattern, as for `nowcast predict`.
@@ -100,7 +101,7 @@ class Incoming:
             except UserError as error:
                 if known.tried == 0:
                     rejected.append((path.name, str(error).replace(str(path), path.name)))
-                known.again = now + _AGAIN[known.tried] if known.tried < len(_AGAIN) else None
+                known.again = now + _AGAIN[known.tried] if known.tried < len(_AGAIN) and not isinstance(error, TooSlow) else None
                 known.tried += 1
                 continue
             known.again = None
@@ -125,7 +126,7 @@ class Incoming:
         found = {}
         self._blind = None
         folder = literal_folder(self.pattern)
-        self._was_there = folder if folder.is_dir() else self._was_there
+        self._was_there = folder if os.path.isdir(folder) else self._was_there
         try:
             for path in expand_inputs(self.pattern):
                 try:
@@ -134,9 +135,9 @@ class Incoming:
                     continue  # it is gone again
                 found[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         except UserError as error:  # nothing is there yet, or the folder is gone or closed to us
-            if self._was_there is not None and not self._was_there.is_dir():
+            if self._was_there is not None and not os.path.isdir(self._was_there):
                 self._blind = f"there is no folder {self._was_there} any more"
-            elif folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            elif os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
                 self._blind = str(error)
         self._files = {path: known for path, known in self._files.items() if path in found}
         ready = []

@@ -161,8 +161,9 @@ class Watch:
         self._cycle(due, usable)
 
     def _begins_a_cycle(self, moment: np.datetime64, current: np.datetime64) -> bool:
-        """Whether a frame's time is a cycle; of those between the cycles of a longer cadence none has a forecast of its own."""
-        return self.cadence <= self.forecaster.task.timedelta or (current - moment) % self.cadence == np.timedelta64(0, "s")
+        """Whether a frame's time is a cycle; where a cycle is every so many frames, those between have no forecast of their own."""
+        none, frames = np.timedelta64(0, "s"), self.forecaster.task.timedelta
+        return self.cadence <= frames or self.cadence % frames != none or (current - moment) % self.cadence == none
 
     def _is_news(self, newest: np.datetime64, came: tuple) -> bool:
         """Whether a frame deserves a forecast of its own: it is newer than the last analysis, or that one's frame was replaced."""
@@ -198,9 +199,8 @@ class Watch:
         step = self.cadence.astype(np.int64)
         phase = 0
         if times.size:
-            phases, counts = np.unique(times % step, return_counts=True)
-            several = self.cadence > self.forecaster.task.timedelta  # frames between the cycles: their phases are equally frequent, but for one frame
-            phase = phases[np.argmax(counts >= counts.max() - several)]
+            phases, counts = np.unique(times % min(step, self.forecaster.task.timedelta.astype(np.int64)), return_counts=True)
+            phase = phases[counts.argmax()]
         seconds = now.astype(np.int64)
         return np.datetime64(int(seconds - (seconds - phase) % step), "s")
 
@@ -255,7 +255,7 @@ class Watch:
                 written += [file.name for file in files]
                 if len(files) == 1:
                     self._point_latest_to(files[0].name)
-            except (UserError, OSError) as error:  # the other formats are there, and a folder that knows no links has the forecasts
+            except Exception as error:  # whatever a format's library refuses: the others are there, and a folder that knows no links has the forecasts
                 failed.append(f"{suffix}: {first_line(error)}")
         if not written:
             raise UserError("; ".join(failed))
@@ -264,7 +264,7 @@ class Watch:
                 _remove(path)  # of an earlier forecast of this cycle, with more lead times
         for link in self.output.glob("latest.*"):
             if link.is_symlink() and os.readlink(link) not in written:
-                _remove(link)  # of a format that is not written any more
+                _remove(link)  # of a format that is not written any more, or was not this time
         clock.append(time.perf_counter())
         self.latest = written[0]
         self._prune(keep=self.operation.keep)

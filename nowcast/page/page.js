@@ -31,7 +31,7 @@ async function json(url) {
 }
 
 function address(of, file) {
-  return `page/${of.folder}/${file}?${encodeURIComponent(of.made)}`;
+  return `page/${of.folder}/${file}`;
 }
 
 function codes(of, file) {

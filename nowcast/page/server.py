@@ -113,7 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _start(self, code: HTTPStatus, headers: dict) -> None:
         self.send_response(code)
-        for name, value in (_HEADERS | headers).items():
+        ending = {"Connection": "close"} if self.close_connection else {}
+        for name, value in (_HEADERS | ending | headers).items():
             self.send_header(name, str(value))
         self.end_headers()
 

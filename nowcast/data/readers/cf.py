@@ -115,7 +115,7 @@ def frames(source: Source, *, variable: str | None, minutes: float | None, z_r: 
         UserError: something is missing, not understood, contradictory, or not on a regular grid.
     """
     rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
-    _refuse_forecast(source, rain.times)
+    _refuse_forecast(source, rain.starts)
     return Frames(rain.values()[0], rain.times[rain.order], rain.grid, str(source.path), rain.coding.measured(source.path))
 
 
@@ -171,6 +171,7 @@ class _Rain:
     axes: tuple[int, int, bool, bool]
     coding: Coding
     times: np.ndarray
+    starts: np.ndarray
     order: np.ndarray
     time_axis: int | None
     member_axis: int | None
@@ -189,7 +190,8 @@ class _Rain:
         order = np.argsort(times, kind="stable")
         if (np.diff(times[order]) == np.timedelta64(0, "s")).any():
             raise UserError(f"{path} holds several frames of {times[order][:-1][np.diff(times[order]) == np.timedelta64(0, 's')][0]} UTC; one is needed.")
-        rain = cls(source, field, grid, axes, coding, times, order, time_axis, _member_axis(source, field) if with_members else None)
+        starts = times if interval is None else times - (60 * interval).astype("timedelta64[s]")
+        rain = cls(source, field, grid, axes, coding, times, starts, order, time_axis, _member_axis(source, field) if with_members else None)
         if (rain.members or 1) * times.size * math.prod(grid.shape) > _MAX_VALUES:
             raise UserError(f"{path} holds {times.size} frames of {grid.shape[0]}x{grid.shape[1]} pixels; more than {_MAX_VALUES} values in one file are refused, split it by time.")
         return rain
@@ -270,13 +272,16 @@ def _measured(source: Source, field: Variable) -> tuple[str, float]:
 
 
 def _refuse_forecast(source: Source, times: np.ndarray) -> None:
-    """Refuse what was predicted: a forecast period above 0, or a reference time before the times (T,) of the field."""
+    """Refuse what was predicted: a forecast period above 0, or a reference time before the times (T,) of the field, of intervals before they start."""
     for variable in source.variables.values():
         name = variable.text("standard_name")
         if name == "forecast_period" and (variable.all() > 0).any():
             raise UserError(f"{source.path} is a forecast ({variable.name} is above 0), not an observation; give observed fields.")
         if name == "forecast_reference_time" and " since " in variable.text("units").lower():
-            made = _decoded(source, variable, variable)
+            try:
+                made = _decoded(source, variable, variable)
+            except UserError:  # one that is missing says nothing
+                continue
             if (made < (times if made.shape == times.shape else times.max())).any():
                 raise UserError(f"{source.path} is a forecast ({variable.name} lies before its times), not an observation; give observed fields.")
 
@@ -421,7 +426,7 @@ def _centres(source: Source, coordinate: Variable, crs: pyproj.CRS) -> np.ndarra
     if not values.size or not np.isfinite(values).all():
         raise UserError(f"{source.path}: the coordinate {coordinate.name} is empty or has values that are missing; the file is damaged.")
     even = np.linspace(values[0], values[-1], values.size)
-    rounded = coordinate.dtype == np.float32 and (np.abs(values - even) <= 2 * np.spacing(np.abs(values).max(), dtype=np.float32)).all()
+    rounded = coordinate.dtype.str[1:] == "f4" and (np.abs(values - even) <= 2 * np.spacing(np.abs(values).max(), dtype=np.float32)).all()
     return (even if rounded else values) * factor  # 32 bits tell places beyond 256 degrees apart by 0.00003 alone
 
 

@@ -105,7 +105,12 @@ def _opened(path: str | Path) -> Iterator:
 
 
 def _pixels(file, band: int, path: str | Path, missing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray | None]:
-    """(numbers of a band as stored, (H, W); where the file's own mask hides them, None if it has none), of which some are marks of what is missing."""
+    """(numbers of a band as stored, (H, W); where the file's own mask hides them, None if it has none).
+
+    Args:
+        file, band, path: what is read.
+        missing: numbers that mean "not observed"; a block that was never written reads as the file's nodata, and is an error where that is none of them.
+    """
     from rasterio.enums import MaskFlags
 
     rows, columns = file.block_shapes[band - 1]
