@@ -160,9 +160,8 @@ def test_the_rim_of_the_earth_may_be_in_the_picture():
     assert max(np.abs(np.diff(line, axis=0)).max() for line in lines) < 40
 
 
-@pytest.mark.parametrize("crs", ["EPSG:5703", 'LOCAL_CS["a plan",UNIT["metre",1]]', "IAU_2015:30100"])
-def test_heights_plans_and_the_moon_have_no_coast(crs):
-    place = Grid(crs, 4.0 + np.arange(3.0), 53.0 - np.arange(3.0))
+def test_the_moon_has_no_coast():
+    place = Grid("IAU_2015:30100", 4.0 + np.arange(3.0), 53.0 - np.arange(3.0))
     assert lines_on(place) == [] and np.isnan(coastlines.cell_kilometres(place)).all()
 
 

@@ -295,6 +295,8 @@ def test_a_field_of_a_time_after_the_one_it_was_made_at_is_a_forecast(tmp_path, 
             CfNetcdf().read(path)
     else:
         assert CfNetcdf().read(path).times[0] == np.datetime64("2020-06-01T00:10")
+        together = write_cf(tmp_path / "b.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=made)  # observations that keep the first one's time
+        assert len(CfNetcdf().read(together)) == 2
 
 
 def test_longitudes_beyond_256_in_32_bits_are_evenly_spaced_as_they_were_before_rounding(tmp_path):

@@ -272,7 +272,10 @@ def _measured(source: Source, field: Variable) -> tuple[str, float]:
 
 
 def _refuse_forecast(source: Source, times: np.ndarray) -> None:
-    """Refuse what was predicted: a forecast period above 0, or a reference time before the times (T,) of the field, of intervals before they start."""
+    """Refuse what was predicted: a forecast period above 0, or a reference time before the times (T,) of the field, of intervals before they start.
+
+    One reference time for all of them must lie before the first: observations that were put together keep that of the first.
+    """
     for variable in source.variables.values():
         name = variable.text("standard_name")
         if name == "forecast_period" and (variable.all() > 0).any():
@@ -282,7 +285,7 @@ def _refuse_forecast(source: Source, times: np.ndarray) -> None:
                 made = _decoded(source, variable, variable)
             except UserError:  # one that is missing says nothing
                 continue
-            if (made < (times if made.shape == times.shape else times.max())).any():
+            if (made < (times if made.shape == times.shape else times.min())).any():
                 raise UserError(f"{source.path} is a forecast ({variable.name} lies before its times), not an observation; give observed fields.")
 
 
