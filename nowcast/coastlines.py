@@ -84,12 +84,9 @@ def _lines(grid, to_map, window, name, levels, tolerance) -> list[np.ndarray]:
 
 
 def _to_map(grid: Grid) -> pyproj.Transformer | None:
-    """From longitude and latitude to the grid's map; None for heights, plans of a building, or another planet."""
-    crs = pyproj.CRS.from_user_input(grid.crs)
-    if not (crs.is_geographic or crs.is_projected):
-        return None
+    """From longitude and latitude to the grid's map; None for one of another planet."""
     try:
-        return pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+        return pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
     except pyproj.exceptions.ProjError:
         return None
 
