@@ -287,8 +287,8 @@ def results(runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes:
     trained, baselines = {}, {}
     for run in runs:
         if step_to_finish(run) is None:
+            apart = run.model if is_partial(run) else None
             for name, rows in read_csv(_scores(run), lead_minutes=lead_minutes).items():
-                apart = run.model if is_partial(run) else None
                 if name == TRAINED:
                     trained[run.model, run.seed] = Result(run.model, run.seed, parameters(run.settings), rows, apart)
                     continue

@@ -161,7 +161,6 @@ class Forecaster:
                 thresholds that are not positive and ascending, or members of a model that draws none.
         """
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
-        self.refuse_scale(None, frames.grid.pixel_km, frames.source)
         task, need = self._task_for(frames), self.task.context_length
         steps = np.diff(frames.times[-need:])
         if len(frames) < need or (steps != task.timedelta).any():
@@ -187,10 +186,9 @@ class Forecaster:
     def _task_for(self, frames: Frames) -> Task:
         """The task, at the cadence of the frames where the model is told it."""
         newest = np.diff(frames.times[-2:]) / np.timedelta64(1, "m")
-        if not self.any_cadence or not newest.size:
-            return self.task
-        self.refuse_scale(float(newest[0]), frames.grid.pixel_km, frames.source)
-        return replace(self.task, timestep=float(newest[0]))
+        timestep = float(newest[0]) if newest.size else None
+        self.refuse_scale(timestep, frames.grid.pixel_km, frames.source)
+        return self.task if timestep is None or not self.any_cadence else replace(self.task, timestep=timestep)
 
     def refuse_scale(self, timestep: float | None, spacing: float, source: str) -> None:
         """Refuse minutes between frames (None: unknown) or kilometres between pixels that a model of any cadence and spacing is not made for."""

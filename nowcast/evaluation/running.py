@@ -59,7 +59,7 @@ class Source:
             return groups(self.count)
         times = np.array([self.cases.analysis_time(index) for index in range(self.count)])
         task = next(iter(self.judged.values())).task
-        return by_time(times, [self.cases.source(index) for index in range(self.count)], task.window_length * task.timestep / 60, hours, stride_hours=self.cases.stride_hours if hasattr(self.cases, "stride_hours") else 0.0)
+        return by_time(times, [self.cases.source(index) for index in range(self.count)], task.window_length * task.timestep / 60, hours, stride_hours=getattr(self.cases, "stride_hours", 0.0))
 
     def ranges(self) -> list[range]:
         """The cases of each batch: so many of one size and scale that a batch has a useful size; a forecast does not depend on what else is in it."""
