@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from nowcast.models import motion as motion_module
 from nowcast.models.motion import at, averaged, departures, motion_between, places, sample, smooth
 
 
@@ -63,6 +64,21 @@ def test_the_motion_of_a_shifted_field_is_its_shift(motion):
     frames = sequence(*motion)
     found = motion_between(frames, torch.ones_like(frames), window=6.0)[0, :, 16:-16, 20:-20]
     torch.testing.assert_close(found.mean((1, 2)), torch.tensor(motion, dtype=torch.float64), rtol=0, atol=0.15)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (93, 131)])
+def test_windows_summed_up_on_a_coarser_grid_find_the_same_motion(size, monkeypatch):
+    rows, columns = torch.meshgrid(torch.arange(size[0]) - size[0] / 2, torch.arange(size[1]) - size[1] / 2, indexing="ij")
+    turning = 0.03 * torch.stack([-rows, columns])[None].double()  # pixels a frame
+    frames = [blobs(size=size, seed=3)[None, None]]
+    for _ in range(3):
+        frames.append(sample(frames[-1], departures(turning, 1)[0], beyond="border"))
+    frames = torch.cat(frames, dim=1)
+    coarse = motion_between(frames, torch.ones_like(frames), window=16.0)
+    monkeypatch.setattr(motion_module, "_POINTS", 1000)  # no grid is ever coarser
+    fine = motion_between(frames, torch.ones_like(frames), window=16.0)
+    assert fine.abs().max() > 0.5
+    assert (coarse - fine)[..., 8:-8, 8:-8].abs().max() < 0.03
 
 
 def test_what_was_not_observed_has_no_say():

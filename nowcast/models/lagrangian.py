@@ -36,9 +36,10 @@ _FEWEST = 0.1  # and, after the probabilities were scaled, below which a rate is
 _STEEPNESS = 20.0  # of the logits to begin with
 _CELL = 4.0  # km, of the network
 _FINE = 0.6  # km, of the details; much finer grids are averaged to about it
-_MOTION = 2.0  # km, of the grid on which the motion is looked for
-_WINDOW = 12.0  # points of it
-_LEVELS = 4  # of the pyramid on which it is looked for
+_MOTION = 1.0  # km, of the grid on which the motion is looked for
+_WINDOW = 24.0  # km: standard deviation of the smallest window in which it is looked for
+_LEVELS = 5  # of the pyramid on which it is looked for
+_NOISE = 2.0  # km, of the grid on which the members' noise of the details is drawn; that of wider scales is drawn on cells
 _DETAILS = (1.0, 2.5)  # km: widths of the means that separate the details of a frame
 _PATTERNS = (6.0, 16.0, 40.0, 100.0)  # km, of its larger patterns, on the cells
 _LIFETIMES = (4.0, 12.0, 35.0, 110.0, 300.0, 600.0, 1200.0)  # minutes, of details, patterns and the rest, to begin with
@@ -261,11 +262,11 @@ class LagrangianConvLSTM(nn.Module):
             yield logits, known, sum(drawn) if drawn else None
 
     def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
-        """The motion on a grid of about 2 km, in its pixels a frame, and how many pixels of the frames make one of them."""
+        """The motion on a grid of about a kilometre, in its pixels a frame, and how many pixels of the frames make one of them."""
         coarser = max(1, round(_MOTION / spacing))
         means, weights = averaged(frames, mask, coarser)
         levels = max(1, min(_LEVELS, int(math.log2(min(means.shape[-2:]))) - 2))
-        return motion_between(means, weights, window=_WINDOW * _MOTION / (spacing * coarser), levels=levels), coarser
+        return motion_between(means, weights, window=_WINDOW / (spacing * coarser), levels=levels), coarser
 
     def _cells(self, aligned: Tensor, seen: Tensor, cell: int) -> Tensor:
         """What the network sees of each frame, (B, T, C, h, w): mean, spread, share observed, and shares of the pixels that reach some levels."""
@@ -532,7 +533,7 @@ class _Noise:
     def __init__(self, members: int, correlation: Tensor, strength: Tensor, size: tuple[int, int], spacing: float):
         self._correlation, self._strength = correlation[:, 1:], strength[:, 1:].clamp(min=0).sqrt()
         self._grids = []
-        for side, widths in ((_MOTION, _DETAILS[1:]), (_CELL, _PATTERNS)):
+        for side, widths in ((_NOISE, _DETAILS[1:]), (_CELL, _PATTERNS)):
             side = max(1, round(side / spacing))
             self._grids.append(((members, *(-(-length // side) for length in size)), [width / (spacing * side) for width in widths]))
         self._state = [0.0] * self._correlation.shape[1]

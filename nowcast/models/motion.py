@@ -11,7 +11,7 @@ from nowcast.models.network import without_autocast
 
 _SHARES = (1.0, 0.03, 0.003)  # how much the windows, each twice as wide as the one before, have to say
 _EVERYWHERE = 1e-4  # the same of the whole field, which speaks where there is no rain
-_STEEPEST = 0.1  # of the sharpest gradient: a field as flat as this gives no motion
+_POINTS = 4  # of the grid on which a window is summed up, to its standard deviation, at least
 _PASSES = 3  # warp, look at what is left, and correct
 
 
@@ -162,13 +162,18 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
         weight = robust * lag  # the longer the lag, the better a motion shows
         sums = sums + torch.cat([gx * gx, gx * gy, gy * gy, -gx * rest, -gy * rest], dim=1) * weight
     everywhere = sums.mean((2, 3), keepdim=True)
+    side = max(1, int(window / _POINTS))  # what a window sums up can be summed on a coarser grid first
+    sums, window = F.avg_pool2d(sums, side, ceil_mode=True, count_include_pad=False), window / side
     blurred, total, wide = sums, 0, window
     for share in _SHARES:
-        blurred = smooth(sums, min(wide, max(height, width) / 3))
+        blurred = smooth(sums, min(wide, max(sums.shape[-2:]) / 3))
         total, wide = total + share * blurred, wide * 2
     a, b, c, p, q = (total + _EVERYWHERE * everywhere).unbind(dim=1)
     flat = 1e-3 * everywhere[:, 0:1].add(everywhere[:, 2:3]).squeeze(1) * _EVERYWHERE + 1e-9
     a, c = a + flat, c + flat
     determinant = (a * c - b * b).clamp(min=1e-18)
-    step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1)
-    return step.clamp(-2, 2)
+    step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1).clamp(-2, 2)
+    if side == 1:
+        return step
+    rows, columns = (side * length for length in step.shape[-2:])
+    return at(step, *places(height, width, like=frames), (rows, columns), beyond="border")
