@@ -1,5 +1,7 @@
 """Arrays without a word about themselves become fields by the settings, and only if the two agree."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pyproj
@@ -103,6 +105,33 @@ def test_each_frame_may_have_its_own_time(tmp_path, times):
             moments = np.array(times).astype("datetime64[s]").astype(kind) if kind != "<i8" else np.array(times)
             path = write(tmp_path / "a.npz", rain=np.zeros((2, 1, 1)), when=moments)
             assert list(reader(time_in_file="when").read(path).times) == [TIME, TIME + 15]
+
+
+def test_numbers_with_units_of_time_are_what_these_say(tmp_path):
+    path = write_hdf5(tmp_path / "a.h5", rain=np.zeros((2, 1, 1)), when=[0.25, 0.5])
+    with h5py.File(path, "a") as file:
+        file["when"].attrs["units"] = "hours since 2019-12-31T23:50:00"
+    assert list(reader(time_in_file="when").read(path).times) == [TIME, TIME + 15]
+    with h5py.File(path, "a") as file:
+        file["when"].attrs["units"] = "fortnights since 2019-12-31"
+    with pytest.raises(UserError, match="seconds, minutes, hours or days since a date are accepted"):
+        reader(time_in_file="when").read(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process has read is told by Linux")
+def test_a_chunk_that_holds_many_frames_is_read_once_not_for_each(tmp_path):
+    path = tmp_path / "202001010005.h5"
+    rain = np.random.default_rng(1).random((48, 64, 64)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("rain", data=rain, chunks=rain.shape, compression="gzip")
+
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = bytes_read()
+    frames = reader(timestep=5.0, **NAMED).read(path)
+    assert bytes_read() - before < 6 * path.stat().st_size  # of 48 frames
+    np.testing.assert_array_equal(frames.values, rain)
 
 
 @pytest.mark.parametrize("ending", [".h5", ".npz"])

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from nowcast.data.readers.axes import straight_axis
+from nowcast.data.readers.cf_units import is_time
+from nowcast.data.readers.cf_units import times as cf_times
 from nowcast.data.readers.content import beginning, damage_reported, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import Hdf5File
@@ -87,8 +89,8 @@ class Arrays:
         dataset: path of the field in an HDF5 file, or its name in a .npz file; (H, W), or (T, H, W). None: a .npy file.
         values: what the numbers mean.
         time_in_name: pattern of the time in the file's name, e.g. "%Y%m%d%H%M"; UTC, that of the first frame.
-        time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of each): ISO text, seconds since 1970,
-            or NumPy's own times.
+        time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of each): ISO text, numbers in the ``units`` that
+            the dataset has as CF says it ("hours since 2000-01-01"), else seconds since 1970, or NumPy's own times.
         timestep: minutes between frames where only the time of the first one is told.
     """
 
@@ -200,7 +202,11 @@ class _Hdf5(_Source):
         if not isinstance(node, h5py.Dataset) or node.size is None or not 1 <= node.size <= _MAX_TIMES or node.is_virtual or node.external:
             raise UserError(f"{self.path}: {name} must be 1 to {_MAX_TIMES} times stored in this file, but it is {node!r}.")
         with damage_reported(self.path):
-            return list(np.ravel(node[()]))
+            values = np.ravel(node[()])
+        units = self._file.attribute(name, "units")
+        if values.dtype.kind in "iuf" and isinstance(units, str) and is_time(units):
+            values = cf_times(values, units, str(self._file.attribute(name, "calendar") or "standard"), f"{self.path}: {name}")
+        return list(values)
 
 
 class _Npz(_Source):

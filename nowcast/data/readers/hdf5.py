@@ -17,6 +17,7 @@ from nowcast.errors import UserError
 MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
+_CHUNK_CACHE = 2**28  # bytes: frames whose chunks hold many of them are read one by one, and each chunk is decoded once
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
 
 
@@ -37,7 +38,8 @@ class Hdf5File:
         if not h5py.is_hdf5(path):
             raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
         with damage_reported(self.path):
-            self._file = h5py.File(path, "r")
+            self._file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+        self._held: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}  # datasets of which parts are read, open so that their chunks stay decoded, and the corners of chunks that are there
 
     def __enter__(self) -> "Hdf5File":
         return self
@@ -187,13 +189,13 @@ class Hdf5File:
             UserError: as for `dataset`, the part is over `MAX_PIXELS` or `_MAX_CHUNKS` large, or (without ``holes``) not all of it
                 is stored.
         """
-        dataset = self.dataset(name)
+        dataset, stored = self._held[name] if name in self._held else self._held.setdefault(name, (self.dataset(name), set()))
         places = [range(side)[i] if isinstance(i, slice) else range(i, i + 1) for i, side in zip(index, dataset.shape, strict=True)]
         chunks = math.prod(map(len, _corners(dataset, places))) if dataset.chunks else 1
         if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
             claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
             raise UserError(f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or {_MAX_CHUNKS} chunks at once are refused.")
-        if not holes and not _complete(dataset, places):
+        if not holes and not _complete(dataset, places, stored):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[index]
 
@@ -204,7 +206,7 @@ class Hdf5File:
             UserError: as for `dataset`, or parts of the field were never written or are lost.
         """
         dataset = self.dataset(name, axes=2)
-        if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape]):
+        if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape], set()):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[()]
 
@@ -220,8 +222,8 @@ def _corners(dataset: h5py.Dataset, places: list[range]) -> list[range]:
     return [range(place.start // chunk * chunk, place.stop, chunk) for place, chunk in zip(places, dataset.chunks)]
 
 
-def _complete(dataset: h5py.Dataset, places: list[range]) -> bool:
-    """Whether every value at these places along the axes is stored; each chunk is looked up as reading will do it."""
+def _complete(dataset: h5py.Dataset, places: list[range], stored: set[tuple[int, ...]]) -> bool:
+    """Whether every value at these places along the axes is stored; each chunk that is not among the ``stored`` ones is looked up as reading will do it, and then is."""
     if dataset.chunks is None:
         return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
     corners = _corners(dataset, places)
@@ -229,7 +231,9 @@ def _complete(dataset: h5py.Dataset, places: list[range]) -> bool:
         return False
     try:
         for corner in itertools.product(*corners):  # ends at the first that is not there: no shape makes this long
-            dataset.id.read_direct_chunk(corner)
+            if corner not in stored:
+                dataset.id.read_direct_chunk(corner)
+                stored.add(corner)
     except (OSError, RuntimeError, ValueError, MemoryError):
         return False
     return True
