@@ -19,6 +19,7 @@ TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequ
 TINY_RADAR = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_stride=6", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=16"]
 TINY_RECIPE = ["data.samples_per_epoch=2", "data.validation_samples=8", "data.test_stride=9", "training.max_epochs=1", "model.hidden_channels=[2]", "data.crop=24"]
 TINY_SYNTHETIC = ["data.samples_per_epoch=2", "data.validation_samples=2", "data.test_samples=2", "data.size=32", "training.max_epochs=1", "training.workers=0", "model.hidden_channels=[2,2,2]"]
+TINY_TUNING = ["data.samples_per_epoch=2", "data.validation_samples=2", "training.max_epochs=1", "training.batch_size=2"]
 TINY_COMPARISON = ["only=[Conv2D-LSTM]", "seeds=[1]", *TINY[:-1], "output_dir=runs/comparison"]
 TINY_BENCHMARKS = {  # all others are only composed here; each has a test of its own that runs it
     "layer": ["what.cases=['2>3 3x3 8x8']", "what.length=2", "what.batch_size=1", "what.seconds=0", "output_dir=runs/benchmark"],
@@ -42,7 +43,7 @@ def words(line):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What a newcomer has: 92 radar files, and files for Moving MNIST."""
+    """What a newcomer has: 92 radar files, files for Moving MNIST, and what is unpacked of a package."""
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "radar").mkdir()
     (folder / "data" / "mnist").mkdir(parents=True)
@@ -53,6 +54,12 @@ def folder(tmp_path_factory):
         write_knmi(folder / "radar" / f"{index:03}.h5", generator.integers(0, 60, (24, 30)), product_datetime_start=clock[0].replace("26", "25", index == 0), product_datetime_end=clock[1])
     digits = generator.integers(0, 256, (20, 28, 28), dtype=np.uint8)
     (folder / "data" / "mnist" / "train-images-idx3-ubyte").write_bytes(np.array([2051, 20, 28, 28], ">i4").tobytes() + digits.tobytes())
+    example = folder / "pycomlink" / "pycomlink" / "io" / "example_data" / "example_areal_reference_data.nc"
+    example.parent.mkdir(parents=True)
+    with h5py.File(example, "w") as file:  # three runs of 20 frames, for training, validation and test
+        file["rainfall_amount"] = generator.integers(-1, 60, (60, 24, 30)).astype(np.int16)
+        file["time"] = np.concatenate([24.0 * day + np.arange(20) / 12 for day in (6, 7, 9)])
+        file["time"].attrs["units"] = "hours since 2018-05-10T00:00:00"
     np.save(folder / "data" / "mnist_test_seq.npy", generator.integers(0, 256, (20, 2, 64, 64), dtype=np.uint8))
     return folder
 
@@ -62,14 +69,14 @@ def test_every_command_runs_as_it_stands(folder, monkeypatch):
     monkeypatch.chdir(folder)
     write_civil_protection_files(folder / "sri", frames=144, shape=(64, 48), seed=4)  # what `python -m nowcast.data.examples sri` writes, smaller
     lines = commands()
-    assert [words(line)[0] for line in lines].count("train") == 9 and len(lines) == 35
+    assert [words(line)[0] for line in lines].count("train") == 10 and len(lines) == 38
     for line in lines:
         arguments = words(line)
         if arguments[0] in ("watch", "serve"):
             arguments = [arguments[0], *[item for item in arguments[1:] if "=" in item], "--cfg"]  # they never end; tests/test_cli.py runs them
         if arguments[0] == "train" and not any(word.startswith("resume=") for word in arguments):
             tiny = TINY_RADAR if "experiment=radar_quickstart" in arguments else TINY
-            for experiment, smaller in (("civil_protection", TINY_RECIPE), ("lagrangian", TINY_SYNTHETIC)):
+            for experiment, smaller in (("civil_protection", TINY_RECIPE), ("lagrangian", TINY_SYNTHETIC), ("fine_tuning", TINY_TUNING)):
                 if f"experiment={experiment}" in arguments:
                     arguments, tiny = arguments + smaller, []
             arguments += [item for item in tiny if item.split("=")[0] not in {word.split("=")[0] for word in arguments}]

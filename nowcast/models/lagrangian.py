@@ -38,7 +38,7 @@ _CELL = 4.0  # km, of the network
 _FINE = 0.6  # km, of the details; much finer grids are averaged to about it
 _MOTION = 1.0  # km, of the grid on which the motion is looked for
 _WINDOW = 24.0  # km: standard deviation of the smallest window in which it is looked for
-_LEVELS = 5  # of the pyramid on which it is looked for
+_COARSEST = 16.0  # km, of the grid on which it is looked for first
 _NOISE = 2.0  # km, of the grid on which the members' noise of the details is drawn; that of wider scales is drawn on cells
 _DETAILS = (1.0, 2.5)  # km: widths of the means that separate the details of a frame
 _PATTERNS = (6.0, 16.0, 40.0, 100.0)  # km, of its larger patterns, on the cells
@@ -265,7 +265,7 @@ class LagrangianConvLSTM(nn.Module):
         """The motion on a grid of about a kilometre, in its pixels a frame, and how many pixels of the frames make one of them."""
         coarser = max(1, round(_MOTION / spacing))
         means, weights = averaged(frames, mask, coarser)
-        levels = max(1, min(_LEVELS, int(math.log2(min(means.shape[-2:]))) - 2))
+        levels = 1 + max(0, min(round(math.log2(_COARSEST / (spacing * coarser))), int(math.log2(min(means.shape[-2:]))) - 3))
         return motion_between(means, weights, window=_WINDOW / (spacing * coarser), levels=levels), coarser
 
     def _cells(self, aligned: Tensor, seen: Tensor, cell: int) -> Tensor:
