@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
     example = folder / "pycomlink" / "pycomlink" / "io" / "example_data" / "example_areal_reference_data.nc"
     example.parent.mkdir(parents=True)
     with h5py.File(example, "w") as file:  # three runs of 20 frames, for training, validation and test
-        file["rainfall_amount"] = generator.integers(-1, 60, (60, 24, 30)).astype(np.int16)
+        file["rainfall_amount"] = np.where(generator.random((60, 24, 30)) < 0.02, -9999, generator.integers(0, 60, (60, 24, 30))).astype(np.int16)
         file["time"] = np.concatenate([24.0 * day + np.arange(20) / 12 for day in (6, 7, 9)])
         file["time"].attrs["units"] = "hours since 2018-05-10T00:00:00"
     np.save(folder / "data" / "mnist_test_seq.npy", generator.integers(0, 256, (20, 2, 64, 64), dtype=np.uint8))
