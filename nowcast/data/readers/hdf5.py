@@ -17,7 +17,7 @@ from nowcast.errors import UserError
 MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
-_CHUNK_CACHE = 2**28  # bytes: frames whose chunks hold many of them are read one by one, and each chunk is decoded once
+_CHUNK_CACHE = 2**28  # bytes, for datasets whose chunks hold many frames: these are read one by one, and each chunk is decoded once
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
 
 
@@ -38,7 +38,7 @@ class Hdf5File:
         if not h5py.is_hdf5(path):
             raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
         with damage_reported(self.path):
-            self._file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+            self._file = h5py.File(path, "r")
         self._held: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}  # datasets of which parts are read, open so that their chunks stay decoded, and the corners of chunks that are there
 
     def __enter__(self) -> "Hdf5File":
@@ -189,7 +189,7 @@ class Hdf5File:
             UserError: as for `dataset`, the part is over `MAX_PIXELS` or `_MAX_CHUNKS` large, or (without ``holes``) not all of it
                 is stored.
         """
-        dataset, stored = self._held[name] if name in self._held else self._held.setdefault(name, (self.dataset(name), set()))
+        dataset, stored = self._held[name] if name in self._held else self._held.setdefault(name, (_keeping_chunks(self._file, self.dataset(name)), set()))
         places = [range(side)[i] if isinstance(i, slice) else range(i, i + 1) for i, side in zip(index, dataset.shape, strict=True)]
         chunks = math.prod(map(len, _corners(dataset, places))) if dataset.chunks else 1
         if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
@@ -209,6 +209,19 @@ class Hdf5File:
         if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape], set()):
             raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
         return dataset[()]
+
+
+def _keeping_chunks(file: h5py.File, dataset: h5py.Dataset) -> h5py.Dataset:
+    """The dataset, opened so that the chunks of its frame that was read last stay decoded where they hold other frames, too, and are not too large for it."""
+    shape, chunks = dataset.shape, dataset.chunks
+    if not chunks or len(shape) < 3 or chunks[0] == 1:
+        return dataset
+    number = math.prod(-(-side // chunk) for side, chunk in zip(shape[1:], chunks[1:]))
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(max(521, 100 * min(number, 2**14) + 1), min(_CHUNK_CACHE, max(2**20, 2 * number * math.prod(chunks) * dataset.dtype.itemsize)), 0.75)
+    name = dataset.name.encode()
+    del dataset  # HDF5 would go on with the cache of what is open already
+    return h5py.Dataset(h5py.h5d.open(file.id, name, access))
 
 
 def _plain(value):
