@@ -89,12 +89,14 @@ def test_what_was_not_observed_has_no_say():
     assert motion_between(hidden, observed, window=6.0)[0, :, 30, 40].tolist() == pytest.approx([1.5, -1.0], abs=0.15)
 
 
+@pytest.mark.parametrize("window", [6.0, 24.0])
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (17, 16)])
-def test_without_rain_and_on_small_grids_the_motion_is_0_and_finite(size):
+def test_without_rain_and_on_small_grids_the_motion_is_0_and_finite(size, window):
     frames = torch.zeros(2, 3, *size)
-    assert motion_between(frames, torch.ones_like(frames), window=6.0, levels=1).abs().max() == 0
+    assert motion_between(frames, torch.ones_like(frames), window=window, levels=1).abs().max() == 0
     moving = torch.rand(2, 3, *size)
-    assert motion_between(moving, torch.ones_like(moving), window=6.0, levels=1).isfinite().all()
+    found = motion_between(moving, torch.ones_like(moving), window=window, levels=1)
+    assert found.shape == (2, 2, *size) and found.isfinite().all()
 
 
 def test_means_over_squares_count_only_pixels_with_weight():
