@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 
 from nowcast.data.readers.axes import straight_axis
-from nowcast.data.readers.cf_units import is_time
 from nowcast.data.readers.cf_units import times as cf_times
 from nowcast.data.readers.content import beginning, damage_reported, require_file
 from nowcast.data.readers.decoding import Coding
@@ -24,6 +23,7 @@ from nowcast.frames import Frames, Grid
 
 _KIND = "an HDF5, .npy or .npz file"
 _MAX_TIMES = 100_000
+_NO_SECONDS = ("milliseconds", "ms", "minutes", "minute", "min", "hours", "hour", "h", "days", "day", "d")  # without a moment they tell no time
 _EARLIEST, _LATEST = 0, 4_102_444_800  # 1970 to 2100; a number such as 202001010005 is no epoch
 
 
@@ -204,7 +204,7 @@ class _Hdf5(_Source):
         with damage_reported(self.path):
             values = np.ravel(node[()])
         units = self._file.attribute(name, "units")
-        if values.dtype.kind in "iuf" and isinstance(units, str) and is_time(units):
+        if values.dtype.kind in "iuf" and isinstance(units, str) and ("since" in units.lower() or units.strip().lower() in _NO_SECONDS):
             values = cf_times(values, units, str(self._file.attribute(name, "calendar") or "standard"), f"{self.path}: {name}")
         return list(values)
 

@@ -236,7 +236,7 @@ def _corners(dataset: h5py.Dataset, places: list[range]) -> list[range]:
 
 
 def _complete(dataset: h5py.Dataset, places: list[range], stored: set[tuple[int, ...]]) -> bool:
-    """Whether every value at these places along the axes is stored; each chunk that is not among the ``stored`` ones is looked up as reading will do it, and then is."""
+    """Whether every value at these places along the axes is stored; each chunk that is not among the ``stored`` ones is looked up as reading will do it."""
     if dataset.chunks is None:
         return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
     corners = _corners(dataset, places)
@@ -246,7 +246,8 @@ def _complete(dataset: h5py.Dataset, places: list[range], stored: set[tuple[int,
         for corner in itertools.product(*corners):  # ends at the first that is not there: no shape makes this long
             if corner not in stored:
                 dataset.id.read_direct_chunk(corner)
-                stored.add(corner)
+                if dataset.chunks[0] > 1:  # other frames lie in it, too
+                    stored.add(corner)
     except (OSError, RuntimeError, ValueError, MemoryError):
         return False
     return True
