@@ -86,11 +86,6 @@ def is_degrees(units: str) -> bool:
     return re.fullmatch(r"degrees?(_?(east|north|e|n))?", units.strip().lower()) is not None
 
 
-def is_time(units: str) -> bool:
-    """Whether it has the form "UNIT since MOMENT"."""
-    return _SINCE.fullmatch(units.strip().lower()) is not None
-
-
 def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarray:
     """UTC times of numbers "since" a moment, rounded to a second, datetime64[s] in the shape of the values.
 
