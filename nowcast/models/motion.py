@@ -164,7 +164,7 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
     everywhere = sums.mean((2, 3), keepdim=True)
     side = max(1, int(window / _POINTS))  # what a window sums up can be summed on a coarser grid first
     sums, window = F.avg_pool2d(sums, side, ceil_mode=True, count_include_pad=False), window / side
-    blurred, total, wide = sums, 0, window
+    total, wide = 0, window
     for share in _SHARES:
         blurred = smooth(sums, min(wide, max(sums.shape[-2:]) / 3))
         total, wide = total + share * blurred, wide * 2
@@ -173,7 +173,4 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
     a, c = a + flat, c + flat
     determinant = (a * c - b * b).clamp(min=1e-18)
     step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1).clamp(-2, 2)
-    if side == 1:
-        return step
-    rows, columns = (side * length for length in step.shape[-2:])
-    return at(step, *places(height, width, like=frames), (rows, columns), beyond="border")
+    return step if side == 1 else at(step, *places(height, width, like=frames, per_pixel=side), step.shape[-2:], beyond="border")

@@ -11,8 +11,8 @@ from typing import ClassVar
 import h5py
 import numpy as np
 
+from nowcast.data.readers import cf_units
 from nowcast.data.readers.axes import straight_axis
-from nowcast.data.readers.cf_units import times as cf_times
 from nowcast.data.readers.content import beginning, damage_reported, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import Hdf5File
@@ -205,7 +205,7 @@ class _Hdf5(_Source):
             values = np.ravel(node[()])
         units = self._file.attribute(name, "units")
         if values.dtype.kind in "iuf" and isinstance(units, str) and ("since" in units.lower() or units.strip().lower() in _NO_SECONDS):
-            values = cf_times(values, units, str(self._file.attribute(name, "calendar") or "standard"), f"{self.path}: {name}")
+            values = cf_units.times(values, units, str(self._file.attribute(name, "calendar") or "standard"), f"{self.path}: {name}")
         return list(values)
 
 

@@ -189,7 +189,9 @@ class Hdf5File:
             UserError: as for `dataset`, the part is over `MAX_PIXELS` or `_MAX_CHUNKS` large, or (without ``holes``) not all of it
                 is stored.
         """
-        dataset, stored = self._held[name] if name in self._held else self._held.setdefault(name, (_keeping_chunks(self._file, self.dataset(name)), set()))
+        if name not in self._held:
+            self._held[name] = _keeping_chunks(self._file, self.dataset(name)), set()
+        dataset, stored = self._held[name]
         places = [range(side)[i] if isinstance(i, slice) else range(i, i + 1) for i, side in zip(index, dataset.shape, strict=True)]
         chunks = math.prod(map(len, _corners(dataset, places))) if dataset.chunks else 1
         if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
@@ -211,10 +213,15 @@ class Hdf5File:
         return dataset[()]
 
 
+def _of_many_frames(chunks: tuple[int, ...] | None) -> bool:
+    """Whether a chunk that was read for one frame will be read for others, too."""
+    return bool(chunks) and chunks[0] > 1
+
+
 def _keeping_chunks(file: h5py.File, dataset: h5py.Dataset) -> h5py.Dataset:
     """The dataset, opened so that the chunks of its frame that was read last stay decoded where they hold other frames, too, and are not too large for it."""
     shape, chunks = dataset.shape, dataset.chunks
-    if not chunks or len(shape) < 3 or chunks[0] == 1:
+    if len(shape) < 3 or not _of_many_frames(chunks):
         return dataset
     number = math.prod(-(-side // chunk) for side, chunk in zip(shape[1:], chunks[1:]))
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
@@ -239,14 +246,14 @@ def _complete(dataset: h5py.Dataset, places: list[range], stored: set[tuple[int,
     """Whether every value at these places along the axes is stored; each chunk that is not among the ``stored`` ones is looked up as reading will do it."""
     if dataset.chunks is None:
         return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
-    corners = _corners(dataset, places)
+    corners, remembered = _corners(dataset, places), _of_many_frames(dataset.chunks)
     if math.prod(map(len, corners)) > dataset.id.get_num_chunks():
         return False
     try:
         for corner in itertools.product(*corners):  # ends at the first that is not there: no shape makes this long
             if corner not in stored:
                 dataset.id.read_direct_chunk(corner)
-                if dataset.chunks[0] > 1:  # other frames lie in it, too
+                if remembered:
                     stored.add(corner)
     except (OSError, RuntimeError, ValueError, MemoryError):
         return False
