@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 
 import numpy as np
@@ -23,8 +24,9 @@ from tests.factories import times
 
 SETTINGS = config.plain(config.compose("train", ["experiment=radar_quickstart", "data.archive=none", "model.hidden_channels=[2]"]))
 HOST = Host(lambda overrides: SETTINGS, config.choices)
-TINY = Prediction(rows=24, columns=20, forecast_length=2, repeats=2, pysteps_repeats=1)
-PHASES = {"read", "network", "transform", "derive", "write", "whole", "rest", "cold_start"}
+TINY = Prediction(rows=24, columns=20, forecast_length=2, repeats=2, pysteps_repeats=1, busy_processes=1, busy_repeats=2)
+BUSY = {"busy_whole", "busy_network"}
+PHASES = {"read", "network", "transform", "derive", "write", "whole", "rest", "cold_start"} | BUSY
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,21 @@ def test_every_part_is_measured_and_the_parts_make_the_whole(report):
         assert 100 < ours["whole"]["peak_memory_mb"] < 5000
 
 
+def test_forecasts_are_made_once_more_beside_busy_processes_which_are_then_gone(report):
+    import subprocess
+
+    busy = [record for record in report.records if record["phase"] in BUSY and record["implementation"] == "nowcast"]
+    assert len(busy) == 2 and all(record["repeats"] == 2 and record["milliseconds"] > 0 for record in busy)
+    assert report.facts["busy_processes"] == 1
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "os.getppid"], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
+
+
+def test_a_number_of_busy_processes_below_0_is_refused():
+    with pytest.raises(ValueError, match="busy_processes is -1; a whole number, at least 0"):
+        Prediction(busy_processes=-1)
+
+
 def test_pysteps_is_measured_on_the_same_files(report):
     pytest.importorskip("pysteps")
     pytest.importorskip("cv2")
@@ -54,8 +71,9 @@ def test_pysteps_is_measured_on_the_same_files(report):
 
 def test_what_needs_pysteps_is_left_out_without_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    report = Prediction(rows=24, columns=20, forecast_length=1, repeats=1).run(HOST)
+    report = Prediction(rows=24, columns=20, forecast_length=1, repeats=1, busy_processes=0).run(HOST)
     assert {record["implementation"] for record in report.records} == {"nowcast"}
+    assert not BUSY & {record["phase"] for record in report.records}  # with no busy process nothing is measured beside it
     assert set(report.failed) == {"pysteps_extrapolation", "pysteps_sprog"} and "optical flow needs pysteps" in report.failed["pysteps_sprog"]
 
 
@@ -104,14 +122,15 @@ def test_a_load_that_makes_no_sense_is_refused(settings, message):
 
 
 @pytest.mark.parametrize("shipped", [False, True])
-def test_the_command_measures_a_trained_run(shipped, tmp_path, capsys):
+def test_the_command_measures_a_trained_run(shipped, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # seconds of a busy machine are wide
     run = config.run_folder("shipped") if shipped else tmp_path / "a run, trained"
     if not shipped:
         Forecaster.from_settings(SETTINGS).save(run)
-    changes = ["trained=shipped" if shipped else f"trained={run}", "rows=24", "columns=20", "forecast_length=1", "repeats=1", "pysteps_repeats=1"]
+    changes = ["trained=shipped" if shipped else f"trained={run}", "rows=24", "columns=20", "forecast_length=1", "repeats=1", "pysteps_repeats=1", "busy_repeats=1"]
     main(["benchmark", "what=prediction", f"output_dir={tmp_path}/out", *(f"what.{change}" for change in changes)])
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert content["settings"]["what"]["trained"] == str(run) and content["settings"]["context_length"] == 4
     assert all(math.isfinite(record["p95_milliseconds"]) for record in content["records"])
     text = capsys.readouterr().out
-    assert "4 → 1 frames of 24x20" in text and "file to published NetCDF" in text and "cold start without model" in text and "p95" in text
+    assert "4 → 1 frames of 24x20" in text and "file to published NetCDF" in text and "cold start without model" in text and "beside 2 busy processes" in text

@@ -1,6 +1,6 @@
 """The guarantees, by name, in the order in which they are tried."""
 
-from nowcast.battery import foreign, learning, missing, operating, sampling
+from nowcast.battery import busy, foreign, learning, missing, operating, sampling
 from nowcast.battery.stage import apart
 
 GUARANTEES = {
@@ -21,6 +21,7 @@ GUARANTEES = {
     "soak": apart(operating.soak),
     "publishing": operating.publishing,
     "grids": operating.grids,
+    "busy-machine": busy.busy_machine,
     "processes": sampling.processes,
     "batches": sampling.batches,
     "larger-than-memory": apart(sampling.larger_than_memory),

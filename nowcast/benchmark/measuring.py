@@ -24,6 +24,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.models.gates import implementation
 from nowcast.precision import autocast
+from nowcast.runtime.threads import WAITING_VARIABLES
 from nowcast.training import Training, optimizer_of, training_loss
 
 PHASES = ("train", "forward")
@@ -69,8 +70,12 @@ class Report:
     draw: Callable[[Path], None] | None = None
 
 
-def check_settings(benchmark) -> None:
+def check_settings(benchmark, *, may_be_0: tuple[str, ...] = ()) -> None:
     """Refuse numbers a benchmark cannot work with: its counts are whole and at least 1, ``seconds`` is finite and not negative.
+
+    Args:
+        benchmark: has the settings as attributes.
+        may_be_0: names of counts that may be 0.
 
     Raises:
         UserError: names the setting.
@@ -81,8 +86,10 @@ def check_settings(benchmark) -> None:
         if name == "seconds":
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise UserError(f"seconds is {value!r}; a number, 0 or more, is needed.")
-        elif isinstance(value, (int, float)) and (not isinstance(value, int) or value < 1):
-            raise UserError(f"{name} is {value!r}; a whole number, at least 1, is needed.")
+        elif isinstance(value, (int, float)):
+            least = 0 if name in may_be_0 else 1
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"{name} is {value!r}; a whole number, at least {least}, is needed.")
 
 
 def device() -> torch.device:
@@ -101,6 +108,7 @@ def machine() -> dict:
         "gpu": gpu and gpu.name,
         "gpu_memory_gb": gpu and round(gpu.total_memory / 1e9, 1),
         "system": platform.platform(),
+        "waiting": {name: os.environ[name] for name in WAITING_VARIABLES if name in os.environ},
     }
 
 

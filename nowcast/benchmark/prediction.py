@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nowcast import plotting
+from nowcast.benchmark.competing import busy_processes
 from nowcast.benchmark.measuring import MEGABYTE, Host, Report, check_settings, grid, number, title
 from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.benchmark.resident import resident
@@ -30,6 +31,7 @@ _ROWS = {
     "derive": "  accumulation, probabilities", "write": "  writing the NetCDF", "rest": "everything but the model", "cold_start": "cold start without model", "imports": "  of which imports",
     "picture": "picture, afterwards", "animation": "animation, afterwards",
 }
+_BUSY = {"whole": "busy_whole", "network": "busy_network"}  # phases that are measured beside busy processes, too
 MEANING = (
     "Times are from repeats in one process after one that does not count: median and 95th percentile. Model is the network, or the motion and extrapolation of "
     "pysteps. Everything that pysteps does is called like a model of nowcast: the same files read, the same file written."
@@ -51,6 +53,8 @@ class Prediction:
         repeats: of nowcast's forecast.
         pysteps_repeats: of each of pysteps' forecasts.
         thresholds: rain rates [mm/h] of the probabilities that are published with the accumulated rain; empty: rain rates alone.
+        busy_processes: other processes that compute all the time while every forecast is made once more; 0: none is.
+        busy_repeats: of each of these forecasts.
     """
 
     trained: str | None = None
@@ -60,9 +64,11 @@ class Prediction:
     repeats: int = 20
     pysteps_repeats: int = 3
     thresholds: list[float] = (0.1, 1.0, 5.0)
+    busy_processes: int = 2
+    busy_repeats: int = 3
 
     def __post_init__(self):
-        check_settings(self)
+        check_settings(self, may_be_0=("busy_processes",))
 
     def run(self, host: Host) -> Report:
         """Measure; what pysteps lacks is left out, with a sentence.
@@ -80,7 +86,7 @@ class Prediction:
                     failed[implementation] = str(error)
                     continue
                 records += self._records_of(implementation, run, folder, failed)
-        facts = {"context_length": records[0]["context_length"]}
+        facts = {"context_length": records[0]["context_length"], "busy_processes": self.busy_processes}
         return Report(records, [self._table(records)], [MEANING, COLD], failed, facts)
 
     def _saved(self, implementation: str, host: Host, folder: Path) -> Path:
@@ -127,6 +133,8 @@ class Prediction:
             parts["rest"] = parts["whole"] - parts["network"]
             for name, value in parts.items():
                 seconds.setdefault(name, []).append(value)
+        if self.busy_processes:
+            seconds |= self._beside_busy_processes(once)
         if implementation == NOWCAST:
             for name, draw, suffix in (("picture", plotting.forecast_strip, ".png"), ("animation", plotting.forecast_animation, ".gif")):
                 draw(published.context, published.forecast, output.with_suffix(suffix))  # matplotlib is loaded, its fonts are found
@@ -153,11 +161,28 @@ class Prediction:
                 "context_length": length,
             }
 
+    def _beside_busy_processes(self, forecast_once: Callable[[], Published]) -> dict[str, list[float]]:
+        """Seconds of the same forecast, whole and of its model, while other processes compute."""
+        seconds = {phase: [] for phase in _BUSY.values()}
+        with busy_processes(self.busy_processes):
+            for _ in range(self.busy_repeats):
+                start = time.perf_counter()
+                published = forecast_once()
+                seconds[_BUSY["whole"]].append(time.perf_counter() - start)
+                seconds[_BUSY["network"]].append(published.seconds["network"])
+        return seconds
+
+    def _labels(self) -> dict[str, str]:
+        """What the rows of the table are called, by phase."""
+        beside = f"beside {self.busy_processes} busy processes"
+        busy = {_BUSY["whole"]: beside, _BUSY["network"]: f"  {_ROWS['network'].strip()}"}
+        return _ROWS | (busy if self.busy_processes else {})
+
     def _table(self, records: list[dict]):
         found = {(record["implementation"], record["phase"]): record for record in records}
         present = [name for name in IMPLEMENTATIONS if (name, "whole") in found]
         rows = []
-        for phase, label in _ROWS.items():
+        for phase, label in self._labels().items():
             cells = [label]
             for name in present:
                 record = found.get((name, phase), {})

@@ -10,6 +10,7 @@ import nowcast
 from nowcast import config as configuration
 from nowcast.errors import Terminated, UserError
 from nowcast.memory import keep_freed_memory
+from nowcast.runtime.threads import wait_asleep
 
 _COMMANDS = {
     "train": "learning", "evaluate": "verifying", "report": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         if name not in _COMMANDS:
             raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
         keep_freed_memory()
+        wait_asleep()  # before a command loads torch
         getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)(arguments)
     except UserError as error:
         sys.stderr.write(f"nowcast {name}: error: {' '.join(str(error).split())}\n")
