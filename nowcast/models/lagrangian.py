@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
 from nowcast.models.motion import at, averaged, departures, motion_between, places, smooth
 from nowcast.models.network import at_least, check_mask, precisely, without_autocast
 
@@ -80,22 +81,37 @@ class LagrangianConvLSTM(nn.Module):
         at_least(1, hidden_channels=hidden_channels)
         if len(hidden_channels) != 3:
             raise UserError(f"hidden_channels is {hidden_channels}; three numbers are needed, for cells of 4, 8 and 16 km.")
-        self.knee, self.ceiling = knee, ceiling
+        self.hidden_channels, self.knee, self.ceiling = list(hidden_channels), knee, ceiling
         first, second, third = hidden_channels
         inputs = _SEEN + _SCALARS
-        self.enter = nn.Conv2d(inputs, first, 3, padding=1)
+        self.enter = Conv2d(inputs, first, 3, padding=1)
         self.encoder = nn.ModuleList([_layer(first, first), _layer(second, second), _layer(third, third)])
-        self.down = nn.ModuleList([nn.Conv2d(first, second, 3, stride=2, padding=1), nn.Conv2d(second, third, 3, stride=2, padding=1)])
+        self.down = nn.ModuleList([Conv2d(first, second, 3, stride=2, padding=1), Conv2d(second, third, 3, stride=2, padding=1)])
         self.forecaster = nn.ModuleList([_layer(first + _SCALARS, first), _layer(second, second), _layer(_SCALARS, third)])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(second, first, 4, 2, 1), nn.ConvTranspose2d(third, second, 4, 2, 1)])
+        self.up = nn.ModuleList([ConvTranspose2d(second, first, 4, 2, 1), ConvTranspose2d(third, second, 4, 2, 1)])
         self.outputs = 2 * len(LEVELS) + _COEFFICIENTS
-        self.refine = nn.Conv2d(first + inputs, first, 3, padding=1)
-        self.head = nn.Conv2d(first, self.outputs, 1)
+        self.refine = Conv2d(first + inputs, first, 3, padding=1)
+        self.head = Conv2d(first, self.outputs, 1)
         self.log_lifetimes = nn.Parameter(torch.tensor(_LIFETIMES).log())
-        for name, rates in (("levels", LEVELS), ("rates", _RATES)):
-            self.register_buffer(name, self._normalised(torch.tensor(rates)), persistent=False)
         self._start_from_extrapolation()
-        self.to(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        """What it was made with."""
+        return settings_text(self, "hidden_channels", "knee", "ceiling")
+
+    @property
+    def levels(self) -> Tensor:
+        """``LEVELS``, normalised, (6,); made anew whenever it is asked for, so that it is right after ``to_empty``, too."""
+        return self._constants(LEVELS)
+
+    @property
+    def rates(self) -> Tensor:
+        """The rates of which means and medians are made, normalised."""
+        return self._constants(_RATES)
+
+    def _constants(self, rates: Sequence[float]) -> Tensor:
+        weight = a_tensor_of(self)
+        return self._normalised(torch.tensor(rates)).to(weight.device, weight.dtype)
 
     @torch.no_grad()
     def _start_from_extrapolation(self) -> None:
