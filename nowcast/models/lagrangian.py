@@ -111,7 +111,7 @@ class LagrangianConvLSTM(nn.Module):
 
     def _constants(self, rates: Sequence[float]) -> Tensor:
         weight = a_tensor_of(self)
-        return self._normalised(torch.tensor(rates)).to(weight.device, weight.dtype)
+        return self._normalised(torch.tensor(rates)).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
 
     @torch.no_grad()
     def _start_from_extrapolation(self) -> None:
@@ -216,6 +216,7 @@ class LagrangianConvLSTM(nn.Module):
                 "(B, T, 1, H, W) with T at least 2 and no empty axis, and at least 1 are needed."
             )
         check_mask(observed, context)
+        context = context.to(torch.promote_types(context.dtype, torch.float32))  # half a precision would leave 8 bits, and motion is made of small differences
         batch, length, _, height, width = context.shape
         timestep, spacing = (torch.as_tensor(value, dtype=context.dtype, device=context.device).expand(batch) for value in (timestep, spacing))
         with torch.no_grad():
@@ -293,8 +294,8 @@ class LagrangianConvLSTM(nn.Module):
 
     def _coarse(self, cells: Tensor, scalars: Tensor, timestep: Tensor, knots: list[int]) -> Tensor:
         """What is told of each cell at some leads: (B, K, outputs, h, w)."""
-        batch, length = cells.shape[:2]
-        number = len(knots)
+        (batch, length), number, given = cells.shape[:2], len(knots), cells.dtype
+        cells, scalars, timestep = (values.to(a_tensor_of(self.enter).dtype) for values in (cells, scalars, timestep))
 
         def timed(fields: Tensor, steps: Tensor) -> Tensor:
             """Scalars (B, S, h, w) with the minutes to each step (N,): (B, N, S + 1, h, w)."""
@@ -321,7 +322,7 @@ class LagrangianConvLSTM(nn.Module):
                 sequence = torch.cat([sequence, told], dim=2)
         last = cells[:, -1:].expand(-1, number, -1, -1, -1)
         hidden = F.leaky_relu(self.refine(torch.cat([sequence, last, told], dim=2).flatten(0, 1)), 0.2)
-        return precisely(self.head, hidden).unflatten(0, (batch, number))
+        return precisely(self.head, hidden).unflatten(0, (batch, number)).to(given)
 
     def _logits(self, fine: Tensor, known: Tensor, wide: Tensor, evolved: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
         """Logits at the levels from what the cells tell and the context by scale, at the places that the rain of some pixels comes from: they fall from level to level.
@@ -375,7 +376,7 @@ class LagrangianConvLSTM(nn.Module):
         for part in parts:
             scaled = (part * scale[:, :, None, None]).clamp(max=1)
             mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0))
+            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0).to(mean.dtype))
             for level, enough in least.items():
                 value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
             values.append(value.clamp(0, 1))

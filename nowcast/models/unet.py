@@ -77,5 +77,5 @@ def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
     groups = 1 if outputs % GROUP else outputs // GROUP
     layers = []
     for channels in (inputs, outputs):  # a normalisation has a bias of its own
-        layers += [Conv2d(channels, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True)]
+        layers += [Conv2d(channels, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()]
     return nn.Sequential(*layers)
