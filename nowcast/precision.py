@@ -3,6 +3,7 @@
 import torch
 
 from nowcast.errors import UserError
+from nowcast.runtime.torch_private import cpu_multiplies_bfloat16
 
 PRECISIONS = ("float32", "bf16-mixed")
 
@@ -11,8 +12,7 @@ def bf16_is_fast(device_type: str) -> bool:
     """Whether this machine has instructions that multiply bfloat16 faster than float32."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device_type == "cpu" and any(check is not None and check() for check in checks)
+    return device_type == "cpu" and cpu_multiplies_bfloat16()
 
 
 def precision_of(precision: str, device_type: str) -> str:

@@ -1,6 +1,5 @@
 """Training with Lightning: the only file that imports it."""
 
-import copy
 import functools
 import logging
 import math
@@ -27,6 +26,7 @@ from nowcast.errors import Terminated, UserError, first_line
 from nowcast.forecaster import Forecaster, told_scale
 from nowcast.losses import CrossEntropy
 from nowcast.precision import check_precision, precision_of
+from nowcast.runtime import library_private
 from nowcast.verification.scores import csi
 
 LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
@@ -156,6 +156,23 @@ def optimizer_of(parameters: Iterable[torch.nn.Parameter], settings: Training) -
         return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-6)
     fused = settings.gradient_clip is None  # one pass over all weights; Lightning does not clip the gradients of such an optimiser
     return torch.optim.Adam(parameters, lr=rate, fused=fused)
+
+
+def lay_like_parameters(states: dict[int, dict], parameters: list[torch.nn.Parameter]) -> None:
+    """Lay what an optimiser remembers of each parameter in memory as the parameter lies; values stay, ``states`` is changed in place.
+
+    A fused optimiser walks through both in the order of memory. Checkpoints of earlier versions have weights, and so what is remembered
+    of them, with the channels last.
+
+    Args:
+        states: number of a parameter -> what is remembered of it, as in ``Optimizer.state_dict()["state"]``.
+        parameters: in the optimiser's order.
+    """
+    for index, remembered in states.items():
+        parameter = parameters[index]
+        for name, value in remembered.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                remembered[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False) -> History:
@@ -335,8 +352,7 @@ class _Best(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         super().on_train_epoch_end(trainer, module)
-        if self._last_global_step_saved != trainer.global_step:  # Lightning leaves the last one as it was where it was not the best
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        library_private.save_last(self, trainer)  # Lightning leaves the last one as it was where it was not the best
 
     def load_state_dict(self, state: dict) -> None:
         def moved(value):
@@ -362,7 +378,7 @@ class _Termination(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handle)  # in place of Lightning's, which has just come, and would end the training without saving
             self.asked = self.asked or trainer.received_sigterm
-            trainer._signal_connector.received_sigterm = False
+            library_private.forget_received_sigterm(trainer)
 
     def _handle(self, number: int, frame) -> None:
         if self.asked:
@@ -372,7 +388,7 @@ class _Termination(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, batch, index: int) -> None:
         before_last = index == trainer.num_training_batches - 2
         if before_last:
-            self.held = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+            self.held = library_private.training_state(trainer)
         if self._all_asked(trainer):
             if index < trainer.num_training_batches - 1:
                 trainer.save_checkpoint(self.path)
@@ -392,7 +408,7 @@ class _Termination(Callback):
         return self.asked if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(self.asked, all=False)
 
     def _save_held(self, trainer: lightning.Trainer) -> None:
-        if self.held is not None and trainer.is_global_zero:
+        if self.held and trainer.is_global_zero:
             checkpoints.save(self.held, self.path)
 
 
@@ -498,6 +514,8 @@ class _Module(lightning.LightningModule):
         self.train_losses, self.validation_losses, self.validation_csi = (list(values) for values in checkpoint["history"])
         *sums, self.skipped = checkpoint["epoch_so_far"]
         self.sums.copy_(torch.tensor(sums, dtype=torch.float64))
+        for states in checkpoint["optimizer_states"]:
+            lay_like_parameters(states["state"], list(self.parameters()))
 
     def configure_optimizers(self) -> dict:
         optimizer = optimizer_of(self.parameters(), self.settings)

@@ -59,3 +59,11 @@ def browser():
         running = driver.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def numpy_generator():
+    """numpy's generator from a seed: settings that a test draws are the same in every run."""
+    import numpy as np
+
+    return np.random.default_rng

@@ -10,6 +10,7 @@ from nowcast.files import replacing
 from nowcast.frames import Forecast
 from nowcast.io.provenance import checked_attributes
 from nowcast.products import Products
+from nowcast.runtime.library_private import gdal_errors
 
 NODATA = -9999.0
 """Stored where there is no forecast; 0 is dry."""
@@ -56,7 +57,7 @@ def write_geotiff(forecast: Forecast | Products, path: str | Path, *, attributes
         with rasterio.Env(), rasterio.MemoryFile(content) as memory, memory.open() as file:
             if file.crs is None:  # GDAL has put it into a second file
                 raise UserError(f"{path}: GeoTIFF cannot hold the projection {grid.crs!r:.200}; write it as NetCDF (.nc).")
-    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError) as error:
+    except gdal_errors() as error:
         raise UserError(f"{path}: GDAL cannot write this forecast as GeoTIFF ({first_line(error)}); write it as NetCDF (.nc).") from error
     with replacing(path) as temporary:
         temporary.write_bytes(content)

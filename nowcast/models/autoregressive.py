@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
+from nowcast.models.convolutions import Conv2d
 from nowcast.models.network import Network, at_least, check_mask, fold, unfold
 
 SAMPLING = ("none", "forward", "reverse")
@@ -45,6 +46,8 @@ class Autoregressive(Network):
     Attributes:
         folded_channels: C', the channels of what ``step`` reads.
     """
+
+    SETTINGS = ("patch", "sampling", "sampling_until")
 
     def __init__(self, *, patch: int, sampling: str, sampling_until: float, output: str, observed_channel: bool):
         at_least(1, patch=patch)
@@ -143,9 +146,9 @@ class Autoregressive(Network):
         return unfold(torch.stack(followers, dim=1), self.patch)
 
 
-def head(hidden_channels: int, patch: int, bias: float | None) -> nn.Conv2d:
+def head(hidden_channels: int, patch: int, bias: float | None) -> Conv2d:
     """The last convolution, 1x1, to a folded frame; ``bias`` is where its bias starts, None for no bias at all."""
-    convolution = nn.Conv2d(hidden_channels, patch**2, 1, bias=bias is not None)
+    convolution = Conv2d(hidden_channels, patch**2, 1, bias=bias is not None)
     if bias is not None:
         nn.init.constant_(convolution.bias, bias)
     return convolution

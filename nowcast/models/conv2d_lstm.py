@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
+from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of
 from nowcast.models.network import Network, at_least
 from nowcast.models.tiles import cut, put_together
 
@@ -38,6 +39,8 @@ class Conv2dLSTM(Network):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    SETTINGS = ("conv_channels", "hidden_units", "layers", "tile", "output_bias")
+
     def __init__(
         self,
         conv_channels: list[int],
@@ -52,19 +55,19 @@ class Conv2dLSTM(Network):
         at_least(1, conv_channels=conv_channels, hidden_units=hidden_units, layers=layers, tile=tile)
         super().__init__(multiple=tile, output=output, observed_channel=observed_channel)
         self.tile, shrink = tile, 2 ** len(conv_channels)
+        self.conv_channels, self.hidden_units, self.layers, self.output_bias = list(conv_channels), hidden_units, layers, output_bias
         if tile % shrink:
             raise UserError(f"tile is {tile}, but {len(conv_channels)} strided convolutions need a multiple of {shrink}; change it, or the number of conv_channels.")
         channels, side = conv_channels[-1], tile // shrink
         self.convolutions = nn.Sequential()
         for i, o in pairwise([self.channels, *conv_channels]):
-            self.convolutions.extend([nn.Conv2d(i, o, 3, stride=2, padding=1), nn.LeakyReLU(SLOPE)])
+            self.convolutions.extend([Conv2d(i, o, 3, stride=2, padding=1), nn.LeakyReLU(SLOPE)])
         self.encoder = nn.LSTM(channels * side**2, hidden_units, layers, batch_first=True)
         self.forecaster = nn.LSTM(hidden_units, hidden_units, layers, batch_first=True)
         self.decoder = nn.Sequential(nn.Linear(hidden_units, channels * side**2), nn.Unflatten(1, (channels, side, side)))
         for i, o in pairwise([*reversed(conv_channels), 1]):
-            self.decoder.extend([nn.LeakyReLU(SLOPE), nn.ConvTranspose2d(i, o, 4, stride=2, padding=1)])
+            self.decoder.extend([nn.LeakyReLU(SLOPE), ConvTranspose2d(i, o, 4, stride=2, padding=1)])
         nn.init.constant_(self.decoder[-1].bias, output_bias)
-        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
@@ -82,4 +85,4 @@ def remember(lstm: nn.LSTM, sequence: Tensor, state: tuple[Tensor, Tensor] | Non
     if not torch.is_autocast_enabled(sequence.device.type):
         return lstm(sequence, state)
     with torch.autocast(sequence.device.type, enabled=False):
-        return lstm(sequence.to(lstm.weight_hh_l0.dtype), state)
+        return lstm(sequence.to(a_tensor_of(lstm).dtype), state)

@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
+from nowcast.models.convolutions import Conv2d, a_tensor_of, settings_text
 from nowcast.models.network import at_least
+from nowcast.runtime.torch_private import call_is_forward
 
 INPUT_KERNEL = 3
 SLOPE = 0.2
@@ -69,10 +71,15 @@ class ConvGRUCell(nn.Module):
         if state_kernel < 1 or state_kernel % 2 == 0:
             raise UserError(f"state_kernel is {state_kernel}, but a ConvGRU kernel needs an odd side (1, 3, 5, ...) to keep the map's size.")
         self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        self.state_kernel, self.dilation = state_kernel, dilation
         gates, padding = 3 * hidden_channels, dilation * (state_kernel // 2)
-        self.from_input = nn.Conv2d(input_channels, gates, INPUT_KERNEL, padding=INPUT_KERNEL // 2) if input_channels else None
-        self.from_state = nn.Conv2d(hidden_channels, gates, state_kernel, padding=padding, dilation=dilation)
+        self.from_input = Conv2d(input_channels, gates, INPUT_KERNEL, padding=INPUT_KERNEL // 2) if input_channels else None
+        self.from_state = Conv2d(hidden_channels, gates, state_kernel, padding=padding, dilation=dilation)
         self.apply(initialise)
+
+    def extra_repr(self) -> str:
+        """What it was made with; what is the default is left out."""
+        return settings_text(self, "input_channels", "hidden_channels", "state_kernel", "dilation")
 
     def convolve_input(self, inputs: Tensor) -> Tensor:
         """The input's share of the gates, (N, C, H, W) -> (N, 3F, H, W), for any number of steps at once."""
@@ -89,6 +96,8 @@ class ConvGRUCell(nn.Module):
 
 def unroll(cell: nn.Module, inputs: Tensor | None, state: Tensor | None, length: int | None) -> tuple[Tensor, Tensor]:
     """Run a cell over a sequence; the input convolutions of all steps run in one call before the recurrence.
+
+    A cell with hooks is called once for every step instead.
 
     Args:
         cell: a ConvGRUCell or TrajGRUCell.
@@ -108,18 +117,25 @@ def unroll(cell: nn.Module, inputs: Tensor | None, state: Tensor | None, length:
     if inputs is None:
         if state is None or length is None or length < 1:
             raise UserError(f"a {name} without input needs a state to start from and a length of at least 1.")
-        from_inputs = [None] * length
+        frames = [None] * length
     else:
         if inputs.ndim != 5 or inputs.shape[2] != cell.input_channels:
             raise UserError(f"an input of shape {tuple(inputs.shape)} came; (B, T, {cell.input_channels}, H, W) is needed.")
         batch, length, _, height, width = inputs.shape
-        steps_first = inputs.transpose(0, 1).flatten(0, 1)
-        from_inputs = cell.convolve_input(steps_first).unflatten(0, (length, batch)).unbind(0)
         if state is None:
-            state = next(cell.parameters()).new_zeros(batch, cell.hidden_channels, height, width)
+            weight = a_tensor_of(cell)
+            state = torch.zeros(batch, cell.hidden_channels, height, width, dtype=weight.dtype, device=weight.device)
+        frames = inputs.unbind(1)
+    if call_is_forward(cell):
+        step = cell.step
+        if inputs is not None:
+            steps_first = inputs.transpose(0, 1).flatten(0, 1)
+            frames = cell.convolve_input(steps_first).unflatten(0, (length, batch)).unbind(0)
+    else:
+        step = cell
     outputs = []
-    for from_input in from_inputs:
-        state = cell.step(from_input, state)
+    for frame in frames:
+        state = step(frame, state)
         outputs.append(state)
     return torch.stack(outputs, dim=1), state
 

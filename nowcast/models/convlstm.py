@@ -19,16 +19,16 @@ from numbers import Integral
 from typing import NamedTuple
 
 import torch
-import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.checkpoint import checkpoint as recompute
 
 from nowcast.errors import UserError
 from nowcast.models import recurrence
+from nowcast.models.convolutions import a_tensor_of, ordered, settings_text
 from nowcast.models.gates import equations
-from nowcast.models.recurrence import transforms_active, wide_type
+from nowcast.models.recurrence import wide_type, working_type
+from nowcast.runtime import torch_private
 
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell state c, both (B, F, H', W'), the size the input convolution gives; c is always float32 or wider."""
@@ -50,8 +50,20 @@ class DropoutMasks(NamedTuple):
     state: Tensor | None
 
 
+class Weights(NamedTuple):
+    """A cell's weights as one call reads them: a parametrization computes them anew whenever they are asked for."""
+
+    input: Tensor | None
+    state: Tensor
+    bias: Tensor | None
+    peephole: Tensor | None
+    gain: Tensor | None
+
+
 class ConvLSTMCell(nn.Module):
     """One step of a ConvLSTM.
+
+    Weights are contiguous, as those of torch's own layers; the order that convolutions are fast in is made in each call.
 
     Args:
         input_channels: C of the input; 0 for a cell that has no input at all (an unconditioned forecaster's first layer).
@@ -117,6 +129,8 @@ class ConvLSTMCell(nn.Module):
             raise UserError(f"norm_groups is {norm_groups}; 0, or a number that divides the {hidden_channels} hidden channels, is needed.")
         self.input_channels, self.hidden_channels, self.padding = input_channels, hidden_channels, padding
         self.activation, self.gate_activation = ACTIVATIONS[activation], ACTIVATIONS[gate_activation]
+        self._names = {"activation": activation, "gate_activation": gate_activation}
+        self.initialisation, self.forget_bias = initialisation, forget_bias
         self.norm_groups, self.dropout, self.state_dropout = norm_groups, dropout, state_dropout
         self.forget_offset = 0.0 if bias else forget_bias
         gates = 4 * hidden_channels
@@ -125,13 +139,18 @@ class ConvLSTMCell(nn.Module):
         self.bias = nn.Parameter(torch.zeros(gates)) if bias else None
         self.peephole = nn.Parameter(torch.zeros(3, hidden_channels)) if peephole else None
         self.gain = nn.Parameter(torch.ones(gates)) if norm_groups else None
-        self._initialise(initialisation, forget_bias)
-        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
+        self.reset_parameters()
 
     @torch.no_grad()
-    def _initialise(self, how: str, forget_bias: float) -> None:
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, e.g. after ``to_empty``, from torch's generator."""
+        how = self.initialisation
         if self.bias is not None:
-            self.bias[self.hidden_channels : 2 * self.hidden_channels] = forget_bias
+            self.bias.zero_()
+            self.bias[self.hidden_channels : 2 * self.hidden_channels] = self.forget_bias
+        for weight, start in ((self.peephole, 0.0), (self.gain, 1.0)):
+            if weight is not None:
+                weight.fill_(start)
         for weight in (self.input_weight, self.state_weight):
             if weight is not None and how == "paper":
                 nn.init.uniform_(weight, -(weight.shape[1] ** -0.5), weight.shape[1] ** -0.5)
@@ -142,19 +161,32 @@ class ConvLSTMCell(nn.Module):
             nn.init.orthogonal_(rows)
             self.state_weight.copy_(rows.T.reshape(self.state_weight.shape))
 
-    def convolve_input(self, inputs: Tensor, masks: DropoutMasks | None = None) -> Tensor:
+    def extra_repr(self) -> str:
+        """What it was made with; activations by name, and what is the default left out."""
+        names = ("input_kernel", "state_kernel", "stride", "padding", "dilation", "activation", "gate_activation", "forget_bias")
+        names += ("norm_groups", "dropout", "state_dropout", "initialisation")
+        found = {"bias": self.bias is not None, "peephole": self.peephole is not None}
+        return settings_text(self, "input_channels", "hidden_channels", *names, **self._names, **found)
+
+    def weights(self) -> Weights:
+        """The weights, each read once."""
+        return Weights(self.input_weight, self.state_weight, self.bias, self.peephole, self.gain)
+
+    def convolve_input(self, inputs: Tensor, masks: DropoutMasks | None = None, weights: Weights | None = None) -> Tensor:
         """The input's share of the gates, for any number of steps at once.
 
         Args:
             inputs: (B, C, H, W), or (T, B, C, H, W).
             masks: from ``dropout_masks``.
+            weights: from ``weights``, where they were read before.
 
         Returns:
             (..., B, 4F, H', W'), the bias included unless it comes after a normalisation.
         """
-        bias = None if self.norm_groups else self.bias
+        weights = weights or self.weights()
+        bias = None if self.norm_groups else weights.bias
         maps, settings = self._prepared(inputs, masks)
-        convolved = F.conv2d(maps.flatten(0, -4), self.input_weight, bias, settings.stride, settings.padding, settings.dilation, settings.groups)
+        convolved = F.conv2d(maps.flatten(0, -4), ordered(weights.input), bias, settings.stride, settings.padding, settings.dilation, settings.groups)
         return convolved.unflatten(0, inputs.shape[:-3])
 
     def _prepared(self, inputs: Tensor, masks: DropoutMasks | None) -> tuple[Tensor, recurrence.Settings]:
@@ -197,45 +229,57 @@ class ConvLSTMCell(nn.Module):
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
         """A zero state for inputs of that size, on the device of the weights."""
-        weight = self.state_weight
-        h = weight.new_zeros(batch, self.hidden_channels, *self.state_size(height, width))
+        weight = a_tensor_of(self)
+        h = torch.zeros(batch, self.hidden_channels, *self.state_size(height, width), dtype=weight.dtype, device=weight.device)
         return h, h.to(wide_type(weight))
 
-    def step(self, from_input: Tensor | None, state: State, masks: DropoutMasks | None = None) -> State:
+    def step(self, from_input: Tensor | None, state: State, masks: DropoutMasks | None = None, weights: Weights | None = None) -> State:
         """Advance one timestep.
 
         Args:
             from_input: (B, 4F, H', W') from ``convolve_input``; None without an input.
             state: h and c, (B, F, H', W') each.
             masks: from ``dropout_masks``.
+            weights: from ``weights``, where they were read before.
 
         Returns:
             The new state; its h is the cell's output.
         """
         h, c = state
+        _, weight, bias, peephole, gain = weights or self.weights()
         groups = 1
         if masks is not None and masks.state is not None:
             h, groups = torch.cat([h] * 4, dim=1) * masks.state, 4
         h, padding = _pad_same(h, self.state_kernel)
-        bias = self.bias if from_input is None and not self.norm_groups else None
-        gates = F.conv2d(h, self.state_weight, bias, padding=padding, groups=groups)
+        early = bias if from_input is None and not self.norm_groups else None
+        gates = F.conv2d(h, ordered(weight), early, padding=padding, groups=groups)
         if from_input is not None:
             gates = gates + from_input
         gates = gates.to(c.dtype)
         if self.norm_groups:
-            gates = _normalise(gates, 4 * self.norm_groups) * self.gain[:, None, None]
-            gates = gates if self.bias is None else gates + self.bias[:, None, None]
-        peephole = None if self.peephole is None else self.peephole[:, :, None, None]
+            gates = _normalise(gates, 4 * self.norm_groups) * gain[:, None, None]
+            gates = gates if bias is None else gates + bias[:, None, None]
+        peephole = None if peephole is None else peephole[:, :, None, None]
         h, c = equations(gates.chunk(4, dim=1), c, peephole, self.forget_offset, self.gate_activation, self.activation)
-        return h.to(self.state_weight.dtype), c
+        return h.to(weight.dtype), c
 
     def can_run(self, masks: DropoutMasks | None) -> bool:
         """Whether ``run`` computes what this cell does. It is no work for tracers, transforms and forward-mode derivatives, which follow common operators only."""
         plain = self.activation is torch.tanh and self.gate_activation is torch.sigmoid and not self.norm_groups and (masks is None or masks.state is None)
-        followed = torch.compiler.is_compiling() or torch.jit.is_tracing() or _get_current_dispatch_mode() is not None or transforms_active() or fwAD._current_level >= 0
-        return plain and not followed and all(side % 2 for side in self.state_kernel)
+        return plain and not _followed() and all(side % 2 for side in self.state_kernel)
 
-    def run(self, inputs: Tensor | None, state: State | None, length: int, masks: DropoutMasks | None = None) -> tuple[Tensor, State]:
+    def is_called_as_written(self) -> bool:
+        """Whether a call of this cell is ``forward`` as it stands here; else a layer has to call it, step by step.
+
+        Not so with hooks of any kind, ``compile()``, or where a subclass or the instance itself brings another ``forward``.
+        """
+        names = ("forward", "step", "convolve_input")
+        own = all(getattr(type(self), name) is getattr(ConvLSTMCell, name) and name not in vars(self) for name in names)
+        return own and torch_private.call_is_forward(self)
+
+    def run(
+        self, inputs: Tensor | None, state: State | None, length: int, masks: DropoutMasks | None = None, weights: Weights | None = None
+    ) -> tuple[Tensor, State]:
         """Many steps as one function, see ``nowcast.models.recurrence``, where ``can_run`` says so.
 
         Args:
@@ -243,12 +287,14 @@ class ConvLSTMCell(nn.Module):
             state: h and c; None for zeros, only with inputs.
             length: T, at least 1.
             masks: from ``dropout_masks``.
+            weights: from ``weights``, where they were read before.
 
         Returns:
             Outputs (T, B, F, H', W'), and the final state.
         """
+        weights = weights or self.weights()
         prepared, settings = (None, recurrence.Settings(forget_offset=self.forget_offset)) if inputs is None else self._prepared(inputs, masks)
-        arguments = recurrence.Arguments(prepared, self.input_weight, self.bias, self.state_weight, self.peephole, *(state or (None, None)))
+        arguments = recurrence.Arguments(prepared, weights.input, weights.bias, weights.state, weights.peephole, *(state or (None, None)))
         return recurrence.run(arguments, length, settings)
 
     def forward(self, inputs: Tensor | None, state: State, masks: DropoutMasks | None = None) -> State:
@@ -256,13 +302,15 @@ class ConvLSTMCell(nn.Module):
 
         Dropout acts only through ``masks``, which the caller draws once for a sequence.
         """
-        return self.step(None if inputs is None else self.convolve_input(inputs, masks), state, masks)
+        weights = self.weights()
+        return self.step(None if inputs is None else self.convolve_input(inputs, masks, weights), state, masks, weights)
 
 
 class ConvLSTM(nn.Module):
     """A ConvLSTM layer over a sequence.
 
-    The input convolutions of all steps run in one call before the recurrence.
+    The input convolutions of all steps run in one call before the recurrence. A cell with hooks (``spectral_norm``, ``weight_norm`` and
+    pruning are some) is called once for every step instead.
 
     Args:
         input_channels, hidden_channels, **cell: as for ``ConvLSTMCell``.
@@ -291,6 +339,10 @@ class ConvLSTM(nn.Module):
         self.go_backwards, self.stateful, self.channels_last, self.checkpoint = go_backwards, stateful, channels_last, checkpoint
         self._kept: State | None = None
 
+    def extra_repr(self) -> str:
+        """What it was made with; what is the default is left out."""
+        return settings_text(self, "go_backwards", "stateful", "channels_last", "checkpoint")
+
     def reset_state(self) -> None:
         """Forget where the last call of a stateful layer ended; the next one starts from zeros."""
         self._kept = None
@@ -305,10 +357,11 @@ class ConvLSTM(nn.Module):
             state: where to start; None for zeros. Needed where there is no input.
             length: number of steps where there is no input; 0 gives no outputs and the state unchanged.
             mask: (B, T) boolean; at a step that is False, state and output of the step before are repeated (an output of
-                zeros before the first step).
+                zeros before the first step), whatever the input is there.
 
         Returns:
-            Outputs of every step (B, T, F, H', W'), and the final state. Where gradients are wanted, outputs must not be changed
+            Outputs of every step (B, T, F, H', W'), and the final state. Outputs and h have the type that the convolutions run in (that
+            of the weights, or autocast's), c is float32 or wider. Where gradients are wanted, outputs must not be changed
             in place (torch refuses it): they are what the backward pass needs.
 
         Raises:
@@ -318,7 +371,7 @@ class ConvLSTM(nn.Module):
         if (inputs is None) != (self.cell.input_channels == 0):
             raise UserError(f"this ConvLSTM has {self.cell.input_channels} input channels, but {'no input' if inputs is None else 'an input'} came.")
         if state is None and self.stateful and self._kept is not None:
-            weight = self.cell.state_weight  # the layer may have moved since, or have run in inference mode
+            weight = a_tensor_of(self.cell)  # the layer may have moved since, or have run in inference mode
             h, c = (part.to(weight.device).clone() for part in self._kept)
             state = h.to(weight.dtype), c.to(wide_type(weight))
         elif state is not None and self.channels_last:
@@ -360,32 +413,49 @@ class ConvLSTM(nn.Module):
             raise UserError(f"a state of shapes {tuple(state[0].shape)} and {tuple(state[1].shape)} came; {wanted} (B, F, H, W) is needed{hint}.")
 
     def _run(self, inputs: Tensor | None, state: State, length: int, mask: Tensor | None, at_rest: bool) -> tuple[Tensor, State]:
+        kind = working_type(a_tensor_of(self.cell))
         if length == 0:
-            return state[0].unsqueeze(1)[:, :0], state
+            return state[0].unsqueeze(1)[:, :0].to(kind), state
+        if mask is not None and inputs is not None:  # before any arithmetic: the gradient of a product with NaN or infinity is NaN, even where it is masked later
+            inputs = torch.where(mask, inputs, 0.0)
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
         again = self.checkpoint > 0 and torch.is_grad_enabled()
         size = self.checkpoint if again else length
-        outputs, last = [], torch.zeros_like(state[0])
-        fused = mask is None and self.cell.can_run(masks)
+        # Read here and not in a block, which may run again when parameters that were lent for this call are back in their places.
+        weights = self.cell.weights() if self.cell.is_called_as_written() else None
+        fused = mask is None and weights is not None and self.cell.can_run(masks) and _all_plain(inputs, *state, *weights)
         block = self._fused if fused else self._block
+        state = state[0].to(kind), state[1].to(wide_type(a_tensor_of(self.cell)))
+        outputs, last = [], torch.zeros_like(state[0])
         for start in range(0, length, size):
             steps = slice(start, min(start + size, length))
             begin = None if at_rest and fused and not start else state
-            arguments = (None if inputs is None else inputs[steps], begin, last, steps.stop - start, None if mask is None else mask[steps], masks)
-            result, state, last = recompute(block, *arguments, use_reentrant=False, preserve_rng_state=False) if again else block(*arguments)
+            parts = (None if inputs is None else inputs[steps], begin, last, steps.stop - start, None if mask is None else mask[steps])
+            call = (block, *parts, masks, weights)
+            result, state, last = recompute(*call, use_reentrant=False, preserve_rng_state=weights is None) if again else block(*call[1:])
             outputs.append(result)
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).transpose(0, 1), state
 
-    def _fused(self, inputs: Tensor | None, state: State | None, last: Tensor, length: int, mask: None, masks: DropoutMasks | None):
+    def _fused(self, inputs: Tensor | None, state: State | None, last: Tensor, length: int, mask: None, masks: DropoutMasks | None, weights: Weights):
         """As ``_block``, in one function; None for a state of zeros."""
-        return *self.cell.run(inputs, state, length, masks), last
+        return *self.cell.run(inputs, state, length, masks, weights), last
 
-    def _block(self, inputs: Tensor | None, state: State, last: Tensor, length: int, mask: Tensor | None, masks: DropoutMasks | None):
-        """Some steps: inputs (T, B, C, H, W) and the output before them -> outputs (T, B, F, H', W'), final state, last output."""
-        from_inputs = [None] * length if inputs is None else self.cell.convolve_input(inputs, masks).unbind(0)
+    def _block(
+        self, inputs: Tensor | None, state: State, last: Tensor, length: int, mask: Tensor | None, masks: DropoutMasks | None, weights: Weights | None
+    ):
+        """Some steps: inputs (T, B, C, H, W) and the output before them -> outputs (T, B, F, H', W'), final state, last output.
+
+        Without weights the cell is called as a module, one step at a time.
+        """
+        kind = state[0].dtype
+        frames = [None] * length if inputs is None else inputs
+        if weights is not None and inputs is not None:
+            frames = self.cell.convolve_input(inputs, masks, weights).unbind(0)
+        given = () if masks is None else (masks,)
         outputs = []
-        for step, from_input in enumerate(from_inputs):
-            new = self.cell.step(from_input, state, masks)
+        for step, frame in enumerate(frames):
+            h, c = self.cell(frame, state, *given) if weights is None else self.cell.step(frame, state, masks, weights)
+            new = h.to(kind), c
             if mask is None:
                 state, last = new, new[0]
             else:
@@ -393,6 +463,17 @@ class ConvLSTM(nn.Module):
                 state = tuple(torch.where(mask[step], *parts) for parts in zip(new, state, strict=True))
             outputs.append(last)
         return torch.stack(outputs), state, last
+
+
+def _followed() -> bool:
+    """Whether something follows operators one by one, as tracers, compilers, transforms and forward-mode derivatives do."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch_private.forward_derivatives_active():
+        return True
+    return torch_private.dispatch_mode_active() or torch_private.transforms_active()
+
+
+def _all_plain(*tensors: Tensor | None) -> bool:
+    return all(tensor is None or torch_private.is_plain(tensor) for tensor in tensors)
 
 
 def _normalise(maps: Tensor, groups: int) -> Tensor:

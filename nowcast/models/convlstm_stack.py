@@ -28,6 +28,8 @@ class ConvLSTMStack(Autoregressive):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    SETTINGS = ("hidden_channels", "kernel", "forget_bias", *Autoregressive.SETTINGS, "output_bias")
+
     def __init__(
         self,
         hidden_channels: list[int],
@@ -43,13 +45,13 @@ class ConvLSTMStack(Autoregressive):
     ):
         at_least(1, hidden_channels=hidden_channels, kernel=kernel)
         super().__init__(patch=patch, sampling=sampling, sampling_until=sampling_until, output=output, observed_channel=observed_channel)
+        self.hidden_channels, self.kernel, self.forget_bias, self.output_bias = list(hidden_channels), kernel, forget_bias, output_bias
         settings = {"input_kernel": kernel, "state_kernel": kernel, "peephole": False, "bias": False, "forget_bias": forget_bias}
         inputs = [self.folded_channels, *hidden_channels[:-1]]
         self.cells = nn.ModuleList(ConvLSTMCell(i, hidden, **settings) for i, hidden in zip(inputs, hidden_channels, strict=True))
         for weight in self.cells.parameters():
             nn.init.kaiming_uniform_(weight, a=5**0.5)  # what torch.nn.Conv2d does: uniform in +-1/sqrt(input channels x kernel area)
         self.head = head(hidden_channels[-1], patch, output_bias)
-        self.to(memory_format=torch.channels_last)
 
     def initial_state(self, batch: int, height: int, width: int) -> list[State]:
         """Zeros for every layer."""

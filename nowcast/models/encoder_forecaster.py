@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM, State
-from nowcast.models.network import Network, at_least, fold, unfold, without_autocast
+from nowcast.models.convolutions import Conv2d
+from nowcast.models.network import Network, at_least, fold, precisely, unfold, without_autocast
+from nowcast.runtime.torch_private import call_is_forward
 
 
 class EncoderForecaster(Network):
@@ -34,6 +36,8 @@ class EncoderForecaster(Network):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    SETTINGS = ("hidden_channels", "patch", "state_noise", "output_bias")
+
     def __init__(
         self,
         hidden_channels: list[int],
@@ -55,7 +59,7 @@ class EncoderForecaster(Network):
         at_least(1, hidden_channels=hidden_channels, patch=patch)
         at_least(0, state_noise=state_noise)
         super().__init__(multiple=patch, output=output, observed_channel=observed_channel)
-        self.patch = patch
+        self.patch, self.hidden_channels, self.state_noise, self.output_bias = patch, list(hidden_channels), state_noise, output_bias
         layer = {"input_kernel": input_kernel, "state_kernel": state_kernel, "peephole": peephole, "norm_groups": norm_groups}
         layer |= {"forget_bias": forget_bias, "dropout": dropout, "initialisation": initialisation, "checkpoint": checkpoint}
 
@@ -65,12 +69,11 @@ class EncoderForecaster(Network):
 
         self.encoder = stack(self.channels * patch**2)
         self.forecaster = stack(0)
-        self.head = nn.Conv2d(sum(hidden_channels), patch**2, 1)
+        self.head = Conv2d(sum(hidden_channels), patch**2, 1)
         nn.init.uniform_(self.head.weight, -(self.head.in_channels**-0.5), self.head.in_channels**-0.5)
         nn.init.constant_(self.head.bias, output_bias)
         noises = [torch.full((2, hidden), float(state_noise)) for hidden in hidden_channels] if state_noise else []
         self.noise = nn.ParameterList(noises)
-        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
@@ -122,6 +125,8 @@ class EncoderForecaster(Network):
 
     def _read(self, hidden: list[Tensor]) -> Tensor:
         """The head on hidden states of all layers (N, F, H, W), without laying them side by side first -> (N, p^2, H, W)."""
+        if type(self.head) is not Conv2d or not call_is_forward(self.head):  # it is more than its weights
+            return precisely(self.head, torch.cat(hidden, dim=1))
         weights = self.head.weight.flatten(1).split([part.shape[1] for part in hidden], dim=1)
         with without_autocast(hidden[0].device.type):  # channels lie last, so that a 1x1 convolution is a matrix product
             parts = [F.linear(part.movedim(1, -1).to(weight.dtype), weight) for part, weight in zip(hidden, weights, strict=True)]

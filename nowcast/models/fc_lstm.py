@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nowcast.models.convolutions import settings_text
 from nowcast.models.network import Network, at_least, precisely
 from nowcast.models.tiles import cut, put_together
 
@@ -33,22 +34,42 @@ class FCLSTMLayer(nn.Module):
 
     def __init__(self, inputs: int, units: int):
         super().__init__()
+        self.inputs, self.units = inputs, units
         self.input_weight = nn.Parameter(torch.empty(4 * units, inputs)) if inputs else None
         self.state_weight = nn.Parameter(torch.empty(4 * units, units))
         self.bias = nn.Parameter(torch.zeros(4 * units))
         self.peephole = nn.Parameter(torch.zeros(3, units))
+        self.reset_parameters()
+
+    def extra_repr(self) -> str:
+        """What it was made with."""
+        return settings_text(self, "inputs", "units")
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, e.g. after ``to_empty``, from torch's generator."""
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.peephole)
         for weight in (self.input_weight, self.state_weight):
             if weight is not None:
                 nn.init.uniform_(weight, -(weight.shape[1] ** -0.5), weight.shape[1] ** -0.5)
 
-    def step(self, from_input: Tensor, state: State) -> State:
-        """Advance one timestep; ``from_input`` is the input's share of the gates, bias included: (B, 4F) or (4F,)."""
+    def step(self, from_input: Tensor, state: State, weight: Tensor, peephole: Tensor) -> State:
+        """Advance one timestep.
+
+        Args:
+            from_input: the input's share of the gates, bias included: (B, 4F) or (4F,).
+            state: h and c, (B, F) each.
+            weight, peephole: (4F, F) and (3, F), the layer's own, read once a sequence: a parametrization computes them whenever they are asked for.
+
+        Returns:
+            The new state; its h is the layer's output.
+        """
         h, c = state
-        gates = F.linear(h, self.state_weight) + from_input
+        gates = F.linear(h, weight) + from_input
         i, f, g, o = gates.to(c.dtype).chunk(4, dim=1)
-        w_i, w_f, w_o = self.peephole
+        w_i, w_f, w_o = peephole
         c = torch.sigmoid(f + w_f * c) * c + torch.sigmoid(i + w_i * c) * torch.tanh(g)
-        return (torch.sigmoid(o + w_o * c) * torch.tanh(c)).to(self.state_weight.dtype), c
+        return (torch.sigmoid(o + w_o * c) * torch.tanh(c)).to(weight.dtype), c
 
     def forward(self, inputs: Tensor | None, state: State | None, length: int) -> tuple[Tensor, State]:
         """Run the layer.
@@ -61,18 +82,19 @@ class FCLSTMLayer(nn.Module):
         Returns:
             Outputs of every step (B, T, F), and the final state.
         """
+        bias, weight, peephole = self.bias, self.state_weight, self.peephole
         if state is None:
-            zeros = self.bias.new_zeros(len(inputs), self.state_weight.shape[1])
+            zeros = torch.zeros(len(inputs), self.units, dtype=weight.dtype, device=weight.device)
             state = (zeros, zeros.to(torch.promote_types(zeros.dtype, torch.float32)))
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state
         if inputs is None:
-            from_inputs = [self.bias] * length
+            from_inputs = [bias] * length
         else:  # the products of all steps in one call, before the recurrence
-            from_inputs = F.linear(inputs, self.input_weight, self.bias).unbind(1)
+            from_inputs = F.linear(inputs, self.input_weight, bias).unbind(1)
         outputs = []
         for from_input in from_inputs:
-            state = self.step(from_input, state)
+            state = self.step(from_input, state, weight, peephole)
             outputs.append(state[0])
         return torch.stack(outputs, dim=1), state
 
@@ -96,10 +118,12 @@ class FCLSTM(Network):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    SETTINGS = ("hidden_channels", "tile", "output_bias")
+
     def __init__(self, hidden_channels: list[int], *, tile: int = 64, output: str = "sigmoid", output_bias: float = 0.0, observed_channel: bool = False):
         at_least(1, hidden_channels=hidden_channels, tile=tile)
         super().__init__(multiple=tile, output=output, observed_channel=observed_channel)
-        self.tile = tile
+        self.hidden_channels, self.tile, self.output_bias = list(hidden_channels), tile, output_bias
 
         def stack(first: int) -> nn.ModuleList:
             inputs = [first, *hidden_channels[:-1]]

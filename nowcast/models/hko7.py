@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.conv_gru import ConvGRU, initialise, leaky
+from nowcast.models.convolutions import Conv2d, ConvTranspose2d, settings_text
 from nowcast.models.network import Network, at_least, precisely
 from nowcast.models.traj_gru import TrajGRU
 
@@ -58,7 +59,9 @@ class Hko7EncoderForecaster(Network):
         _check_layers(hidden_channels, state_kernels, links, down, up)
         at_least(1, hidden_channels=hidden_channels, frame_channels=frame_channels)
         super().__init__(multiple=prod(stride for _, stride, _ in down), output=output, observed_channel=observed_channel)
-        self.coordinates = coordinates
+        self.hidden_channels, self.state_kernels, self.links = list(hidden_channels), state_kernels, links
+        self.stages = {"down": down, "up": up}
+        self.frame_channels, self.coordinates, self.output_bias = frame_channels, coordinates, output_bias
 
         def layer(index: int, inputs: int) -> nn.Module:
             if links is not None:
@@ -69,16 +72,20 @@ class Hko7EncoderForecaster(Network):
         layers = range(len(hidden_channels))
         first = 4 if coordinates else self.channels
         between = [frame_channels, *hidden_channels[1:]]  # channels between a recurrent layer and the map below it, both ways
-        self.down = nn.ModuleList(nn.Conv2d(inputs, between[i], *down[i]) for i, inputs in enumerate([first, *hidden_channels[:-1]]))
+        self.down = nn.ModuleList(Conv2d(inputs, between[i], *down[i]) for i, inputs in enumerate([first, *hidden_channels[:-1]]))
         self.encoder = nn.ModuleList(layer(i, between[i]) for i in layers)
         self.forecaster = nn.ModuleList(layer(i, inputs) for i, inputs in enumerate([*between[1:], 0]))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(hidden_channels[i], between[i], *up[i], bias=False) for i in layers)
-        self.smooth = nn.Conv2d(frame_channels, frame_channels, 3, padding=1)
-        self.head = nn.Conv2d(frame_channels, 1, 1)
+        self.up = nn.ModuleList(ConvTranspose2d(hidden_channels[i], between[i], *up[i], bias=False) for i in layers)
+        self.smooth = Conv2d(frame_channels, frame_channels, 3, padding=1)
+        self.head = Conv2d(frame_channels, 1, 1)
         for part in (self.down, self.up, self.smooth, self.head):
             part.apply(initialise)
         nn.init.constant_(self.head.bias, output_bias)
-        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
+
+    def extra_repr(self) -> str:
+        """What it was made with; what is the default is left out."""
+        names = ("hidden_channels", "state_kernels", "links", "frame_channels", "coordinates", "output", "output_bias", "observed_channel")
+        return settings_text(self, *names, **self.stages)
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""

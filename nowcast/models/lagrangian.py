@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
 from nowcast.models.motion import at, averaged, departures, motion_between, places, smooth
 from nowcast.models.network import at_least, check_mask, precisely, without_autocast
 
@@ -80,22 +81,37 @@ class LagrangianConvLSTM(nn.Module):
         at_least(1, hidden_channels=hidden_channels)
         if len(hidden_channels) != 3:
             raise UserError(f"hidden_channels is {hidden_channels}; three numbers are needed, for cells of 4, 8 and 16 km.")
-        self.knee, self.ceiling = knee, ceiling
+        self.hidden_channels, self.knee, self.ceiling = list(hidden_channels), knee, ceiling
         first, second, third = hidden_channels
         inputs = _SEEN + _SCALARS
-        self.enter = nn.Conv2d(inputs, first, 3, padding=1)
+        self.enter = Conv2d(inputs, first, 3, padding=1)
         self.encoder = nn.ModuleList([_layer(first, first), _layer(second, second), _layer(third, third)])
-        self.down = nn.ModuleList([nn.Conv2d(first, second, 3, stride=2, padding=1), nn.Conv2d(second, third, 3, stride=2, padding=1)])
+        self.down = nn.ModuleList([Conv2d(first, second, 3, stride=2, padding=1), Conv2d(second, third, 3, stride=2, padding=1)])
         self.forecaster = nn.ModuleList([_layer(first + _SCALARS, first), _layer(second, second), _layer(_SCALARS, third)])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(second, first, 4, 2, 1), nn.ConvTranspose2d(third, second, 4, 2, 1)])
+        self.up = nn.ModuleList([ConvTranspose2d(second, first, 4, 2, 1), ConvTranspose2d(third, second, 4, 2, 1)])
         self.outputs = 2 * len(LEVELS) + _COEFFICIENTS
-        self.refine = nn.Conv2d(first + inputs, first, 3, padding=1)
-        self.head = nn.Conv2d(first, self.outputs, 1)
+        self.refine = Conv2d(first + inputs, first, 3, padding=1)
+        self.head = Conv2d(first, self.outputs, 1)
         self.log_lifetimes = nn.Parameter(torch.tensor(_LIFETIMES).log())
-        for name, rates in (("levels", LEVELS), ("rates", _RATES)):
-            self.register_buffer(name, self._normalised(torch.tensor(rates)), persistent=False)
         self._start_from_extrapolation()
-        self.to(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        """What it was made with."""
+        return settings_text(self, "hidden_channels", "knee", "ceiling")
+
+    @property
+    def levels(self) -> Tensor:
+        """``LEVELS``, normalised, (6,); made anew whenever it is asked for, so that it is right after ``to_empty``, too."""
+        return self._constants(LEVELS)
+
+    @property
+    def rates(self) -> Tensor:
+        """The rates of which means and medians are made, normalised."""
+        return self._constants(_RATES)
+
+    def _constants(self, rates: Sequence[float]) -> Tensor:
+        weight = a_tensor_of(self)
+        return self._normalised(torch.tensor(rates)).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
 
     @torch.no_grad()
     def _start_from_extrapolation(self) -> None:
@@ -200,6 +216,7 @@ class LagrangianConvLSTM(nn.Module):
                 "(B, T, 1, H, W) with T at least 2 and no empty axis, and at least 1 are needed."
             )
         check_mask(observed, context)
+        context = context.to(torch.promote_types(context.dtype, torch.float32))  # half a precision would leave 8 bits, and motion is made of small differences
         batch, length, _, height, width = context.shape
         timestep, spacing = (torch.as_tensor(value, dtype=context.dtype, device=context.device).expand(batch) for value in (timestep, spacing))
         with torch.no_grad():
@@ -277,8 +294,8 @@ class LagrangianConvLSTM(nn.Module):
 
     def _coarse(self, cells: Tensor, scalars: Tensor, timestep: Tensor, knots: list[int]) -> Tensor:
         """What is told of each cell at some leads: (B, K, outputs, h, w)."""
-        batch, length = cells.shape[:2]
-        number = len(knots)
+        (batch, length), number, given = cells.shape[:2], len(knots), cells.dtype
+        cells, scalars, timestep = (values.to(a_tensor_of(self.enter).dtype) for values in (cells, scalars, timestep))
 
         def timed(fields: Tensor, steps: Tensor) -> Tensor:
             """Scalars (B, S, h, w) with the minutes to each step (N,): (B, N, S + 1, h, w)."""
@@ -305,7 +322,7 @@ class LagrangianConvLSTM(nn.Module):
                 sequence = torch.cat([sequence, told], dim=2)
         last = cells[:, -1:].expand(-1, number, -1, -1, -1)
         hidden = F.leaky_relu(self.refine(torch.cat([sequence, last, told], dim=2).flatten(0, 1)), 0.2)
-        return precisely(self.head, hidden).unflatten(0, (batch, number))
+        return precisely(self.head, hidden).unflatten(0, (batch, number)).to(given)
 
     def _logits(self, fine: Tensor, known: Tensor, wide: Tensor, evolved: Tensor, stationary: Tensor, minutes: Tensor) -> Tensor:
         """Logits at the levels from what the cells tell and the context by scale, at the places that the rain of some pixels comes from: they fall from level to level.
@@ -359,7 +376,7 @@ class LagrangianConvLSTM(nn.Module):
         for part in parts:
             scaled = (part * scale[:, :, None, None]).clamp(max=1)
             mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0))
+            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0).to(mean.dtype))
             for level, enough in least.items():
                 value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
             values.append(value.clamp(0, 1))

@@ -5,12 +5,14 @@ Axes: B batch, T time, C channels, H rows, W columns.
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
+from nowcast.models.convolutions import a_tensor_of, settings_text
 
 OUTPUTS = ("sigmoid", "linear")
 
@@ -58,7 +60,7 @@ def without_autocast(device_type: str):
 def precisely(module: nn.Module, values: Tensor) -> Tensor:
     """A last layer in the type of its weights, also under autocast: bfloat16 would leave 8 bits of a forecast."""
     with without_autocast(values.device.type):
-        return module(values.to(module.weight.dtype))
+        return module(values.to(a_tensor_of(module).dtype))
 
 
 class Network(nn.Module):
@@ -79,6 +81,9 @@ class Network(nn.Module):
         channels: C of the frames ``unroll`` gets, 1 or 2.
     """
 
+    SETTINGS: ClassVar[tuple[str, ...]] = ()
+    """Attributes called as arguments of the subclass's constructor, to be shown beside those of this one."""
+
     def __init__(self, *, multiple: int, output: str, observed_channel: bool, context_length: int = 1):
         super().__init__()
         if output not in OUTPUTS:
@@ -86,6 +91,11 @@ class Network(nn.Module):
         at_least(1, context_length=context_length)
         self.multiple, self.output, self.context_length = multiple, output, context_length
         self.channels = 2 if observed_channel else 1
+        self.observed_channel = observed_channel
+
+    def extra_repr(self) -> str:
+        """What it was made with; what is the default is left out. A subclass names its settings in ``SETTINGS``."""
+        return settings_text(self, *self.SETTINGS, "output", "observed_channel")
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """The network proper.

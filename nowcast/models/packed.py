@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nowcast.models.gates import apart
-
-_NOTHING = ("none", [], "")  # to be done to a result
+from nowcast.runtime import torch_private
 
 
 class Settings(NamedTuple):
@@ -48,42 +47,45 @@ class Packed:
     """
 
     def __init__(self, weight: Tensor, like: torch.Size):
-        self.weight, self.settings = weight, Settings(padding=same_padding(weight))
+        self.settings = Settings(padding=same_padding(weight))
         self._padding = list(self.settings.padding)
         self._ordered, self._turned = _ordered(weight, self._padding, list(like)), None
+        if self._ordered is None:  # else oneDNN's own order is made of it faster as it comes
+            weight = weight.to(memory_format=torch.channels_last)
+        self.weight = weight
 
     def __call__(self, maps: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) -> (B, G, H, W)."""
         if self._ordered is None:
             return F.conv2d(maps, self.weight, bias, padding=self._padding)
-        return torch.ops.mkldnn._convolution_pointwise(maps, self._ordered, bias, self._padding, [1, 1], [1, 1], 1, *_NOTHING)
+        return torch_private.convolve_ordered(maps, self._ordered, bias, self._padding)
 
     def add_to(self, sums: Tensor, maps: Tensor) -> bool:
         """Add the convolution of maps to sums (B, G, H, W) in place; False, and nothing done, where that cannot be."""
         if self._ordered is None:
             return False
-        torch.ops.mkldnn._convolution_pointwise_.binary(sums, maps, self._ordered, None, self._padding, [1, 1], [1, 1], 1, "add", 1.0, None, [], None)
+        torch_private.add_convolution_ordered(sums, maps, self._ordered, self._padding)
         return True
 
     def gradient(self, gradient: Tensor) -> Tensor:
         """The gradient of the maps from that of their convolution: (B, G, H, W) -> (B, C, H, W)."""
         if self._turned is None and self._ordered is not None:  # it is a convolution with the turned weight
-            turned = self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            turned = self.weight.flip(2, 3).transpose(0, 1).contiguous()
             self._turned = _ordered(turned, self._padding, list(gradient.shape))
         if self._turned is None:
             maps = gradient.new_empty(1).expand(gradient.shape[0], self.weight.shape[1], *gradient.shape[2:])  # only its shape counts
             return convolution_backward(gradient, maps, self.weight, self.settings, (True, False))[0]
-        return torch.ops.mkldnn._convolution_pointwise(gradient, self._turned, None, self._padding, [1, 1], [1, 1], 1, *_NOTHING)
+        return torch_private.convolve_ordered(gradient, self._turned, None, self._padding)
 
 
 def _ordered(weight: Tensor, padding: list[int], shape: list[int]) -> Tensor | None:
     """The weight in oneDNN's order for maps of a shape; None where oneDNN would not take them."""
-    if weight.device.type != "cpu" or type(weight.detach()) is not Tensor or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not torch_private.is_plain(weight) or not torch.backends.mkldnn.is_available():
         return None
     if weight.dtype not in (torch.float32, torch.bfloat16) or not _works():
         return None
     try:
-        return torch._C._nn.mkldnn_reorder_conv2d_weight(weight.detach().to_mkldnn(), padding, [1, 1], [1, 1], 1, shape)
+        return torch_private.order_convolution_weight(weight.detach(), padding, shape)
     except RuntimeError:  # bfloat16 on a processor without instructions for it
         return None
 

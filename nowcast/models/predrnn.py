@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.autoregressive import Autoregressive, head
+from nowcast.models.convolutions import Conv2d, a_tensor_of, settings_text
 from nowcast.models.network import at_least, precisely
 
 FORGET_BIAS = 1.0
@@ -43,15 +44,19 @@ class SpatioTemporalCell(nn.Module):
 
         def convolution(inputs: int, gates: int) -> nn.Module:
             outputs = gates * hidden_channels
-            plain = nn.Conv2d(inputs, outputs, kernel, padding="same", bias=False)
+            plain = Conv2d(inputs, outputs, kernel, padding="same", bias=False)
             return nn.Sequential(plain, nn.GroupNorm(1, outputs)) if layer_norm else plain
 
-        self.hidden_channels = hidden_channels
+        self.input_channels, self.hidden_channels, self.kernel, self.layer_norm = input_channels, hidden_channels, kernel, layer_norm
         self.from_input = convolution(input_channels, 7)
         self.from_hidden = convolution(hidden_channels, 4)
         self.from_memory = convolution(hidden_channels, 3)
         self.from_memories = convolution(2 * hidden_channels, 1)
-        self.merge = nn.Conv2d(2 * hidden_channels, hidden_channels, 1, bias=False)
+        self.merge = Conv2d(2 * hidden_channels, hidden_channels, 1, bias=False)
+
+    def extra_repr(self) -> str:
+        """What it was made with; what is the default is left out."""
+        return settings_text(self, "input_channels", "hidden_channels", "kernel", "layer_norm")
 
     def forward(self, inputs: Tensor, h: Tensor, c: Tensor, m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Input (B, C, H, W) and the states (B, F, H, W) -> the new h, c and m."""
@@ -89,6 +94,8 @@ class PredRNN(Autoregressive):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    SETTINGS = ("hidden_channels", "kernel", "layer_norm", *Autoregressive.SETTINGS, "output_bias")
+
     def __init__(
         self,
         hidden_channels: list[int],
@@ -106,15 +113,16 @@ class PredRNN(Autoregressive):
         if len(set(hidden_channels)) > 1:
             raise UserError(f"hidden_channels is {hidden_channels}, but all layers of a PredRNN share a memory; give each the same number.")
         super().__init__(patch=patch, sampling=sampling, sampling_until=sampling_until, output=output, observed_channel=observed_channel)
+        self.hidden_channels, self.kernel, self.layer_norm, self.output_bias = list(hidden_channels), kernel, layer_norm, output_bias
         inputs = [self.folded_channels, *hidden_channels[:-1]]
         cells = (SpatioTemporalCell(i, hidden, kernel=kernel, layer_norm=layer_norm) for i, hidden in zip(inputs, hidden_channels, strict=True))
         self.cells = nn.ModuleList(cells)
         self.head = head(hidden_channels[-1], patch, output_bias)
-        self.to(memory_format=torch.channels_last)
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
         """Zeros for every layer and for m."""
-        zeros = self.head.weight.new_zeros(batch, self.cells[0].hidden_channels, height, width)
+        weight = a_tensor_of(self.head)
+        zeros = torch.zeros(batch, self.hidden_channels[0], height, width, dtype=weight.dtype, device=weight.device)
         return [(zeros, zeros) for _ in self.cells], zeros
 
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:

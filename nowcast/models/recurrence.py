@@ -20,6 +20,7 @@ from torch import Tensor
 from nowcast.models import gates
 from nowcast.models.network import without_autocast
 from nowcast.models.packed import Packed, Settings, convolution_backward, same_padding
+from nowcast.runtime.torch_private import graph_is_kept, is_batch
 
 
 class Arguments(NamedTuple):
@@ -46,9 +47,7 @@ def run(arguments: Arguments, length: int, settings: Settings) -> tuple[Tensor, 
         Outputs (T, B, F, H, W), and the final state. Outputs and h are of the type the convolutions ran in (bfloat16 under its
         autocast), c of float32 or wider.
     """
-    dtype, device = arguments.state_weight.dtype, arguments.state_weight.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(device)
+    dtype, device = working_type(arguments.state_weight), arguments.state_weight.device.type
     if arguments.inputs is not None:  # in one pass into the order that the convolutions want
         kind = dtype if dtype != arguments.state_weight.dtype else arguments.inputs.dtype
         ordered = arguments.inputs.permute(0, 1, 3, 4, 2).to(kind, memory_format=torch.contiguous_format)
@@ -75,7 +74,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, *gradients):
         *arguments, z, states, cells = ctx.saved_tensors
         arguments, needs = Arguments(*arguments), Arguments(*ctx.needs_input_grad[3:])
-        if torch.is_grad_enabled() or any(map(_is_batch, gradients)):  # create_graph=True: these gradients will be differentiated again; or many at once
+        if torch.is_grad_enabled() or any(gradient is not None and is_batch(gradient) for gradient in gradients):  # create_graph=True: these gradients will be differentiated again; or many at once
             found = _differentiable_gradients(arguments, needs, gradients, len(z), ctx.settings, ctx.dtype)
         else:
             found = _gradients(arguments, needs, gradients, (z, states, cells), ctx)
@@ -102,7 +101,7 @@ def _forward(arguments: Arguments, length: int, settings: Settings, dtype: torch
     for first, value in ((states[0], h), (cells[0], c)):
         first.zero_() if value is None else first.copy_(_rows(value))
     wide_peephole = None if peephole is None else peephole.to(wide)
-    convolution = Packed(_cast(state_weight, dtype), torch.Size([batch, features, *size]))
+    convolution = Packed(state_weight.to(dtype), torch.Size([batch, features, *size]))
     for step in range(length):
         maps, before, after = _maps(states[step], size), *((cells[step], cells[step + 1]) if keep else (cells[0], cells[0]))
         conv, add, place = None, None if from_input is None else from_input[step], None if z is None else z[step]
@@ -122,12 +121,12 @@ def _gradients(arguments: Arguments, needs: Arguments, gradients: tuple, kept: t
     """Gradients of the arguments that need one, from those of outputs, h and c."""
     (inputs, input_weight, bias, state_weight, peephole, h, c), (z, states, cells) = arguments, kept
     (d_outputs, d_h, d_c), size, features = gradients, ctx.size, states.shape[-1]
-    convolution = Packed(_cast(state_weight, ctx.dtype), torch.Size([states.shape[1] // size.numel(), features, *size]))
+    convolution = Packed(state_weight.to(ctx.dtype), torch.Size([states.shape[1] // size.numel(), features, *size]))
     if d_outputs is not None:
         d_outputs = d_outputs.permute(0, 1, 3, 4, 2).to(ctx.dtype).contiguous().view(len(z), -1, features)
     d_state = None if d_h is None else _rows(d_h.to(ctx.dtype)).contiguous()
     d_cell = torch.zeros_like(cells[0]) if d_c is None else _rows(d_c.to(cells.dtype)).clone(memory_format=torch.contiguous_format)
-    dz = torch.empty_like(z) if _comes_again() else z
+    dz = torch.empty_like(z) if graph_is_kept() else z
     wide_peephole, sums = None if peephole is None else peephole.to(cells.dtype), gates.zero_sums(cells[0])
     for step in reversed(range(len(z))):
         from_output = None if d_outputs is None else d_outputs[step]
@@ -149,6 +148,8 @@ def _gradients(arguments: Arguments, needs: Arguments, gradients: tuple, kept: t
     sums = sums.sum(0)
     found["bias"], found["peephole"] = sums[: 4 * features], sums[4 * features :].view(3, -1)
     found["h"], found["c"] = None if d_state is None else _maps(d_state, size), _maps(d_cell, size)
+    for name in ("input_weight", "state_weight"):  # as the weights themselves lie
+        found[name] = found[name].contiguous() if getattr(needs, name) else None
     return Arguments(*(found[name].to(getattr(arguments, name).dtype) if getattr(needs, name) else None for name in Arguments._fields))
 
 
@@ -178,23 +179,6 @@ def _differentiable_gradients(arguments: Arguments, needs: Arguments, gradients:
     return [next(found) if need else None for need in needs]
 
 
-def transforms_active() -> bool:
-    """Whether a transform of torch.func looks on."""
-    return getattr(torch._C, "_are_functorch_transforms_active", bool)()
-
-
-def _is_batch(gradient: Tensor | None) -> bool:
-    """Whether many gradients come as one, as ``is_grads_batched`` sends them."""
-    checks = (getattr(torch._C._functorch, name, None) for name in ("is_batchedtensor", "is_legacy_batchedtensor"))
-    return gradient is not None and any(check is not None and check(gradient) for check in checks)
-
-
-def _comes_again() -> bool:
-    """Whether the graph is kept for another backward pass, so that nothing of it may be overwritten."""
-    asked = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
-    return asked is None or asked()
-
-
 def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype, memory_format=torch.channels_last)
 
@@ -202,6 +186,14 @@ def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
 def wide_type(weight: Tensor) -> torch.dtype:
     """The type of c beside a weight: float32 or wider."""
     return torch.promote_types(weight.dtype, torch.float32)
+
+
+def working_type(weight: Tensor) -> torch.dtype:
+    """The type that convolutions with a weight run in, and that outputs and h have: autocast's where it is on, else the weight's."""
+    device = weight.device.type
+    if weight.dtype == torch.float64 or not torch.amp.is_autocast_available(device):
+        return weight.dtype
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 def _rows(maps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from nowcast.errors import UserError
+from nowcast.models.convolutions import Conv2d, settings_text
 from nowcast.models.network import Network, at_least, precisely
 
 MLP_RATIO = 8
@@ -42,6 +43,8 @@ class SimVP(Network):
         UserError: an odd number where an even one is needed, a drop_path outside [0, 1).
     """
 
+    SETTINGS = ("context_length", "spatial_channels", "hidden_channels", "spatial_layers", "blocks", "drop_path", "output_bias")
+
     def __init__(
         self,
         *,
@@ -62,6 +65,8 @@ class SimVP(Network):
         if not 0 <= drop_path < 1:
             raise UserError(f"drop_path is {drop_path}, but a share of at least 0 and less than 1 is needed.")
         super().__init__(multiple=2 ** (spatial_layers // 2), output=output, observed_channel=observed_channel, context_length=context_length)
+        self.spatial_channels, self.hidden_channels, self.spatial_layers = spatial_channels, hidden_channels, spatial_layers
+        self.blocks, self.drop_path, self.output_bias = blocks, drop_path, output_bias
         inputs = [self.channels] + [spatial_channels] * (spatial_layers - 1)
         self.encoder = nn.ModuleList(spatial_layer(i, spatial_channels, stride=1 + index % 2) for index, i in enumerate(inputs))
         self.decoder = nn.ModuleList(spatial_layer(spatial_channels, spatial_channels, enlarge=index % 2 == 0) for index in range(spatial_layers))
@@ -73,9 +78,8 @@ class SimVP(Network):
             self.translator.append(GatedAttention(widths[index], rate))
             if widths[index] != widths[index + 1]:
                 self.translator.append(nn.Conv2d(widths[index], widths[index + 1], 1))
-        self.head = nn.Conv2d(spatial_channels, 1, 1)
+        self.head = Conv2d(spatial_channels, 1, 1)
         nn.init.constant_(self.head.bias, output_bias)
-        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
@@ -95,7 +99,7 @@ class SimVP(Network):
 
 def spatial_layer(inputs: int, outputs: int, *, stride: int = 1, enlarge: bool = False) -> nn.Sequential:
     """A 3x3 convolution, normalisation in two groups, SiLU; ``enlarge`` doubles the map by folding channels out."""
-    convolution = nn.Conv2d(inputs, 4 * outputs if enlarge else outputs, 3, stride=stride, padding=1)
+    convolution = Conv2d(inputs, 4 * outputs if enlarge else outputs, 3, stride=stride, padding=1)
     nn.init.trunc_normal_(convolution.weight, std=0.02)
     nn.init.zeros_(convolution.bias)
     fold_out = [nn.PixelShuffle(2)] if enlarge else []
@@ -114,25 +118,29 @@ class GatedAttention(nn.Module):
         super().__init__()
         wide = MLP_RATIO * channels
         self.attention_norm = nn.BatchNorm2d(channels)
-        self.enter = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.GELU())
+        self.enter = nn.Sequential(Conv2d(channels, channels, 1), nn.GELU())
         self.gate = nn.Sequential(  # 5x5 and then every third of 19x19 pixels: a 21x21 kernel in two cheap parts
-            nn.Conv2d(channels, channels, 5, padding=2, groups=channels),
-            nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels),
-            nn.Conv2d(channels, 2 * channels, 1),
+            Conv2d(channels, channels, 5, padding=2, groups=channels),
+            Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels),
+            Conv2d(channels, 2 * channels, 1),
         )
-        self.leave = nn.Conv2d(channels, channels, 1)
+        self.leave = Conv2d(channels, channels, 1)
         self.attention_scale = nn.Parameter(torch.full((channels, 1, 1), LAYER_SCALE))
         self.perceptron_norm = nn.BatchNorm2d(channels)
         self.perceptron = nn.Sequential(
-            nn.Conv2d(channels, wide, 1), nn.Conv2d(wide, wide, 3, padding=1, groups=wide), nn.GELU(), nn.Conv2d(wide, channels, 1)
+            Conv2d(channels, wide, 1), Conv2d(wide, wide, 3, padding=1, groups=wide), nn.GELU(), Conv2d(wide, channels, 1)
         )
         self.perceptron_scale = nn.Parameter(torch.full((channels, 1, 1), LAYER_SCALE))
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path, self.channels = StochasticDepth(drop_path, "row"), channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
                 nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
                 nn.init.zeros_(module.bias)
+
+    def extra_repr(self) -> str:
+        """What it was made with; its drop_path is a module, and shown as one."""
+        return settings_text(self, "channels")
 
     def attention(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W): the input plus what passes the gate."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models.conv_gru import INPUT_KERNEL, gated, initialise, leaky, unroll
+from nowcast.models.convolutions import Conv2d, settings_text
 from nowcast.models.network import at_least
 
 FLOW_CHANNELS = 32
@@ -57,16 +58,20 @@ class TrajGRUCell(nn.Module):
         super().__init__()
         at_least(0, input_channels=input_channels)
         at_least(1, hidden_channels=hidden_channels, links=links)
-        self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        self.input_channels, self.hidden_channels, self.links = input_channels, hidden_channels, links
         self.gates = 3 * hidden_channels
         flow_kernel = {"kernel_size": FLOW_KERNEL, "padding": FLOW_KERNEL // 2}
-        self.from_input = nn.Conv2d(input_channels, self.gates, INPUT_KERNEL, padding=INPUT_KERNEL // 2) if input_channels else None
-        self.from_state = nn.Conv2d(links * hidden_channels, self.gates, 1)
-        self.flow_from_input = nn.Conv2d(input_channels, FLOW_CHANNELS, **flow_kernel) if input_channels else None
-        self.flow_from_state = nn.Conv2d(hidden_channels, FLOW_CHANNELS, **flow_kernel)
-        self.flow_output = nn.Conv2d(FLOW_CHANNELS, 2 * links, **flow_kernel)
+        self.from_input = Conv2d(input_channels, self.gates, INPUT_KERNEL, padding=INPUT_KERNEL // 2) if input_channels else None
+        self.from_state = Conv2d(links * hidden_channels, self.gates, 1)
+        self.flow_from_input = Conv2d(input_channels, FLOW_CHANNELS, **flow_kernel) if input_channels else None
+        self.flow_from_state = Conv2d(hidden_channels, FLOW_CHANNELS, **flow_kernel)
+        self.flow_output = Conv2d(FLOW_CHANNELS, 2 * links, **flow_kernel)
         self.apply(initialise)
         nn.init.zeros_(self.flow_output.weight)
+
+    def extra_repr(self) -> str:
+        """What it was made with; what is the default is left out."""
+        return settings_text(self, "input_channels", "hidden_channels", "links")
 
     def convolve_input(self, inputs: Tensor) -> Tensor:
         """The input's share of gates and flow network, (N, C, H, W) -> (N, 3F + 32, H, W), for any number of steps at once."""

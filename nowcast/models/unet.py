@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nowcast.models.convolutions import Conv2d, ConvTranspose2d
 from nowcast.models.network import Network, at_least, precisely
 
 GROUP = 16  # channels normalised together, the best number of Wu and He 2018 (arXiv 1803.08494)
@@ -31,6 +32,8 @@ class UNet(Network):
         observed_channel: give the network the observed mask of every frame as a further input channel.
     """
 
+    SETTINGS = ("context_length", "steps", "base_channels", "levels", "output_bias")
+
     def __init__(
         self,
         *,
@@ -44,14 +47,14 @@ class UNet(Network):
     ):
         at_least(1, steps=steps, base_channels=base_channels, levels=levels)
         super().__init__(multiple=2**levels, output=output, observed_channel=observed_channel, context_length=context_length)
+        self.steps, self.base_channels, self.levels, self.output_bias = steps, base_channels, levels, output_bias
         widths = [base_channels * 2**level for level in range(levels + 1)]
         inputs = [context_length * self.channels, *widths[:-1]]
         self.down = nn.ModuleList(double_convolution(i, o) for i, o in zip(inputs, widths, strict=True))
-        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[-2::-1])
+        self.enlarge = nn.ModuleList(ConvTranspose2d(2 * width, width, 2, stride=2) for width in widths[-2::-1])
         self.up = nn.ModuleList(double_convolution(2 * width, width) for width in widths[-2::-1])
-        self.head = nn.Conv2d(base_channels, steps, 1)
+        self.head = Conv2d(base_channels, steps, 1)
         nn.init.constant_(self.head.bias, output_bias)
-        self.to(memory_format=torch.channels_last)  # the layout convolutions are fast in, on CPUs and GPUs
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
@@ -74,5 +77,5 @@ def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
     groups = 1 if outputs % GROUP else outputs // GROUP
     layers = []
     for channels in (inputs, outputs):  # a normalisation has a bias of its own
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True)]
+        layers += [Conv2d(channels, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()]
     return nn.Sequential(*layers)

@@ -15,6 +15,7 @@ from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.errors import UserError
 from nowcast.frames import Frames
+from nowcast.runtime.library_private import classic_attributes
 
 _CLASSIC = (b"CDF\x01", b"CDF\x02")
 _NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
@@ -134,7 +135,7 @@ def _classic(path: Path) -> cf.Source:
         variables = {}
         _refuse_many(file.variables, path)
         for name, stored in file.variables.items():
-            attributes = {key: _plain(value) for key, value in stored._attributes.items()}
+            attributes = {key: _plain(value) for key, value in classic_attributes(stored).items()}
             read = partial(_of, stored.data)
             variables[name] = cf.Variable(path, name, tuple(stored.dimensions), stored.data.shape, stored.data.dtype, attributes, read)
     return cf.Source(path, variables)

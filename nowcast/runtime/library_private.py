@@ -1,0 +1,79 @@
+"""Private names of libraries other than torch: every one that nowcast uses stands here and nowhere else.
+
+Without a private name each function does the same by public ones, or what is safe; a test takes the names away.
+"""
+
+import copy
+from pathlib import Path
+
+_SCIPY_OWN = {"data", "dimensions", "maskandscale"}  # of a scipy variable, beside names that begin with an underscore
+
+
+def forget_received_sigterm(trainer) -> None:
+    """Make a ``lightning.Trainer`` forget a SIGTERM that it has noticed; without the private name it ends the training by itself."""
+    connector = getattr(trainer, "_signal_connector", None)
+    if hasattr(connector, "received_sigterm"):
+        connector.received_sigterm = False
+
+
+def training_state(trainer) -> dict:
+    """A copy of what a ``lightning.Trainer`` would write to a checkpoint now.
+
+    Without the private name the trainer is asked to save, and what it hands to its files is kept. Of several processes only the first
+    gets it then, the others {}; all of them have to call this.
+    """
+    connector = getattr(trainer, "_checkpoint_connector", None)
+    if hasattr(connector, "dump_checkpoint"):
+        return copy.deepcopy(connector.dump_checkpoint(weights_only=False))
+    return _state_as_saved(trainer)
+
+
+def _state_as_saved(trainer) -> dict:
+    files, kept = trainer.strategy.checkpoint_io, _InMemory()
+    trainer.strategy.checkpoint_io = kept
+    try:
+        trainer.save_checkpoint("kept in memory")
+    finally:
+        trainer.strategy.checkpoint_io = files
+    return kept.content
+
+
+class _InMemory:
+    """What a trainer takes for its files while it saves."""
+
+    def __init__(self):
+        self.content: dict = {}
+
+    def save_checkpoint(self, checkpoint: dict, path: str, storage_options=None) -> None:
+        self.content = copy.deepcopy(checkpoint)
+
+
+def save_last(callback, trainer) -> None:
+    """Let a ``ModelCheckpoint`` write its last checkpoint unless it has done so at this step; without the private names it is written again."""
+    names = ("_last_global_step_saved", "_save_last_checkpoint", "_monitor_candidates")
+    if not all(hasattr(callback, name) for name in names):
+        path = Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"
+        callback.last_model_path = str(path)
+        trainer.save_checkpoint(path)
+    elif callback._last_global_step_saved != trainer.global_step:
+        callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+
+
+def gdal_errors() -> tuple[type[Exception], ...]:
+    """What rasterio raises where GDAL fails; some of GDAL's own errors have a private name only."""
+    import rasterio.errors
+
+    try:
+        from rasterio._err import CPLE_BaseError
+    except ImportError:
+        return (rasterio.errors.RasterioError,)
+    return (rasterio.errors.RasterioError, CPLE_BaseError)
+
+
+def classic_attributes(variable) -> dict:
+    """Attributes of a variable of ``scipy.io.netcdf_file``, by name."""
+    try:
+        return dict(variable._attributes)
+    except AttributeError:
+        own = _SCIPY_OWN | {"_typecode", "_size", "_shape"}
+        return {name: value for name, value in vars(variable).items() if name not in own}
