@@ -29,6 +29,7 @@ from nowcast.errors import UserError
 from nowcast.models import recurrence
 from nowcast.models.gates import equations
 from nowcast.models.recurrence import transforms_active, wide_type
+from nowcast.models.steps_in_time import follow, is_free
 
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell state c, both (B, F, H', W'), the size the input convolution gives; c is always float32 or wider."""
@@ -189,7 +190,7 @@ class ConvLSTMCell(nn.Module):
         if self.input_weight is None:
             return height, width
         if self.padding == "same":
-            return -(-height // self.stride[0]), -(-width // self.stride[1])
+            return (height - 1) // self.stride[0] + 1, (width - 1) // self.stride[1] + 1  # ceil; an ONNX division rounds to zero
         reach = [d * (k - 1) + 1 for k, d in zip(self.input_kernel, self.dilation, strict=True)]
         if height < reach[0] or width < reach[1]:
             raise UserError(f"maps of {height} x {width} came, but valid padding needs at least {reach[0]} x {reach[1]}; padding='same' takes any size.")
@@ -325,16 +326,16 @@ class ConvLSTM(nn.Module):
             state = tuple(part.movedim(-1, -3) for part in state)
         if inputs is not None:
             inputs = self._steps_first(inputs)
-            if length not in (None, len(inputs)):
-                raise UserError(f"length is {length}, but the input has {len(inputs)} steps; give length only where there is no input.")
-            length, at_rest = len(inputs), state is None
+            if length not in (None, inputs.shape[0]):
+                raise UserError(f"length is {length}, but the input has {inputs.shape[0]} steps; give length only where there is no input.")
+            length, at_rest = inputs.shape[0], state is None
             state = state or self.cell.initial_state(inputs.shape[1], *inputs.shape[-2:])
         elif state is None or length is None or length < 0:
             raise UserError(f"a ConvLSTM without input needs a state to start from and a length of at least 0; {'no state' if state is None else 'a state'} and {length} came.")
         self._check(inputs, state)
         if mask is not None:
-            if mask.dtype != torch.bool or mask.shape != (len(state[0]), length):
-                raise UserError(f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} came; a boolean one of shape {(len(state[0]), length)} is needed.")
+            if mask.dtype != torch.bool or mask.shape != (state[0].shape[0], length):
+                raise UserError(f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} came; a boolean one of shape {(state[0].shape[0], length)} is needed.")
             mask = (mask.flip(1) if self.go_backwards else mask).T[:, :, None, None, None]
         outputs, state = self._run(inputs, state, length, mask, at_rest)
         if self.stateful:
@@ -347,13 +348,13 @@ class ConvLSTM(nn.Module):
         """Inputs as they come -> (T, B, C, H, W), in the order of reading."""
         axes = ("B, T, H, W, {}" if self.channels_last else "B, T, {}, H, W").format(self.cell.input_channels)
         channels = inputs.shape[-1 if self.channels_last else 2] if inputs.ndim == 5 else None
-        if channels != self.cell.input_channels or 0 in (len(inputs), *inputs.shape[2:]):
+        if channels != self.cell.input_channels or 0 in (inputs.shape[0], *inputs.shape[2:]):
             raise UserError(f"an input of shape {tuple(inputs.shape)} came; ({axes}), none of them 0 but T, is needed.")
         inputs = (inputs.movedim(-1, 2) if self.channels_last else inputs).transpose(0, 1)
         return inputs.flip(0) if self.go_backwards else inputs
 
     def _check(self, inputs: Tensor | None, state: State) -> None:
-        batch, size = (len(state[0]), state[0].shape[2:]) if inputs is None else (inputs.shape[1], self.cell.state_size(*inputs.shape[-2:]))
+        batch, size = (state[0].shape[0], state[0].shape[2:]) if inputs is None else (inputs.shape[1], self.cell.state_size(*inputs.shape[-2:]))
         wanted = (batch, self.cell.hidden_channels, *size)
         if any(tuple(part.shape) != wanted for part in state):
             hint = "; call reset_state() before sequences of another size" if self.stateful else ""
@@ -363,6 +364,8 @@ class ConvLSTM(nn.Module):
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
+        if is_free(length):
+            return self._free(inputs, state, length, mask, masks)
         again = self.checkpoint > 0 and torch.is_grad_enabled()
         size = self.checkpoint if again else length
         outputs, last = [], torch.zeros_like(state[0])
@@ -394,6 +397,26 @@ class ConvLSTM(nn.Module):
             outputs.append(last)
         return torch.stack(outputs), state, last
 
+    def _free(self, inputs: Tensor | None, state: State, length: torch.SymInt, mask: Tensor | None, masks: DropoutMasks | None) -> tuple[Tensor, State]:
+        """All steps for a graph that takes any length; inputs (T, B, C, H, W) -> outputs (B, T, F, H', W') and the final state."""
+        if inputs is None:
+            from_inputs = state[0].new_zeros(length)  # only its length counts
+        else:
+            from_inputs = self.cell.convolve_input(inputs, masks)
+        seen = torch.ones(length, dtype=torch.bool, device=state[0].device) if mask is None else mask
+
+        def step(carried: tuple[Tensor, ...], entries: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+            *old, last = carried
+            from_input, seen_now = entries
+            new = self.cell.step(None if inputs is None else from_input, tuple(old), masks)
+            if mask is None:
+                return (*new, new[0]), new[0]
+            last = torch.where(seen_now, new[0], last)
+            return (*(torch.where(seen_now, *parts) for parts in zip(new, old, strict=True)), last), last
+
+        (h, c, _), outputs = follow(step, (*state, torch.zeros_like(state[0])), (from_inputs, seen))
+        return outputs.transpose(0, 1), (h, c)
+
 
 def _normalise(maps: Tensor, groups: int) -> Tensor:
     """Zero mean and unit variance in each group of channels; F.group_norm, without its refusal of a single value."""
@@ -411,7 +434,16 @@ def _pair(name: str, value) -> tuple[int, int]:
 def _pad_same(maps: Tensor, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)):
     """Maps (..., H, W) and the padding a convolution has to add, so that H' = ceil(H / stride); an odd zero goes to the end."""
     sides = zip(maps.shape[-2:], kernel, stride, dilation, strict=True)
-    rows, columns = (max(0, (-(-side // s) - 1) * s + d * (k - 1) + 1 - side) for side, k, s, d in sides)
-    if rows % 2 == columns % 2 == 0:
+    rows, columns = (_missing(*side) for side in sides)
+    free = any(isinstance(missing, torch.SymInt) for missing in (rows, columns))  # odd at one size, even at another
+    if not free and rows % 2 == columns % 2 == 0:
         return maps, (rows // 2, columns // 2)
     return F.pad(maps, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), (0, 0)
+
+
+def _missing(side: int, kernel: int, stride: int, dilation: int) -> int:
+    """What a side lacks so that a convolution gives ceil(side / stride)."""
+    reach = dilation * (kernel - 1)
+    if stride == 1:
+        return reach  # of any side, also of one that a graph leaves free
+    return torch.sym_max(0, (side - 1) // stride * stride + reach + 1 - side)
