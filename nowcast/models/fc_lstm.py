@@ -62,7 +62,7 @@ class FCLSTMLayer(nn.Module):
             Outputs of every step (B, T, F), and the final state.
         """
         if state is None:
-            zeros = self.bias.new_zeros(len(inputs), self.state_weight.shape[1])
+            zeros = self.bias.new_zeros(inputs.shape[0], self.state_weight.shape[1])
             state = (zeros, zeros.to(torch.promote_types(zeros.dtype, torch.float32)))
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state
