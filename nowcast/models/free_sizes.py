@@ -16,8 +16,14 @@ def missing(side: int, multiple: int) -> int:
     return (side + multiple - 1) // multiple * multiple - side
 
 
-def averaged_in_squares(fields: Tensor, side: int) -> Tensor:
-    """Means over squares of ``side`` pixels, (B, C, H, W), the last ones over what there is of them; as ``F.avg_pool2d`` with ``ceil_mode``."""
+def averaged_in_squares(fields: Tensor, side: int, *, exact: bool) -> Tensor:
+    """Means over squares of ``side`` pixels, (B, C, H, W), the last ones over what there is of them; as ``F.avg_pool2d`` with ``ceil_mode``.
+
+    Args:
+        exact: the squares are known to divide the map. Without a remainder to think of, sizes stay short expressions.
+    """
+    if exact:
+        return F.avg_pool2d(fields, side)
     height, width = fields.shape[-2:]
     padded = F.pad(fields, (0, missing(width, side), 0, missing(height, side)))
     shares = (_share_inside(length, side, fields) for length in (height, width))
@@ -63,17 +69,14 @@ def smooth(fields: Tensor, width: float, widest: Tensor | None = None) -> Tensor
     reach = torch.minimum((3 * width).round(), 2 * number(torch.sym_max(*fields.shape[-2:]), fields)).clamp(min=1)
     lags = torch.arange(-radius, radius + 1, device=fields.device, dtype=fields.dtype)
     kernel = torch.exp(-0.5 * (lags / width) ** 2) * (lags.abs() <= reach)
-    block = 32 if radius <= 32 else 64
-    lag = torch.arange(block + 2 * radius, device=fields.device) - torch.arange(block, device=fields.device)[:, None]
-    band = torch.where((lag >= 0) & (lag <= 2 * radius), (kernel / kernel.sum())[lag.clamp(0, 2 * radius)], 0.0)
-    return _along_rows(_along_rows(fields, band, radius).mT, band, radius).mT
+    kernel = (kernel / kernel.sum())[None, None, :, None]
+    return _along_rows(_along_rows(fields, kernel).mT, kernel).mT
 
 
-def _along_rows(fields: Tensor, band: Tensor, radius: int) -> Tensor:
-    """A running mean over rows as products with a banded matrix (block, block + 2 radius), (B, C, H, W) -> the same."""
-    block, height = band.shape[0], fields.shape[-2]
-    blocks = (height + block - 1) // block
-    padded = F.pad(fields, (0, 0, radius, radius + blocks * block - height))
-    rows = torch.arange(blocks, device=fields.device)[:, None] * block + torch.arange(block + 2 * radius, device=fields.device)
-    parts = padded.index_select(-2, rows.flatten()).unflatten(-2, (blocks, block + 2 * radius))
-    return (band @ parts).flatten(-3, -2)[..., :height, :]
+def _along_rows(fields: Tensor, kernel: Tensor) -> Tensor:
+    """A running mean over rows, (B, C, H, W) -> the same, by a kernel (1, 1, length, 1).
+
+    Slower than the products with a banded matrix that take its place where sizes are numbers, but no size has to be computed.
+    """
+    maps = F.conv2d(fields.flatten(0, 1)[:, None], kernel, padding=(kernel.shape[2] // 2, 0))
+    return maps.unflatten(0, fields.shape[:2])[:, :, 0]

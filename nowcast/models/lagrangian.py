@@ -211,9 +211,9 @@ class LagrangianConvLSTM(nn.Module):
             typical = self._typical(spacing, nominal)
             finer = max(1, round(_FINE / typical))  # pixels to one of the working grid
             cell = max(1, round(_CELL / typical / finer))
-            frames, mask = averaged(*_padded(frames, mask, finer * cell * 4), finer)
+            frames, mask = averaged(*_padded(frames, mask, finer * cell * 4), finer, multiple=finer)
             spacing, size = spacing * finer, frames.shape[-2:]
-            motion, coarser = self._motion(frames, mask, typical * finer)
+            motion, coarser = self._motion(frames, mask, typical * finer, 4 * cell)
             aligned, seen = [frames[:, -1]], [mask[:, -1]]
             for lag, back in enumerate(departures(motion, length - 1), start=1):
                 x, y = places(*size, like=frames)
@@ -226,8 +226,8 @@ class LagrangianConvLSTM(nn.Module):
             ever = seen.amax(dim=1, keepdim=True)
             recent = _recent(aligned, seen)
             fine = _means(recent, ever, [width / (typical * finer) for width in _DETAILS])
-            wide = _means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])
-            correlation, tendency, strength = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, self._wet())
+            wide = _means(*averaged(recent, ever, cell, multiple=cell), [width / (typical * finer * cell) for width in _PATTERNS])
+            correlation, tendency, strength = _regression(fine, [averaged(fine[-1], ever, cell, multiple=cell)[0], *wide[1:]], aligned, seen, cell, timestep, self._wet())
             changes = _changes(torch.stack(fine, dim=1), ever, cell)
             carried = [0, 1, -1]
             details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
@@ -280,12 +280,13 @@ class LagrangianConvLSTM(nn.Module):
         """The normalised rain rate from which on a pixel is wet."""
         return self.levels[0] if torch.compiler.is_exporting() else float(self.levels[0])
 
-    def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
+    def _motion(self, frames: Tensor, mask: Tensor, spacing: float, multiple: int) -> tuple[Tensor, int]:
         """The motion on a grid of about a kilometre, in its pixels a frame, and how many pixels of the frames make one of them."""
         coarser = max(1, round(_MOTION / spacing))
-        means, weights = averaged(frames, mask, coarser)
+        means, weights = averaged(frames, mask, coarser, multiple=multiple)
+        multiple = multiple // coarser if multiple % coarser == 0 else 1
         levels = 1 + max(0, round(math.log2(_COARSEST / (spacing * coarser))))
-        return motion_between(means, weights, window=_WINDOW / (spacing * coarser), levels=levels, smallest=_SMALLEST), coarser
+        return motion_between(means, weights, window=_WINDOW / (spacing * coarser), levels=levels, smallest=_SMALLEST, multiple=multiple), coarser
 
     def _cells(self, aligned: Tensor, seen: Tensor, cell: int) -> Tensor:
         """What the network sees of each frame, (B, T, C, h, w): mean, spread, share observed, and shares of the pixels that reach some levels."""

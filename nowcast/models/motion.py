@@ -108,18 +108,22 @@ def _along_rows(fields: Tensor, band: Tensor, radius: int) -> Tensor:
     return (band @ padded.unfold(-2, block + 2 * radius, block).mT).flatten(-3, -2)[..., :height, :]
 
 
-def averaged(fields: Tensor, weights: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Fields and their weights, (B, C, H, W) each, on a grid of ``side`` times the spacing, which need not divide it; pixels without weight do not count."""
+def averaged(fields: Tensor, weights: Tensor, side: int, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Fields and their weights, (B, C, H, W) each, on a grid of ``side`` times the spacing, which need not divide it; pixels without weight do not count.
+
+    Args:
+        multiple: of which height and width are known to be multiples, for graphs in which they are symbols.
+    """
     if side == 1:
         return fields, weights
-    weight = in_squares(weights, side)
-    return in_squares(fields * weights, side) / weight.clamp(min=1e-6), weight
+    weight = in_squares(weights, side, multiple)
+    return in_squares(fields * weights, side, multiple) / weight.clamp(min=1e-6), weight
 
 
-def in_squares(fields: Tensor, side: int) -> Tensor:
+def in_squares(fields: Tensor, side: int, multiple: int = 1) -> Tensor:
     """Means over squares of ``side`` pixels, (B, C, H, W), the last ones over what there is of them."""
     if torch.compiler.is_exporting():
-        return free_sizes.averaged_in_squares(fields, side)
+        return free_sizes.averaged_in_squares(fields, side, exact=multiple % side == 0)
     return F.avg_pool2d(fields, side, ceil_mode=True, count_include_pad=False)
 
 
@@ -128,7 +132,7 @@ def averaged_to(fields: Tensor, size: tuple[int, int]) -> Tensor:
     return free_sizes.averaged_to(fields, size) if torch.compiler.is_exporting() else F.adaptive_avg_pool2d(fields, size)
 
 
-def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: int = 3, smallest: int = 0) -> Tensor:
+def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: int = 3, smallest: int = 0, multiple: int = 1) -> Tensor:
     """Steady motion of frames, coarse to fine: Lucas and Kanade's least squares in Gaussian windows, over all frames at once.
 
     Args:
@@ -137,6 +141,7 @@ def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: i
         window: standard deviation of the smallest window, in pixels.
         levels: grids, at most, each of twice the spacing of the one before, on which the motion is looked for; the coarsest first.
         smallest: pixels that the shorter side of a coarser grid has at least, a power of 2; 0 for no such bound.
+        multiple: as for ``averaged``.
 
     Returns:
         (B, 2, H, W) pixels a frame, at the time of the last frame; where no rain shows the motion, that of a wider surrounding, and 0 where
@@ -147,7 +152,8 @@ def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: i
         levels = max(1, min(levels, shorter.bit_length() + 1 - smallest.bit_length()))
     pyramid = [(frames, observed)]
     for _ in range(levels - 1):
-        pyramid.append(averaged(*pyramid[-1], 2))
+        pyramid.append(averaged(*pyramid[-1], 2, multiple=multiple))
+        multiple = multiple // 2 if multiple % 2 == 0 else 1
     motion = frames.new_zeros(frames.shape[0], 2, *pyramid[-1][0].shape[-2:])
     for level, (field, weight) in reversed(list(enumerate(pyramid))):
         size = field.shape[-2:]
