@@ -26,7 +26,7 @@ class Advection(nn.Module):
         mask = torch.ones_like(frames) if observed is None else observed[:, :, 0].to(frames.dtype)
         frames = torch.where(mask > 0, frames, 0.0)
         means, weights = averaged(torch.log1p(frames.clamp(min=0) / _DRY), mask, _COARSER)
-        motion = motion_between(means, weights, window=_WINDOW, levels=max(1, min(4, min(means.shape[-2:]).bit_length() - 2)))
+        motion = motion_between(means, weights, window=_WINDOW, levels=4, smallest=4)
         x, y = places(*size, like=frames)
         last, covered = torch.stack([frames[:, -1], mask[:, -1]], dim=1), tuple(side * _COARSER for side in means.shape[-2:])
         forecast = []

@@ -132,7 +132,7 @@ class Autoregressive(Network):
                 first is always read. None reads all there are.
         """
         folded = fold(frames, self.patch)
-        state = self.initial_state(len(folded), *folded.shape[-2:])
+        state = self.initial_state(folded.shape[0], *folded.shape[-2:])
         followers = []
         for index in range(length):
             if index == 0 or (truth is None and index < folded.shape[1]):

@@ -28,6 +28,7 @@ from nowcast.models import recurrence
 from nowcast.models.convolutions import a_tensor_of, ordered, settings_text
 from nowcast.models.gates import equations
 from nowcast.models.recurrence import wide_type, working_type
+from nowcast.models.steps_in_time import follow, is_free
 from nowcast.runtime import torch_private
 
 State = tuple[Tensor, Tensor]
@@ -221,7 +222,7 @@ class ConvLSTMCell(nn.Module):
         if self.input_weight is None:
             return height, width
         if self.padding == "same":
-            return -(-height // self.stride[0]), -(-width // self.stride[1])
+            return (height - 1) // self.stride[0] + 1, (width - 1) // self.stride[1] + 1  # ceil; an ONNX division rounds to zero
         reach = [d * (k - 1) + 1 for k, d in zip(self.input_kernel, self.dilation, strict=True)]
         if height < reach[0] or width < reach[1]:
             raise UserError(f"maps of {height} x {width} came, but valid padding needs at least {reach[0]} x {reach[1]}; padding='same' takes any size.")
@@ -378,16 +379,16 @@ class ConvLSTM(nn.Module):
             state = tuple(part.movedim(-1, -3) for part in state)
         if inputs is not None:
             inputs = self._steps_first(inputs)
-            if length not in (None, len(inputs)):
-                raise UserError(f"length is {length}, but the input has {len(inputs)} steps; give length only where there is no input.")
-            length, at_rest = len(inputs), state is None
+            if length not in (None, inputs.shape[0]):
+                raise UserError(f"length is {length}, but the input has {inputs.shape[0]} steps; give length only where there is no input.")
+            length, at_rest = inputs.shape[0], state is None
             state = state or self.cell.initial_state(inputs.shape[1], *inputs.shape[-2:])
         elif state is None or length is None or length < 0:
             raise UserError(f"a ConvLSTM without input needs a state to start from and a length of at least 0; {'no state' if state is None else 'a state'} and {length} came.")
         self._check(inputs, state)
         if mask is not None:
-            if mask.dtype != torch.bool or mask.shape != (len(state[0]), length):
-                raise UserError(f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} came; a boolean one of shape {(len(state[0]), length)} is needed.")
+            if mask.dtype != torch.bool or mask.shape != (state[0].shape[0], length):
+                raise UserError(f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} came; a boolean one of shape {(state[0].shape[0], length)} is needed.")
             mask = (mask.flip(1) if self.go_backwards else mask).T[:, :, None, None, None]
         outputs, state = self._run(inputs, state, length, mask, at_rest)
         if self.stateful:
@@ -400,13 +401,13 @@ class ConvLSTM(nn.Module):
         """Inputs as they come -> (T, B, C, H, W), in the order of reading."""
         axes = ("B, T, H, W, {}" if self.channels_last else "B, T, {}, H, W").format(self.cell.input_channels)
         channels = inputs.shape[-1 if self.channels_last else 2] if inputs.ndim == 5 else None
-        if channels != self.cell.input_channels or 0 in (len(inputs), *inputs.shape[2:]):
+        if channels != self.cell.input_channels or 0 in (inputs.shape[0], *inputs.shape[2:]):
             raise UserError(f"an input of shape {tuple(inputs.shape)} came; ({axes}), none of them 0 but T, is needed.")
         inputs = (inputs.movedim(-1, 2) if self.channels_last else inputs).transpose(0, 1)
         return inputs.flip(0) if self.go_backwards else inputs
 
     def _check(self, inputs: Tensor | None, state: State) -> None:
-        batch, size = (len(state[0]), state[0].shape[2:]) if inputs is None else (inputs.shape[1], self.cell.state_size(*inputs.shape[-2:]))
+        batch, size = (state[0].shape[0], state[0].shape[2:]) if inputs is None else (inputs.shape[1], self.cell.state_size(*inputs.shape[-2:]))
         wanted = (batch, self.cell.hidden_channels, *size)
         if any(tuple(part.shape) != wanted for part in state):
             hint = "; call reset_state() before sequences of another size" if self.stateful else ""
@@ -419,10 +420,13 @@ class ConvLSTM(nn.Module):
         if mask is not None and inputs is not None:  # before any arithmetic: the gradient of a product with NaN or infinity is NaN, even where it is masked later
             inputs = torch.where(mask, inputs, 0.0)
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
-        again = self.checkpoint > 0 and torch.is_grad_enabled()
-        size = self.checkpoint if again else length
         # Read here and not in a block, which may run again when parameters that were lent for this call are back in their places.
         weights = self.cell.weights() if self.cell.is_called_as_written() else None
+        if is_free(length):
+            resting = state[0].to(kind), state[1].to(wide_type(a_tensor_of(self.cell)))
+            return self._free(inputs, resting, length, mask, masks, weights)
+        again = self.checkpoint > 0 and torch.is_grad_enabled()
+        size = self.checkpoint if again else length
         fused = mask is None and weights is not None and self.cell.can_run(masks) and _all_plain(inputs, *state, *weights)
         block = self._fused if fused else self._block
         state = state[0].to(kind), state[1].to(wide_type(a_tensor_of(self.cell)))
@@ -464,6 +468,50 @@ class ConvLSTM(nn.Module):
             outputs.append(last)
         return torch.stack(outputs), state, last
 
+    def _free(
+        self,
+        inputs: Tensor | None,
+        state: State,
+        length: torch.SymInt,
+        mask: Tensor | None,
+        masks: DropoutMasks | None,
+        weights: Weights | None,
+    ) -> tuple[Tensor, State]:
+        """All steps for a graph that takes any length: inputs (T, B, C, H, W) -> outputs (B, T, F, H', W') and the final state.
+
+        Without weights the cell is called as a module, as in ``_block``.
+        """
+        kind = state[0].dtype
+        if inputs is None:
+            frames = state[0].new_zeros(length)  # only its length counts
+        elif weights is None:
+            frames = inputs
+        else:
+            frames = self.cell.convolve_input(inputs, masks, weights)
+        if mask is None:
+            seen = torch.ones(length, dtype=torch.bool, device=state[0].device)
+        else:
+            seen = mask
+        given = () if masks is None else (masks,)
+
+        def step(carried: tuple[Tensor, ...], entries: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+            *old, last = carried
+            frame, seen_now = entries
+            frame = None if inputs is None else frame
+            if weights is None:
+                h, c = self.cell(frame, tuple(old), *given)
+            else:
+                h, c = self.cell.step(frame, tuple(old), masks, weights)
+            new = h.to(kind), c
+            if mask is None:
+                return (*new, new[0]), new[0]
+            last = torch.where(seen_now, new[0], last)
+            kept = [torch.where(seen_now, *parts) for parts in zip(new, old, strict=True)]
+            return (*kept, last), last
+
+        (h, c, _), outputs = follow(step, (*state, torch.zeros_like(state[0])), (frames, seen))
+        return outputs.transpose(0, 1), (h, c)
+
 
 def _followed() -> bool:
     """Whether something follows operators one by one, as tracers, compilers, transforms and forward-mode derivatives do."""
@@ -492,7 +540,16 @@ def _pair(name: str, value) -> tuple[int, int]:
 def _pad_same(maps: Tensor, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)):
     """Maps (..., H, W) and the padding a convolution has to add, so that H' = ceil(H / stride); an odd zero goes to the end."""
     sides = zip(maps.shape[-2:], kernel, stride, dilation, strict=True)
-    rows, columns = (max(0, (-(-side // s) - 1) * s + d * (k - 1) + 1 - side) for side, k, s, d in sides)
-    if rows % 2 == columns % 2 == 0:
+    rows, columns = (_missing(*side) for side in sides)
+    free = any(isinstance(missing, torch.SymInt) for missing in (rows, columns))  # odd at one size, even at another
+    if not free and rows % 2 == columns % 2 == 0:
         return maps, (rows // 2, columns // 2)
     return F.pad(maps, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), (0, 0)
+
+
+def _missing(side: int, kernel: int, stride: int, dilation: int) -> int:
+    """What a side lacks so that a convolution gives ceil(side / stride)."""
+    reach = dilation * (kernel - 1)
+    if stride == 1:
+        return reach  # of any side, also of one that a graph leaves free
+    return torch.sym_max(0, (side - 1) // stride * stride + reach + 1 - side)

@@ -119,7 +119,7 @@ class EncoderForecaster(Network):
             sequence, _ = layer(sequence, state, length=forecast_length - 1)
             first.append(state[0])
             rest.append(sequence.flatten(0, 1))
-        batch = len(first[0])
+        batch = first[0].shape[0]
         raw = [self._read(first).unsqueeze(1), self._read(rest).unflatten(0, (batch, forecast_length - 1))]
         return unfold(torch.cat(raw, dim=1), self.patch)
 

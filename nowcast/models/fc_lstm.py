@@ -84,7 +84,7 @@ class FCLSTMLayer(nn.Module):
         """
         bias, weight, peephole = self.bias, self.state_weight, self.peephole
         if state is None:
-            zeros = torch.zeros(len(inputs), self.units, dtype=weight.dtype, device=weight.device)
+            zeros = torch.zeros(inputs.shape[0], self.units, dtype=weight.dtype, device=weight.device)
             state = (zeros, zeros.to(torch.promote_types(zeros.dtype, torch.float32)))
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state

@@ -89,7 +89,7 @@ class Hko7EncoderForecaster(Network):
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
-        batch = len(frames)
+        batch = frames.shape[0]
         sequence = self.with_coordinates(frames) if self.coordinates else frames
         states = []
         for down, layer in zip(self.down, self.encoder, strict=True):

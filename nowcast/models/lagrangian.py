@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
-from nowcast.models.motion import at, averaged, departures, motion_between, places, smooth
+from nowcast.models.free_sizes import missing
+from nowcast.models.motion import at, averaged_to, averaged, departures, motion_between, places, smooth
 from nowcast.models.network import at_least, check_mask, precisely, without_autocast
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -39,6 +40,7 @@ _CELL = 4.0  # km, of the network
 _FINE = 0.6  # km, of the details; much finer grids are averaged to about it
 _MOTION = 1.0  # km, of the grid on which the motion is looked for
 _WINDOW = 24.0  # km: standard deviation of the smallest window in which it is looked for
+_SMALLEST = 8  # pixels to a side of a grid on which it is looked for, but for the finest
 _COARSEST = 16.0  # km, of the grid on which it is looked for first
 _NOISE = 2.0  # km, of the grid on which the members' noise of the details is drawn; that of wider scales is drawn on cells
 _DETAILS = (1.0, 2.5)  # km: widths of the means that separate the details of a frame
@@ -195,7 +197,7 @@ class LagrangianConvLSTM(nn.Module):
 
     def interpolated(self, logits: Tensor, levels: Tensor) -> Tensor:
         """Logits at the network's own levels, (B, len(LEVELS), H, W), finite, at others (K,): (B, K, H, W)."""
-        place = torch.searchsorted(self.levels, levels.contiguous()).clamp(1, len(LEVELS) - 1)[:, None]
+        place = (self.levels < levels[:, None]).sum(dim=1, keepdim=True).clamp(1, len(LEVELS) - 1)
         share = ((levels[:, None] - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1])).to(logits.dtype)
         weights = torch.zeros(len(levels), len(LEVELS), dtype=logits.dtype, device=logits.device).scatter(1, place - 1, 1 - share).scatter(1, place, share)
         with without_autocast(logits.device.type):
@@ -218,16 +220,17 @@ class LagrangianConvLSTM(nn.Module):
         check_mask(observed, context)
         context = context.to(torch.promote_types(context.dtype, torch.float32))  # half a precision would leave 8 bits, and motion is made of small differences
         batch, length, _, height, width = context.shape
+        nominal = spacing
         timestep, spacing = (torch.as_tensor(value, dtype=context.dtype, device=context.device).expand(batch) for value in (timestep, spacing))
         with torch.no_grad():
             mask = torch.ones_like(context[:, :, 0]) if observed is None else observed[:, :, 0].to(context.dtype)
             frames = torch.where(mask > 0, context[:, :, 0], 0.0)
-            typical = float(spacing.log().mean().exp())
+            typical = self._typical(spacing, nominal)
             finer = max(1, round(_FINE / typical))  # pixels to one of the working grid
             cell = max(1, round(_CELL / typical / finer))
-            frames, mask = averaged(*_padded(frames, mask, finer * cell * 4), finer)
+            frames, mask = averaged(*_padded(frames, mask, finer * cell * 4), finer, multiple=finer)
             spacing, size = spacing * finer, frames.shape[-2:]
-            motion, coarser = self._motion(frames, mask, typical * finer)
+            motion, coarser = self._motion(frames, mask, typical * finer, 4 * cell)
             aligned, seen = [frames[:, -1]], [mask[:, -1]]
             for lag, back in enumerate(departures(motion, length - 1), start=1):
                 x, y = places(*size, like=frames)
@@ -240,8 +243,8 @@ class LagrangianConvLSTM(nn.Module):
             ever = seen.amax(dim=1, keepdim=True)
             recent = _recent(aligned, seen)
             fine = _means(recent, ever, [width / (typical * finer) for width in _DETAILS])
-            wide = _means(*averaged(recent, ever, cell), [width / (typical * finer * cell) for width in _PATTERNS])
-            correlation, tendency, strength = _regression(fine, [averaged(fine[-1], ever, cell)[0], *wide[1:]], aligned, seen, cell, timestep, float(self.levels[0]))
+            wide = _means(*averaged(recent, ever, cell, multiple=cell), [width / (typical * finer * cell) for width in _PATTERNS])
+            correlation, tendency, strength = _regression(fine, [averaged(fine[-1], ever, cell, multiple=cell)[0], *wide[1:]], aligned, seen, cell, timestep, self._wet())
             changes = _changes(torch.stack(fine, dim=1), ever, cell)
             carried = [0, 1, -1]
             details = torch.cat([*(scale[:, carried] for scale in fine), ever], dim=1)
@@ -253,7 +256,7 @@ class LagrangianConvLSTM(nn.Module):
             shape = changes.shape[-2:]
             alike = torch.cat([(1 - correlation + 1e-3).log() / 3, tendency], dim=1)
             told = torch.cat([scale, alike], dim=1)[:, :, None, None].expand(-1, -1, *shape)
-            scalars = torch.cat([F.adaptive_avg_pool2d(speed, shape), told, changes], dim=1)
+            scalars = torch.cat([averaged_to(speed, shape), told, changes], dim=1)
             cells = self._cells(aligned, seen, cell)
             x, y = places(height, width, like=frames, every=every, first=first, per_pixel=finer)
             stripes = _stripes(y, x.shape[-1])
@@ -278,12 +281,29 @@ class LagrangianConvLSTM(nn.Module):
             logits, known, *drawn = (torch.cat(parts, dim=-2) for parts in zip(*found))
             yield logits, known, sum(drawn) if drawn else None
 
-    def _motion(self, frames: Tensor, mask: Tensor, spacing: float) -> tuple[Tensor, int]:
+    def _typical(self, spacing: Tensor, nominal: Tensor | float) -> float:
+        """The kilometres between pixels that the grids are laid out for, of (B,), or of the number that it was made of.
+
+        Raises:
+            UserError: a graph is being made, of which they would have to be an input.
+        """
+        if not torch.compiler.is_exporting():
+            return float(spacing.log().mean().exp())
+        if isinstance(nominal, Tensor):
+            raise UserError("the spacing came as a tensor, but the grids of an exported LagrangianConvLSTM are laid out for one spacing; give a number, e.g. spacing=1.0.")
+        return float(nominal)
+
+    def _wet(self) -> Tensor | float:
+        """The normalised rain rate from which on a pixel is wet."""
+        return self.levels[0] if torch.compiler.is_exporting() else float(self.levels[0])
+
+    def _motion(self, frames: Tensor, mask: Tensor, spacing: float, multiple: int) -> tuple[Tensor, int]:
         """The motion on a grid of about a kilometre, in its pixels a frame, and how many pixels of the frames make one of them."""
         coarser = max(1, round(_MOTION / spacing))
-        means, weights = averaged(frames, mask, coarser)
-        levels = 1 + max(0, min(round(math.log2(_COARSEST / (spacing * coarser))), int(math.log2(min(means.shape[-2:]))) - 3))
-        return motion_between(means, weights, window=_WINDOW / (spacing * coarser), levels=levels), coarser
+        means, weights = averaged(frames, mask, coarser, multiple=multiple)
+        multiple = multiple // coarser if multiple % coarser == 0 else 1
+        levels = 1 + max(0, round(math.log2(_COARSEST / (spacing * coarser))))
+        return motion_between(means, weights, window=_WINDOW / (spacing * coarser), levels=levels, smallest=_SMALLEST, multiple=multiple), coarser
 
     def _cells(self, aligned: Tensor, seen: Tensor, cell: int) -> Tensor:
         """What the network sees of each frame, (B, T, C, h, w): mean, spread, share observed, and shares of the pixels that reach some levels."""
@@ -398,7 +418,7 @@ class LagrangianConvLSTM(nn.Module):
 
 def _stripes(fields: Tensor, width: int) -> tuple[Tensor, ...]:
     """Fields (..., H, any) of so many columns in parts of some rows, a like number for each core of a CPU; on other devices in one part."""
-    if fields.device.type != "cpu":
+    if fields.device.type != "cpu" or torch.compiler.is_exporting():
         return (fields,)
     return fields.split(max(1, _STRIPE // max(1, width)) * torch.get_num_threads(), dim=-2)
 
@@ -424,9 +444,9 @@ def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 
         scale: (B,), of the probabilities, see ``_scale``.
         given: share of the maximum.
     """
-    batch = len(probability)
+    batch = probability.shape[0]
     place = torch.where(known, (probability * _BINS).long().clamp(max=_BINS - 1), _BINS) + torch.arange(batch, device=known.device)[:, None, None] * (_BINS + 1)
-    number = torch.bincount(place.flatten(), minlength=batch * (_BINS + 1)).view(batch, _BINS + 1)[:, :_BINS].to(torch.float64)
+    number = _counted(place.flatten(), batch * (_BINS + 1)).view(batch, _BINS + 1)[:, :_BINS].to(torch.float64)
     middle = (torch.arange(_BINS, device=known.device) + 0.5) / _BINS
     chosen, hits = (sums.flip(1).cumsum(dim=1).flip(1) for sums in (number, number * middle))
     expected = scale[:, None] * hits[:, :1]
@@ -437,13 +457,20 @@ def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 
     return torch.maximum(best / _BINS, _FEWEST / scale).clamp(max=_MOST).to(probability.dtype)
 
 
+def _counted(places: Tensor, number: int) -> Tensor:
+    """How often each of the numbers from 0 up to, but not including, ``number`` occurs in places, (N,) -> (number,)."""
+    if torch.compiler.is_exporting():  # how long bincount's result is depends on its values
+        return places.new_zeros(number).scatter_add(0, places, torch.ones_like(places))
+    return torch.bincount(places, minlength=number)
+
+
 def _layer(inputs: int, hidden: int) -> ConvLSTM:
     return ConvLSTM(inputs, hidden, input_kernel=3, state_kernel=3, forget_bias=1.0)
 
 
 def _padded(frames: Tensor, mask: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
     """Frames and mask, (B, T, H, W), with unobserved pixels below and to the right."""
-    below, right = -frames.shape[-2] % multiple, -frames.shape[-1] % multiple
+    below, right = (missing(side, multiple) for side in frames.shape[-2:])
     return F.pad(frames, (0, right, 0, below)), F.pad(mask, (0, right, 0, below))
 
 
@@ -465,7 +492,7 @@ def _recent(aligned: Tensor, seen: Tensor) -> Tensor:
     return torch.stack([*found, torch.where(count > 0.5, before, found[0])], dim=1)
 
 
-def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: Tensor, cell: int, timestep: Tensor, wet: float) -> tuple[Tensor, Tensor]:
+def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: Tensor, cell: int, timestep: Tensor, wet: Tensor | float) -> tuple[Tensor, Tensor]:
     """How each scale goes on: autoregression of second order along the motion, as in S-PROG (Seed 2003), from the last three frames.
 
     Rain grows and decays with a memory, and what the motion missed goes on, too: large patterns keep their tendency for tens of minutes. Where one of
@@ -496,7 +523,7 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
     frames = min(3, aligned.shape[1])
     one, two, strength, enough = found_from(list(range(frames)))
     for lag in range(1, frames):  # a frame is missing: the newest with one of the others alone
-        if not enough.all():
+        if torch.compiler.is_exporting() or not enough.all():
             other, _, variance, overlap = found_from([0, lag])
             other = other.clamp(min=0) ** (1 / lag)
             one, two, strength = (torch.where(enough, kept, new) for kept, new in ((one, other), (two, other.square()), (strength, variance)))

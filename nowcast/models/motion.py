@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nowcast.models import free_sizes
 from nowcast.models.network import without_autocast
 
 _SHARES = (1.0, 0.03, 0.003)  # how much the windows, each twice as wide as the one before, have to say
@@ -45,8 +46,10 @@ def at(fields: Tensor, x: Tensor, y: Tensor, size: tuple[int, int], *, beyond: s
         (B, C, H', W').
     """
     x, y = torch.broadcast_tensors((2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1)
-    points = torch.stack([x, y], dim=-1).expand(len(fields), -1, -1, -1)
+    points = torch.stack([x, y], dim=-1).expand(fields.shape[0], -1, -1, -1)
     settings = {"mode": "bilinear", "padding_mode": beyond, "align_corners": False}
+    if torch.compiler.is_exporting():
+        return F.grid_sample(fields, points, **settings)
     cores, (rows, columns) = torch.get_num_threads(), points.shape[1:3]
     each = rows // cores if fields.device.type == "cpu" and len(fields) == 1 and not fields.requires_grad else 0  # its gradient would be as dense for each core
     if not each or not columns:
@@ -85,6 +88,9 @@ def departures(motion: Tensor, steps: int) -> list[Tensor]:
 
 def smooth(fields: Tensor, width: float) -> Tensor:
     """A Gaussian mean of standard deviation ``width`` pixels, with zeros beyond the edge, (B, C, H, W), finite -> the same."""
+    if torch.compiler.is_exporting():
+        with without_autocast(fields.device.type):
+            return free_sizes.smooth(fields, width)
     radius = max(1, min(round(3 * width), 2 * max(fields.shape[-2:])))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=fields.device, dtype=fields.dtype) / width) ** 2)
     block = 32 if radius <= 32 else 64
@@ -102,32 +108,53 @@ def _along_rows(fields: Tensor, band: Tensor, radius: int) -> Tensor:
     return (band @ padded.unfold(-2, block + 2 * radius, block).mT).flatten(-3, -2)[..., :height, :]
 
 
-def averaged(fields: Tensor, weights: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Fields and their weights, (B, C, H, W) each, on a grid of ``side`` times the spacing, which need not divide it; pixels without weight do not count."""
+def averaged(fields: Tensor, weights: Tensor, side: int, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Fields and their weights, (B, C, H, W) each, on a grid of ``side`` times the spacing, which need not divide it; pixels without weight do not count.
+
+    Args:
+        multiple: of which height and width are known to be multiples, for graphs in which they are symbols.
+    """
     if side == 1:
         return fields, weights
-    weight = F.avg_pool2d(weights, side, ceil_mode=True, count_include_pad=False)
-    field = F.avg_pool2d(fields * weights, side, ceil_mode=True, count_include_pad=False)
-    return field / weight.clamp(min=1e-6), weight
+    weight = in_squares(weights, side, multiple)
+    return in_squares(fields * weights, side, multiple) / weight.clamp(min=1e-6), weight
 
 
-def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: int = 3) -> Tensor:
+def in_squares(fields: Tensor, side: int, multiple: int = 1) -> Tensor:
+    """Means over squares of ``side`` pixels, (B, C, H, W), the last ones over what there is of them."""
+    if torch.compiler.is_exporting():
+        return free_sizes.averaged_in_squares(fields, side, exact=multiple % side == 0)
+    return F.avg_pool2d(fields, side, ceil_mode=True, count_include_pad=False)
+
+
+def averaged_to(fields: Tensor, size: tuple[int, int]) -> Tensor:
+    """Means on a coarser grid of a size that need not divide that of the fields, (B, C, H, W) -> (B, C, *size)."""
+    return free_sizes.averaged_to(fields, size) if torch.compiler.is_exporting() else F.adaptive_avg_pool2d(fields, size)
+
+
+def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: int = 3, smallest: int = 0, multiple: int = 1) -> Tensor:
     """Steady motion of frames, coarse to fine: Lucas and Kanade's least squares in Gaussian windows, over all frames at once.
 
     Args:
         frames: (B, T, H, W) of something that moves with the rain and is smooth in it, such as the logarithm of its rate; T at least 2.
         observed: (B, T, H, W), 1 where a pixel was observed, else 0.
         window: standard deviation of the smallest window, in pixels.
-        levels: grids, each of twice the spacing of the one before, on which the motion is looked for; the coarsest first.
+        levels: grids, at most, each of twice the spacing of the one before, on which the motion is looked for; the coarsest first.
+        smallest: pixels that the shorter side of a coarser grid has at least, a power of 2; 0 for no such bound.
+        multiple: as for ``averaged``.
 
     Returns:
         (B, 2, H, W) pixels a frame, at the time of the last frame; where no rain shows the motion, that of a wider surrounding, and 0 where
         there is none anywhere.
     """
+    shorter, exporting = torch.sym_min(*frames.shape[-2:]), torch.compiler.is_exporting()
+    if smallest and not exporting:
+        levels = max(1, min(levels, shorter.bit_length() + 1 - smallest.bit_length()))
     pyramid = [(frames, observed)]
     for _ in range(levels - 1):
-        pyramid.append(averaged(*pyramid[-1], 2))
-    motion = frames.new_zeros(len(frames), 2, *pyramid[-1][0].shape[-2:])
+        pyramid.append(averaged(*pyramid[-1], 2, multiple=multiple))
+        multiple = multiple // 2 if multiple % 2 == 0 else 1
+    motion = frames.new_zeros(frames.shape[0], 2, *pyramid[-1][0].shape[-2:])
     for level, (field, weight) in reversed(list(enumerate(pyramid))):
         size = field.shape[-2:]
         if motion.shape[-2:] != size:
@@ -135,6 +162,8 @@ def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: i
         field = smooth(field * weight, 1.0) / smooth(weight, 1.0).clamp(min=1e-3)
         for _ in range(_PASSES):
             motion = smooth_by_edge(motion + _correction(field, weight, motion, max(1.0, window / 2**level)), max(0.7, window / 2 ** (level + 1)))
+        if exporting and smallest and level:  # of a grid that would not be there the motion is nothing
+            motion = torch.where(free_sizes.number(shorter, frames) >= smallest * 2**level, motion, 0.0)
     return motion
 
 
@@ -163,10 +192,10 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
         sums = sums + torch.cat([gx * gx, gx * gy, gy * gy, -gx * rest, -gy * rest], dim=1) * weight
     everywhere = sums.mean((2, 3), keepdim=True)
     side = max(1, int(window / _POINTS))  # what a window sums up can be summed on a coarser grid first
-    sums, window = F.avg_pool2d(sums, side, ceil_mode=True, count_include_pad=False), window / side
+    sums, window = in_squares(sums, side), window / side
     total, wide = 0, window
     for share in _SHARES:
-        blurred = smooth(sums, min(wide, max(sums.shape[-2:]) / 3))
+        blurred = _within(sums, wide)
         total, wide = total + share * blurred, wide * 2
     a, b, c, p, q = (total + _EVERYWHERE * everywhere).unbind(dim=1)
     flat = 1e-3 * everywhere[:, 0:1].add(everywhere[:, 2:3]).squeeze(1) * _EVERYWHERE + 1e-9
@@ -174,3 +203,11 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
     determinant = (a * c - b * b).clamp(min=1e-18)
     step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1).clamp(-2, 2)
     return step if side == 1 else at(step, *places(height, width, like=frames, per_pixel=side), step.shape[-2:], beyond="border")
+
+
+def _within(fields: Tensor, width: float) -> Tensor:
+    """``smooth`` of a width that is at most a third of the longer side of the grid."""
+    if not torch.compiler.is_exporting():
+        return smooth(fields, min(width, max(fields.shape[-2:]) / 3))
+    with without_autocast(fields.device.type):
+        return free_sizes.smooth(fields, width, free_sizes.number(torch.sym_max(*fields.shape[-2:]), fields) / 3)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nowcast.errors import UserError
 from nowcast.models.convolutions import a_tensor_of, settings_text
+from nowcast.models.free_sizes import missing
 
 OUTPUTS = ("sigmoid", "linear")
 
@@ -148,7 +149,7 @@ class Network(nn.Module):
         batch = values.shape[0]
         if observed is not None:
             values = torch.where(observed, values, 0.0)
-        below, right = (-values.shape[-2] % self.multiple, -values.shape[-1] % self.multiple)
+        below, right = (missing(side, self.multiple) for side in values.shape[-2:])
         padded = F.pad(values.flatten(0, 1), (0, right, 0, below), mode="replicate")
         if self.channels == 2:
             mask = torch.ones_like(values) if observed is None else observed.to(values.dtype)

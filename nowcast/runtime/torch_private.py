@@ -5,6 +5,7 @@ up when it is needed, and where it is missing the answer is the one that stays r
 watching, a graph might be needed again, an operator is not there. A test takes every one of them away and compares the values.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -39,6 +40,16 @@ def forward_derivatives_active() -> bool:
         return torch.autograd.forward_ad._current_level >= 0
     except _MISSING:
         return True
+
+
+def scan() -> Callable | None:
+    """torch's scan operator, one step of a loop whose length is free in a graph; None where it has moved or gone."""
+    try:
+        from torch._higher_order_ops.scan import scan as operator
+
+        return operator
+    except _MISSING:
+        return None
 
 
 def is_batch(gradient: Tensor) -> bool:
