@@ -8,8 +8,9 @@ import sys
 
 import nowcast
 from nowcast import config as configuration
-from nowcast.errors import Terminated, UserError
+from nowcast.errors import Terminated, UserError, one_line
 from nowcast.memory import keep_freed_memory
+from nowcast.runtime.world import refuse_many
 
 _COMMANDS = {
     "train": "learning", "evaluate": "verifying", "report": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
@@ -59,10 +60,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if name not in _COMMANDS:
             raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
+        if name != "train":
+            refuse_many(name)
         keep_freed_memory()
         getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)(arguments)
     except UserError as error:
-        sys.stderr.write(f"nowcast {name}: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")

@@ -46,10 +46,8 @@ def stop_on_signals(stop) -> None:
 
 
 def new_folder(kind: str) -> Path:
-    """runs/KIND/TIME; the processes of a distributed run start a little later, but share the folder."""
-    if "LOCAL_RANK" not in os.environ or "NOWCAST_STARTED" not in os.environ:
-        os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-    return Path("runs").absolute() / kind / os.environ["NOWCAST_STARTED"]
+    """runs/KIND/TIME."""
+    return Path("runs").absolute() / kind / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def write_config(config, folder: Path, *, name: str = "config.yaml") -> None:
