@@ -8,9 +8,7 @@ import os
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -201,7 +199,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    with _quiet():
+    with training_processes.quiet():
         trainer = _trainer(settings, folder, best, processes)
         if resumed:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
             _check_weights(resumed.path, resumed.content, module)
@@ -618,20 +616,3 @@ class _CheckpointFiles(CheckpointIO):
 
     def remove_checkpoint(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
-
-
-@contextmanager
-def _quiet():
-    """Lightning without its banners, tips and warnings about choices made here on purpose."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*", ".*dataloader is not resumable.*")
-    on_purpose += (".*sync_dist=True.*", ".*Grad strides do not match bucket view.*", ".*find_unused_parameters=True was specified.*")  # of several processes
-    try:
-        with warnings.catch_warnings():
-            for message in on_purpose:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,5 +1,9 @@
 """What Lightning needs to train in the processes of ``nowcast.runtime.processes``, and sums over them."""
 
+import logging
+import warnings
+from contextlib import contextmanager
+
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.environments import ClusterEnvironment
@@ -11,6 +15,17 @@ from nowcast.errors import UserError, first_line
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import World
 
+_ON_PURPOSE = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists.*",
+    ".*is smaller than the logging interval.*",
+    ".*treespec.*",
+    ".*dataloader is not resumable.*",
+    ".*sync_dist=True.*",  # what is logged is a sum over the processes already
+    ".*`srun` command is available.*",
+    ".*Grad strides do not match bucket view.*",
+)  # of warnings
+
 
 def device_count(accelerator: str, devices: str | int) -> int:
     """How many devices of this machine Lightning takes two settings for.
@@ -20,7 +35,8 @@ def device_count(accelerator: str, devices: str | int) -> int:
     """
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     try:
-        return Trainer(accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options).num_devices
+        with quiet():
+            return Trainer(accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options).num_devices
     except Exception as error:  # Lightning refuses in many ways what this machine does not have
         raise UserError(f"training.accelerator={accelerator} with training.devices={devices} cannot be used here: {first_line(error)}") from error
 
@@ -108,3 +124,18 @@ class _Strategy(DDPStrategy):
             backend = "nccl" if self.root_device.type == "cuda" else "gloo"
             torch.distributed.init_process_group(backend, store=PrefixStore("group", self._processes.store), rank=world.rank, world_size=world.size)
         super().setup_distributed()
+
+
+@contextmanager
+def quiet():
+    """Lightning without its banners, tips and warnings about choices made here on purpose."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _ON_PURPOSE:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -4,6 +4,7 @@ What a command needs is loaded when it is called: `nowcast info` does not wait f
 """
 
 import importlib
+import os
 import sys
 
 import nowcast
@@ -60,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if name not in _COMMANDS:
             raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
-        if name != "train":
+        if name == "train":  # read when torch is loaded, which else warns of how its processes found each other, and of choices made on purpose
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        else:
             refuse_many(name)
         keep_freed_memory()
         getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)(arguments)

@@ -6,6 +6,7 @@ process serves (under torchrun its agent does); a thread in each looks into it, 
 """
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ _LOOK = 0.2  # seconds between looks at what the others do
 _MEETING = timedelta(seconds=90)  # in which processes that start at the same time have found each other
 _LAST_STEPS = 20.0  # seconds that the first process has to end by itself once another one failed: it may be writing a checkpoint
 _LEAVING = 2.0  # the same of the others, which write nothing
+_CLEANING = 0.5  # seconds that Python may take for its own end in a process that nobody waits for
 _WORD = 5.0  # seconds in which a broken connection is explained by the process that broke it
 _FAILED, _ORDER, _NOTHING = "failed", "order", "nothing"
 _BROKEN = ("gloo", "nccl", "connection", "socket", "broken pipe", "tcpstore", "recv")  # words of errors of a connection
@@ -67,6 +69,7 @@ class Processes:
         self.store = None
         self._children: list[subprocess.Popen] = []
         self._parent = os.getppid()
+        self._ending = False  # on its way out, with an error that is being passed on
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
         self._before = None
@@ -115,6 +118,7 @@ class Processes:
     def __exit__(self, kind, error: BaseException | None, trace) -> None:
         if self.world.size == 1:
             return
+        self._ending = True
         try:
             if error is None:
                 self._end_well()
@@ -190,14 +194,16 @@ class Processes:
         return Failure(**json.loads(self.store.compare_set(_FAILED, "", json.dumps(asdict(failure)))))
 
     def _end_well(self) -> None:
-        self.store.set(f"left/{self.world.rank}", "")
+        self._say_farewell("left")
         if self.first:
             self.store.set(_NOTHING, "")
             self._all_left("left", _LAST_STEPS)  # it serves the store, without which the others would take it for lost
 
     def _fail_first(self, error: BaseException) -> None:
         failure = self._explained(error)
-        self._all_left("seen", _WORD)
+        self._all_left("seen", _WORD)  # else they would take the end of the store for that of this process
+        if self._children:
+            self._all_left("gone", _LEAVING + _LOOK)
         if failure.rank != 0:
             raise failure.error() from error
 
@@ -206,7 +212,6 @@ class Processes:
         try:
             failure = self._explained(error)
             heard = self._until(lambda: self.store.check(["seen/0"]), _WORD)
-            self.store.set(f"seen/{self.world.rank}", "")
         except RuntimeError:  # the first process is gone, and with it the store
             failure = Failure(0, EXIT_ERROR, f"the first of {self.world.size} processes was lost; the last checkpoint is intact.")
             heard = self.world.rank > 1
@@ -215,7 +220,17 @@ class Processes:
             traceback.print_exception(error)
         elif not heard:
             raise failure.error() from error
+        self._say_farewell("gone")
         raise SystemExit(failure.code) from error
+
+    def _say_farewell(self, word: str) -> None:
+        """Enter that nothing more will come from here; the first process may end this one from now on."""
+        for worker in multiprocessing.active_children():  # that prepare batches; they would notice only after seconds that they are not needed
+            worker.terminate()
+        try:
+            self.store.set(f"{word}/{self.world.rank}", "")
+        except RuntimeError:  # nobody listens any more
+            pass
 
     def _explained(self, error: BaseException) -> Failure:
         """The failure that an error of this process stands for; a broken connection is only what is seen of it here."""
@@ -253,7 +268,7 @@ class Processes:
 
     def _end_children(self) -> None:
         """Wait for the processes that were started here; those that do not end by themselves are ended."""
-        self._until(lambda: all(child.poll() is not None for child in self._children), _LEAVING + _WORD)
+        self._until(lambda: all(child.poll() is not None for child in self._children), _CLEANING)
         for child in self._children:
             if child.poll() is None:
                 child.kill()
@@ -266,7 +281,7 @@ class Processes:
             if failure is None:
                 failure = self._look(store)
                 since = time.monotonic()
-            elif time.monotonic() - since > (_LAST_STEPS if self.first else _LEAVING):
+            elif time.monotonic() - since > (_LAST_STEPS if self.first or self._ending else _LEAVING):
                 self._give_up(failure)
 
     def _look(self, store) -> Failure | None:

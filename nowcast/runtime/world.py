@@ -92,7 +92,7 @@ def check_devices(world: World, count: int, asked: str | int) -> None:
         other = "and start with srun; for one process use --ntasks=1"
     else:
         wrong = f"torchrun started {found}"
-        other = f"or start with torchrun --nproc_per_node={count}, or for one machine without torchrun"
+        other = "or start it without torchrun"
     raise UserError(f"{wrong}, but training.devices is {asked}{counted}; give training.devices={world.local_size}, {other}.")
 
 
