@@ -149,7 +149,10 @@ def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float,
         return loss(forecast_of(model, batch, members=getattr(loss, "members", None)), batch["target"], batch["target_observed"])
     window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
     forecast = model.rehearse(window, observed, batch["context"].shape[1], progress)
-    return loss(forecast, window[:, 1:], observed[:, 1:])
+    counted = observed[:, 1:]
+    if "key" in batch:  # of a sample that only keeps pace with other processes nothing counts, the frames that were seen neither
+        counted = counted & (batch["key"][:, 1] >= 0)[:, None, None, None, None]
+    return loss(forecast, window[:, 1:], counted)
 
 
 def optimizer_of(parameters: Iterable[torch.nn.Parameter], settings: Training) -> torch.optim.Optimizer:

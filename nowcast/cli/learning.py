@@ -12,7 +12,7 @@ from nowcast import config as configuration
 from nowcast.build import part
 from nowcast.cli.common import new_folder, plain_or_shown, print_line, track, write_config
 from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_files
-from nowcast.errors import Terminated, UserError, first_line, one_line
+from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, Forecaster
 from nowcast.runtime.processes import Processes
@@ -26,7 +26,7 @@ def train(arguments: list[str]) -> None:
     world = started_world()
     if world.starter == SCRIPT:  # nobody may be there: what was left in the environment of a shell is told without waiting for others
         _check_devices(world, _training_config(arguments)[0])
-    with Processes(world, say=lambda text: sys.stderr.write(f"nowcast train: error: {one_line(text)}\n")) as processes:
+    with Processes(world, say=lambda text: sys.stderr.write(f"nowcast train: {text}\n")) as processes:
         if processes.first:
             trained = _train_first(arguments, processes)
         else:

@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import nowcast
-from nowcast.errors import Terminated, UserError, first_line
+from nowcast.errors import Terminated, UserError, first_line, one_line
 from nowcast.runtime.world import ALONE, MARK, OURS, TORCHRUN, World
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
@@ -61,7 +61,7 @@ class Processes:
 
     Args:
         world: what this process was started as.
-        say: called with the sentence of a failure where the process that has to say it is stuck, before the process ends at once.
+        say: called with the end of a line on the terminal where the process that has to write it is stuck, before it ends at once.
     """
 
     def __init__(self, world: World, *, say: Callable[[str], None]):
@@ -281,6 +281,8 @@ class Processes:
             if failure is None:
                 failure = self._look(store)
                 since = time.monotonic()
+                if failure is not None and not self._ending and signal.getsignal(signal.SIGTERM) is _terminate:
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # wakes it; there is nothing to save yet, or any more
             elif time.monotonic() - since > (_LAST_STEPS if self.first or self._ending else _LEAVING):
                 self._give_up(failure)
 
@@ -308,8 +310,8 @@ class Processes:
         for child in self._children:
             child.kill()
         speaks = self.first or (failure.rank == 0 and self.world.rank == 1 and failure.code == EXIT_ERROR and "was lost" in failure.text)
-        if speaks and failure.code == EXIT_ERROR:
-            self._say(failure.text)
+        if speaks:
+            self._say({EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}.get(failure.code, f"error: {one_line(failure.text)}"))
         os._exit(failure.code)
 
 
