@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from test_training import SETTINGS
 
 from nowcast import checkpoints
 from nowcast.cli import learning, main
+from nowcast.cli.common import stop_on_signals
 from nowcast.data.sampling import EpochSampler
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
@@ -80,8 +82,9 @@ MODELS = [name for name in two_processes.SMALL if name != "simvp"]
 def test_two_processes_train_as_one_with_batches_twice_as_large(results, name):
     """Samples of which unequal parts are missing, a last batch that is smaller, and one that only one process has a sample of."""
     one, two = results[0][name], results[1]["same"][name]
+    rounding = 1e-3 if name == "lagrangian" else 2e-5  # which is another one with each batch, at the edges of what its motion has carried there
     for quantity, values in one.items():
-        assert two[quantity] == pytest.approx(values, rel=2e-5, nan_ok=True), quantity
+        assert two[quantity] == pytest.approx(values, rel=rounding, nan_ok=True), quantity
 
 
 def test_batch_normalisation_takes_the_samples_of_each_process_for_itself(results):
@@ -97,9 +100,9 @@ def test_what_a_model_draws_at_random_differs_between_processes_and_is_drawn_aga
     assert len(set(seeds[0]) | set(seeds[1])) == len(seeds[0]) + len(seeds[1]) == 8  # two steps and two validations each
 
 
-@pytest.mark.parametrize("name", ["0-1", "1-2", "1-3", "0-5"])
+@pytest.mark.parametrize("name", ["0-1", "1-2", "1-6"])
 def test_sigterm_to_one_of_two_ends_both_and_they_go_on_as_if_never_stopped(results, name):
-    """Process and training step: the first and second of an epoch, its last, and the middle of the next one; of 3 steps an epoch, the last with one sample."""
+    """Process and training step: of 3 steps an epoch the first, the second, and the last of the next epoch, of which only one process has a sample."""
     assert results[1]["alone"]["stopped"][name] == results[1]["alone"]["undisturbed"]
 
 
@@ -165,7 +168,7 @@ def test_processes_share_the_batches_of_one_process_whatever_their_number_and_si
                     assert all(len(batch) == 1 for batch in padding)  # a whole batch, of which nothing counts
 
 
-@pytest.mark.parametrize("name", [name for name in two_processes.LOSSES])
+@pytest.mark.parametrize("name", list(two_processes.LOSSES))
 def test_the_mean_of_the_losses_of_parts_is_the_loss_of_the_whole_batch(name):
     """Twenty batches of 5 sequences in parts of 2, 3, or 1, 1, 3, or 4, 1, of which 0 to 90 % are missing; the gradients, too."""
     loss, generator = two_processes.LOSSES[name], torch.Generator().manual_seed(3)
@@ -405,7 +408,29 @@ def test_training_on_two_devices_as_typed_stops_on_sigterm_goes_on_and_is_evalua
     finished = subprocess.run(command(f"resume={folder}", f"training.max_epochs={done + 1}"), env=environment(), capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert finished.returncode == 0, finished.stderr
     assert (folder / "evaluation" / "scores.csv").is_file() and finished.stdout.count("evaluation/scores.csv") == 1
-    assert finished.stderr == ""
+    assert finished.stderr.strip() == ""
+
+
+def test_a_signal_that_comes_while_a_lock_is_taken_stops_a_service_as_soon_as_it_is_free():
+    """As ``threading.Event`` takes it, in `wait` and in `set`; called inside the signal, `stop` would wait for itself."""
+    lock, stopped = threading.Lock(), threading.Event()
+
+    def stop():
+        with lock:
+            stopped.set()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        for number in before:
+            stopped.clear()
+            stop_on_signals(stop)
+            with lock:
+                os.kill(os.getpid(), number)
+                assert not stopped.wait(0.1)
+            assert stopped.wait(5)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_python_code_trains_in_one_process(tmp_path):

@@ -143,7 +143,7 @@ def trainings(folder: Path, processes=None) -> dict:
     for name, loss in LOSSES.items():
         if name not in ("crps", "exceedance_error"):  # members draw at random; the other one was among the models
             found[name] = train(folder / name, loss=loss, processes=processes)
-    of_csi = {"select": "csi", "learning_rate": 0.1, "patience": 2, "epochs": 5}
+    of_csi = {"select": "csi", "learning_rate": 0.1, "patience": 2, "epochs": 4}
     found["csi"] = train(folder / "csi", source=Rain(5, 5), loss=WeightedError(), processes=processes, **of_csi)
     found["foreign"] = train(folder / "foreign", loss=Foreign(), source=Rain(7, 5), size=4, epochs=2, processes=processes)
     found["broken"] = train(folder / "broken", loss=Broken(), source=Rain(7, 5), size=4, epochs=2, processes=processes)
@@ -165,7 +165,7 @@ def of_two_alone(folder: Path, processes) -> dict:
     drawing = Drawing()
     train(folder / "drawing", loss=drawing, processes=processes)
     (folder / f"seeds-{processes.world.rank}.json").write_text(json.dumps(drawing.seeds))
-    for rank, calls, workers in ((0, 1, 0), (1, 2, 1), (1, 3, 0), (0, 5, 0)):
+    for rank, calls, workers in ((0, 1, 0), (1, 2, 1), (1, 6, 0)):
         name = f"{rank}-{calls}"
         stop = folder / f"stopped-{name}"
         how = STEADY | {"processes": processes, "workers": workers}
