@@ -14,5 +14,10 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
+def one_line(text: object) -> str:
+    """A sentence as one line, whatever it was put together from."""
+    return " ".join(str(text).split())
+
+
 class Terminated(BaseException):
     """SIGTERM came, and what was being done is finished and saved."""

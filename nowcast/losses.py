@@ -8,6 +8,9 @@ Axes: B batch, M members, T time, C channels, H rows, W columns.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -21,6 +24,25 @@ PROBABILITY_MARGIN = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], as i
 SSIM_WINDOW = 7
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # (K data range)^2
 ROUNDING = 1e-5  # 2 mm/h, normalised and restored in float32, may be 1.999999 mm/h
+
+_mean_count: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("mean_count", default=None)
+
+
+@contextmanager
+def counting_with(mean: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Losses called inside divide by counts of several processes that share a batch.
+
+    The mean of the processes' losses, and of their gradients, is then the loss of the whole batch, however unevenly what was observed is spread over
+    them: 3 observed pixels here and 1 there weigh 3 to 1.
+
+    Args:
+        mean: called with what this process counted, a scalar; gives the mean over all processes. They all call it equally often.
+    """
+    token = _mean_count.set(mean)
+    try:
+        yield
+    finally:
+        _mean_count.reset(token)
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,7 @@ class CrossEntropy:
             loss = F.binary_cross_entropy(probability, target, reduction="none")
         if self.absolute_weight:
             loss = loss + self.absolute_weight * (forecast - target).abs()
-        return torch.where(observed, loss, 0.0).sum() / len(target)
+        return torch.where(observed, loss, 0.0).sum() / _divisor(torch.tensor(len(target)), loss.dtype)
 
 
 @dataclass(frozen=True)
@@ -268,7 +290,7 @@ class ExceedanceError:
         forecast = forecast.to(torch.promote_types(forecast.dtype, torch.float32))
         exceeds = target[:, None] >= self.levels.to(target.device)[:, None, None, None, None]
         error = F.binary_cross_entropy_with_logits(torch.where(counted, forecast, 0.0), exceeds.to(forecast.dtype), reduction="none")
-        by_level = torch.where(counted, error, 0.0).sum((0, 2, 3, 4, 5)) / observed.sum().clamp(min=1)
+        by_level = torch.where(counted, error, 0.0).sum((0, 2, 3, 4, 5)) / _divisor(observed.sum(), forecast.dtype)
         return (by_level * torch.tensor(self.weights, device=by_level.device, dtype=by_level.dtype)).sum()
 
 
@@ -290,7 +312,16 @@ def _without_hidden(forecast: Tensor, target: Tensor, observed: Tensor) -> tuple
 
 def _mean(error: Tensor, counted: Tensor) -> Tensor:
     """Mean of what counts, any shape -> scalar; 0 if nothing does."""
-    return torch.where(counted, error, 0.0).sum() / counted.sum().clamp(min=1)
+    return torch.where(counted, error, 0.0).sum() / _divisor(counted.sum(), error.dtype)
+
+
+def _divisor(count: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a sum over so many things, a scalar, is divided by: their number, or in ``counting_with`` the mean one of all processes."""
+    mean = _mean_count.get()
+    if mean is None:
+        return count.clamp(min=1)
+    count = mean(count)
+    return torch.where(count > 0, count, 1.0).to(dtype)  # where nothing counts, the sum is 0
 
 
 def _similarity(f: Tensor, t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training with Lightning: the only file that imports it."""
+"""Training with Lightning, which only this file and ``training_processes`` import."""
 
 import functools
 import logging
@@ -6,10 +6,10 @@ import math
 import os
 import signal
 import threading
-import warnings
-from collections.abc import Iterable
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import lightning
@@ -18,20 +18,22 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
 
-from nowcast import checkpoints
+from nowcast import checkpoints, training_processes
 from nowcast.data.sampling import loader
 from nowcast.errors import Terminated, UserError, first_line
 from nowcast.forecaster import Forecaster, told_scale
-from nowcast.losses import CrossEntropy
+from nowcast.losses import CrossEntropy, counting_with
 from nowcast.precision import check_precision, precision_of
 from nowcast.runtime import library_private
+from nowcast.runtime.processes import Processes
+from nowcast.runtime.world import check_devices, started_world
 from nowcast.verification.scores import csi
 
 LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
 CHECKPOINTS = "checkpoints"
+REPEATED = 2.0  # seconds after a SIGTERM in which another one is the same: launchers pass on what the whole group of processes got already
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ class Training:
     """How to train.
 
     Args:
-        batch_size: sequences in a step (on each device).
+        batch_size: sequences in a step of each device; two devices with batch_size=8 make the steps of one with batch_size=16.
         max_epochs: epochs at most.
         learning_rate: at its highest.
         optimizer: "adam", or "rmsprop" as in Shi et al. 2015 (decay 0.9, epsilon 1e-6).
@@ -55,7 +57,7 @@ class Training:
         patience: epochs without better weights before training stops; None to go on.
         skipped: steps of an epoch that may be left out because their loss or gradient is no finite number; one more ends the training.
         workers: processes that prepare batches; any number gives the same batches.
-        accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; a number, or "auto" for all of them.
+        accelerator, devices: as for Lightning: "auto", "cpu", "gpu"; a number, or "auto" for all of them. There is a process for each.
     """
 
     max_epochs: int
@@ -112,9 +114,9 @@ def forecast_of(model: torch.nn.Module, batch: dict, *, members: int | None = No
     return model(*call, **told) if members is None else model.ensemble(*call, members=members, **told)
 
 
-def exceedance_loss(model: torch.nn.Module, loss, batch: dict) -> torch.Tensor:
-    """The loss of probabilities to exceed the loss's levels, on every other pixel of rows and columns, which ones is drawn from torch's generator."""
-    first = torch.randint(2, (2,)).tolist()
+def exceedance_loss(model: torch.nn.Module, loss, batch: dict, *, generator: torch.Generator | None = None) -> torch.Tensor:
+    """The loss of probabilities to exceed the loss's levels, on every other pixel of rows and columns; which ones is drawn from a generator, or torch's."""
+    first = torch.randint(2, (2,), generator=generator).tolist()
     logits, known = model.exceedance(
         batch["context"], batch["target"].shape[1], batch["context_observed"], loss.levels.to(batch["context"].device), **told_scale(model, batch.get("scale")), every=2, first=first
     )
@@ -134,19 +136,23 @@ def contingency(forecast: torch.Tensor, batch: dict, event: float) -> torch.Tens
     return torch.stack([hits, observations.sum() - hits, forecasts.sum() - hits])
 
 
-def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float) -> torch.Tensor:
+def training_loss(model: torch.nn.Module, loss, batch: dict, *, progress: float, generator: torch.Generator | None = None) -> torch.Tensor:
     """The loss of a model's forecast; a model that is to see the truth now and then while it learns forecasts every frame but the first.
 
     Args:
         progress: the share of the training that lies behind, in [0, 1].
+        generator: see ``exceedance_loss``.
     """
     if hasattr(loss, "levels"):
-        return exceedance_loss(model, loss, batch)
+        return exceedance_loss(model, loss, batch, generator=generator)
     if not hasattr(model, "rehearse") or hasattr(loss, "members"):
         return loss(forecast_of(model, batch, members=getattr(loss, "members", None)), batch["target"], batch["target_observed"])
     window, observed = (torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1) for name in ("", "_observed"))
     forecast = model.rehearse(window, observed, batch["context"].shape[1], progress)
-    return loss(forecast, window[:, 1:], observed[:, 1:])
+    counted = observed[:, 1:]
+    if "key" in batch:  # of a sample that only keeps pace with other processes nothing counts, the frames that were seen neither
+        counted = counted & (batch["key"][:, 1] >= 0)[:, None, None, None, None]
+    return loss(forecast, window[:, 1:], counted)
 
 
 def optimizer_of(parameters: Iterable[torch.nn.Parameter], settings: Training) -> torch.optim.Optimizer:
@@ -175,7 +181,7 @@ def lay_like_parameters(states: dict[int, dict], parameters: list[torch.nn.Param
                 remembered[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
-def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False) -> History:
+def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False, processes: Processes | None = None) -> History:
     """Train a forecaster's model; it ends with the best weights by ``settings.criterion``.
 
     Args:
@@ -186,6 +192,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         folder: checkpoints/best.ckpt, checkpoints/last.ckpt and logs/ are written here.
         seed: of the order of the training samples.
         resume: go on from the newest whole checkpoint; equal to a run that was never interrupted.
+        processes: those that train together, each of which calls this; None for one.
 
     Raises:
         UserError: nothing to resume from, a model and a loss or a selection that do not go together, or losses that are no longer finite numbers.
@@ -193,7 +200,8 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
     """
     folder = Path(folder)
     _check(forecaster.model, loss)
-    if is_main_process():
+    _check_processes(settings, processes)
+    if processes is None or processes.first:
         checkpoints.tidy(folder / CHECKPOINTS)
     resumed = checkpoints.newest(folder / CHECKPOINTS) if resume else None
     task = forecaster.task
@@ -211,8 +219,8 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    with _quiet():
-        trainer = _trainer(settings, folder, best)
+    with training_processes.quiet():
+        trainer = _trainer(settings, folder, best, processes)
         if resumed:  # with workers, batches are drawn before Lightning tells the sampler which epoch it is
             _check_weights(resumed.path, resumed.content, module)
             for reason in resumed.passed_over:
@@ -220,6 +228,7 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
             done, criterion = resumed.epochs, resumed.content["criterion"]
             if criterion != settings.criterion:
                 raise UserError(f"{folder} has its best weights by {criterion}, not by {settings.criterion}; resume with the run's own training.select settings.")
+            _check_steps(folder, resumed.content, settings, processes)
             if done > settings.max_epochs:
                 raise UserError(f"{folder} has {done} epochs behind it, more than training.max_epochs={settings.max_epochs}; give a larger number.")
             train.sampler.set_epoch(done)
@@ -246,6 +255,27 @@ def _check(model: torch.nn.Module, loss) -> None:
         raise UserError(f"{names[0]} is a loss for ensembles, but {names[1]} has no members; use {hint}.")
     if isinstance(loss, CrossEntropy) and getattr(model, "output", "sigmoid") != "sigmoid":
         raise UserError(f"{names[0]} needs values between 0 and 1, but {names[1]} has output={model.output}; use output=sigmoid, or loss=squared_error.")
+
+
+def _check_processes(settings: Training, processes: Processes | None) -> None:
+    """Refuse processes that the settings do not stand for."""
+    world = started_world() if processes is None else processes.world
+    count = training_processes.device_count(settings.accelerator, settings.devices)
+    check_devices(world, count, settings.devices)
+    if processes is None and count > 1:
+        raise UserError(f"training.devices is {settings.devices}: one process trains on one device. Use nowcast train, which starts the others, or torchrun.")
+
+
+def _check_steps(folder: Path, checkpoint: dict, settings: Training, processes: Processes | None) -> None:
+    """Refuse to go on with another number of processes that would make other steps: neither the place in the epoch nor the schedule would fit."""
+    before, now = checkpoint.get("processes", 1), 1 if processes is None else processes.world.size
+    batch_size = checkpoint.get("batch_size", settings.batch_size)
+    if before != now and before * batch_size != now * settings.batch_size:
+        raise UserError(
+            f"{folder} was trained in {before} process{'es' if before > 1 else ''} with training.batch_size={batch_size}, {before * batch_size} samples a step; "
+            f"{now} with training.batch_size={settings.batch_size} would make steps of {now * settings.batch_size}. Resume with training.devices={before}"
+            + (f", or with training.batch_size={before * batch_size // now}." if before * batch_size % now == 0 else ".")
+        )
 
 
 def _event(forecaster: Forecaster, settings: Training, cases) -> float:
@@ -280,6 +310,8 @@ def _monitor(settings: Training) -> tuple[str, str]:
 
 def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, validation, checkpoint: str | None) -> None:
     on_termination = signal.getsignal(signal.SIGTERM)
+    termination = next(callback for callback in trainer.callbacks if isinstance(callback, _Termination))
+    termination.listen()
     try:
         trainer.fit(module, train, validation, ckpt_path=checkpoint)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
@@ -299,14 +331,9 @@ def _lost(train, trainer: lightning.Trainer, reason: str) -> str:
     """What is told of a process that prepares batches and died, or took too long: the samples it can have been at."""
     done = trainer.fit_loop.epoch_loop.batch_progress.current.ready * train.batch_size - (train.sampler.done[1] if train.sampler.done[0] == train.sampler.epoch else 0)
     ahead = train.batch_size * (1 + train.prefetch_factor * train.num_workers)
-    samples = [index for _, index in train.sampler][max(0, done) :][:ahead]
+    samples = [index for _, index in train.sampler if index >= 0][max(0, done) :][:ahead]
     among = f"samples {', '.join(map(str, samples))} were being prepared" if samples else "validation samples were being prepared"
     return f"a process that prepares batches was lost in epoch {trainer.current_epoch} while {among} ({reason}); the last checkpoint is intact. training.workers=0 shows what is wrong with them."
-
-
-def is_main_process() -> bool:
-    """False in all processes of a distributed run but the first, which alone writes and reports."""
-    return rank_zero_only.rank == 0
 
 
 def _check_weights(path: Path, content: dict, module: lightning.LightningModule) -> None:
@@ -316,23 +343,22 @@ def _check_weights(path: Path, content: dict, module: lightning.LightningModule)
         raise UserError(f"{path} holds the weights of another model; resume with the run's own model settings.")
 
 
-def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightning.Trainer:
+def _trainer(settings: Training, folder: Path, best: ModelCheckpoint, processes: Processes | None) -> lightning.Trainer:
     callbacks = [_Termination(folder / CHECKPOINTS / checkpoints.LAST), best, _Bar(leave=True), LearningRateMonitor("step")]
     if settings.patience is not None:
         monitor, mode = _monitor(settings)
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=int(settings.patience), check_on_train_epoch_end=True))
     csv = CSVLogger(folder, name="logs")
-    options = {"accelerator": settings.accelerator, "devices": settings.devices}
-    try:
-        lightning.Trainer(**options, logger=False, enable_checkpointing=False)
-    except Exception as error:  # Lightning refuses in many ways what this machine does not have
-        raise UserError(f"training.accelerator={settings.accelerator} with training.devices={settings.devices} cannot be used here: {first_line(error)}") from error
-    return lightning.Trainer(
+    options = training_processes.trainer_options(processes)
+    plugins = [_CheckpointFiles(), *options.pop("plugins")]
+    trainer = lightning.Trainer(
         **options,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
         max_epochs=settings.max_epochs,
         logger=[csv, TensorBoardLogger(folder, name="logs", version=csv.version)],
         callbacks=callbacks,
-        plugins=[_CheckpointFiles()],
+        plugins=plugins,
         precision=_precision(settings),
         gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0,
@@ -340,6 +366,10 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint) -> lightni
         use_distributed_sampler=False,  # EpochSampler shares out the samples itself
         enable_model_summary=False,
     )
+    signals = getattr(trainer, "_signal_connector", None)
+    if hasattr(signals, "register_signal_handlers"):  # Lightning's would send and wait inside of a signal; ours are there from the beginning
+        signals.register_signal_handlers = lambda: None
+    return trainer
 
 
 def _precision(settings: Training) -> str:
@@ -373,17 +403,23 @@ class _Termination(Callback):
 
     def __init__(self, path: Path):
         self.path, self.asked, self.held = path, False, None
+        self.since = math.inf
+
+    def listen(self) -> None:
+        """Take over SIGTERM."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handle)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handle)  # in place of Lightning's, which has just come, and would end the training without saving
-            self.asked = self.asked or trainer.received_sigterm
-            library_private.forget_received_sigterm(trainer)
+        self.listen()  # where Lightning's handler came in its place, which would end the training without saving
+        self.asked = self.asked or trainer.received_sigterm
+        library_private.forget_received_sigterm(trainer)
 
     def _handle(self, number: int, frame) -> None:
-        if self.asked:
+        if self.asked and time.monotonic() - self.since > REPEATED:
             os._exit(128 + number)
-        self.asked = True
+        if not self.asked:
+            self.asked, self.since = True, time.monotonic()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs, batch, index: int) -> None:
         before_last = index == trainer.num_training_batches - 2
@@ -410,6 +446,7 @@ class _Termination(Callback):
     def _save_held(self, trainer: lightning.Trainer) -> None:
         if self.held and trainer.is_global_zero:
             checkpoints.save(self.held, self.path)
+        trainer.strategy.barrier()  # nobody leaves before it is written
 
 
 class _NotFinite(Exception):
@@ -421,7 +458,7 @@ class _Bar(RichProgressBar):
 
     def get_metrics(self, *args) -> dict:
         found = self.trainer.callback_metrics
-        names = {"train": "train_loss", "validation": "validation_loss", "CSI": "validation_csi"}
+        names = {"train": "train_loss_step", "validation": "validation_loss", "CSI": "validation_csi"}
         return {short: f"{float(found[name]):.5g}" for short, name in names.items() if name in found}
 
 
@@ -439,17 +476,53 @@ class _Module(lightning.LightningModule):
         self.skipped = 0
         self.keys: list[list[int]] = []
 
-    def _draw_anew(self, *place: int) -> None:
-        """Whatever a model draws at random is a function of (seed, place in the training, process), so that a resumed run draws the same."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.global_rank, *place]).generate_state(1)[0]))
+    def _draw_anew(self, *place: int) -> torch.Generator | None:
+        """Whatever a model draws at random is a function of (seed, place in the training, process), so that a resumed run draws the same.
+
+        Returns:
+            A generator of what all processes draw alike; None where there is one, and torch's own does.
+        """
+        def seed(rank: int) -> int:
+            return int(np.random.SeedSequence([self.seed, rank, *place]).generate_state(1)[0])
+
+        torch.manual_seed(seed(self.global_rank))
+        return torch.Generator().manual_seed(seed(0)) if self.trainer.world_size > 1 else None
+
+    def _loss_of_all(self, batch: dict, compute: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float, int]:
+        """A loss, scaled so that the mean over the processes is that of their batches as one.
+
+        Returns:
+            The loss of this process, with its gradient; that of all of them; and the number of samples that it is of.
+        """
+        size = len(batch["key"])
+        if self.trainer.world_size == 1:
+            loss = compute()
+            return loss, loss.item(), size
+        processes = self.trainer.world_size
+        counts = bool((batch["key"][:, 1] >= 0).all())  # else the batch is there only to keep pace with the others
+        counted = []
+
+        def mean(count: torch.Tensor) -> torch.Tensor:
+            counted.append(count)
+            return training_processes.total(count.to(self.device, torch.float64) * counts) / processes
+
+        with counting_with(mean):
+            loss = compute()
+        if not counted:  # a loss of somebody else, which says nothing of what it divides by; samples weigh alike then
+            weight = size * counts / mean(torch.tensor(size))
+            loss = loss * weight.to(loss.dtype)
+        sums = training_processes.total(torch.stack([loss.detach().double(), loss.new_tensor(size * counts, dtype=torch.float64)]))
+        whole, samples = sums.tolist()
+        return loss, whole / processes, round(samples)
 
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
-        self._draw_anew(0, self.global_step)
-        loss = training_loss(self.model, self.loss, batch, progress=self.global_step / self.trainer.estimated_stepping_batches)
+        shared = self._draw_anew(0, self.global_step)
+        progress = self.global_step / self.trainer.estimated_stepping_batches
+        loss, whole, samples = self._loss_of_all(batch, lambda: training_loss(self.model, self.loss, batch, progress=progress, generator=shared))
         self.keys = batch["key"].tolist()
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch["context"]), sync_dist=True)
-        if torch.isfinite(loss):
-            self.sums += torch.stack([loss.detach().double(), torch.ones_like(loss, dtype=torch.float64)])
+        self.log("train_loss_step", whole, prog_bar=True, on_step=True, on_epoch=False, batch_size=samples)
+        if math.isfinite(whole):
+            self.sums += torch.tensor([whole, 1], dtype=torch.float64, device=self.sums.device)
             return loss
         return loss * math.nan  # the gradient of every process says so then, and all of them leave the step out
 
@@ -464,51 +537,69 @@ class _Module(lightning.LightningModule):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         except _NotFinite:
             self.skipped += 1
-            samples = ", ".join(str(index) for _, index in self.keys)
+            samples = ", ".join(map(str, self._samples()))
             what = f"the loss or its gradient is no finite number in epoch {epoch}, step {batch_idx}, samples {samples}"
             if self.skipped > self.settings.skipped:
                 raise UserError(
                     f"{what}; {self.skipped} steps of this epoch were left out, and training.skipped allows {self.settings.skipped}. "
                     "The last checkpoint is intact. Look at these samples, try a lower training.learning_rate, or training.gradient_clip=1."
                 ) from None
-            _log.warning(f"{what}: the step is left out ({self.skipped} of at most {self.settings.skipped})")
+            if self.trainer.is_global_zero:
+                _log.warning(f"{what}: the step is left out ({self.skipped} of at most {self.settings.skipped})")
+
+    def _samples(self) -> list[int]:
+        """The samples of the step, of all processes, in the order in which one would have taken them."""
+        keys = [self.keys]
+        if self.trainer.world_size > 1:
+            keys = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(keys, self.keys)
+        in_order = chain.from_iterable(zip_longest(*keys))
+        return [key[1] for key in in_order if key is not None and key[1] >= 0]
 
     def validation_step(self, batch: dict, index: int) -> None:
-        self._draw_anew(1, self.current_epoch, index)
+        shared = self._draw_anew(1, self.current_epoch, index)
         members = getattr(self.loss, "members", None)
-        if hasattr(self.loss, "levels"):
-            loss, forecast = exceedance_loss(self.model, self.loss, batch), None
-        else:
+        forecast = None
+
+        def compute() -> torch.Tensor:
+            nonlocal forecast
+            if hasattr(self.loss, "levels"):
+                return exceedance_loss(self.model, self.loss, batch, generator=shared)
             forecast = forecast_of(self.model, batch, members=members)
-            loss = self.loss(forecast, batch["target"], batch["target_observed"])
-        if not torch.isfinite(loss):
-            raise UserError(f"the validation loss is {loss.item()} after epoch {self.current_epoch}; try a lower training.learning_rate.")
-        self.log("validation_loss", loss, prog_bar=True, batch_size=len(batch["context"]), sync_dist=True)
+            return self.loss(forecast, batch["target"], batch["target_observed"])
+
+        _, whole, samples = self._loss_of_all(batch, compute)
+        if not math.isfinite(whole):
+            raise UserError(f"the validation loss is {whole} after epoch {self.current_epoch}; try a lower training.learning_rate.")
+        self.log("validation_loss", whole, prog_bar=True, batch_size=samples)
         if self.event is not None:  # members are not judged one by one, but by the forecast that will be published
-            self.counts = self.counts.to(self.device) + contingency(forecast if members is None and forecast is not None else forecast_of(self.model, batch), batch, self.event)
+            judged = forecast if members is None and forecast is not None else forecast_of(self.model, batch)
+            self.counts = self.counts.to(self.device) + contingency(judged, batch, self.event)
 
     def on_validation_epoch_start(self) -> None:
         self.counts = torch.zeros_like(self.counts)
 
     def on_validation_epoch_end(self) -> None:
         if self.event is not None:
-            self.validation_csi.append(float(csi(*self.trainer.strategy.reduce(self.counts, reduce_op="sum").tolist())))
-            self.log("validation_csi", self.validation_csi[-1], sync_dist=True)
+            self.validation_csi.append(float(csi(*training_processes.total(self.counts).tolist())))
+            self.log("validation_csi", self.validation_csi[-1])
 
     def on_train_epoch_end(self) -> None:
-        total, steps = self.trainer.strategy.reduce(self.sums, reduce_op="sum").tolist()
+        total, steps = self.sums.tolist()  # the same in every process
         self.train_losses.append(total / steps if steps else math.nan)
+        self.log("train_loss_epoch", self.train_losses[-1])
         self.validation_losses.append(float(self.trainer.callback_metrics["validation_loss"]))
         self.sums.zero_()
         self.skipped = 0
         if self.event is not None:
             score = self.validation_csi[-1]
-            self.log("selection", score if score > 0 else -self.validation_losses[-1], sync_dist=True)
+            self.log("selection", score if score > 0 else -self.validation_losses[-1])
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["history"] = [list(values) for values in (self.train_losses, self.validation_losses, self.validation_csi)]
         checkpoint["epoch_so_far"] = [*self.sums.tolist(), self.skipped]
         checkpoint["criterion"] = self.settings.criterion
+        checkpoint["processes"], checkpoint["batch_size"] = self.trainer.world_size, self.settings.batch_size
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.train_losses, self.validation_losses, self.validation_csi = (list(values) for values in checkpoint["history"])
@@ -545,19 +636,3 @@ class _CheckpointFiles(CheckpointIO):
 
     def remove_checkpoint(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
-
-
-@contextmanager
-def _quiet():
-    """Lightning without its banners, tips and warnings about choices made here on purpose."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*", ".*dataloader is not resumable.*")
-    try:
-        with warnings.catch_warnings():
-            for message in on_purpose:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        logger.setLevel(level)

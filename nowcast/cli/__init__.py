@@ -4,13 +4,15 @@ What a command needs is loaded when it is called: `nowcast info` does not wait f
 """
 
 import importlib
+import os
 import sys
 
 import nowcast
 from nowcast import config as configuration
-from nowcast.errors import Terminated, UserError
+from nowcast.errors import Terminated, UserError, one_line
 from nowcast.memory import keep_freed_memory
 from nowcast.runtime.threads import wait_asleep
+from nowcast.runtime.world import refuse_many
 
 _COMMANDS = {
     "train": "learning", "evaluate": "verifying", "report": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
@@ -60,11 +62,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if name not in _COMMANDS:
             raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
+        if name == "train":  # read when torch is loaded, which else warns of how its processes found each other, and of choices made on purpose
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        else:
+            refuse_many(name)
         keep_freed_memory()
         wait_asleep()  # before a command loads torch
         getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)(arguments)
     except UserError as error:
-        sys.stderr.write(f"nowcast {name}: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,21 +37,30 @@ def files_and_settings(command: str, arguments: list[str], example: str) -> tupl
     return [Path(item) for item in files], [item for item in arguments if item not in files]
 
 
-def stop_on_signals(stop) -> None:
-    """SIGTERM and Ctrl-C end a service when what it does is done; the second one at once."""
-    def handle(number, frame):
-        signal.signal(number, lambda *_: os._exit(128 + number))
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """SIGTERM and Ctrl-C end a service when what it does is done; the second one at once.
+
+    Args:
+        stop: called once, in a thread of its own: inside a signal, what it locks may be locked already by the code that the signal came in.
+    """
+    reading, writing = os.pipe()
+
+    def wait_and_stop():
+        os.read(reading, 1)
         stop()
 
+    def handle(number, frame):
+        signal.signal(number, lambda *_: os._exit(128 + number))
+        os.write(writing, b"!")
+
+    threading.Thread(target=wait_and_stop, name="stop on signals", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
 
 
 def new_folder(kind: str) -> Path:
-    """runs/KIND/TIME; the processes of a distributed run start a little later, but share the folder."""
-    if "LOCAL_RANK" not in os.environ or "NOWCAST_STARTED" not in os.environ:
-        os.environ["NOWCAST_STARTED"] = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-    return Path("runs").absolute() / kind / os.environ["NOWCAST_STARTED"]
+    """runs/KIND/TIME."""
+    return Path("runs").absolute() / kind / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def write_config(config, folder: Path, *, name: str = "config.yaml") -> None:

@@ -15,24 +15,58 @@ from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_fi
 from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE, Forecaster
+from nowcast.runtime.processes import Processes
+from nowcast.runtime.world import SCRIPT, World, check_devices, started_world
 
 AUTO = "auto"  # in place of a folder: resume=auto
 
 
 def train(arguments: list[str]) -> None:
-    """Train a model, keep the best weights, evaluate it on the test part."""
-    from nowcast import checkpoints, plotting, training
+    """Train a model, keep the best weights, evaluate it on the test part; in as many processes as devices, the first of which writes and speaks."""
+    world = started_world()
+    if world.starter == SCRIPT:  # nobody may be there: what was left in the environment of a shell is told without waiting for others
+        _check_devices(world, _training_config(arguments)[0])
+    with Processes(world, say=lambda text: sys.stderr.write(f"nowcast train: {text}\n")) as processes:
+        if processes.first:
+            trained = _train_first(arguments, processes)
+        else:
+            trained = None
+            _train_along(processes)
+    if trained is not None:
+        _keep(*trained)
+
+
+def _train_along(processes: Processes) -> None:
+    """Train as one of the processes that write nothing; what to train comes from the first one."""
+    from nowcast import training
+
+    order = processes.receive()
+    if order is None:
+        return
+    processes.met()
+    settings = order["settings"]
+    _seed(settings["seed"])
+    data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
+    forecaster = Forecaster.from_settings(settings, precision=plan.precision)
+    how = {"folder": Path(settings["output_dir"]), "seed": settings["seed"], "resume": order["resume"]}
+    training.fit(forecaster, data, loss=loss, settings=plan, processes=processes, **how)
+
+
+def _train_first(arguments: list[str], processes: Processes):
+    """Prepare a training, and train; the configuration and its settings, the forecaster, data and history. None: there was nothing to train."""
+    from nowcast import checkpoints, training
     from nowcast.benchmark.models import parameters
 
     config, resume = _training_config(arguments)
     if config is None:
-        return
+        return None
     settings = configuration.plain(config)
     if {"/", "\\"} & set(str(settings["name"])) or settings["name"] in ("", ".", ".."):
         raise UserError(f"name is {settings['name']!r}; a plain name for the folder under runs/ is needed. output_dir takes a path.")
     folder = Path(settings["output_dir"])
     _seed(settings["seed"])
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
+    count = _check_devices(processes.world, config)
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
     if settings.get("start_from") is not None and not resume:
         forecaster.take_weights(Forecaster.load(configuration.run_folder(settings["start_from"])), settings["start_from"])
@@ -43,21 +77,32 @@ def train(arguments: list[str]) -> None:
         for name, edge in data.edges().items():
             config.data[name] = edge
     started = checkpoints.any_in(folder / training.CHECKPOINTS) or (folder / SETTINGS_FILE).exists()
-    if training.is_main_process() and not resume and started:
+    if not resume and started:
         raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
     print_line(f"nowcast {nowcast.__version__}: {parameters(forecaster.model):,} parameters, run folder {folder}")
-    if not resume and training.is_main_process():
+    if not resume:
         write_config(config, folder)
+    processes.start(count, ["train", *arguments])
+    processes.give({"settings": configuration.plain(config), "resume": resume})
     try:
-        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
+        processes.met()
+        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume, processes=processes)
     except KeyboardInterrupt:
         print_line(f"interrupted; go on with: nowcast train resume={folder}")
         raise
     except Terminated:
-        print_line(f"the step is finished and saved; go on with: nowcast train resume={folder}")
+        if checkpoints.any_in(folder / training.CHECKPOINTS):
+            print_line(f"the step is finished and saved; go on with: nowcast train resume={folder}")
         raise
-    if not training.is_main_process():
-        return
+    return config, forecaster, data, history
+
+
+def _keep(config, forecaster: Forecaster, data, history) -> None:
+    """Write a training's forecaster and curve, and evaluate it."""
+    from nowcast import plotting
+
+    settings = configuration.plain(config)
+    folder = Path(settings["output_dir"])
     write_config(config, folder)
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
@@ -127,6 +172,18 @@ def benchmark(arguments: list[str]) -> None:
     if report.draw is not None:
         report.draw(path.with_suffix(".png"))
         print_line(f"wrote {path.with_suffix('.png')}")
+
+
+def _check_devices(world: World, config) -> int:
+    """How many processes a configuration trains in; those that were started have to be as many."""
+    from nowcast import training_processes
+
+    if config is None:
+        return 1
+    plan = part(configuration.plain(config), "training")
+    count = training_processes.device_count(plan.accelerator, plan.devices)
+    check_devices(world, count, plan.devices)
+    return count
 
 
 def _training_config(arguments: list[str]):

@@ -4,6 +4,7 @@ No generator is carried from sample to sample, so any number of workers draws th
 are identical, and a resumed run goes on exactly where the uninterrupted one would be.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,37 +21,47 @@ _TIMEOUT = 600.0  # seconds that a process may take for a batch
 
 
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch, each index once, split over the processes of a distributed run (a
-    remainder that cannot be split evenly is left out there).
+    """Keys (epoch, index) of one epoch, each index once, shared out among the processes of a distributed run.
+
+    Process r of n takes the places r, r + n, r + 2 n, ..., so that together their batches are those of one process with batches n times as
+    large, in the same order. All need equally many batches, or they would wait for each other for ever: one that has none left for the last
+    gets a sample of which nothing counts, with the key (epoch, -1 - index).
 
     Args:
         length: number of samples in an epoch.
         seed: of the shuffled order; None keeps the order 0, 1, 2, ... and the epoch 0.
+        batch_size: samples of a batch of one process.
     """
 
-    def __init__(self, length: int, *, seed: int | None = None):
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(self, length: int, *, seed: int | None = None, batch_size: int = 1):
+        self.length, self.seed, self.epoch, self.batch_size = length, seed, 0, batch_size
         self.done = (0, 0)  # an epoch, and how many of its samples lie behind: what a resumed run begins in
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch if self.seed is not None else 0
 
-    def _share(self) -> range:
-        """Places of this process; all processes get equally many, or they would wait for each other for ever."""
+    def _share(self) -> tuple[range, bool]:
+        """Places of this process, and whether it needs a sample of which nothing counts besides."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-        return range(rank, self.length // world * world, world)
+        own, most = range(rank, self.length, world), range(0, self.length, world)
+        return own, math.ceil(len(own) / self.batch_size) < math.ceil(len(most) / self.batch_size)
 
     def __len__(self) -> int:
-        return len(self._share())
+        own, lacks_one = self._share()
+        return len(own) + lacks_one
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.length)
         if self.seed is not None:
             order = sample_generator(self.seed, self.epoch, self.length).permutation(self.length)
         done = self.done[1] if self.done[0] == self.epoch else 0
-        return iter([(self.epoch, int(order[place])) for place in self._share()[done:]])
+        own, lacks_one = self._share()
+        keys = [(self.epoch, int(order[place])) for place in own]
+        if lacks_one:
+            keys.append((self.epoch, -1 - int(order[-1])))
+        return iter(keys[done:])
 
 
 class SequenceDataset(Dataset):
@@ -70,10 +81,17 @@ class SequenceDataset(Dataset):
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its key, and its scale, where it has one."""
-        values, observed = self.transform.normalise(self.cases.case(*key)[:, None])
+        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its key, and its scale, where it has one.
+
+        Of an index below 0, see ``EpochSampler``, nothing was observed in the target.
+        """
+        epoch, index = key
+        place = (epoch, index) if index >= 0 else (epoch, -1 - index)
+        values, observed = self.transform.normalise(self.cases.case(*place)[:, None])
         past, future = slice(None, self.context_length), slice(self.context_length, None)
-        scale = {"scale": torch.tensor(self.cases.scale(*key))} if hasattr(self.cases, "scale") else {}
+        scale = {"scale": torch.tensor(self.cases.scale(*place))} if hasattr(self.cases, "scale") else {}
+        if index < 0:
+            observed[future] = False
         return scale | {
             "key": torch.tensor(key),
             "context": values[past],
@@ -89,7 +107,7 @@ def loader(cases, transform, *, context_length: int, batch_size: int, workers: i
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=EpochSampler(len(dataset), seed=seed),
+        sampler=EpochSampler(len(dataset), seed=seed, batch_size=batch_size),
         num_workers=workers,
         persistent_workers=workers > 0,
         timeout=_TIMEOUT if workers else 0,

@@ -22,7 +22,7 @@ class Clock:
         self._stop.wait(seconds)
 
     def stop(self) -> None:
-        """End what runs by this clock; safe in a signal handler."""
+        """End what runs by this clock; not to be called in a signal handler, which may have come while `wait` has the same lock."""
         self._stop.set()
 
     @property
