@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nowcast"
 LAYERS = [  # first the ones that import nothing
     ("errors", "__init__"),
-    ("files", "memory", "task", "units"),
+    ("files", "memory", "runtime", "task", "units"),
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster", "checkpoints"),
@@ -65,7 +65,7 @@ def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
 
 @pytest.mark.parametrize(
     ("library", "users"),
-    [("lightning", {"training"}), ("hydra", {"config"}), ("omegaconf", {"config", "cli", "battery"}), ("matplotlib", {"plotting"}), ("pysteps", {"models", "benchmark"})],
+    [("lightning", {"training"}), ("hydra", {"config", "runtime"}), ("omegaconf", {"config", "runtime", "cli", "battery"}), ("matplotlib", {"plotting"}), ("pysteps", {"models", "benchmark"})],
 )
 def test_a_library_is_known_to_one_place_only(library, users):
     found = {part(path) for path in FILES if any(name.split(".")[0] == library for name in imports(path))}

@@ -9,13 +9,12 @@ from rich.console import Console
 from nowcast import prediction
 from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stop_on_signals
-from nowcast.config import run_folder
+from nowcast.files import run_folder, sha256_of
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
-from nowcast.files import sha256_of
 from nowcast.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
 from nowcast.io.publish import writer_for
 from nowcast.operations import replay as replaying
