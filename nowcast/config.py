@@ -97,6 +97,12 @@ def typed_settings(config: DictConfig, overrides: list[str]) -> dict[str, object
     return found
 
 
+def is_referred_to(config: DictConfig, key: str) -> bool:
+    """Whether another setting is made of a single one at the top, by a reference such as ``${output_bias}``."""
+    text = OmegaConf.to_yaml(config)
+    return f"${{{key}}}" in text
+
+
 def _leaves(node: DictConfig, before: str = "") -> list[str]:
     names = []
     for name in node:

@@ -13,6 +13,7 @@ LAYERS = [  # first the ones that import nothing
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster", "checkpoints"),
+    ("resuming",),
     ("evaluation", "results", "training", "plotting", "io"),
     ("prediction", "page", "report"),
     ("operations",),

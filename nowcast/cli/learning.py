@@ -10,7 +10,8 @@ from rich.console import Console
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import new_folder, plain_or_shown, print_line, track, write_config
+from nowcast.cli.common import new_folder, plain_or_shown, print_line, settings_of, shown, track, write_config
+from nowcast.cli.effects import refuse_without_effect
 from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_files
 from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
@@ -24,9 +25,10 @@ def train(arguments: list[str]) -> None:
     from nowcast import checkpoints, plotting, training
     from nowcast.benchmark.models import parameters
 
-    config, resume = _training_config(arguments)
+    config, before = _training_config(arguments)
     if config is None:
         return
+    resume = before is not None
     settings = configuration.plain(config)
     if {"/", "\\"} & set(str(settings["name"])) or settings["name"] in ("", ".", ".."):
         raise UserError(f"name is {settings['name']!r}; a plain name for the folder under runs/ is needed. output_dir takes a path.")
@@ -34,6 +36,7 @@ def train(arguments: list[str]) -> None:
     _seed(settings["seed"])
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
+    _refuse_without_effect(config, settings, arguments)
     if settings.get("start_from") is not None and not resume:
         forecaster.take_weights(Forecaster.load(configuration.run_folder(settings["start_from"])), settings["start_from"])
     for name in ("train", "validation", "test"):
@@ -44,17 +47,25 @@ def train(arguments: list[str]) -> None:
             config.data[name] = edge
     started = checkpoints.any_in(folder / training.CHECKPOINTS) or (folder / SETTINGS_FILE).exists()
     if training.is_main_process() and not resume and started:
-        raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
+        go_on = f", or go on with it: {_resume(folder)}" if checkpoints.any_in(folder / training.CHECKPOINTS) else ""
+        raise UserError(f"{folder} already holds a run; choose another output_dir{go_on}")
     print_line(f"nowcast {nowcast.__version__}: {parameters(forecaster.model):,} parameters, run folder {folder}")
     if not resume and training.is_main_process():
         write_config(config, folder)
+
+    def begun(changes: list[str]) -> None:
+        """Only now is a changed setting written down: all is accepted, and the next step is made with it."""
+        if resume:
+            write_config(config, folder, notes=changes)
+        for sentence in changes:
+            print_line(sentence)
+
     try:
-        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume)
-    except KeyboardInterrupt:
-        print_line(f"interrupted; go on with: nowcast train resume={folder}")
-        raise
-    except Terminated:
-        print_line(f"the step is finished and saved; go on with: nowcast train resume={folder}")
+        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume, before=before, begun=begun)
+    except (KeyboardInterrupt, Terminated) as stop:
+        what = "interrupted" if isinstance(stop, KeyboardInterrupt) else "the step is finished and saved"
+        saved = checkpoints.any_in(folder / training.CHECKPOINTS)
+        print_line(f"{what}; go on with: {_resume(folder)}" if saved else f"{what} before the first checkpoint; the same command starts anew")
         raise
     if not training.is_main_process():
         return
@@ -66,19 +77,23 @@ def train(arguments: list[str]) -> None:
     list_files(folder)
 
 
+def _resume(folder: Path) -> str:
+    """The command that goes on with a run, as it is typed in a shell."""
+    return shlex.join(["nowcast", "train", f"resume={folder}"])
+
+
 def compare(arguments: list[str]) -> None:
     """Train several models with several seeds, and show them side by side."""
     from nowcast import comparison
 
     known = set(configuration.compose("compare", []))
     own = [item for item in arguments if comparison.key(item).split(".")[0] in known]
-    typed = [item for item in arguments if item not in own and item != "--cfg"]
+    typed = [item for item in settings_of(arguments) if item not in own]
     config = configuration.compose("compare", own)
     settings = configuration.plain(config)
     overrides = comparison.plan(settings, typed)
     config.common = [configuration.literal(item) for item in (*settings["common"], *typed)]
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
+    if shown(config, arguments):
         return
     folder = Path(settings["output_dir"] or new_folder("comparison"))
     runs = _runs_of(overrides, settings["seeds"], folder)
@@ -130,33 +145,47 @@ def benchmark(arguments: list[str]) -> None:
 
 
 def _training_config(arguments: list[str]):
-    """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
+    """The configuration to train with (None: it was only to be shown), and of an old run that goes on the training settings it had (else None)."""
     resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
     if "" in resumed:
         raise UserError("resume is empty; give the run folder to go on with, or auto.")
-    rest = [item for item in arguments if not item.startswith("resume=") and item != "--cfg"]
+    if len(resumed) > 1:
+        raise UserError(f"resume was given {len(resumed)} times; one run goes on at a time.")
+    rest = [item for item in settings_of(arguments) if not item.startswith("resume=")]
     if resumed and resumed[-1] == AUTO:
-        config, going_on = _newest_or_new(configuration.compose("train", rest))
+        config, before = _newest_or_new(configuration.compose("train", rest))
     elif resumed:
-        going_on = True
         other = [item for item in rest if not item.startswith("training.")]
         if other:
             raise UserError(f"{other[0]!r} would make another experiment of a run that goes on; only training.* can be changed.")
         config = configuration.load(resumed[-1])
+        before = part(configuration.plain(config), "training")
         configuration.override(config, rest)
         config.output_dir = configuration.literal(str(Path(resumed[-1]).absolute()))
     else:
-        config, going_on = configuration.compose("train", rest), False
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
-        return None, False
+        config, before = configuration.compose("train", rest), None
+    if shown(config, arguments):
+        return None, None
     if config.output_dir is None:
         config.output_dir = configuration.literal(str(new_folder(config.name)))
-    return config, going_on
+    return config, before
+
+
+def _refuse_without_effect(config, settings: dict, arguments: list[str]) -> None:
+    """Refuse a typed setting of a training that nothing would read."""
+    resumed = next((item for item in arguments if item.startswith("resume=")), None)
+    typed = [item for item in settings_of(arguments) if not item.startswith("resume=")]
+    found = configuration.typed_settings(config, typed)
+    refuse_without_effect("train" if resumed in (None, f"resume={AUTO}") else "resume", settings, found)
+    for key in ("output_bias", "observed_channel"):  # of which parts of the configuration are made
+        if key in found and not configuration.is_referred_to(config, key):
+            raise UserError(f"{key}={found[key]} would have no effect: the model here does not take it; see model.* in --cfg.")
+    if "name" in found and found.get("output_dir") is not None and not resumed:
+        raise UserError(f"name={found['name']} would have no effect: it names the folder under runs/, and output_dir is given; type one of them.")
 
 
 def _newest_or_new(config):
-    """The configuration of the run to go on with, and True; the one that came, and False, where there is no such run.
+    """The configuration of the run to go on with, and its training settings; the one that came, and None, where there is no such run.
 
     That is the run in output_dir, or where none is given the newest unfinished one of that name. The training may be given anew.
 
@@ -170,14 +199,15 @@ def _newest_or_new(config):
     folders = [Path(config.output_dir)] if given else sorted((Path("runs").absolute() / str(config.name)).glob("*"), reverse=True)
     found = next((folder for folder in folders if checkpoints.any_in(folder / CHECKPOINTS) and (given or not (folder / SETTINGS_FILE).exists())), None)
     if found is None:
-        return config, False
+        return config, None
     stored = configuration.load(found)
+    before = part(configuration.plain(stored), "training")
     own, asked = ({key: value for key, value in configuration.plain(one).items() if key != "training"} for one in (stored, config))
     where = comparison.difference(own, asked)
     if where:
         raise UserError(f"{found} was made with another {where} than is asked for now; give its settings, or another output_dir.")
     stored.training, stored.output_dir = config.training, configuration.literal(str(found))
-    return stored, True
+    return stored, before
 
 
 def _runs_of(overrides: dict[str, list[str]], seeds: list[int], folder: Path) -> list:
