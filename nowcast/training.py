@@ -616,7 +616,7 @@ def _quiet():
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
-    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*", ".*dataloader is not resumable.*")
+    on_purpose = (".*does not have many workers.*", ".*Checkpoint directory .* exists.*", ".*is smaller than the logging interval.*", ".*treespec.*", ".*dataloader is not resumable.*", ".*callbacks used to create the checkpoint.*")
     try:
         with warnings.catch_warnings():
             for message in on_purpose:
