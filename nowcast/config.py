@@ -69,8 +69,8 @@ def _refuse_sweeps(overrides: list[str]) -> None:
     for item in OverridesParser.create().parse_overrides(overrides):
         if item.is_sweep_override():
             raise UserError(
-                f"{item.input_line!r} gives several values, but a command takes one; type a list as "
-                f"{item.key_or_group}=[A,B], or train with each value side by side: nowcast compare --cfg shows how."
+                f"{item.input_line!r} gives several values, but a command takes one; where a list is meant type "
+                f"{item.key_or_group}=[A,B], and to train with each value side by side see nowcast compare --cfg."
             )
 
 

@@ -56,7 +56,7 @@ def translated(command: str, arguments: list[str]) -> list[str]:
         item = rest.pop(0)
         if item.startswith("-") and item != "-":
             found += _option(item, rest)
-        elif item.lstrip("+~").replace("/", ".").partition("=")[0].partition(".")[0] == "hydra" and "=" in item:
+        elif _is_of_hydra(item):
             found += _key(command, item)
         else:
             found.append(item)
@@ -67,6 +67,13 @@ def translated(command: str, arguments: list[str]) -> list[str]:
     if len(folders) > 1 and any(item.lstrip("+").startswith("hydra.run.dir=") for item in arguments):
         raise UserError("output_dir and hydra.run.dir both name the run folder; type one of them.")
     return found
+
+
+def _is_of_hydra(item: str) -> bool:
+    """Whether it is a setting below hydra, and not a file."""
+    key, equals, _ = item.partition("=")
+    plain = key.lstrip("+~").replace("/", ".")
+    return plain.partition(".")[0] == "hydra" and bool(equals or key.startswith("~"))
 
 
 def _option(item: str, rest: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra import compose, initialize_config_dir, version
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
@@ -34,6 +35,7 @@ except ImportError:
     _LOADER_IS_KNOWN = False
 
 VERSION_BASE = "1.3"  # whose defaults Hydra follows in our files, whatever the program around us asked for
+_OF_HYDRA = ("hydra", "_dummy_empty_config_.yaml")  # what Hydra itself keeps in the store of configurations
 _lock = threading.RLock()  # Hydra's version is one for the whole process
 
 
@@ -83,9 +85,12 @@ def _by_public_functions(folder: str, name: str, overrides: list[str]) -> DictCo
     kinds = (GlobalHydra, JobRuntime)
     before = {kind: Singleton._instances.get(kind) for kind in kinds}
     resolvers = dict(BaseContainer._resolvers)
+    store = ConfigStore.instance()
+    stored = store.repo
     try:
         for kind in kinds:
             Singleton._instances.pop(kind, None)
+        store.repo = {name: node for name, node in stored.items() if name in _OF_HYDRA}
         with initialize_config_dir(folder, version_base=VERSION_BASE):
             return compose(name, overrides)
     finally:
@@ -93,6 +98,7 @@ def _by_public_functions(folder: str, name: str, overrides: list[str]) -> DictCo
             Singleton._instances.pop(kind, None)
             if instance is not None:
                 Singleton._instances[kind] = instance
+        store.repo = stored
         BaseContainer._resolvers.clear()
         BaseContainer._resolvers.update(resolvers)
 
