@@ -7,6 +7,7 @@ code of theirs; every setting is compared with the signature, so a misspelled on
 import importlib
 import inspect
 import math
+import sys
 import types
 import typing
 
@@ -47,13 +48,15 @@ def build(settings, where: str = "settings"):
     """Turn settings into objects, innermost first.
 
     Args:
-        settings: plain data; every dictionary with a ``_target_`` becomes the object it names.
+        settings: plain data, or a configuration of omegaconf (as Hydra passes to its applications); every
+            dictionary with a ``_target_`` becomes the object it names.
         where: the place in the configuration, for messages.
 
     Raises:
         UserError: an unknown target, an unknown or missing setting, one of another type than annotated, or a value the
             constructor refuses.
     """
+    settings = plain_data(settings)
     if isinstance(settings, list):
         return [build(item, f"{where}[{i}]") for i, item in enumerate(settings)]
     if not isinstance(settings, dict):
@@ -88,13 +91,29 @@ def part(settings: dict, name: str, *, kind: str | None = None):
     Raises:
         UserError: it is not there or names no class, and as ``build``.
     """
-    node = settings.get(name)
+    node = plain_data(settings).get(name)
     kind = kind or name
     if not isinstance(node, dict) or "_target_" not in node:
         raise UserError(f"{name} is {node!r}, but settings with a _target_ are needed, as in the files in conf/{kind}/.")
     if not str(node["_target_"]).startswith(_PARTS[kind]):
         raise UserError(f"{name}: _target_ {node['_target_']!r} is not a part of {_PARTS[kind].rstrip('.')}, where a {kind} comes from.")
     return build(node, name)
+
+
+def plain_data(settings):
+    """Settings as dictionaries and lists, also where a Hydra application has them as an omegaconf configuration.
+
+    Raises:
+        UserError: such a configuration has a reference that leads nowhere, or a setting that must be given.
+    """
+    omegaconf = sys.modules.get("omegaconf")  # who has such a configuration has loaded it
+    if omegaconf is None or not omegaconf.OmegaConf.is_config(settings):
+        return settings
+    try:
+        return omegaconf.OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    except omegaconf.errors.OmegaConfBaseException as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the settings cannot be read as plain data: {reason}") from error
 
 
 def fits(value, hint) -> bool:

@@ -5,9 +5,9 @@ commas, brackets, equals signs and accents in them.
 """
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
-import hydra
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -15,12 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.errors import UserError
+from nowcast.files import SHIPPED, run_folder
+from nowcast.runtime.composing import compose_files
 
 PATHS = ("run", "start_from", "input", "output", "output_dir", "forecasts", "observations", "evaluation.cache", "data.archives", "data.archive", "data.digits_folder", "data.test_file", "what.trained", "what.archive", "what.archives")
 LITERALS = (*PATHS, "name", "analysis_time", "data.validation_from", "data.test_from", "validation_from", "test_from", "what.start")
 REQUIRED = ("run", "input", "output", "forecasts", "observations")
 _RUNS = ("run", "start_from")
-SHIPPED = "shipped"  # in place of a run's folder: the model that comes with nowcast; a folder of that name is ./shipped
 PATTERNS = ("input", "forecasts", "data.archives", "what.archives")  # kept as typed: made absolute by whoever expands them
 
 
@@ -28,11 +29,6 @@ def folder() -> Path:
     """The folder of the configuration files: beside the package in a checkout, inside it in an installed wheel."""
     inside = Path(__file__).parent / "conf"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
-
-
-def run_folder(run: str) -> Path:
-    """The folder of a run, or of the model that comes with nowcast."""
-    return Path(__file__).parent / SHIPPED if run == SHIPPED else Path(run)
 
 
 def choices(group: str) -> list[str]:
@@ -48,9 +44,9 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
     """
     literals, rest = _split(overrides)
     try:
-        with hydra.initialize_config_dir(str(folder()), version_base="1.3"):
-            known = set(hydra.compose(name, [item for item in rest if item.startswith("data=")]))
-            config = hydra.compose(name, rest)
+        _refuse_sweeps(rest)
+        known = _known_keys(str(folder()), name, tuple(item for item in rest if item.startswith("data=")))
+        config = compose_files(str(folder()), name, rest)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:  # ValueError: a group set to a number
         raise UserError(_one_line(error)) from error
     unknown, lacking = sorted(set(config) - known), sorted(known - set(config))
@@ -60,6 +56,59 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
         raise UserError(f"the configuration has an unknown key {', '.join(map(repr, unknown))}; accepted are {', '.join(sorted(known))}.")
     _set_literals(config, literals)
     return config
+
+
+@lru_cache(maxsize=64)
+def _known_keys(folder: str, name: str, data: tuple[str, ...]) -> frozenset[str]:
+    """The keys that a command's configuration has, with those that its data bring along."""
+    return frozenset(compose_files(folder, name, list(data)))
+
+
+def _refuse_sweeps(overrides: list[str]) -> None:
+    """Refuse several values for one setting, which only Hydra's multirun would know what to do with."""
+    for item in OverridesParser.create().parse_overrides(overrides):
+        if item.is_sweep_override():
+            raise UserError(
+                f"{item.input_line!r} gives several values, but a command takes one; where a list is meant type "
+                f"{item.key_or_group}=[A,B], and to train with each value side by side see nowcast compare --cfg."
+            )
+
+
+def typed_settings(config: DictConfig, overrides: list[str]) -> dict[str, object]:
+    """Each single setting that was typed, and the value that it has now; of a group its name, of a dictionary its entries.
+
+    Args:
+        config: composed, or changed, with the overrides.
+        overrides: as typed, KEY=VALUE.
+    """
+    found: dict[str, object] = {}
+    for item in overrides:
+        key, _, value = item.partition("=")
+        if key.startswith("~"):
+            continue  # what is taken away has no value that could be without effect
+        key = key.lstrip("+").partition("@")[0]
+        now = OmegaConf.select(config, key, throw_on_missing=False)
+        if isinstance(now, DictConfig) and not value.startswith("{"):
+            found[key] = value  # the choice of a group
+        elif isinstance(now, DictConfig):
+            found |= {f"{key}.{name}": OmegaConf.select(now, name) for name in _leaves(now) if name in value}
+        else:
+            found[key] = OmegaConf.to_container(now, resolve=True) if OmegaConf.is_config(now) else now
+    return found
+
+
+def is_referred_to(config: DictConfig, key: str) -> bool:
+    """Whether another setting is made of a single one at the top, by a reference such as ``${output_bias}``."""
+    text = OmegaConf.to_yaml(config)
+    return f"${{{key}}}" in text
+
+
+def _leaves(node: DictConfig, before: str = "") -> list[str]:
+    names = []
+    for name in node:
+        inside = node._get_node(name)
+        names += _leaves(inside, f"{before}{name}.") if isinstance(inside, DictConfig) else [f"{before}{name}"]
+    return names
 
 
 def override(config: DictConfig, overrides: list[str]) -> None:
@@ -100,9 +149,26 @@ def literal(value: str) -> str:
     return value.replace("${", "\\${")
 
 
-def text(config: DictConfig) -> str:
-    """The configuration as YAML, references kept."""
-    return OmegaConf.to_yaml(config)
+def text(config: DictConfig, *, resolve: bool = False, package: str | None = None) -> str:
+    """The configuration as YAML.
+
+    Args:
+        config: the configuration.
+        resolve: follow references; else they are kept.
+        package: a part of it alone, e.g. "training".
+
+    Raises:
+        UserError: there is no such part, or a reference leads nowhere.
+    """
+    try:
+        if package is None:
+            return OmegaConf.to_yaml(config, resolve=resolve)
+        part = OmegaConf.select(config, package, throw_on_missing=False)
+        if not OmegaConf.is_config(part):
+            raise UserError(f"the configuration has no part {package!r}; parts are {', '.join(sorted(config))}.")
+        return f"# @package {package}\n{OmegaConf.to_yaml(part, resolve=resolve)}"
+    except OmegaConfBaseException as error:
+        raise UserError(_one_line(error)) from error
 
 
 def load(run: str | Path) -> DictConfig:
@@ -133,8 +199,8 @@ def _split(overrides: list[str]) -> tuple[dict[str, str | None], list[str]]:
             raise UserError(f"there is no option {item!r}; settings are given as KEY=VALUE, see --help.")
         if not key or (not equals and not key.startswith("~")):
             raise UserError(f"{item!r} is not of the form KEY=VALUE (quote values that hold spaces).")
-        if key in LITERALS:
-            literals[key] = None if value == "null" else value
+        if key.lstrip("+") in LITERALS:
+            literals[key.lstrip("+")] = None if value == "null" else value
         else:
             rest.append(item)
     return literals, rest

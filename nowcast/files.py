@@ -12,8 +12,18 @@ from pathlib import Path
 
 from nowcast.errors import UserError
 
+SHIPPED = "shipped"
+"""In place of a run's folder: the model that comes with nowcast. A folder of that name is ./shipped, or a ``Path``."""
+
 _SPARE = 2**20  # bytes that are left free on a disk
 _RANDOM = 8  # characters that tempfile puts into a name
+
+
+def run_folder(run: str | Path) -> Path:
+    """The folder of a run, or, for the word "shipped", of the model that comes with nowcast."""
+    if isinstance(run, str) and run == SHIPPED:
+        return Path(__file__).parent / SHIPPED
+    return Path(run)
 
 
 def is_one_of(path: Path, others: Iterable[Path]) -> bool:

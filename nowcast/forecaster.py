@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 
 import nowcast
-from nowcast.build import part
+from nowcast.build import part, plain_data
 from nowcast.errors import UserError
-from nowcast.files import replacing
+from nowcast.files import replacing, run_folder
 from nowcast.frames import Forecast, Frames
 from nowcast.models.extrapolation import seed_of
 from nowcast.precision import autocast, check_precision, precision_of
@@ -71,6 +71,7 @@ class Forecaster:
     @classmethod
     def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
         """Build model, transform and task from settings held as data; weights as initialised."""
+        settings = plain_data(settings)
         parts = {name: part(settings, name) for name in ("task", "transform", "model")}
         kept = {name: settings[name] for name in parts}
         return cls(parts["model"], parts["transform"], parts["task"], settings=kept, precision=precision)
@@ -242,13 +243,13 @@ class Forecaster:
         """Read a run folder. Runs no code from it: classes are chosen by name from nowcast, weights are safetensors.
 
         Args:
-            folder: of the run.
+            folder: of the run; the word "shipped": the model that comes with nowcast (a folder of that name is "./shipped").
             precision: None for the run's own setting (float32 where it is older than that setting).
 
         Raises:
             UserError: not a run folder, one of another version, or a damaged one.
         """
-        folder = Path(folder)
+        folder = run_folder(folder)
         settings = _read_settings(folder)
         forecaster = cls.from_settings(settings, precision=precision or settings.get("precision", "float32"))
         path = folder / WEIGHTS_FILE

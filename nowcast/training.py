@@ -15,11 +15,11 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from nowcast import checkpoints, training_processes
+from nowcast import checkpoints, resuming, training_processes
 from nowcast.data.sampling import loader
 from nowcast.errors import Terminated, UserError, first_line
 from nowcast.forecaster import Forecaster, told_scale
@@ -27,6 +27,8 @@ from nowcast.losses import CrossEntropy, counting_with
 from nowcast.precision import check_precision, precision_of
 from nowcast.runtime import library_private
 from nowcast.runtime.processes import Processes
+from nowcast.runtime.progress import ProgressLine, in_notebook
+from nowcast.runtime.surroundings import signal_handlers
 from nowcast.runtime.world import check_devices, started_world
 from nowcast.verification.scores import csi
 
@@ -181,7 +183,19 @@ def lay_like_parameters(states: dict[int, dict], parameters: list[torch.nn.Param
                 remembered[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
-def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str | Path, seed: int, resume: bool = False, processes: Processes | None = None) -> History:
+def fit(
+    forecaster: Forecaster,
+    data,
+    *,
+    loss,
+    settings: Training,
+    folder: str | Path,
+    seed: int,
+    resume: bool = False,
+    before: Training | None = None,
+    begun: Callable[[list[str]], None] | None = None,
+    processes: Processes | None = None,
+) -> History:
     """Train a forecaster's model; it ends with the best weights by ``settings.criterion``.
 
     Args:
@@ -191,11 +205,16 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
         settings: how to train.
         folder: checkpoints/best.ckpt, checkpoints/last.ckpt and logs/ are written here.
         seed: of the order of the training samples.
-        resume: go on from the newest whole checkpoint; equal to a run that was never interrupted.
+        resume: go on from the newest whole checkpoint; with the same settings equal to a run that was never interrupted, with others these act from
+            there on.
+        before: the settings so far, for a checkpoint of an older nowcast, which does not say.
+        begun: called once by the first process when all is accepted and the first step is to come, with a sentence for each setting that
+            is another one than before.
         processes: those that train together, each of which calls this; None for one.
 
     Raises:
-        UserError: nothing to resume from, a model and a loss or a selection that do not go together, or losses that are no longer finite numbers.
+        UserError: nothing to resume from, settings that a training cannot go on with, a model and a loss or a selection that do not go together, or
+            losses that are no longer finite numbers.
         Terminated: SIGTERM came; the step is finished and a checkpoint is saved.
     """
     folder = Path(folder)
@@ -225,18 +244,22 @@ def fit(forecaster: Forecaster, data, *, loss, settings: Training, folder: str |
             _check_weights(resumed.path, resumed.content, module)
             for reason in resumed.passed_over:
                 _log.warning(f"{reason} Going on from {resumed.path.name}, of step {resumed.content['global_step']}.")
-            done, criterion = resumed.epochs, resumed.content["criterion"]
+            criterion = resumed.content["criterion"]
             if criterion != settings.criterion:
                 raise UserError(f"{folder} has its best weights by {criterion}, not by {settings.criterion}; resume with the run's own training.select settings.")
-            _check_steps(folder, resumed.content, settings, processes)
-            if done > settings.max_epochs:
-                raise UserError(f"{folder} has {done} epochs behind it, more than training.max_epochs={settings.max_epochs}; give a larger number.")
-            train.sampler.set_epoch(done)
-            train.sampler.done = (done, resumed.batches * settings.batch_size)
+            going_on = resuming.resumption(
+                resumed, settings, folder, before=before, processes=trainer.world_size, batches=len(train), had_enough=_had_enough(settings, resumed.content)
+            )
+            module.going_on = going_on
+            trainer.strategy.checkpoint_io = _CheckpointFiles(going_on.content())
+            train.sampler.set_epoch(resumed.epochs)
+            train.sampler.done = (resumed.epochs, going_on.batches * settings.batch_size)
+        module.begun = begun
         if resumed and _had_enough(settings, resumed.content):
             module.on_load_checkpoint(resumed.content)
         else:
             _fit(trainer, module, train, validation, str(resumed.path) if resumed else None)
+        module.tell_begun()  # a training without a step left
     forecaster.model.cpu()
     best_path = folder / CHECKPOINTS / checkpoints.BEST
     content = checkpoints.load(best_path)
@@ -264,18 +287,6 @@ def _check_processes(settings: Training, processes: Processes | None) -> None:
     check_devices(world, count, settings.devices)
     if processes is None and count > 1:
         raise UserError(f"training.devices is {settings.devices}: one process trains on one device. Use nowcast train, which starts the others, or torchrun.")
-
-
-def _check_steps(folder: Path, checkpoint: dict, settings: Training, processes: Processes | None) -> None:
-    """Refuse to go on with another number of processes that would make other steps: neither the place in the epoch nor the schedule would fit."""
-    before, now = checkpoint.get("processes", 1), 1 if processes is None else processes.world.size
-    batch_size = checkpoint.get("batch_size", settings.batch_size)
-    if before != now and before * batch_size != now * settings.batch_size:
-        raise UserError(
-            f"{folder} was trained in {before} process{'es' if before > 1 else ''} with training.batch_size={batch_size}, {before * batch_size} samples a step; "
-            f"{now} with training.batch_size={settings.batch_size} would make steps of {now * settings.batch_size}. Resume with training.devices={before}"
-            + (f", or with training.batch_size={before * batch_size // now}." if before * batch_size % now == 0 else ".")
-        )
 
 
 def _event(forecaster: Forecaster, settings: Training, cases) -> float:
@@ -309,11 +320,11 @@ def _monitor(settings: Training) -> tuple[str, str]:
 
 
 def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, validation, checkpoint: str | None) -> None:
-    on_termination = signal.getsignal(signal.SIGTERM)
     termination = next(callback for callback in trainer.callbacks if isinstance(callback, _Termination))
-    termination.listen()
     try:
-        trainer.fit(module, train, validation, ckpt_path=checkpoint)
+        with signal_handlers(), torch.inference_mode(False), torch.enable_grad():  # Lightning leaves Ctrl-C without an answer
+            termination.listen()
+            trainer.fit(module, train, validation, ckpt_path=checkpoint)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from stop
     except UserError as error:  # from a loader worker it comes with the worker's traceback as its text
@@ -322,9 +333,6 @@ def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, train, v
         if "DataLoader" not in str(error):
             raise
         raise UserError(_lost(train, trainer, first_line(error))) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_termination)
 
 
 def _lost(train, trainer: lightning.Trainer, reason: str) -> str:
@@ -344,10 +352,11 @@ def _check_weights(path: Path, content: dict, module: lightning.LightningModule)
 
 
 def _trainer(settings: Training, folder: Path, best: ModelCheckpoint, processes: Processes | None) -> lightning.Trainer:
-    callbacks = [_Termination(folder / CHECKPOINTS / checkpoints.LAST), best, _Bar(leave=True), LearningRateMonitor("step")]
+    bar = _Line() if in_notebook() else _Bar(leave=True)
+    callbacks = [_Termination(folder / CHECKPOINTS / checkpoints.LAST), best, bar, LearningRateMonitor("step")]
     if settings.patience is not None:
         monitor, mode = _monitor(settings)
-        callbacks.append(EarlyStopping(monitor, mode=mode, patience=int(settings.patience), check_on_train_epoch_end=True))
+        callbacks.append(_Patience(monitor, mode=mode, patience=int(settings.patience), check_on_train_epoch_end=True))
     csv = CSVLogger(folder, name="logs")
     options = training_processes.trainer_options(processes)
     plugins = [_CheckpointFiles(), *options.pop("plugins")]
@@ -366,9 +375,7 @@ def _trainer(settings: Training, folder: Path, best: ModelCheckpoint, processes:
         use_distributed_sampler=False,  # EpochSampler shares out the samples itself
         enable_model_summary=False,
     )
-    signals = getattr(trainer, "_signal_connector", None)
-    if hasattr(signals, "register_signal_handlers"):  # Lightning's would send and wait inside of a signal; ours are there from the beginning
-        signals.register_signal_handlers = lambda: None
+    library_private.leave_signals_alone(trainer)  # Lightning's handlers would send and wait inside of a signal; ours are there from the beginning
     return trainer
 
 
@@ -462,6 +469,50 @@ class _Bar(RichProgressBar):
         return {short: f"{float(found[name]):.5g}" for short, name in names.items() if name in found}
 
 
+class _Line(ProgressBar):
+    """The same in a notebook, as a line of text for each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self._line: ProgressLine | None = None
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args) -> None:
+        if trainer.is_global_zero:
+            self._line = ProgressLine(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module, outputs, batch, index: int) -> None:
+        if self._line is not None:
+            self._line.show(index + 1, int(self.total_train_batches))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if self._line is not None:
+            sum_of_losses, steps = module.sums.tolist()
+            losses = [f"train {sum_of_losses / steps:.5g}"] if steps else []
+            if "validation_loss" in trainer.callback_metrics:
+                losses.append(f"validation {float(trainer.callback_metrics['validation_loss']):.5g}")
+            total = int(self.total_train_batches)
+            self._line.show(total, total, ", ".join(losses), now=True)
+            self._line.end()
+
+    def on_exception(self, *args) -> None:
+        if self._line is not None:
+            self._line.end()
+
+    def disable(self) -> None:
+        """Nothing to do: only the main process has a line."""
+
+
+class _Patience(EarlyStopping):
+    """Stops early, with the patience of now where a run goes on with another one."""
+
+    @property
+    def state_key(self) -> str:
+        return super().state_key.replace(type(self).__qualname__, EarlyStopping.__qualname__, 1)
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state | {"patience": self.patience})
+
+
 class _Module(lightning.LightningModule):
     """Model, loss and optimiser as Lightning wants them."""
 
@@ -475,6 +526,8 @@ class _Module(lightning.LightningModule):
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64), persistent=False)  # of the epoch so far: losses, and steps with one
         self.skipped = 0
         self.keys: list[list[int]] = []
+        self.going_on: resuming.Resumption | None = None
+        self.begun: Callable[[list[str]], None] | None = None
 
     def _draw_anew(self, *place: int) -> torch.Generator | None:
         """Whatever a model draws at random is a function of (seed, place in the training, process), so that a resumed run draws the same.
@@ -515,9 +568,25 @@ class _Module(lightning.LightningModule):
         whole, samples = sums.tolist()
         return loss, whole / processes, round(samples)
 
+    @property
+    def shift(self) -> int:
+        """Steps to add to those made, to know how far the training is; 0 unless epochs had another number of steps before."""
+        return self.going_on.shift if self.going_on else 0
+
+    def tell_begun(self) -> None:
+        """Say once that the training begins, and which settings are others than before."""
+        if self.begun is not None and self.trainer.is_global_zero:
+            self.begun(self.going_on.sentences() if self.going_on else [])
+        self.begun = None
+
+    def on_train_start(self) -> None:
+        if self.going_on:
+            resuming.take_over(self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler)
+        self.tell_begun()
+
     def training_step(self, batch: dict, index: int) -> torch.Tensor:
         shared = self._draw_anew(0, self.global_step)
-        progress = self.global_step / self.trainer.estimated_stepping_batches
+        progress = (self.global_step + self.shift) / self.trainer.estimated_stepping_batches
         loss, whole, samples = self._loss_of_all(batch, lambda: training_loss(self.model, self.loss, batch, progress=progress, generator=shared))
         self.keys = batch["key"].tolist()
         self.log("train_loss_step", whole, prog_bar=True, on_step=True, on_epoch=False, batch_size=samples)
@@ -599,7 +668,8 @@ class _Module(lightning.LightningModule):
         checkpoint["history"] = [list(values) for values in (self.train_losses, self.validation_losses, self.validation_csi)]
         checkpoint["epoch_so_far"] = [*self.sums.tolist(), self.skipped]
         checkpoint["criterion"] = self.settings.criterion
-        checkpoint["processes"], checkpoint["batch_size"] = self.trainer.world_size, self.settings.batch_size
+        checkpoint[resuming.SETTINGS] = resuming.settings_in_checkpoint(self.settings, processes=self.trainer.world_size)
+        checkpoint[resuming.SHIFT] = self.shift
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.train_losses, self.validation_losses, self.validation_csi = (list(values) for values in checkpoint["history"])
@@ -612,13 +682,14 @@ class _Module(lightning.LightningModule):
         optimizer = optimizer_of(self.parameters(), self.settings)
         total = self.trainer.estimated_stepping_batches
         constant = self.settings.schedule == "constant"
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, (lambda step: 1.0) if constant else functools.partial(_cosine, total))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, (lambda step: 1.0) if constant else functools.partial(_cosine, total, shift=self.shift))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _cosine(total: int, step: int) -> float:
+def _cosine(total: int, step: int, *, shift: int = 0) -> float:
     """Share of the full learning rate at a step: a linear warm-up, then a cosine down to 0 at ``total`` steps; not kept in a checkpoint, so that a
     resumed run with more or fewer epochs gets down to 0, too."""
+    step += shift
     warmup = max(1, round(WARMUP * total))
     if step < warmup:
         return (step + 1) / warmup
@@ -626,13 +697,20 @@ def _cosine(total: int, step: int) -> float:
 
 
 class _CheckpointFiles(CheckpointIO):
-    """Our checkpoints, for Lightning."""
+    """Our checkpoints, for Lightning.
+
+    Args:
+        content: of the checkpoint to go on with, if any.
+    """
+
+    def __init__(self, content: dict | None = None):
+        self._content = content
 
     def save_checkpoint(self, checkpoint: dict, path: str, storage_options=None) -> None:
         checkpoints.save(checkpoint, path)
 
     def load_checkpoint(self, path: str, map_location=None, weights_only: bool | None = None) -> dict:
-        return checkpoints.load(path)
+        return checkpoints.load(path) if self._content is None else self._content
 
     def remove_checkpoint(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)

@@ -529,7 +529,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         main(["train", f"output_dir={tmp_path}/run", *SMALL])
     assert caught.value.code == 130
-    assert f"go on with: nowcast train resume={tmp_path}/run" in capsys.readouterr().out
+    assert "interrupted before the first checkpoint; the same command starts anew" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_not_overwritten(mnist_run, capsys):

@@ -13,6 +13,7 @@ LAYERS = [  # first the ones that import nothing
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster", "checkpoints"),
+    ("resuming",),
     ("evaluation", "results", "training", "training_processes", "plotting", "io"),
     ("prediction", "page", "report"),
     ("operations",),
@@ -65,7 +66,13 @@ def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
 
 @pytest.mark.parametrize(
     ("library", "users"),
-    [("lightning", {"training", "training_processes"}), ("hydra", {"config"}), ("omegaconf", {"config", "cli", "battery"}), ("matplotlib", {"plotting"}), ("pysteps", {"models", "benchmark"})],
+    [
+        ("lightning", {"training", "training_processes"}),
+        ("hydra", {"config", "runtime"}),
+        ("omegaconf", {"config", "runtime", "cli", "battery"}),
+        ("matplotlib", {"plotting"}),
+        ("pysteps", {"models", "benchmark"}),
+    ],
 )
 def test_a_library_is_known_to_one_place_only(library, users):
     found = {part(path) for path in FILES if any(name.split(".")[0] == library for name in imports(path))}

@@ -20,7 +20,7 @@ from test_training import SETTINGS
 
 from nowcast import checkpoints
 from nowcast.cli import learning, main
-from nowcast.cli.common import stop_on_signals
+from nowcast.cli.common import stopped_by_signals
 from nowcast.data.sampling import EpochSampler
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
@@ -114,10 +114,14 @@ def test_one_process_goes_on_where_two_stopped_and_the_other_way_round_with_as_m
         assert results[1]["alone"]["begun by one"][quantity] == pytest.approx(values, rel=2e-5)
 
 
-def test_going_on_with_another_number_of_processes_and_of_samples_a_step_is_refused(results):
-    message = "trained in 2 processes with training.batch_size=1, 2 samples a step; 1 with training.batch_size=3 would make steps of 3.*or with training.batch_size=2"
-    with pytest.raises(UserError, match=message):
-        two_processes.train(results[2] / "undisturbed", resume=True, size=3, **(STEADY | {"epochs": 4}))
+def test_going_on_with_another_number_of_processes_and_of_samples_a_step_trains_on_with_these(results, tmp_path):
+    """3 epochs of 2 processes with one sample each a step, then one of a single process with 3 samples a step."""
+    folder = shutil.copytree(results[2] / "undisturbed", tmp_path / "run")
+    trained = two_processes.train(folder, resume=True, size=3, **(STEADY | {"epochs": 4}))
+    undisturbed = results[1]["alone"]["undisturbed"]
+    for quantity in ("train", "validation"):
+        assert len(trained[quantity]) == 4 and trained[quantity][:3] == pytest.approx(undisturbed[quantity], rel=1e-9)
+        assert np.isfinite(trained[quantity]).all()
 
 
 def test_two_processes_write_one_log_and_one_row_for_each_epoch(results):
@@ -419,18 +423,15 @@ def test_a_signal_that_comes_while_a_lock_is_taken_stops_a_service_as_soon_as_it
         with lock:
             stopped.set()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        for number in before:
-            stopped.clear()
-            stop_on_signals(stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stopped.clear()
+        before = signal.getsignal(number)
+        with stopped_by_signals(stop):
             with lock:
                 os.kill(os.getpid(), number)
                 assert not stopped.wait(0.1)
             assert stopped.wait(5)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        assert signal.getsignal(number) is before
 
 
 def test_python_code_trains_in_one_process(tmp_path):

@@ -10,7 +10,7 @@ from nowcast.battery import workers
 from nowcast.battery.foreign import archive
 from nowcast.battery.stage import Outcome, Stage, frames, network, rain
 from nowcast.benchmark.resident import resident
-from nowcast.config import SHIPPED, run_folder
+from nowcast.files import SHIPPED, run_folder
 
 _MOST_GROWTH = 1e6  # bytes in 1,000 cycles; in fewer, too, where a page more or less is no growth
 

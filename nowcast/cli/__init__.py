@@ -6,11 +6,15 @@ What a command needs is loaded when it is called: `nowcast info` does not wait f
 import importlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import nowcast
 from nowcast import config as configuration
+from nowcast.cli.hydra_words import translated
 from nowcast.errors import Terminated, UserError, one_line
 from nowcast.memory import keep_freed_memory
+from nowcast.runtime.surroundings import left_as_it_was
 from nowcast.runtime.threads import wait_asleep
 from nowcast.runtime.world import refuse_many
 
@@ -43,32 +47,48 @@ configuration. Models are {models}.
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run one command; a user's mistake is one line on stderr and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that knows no ≥ still gets its table
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def run(arguments: Sequence[str]) -> None:
+    """Run one command from Python, e.g. ``run(["predict", "run=shipped", "input=radar.nc", "output=now.nc"])``.
+
+    The calling program's logging, warnings, signal handlers, environment variables and settings of torch and matplotlib
+    are afterwards as they were. It can be called in any thread, a notebook or another Hydra application.
+
+    Args:
+        arguments: the command and its settings, as typed behind `nowcast`.
+
+    Raises:
+        UserError: a mistake that the caller can mend; nothing is written to stderr.
+        KeyboardInterrupt: Ctrl-C.
+        Terminated: SIGTERM came, and what was being done is finished and saved.
+    """
+    arguments = list(arguments)
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
-        names = {group: ", ".join(f"{group[:-1]}={c}" for c in configuration.choices(group[:-1])) for group in ("experiments", "readers")}
-        names["whats"] = ", ".join(f"what={c}" for c in configuration.choices("what"))
-        names["models"] = ", ".join(configuration.choices("model"))
-        sys.stdout.write(USAGE.format(**names))
+        sys.stdout.write(USAGE.format(**_choices()))
         return
-    if name == "--version":
+    if name == "--version" or "--version" in arguments:
         sys.stdout.write(f"nowcast {nowcast.__version__}\n")
         return
-    try:
-        if name not in _COMMANDS:
-            raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
+    if name not in _COMMANDS:
+        raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
+    with left_as_it_was():
+        wait_asleep()  # before a command loads torch
         if name == "train":  # read when torch is loaded, which else warns of how its processes found each other, and of choices made on purpose
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         else:
             refuse_many(name)
-        keep_freed_memory()
-        wait_asleep()  # before a command loads torch
-        getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)(arguments)
+        command = getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)
+        command(translated(name, arguments))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: a user's mistake is one line on stderr and exit code 2. From Python: ``run``."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name = arguments[0] if arguments else ""
+    keep_freed_memory()
+    try:
+        with _any_character():
+            run(arguments)
     except UserError as error:
         sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
         sys.exit(EXIT_ERROR)
@@ -78,3 +98,31 @@ def main(arguments: list[str] | None = None) -> None:
     except Terminated:
         sys.stderr.write(f"nowcast {name}: terminated\n")
         sys.exit(EXIT_TERMINATED)
+
+
+@contextmanager
+def _any_character() -> Iterator[None]:
+    """A block in which a terminal that knows no ≥ still gets its table."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            if not stream.closed:
+                stream.reconfigure(errors=errors)
+
+
+def _choices() -> dict[str, str]:
+    """What can be chosen, for the words on how to use it."""
+    found = {}
+    for name, group, before in (
+        ("experiments", "experiment", "experiment="),
+        ("readers", "reader", "reader="),
+        ("whats", "what", "what="),
+        ("models", "model", ""),
+    ):
+        found[name] = ", ".join(f"{before}{choice}" for choice in configuration.choices(group))
+    return found

@@ -4,41 +4,65 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import track as progress_of
-
 from nowcast import config as configuration
+from nowcast.cli.effects import refuse_without_effect
+from nowcast.cli.hydra_words import CFG, PACKAGE, RESOLVE
 from nowcast.errors import UserError
 from nowcast.files import replacing
+from nowcast.runtime.progress import tracked
+from nowcast.runtime.surroundings import signal_handlers
 
 if TYPE_CHECKING:
     from nowcast.forecaster import Forecaster  # brings torch, which not every command waits for
 
+_STOP, _DONE = b"s", b"d"  # what a thread that waits for a signal is woken with
+
 
 def plain_or_shown(name: str, arguments: list[str]) -> dict | None:
     """The settings of a command; None where they were only to be shown."""
-    config = configuration.compose(name, [item for item in arguments if item != "--cfg"])
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
+    typed = settings_of(arguments)
+    config = configuration.compose(name, typed)
+    if shown(config, arguments):
         return None
-    return configuration.plain(config)
+    settings = configuration.plain(config)
+    refuse_without_effect(name, settings, configuration.typed_settings(config, typed))
+    return settings
+
+
+def settings_of(arguments: list[str]) -> list[str]:
+    """What was typed but for the options that ``shown`` looks for."""
+    return [item for item in arguments if item not in (CFG, RESOLVE) and not item.startswith(f"{PACKAGE}=")]
+
+
+def shown(config, arguments: list[str]) -> bool:
+    """Whether the configuration was only to be shown, which is done then."""
+    if CFG not in arguments:
+        return False
+    package = next((item.partition("=")[2] for item in arguments if item.startswith(f"{PACKAGE}=")), None)
+    sys.stdout.write(configuration.text(config, resolve=RESOLVE in arguments, package=package))
+    return True
 
 
 def files_and_settings(command: str, arguments: list[str], example: str) -> tuple[list[Path], list[str]]:
     """The one file that is typed as it is, and the KEY=VALUE settings."""
-    files = [item for item in arguments if item != "--cfg" and (Path(item).exists() or "=" not in item)]
-    if len(files) != 1 and "--cfg" not in arguments:
+    files = [item for item in settings_of(arguments) if Path(item).exists() or "=" not in item]
+    if len(files) != 1 and CFG not in arguments:
         raise UserError(f"{command} takes one file, e.g. nowcast {command} {example}; {len(files)} came.")
     return [Path(item) for item in files], [item for item in arguments if item not in files]
 
 
-def stop_on_signals(stop: Callable[[], None]) -> None:
-    """SIGTERM and Ctrl-C end a service when what it does is done; the second one at once.
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """A block in which SIGTERM and Ctrl-C end a service when what it does is done; the second one at once.
+
+    Outside the main thread, where Python has no signal handlers, the calling program answers them.
 
     Args:
         stop: called once, in a thread of its own: inside a signal, what it locks may be locked already by the code that the signal came in.
@@ -46,16 +70,23 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
     reading, writing = os.pipe()
 
     def wait_and_stop():
-        os.read(reading, 1)
-        stop()
+        if os.read(reading, 1) == _STOP:
+            stop()
 
     def handle(number, frame):
         signal.signal(number, lambda *_: os._exit(128 + number))
-        os.write(writing, b"!")
+        os.write(writing, _STOP)
 
-    threading.Thread(target=wait_and_stop, name="stop on signals", daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    waiting = threading.Thread(target=wait_and_stop, name="stop on signals", daemon=True)
+    waiting.start()
+    try:
+        with signal_handlers(handle):
+            yield
+    finally:
+        os.write(writing, _DONE)
+        waiting.join()
+        for end in (reading, writing):
+            os.close(end)
 
 
 def new_folder(kind: str) -> Path:
@@ -63,10 +94,15 @@ def new_folder(kind: str) -> Path:
     return Path("runs").absolute() / kind / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def write_config(config, folder: Path, *, name: str = "config.yaml") -> None:
-    """A configuration as a file in a folder."""
+def write_config(config, folder: Path, *, name: str = "config.yaml", notes: Sequence[str] = ()) -> None:
+    """A configuration as a file in a folder; notes stand above it, below those that stood there."""
+    kept = []
+    if (folder / name).is_file():
+        lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = list(takewhile(lambda line: line.startswith("# "), lines))
+    header = "".join(f"{line}\n" for line in [*kept, *(f"# {note}" for note in notes)])
     with replacing(folder / name) as path:
-        path.write_text(configuration.text(config), encoding="utf-8")
+        path.write_text(header + configuration.text(config), encoding="utf-8")
 
 
 def load(run: str | Path, precision: str | None) -> "Forecaster":
@@ -82,7 +118,8 @@ def load(run: str | Path, precision: str | None) -> "Forecaster":
 
 
 def track(description: str):
-    return lambda items: progress_of(items, description=description, console=Console(stderr=True), transient=True)
+    """A function that shows how many of some items are done as they are taken."""
+    return lambda items: tracked(items, description)
 
 
 def print_line(text: str) -> None:

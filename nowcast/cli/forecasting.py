@@ -8,14 +8,13 @@ from rich.console import Console
 
 from nowcast import prediction
 from nowcast.build import fits, part
-from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stop_on_signals
-from nowcast.config import run_folder
+from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stopped_by_signals
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
-from nowcast.files import sha256_of
+from nowcast.files import run_folder, sha256_of
 from nowcast.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
 from nowcast.io.publish import writer_for
 from nowcast.operations import replay as replaying
@@ -79,8 +78,8 @@ def watch(arguments: list[str]) -> None:
         raise UserError(f"input is {settings['input']!r}, but there is no folder {folder}; make it, or mend the setting.")
     forecaster = _radar_run(settings)
     task = forecaster.task
-    stop_on_signals(clock.stop)
-    with ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"]) as reader:
+    reading = ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"])
+    with stopped_by_signals(clock.stop), reading as reader:
         keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
         incoming = Incoming(settings["input"], reader.read, keep=keep, switch_after=task.context_length, timestep=task.timedelta)
         print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
@@ -130,10 +129,12 @@ def serve(arguments: list[str]) -> None:
         raise UserError(f"host is {settings['host']!r} and port is {settings['port']!r}; an address and a number are needed.")
     stop = threading.Event()
     server = start_server(folders[0], settings["host"], settings["port"])
-    stop_on_signals(stop.set)
-    print_line(f"serving {folders[0]} at {server.url}; SIGTERM or Ctrl-C ends it")
-    stop.wait()
-    server.close()
+    try:
+        with stopped_by_signals(stop.set):
+            print_line(f"serving {folders[0]} at {server.url}; SIGTERM or Ctrl-C ends it")
+            stop.wait()
+    finally:
+        server.close()
 
 
 def _radar_run(settings: dict) -> Forecaster:

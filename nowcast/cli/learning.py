@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,8 @@ from rich.console import Console
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import new_folder, plain_or_shown, print_line, track, write_config
+from nowcast.cli.common import new_folder, plain_or_shown, print_line, settings_of, shown, track, write_config
+from nowcast.cli.effects import refuse_without_effect
 from nowcast.cli.verifying import check_evaluation, evaluate, judge_run, list_files
 from nowcast.errors import Terminated, UserError, first_line
 from nowcast.files import replacing
@@ -48,7 +50,8 @@ def _train_along(processes: Processes) -> None:
     _seed(settings["seed"])
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
-    how = {"folder": Path(settings["output_dir"]), "seed": settings["seed"], "resume": order["resume"]}
+    before = None if order["before"] is None else training.Training(**order["before"])
+    how = {"folder": Path(settings["output_dir"]), "seed": settings["seed"], "resume": order["resume"], "before": before}
     training.fit(forecaster, data, loss=loss, settings=plan, processes=processes, **how)
 
 
@@ -57,9 +60,10 @@ def _train_first(arguments: list[str], processes: Processes):
     from nowcast import checkpoints, training
     from nowcast.benchmark.models import parameters
 
-    config, resume = _training_config(arguments)
+    config, before = _training_config(arguments)
     if config is None:
         return None
+    resume = before is not None
     settings = configuration.plain(config)
     if {"/", "\\"} & set(str(settings["name"])) or settings["name"] in ("", ".", ".."):
         raise UserError(f"name is {settings['name']!r}; a plain name for the folder under runs/ is needed. output_dir takes a path.")
@@ -68,6 +72,7 @@ def _train_first(arguments: list[str], processes: Processes):
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     count = _check_devices(processes.world, config)
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
+    _refuse_without_effect(config, settings, arguments)
     if settings.get("start_from") is not None and not resume:
         forecaster.take_weights(Forecaster.load(configuration.run_folder(settings["start_from"])), settings["start_from"])
     for name in ("train", "validation", "test"):
@@ -78,21 +83,30 @@ def _train_first(arguments: list[str], processes: Processes):
             config.data[name] = edge
     started = checkpoints.any_in(folder / training.CHECKPOINTS) or (folder / SETTINGS_FILE).exists()
     if not resume and started:
-        raise UserError(f"{folder} already holds a run; choose another output_dir, or go on with it: resume={folder}")
+        go_on = f", or go on with it: {_resume(folder)}" if checkpoints.any_in(folder / training.CHECKPOINTS) else ""
+        raise UserError(f"{folder} already holds a run; choose another output_dir{go_on}")
     print_line(f"nowcast {nowcast.__version__}: {parameters(forecaster.model):,} parameters, run folder {folder}")
     if not resume:
         write_config(config, folder)
     processes.start(count, ["train", *arguments])
-    processes.give({"settings": configuration.plain(config), "resume": resume})
+    so_far = None if before is None else asdict(before)
+    processes.give({"settings": configuration.plain(config), "resume": resume, "before": so_far})
+
+    def begun(changes: list[str]) -> None:
+        """Only now is a changed setting written down: all is accepted, and the next step is made with it."""
+        if resume:
+            write_config(config, folder, notes=changes)
+        for sentence in changes:
+            print_line(sentence)
+
+    how = {"folder": folder, "seed": settings["seed"], "resume": resume, "before": before, "begun": begun}
     try:
         processes.met()
-        history = training.fit(forecaster, data, loss=loss, settings=plan, folder=folder, seed=settings["seed"], resume=resume, processes=processes)
-    except KeyboardInterrupt:
-        print_line(f"interrupted; go on with: nowcast train resume={folder}")
-        raise
-    except Terminated:
-        if checkpoints.any_in(folder / training.CHECKPOINTS):
-            print_line(f"the step is finished and saved; go on with: nowcast train resume={folder}")
+        history = training.fit(forecaster, data, loss=loss, settings=plan, processes=processes, **how)
+    except (KeyboardInterrupt, Terminated) as stop:
+        what = "interrupted" if isinstance(stop, KeyboardInterrupt) else "the step is finished and saved"
+        saved = checkpoints.any_in(folder / training.CHECKPOINTS)
+        print_line(f"{what}; go on with: {_resume(folder)}" if saved else f"{what} before the first checkpoint; the same command starts anew")
         raise
     return config, forecaster, data, history
 
@@ -111,19 +125,23 @@ def _keep(config, forecaster: Forecaster, data, history) -> None:
     list_files(folder)
 
 
+def _resume(folder: Path) -> str:
+    """The command that goes on with a run, as it is typed in a shell."""
+    return shlex.join(["nowcast", "train", f"resume={folder}"])
+
+
 def compare(arguments: list[str]) -> None:
     """Train several models with several seeds, and show them side by side."""
     from nowcast import comparison
 
     known = set(configuration.compose("compare", []))
     own = [item for item in arguments if comparison.key(item).split(".")[0] in known]
-    typed = [item for item in arguments if item not in own and item != "--cfg"]
+    typed = [item for item in settings_of(arguments) if item not in own]
     config = configuration.compose("compare", own)
     settings = configuration.plain(config)
     overrides = comparison.plan(settings, typed)
     config.common = [configuration.literal(item) for item in (*settings["common"], *typed)]
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
+    if shown(config, arguments):
         return
     folder = Path(settings["output_dir"] or new_folder("comparison"))
     runs = _runs_of(overrides, settings["seeds"], folder)
@@ -187,33 +205,47 @@ def _check_devices(world: World, config) -> int:
 
 
 def _training_config(arguments: list[str]):
-    """The configuration to train with (None: it was only to be shown), and whether an old run goes on."""
+    """The configuration to train with (None: it was only to be shown), and of an old run that goes on the training settings it had (else None)."""
     resumed = [item.partition("=")[2] for item in arguments if item.startswith("resume=")]
     if "" in resumed:
         raise UserError("resume is empty; give the run folder to go on with, or auto.")
-    rest = [item for item in arguments if not item.startswith("resume=") and item != "--cfg"]
+    if len(resumed) > 1:
+        raise UserError(f"resume was given {len(resumed)} times; one run goes on at a time.")
+    rest = [item for item in settings_of(arguments) if not item.startswith("resume=")]
     if resumed and resumed[-1] == AUTO:
-        config, going_on = _newest_or_new(configuration.compose("train", rest))
+        config, before = _newest_or_new(configuration.compose("train", rest))
     elif resumed:
-        going_on = True
         other = [item for item in rest if not item.startswith("training.")]
         if other:
             raise UserError(f"{other[0]!r} would make another experiment of a run that goes on; only training.* can be changed.")
         config = configuration.load(resumed[-1])
+        before = part(configuration.plain(config), "training")
         configuration.override(config, rest)
         config.output_dir = configuration.literal(str(Path(resumed[-1]).absolute()))
     else:
-        config, going_on = configuration.compose("train", rest), False
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
-        return None, False
+        config, before = configuration.compose("train", rest), None
+    if shown(config, arguments):
+        return None, None
     if config.output_dir is None:
         config.output_dir = configuration.literal(str(new_folder(config.name)))
-    return config, going_on
+    return config, before
+
+
+def _refuse_without_effect(config, settings: dict, arguments: list[str]) -> None:
+    """Refuse a typed setting of a training that nothing would read."""
+    resumed = next((item for item in arguments if item.startswith("resume=")), None)
+    typed = [item for item in settings_of(arguments) if not item.startswith("resume=")]
+    found = configuration.typed_settings(config, typed)
+    refuse_without_effect("train" if resumed in (None, f"resume={AUTO}") else "resume", settings, found)
+    for key in ("output_bias", "observed_channel"):  # of which parts of the configuration are made
+        if key in found and not configuration.is_referred_to(config, key):
+            raise UserError(f"{key}={found[key]} would have no effect: the model here does not take it; see model.* in --cfg.")
+    if "name" in found and found.get("output_dir") is not None and not resumed:
+        raise UserError(f"name={found['name']} would have no effect: it names the folder under runs/, and output_dir is given; type one of them.")
 
 
 def _newest_or_new(config):
-    """The configuration of the run to go on with, and True; the one that came, and False, where there is no such run.
+    """The configuration of the run to go on with, and its training settings; the one that came, and None, where there is no such run.
 
     That is the run in output_dir, or where none is given the newest unfinished one of that name. The training may be given anew.
 
@@ -227,14 +259,15 @@ def _newest_or_new(config):
     folders = [Path(config.output_dir)] if given else sorted((Path("runs").absolute() / str(config.name)).glob("*"), reverse=True)
     found = next((folder for folder in folders if checkpoints.any_in(folder / CHECKPOINTS) and (given or not (folder / SETTINGS_FILE).exists())), None)
     if found is None:
-        return config, False
+        return config, None
     stored = configuration.load(found)
+    before = part(configuration.plain(stored), "training")
     own, asked = ({key: value for key, value in configuration.plain(one).items() if key != "training"} for one in (stored, config))
     where = comparison.difference(own, asked)
     if where:
         raise UserError(f"{found} was made with another {where} than is asked for now; give its settings, or another output_dir.")
     stored.training, stored.output_dir = config.training, configuration.literal(str(found))
-    return stored, True
+    return stored, before
 
 
 def _runs_of(overrides: dict[str, list[str]], seeds: list[int], folder: Path) -> list:

@@ -4,9 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
-
 from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
@@ -15,6 +12,7 @@ from nowcast.data.inputs import expand_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.errors import UserError
 from nowcast.io.contents import Contents
+from nowcast.runtime.progress import counted
 from nowcast.task import Task
 
 
@@ -30,11 +28,10 @@ def convert(arguments: list[str]) -> None:
     paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
     prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"))
     workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=len(paths))
+    with counted("reading", len(paths)) as shown:
         summary = conversion.convert(
             paths, output, reader=part(settings, "reader"), prepare=prepare, workers=min(workers, len(paths)), strict=settings["strict"],
-            replace=settings["replace"], progress=lambda done, total: bar.update(task, completed=done),
+            replace=settings["replace"], progress=shown,
         )
     print_line(f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}")
     if summary.quarantine:

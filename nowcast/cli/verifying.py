@@ -14,7 +14,8 @@ from rich.console import Console
 import nowcast
 from nowcast import config as configuration
 from nowcast.build import part
-from nowcast.cli.common import load, new_folder, print_line, track
+from nowcast.cli.common import load, new_folder, plain_or_shown, print_line, settings_of, shown, track
+from nowcast.cli.effects import refuse_without_effect
 from nowcast.errors import MissingDependency, UserError
 from nowcast.files import replacing, require_writable
 from nowcast.forecaster import Forecaster
@@ -31,7 +32,7 @@ def evaluate(arguments: list[str]) -> None:
     of_task = [item for item in arguments if item.startswith("task.")]
     arguments = [item for item in arguments if item not in of_task]
     own = [item for item in arguments if _part_of(item) not in _TYPED_ANEW]
-    command = configuration.compose("evaluate", [item for item in own if item != "--cfg"])
+    command = configuration.compose("evaluate", settings_of(own))
     typed, precision = (configuration.plain(command)[name] for name in ("run", "precision"))
     run = configuration.run_folder(typed)
     forecaster = load(run, precision)
@@ -41,11 +42,12 @@ def evaluate(arguments: list[str]) -> None:
     config.task = forecaster.settings["task"]  # what the model was made for, whatever became of config.yaml
     configuration.override(config, of_task)
     forecaster.task = part({"task": OmegaConf.to_container(config.task, resolve=True)}, "task")
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
+    if shown(config, arguments):
         return
     settings = configuration.plain(config)
+    changed = [item for item in arguments if item not in own]
     data = part(settings, "data")
+    refuse_without_effect("evaluate", settings, configuration.typed_settings(config, [*changed, *of_task]))
     folder = Path(command.output_dir or (new_folder("evaluation") if typed == configuration.SHIPPED else run / "evaluation"))
     judge_run(settings, forecaster, data, folder, run=run, command=f"nowcast evaluate {shlex.join([*arguments, *of_task])}")
     list_files(folder)
@@ -57,11 +59,9 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
     from nowcast.data.inputs import expand_inputs
     from nowcast.evaluation.external import ForecastFiles
 
-    config = configuration.compose("evaluate_forecasts", [item for item in arguments if item != "--cfg"])
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
+    settings = plain_or_shown("evaluate_forecasts", arguments)
+    if settings is None:
         return
-    settings = configuration.plain(config)
     name = settings["name"]
     if name in settings["baselines"]:
         raise UserError(f"name is {name!r}, as a baseline's; choose another for the forecasts.")
@@ -255,14 +255,13 @@ def _baselines(settings: dict, task) -> tuple[dict[str, Forecaster], list[str]]:
 def report(arguments: list[str]) -> None:
     """Show evaluations as one HTML file."""
     typed = [item.removeprefix("run=") for item in arguments if item.startswith("run=")]
-    config = configuration.compose("report", [item for item in arguments if item != "--cfg" and not item.startswith("run=")])
+    config = configuration.compose("report", [item for item in settings_of(arguments) if not item.startswith("run=")])
     folders = _folders(typed[-1]) if typed else []
     if folders:
         config.run = [configuration.literal(folder) for folder in folders]
     if OmegaConf.is_missing(config, "output"):
         config.output = configuration.literal(str(Path(*folders[:1]) / "report.html"))
-    if "--cfg" in arguments:
-        sys.stdout.write(configuration.text(config))
+    if shown(config, arguments):
         return
     settings = configuration.plain(config)
     output = Path(settings["output"]).expanduser()

@@ -16,6 +16,13 @@ def forget_received_sigterm(trainer) -> None:
         connector.received_sigterm = False
 
 
+def leave_signals_alone(trainer) -> None:
+    """Keep a ``lightning.Trainer`` from putting handlers of its own in the place of those of signals; without the private name it does."""
+    connector = getattr(trainer, "_signal_connector", None)
+    if hasattr(connector, "register_signal_handlers"):
+        connector.register_signal_handlers = lambda: None
+
+
 def training_state(trainer) -> dict:
     """A copy of what a ``lightning.Trainer`` would write to a checkpoint now.
 

@@ -1,0 +1,101 @@
+"""How far the work is, on a terminal and in a notebook.
+
+A terminal gets rich's bar. A notebook's output is no terminal, and rich would ask for ipywidgets there: without them
+it shows nothing and warns. It gets a line of text instead, written anew over itself, which every front end shows.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import length_hint
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, track
+
+_SECONDS = 0.5  # between two looks of the line; front ends repaint slowly
+_BLOCKS = 20  # of a full bar
+
+
+def in_notebook() -> bool:
+    """Whether the program runs in a kernel of Jupyter, whose standard error is no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class ProgressLine:
+    """A line of progress on standard error, written over itself.
+
+    Args:
+        description: of the work.
+    """
+
+    def __init__(self, description: str):
+        self.description = description
+        self._begun, self._written, self._width = time.monotonic(), -_SECONDS, 0
+
+    def show(self, done: int, total: int, note: str = "", *, now: bool = False) -> None:
+        """Write the line anew, unless that was done a moment ago.
+
+        Args:
+            done, total: of the work.
+            note: stands behind them.
+            now: write it in any case.
+        """
+        seconds = time.monotonic() - self._begun
+        if not now and done < total and seconds - self._written < _SECONDS:
+            return
+        self._written = seconds
+        filled = _BLOCKS * done // total if total else _BLOCKS
+        bar = "#" * filled + "." * (_BLOCKS - filled)
+        line = f"{self.description} [{bar}] {done}/{total} {seconds:.0f} s {note}".rstrip()
+        self._write(f"\r{line.ljust(self._width)}")
+        self._width = len(line)
+
+    def end(self) -> None:
+        """Leave the line as it stands."""
+        if self._width:
+            self._write("\n")
+        self._width = 0
+
+    def _write(self, text: str) -> None:
+        if sys.stderr is None:
+            return
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:  # whoever looked is gone
+            pass
+
+
+def tracked(items: Sequence, description: str) -> Iterator:
+    """The items, with progress on standard error as they are taken."""
+    if not in_notebook():
+        yield from track(items, description=description, console=Console(stderr=True), transient=True)
+        return
+    line, total = ProgressLine(description), length_hint(items)
+    try:
+        for done, item in enumerate(items):
+            line.show(done, total)
+            yield item
+        line.show(total, total, now=True)
+    finally:
+        line.end()
+
+
+@contextmanager
+def counted(description: str, total: int) -> Iterator:
+    """A function that is called as shown(done, total) and shows it on standard error."""
+    if in_notebook():
+        line = ProgressLine(description)
+        try:
+            line.show(0, total, now=True)
+            yield line.show
+        finally:
+            line.end()
+        return
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done, total: bar.update(task, completed=done)

@@ -1,0 +1,141 @@
+"""The state of the process that belongs to the program that calls us, put back as it was after a command.
+
+A command runs in its own process on a terminal, but also in a notebook, a service or somebody's script. The libraries
+it uses change what is global there: logging handlers, filters of warnings, signal handlers, settings of torch,
+environment variables, and which Hydra or matplotlib settings count.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def left_as_it_was() -> Iterator[None]:
+    """A block after which the calling program finds its own state again, whatever was done in it.
+
+    Inside it torch computes as it does in a fresh process: float32 by default, on the CPU, gradients where they are
+    wanted. Modules that were imported stay imported.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_environment())
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(_logging())
+        stack.enter_context(signal_handlers())
+        stack.enter_context(_matplotlib())
+        stack.enter_context(_torch())
+        yield
+
+
+@contextmanager
+def signal_handlers(handler: Callable | None = None) -> Iterator[None]:
+    """A block after which SIGTERM and SIGINT are answered as before; nothing is done outside the main thread.
+
+    Args:
+        handler: answers both inside the block; None: they are left to what the block does.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where Python has no signal handlers
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number in SIGNALS if handler is not None else ():
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, found in before.items():
+            if found is not None and signal.getsignal(number) is not found:  # None: set by a library in C
+                signal.signal(number, found)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        for name, value in before.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Handlers and levels; a logger that is new by then keeps neither."""
+    known = set(logging.root.manager.loggerDict)
+    before = {}
+    for name in ("", *known):
+        logger = logging.getLogger(name) if name else logging.root
+        before[name] = list(logger.handlers), logger.level, logger.propagate, logger.disabled
+    disabled = logging.root.manager.disable
+    try:
+        yield
+    finally:
+        for name, (handlers, level, propagate, was_disabled) in before.items():
+            logger = logging.getLogger(name) if name else logging.root
+            logger.handlers[:] = handlers
+            logger.propagate, logger.disabled = propagate, was_disabled
+            if logger.level != level:
+                logger.setLevel(level)
+        logging.disable(disabled)
+
+
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    """matplotlib's settings, the backend among them, where it is loaded."""
+    matplotlib = sys.modules.get("matplotlib")
+    if matplotlib is None or not hasattr(matplotlib, "rcParams"):
+        yield
+        return
+    before = dict.copy(matplotlib.rcParams)
+    try:
+        yield
+    finally:
+        dict.update(matplotlib.rcParams, before)
+
+
+@contextmanager
+def _torch() -> Iterator[None]:
+    """torch's settings, where it is loaded; a program that has not loaded it has none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_default_dtype"):
+        yield
+        return
+    before = {
+        "dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "algorithms": (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        "precision": torch.get_float32_matmul_precision(),
+        "cudnn": {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic", "enabled")},
+        "random": torch.get_rng_state(),
+        "anomalies": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+    }
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            if torch.get_default_device().type != "cpu":  # a device context costs a little in every call
+                stack.enter_context(torch.device("cpu"))
+            torch.set_default_dtype(torch.float32)
+            yield
+    finally:
+        torch.set_default_dtype(before["dtype"])
+        if torch.get_num_threads() != before["threads"]:
+            torch.set_num_threads(before["threads"])
+        torch.use_deterministic_algorithms(before["algorithms"][0], warn_only=before["algorithms"][1])
+        if torch.get_float32_matmul_precision() != before["precision"]:
+            torch.set_float32_matmul_precision(before["precision"])
+        for name, value in before["cudnn"].items():
+            if getattr(torch.backends.cudnn, name) != value:
+                setattr(torch.backends.cudnn, name, value)
+        torch.set_rng_state(before["random"])
+        torch.autograd.set_detect_anomaly(*before["anomalies"])
