@@ -35,6 +35,7 @@ _VERSION = 2
 _READ = (1, 2)  # version 1 says neither what was measured nor how its files were read: it is read, but nothing is added to it
 _LARGEST_TILE = 64
 _MOST_OPEN = 16  # files of packed frames at a time
+UNREAD = 0  # the digest of a file whose content could not be read for it: such a file is never taken for one that is known
 
 
 def is_archive(path: str | Path) -> bool:
@@ -197,11 +198,11 @@ def _settings(file: Hdf5File) -> dict:
 
 @dataclass(frozen=True)
 class Origin:
-    """The file a frame was read from.
+    """The file a frame was read from: what its frames depend on. Two dry frames may have the same content, and not the same name.
 
     Args:
-        name: without its folder.
-        digest: the first eight bytes of the SHA-256 of its content, as a signed number.
+        name: of the file; with those of its folders that the reader takes the time from, and no others.
+        digest: the first eight bytes of the SHA-256 of its content, as a signed number; `UNREAD` where it could not be taken.
     """
 
     name: str

@@ -32,6 +32,7 @@ class FmiPgm:
     z_r_a: float = 223.0
     z_r_b: float = 1.53
     format: ClassVar[str] = "FMI PGM (reflectivity)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         self._coding()

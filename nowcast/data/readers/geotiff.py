@@ -14,7 +14,7 @@ import pyproj
 from nowcast.data.readers.content import beginning, damage_reported, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
-from nowcast.data.readers.names import name_pattern, time_in_name
+from nowcast.data.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
 
@@ -30,7 +30,7 @@ class GeoTiff:
 
     Args:
         values: what the numbers mean; what is None there is taken from the file.
-        time: pattern of the time in the file's name, e.g. "%Y%m%d%H%M"; None: the file says its observation time, as FMI's do.
+        time: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder "%Y%m%d/%H%M"; None: the file says its observation time, as FMI's do.
         band: which band to read, from 1; None: the file has only one.
     """
 
@@ -42,6 +42,11 @@ class GeoTiff:
     def __post_init__(self):
         if self.time is not None:
             name_pattern(self.time, "reader.time")
+
+    @property
+    def path_parts(self) -> int:
+        """How many of the last parts of a path decide, with the content, what is read."""
+        return 0 if self.time is None else parts_looked_at(self.time)
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file is a TIFF with a projection; never raises."""

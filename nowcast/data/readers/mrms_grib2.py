@@ -45,6 +45,7 @@ class MrmsGrib2:
     """Reader for MRMS files with PrecipRate, or with rain depths of the radars (RadarOnly_, GaugeCorr_ or MultiSensor_QPE)."""
 
     format: ClassVar[str] = "MRMS GRIB2 (PrecipRate or QPE)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is GRIB2 with MRMS' own table; never raises."""

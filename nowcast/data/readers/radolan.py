@@ -41,6 +41,7 @@ class Radolan:
     """Reader for RADOLAN composites with rain depths, plain, gzipped or bzipped."""
 
     format: ClassVar[str] = "DWD RADOLAN (rain depths)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file starts with the header of a RADOLAN composite; never raises."""

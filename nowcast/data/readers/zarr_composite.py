@@ -56,6 +56,7 @@ class ZarrComposite:
     z_r_b: float = 1.6
     fill_is_dry: bool = False
     format: ClassVar[str] = "zarr (CF rain rate, rain depth or reflectivity)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         Coding(minutes=self.minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
