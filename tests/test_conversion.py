@@ -177,7 +177,7 @@ def test_replace_makes_a_new_archive(tmp_path):
 def test_other_settings_a_foreign_file_and_an_old_archive_get_no_frames(tmp_path):
     files, reader = knmi_files(tmp_path / "in", 2), KnmiHdf5()
     convert(files[:1], tmp_path / "a.nc", reader=reader)
-    with pytest.raises(UserError, match="a.nc was made with other settings: clip null against 50.0; give another output, or replace=true"):
+    with pytest.raises(UserError, match="a.nc was made with other settings: clip null against 50.0; give another output .replace=true would start anew, without the 1 frames that are in it"):
         convert(files, tmp_path / "a.nc", reader=reader, prepare=Preparation({"_target_": "nowcast.data.readers.knmi_hdf5.KnmiHdf5"}, clip=50.0))
     (tmp_path / "b.nc").write_text("my notes")
     with pytest.raises(UserError, match="b.nc exists and is no archive that frames could be added to; give another output"):

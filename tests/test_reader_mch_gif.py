@@ -105,7 +105,7 @@ def written(content):
         (written(b"GIF89a"), "is damaged or cut short"),
         (written(b"no radar data"), "is damaged or cut short"),
         (written(b""), "is empty; a GIF file is needed"),
-        (lambda folder: folder, "is not a regular file; give the path of a GIF file"),
+        (lambda folder: folder, "is not a regular file, but a folder; give the path of a GIF file"),
         (lambda folder: folder / "none.gif", "does not exist; give the path of a GIF file"),
     ],
 )

@@ -25,10 +25,11 @@ import numpy as np
 from nowcast.data.archive import UNREAD, Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
+from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.names import end_of_path
 from nowcast.data.reading import TooSlow, in_order
 from nowcast.data.regrid import Regular, Unchanged, clipped
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.files import is_one_of, leftovers, locked, replacing
 from nowcast.frames import Frames, Grid
 
@@ -144,17 +145,26 @@ def convert(
 
 def _opened(output: Path, prepare: Preparation) -> Archive:
     """The archive that gets new frames."""
-    advice = "give another output, or replace=true to make a new one"
     if not is_archive(output):
-        raise UserError(f"{output} exists and is no archive that frames could be added to; {advice}.")
+        raise UserError(f"{output} exists and is no archive that frames could be added to{_what_it_is(output)}; give another output.")
     archive = Archive(output)
+    anew = f"give another output (replace=true would start anew, without the {len(archive)} frames that are in it)"
     if archive.settings is None:
-        raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {advice}.")
+        raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {anew}.")
     wanted = prepare.as_data()
     other = [f"{name} {json.dumps(archive.settings.get(name))} against {json.dumps(wanted[name])}" for name in wanted if archive.settings.get(name) != wanted[name]]
     if other:
-        raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {advice}.")
+        raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {anew}.")
     return archive
+
+
+def _what_it_is(output: Path) -> str:
+    """Why a file is no archive, in brackets; nothing where that cannot be said."""
+    try:
+        Hdf5File(output).close()
+    except UserError as error:
+        return f" ({str(error).rstrip('.')})"
+    return " (it is another HDF5 file)"
 
 
 @contextlib.contextmanager
@@ -235,6 +245,8 @@ class _Conversion:
         for path in sorted(self.parts.glob("part-*.h5")):
             try:
                 frames, grid, quantity = self.packed.frames(path)
+            except Unavailable:
+                raise
             except UserError:
                 path.unlink()
                 continue

@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, mend, read_exactly, unpacked
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import project
@@ -88,7 +88,7 @@ def _header(stream: BinaryIO, path: str | Path) -> tuple[dict[str, list[str]], t
 def _line(stream: BinaryIO, path: str | Path) -> str:
     line = stream.readline(_MAX_LINE_BYTES)
     if not line.endswith(b"\n"):
-        raise UserError(f"{path} has a header that ends within a line, or no PGM header at all; fetch it again or leave it out.")
+        raise UserError(f"{path} has a header that ends within a line, or no PGM header at all{mend(path)}.")
     return line.decode("ascii", errors="replace").strip()
 
 

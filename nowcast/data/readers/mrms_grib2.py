@@ -17,8 +17,9 @@ import numpy as np
 from nowcast.data.readers.content import beginning, damage_reported, read_exactly, unpacked
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
-from nowcast.errors import UserError, first_line
+from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.unreadable import unreadable
 
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
@@ -184,7 +185,7 @@ def _unpacked(message: bytes, path: str | Path) -> np.ndarray:
         with rasterio.Env(GRIB_NORMALIZE_UNITS="NO"), rasterio.MemoryFile(message, ext=".grib2") as file, file.open(driver="GRIB") as source:
             return source.read(1, masked=True).astype(np.float64).filled(np.nan)
     except rasterio.errors.RasterioError as error:
-        raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from None
+        raise unreadable(path, error) from None
 
 
 def _exact(values: np.ndarray, section: bytes) -> np.ndarray:

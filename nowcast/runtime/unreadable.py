@@ -1,0 +1,301 @@
+"""Why a file cannot be read: in use, out of reach, something else than it should be, packed in an unknown way, or damaged.
+
+"Damaged, fetch it again" is said only of what is damaged. Of a file that is locked, that may not be read or whose disk fails it would be
+wrong, and following it would cost time, or what lies there.
+"""
+
+import errno
+import os
+import re
+import stat
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from nowcast.errors import Unavailable, UserError, first_line
+
+HEAD = 512  # bytes that tell what a file is: tar has its mark at 257
+_RECENT = 60.0  # seconds since the last change in which a file may still be being written
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_NEWEST_SUPERBLOCK, _ABSURD_SUPERBLOCK = 3, 16  # versions of the HDF5 format: the newest there is, and what only damage gives
+
+
+class Kind(NamedTuple):
+    """What a file is.
+
+    Args:
+        what: in words, with the article.
+        advice: what to do where something else was needed.
+        is_never_data: no radar file is of this kind, so that no reader need look at it.
+    """
+
+    what: str
+    advice: str
+    is_never_data: bool = False
+
+
+def _packed(what: str, command: str) -> Kind:
+    return Kind(what, f"unpack it ({command}) and give what is in it", is_never_data=True)
+
+
+_ENCRYPTED = Kind("encrypted", "decrypt it first", is_never_data=True)
+_LFS = Kind("a Git LFS pointer, which only names the file", "fetch the file itself with 'git lfs pull'", is_never_data=True)
+_ANNEX = Kind("a git-annex pointer, which only names the file", "fetch the file itself with 'git annex get'", is_never_data=True)
+_WEB_PAGE = Kind(
+    "a web page (HTML), as servers send it instead of a file that they do not have or do not give",
+    "read it in a browser, and mend the address or the login that it was fetched with",
+    is_never_data=True,
+)
+_SERVER_ERROR = Kind(
+    "an error message of a server (XML)", "read it, and mend the address or the login that it was fetched with", is_never_data=True
+)
+_ZEROS = Kind("zeros where it should begin, as of space that is set aside", "wait until it is complete, or fetch it again")
+_OF_ITS_FORMAT = "give it to the reader of that format"
+_STARTS = (
+    (b"version https://git-lfs.github.com/spec", _LFS),
+    (b"Salted__", _ENCRYPTED),
+    (b"-----BEGIN PGP MESSAGE", _ENCRYPTED),
+    (b"age-encryption.org/", _ENCRYPTED),
+    (b"$ANSIBLE_VAULT", _ENCRYPTED),
+    (b"7z\xbc\xaf\x27\x1c", _packed("a 7z archive", "7z x FILE")),
+    (b"Rar!\x1a\x07", _packed("a RAR archive", "unrar x FILE")),
+    (b"\xfd7zXZ\0", _packed("packed with xz", "unxz FILE")),
+    (b"\x28\xb5\x2f\xfd", _packed("packed with zstd", "unzstd FILE")),
+    (b"\x04\x22\x4d\x18", _packed("packed with lz4", "lz4 -d FILE")),
+    (b"LZIP", _packed("packed with lzip", "lzip -d FILE")),
+    (b"\x1f\x9d", _packed("packed with compress (.Z)", "uncompress FILE")),
+    (b"\xff\x06\0\0sNaPpY", _packed("packed with snappy", "snzip -d FILE")),
+    (b"\x1f\x8b", _packed("packed with gzip", "gunzip FILE")._replace(is_never_data=False)),
+    (b"BZh", _packed("packed with bzip2", "bunzip2 FILE")._replace(is_never_data=False)),
+    (b"PK\x05\x06", Kind("an empty zip archive", "fetch it again or leave it out")),
+    (b"PK\x03\x04", _packed("a zip archive", "unzip FILE")._replace(is_never_data=False)),
+    (b"\x0e\x03\x13\x01", Kind("an HDF4 file", "convert it to HDF5 (h4toh5)")),
+    (_HDF5, Kind("an HDF5 file", _OF_ITS_FORMAT)),
+    (b"CDF\x01", Kind("a NetCDF-3 file", _OF_ITS_FORMAT)),
+    (b"CDF\x02", Kind("a NetCDF-3 file", _OF_ITS_FORMAT)),
+    (b"CDF\x05", Kind("a NetCDF file of the variant CDF-5", "convert it (nccopy -k nc4 FILE NEW)")),
+    (b"GRIB", Kind("a GRIB file", _OF_ITS_FORMAT)),
+    (b"BUFR", Kind("a BUFR file", "give the same data in a format that is read here")),
+    (b"II*\0", Kind("a TIFF image", _OF_ITS_FORMAT)),
+    (b"MM\0*", Kind("a TIFF image", _OF_ITS_FORMAT)),
+    (b"II+\0", Kind("a TIFF image", _OF_ITS_FORMAT)),
+    (b"MM\0+", Kind("a TIFF image", _OF_ITS_FORMAT)),
+    (b"GIF8", Kind("a GIF image", _OF_ITS_FORMAT)),
+    (b"P5\n", Kind("a PGM image", _OF_ITS_FORMAT)),
+    (b"\x89PNG\r\n\x1a\n", Kind("a PNG image", "give the data that the picture was made from")),
+    (b"\xff\xd8\xff", Kind("a JPEG image", "give the data that the picture was made from")),
+    (b"\0\0\0\x0cjP  ", Kind("a JPEG 2000 image", "give the data that the picture was made from")),
+    (b"%PDF", Kind("a PDF document", "give the data themselves")),
+    (b"\x93NUMPY", Kind("a NumPy .npy file", _OF_ITS_FORMAT)),
+    (b"PAR1", Kind("a Parquet table", "give the data as fields on a grid")),
+    (b"MATLAB 5.0", Kind("a MATLAB 5 file", "save it as version 7.3, which is HDF5")),
+)
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<title")
+
+
+def kind_of_content(head: bytes) -> Kind | None:
+    """What a file is by its first bytes, `HEAD` of them or all; None where they do not tell."""
+    found = next((kind for start, kind in _STARTS if head.startswith(start)), None)
+    if found is not None:
+        is_encrypted_zip = head.startswith(b"PK\x03\x04") and len(head) > 6 and head[6] & 1
+        return _ENCRYPTED._replace(what="an encrypted zip archive", is_never_data=False) if is_encrypted_zip else found
+    if _is_tar(head):
+        return _packed("a tar archive", "tar -xf FILE")
+    if b"/annex/objects/" in head and len(head) < HEAD:
+        return _ANNEX
+    words = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if words.lower().startswith(_HTML):
+        return _WEB_PAGE
+    if words.startswith(b"<"):
+        is_error = words.startswith(b"<?xml") and re.search(rb"<(\w+:)?(error|fault|exception)", words, re.IGNORECASE)
+        is_page = b"<html" in words.lower()
+        return _WEB_PAGE if is_page else _SERVER_ERROR if is_error else Kind("an XML text", "give the data themselves")
+    if len(head) >= 8 and not any(head):
+        return _ZEROS
+    if not _is_text(head):
+        return None
+    if words.startswith((b"{", b"[")):
+        return Kind("a JSON text", "give the data themselves")
+    return Kind(f"a text that begins {words[:40].decode(errors='replace').splitlines()[0]!r}", "give the data themselves") if words else None
+
+
+def _is_tar(head: bytes) -> bool:
+    """By its mark, or, as archives older than that have none, by the checksum of its first header."""
+    if head[257:262] == b"ustar":
+        return True
+    if len(head) < HEAD or not head[0]:
+        return False
+    stated = re.fullmatch(rb" *([0-7]{1,7})[ \0]*", head[148:156])
+    return stated is not None and int(stated[1], 8) == sum(head[:148]) + 8 * ord(" ") + sum(head[156:HEAD])
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character is cut in two by the end of the head
+            return False
+        text = head[: error.start].decode()
+    return bool(text) and all(character.isprintable() or character in "\t\n\r\f" for character in text)
+
+
+def head_of(path: str | Path) -> bytes:
+    """The first bytes of a regular file; none of what cannot be read."""
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def require_regular(path: str | Path, kind: str) -> int:
+    """The size of a regular file.
+
+    Args:
+        path: the file.
+        kind: what is needed, with its article, for messages.
+
+    Raises:
+        UserError: there is none, or something else of that name.
+        Unavailable: it cannot be looked at.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        link = f" (it is a link to {os.readlink(path)}, which is not there)" if os.path.islink(path) else ""
+        raise UserError(f"{path} does not exist{link}; give the path of {kind}.") from None
+    except OSError as error:
+        raise os_error(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        nodes = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+        what = next((name for test, name in nodes if test(found.st_mode)), "a device")
+        raise UserError(f"{path} is not a regular file, but {what}; give the path of {kind}.")
+    return found.st_size
+
+
+_IN_USE = "is in use by another program ({}); wait until that is done with it, and try again"
+_AWAY = "cannot be reached: its file system, perhaps a network mount, does not answer as it should ({}); try again when it does"
+_FORBIDDEN = "may not be read by this user ({}); change its permissions, or those of its folder"
+_BROKEN_DISK = "could not be read because its disk reports an error ({}); look after the disk, and try again"
+_NO_MEMORY = "could not be read because there was too little memory ({}); give it more, or split the file"
+_OF_CODE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _FORBIDDEN),
+    **dict.fromkeys((errno.EAGAIN, errno.EBUSY, errno.ETXTBSY, errno.EDEADLK), _IN_USE),
+    **dict.fromkeys((errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EMEDIUMTYPE, errno.ENOMEDIUM), _BROKEN_DISK),
+    errno.ENOMEM: _NO_MEMORY,
+    errno.EMFILE: "could not be opened because this process has too many files open ({}); raise the limit (ulimit -n), and try again",
+    errno.ENFILE: "could not be opened because too many files are open on this machine ({}); close some programs, and try again",
+    errno.ENOLCK: "could not be locked for reading ({}); where nothing writes to it, set HDF5_USE_FILE_LOCKING=FALSE",
+    errno.ENOENT: "is not there any more ({}); was it moved or deleted?",
+    errno.ENOSPC: "could not be read because a disk is full ({}); free some space, and try again",
+    errno.EDQUOT: "could not be read because a disk is full ({}); free some space, and try again",
+}
+_OF_CODE |= dict.fromkeys(
+    (
+        errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN,
+        errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED, errno.EREMOTEIO, errno.ENOLINK, errno.ECOMM, errno.ESHUTDOWN,
+        errno.EPIPE, errno.ENXIO, errno.ENODEV, errno.EPROTO,
+    ),
+    _AWAY,
+)  # fmt: skip
+_OF_CONTENT = {errno.EINVAL, errno.EOVERFLOW, errno.EFBIG, errno.ERANGE, errno.EILSEQ, errno.ENODATA, errno.EFAULT, errno.ESPIPE}
+"""Codes that a library makes of what stands in a damaged file, e.g. of a place before its beginning."""
+
+
+def os_error(path: str | Path, error: OSError) -> Unavailable:
+    """What the operating system says of a file, with what to do."""
+    code = _code(error)
+    words = os.strerror(code) if code else first_line(error)
+    return Unavailable(f"{path} {_OF_CODE.get(code, 'could not be read ({}); try again').format(words)}.")
+
+
+def _code(error: BaseException) -> int | None:
+    """The operating system's code in an exception, or in the words of a library that passed it on; None where there is none."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    stated = re.search(r"errno = (\d+)", str(error))
+    if stated:
+        return int(stated[1])
+    return next((code for code in _OF_CODE if os.strerror(code) in str(error)), None)
+
+
+def unreadable(path: str | Path, error: BaseException) -> UserError:
+    """What an exception that came up in reading a file means, in a sentence that names the file and says what to do."""
+    if isinstance(error, MemoryError):
+        return Unavailable(f"{path} needs more memory than there is ({first_line(error)}); it is very large, or damaged.")
+    chain = _chain(error)
+    text = " ".join(map(str, chain))
+    words = first_line(chain[-1] if "See previous exception" in str(error) else error)
+    known = _in_words_of_a_library(path, text, words)
+    if known is not None:
+        return known
+    coded = next((one for one in chain if _code(one) not in (None, *_OF_CONTENT)), None)
+    if coded is not None:
+        return os_error(path, coded)
+    found = kind_of_content(head_of(path))
+    if found is not None and (found.is_never_data or found is _ZEROS):
+        return UserError(f"{path} is {found.what}; {found.advice}.")
+    return UserError(f"{path} is damaged or cut short ({words}){mend(path)}.")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and those that it was raised from."""
+    found = []
+    while error is not None and len(found) < 10:
+        found.append(error)
+        error = error.__cause__
+    return found
+
+
+def _in_words_of_a_library(path: str | Path, text: str, words: str) -> UserError | None:
+    """What HDF5, GDAL, zipfile and zarr say of files that are not damaged."""
+    if "unable to lock file" in text:
+        code = _code(OSError(text))
+        if code in (None, errno.EACCES, errno.EAGAIN):
+            return Unavailable(f"{path} {_IN_USE.format(f'which locks it: {words}')}.")
+        return Unavailable(f"{path} {_OF_CODE[errno.ENOLCK].format(words)}.")
+    if "already open for" in text:
+        return Unavailable(
+            f"{path} is being written by another program, or by one that was ended before it was done ({words}); wait until it is "
+            "complete. If nothing writes to it any more, fetch it again, or take the mark off a copy of it (h5clear -s COPY)."
+        )
+    if re.search(r"can't open directory|required filter|filter plugin|plugin.*(load|open)|filter.* (not available|not registered|isn't registered)", text, re.IGNORECASE):
+        return UserError(f"{path} is compressed with an HDF5 filter that is not installed here ({words}); pip install hdf5plugin.")
+    if re.search(r"superblock version|version number|unknown version|unsupported version", text, re.IGNORECASE):
+        return _of_another_version(path, words)
+    missing = re.search(r"missing codec (?:of code )?(\S+?)\.?(?:\s|$)", text)
+    if missing:
+        return UserError(f"{path} is compressed with {missing[1]}, which the GDAL here cannot unpack; write it anew (gdal_translate -co COMPRESS=DEFLATE).")
+    if re.search(r"encrypted|password", text, re.IGNORECASE):
+        return UserError(f"{path} is encrypted ({words}); unpack it with its password first.")
+    if "compression method is not supported" in text or "compression type" in text.lower():
+        return UserError(f"{path} is packed in a way that is not known here, or damaged ({words}); pack it with deflate, or not at all.")
+    if re.search(r"unknown codec|codec not available", text, re.IGNORECASE):
+        return UserError(f"{path} is compressed with a codec that is not known here ({words}); write it with another one, e.g. zstd or blosc.")
+    if "zarr_format" in text:
+        return UserError(f"{path} is of a version of zarr that is not known here ({words}); 2 and 3 are read: update zarr, or write it as one of these.")
+    return None
+
+
+def _of_another_version(path: str | Path, words: str) -> UserError | None:
+    """A file of a newer HDF5 than the library knows; None where only damage gives such a number."""
+    head = head_of(path)
+    version = head[8] if head.startswith(_HDF5) and len(head) > 8 else None
+    if version is not None and version <= _NEWEST_SUPERBLOCK and "superblock" not in words:
+        return UserError(f"{path} has a part of a version of HDF5 that is not known here ({words}): update h5py if it comes from a newer HDF5, else it is damaged{mend(path)}.")
+    if version is not None and _NEWEST_SUPERBLOCK < version < _ABSURD_SUPERBLOCK:
+        return UserError(f"{path} is of version {version} of the HDF5 format, and {_NEWEST_SUPERBLOCK} is the newest that is known here; update h5py, or write it as an older one (h5repack --high=1.14).")
+    return None
+
+
+def mend(path: str | Path) -> str:
+    """What to do about a file that is not whole: a file that changed a moment ago may be still on its way."""
+    try:
+        age = time.time() - os.stat(path).st_mtime
+    except OSError:
+        age = None
+    if age is None or not -_RECENT < age < _RECENT:
+        return "; fetch it again or leave it out"
+    return f", or still being written, as it changed {max(0, age):.0f} s ago; wait until it is complete, else fetch it again or leave it out"
