@@ -146,7 +146,7 @@ def convert(
 def _opened(output: Path, prepare: Preparation) -> Archive:
     """The archive that gets new frames."""
     if not is_archive(output):
-        raise UserError(f"{output} exists and is no archive that frames could be added to{_what_it_is(output)}; give another output.")
+        raise UserError(f"{output} exists and is no archive that frames could be added to; give another output{_what_it_is(output)}.")
     archive = Archive(output)
     anew = f"give another output (replace=true would start anew, without the {len(archive)} frames that are in it)"
     if archive.settings is None:

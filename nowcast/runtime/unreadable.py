@@ -50,6 +50,7 @@ _SERVER_ERROR = Kind(
     "an error message of a server (XML)", "read it, and mend the address or the login that it was fetched with", is_never_data=True
 )
 _ZEROS = Kind("zeros where it should begin, as of space that is set aside", "wait until it is complete, or fetch it again")
+_LOOK = "look into it, and give the file that was meant"
 _OF_ITS_FORMAT = "give it to the reader of that format"
 _STARTS = (
     (b"version https://git-lfs.github.com/spec", _LFS),
@@ -109,14 +110,14 @@ def kind_of_content(head: bytes) -> Kind | None:
     if words.startswith(b"<"):
         is_error = words.startswith(b"<?xml") and re.search(rb"<(\w+:)?(error|fault|exception)", words, re.IGNORECASE)
         is_page = b"<html" in words.lower()
-        return _WEB_PAGE if is_page else _SERVER_ERROR if is_error else Kind("an XML text", "give the data themselves")
+        return _WEB_PAGE if is_page else _SERVER_ERROR if is_error else Kind("an XML text", _LOOK)
     if len(head) >= 8 and not any(head):
         return _ZEROS
     if not _is_text(head):
         return None
     if words.startswith((b"{", b"[")):
-        return Kind("a JSON text", "give the data themselves")
-    return Kind(f"a text that begins {words[:40].decode(errors='replace').splitlines()[0]!r}", "give the data themselves") if words else None
+        return Kind("a JSON text", _LOOK)
+    return Kind(f"a text that begins {words[:40].decode(errors='replace').splitlines()[0]!r}", _LOOK) if words else None
 
 
 def _is_tar(head: bytes) -> bool:
