@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import time
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,8 +99,9 @@ def kind_of_content(head: bytes) -> Kind | None:
     """What a file is by its first bytes, `HEAD` of them or all; None where they do not tell."""
     found = next((kind for start, kind in _STARTS if head.startswith(start)), None)
     if found is not None:
-        is_encrypted_zip = head.startswith(b"PK\x03\x04") and len(head) > 6 and head[6] & 1
-        return _ENCRYPTED._replace(what="an encrypted zip archive", is_never_data=False) if is_encrypted_zip else found
+        if head.startswith(b"PK\x03\x04") and len(head) > 6 and head[6] & 1:
+            return Kind("an encrypted zip archive", "unpack it with its password, and give what is in it")
+        return _with_what_is_in_it(found, head) if head.startswith(b"\x1f\x8b") else found
     if _is_tar(head):
         return _packed("a tar archive", "tar -xf FILE")
     if b"/annex/objects/" in head and len(head) < HEAD:
@@ -118,6 +120,18 @@ def kind_of_content(head: bytes) -> Kind | None:
     if words.startswith((b"{", b"[")):
         return Kind("a JSON text", _LOOK)
     return Kind(f"a text that begins {words[:40].decode(errors='replace').splitlines()[0]!r}", _LOOK) if words else None
+
+
+def _with_what_is_in_it(packed: Kind, head: bytes) -> Kind:
+    """What is packed with gzip, where its first bytes tell."""
+    try:
+        inside = kind_of_content(zlib.decompressobj(wbits=31).decompress(head, HEAD))
+    except zlib.error:
+        return packed
+    if inside is None:
+        return packed
+    advice = inside.advice if inside.is_never_data else packed.advice
+    return Kind(f"{inside.what}, packed with gzip", advice)
 
 
 def _is_tar(head: bytes) -> bool:
@@ -238,7 +252,7 @@ def unreadable(path: str | Path, error: BaseException) -> UserError:
     found = kind_of_content(head_of(path))
     if found is not None and (found.is_never_data or found is _ZEROS):
         return UserError(f"{path} is {found.what}; {found.advice}.")
-    return UserError(f"{path} is damaged or cut short ({words}){mend(path)}.")
+    return UserError(f"{path} is damaged or cut short ({words}); {mend(path)}.")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -255,7 +269,7 @@ def _in_words_of_a_library(path: str | Path, text: str, words: str) -> UserError
     if "unable to lock file" in text:
         code = _code(OSError(text))
         if code in (None, errno.EACCES, errno.EAGAIN):
-            return Unavailable(f"{path} {_IN_USE.format(f'which locks it: {words}')}.")
+            return Unavailable(f"{path} {_IN_USE.format('which has locked it')}.")
         return Unavailable(f"{path} {_OF_CODE[errno.ENOLCK].format(words)}.")
     if "already open for" in text:
         return Unavailable(
@@ -285,18 +299,18 @@ def _of_another_version(path: str | Path, words: str) -> UserError | None:
     head = head_of(path)
     version = head[8] if head.startswith(_HDF5) and len(head) > 8 else None
     if version is not None and version <= _NEWEST_SUPERBLOCK and "superblock" not in words:
-        return UserError(f"{path} has a part of a version of HDF5 that is not known here ({words}): update h5py if it comes from a newer HDF5, else it is damaged{mend(path)}.")
+        return UserError(f"{path} has a part of a version of HDF5 that is not known here ({words}): update h5py if it comes from a newer HDF5, else it is damaged; {mend(path)}.")
     if version is not None and _NEWEST_SUPERBLOCK < version < _ABSURD_SUPERBLOCK:
-        return UserError(f"{path} is of version {version} of the HDF5 format, and {_NEWEST_SUPERBLOCK} is the newest that is known here; update h5py, or write it as an older one (h5repack --high=1.14).")
+        return UserError(f"{path} is of version {version} of the HDF5 format, and {_NEWEST_SUPERBLOCK} is the newest that is known here; update h5py, or have it written as an older one.")
     return None
 
 
 def mend(path: str | Path) -> str:
-    """What to do about a file that is not whole: a file that changed a moment ago may be still on its way."""
+    """What to do about a file that is not whole; one that changed a moment ago may still be on its way."""
     try:
         age = time.time() - os.stat(path).st_mtime
     except OSError:
         age = None
     if age is None or not -_RECENT < age < _RECENT:
-        return "; fetch it again or leave it out"
-    return f", or still being written, as it changed {max(0, age):.0f} s ago; wait until it is complete, else fetch it again or leave it out"
+        return "fetch it again or leave it out"
+    return f"it changed {max(0, age):.0f} s ago, so it may still be being written: wait until it is complete; if it is, fetch it again or leave it out"

@@ -20,6 +20,7 @@ __all__ = [
     "beginning",
     "damage_reported",
     "head_of",
+    "instead",
     "kind_of_content",
     "mend",
     "read_exactly",
@@ -44,7 +45,7 @@ def require_file(path: str | Path, kind: str) -> None:
         Unavailable: it is in use, out of reach, or this user may not read it.
     """
     if require_regular(path, kind) == 0:
-        raise UserError(f"{path} is empty; {kind} is needed{mend(path)}.")
+        raise UserError(f"{path} is empty; {kind} is needed ({mend(path)}).")
     if not os.access(path, os.R_OK):
         raise Unavailable(f"{path} may not be read by this user; change its permissions.")
     try:
@@ -59,6 +60,12 @@ def refuse_what_is_no_data(head: bytes, path: str | Path, kind: str) -> None:
     found = kind_of_content(head)
     if found is not None and found.is_never_data and found.what not in kind:
         raise UserError(f"{path} is {found.what}, but {kind} is needed; {found.advice}.")
+
+
+def instead(path: str | Path) -> str:
+    """What a file is instead of what was needed, as the rest of "is not an HDF5 file"; nothing where its first bytes do not tell."""
+    found = kind_of_content(head_of(path))
+    return "" if found is None else f" but {found.what}; {found.advice}"
 
 
 @contextmanager
@@ -109,7 +116,7 @@ def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = 
     while len(content) < size:
         piece = stream.read(min(_PIECE, size - len(content)))
         if not piece:
-            raise UserError(f"{path} is cut short: it holds {len(content)} of {size} bytes of data{mend(path)}.")
+            raise UserError(f"{path} is cut short: it holds {len(content)} of {size} bytes of data; {mend(path)}.")
         content += piece
     if last and stream.read(1):
         raise UserError(f"{path} holds more than the {size} bytes of data that it declares; it is damaged or of another format.")

@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, mend, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, instead, mend, read_exactly, require_file, unpacked
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import project
@@ -48,6 +48,9 @@ class FmiPgm:
         Raises:
             UserError: another format, quantity or projection, or something is missing, damaged or contradictory.
         """
+        if not re.match(rb"P\d", beginning(path, 2)) and instead(path):
+            require_file(path, "a PGM file")
+            raise UserError(f"{path} is not a PGM file{instead(path)}.")
         with unpacked(path, "a PGM file") as stream:
             comments, (columns, rows) = _header(stream, path)
             time, grid = _time(comments, path), _grid(comments, columns, rows, path)
@@ -88,7 +91,7 @@ def _header(stream: BinaryIO, path: str | Path) -> tuple[dict[str, list[str]], t
 def _line(stream: BinaryIO, path: str | Path) -> str:
     line = stream.readline(_MAX_LINE_BYTES)
     if not line.endswith(b"\n"):
-        raise UserError(f"{path} has a header that ends within a line, or no PGM header at all{mend(path)}.")
+        raise UserError(f"{path} has a header that ends within a line, or no PGM header at all; {mend(path)}.")
     return line.decode("ascii", errors="replace").strip()
 
 

@@ -129,7 +129,7 @@ def _pixels(file, band: int, path: str | Path, missing: tuple[float, ...]) -> tu
         for row in range(-(-file.height // rows)):
             for column in range(-(-file.width // columns)):
                 if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
-                    raise UserError(f"{path} is incomplete, parts of it were lost or never written{mend(path)}.")
+                    raise UserError(f"{path} is incomplete, parts of it were lost or never written; {mend(path)}.")
     masked = file.read_masks(band) == 0 if MaskFlags.per_dataset in file.mask_flag_enums[band - 1] else None
     return file.read(band), masked
 

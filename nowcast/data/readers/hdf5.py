@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.data.readers.content import damage_reported, head_of, kind_of_content, mend, require_file
+from nowcast.data.readers.content import damage_reported, instead, mend, require_file
 from nowcast.errors import UserError
 from nowcast.runtime.unreadable import os_error
 
@@ -62,9 +62,7 @@ class Hdf5File:
         self.path = Path(path)
         require_file(path, "an HDF5 file")
         if not is_hdf5(path):
-            found = kind_of_content(head_of(path))
-            what = f" but {found.what}; {found.advice}" if found else "; give a radar file in HDF5"
-            raise UserError(f"{path} is not an HDF5 file{what}.")
+            raise UserError(f"{path} is not an HDF5 file{instead(path) or '; give a radar file in HDF5'}.")
         with damage_reported(self.path):
             self._file = h5py.File(path, "r")
         self._held: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}  # datasets of which parts are read, open so that their chunks stay decoded, and the corners of chunks that are there
@@ -227,7 +225,7 @@ class Hdf5File:
             claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
             raise UserError(f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or {_MAX_CHUNKS} chunks at once are refused.")
         if not holes and not _complete(dataset, places, stored):
-            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written{mend(self.path)}.")
+            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; {mend(self.path)}.")
         return dataset[index]
 
     def pixels(self, name: str) -> np.ndarray:
@@ -238,7 +236,7 @@ class Hdf5File:
         """
         dataset = self.dataset(name, axes=2)
         if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape], set()):
-            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written{mend(self.path)}.")
+            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; {mend(self.path)}.")
         return dataset[()]
 
 
@@ -270,7 +268,7 @@ def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
         if h5py.h5z.filter_avail(code) or (_has_plugins() and h5py.h5z.filter_avail(code)) or not _is_applied(dataset, place):
             continue
         name = _FILTERS.get(code) or label.decode(errors="replace") or "unknown"
-        raise UserError(f"{path} is compressed with the HDF5 filter {name} ({code}), which is not installed here; pip install hdf5plugin, or write the file with gzip (h5repack -f GZIP=4).")
+        raise UserError(f"{path} is compressed with the HDF5 filter {name} ({code}), which is not installed here; pip install hdf5plugin, or have it written with gzip.")
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, damage_reported, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
@@ -80,7 +80,8 @@ def _message(path: str | Path) -> bytes:
     with unpacked(path, "an MRMS GRIB2 file") as stream:
         start = stream.read(_START)
         if len(start) < _START or start[:4] != b"GRIB" or start[7] != 2:
-            raise UserError(f"{path} is no GRIB2 file; an MRMS file such as MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed.")
+            other = "" if start[:4] == b"GRIB" else instead(path)
+            raise UserError(f"{path} is no GRIB2 file{other}; an MRMS file such as MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed.")
         if start[6] != _DISCIPLINE:
             raise UserError(f"{path} is GRIB2 of discipline {start[6]}; only MRMS ({_DISCIPLINE}) is read.")
         length = int.from_bytes(start[8:], "big")

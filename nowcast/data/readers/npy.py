@@ -106,7 +106,7 @@ def zip_of_arrays(path: str | Path) -> Iterator[zipfile.ZipFile]:
             found = kind_of_content(head_of(path))
             if found is not None and "zip" not in found.what:
                 raise UserError(f"{path} is not a .npz file, but {found.what}; {found.advice}.") from error
-            raise UserError(f"{path} is not a .npz file, or cut short ({error}){mend(path)}.") from error
+            raise UserError(f"{path} is not a .npz file, or cut short ({error}); {mend(path)}.") from error
         with archive:
             try:
                 yield archive

@@ -12,7 +12,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, instead, read_exactly, require_file, unpacked
 from nowcast.data.readers.decoding import plausible
 from nowcast.data.readers.projection import project
 from nowcast.errors import UserError
@@ -53,6 +53,9 @@ class Radolan:
         Raises:
             UserError: another format or product, a forecast, an unknown grid, or damage.
         """
+        if not self.recognises(path) and instead(path):
+            require_file(path, "a RADOLAN file")
+            raise UserError(f"{path} is not a RADOLAN file{instead(path)}.")
         with unpacked(path, "a RADOLAN file") as stream:
             head = _header(stream, path)
             grid, depth_unit, minutes = _grid(head, path), _depth_unit(head, path), _minutes(head, path)

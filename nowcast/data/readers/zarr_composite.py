@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from nowcast.data.readers import cf
-from nowcast.data.readers.content import damage_reported
+from nowcast.data.readers.content import damage_reported, instead, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
@@ -126,6 +126,9 @@ def _zip(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
         UserError: it is no zip file with a zarr group, or holds absurdly large files.
     """
     if not path.is_file() or not zipfile.is_zipfile(path):
+        if path.exists():
+            require_file(path, "a zarr folder or zip file")
+            raise UserError(f"{path} is not a zarr folder or zip file{instead(path)}.")
         raise UserError(f"{path} is no local zarr folder or zip file; remote stores are not read, copy it here first.")
     with zipfile.ZipFile(path) as file:
         sizes = {member.filename: member.file_size for member in file.infolist()}
