@@ -1,1 +1,1 @@
-"""What every part of nowcast may need of the machine it runs on; it imports nothing of nowcast but ``errors``."""
+"""What any part may need of the machine it runs on; only ``errors`` is imported from nowcast."""
