@@ -23,6 +23,7 @@ from factories import grid, times, write_archive, write_knmi, write_odim
 
 from nowcast import checkpoints
 from nowcast import config as configuration
+from nowcast.cli import main
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.conversion import convert
 from nowcast.data.readers import hdf5
@@ -699,3 +700,15 @@ def test_an_evaluation_that_another_program_writes_is_not_damaged(tmp_path, hold
         and "evaluate again" not in str(error)
     )
     process.kill()
+
+
+def test_what_the_system_refuses_is_one_line_of_every_command(monkeypatch, capsys):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "runs/mine")
+
+    monkeypatch.setattr("nowcast.cli.radar.plain_or_shown", refuse)
+    with pytest.raises(SystemExit) as end:
+        main(["convert", "input=a", "output=b.nc"])
+    advice = "check the path and its permissions"
+    said = f"nowcast convert: error: runs/mine: Permission denied; {advice}.\n"
+    assert end.value.code == 2 and capsys.readouterr().err == said
