@@ -15,8 +15,9 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.files import leftovers, replacing, sha256_of
+from nowcast.runtime.unreadable import HEAD, kind_of_content, os_error
 
 LAST, PREVIOUS, BEST, MANIFEST = "last.ckpt", "previous.ckpt", "best.ckpt", "manifest.json"
 _ENTRY = "nowcast_checkpoint"  # of the header's metadata
@@ -98,9 +99,14 @@ def load(path: str | Path) -> dict:
         raise UserError(f"{path} is not a regular file; it cannot be a checkpoint.")
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise os_error(path, error) from error
     if hashlib.sha256(content).hexdigest() not in {entry["sha256"] for entry in _manifest(path.parent)}:
+        found = kind_of_content(content[:HEAD])
+        if found is not None and found.is_never_data:
+            raise UserError(f"{path} is {found.what}: {found.advice}.")
         raise UserError(f"{path} is damaged, or not of this run: its SHA-256 is not in {MANIFEST} beside it.")
     try:
         length = int.from_bytes(content[:8], "little")
@@ -116,16 +122,23 @@ def newest(folder: str | Path) -> Checkpoint:
     Raises:
         UserError: there is none; the sentence says what is wrong with each.
     """
-    folder, reasons, found = Path(folder), [], []
+    folder, reasons, found, unavailable = Path(folder), [], [], False
     steps = {entry["sha256"]: (entry.get("step", -1), entry.get("epoch", -1)) for entry in _manifest(folder)}
     for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
         if path.is_file():
-            found.append((steps.get(sha256_of(path), (float("inf"), 0)), path))
+            try:
+                found.append((steps.get(sha256_of(path), (float("inf"), 0)), path))
+            except UserError as error:  # one that cannot be read now; another one may be
+                reasons.append(str(error))
+                unavailable = True
     for _, path in sorted(found, key=lambda item: item[0], reverse=True):  # those that are not in the manifest come first, and are told of
         try:
             return Checkpoint(path, load(path), reasons)
         except UserError as error:
             reasons.append(str(error))
+            unavailable |= isinstance(error, Unavailable)
+    if unavailable:
+        raise Unavailable(f"no checkpoint of {folder} can be read now: {' '.join(reasons)} Nothing is known to be lost; resume when they can be read.")
     raise UserError(f"{folder} has no checkpoint to resume from{': ' + ' '.join(reasons) if reasons else ''}; start anew without resume.")
 
 
@@ -184,14 +197,22 @@ def _together(value, tensors: dict[str, torch.Tensor]):
 
 
 def _manifest(folder: Path) -> list[dict]:
-    """The entries of a folder's manifest, the newest first; none where it is missing or damaged."""
+    """The entries of a folder's manifest, the newest first; none where it is missing or damaged.
+
+    Raises:
+        Unavailable: it is there and cannot be read now; without it, checkpoints that are whole would be taken for damaged ones.
+    """
     path = folder / MANIFEST
     try:
         if path.stat().st_size > _LARGEST_MANIFEST:
             return []
         entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
         return [entry for entry in entries if re.fullmatch("[0-9a-f]{64}", entry["sha256"]) and all(isinstance(entry.get(name, -1), int) for name in ("step", "epoch"))]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise os_error(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

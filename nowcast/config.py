@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nowcast.errors import UserError
 from nowcast.files import SHIPPED, run_folder
 from nowcast.runtime.composing import compose_files
+from nowcast.runtime.unreadable import os_error
 
 PATHS = ("run", "start_from", "input", "output", "output_dir", "forecasts", "observations", "evaluation.cache", "data.archives", "data.archive", "data.digits_folder", "data.test_file", "what.trained", "what.archive", "what.archives")
 LITERALS = (*PATHS, "name", "analysis_time", "data.validation_from", "data.test_from", "validation_from", "test_from", "what.start")
@@ -184,7 +185,11 @@ def load(run: str | Path) -> DictConfig:
         config = OmegaConf.load(path)
         if not isinstance(config, DictConfig) or not config:
             raise UserError(f"{path} is damaged: it holds no settings.")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except UserError:
+        raise
+    except OSError as error:
+        raise os_error(path, error) from error
+    except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is damaged ({_one_line(error)}).") from error
     OmegaConf.set_struct(config, True)
     return config

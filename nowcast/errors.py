@@ -9,6 +9,10 @@ class MissingDependency(UserError):
     """An optional package is not installed; what needs it is left out, or asked for by name."""
 
 
+class Unavailable(UserError):
+    """A file that may be as it should, but cannot be read now: it is in use, out of reach, or not for this user. Nothing is known of its content."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its name."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__

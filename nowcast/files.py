@@ -146,6 +146,8 @@ def locked(lock: Path, *, busy: str, unwritable: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
                 raise OSError  # whoever held it has removed it meanwhile, and another process may have made it anew
-        except OSError:
-            raise UserError(busy) from None
+        except OSError as error:
+            if error.errno in (None, errno.EAGAIN, errno.EACCES):
+                raise UserError(busy) from None
+            raise UserError(f"{unwritable}: {lock} cannot be locked there ({error.strerror}); take a folder on another file system.") from error
         yield

@@ -14,12 +14,13 @@ import torch
 
 import nowcast
 from nowcast.build import part, plain_data
-from nowcast.errors import UserError
+from nowcast.errors import UserError, first_line
 from nowcast.files import replacing, run_folder
 from nowcast.frames import Forecast, Frames
 from nowcast.models.extrapolation import seed_of
 from nowcast.precision import autocast, check_precision, precision_of
 from nowcast.products import checked_thresholds
+from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
 from nowcast.task import Task
 
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
@@ -258,8 +259,12 @@ class Forecaster:
         try:
             content = path.read_bytes()
             weights = safetensors.torch.load(content)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"{path} cannot be read as weights ({error}); train again or restore the file.") from error
+        except FileNotFoundError as error:
+            raise UserError(f"{path} cannot be read as weights: it is not there. Restore it, or finish the run anew with nowcast train resume={folder}") from error
+        except OSError as error:
+            raise os_error(path, error) from error
+        except safetensors.SafetensorError as error:
+            raise UserError(f"{path} cannot be read as weights ({_what_is_wrong(path, error)}); restore the file, or train again into another folder.") from error
         if settings.get(_DIGEST) not in (None, sha256(content).hexdigest()):  # None: of a nowcast that did not note it
             raise UserError(f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it has another SHA-256. Restore it, or finish the run anew with nowcast train resume={folder}")
         _refuse_nonfinite(weights, path)
@@ -269,6 +274,12 @@ class Forecaster:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} does not belong to the model in {SETTINGS_FILE} ({reason}).") from error
         return forecaster
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """What a file of a run is instead of what it should be, or what the library says of it."""
+    found = kind_of_content(head_of(path))
+    return f"it is {found.what}: {found.advice}" if found is not None else first_line(error)
 
 
 def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -286,8 +297,12 @@ def _read_settings(folder: Path) -> dict:
             raise ValueError(f"it is over {_LARGEST_SETTINGS} bytes long")
         settings = json.loads(path.read_text(encoding="utf-8"))
         version = settings["format"]
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}).") from error
+    except OSError as error:
+        raise os_error(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        found = kind_of_content(head_of(path))
+        is_other = found is not None and found.is_never_data
+        raise UserError(f"{path} is {found.what}: {found.advice}." if is_other else f"{path} is damaged ({error}).") from error
     if version != FORMAT:
         raise UserError(
             f"{folder} was written in run format {version!r} by nowcast {settings.get('nowcast')}, but nowcast {nowcast.__version__} "

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 
 from nowcast.build import part
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.files import replacing
 from nowcast.frames import Grid
+from nowcast.runtime.unreadable import unreadable
 from nowcast.task import Task
 from nowcast.verification.intervals import FEWEST_BLOCKS, Estimate, Resampling, differences, drawn, estimates
 from nowcast.verification.scores import ScoreRow
@@ -247,11 +248,16 @@ class Results:
             with h5py.File(path, "r") as file:
                 about = json.loads(_read(file, "about").tobytes())
                 if about["format"] != FORMAT:
-                    raise UserError(f"{path} is an evaluation of format {about['format']!r}; this nowcast reads {FORMAT}: evaluate again.")
+                    newer = isinstance(about["format"], int) and about["format"] > FORMAT
+                    advice = "it was made by a newer nowcast; update this one" if newer else "evaluate again"
+                    raise UserError(f"{path} is an evaluation of format {about['format']!r}; this nowcast reads {FORMAT}: {advice}.")
                 return cls._of_file(file, about)
         except UserError:
             raise
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            reason = unreadable(path, error)
+            if isinstance(reason, Unavailable):
+                raise reason from error
             raise UserError(f"{path} is damaged ({first_line(error)}); evaluate again.") from error
 
     @classmethod

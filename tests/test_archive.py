@@ -76,7 +76,7 @@ def test_other_files_and_other_versions_are_refused_by_name(tmp_path):
     path = write_archive(tmp_path / "a.nc", THREE, (0, 5, 15))
     with h5py.File(path, "a") as file:
         file.attrs["nowcast_archive_version"] = 3
-    with pytest.raises(UserError, match="a.nc is an archive of version 3, but one of version 2"):
+    with pytest.raises(UserError, match="a.nc is an archive of version 3, made by a newer nowcast; this one reads up to version 2: update nowcast"):
         Archive(path)
 
 

@@ -120,12 +120,16 @@ def test_a_full_disk_is_reported_by_the_name_of_the_archive_and_what_was_read_is
         raise OSError(28, "No space left on device")
 
     reader = one_file_each(THREE, (0, 5, 15))
+    files = [tmp_path / name for name in reader.frames_by_name]
+    for path in files:
+        path.write_text(path.name)
+    (tmp_path / "out").mkdir()
     with monkeypatch.context() as context, pytest.raises(UserError, match="a.nc could not be written: .*No space left on device"):
         context.setattr(conversion, "write_archive", full)
-        convert(list(reader.frames_by_name), tmp_path / "a.nc", reader=reader)
-    assert os.listdir(tmp_path) == [".a.nc.parts"]
-    assert convert(list(reader.frames_by_name), tmp_path / "a.nc", reader=reader).frames == 3 and len(reader.was_read) == 3
-    assert os.listdir(tmp_path) == ["a.nc"]
+        convert(files, tmp_path / "out" / "a.nc", reader=reader)
+    assert os.listdir(tmp_path / "out") == [".a.nc.parts"]
+    assert convert(files, tmp_path / "out" / "a.nc", reader=reader).frames == 3 and len(reader.was_read) == 3
+    assert os.listdir(tmp_path / "out") == ["a.nc"]
 
 
 def knmi_files(folder: Path, count: int, *, start: int = 0) -> list[Path]:
@@ -154,7 +158,7 @@ def test_an_archive_that_exists_gets_the_new_frames_and_equals_one_made_in_one_g
     assert (tmp_path / "parts.nc").read_bytes() == (tmp_path / "whole.nc").read_bytes()
 
 
-def test_a_file_that_is_in_the_archive_is_not_read_again_whatever_its_name(tmp_path):
+def test_a_file_that_says_its_time_itself_is_not_read_again_under_another_name(tmp_path):
     files = knmi_files(tmp_path / "in", 3)
     convert(files, tmp_path / "a.nc", reader=KnmiHdf5())
     before = (tmp_path / "a.nc").stat().st_mtime_ns
@@ -173,7 +177,7 @@ def test_replace_makes_a_new_archive(tmp_path):
 def test_other_settings_a_foreign_file_and_an_old_archive_get_no_frames(tmp_path):
     files, reader = knmi_files(tmp_path / "in", 2), KnmiHdf5()
     convert(files[:1], tmp_path / "a.nc", reader=reader)
-    with pytest.raises(UserError, match="a.nc was made with other settings: clip null against 50.0; give another output, or replace=true"):
+    with pytest.raises(UserError, match="a.nc was made with other settings: clip null against 50.0; give another output .replace=true would start anew, without the 1 frames that are in it"):
         convert(files, tmp_path / "a.nc", reader=reader, prepare=Preparation({"_target_": "nowcast.data.readers.knmi_hdf5.KnmiHdf5"}, clip=50.0))
     (tmp_path / "b.nc").write_text("my notes")
     with pytest.raises(UserError, match="b.nc exists and is no archive that frames could be added to; give another output"):

@@ -103,9 +103,9 @@ def written(content):
         (lambda folder: write_gif(folder / "AQC151351545F.gif", screen=(65535, 65535), drawn=(1, 1)), "claims too many pixels"),
         (lambda folder: write_gif(folder / "AQC151351545F.gif", 250), "rates that are negative or above 5000 mm/h .from 230528 to 230528"),
         (written(b"GIF89a"), "is damaged or cut short"),
-        (written(b"no radar data"), "is damaged or cut short"),
+        (written(b"no radar data"), "is not a GIF file but a text that begins"),
         (written(b""), "is empty; a GIF file is needed"),
-        (lambda folder: folder, "is not a regular file; give the path of a GIF file"),
+        (lambda folder: folder, "is not a regular file, but a folder; give the path of a GIF file"),
         (lambda folder: folder / "none.gif", "does not exist; give the path of a GIF file"),
     ],
 )

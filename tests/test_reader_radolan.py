@@ -131,7 +131,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, pack):
     assert cut_everywhere(Radolan(), path, cuts=30) >= 30
 
 
-@pytest.mark.parametrize("content, message", [(b"", "is empty; a RADOLAN file is needed"), (b"no radar data", "has no end of a RADOLAN header"), (b"RY\x03", "has the header 'RY'")])
+@pytest.mark.parametrize("content, message", [(b"", "is empty; a RADOLAN file is needed"), (b"no radar data", "is not a RADOLAN file but a text that begins"), (b"RY\x03", "has the header 'RY'")])
 def test_a_foreign_file_is_not_recognised_and_refused(tmp_path, content, message):
     (tmp_path / "a").write_bytes(content)
     assert not Radolan().recognises(tmp_path / "a")

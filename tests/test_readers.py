@@ -286,7 +286,7 @@ def foreign(tmp_path, kind):
 
 FOREIGN = {
     "empty": "is empty",
-    "text": "is of no format that is known here, or damaged; accepted are KNMI HDF5",
+    "text": "is of no format that is known here .it is a text that begins 'no radar data'; .*; accepted are KNMI HDF5",
     "folder": "is of no format that is known here",
     "truncated": "is damaged or cut short",
     "other": "is of no format that is known here",

@@ -64,7 +64,7 @@ def test_one_process_reads_many_files_and_refusals_do_not_end_it():
 @pytest.mark.parametrize(
     ("name", "message"),
     [("crash", "crash ended the process that read it .by signal SIGSEGV.; it is damaged or hostile"),
-     ("hang", "hang could not be read within 3 seconds; it is damaged or hostile"), ("bloat", "bloat needs more memory than a radar file may take|by signal SIGKILL")],
+     ("hang", "hang could not be read within 3 seconds; the machine or the disk is busy, or it is damaged or hostile"), ("bloat", "bloat needs more memory than a radar file may take|by signal SIGKILL")],
 )
 def test_a_file_that_crashes_hangs_or_bloats_is_an_error_and_the_next_one_is_read(name, message):
     with ReadingProcess(Moody(), seconds=3) as process:

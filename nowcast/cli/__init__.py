@@ -92,6 +92,13 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
         sys.exit(EXIT_ERROR)
+    except OSError as error:
+        if error.filename is None:  # no file's: a fault of the program, whose place is of use
+            raise
+        advice = "check the path and its permissions"
+        reason = f"{error.filename}: {error.strerror or error}; {advice}."
+        sys.stderr.write(f"nowcast {name}: error: {reason}\n")
+        sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")
         sys.exit(EXIT_INTERRUPTED)

@@ -25,7 +25,7 @@ from nowcast.data.cf_grid import axis_attributes, grid_mapping
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.windows import utc_text
-from nowcast.errors import UserError
+from nowcast.errors import Unavailable, UserError
 from nowcast.files import require_space
 from nowcast.frames import Frames, Grid
 from nowcast.units import RAIN_RATE
@@ -35,13 +35,20 @@ _VERSION = 2
 _READ = (1, 2)  # version 1 says neither what was measured nor how its files were read: it is read, but nothing is added to it
 _LARGEST_TILE = 64
 _MOST_OPEN = 16  # files of packed frames at a time
+UNREAD = 0  # the digest of a file whose content could not be read for it: such a file is never taken for one that is known
 
 
 def is_archive(path: str | Path) -> bool:
-    """Whether the file is an archive made by `convert`; never raises."""
+    """Whether the file is an archive made by `convert`.
+
+    Raises:
+        Unavailable: nobody can tell, because it is in use or out of reach.
+    """
     try:
         with Hdf5File(path) as file:
             return file.attribute("/", _MARK) is not None
+    except Unavailable:
+        raise
     except UserError:
         return False
 
@@ -68,6 +75,8 @@ class Archive:
         with Hdf5File(path) as file:
             version = file.attribute("/", _MARK)
             if version not in _READ:
+                if isinstance(version, (int, np.integer)) and version > _VERSION:
+                    raise UserError(f"{path} is an archive of version {version}, made by a newer nowcast; this one reads up to version {_VERSION}: update nowcast.")
                 found = "no archive" if version is None else f"an archive of version {version}"
                 raise UserError(f"{path} is {found}, but one of version {_VERSION} is needed; make it with `nowcast convert`.")
             self.quantity = file.text("/", "quantity") if version > 1 else RAIN_RATE
@@ -197,11 +206,11 @@ def _settings(file: Hdf5File) -> dict:
 
 @dataclass(frozen=True)
 class Origin:
-    """The file a frame was read from.
+    """The file a frame was read from: what its frames depend on. Two dry frames may have the same content, and not the same name.
 
     Args:
-        name: without its folder.
-        digest: the first eight bytes of the SHA-256 of its content, as a signed number.
+        name: of the file; with those of its folders that the reader takes the time from, and no others.
+        digest: the first eight bytes of the SHA-256 of its content, as a signed number; `UNREAD` where it could not be taken.
     """
 
     name: str

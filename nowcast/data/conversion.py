@@ -2,7 +2,10 @@
 
 Files are read by processes that can be killed. What they give is packed into parts beside the archive; a conversion that was
 interrupted goes on from there. At the end, the archive's own frames and those of the parts are copied, packed as they are, into a new
-archive in time order, which then takes the old one's place. A file that is known by its content is not read again.
+archive in time order, which then takes the old one's place.
+
+A frame is what it is by its time and its values; a file by its content and, where the reader takes anything from it, its name: dry frames
+are often equal to the byte, and the name may be all that tells their times apart. A file that is known by both is not read again.
 """
 
 import contextlib
@@ -19,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.archive import Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
+from nowcast.data.archive import UNREAD, Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
-from nowcast.data.reading import in_order
+from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.names import end_of_path
+from nowcast.data.reading import TooSlow, in_order
 from nowcast.data.regrid import Regular, Unchanged, clipped
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.files import is_one_of, leftovers, locked, replacing
 from nowcast.frames import Frames, Grid
 
@@ -105,7 +110,8 @@ def convert(
     Args:
         paths: the radar files, all of one grid and one quantity, in any order.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
-        reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
+        reader: has ``read(path) -> Frames``, see ``nowcast.data.readers``; and, where it is not 1 (the file's name), ``path_parts``: how
+            many of the last parts of the path decide what is read; 0: none, the file's content alone.
         prepare: clipping and regridding; None: neither.
         workers: processes that read; 0: everything in this process, which a hostile file can then crash or hang.
         strict: whether a file that cannot be read is an error; else it is listed in a report beside the archive.
@@ -129,7 +135,7 @@ def convert(
         try:
             with contextlib.ExitStack() as stack:
                 old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
-                conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()))
+                conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()), getattr(reader, "path_parts", 1))
                 summary = conversion.run(paths, reader, workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
             return summary
@@ -139,17 +145,26 @@ def convert(
 
 def _opened(output: Path, prepare: Preparation) -> Archive:
     """The archive that gets new frames."""
-    advice = "give another output, or replace=true to make a new one"
     if not is_archive(output):
-        raise UserError(f"{output} exists and is no archive that frames could be added to; {advice}.")
+        raise UserError(f"{output} exists and is no archive that frames could be added to; give another output{_what_it_is(output)}.")
     archive = Archive(output)
+    anew = f"give another output (replace=true would start anew, without the {len(archive)} frames that are in it)"
     if archive.settings is None:
-        raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {advice}.")
+        raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {anew}.")
     wanted = prepare.as_data()
     other = [f"{name} {json.dumps(archive.settings.get(name))} against {json.dumps(wanted[name])}" for name in wanted if archive.settings.get(name) != wanted[name]]
     if other:
-        raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {advice}.")
+        raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {anew}.")
     return archive
+
+
+def _what_it_is(output: Path) -> str:
+    """Why a file is no archive, in brackets; nothing where that cannot be said."""
+    try:
+        Hdf5File(output).close()
+    except UserError as error:
+        return f" ({str(error).rstrip('.')})"
+    return " (it is another HDF5 file)"
 
 
 @contextlib.contextmanager
@@ -169,12 +184,12 @@ def _alone(output: Path) -> Iterator[None]:
 class _Conversion:
     """One run of `convert`: what is known so far, and where it lies."""
 
-    def __init__(self, output: Path, prepare: Preparation, old: Archive | None, packed: PackedFiles):
-        self.output, self.prepare, self.old, self.packed = output, prepare, old, packed
+    def __init__(self, output: Path, prepare: Preparation, old: Archive | None, packed: PackedFiles, path_parts: int):
+        self.output, self.prepare, self.old, self.packed, self.path_parts = output, prepare, old, packed, path_parts
         self.parts = output.with_name(f".{output.name}.parts")
         self.like = self.first = self.part = None
         self.frames: dict[np.datetime64, StoredFrame] = {}
-        self.known: set[int] = set()
+        self.known: set[Origin] = set()
         self.duplicates, self.started = 0, 0.0
 
     def run(self, paths: list[Path], reader, workers: int, strict: bool, progress) -> ArchiveSummary:
@@ -182,14 +197,16 @@ class _Conversion:
         if self.old is not None:
             self._take_archive()
         kept = len(self.frames)
-        digests = {path: _digest(path) for path in paths}
-        self._take_parts(set(digests.values()))
+        origins = {path: Origin(end_of_path(path, max(1, self.path_parts)), _digest(path)) for path in paths}
+        self._take_parts(set(map(self._identity, origins.values())))
         quarantine = []
         try:
-            self._read(paths, digests, reader, workers, strict, quarantine, progress)
+            self._read(origins, reader, workers, strict, quarantine, progress)
             self._close_part()
         finally:
             self._drop_part()
+        place = {path: number for number, path in enumerate(paths)}
+        quarantine.sort(key=lambda item: place[item[0]])
         report = self._report(quarantine)
         if not self.frames:
             path, reason = quarantine[0]
@@ -203,18 +220,22 @@ class _Conversion:
                 write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)
         return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report)
 
+    def _identity(self, origin: Origin) -> Origin:
+        """What a file is known by: its name counts only where the reader takes something from it."""
+        return origin if self.path_parts else Origin("", origin.digest)
+
     def _take_archive(self) -> None:
         """The frames that are in the archive already."""
         for place, (moment, origin) in enumerate(zip(self.old.times, self.old.origins)):
             self.frames[moment] = StoredFrame(moment, origin, self.old._dataset, place)
-            self.known.add(origin.digest)
+            self.known.add(self._identity(origin))
         self._expect(self.old.grid, self.old.quantity, self.output)
 
     def _expect(self, grid: Grid, quantity: str, path: Path) -> None:
         """Every file from now on must be like this one."""
         self.like, self.first = Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), path
 
-    def _take_parts(self, wanted: set[int]) -> None:
+    def _take_parts(self, wanted: set[Origin]) -> None:
         """The frames of an interrupted conversion with the same settings, of the files that are asked for again."""
         mark = self.parts / "settings.json"
         settings = json.dumps(self.prepare.as_data(), sort_keys=True)
@@ -224,37 +245,58 @@ class _Conversion:
         for path in sorted(self.parts.glob("part-*.h5")):
             try:
                 frames, grid, quantity = self.packed.frames(path)
+            except Unavailable:
+                raise
             except UserError:
                 path.unlink()
                 continue
             for frame in frames:
-                if frame.origin.digest in wanted and frame.time not in self.frames:
+                if self._identity(frame.origin) in wanted and frame.time not in self.frames:
                     if self.like is None:
                         self._expect(grid, quantity, Path(frame.origin.name))
                     refuse_other_set(Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), Path(frame.origin.name), self.like, self.first)
                     self.frames[frame.time] = frame
-                    self.known.add(frame.origin.digest)
+                    self.known.add(self._identity(frame.origin))
 
-    def _read(self, paths, digests, reader, workers, strict, quarantine, progress) -> None:
-        new, copies = [], {}
-        for path in paths:
-            if digests[path] in copies:
-                copies[digests[path]].append(path)
-            elif digests[path] not in self.known:
-                new.append(path)
-                copies[digests[path]] = []
-        done = len(paths) - len(new)
-        for path, result in in_order(new, reader, partial(_prepared, self.prepare), workers=workers):
+    def _read(self, origins: dict[Path, Origin], reader, workers, strict, quarantine, progress) -> None:
+        """The files that are not known; of several copies the first, and the others where that one fails."""
+        copies = self._new(origins)
+        work = partial(_prepared, self.prepare)
+        done, failed = len(origins) - len(copies), []
+        for path, result in in_order(copies, reader, work, workers=workers):
             done += 1
             if isinstance(result, UserError):
                 if strict:
                     raise result
-                quarantine.extend((bad, str(result)) for bad in (path, *copies[digests[path]]))
+                quarantine.append((path, _naming(path, result)))
+                if isinstance(result, TooSlow):  # nobody waits for each of its copies
+                    quarantine.extend((copy, f"{copy} has the same content as {path}, of which this is known: {result}") for copy in copies[path])
+                else:
+                    failed += copies[path]
             else:
-                self._add(path, result, Origin(path.name, digests[path]))
-                self.duplicates += len(copies[digests[path]]) * len(result)
+                self._add(path, result, origins[path])
+                self.duplicates += len(copies[path]) * len(result)
             if progress is not None:
-                progress(done, len(paths))
+                progress(done, len(origins))
+        for path, result in in_order(failed, reader, work, workers=min(workers, len(failed))):
+            if isinstance(result, UserError):
+                quarantine.append((path, _naming(path, result)))
+            else:
+                self._add(path, result, origins[path])
+
+    def _new(self, origins: dict[Path, Origin]) -> dict[Path, list[Path]]:
+        """Files to read, and the copies of each: other files with the same content (and name, where it counts)."""
+        copies, first = {}, {}
+        for path, origin in origins.items():
+            identity = self._identity(origin)
+            if origin.digest == UNREAD:
+                copies[path] = []
+            elif identity in first:
+                copies[first[identity]].append(path)
+            elif identity not in self.known:
+                copies[path] = []
+                first[identity] = path
+        return copies
 
     def _add(self, path: Path, frames: Frames, origin: Origin) -> None:
         """The frames of one file; those that are there already must be equal."""
@@ -331,16 +373,24 @@ def _prepared(prepare: Preparation, reader, path: Path) -> Frames:
     return prepare(reader.read(path))
 
 
+def _naming(path: Path, error: UserError) -> str:
+    """A reason that names the file it is of, as most do."""
+    reason = str(error)
+    return reason if str(path) in reason else f"{path}: {reason}"
+
+
 def _digest(path: Path) -> int:
-    """The first eight bytes of the SHA-256 of a file's content, of a folder's files, or, of what cannot be read, of its name."""
+    """The first eight bytes of the SHA-256 of a file's content, or of a folder's files; `UNREAD` of what cannot be read."""
     digest = hashlib.sha256()
     store = path.is_dir()
     try:
         for part in sorted(part for part in path.rglob("*") if part.is_file()) if store else [path]:
             digest.update(os.fsencode(part.relative_to(path)) if store else b"")
+            if not part.is_file():  # a pipe would be waited for
+                return UNREAD
             with part.open("rb") as file:
                 while block := file.read(2**20):
                     digest.update(block)
     except OSError:
-        digest = hashlib.sha256(os.fsencode(path))
+        return UNREAD
     return int.from_bytes(digest.digest()[:8], "little", signed=True)

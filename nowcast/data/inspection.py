@@ -32,7 +32,7 @@ def info(path: str | Path) -> str:
         total = _Total(archive.shape)
         for index in range(len(archive)):
             total.add(archive.read(index, index + 1))
-        files = len({origin.digest for origin in archive.origins})
+        files = len(set(archive.origins))
         settings = archive.settings or {}
         return in_lines({
             "archive": str(path),

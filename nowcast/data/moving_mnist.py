@@ -12,6 +12,7 @@ import numpy as np
 
 from nowcast.data.sampling import sample_generator
 from nowcast.errors import UserError, first_line
+from nowcast.runtime.unreadable import os_error, unreadable
 from nowcast.task import Task
 
 PARTS = ("train", "validation", "test")
@@ -58,7 +59,7 @@ def _read_idx(path: Path) -> np.ndarray:
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); get it again.") from error
+        raise unreadable(path, error) from error
     magic, count, height, width = np.frombuffer(raw[:16].ljust(16, b"\0"), dtype=">i4")
     if magic != 2051 or (height, width) != (DIGIT_SIDE, DIGIT_SIDE) or len(raw) != 16 + count * height * width or not count:
         raise UserError(f"{path} is not a complete IDX file of {DIGIT_SIDE}x{DIGIT_SIDE} digits; get MNIST's {_IDX_FILE} again.")
@@ -129,6 +130,8 @@ class StoredSequences:
         try:
             self.frames = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise os_error(path, error) from error
             raise UserError(f"{path} is not a complete NumPy file ({first_line(error)}).") from error
         if getattr(self.frames, "ndim", 0) != 4 or self.frames.dtype != np.uint8 or self.frames.shape[1] == 0:
             shape = f"{getattr(self.frames, 'dtype', type(self.frames).__name__)} {getattr(self.frames, 'shape', '')}"

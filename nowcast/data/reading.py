@@ -21,7 +21,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.frames import Frames, Grid
 
 _SECONDS = 120.0  # a small file that takes longer to read is given up
@@ -105,7 +105,7 @@ class ReadingProcess:
             _send(self._requests, os.fsencode(path))
             header = json.loads(self._receive(deadline, most=_MOST_HEADER_BYTES))
             if "error" in header:
-                error = UserError(header["error"])
+                error = (Unavailable if header.get("unavailable") else UserError)(header["error"])
                 error.answered = True
                 raise error
             if "text" in header:
@@ -114,9 +114,13 @@ class ReadingProcess:
         except (BrokenPipeError, EOFError):
             code = self._process.wait()
             reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            raise UserError(f"{path} ended the process that read it ({reason}); it is damaged or hostile, leave it out.") from None
+            advice = "it is damaged or hostile, leave it out"
+            if code == -signal.SIGKILL:  # nothing in a file does that
+                advice = "somebody or the system ended it, perhaps for want of memory: try again with more memory or fewer workers"
+            raise UserError(f"{path} ended the process that read it ({reason}); {advice}.") from None
         except TimeoutError:
-            raise TooSlow(f"{path} could not be read within {seconds:g} seconds; it is damaged or hostile, leave it out.") from None
+            advice = "the machine or the disk is busy, or it is damaged or hostile: try again, or leave it out"
+            raise TooSlow(f"{path} could not be read within {seconds:g} seconds; {advice}.") from None
         values, times, x, y = arrays
         return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"])
 
@@ -180,10 +184,10 @@ def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
         frames = reader.read(path)
         arrays = [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in (frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y)]
     except UserError as error:
-        yield json.dumps({"error": str(error)}).encode()
+        yield json.dumps({"error": str(error), "unavailable": isinstance(error, Unavailable)}).encode()
         return
     except MemoryError:
-        yield json.dumps({"error": f"{path} needs more memory than a radar file may take; it is damaged or hostile, or very large: leave it out, or split it by time."}).encode()
+        yield json.dumps({"error": f"{path} needs more memory than a radar file may take; it is very large, damaged or hostile: split it by time, or leave it out."}).encode()
         return
     except Exception as error:  # a library's own exception that a reader did not foresee is a bad file, too
         yield json.dumps({"error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); it is damaged or of another format."}).encode()

@@ -9,7 +9,7 @@ import numpy as np
 
 from nowcast.data.inputs import expand_inputs, literal_folder
 from nowcast.data.reading import TooSlow
-from nowcast.errors import UserError
+from nowcast.errors import Unavailable, UserError
 from nowcast.frames import Frames, Grid
 
 _FUTURE = np.timedelta64(60, "s")  # clocks of a radar and of this machine may differ by so much
@@ -55,11 +55,21 @@ class News:
     rejected: tuple[tuple[str, str], ...] = ()
 
 
+def _tried_again(tried: int, error: UserError, now: np.datetime64) -> np.datetime64 | None:
+    """When a file that could not be read is tried again: some times, one that is in use or out of reach until it is not, one that took too long never."""
+    if isinstance(error, TooSlow):
+        return None
+    if tried >= len(_AGAIN) and not isinstance(error, Unavailable):
+        return None
+    return now + _AGAIN[min(tried, len(_AGAIN) - 1)]
+
+
 class Incoming:
     """A folder, or a pattern, that radar files arrive in.
 
     A file is read once its size and times of change are the same at two looks; when they change later, it is read again. A file that
-    cannot be read is rejected; it is tried twice more in the next minutes (but for one that took too long), and whenever it changes.
+    cannot be read is rejected; it is tried twice more in the next minutes (one that is in use or out of reach until it can be read, one
+    that took too long not at all), and whenever it changes.
 
     Args:
         pattern: a folder or a pattern, as for `nowcast predict`.
@@ -101,7 +111,7 @@ class Incoming:
             except UserError as error:
                 if known.tried == 0:
                     rejected.append((path.name, str(error).replace(str(path), path.name)))
-                known.again = now + _AGAIN[known.tried] if known.tried < len(_AGAIN) and not isinstance(error, TooSlow) else None
+                known.again = _tried_again(known.tried, error, now)
                 known.tried += 1
                 continue
             known.again = None

@@ -13,10 +13,10 @@ import numpy as np
 
 from nowcast.data.readers import cf_units
 from nowcast.data.readers.axes import straight_axis
-from nowcast.data.readers.content import beginning, damage_reported, require_file
+from nowcast.data.readers.content import beginning, damage_reported, head_of, kind_of_content, require_file
 from nowcast.data.readers.decoding import Coding
-from nowcast.data.readers.hdf5 import Hdf5File
-from nowcast.data.readers.names import name_pattern, time_in_name
+from nowcast.data.readers.hdf5 import Hdf5File, is_hdf5
+from nowcast.data.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.data.readers.npy import MAX_VALUES, NpyArray, member, zip_of_arrays
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -88,7 +88,7 @@ class Arrays:
         grid: where the pixels are.
         dataset: path of the field in an HDF5 file, or its name in a .npz file; (H, W), or (T, H, W). None: a .npy file.
         values: what the numbers mean.
-        time_in_name: pattern of the time in the file's name, e.g. "%Y%m%d%H%M"; UTC, that of the first frame.
+        time_in_name: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder "%Y%m%d/%H%M"; UTC, that of the first frame.
         time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of each): ISO text, numbers in the ``units`` that
             the dataset has as CF says it ("hours since 2000-01-01"), else seconds since 1970, or NumPy's own times.
         timestep: minutes between frames where only the time of the first one is told.
@@ -110,6 +110,11 @@ class Arrays:
         if self.timestep is not None and not self.timestep > 0:
             raise UserError(f"reader.timestep is {self.timestep}; a positive number of minutes is needed.")
         self.values.measured("the configuration")
+
+    @property
+    def path_parts(self) -> int:
+        """How many of the last parts of a path decide, with the content, what is read."""
+        return 0 if self.time_in_name is None else parts_looked_at(self.time_in_name)
 
     def recognises(self, path: str | Path) -> bool:
         """Never: such a file does not say what it is, so this reader must be asked for by name."""
@@ -255,7 +260,7 @@ def _opened(path: str | Path) -> Iterator[_Source]:
         UserError: it is of none of these kinds, or damaged.
     """
     require_file(path, _KIND)
-    if h5py.is_hdf5(path):
+    if is_hdf5(path):
         with Hdf5File(path) as file:
             yield _Hdf5(path, file)
     elif beginning(path, 2) == b"PK":
@@ -264,4 +269,6 @@ def _opened(path: str | Path) -> Iterator[_Source]:
     elif beginning(path, 6) == b"\x93NUMPY":
         yield _Npz(path, None)
     else:
-        raise UserError(f"{path} is neither HDF5 nor NumPy's .npy or .npz; {_KIND} is needed.")
+        found = kind_of_content(head_of(path))
+        what = f" It is {found.what}; {found.advice}." if found else ""
+        raise UserError(f"{path} is neither HDF5 nor NumPy's .npy or .npz; {_KIND} is needed.{what}")

@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-import h5py
-
-from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.content import head_of, kind_of_content, require_file
+from nowcast.data.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 
@@ -49,15 +48,9 @@ class Auto:
             return found[0]
         if found:
             raise UserError(f"{path} looks like {' and like '.join(reader.format for reader in found)}; say which one with reader=NAME.")
-        place = Path(path)
-        if not place.exists():
-            raise UserError(f"{path} does not exist; give the path of a radar file.")
-        if place.is_file() and place.stat().st_size == 0:
-            raise UserError(f"{path} is empty; fetch it again or leave it out.")
-        if place.is_file() and h5py.is_hdf5(place):
-            Hdf5File(place).close()  # says so where it is damaged
+        what = "" if Path(path).is_dir() else _what_it_is(path)
         formats = "; ".join(reader.format for reader in readers())
-        raise UserError(f"{path} is of no format that is known here, or damaged; accepted are {formats}; or reader=arrays, told where everything is.")
+        raise UserError(f"{path} is of no format that is known here{what}; accepted are {formats}; or reader=arrays, told where everything is.")
 
     def read(self, path: str | Path) -> Frames:
         """The file's frames, by the one reader that recognises it.
@@ -66,3 +59,16 @@ class Auto:
             UserError: as `choose`, or that reader cannot read it.
         """
         return self.choose(path).read(path)
+
+
+def _what_it_is(path: str | Path) -> str:
+    """What a file that no reader recognises is instead, as words to add.
+
+    Raises:
+        UserError: that is the reason: it is not there, empty, in use, damaged, or no data at all.
+    """
+    require_file(path, "a radar file")
+    if is_hdf5(path):
+        Hdf5File(path).close()
+    found = kind_of_content(head_of(path))
+    return ", or damaged" if found is None else f" (it is {found.what}; {found.advice})"

@@ -24,6 +24,7 @@ class BomRainfields:
     """Reader for Rainfields 3 files with accumulated precipitation (prcp-c and its like)."""
 
     format: ClassVar[str] = "BoM Rainfields 3 NetCDF (accumulated precipitation)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is a Rainfields accumulation; never raises."""

@@ -40,6 +40,7 @@ class CfNetcdf:
     z_r_a: float = 200.0
     z_r_b: float = 1.6
     format: ClassVar[str] = "CF NetCDF (rain rate, rain depth or reflectivity)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         Coding(minutes=self.minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)

@@ -11,7 +11,22 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO
 
-from nowcast.errors import UserError, first_line
+from nowcast.errors import Unavailable, UserError
+from nowcast.runtime.unreadable import HEAD, Kind, head_of, kind_of_content, mend, os_error, require_regular, unreadable
+
+__all__ = [
+    "HEAD",
+    "Kind",
+    "beginning",
+    "damage_reported",
+    "head_of",
+    "instead",
+    "kind_of_content",
+    "mend",
+    "read_exactly",
+    "require_file",
+    "unpacked",
+]
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
 _DAMAGE = (OSError, EOFError, zlib.error, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError)
@@ -26,15 +41,31 @@ def require_file(path: str | Path, kind: str) -> None:
         kind: what is needed, with its article, for messages: "an HDF5 file".
 
     Raises:
-        UserError: no such file, another kind of node, an empty one, or one this user may not read.
+        UserError: no such file, another kind of node, an empty one, or one that no reader reads, such as a web page.
+        Unavailable: it is in use, out of reach, or this user may not read it.
     """
-    if not os.path.isfile(path):
-        found = "is not a regular file" if os.path.exists(path) else "does not exist"
-        raise UserError(f"{path} {found}; give the path of {kind}.")
-    if os.path.getsize(path) == 0:
-        raise UserError(f"{path} is empty; {kind} is needed, fetch it again or leave it out.")
+    if require_regular(path, kind) == 0:
+        raise UserError(f"{path} is empty; {kind} is needed ({mend(path)}).")
     if not os.access(path, os.R_OK):
-        raise UserError(f"{path} may not be read by this user; change its permissions.")
+        raise Unavailable(f"{path} may not be read by this user; change its permissions.")
+    try:
+        with open(path, "rb") as file:
+            refuse_what_is_no_data(file.read(HEAD), path, kind)
+    except OSError as error:
+        raise os_error(path, error) from error
+
+
+def refuse_what_is_no_data(head: bytes, path: str | Path, kind: str) -> None:
+    """Raise a UserError that says what the file is and what to do, where its first bytes are those of no radar file at all."""
+    found = kind_of_content(head)
+    if found is not None and found.is_never_data and found.what not in kind:
+        raise UserError(f"{path} is {found.what}, but {kind} is needed; {found.advice}.")
+
+
+def instead(path: str | Path) -> str:
+    """What a file is instead of what was needed, as the rest of "is not an HDF5 file"; nothing where its first bytes do not tell."""
+    found = kind_of_content(head_of(path))
+    return "" if found is None else f" but {found.what}; {found.advice}"
 
 
 @contextmanager
@@ -53,18 +84,20 @@ def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
             yield file
         else:
             with opener(file) as stream:
+                refuse_what_is_no_data(stream.read(HEAD), path, kind)
+                stream.seek(0)
                 yield stream
 
 
 @contextmanager
 def damage_reported(path: str | Path) -> Iterator[None]:
-    """Turn what libraries raise on damaged files into a UserError that names the file."""
+    """Turn what libraries raise on files that they cannot read into a UserError that names the file and says why, see `unreadable`."""
     try:
         yield
     except UserError:
         raise
     except _DAMAGE as error:
-        raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
+        raise unreadable(path, error) from error
 
 
 def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = True) -> bytearray:
@@ -83,7 +116,7 @@ def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = 
     while len(content) < size:
         piece = stream.read(min(_PIECE, size - len(content)))
         if not piece:
-            raise UserError(f"{path} is cut short: it holds {len(content)} of {size} bytes of data; fetch it again or leave it out.")
+            raise UserError(f"{path} is cut short: it holds {len(content)} of {size} bytes of data; {mend(path)}.")
         content += piece
     if last and stream.read(1):
         raise UserError(f"{path} holds more than the {size} bytes of data that it declares; it is damaged or of another format.")

@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, instead, mend, read_exactly, require_file, unpacked
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import project
@@ -32,6 +32,7 @@ class FmiPgm:
     z_r_a: float = 223.0
     z_r_b: float = 1.53
     format: ClassVar[str] = "FMI PGM (reflectivity)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         self._coding()
@@ -47,6 +48,9 @@ class FmiPgm:
         Raises:
             UserError: another format, quantity or projection, or something is missing, damaged or contradictory.
         """
+        if not re.match(rb"P\d", beginning(path, 2)) and instead(path):
+            require_file(path, "a PGM file")
+            raise UserError(f"{path} is not a PGM file{instead(path)}.")
         with unpacked(path, "a PGM file") as stream:
             comments, (columns, rows) = _header(stream, path)
             time, grid = _time(comments, path), _grid(comments, columns, rows, path)
@@ -87,7 +91,7 @@ def _header(stream: BinaryIO, path: str | Path) -> tuple[dict[str, list[str]], t
 def _line(stream: BinaryIO, path: str | Path) -> str:
     line = stream.readline(_MAX_LINE_BYTES)
     if not line.endswith(b"\n"):
-        raise UserError(f"{path} has a header that ends within a line, or no PGM header at all; fetch it again or leave it out.")
+        raise UserError(f"{path} has a header that ends within a line, or no PGM header at all; {mend(path)}.")
     return line.decode("ascii", errors="replace").strip()
 
 

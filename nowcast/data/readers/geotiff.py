@@ -11,12 +11,13 @@ from typing import ClassVar
 import numpy as np
 import pyproj
 
-from nowcast.data.readers.content import beginning, damage_reported, require_file
+from nowcast.data.readers.content import beginning, damage_reported, head_of, kind_of_content, mend, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
-from nowcast.data.readers.names import name_pattern, time_in_name
-from nowcast.errors import UserError, first_line
+from nowcast.data.readers.names import name_pattern, parts_looked_at, time_in_name
+from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.unreadable import unreadable
 
 _MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ITEM = re.compile(r'<Item name="([^"]{1,60})"([^>]{0,200})>([^<]{0,200})</Item>')
@@ -30,7 +31,7 @@ class GeoTiff:
 
     Args:
         values: what the numbers mean; what is None there is taken from the file.
-        time: pattern of the time in the file's name, e.g. "%Y%m%d%H%M"; None: the file says its observation time, as FMI's do.
+        time: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder "%Y%m%d/%H%M"; None: the file says its observation time, as FMI's do.
         band: which band to read, from 1; None: the file has only one.
     """
 
@@ -42,6 +43,11 @@ class GeoTiff:
     def __post_init__(self):
         if self.time is not None:
             name_pattern(self.time, "reader.time")
+
+    @property
+    def path_parts(self) -> int:
+        """How many of the last parts of a path decide, with the content, what is read."""
+        return 0 if self.time is None else parts_looked_at(self.time)
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file is a TIFF with a projection; never raises."""
@@ -101,7 +107,10 @@ def _opened(path: str | Path) -> Iterator:
             with rasterio.open(Path(path).absolute(), driver="GTiff") as file:
                 yield file
         except RasterioError as error:
-            raise UserError(f"{path} is no GeoTIFF, or damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from error
+            found = kind_of_content(head_of(path))
+            if found is not None and "TIFF" not in found.what:
+                raise UserError(f"{path} is no GeoTIFF, but {found.what}; {found.advice}.") from error
+            raise unreadable(path, error) from error
 
 
 def _pixels(file, band: int, path: str | Path, missing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -120,7 +129,7 @@ def _pixels(file, band: int, path: str | Path, missing: tuple[float, ...]) -> tu
         for row in range(-(-file.height // rows)):
             for column in range(-(-file.width // columns)):
                 if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
-                    raise UserError(f"{path} is incomplete, parts of it were lost or never written; fetch it again or leave it out.")
+                    raise UserError(f"{path} is incomplete, parts of it were lost or never written; {mend(path)}.")
     masked = file.read_masks(band) == 0 if MaskFlags.per_dataset in file.mask_flag_enums[band - 1] else None
     return file.read(band), masked
 

@@ -6,19 +6,45 @@ a damaged file has lost; zero would mean "no rain". All of that is refused here.
 
 import itertools
 import math
+from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from nowcast.data.readers.content import damage_reported, require_file
+from nowcast.data.readers.content import damage_reported, instead, mend, require_file
 from nowcast.errors import UserError
+from nowcast.runtime.unreadable import os_error
 
 MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
 _CHUNK_CACHE = 2**28  # bytes, for datasets whose chunks hold many frames: these are read one by one, and each chunk is decoded once
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_FILTERS = {
+    307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz", 32018: "fcidecomp",
+    32019: "jpeg", 32024: "sz3", 32026: "blosc2", 32028: "sperr",
+}  # as the HDF Group registers them; others are called as the file calls them
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether a file has HDF5's signature, at its beginning or after a block of the user's.
+
+    Raises:
+        Unavailable: it cannot be looked into.
+    """
+    try:
+        with open(path, "rb") as file:
+            size, place = file.seek(0, 2), 0
+            while place + len(_SIGNATURE) <= size:
+                file.seek(place)
+                if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                    return True
+                place = max(512, 2 * place)
+    except OSError as error:
+        raise os_error(path, error) from error
+    return False
 
 
 class Hdf5File:
@@ -35,8 +61,8 @@ class Hdf5File:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         require_file(path, "an HDF5 file")
-        if not h5py.is_hdf5(path):
-            raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
+        if not is_hdf5(path):
+            raise UserError(f"{path} is not an HDF5 file{instead(path) or '; give a radar file in HDF5'}.")
         with damage_reported(self.path):
             self._file = h5py.File(path, "r")
         self._held: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}  # datasets of which parts are read, open so that their chunks stay decoded, and the corners of chunks that are there
@@ -175,6 +201,7 @@ class Hdf5File:
             raise UserError(f"{self.path}: {name} is stored in another file, which is not followed; the data must be in the file itself.")
         if max(math.prod(shape[-2:]), math.prod(found.chunks or ())) > MAX_PIXELS:
             raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, shape))} pixels; more than {MAX_PIXELS} in a frame are refused.")
+        _require_filters(found, self.path)
         return found
 
     def part(self, name: str, index: tuple[int | slice, ...], *, holes: bool) -> np.ndarray:
@@ -198,7 +225,7 @@ class Hdf5File:
             claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
             raise UserError(f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or {_MAX_CHUNKS} chunks at once are refused.")
         if not holes and not _complete(dataset, places, stored):
-            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
+            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; {mend(self.path)}.")
         return dataset[index]
 
     def pixels(self, name: str) -> np.ndarray:
@@ -209,7 +236,7 @@ class Hdf5File:
         """
         dataset = self.dataset(name, axes=2)
         if not dataset.size or not _complete(dataset, [range(side) for side in dataset.shape], set()):
-            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; fetch the file again or leave it out.")
+            raise UserError(f"{self.path}: {name} is incomplete, parts of it were lost or never written; {mend(self.path)}.")
         return dataset[()]
 
 
@@ -229,6 +256,37 @@ def _keeping_chunks(file: h5py.File, dataset: h5py.Dataset) -> h5py.Dataset:
     name = dataset.name.encode()
     del dataset  # HDF5 would go on with the cache of what is open already
     return h5py.Dataset(h5py.h5d.open(file.id, name, access))
+
+
+def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
+    """Raise a UserError that names the filter which the values were packed with and which is not installed; hdf5plugin is used where it is."""
+    if dataset.chunks is None:
+        return
+    settings = dataset.id.get_create_plist()
+    for place in range(settings.get_nfilters()):
+        code, _, _, label = settings.get_filter(place)
+        if h5py.h5z.filter_avail(code) or (_has_plugins() and h5py.h5z.filter_avail(code)) or not _is_applied(dataset, place):
+            continue
+        name = _FILTERS.get(code) or label.decode(errors="replace") or "unknown"
+        raise UserError(f"{path} is compressed with the HDF5 filter {name} ({code}), which is not installed here; pip install hdf5plugin, or have it written with gzip.")
+
+
+@cache
+def _has_plugins() -> bool:
+    """Whether there is a package with more filters; HDF5 knows them once it is loaded."""
+    try:
+        import hdf5plugin  # noqa: F401
+    except Exception:  # one that cannot be loaded is as good as none
+        return False
+    return True
+
+
+def _is_applied(dataset: h5py.Dataset, place: int) -> bool:
+    """Whether a filter was used for the first chunk; a writer may leave one out where it does not help."""
+    try:
+        return dataset.id.get_num_chunks() > 0 and not dataset.id.get_chunk_info(0).filter_mask >> place & 1
+    except (OSError, RuntimeError, ValueError):
+        return True
 
 
 def _plain(value):

@@ -25,6 +25,7 @@ class KnmiHdf5:
     """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC and their like)."""
 
     format: ClassVar[str] = "KNMI HDF5 (accumulated precipitation)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is KNMI HDF5; never raises."""

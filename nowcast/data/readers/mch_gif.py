@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, damage_reported, require_file
+from nowcast.data.readers.content import beginning, damage_reported, instead, require_file
 from nowcast.data.readers.decoding import plausible
 from nowcast.data.readers.names import time_in_name
 from nowcast.errors import UserError
@@ -39,6 +39,8 @@ class MchGif:
             UserError: no GIF, another size, damaged, an index far beyond those MeteoSwiss uses (2 to 151), or neither comment nor name has a time.
         """
         require_file(path, "a GIF file")
+        if not beginning(path, 4).startswith(b"GIF8") and instead(path):
+            raise UserError(f"{path} is not a GIF file{instead(path)}.")
         index, comment = _palette_index(path)
         stated = _COMMENT.search(comment)
         minutes = int(stated[2]) if stated else 5

@@ -14,11 +14,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, damage_reported, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
-from nowcast.errors import UserError, first_line
+from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.unreadable import unreadable
 
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
@@ -45,6 +46,7 @@ class MrmsGrib2:
     """Reader for MRMS files with PrecipRate, or with rain depths of the radars (RadarOnly_, GaugeCorr_ or MultiSensor_QPE)."""
 
     format: ClassVar[str] = "MRMS GRIB2 (PrecipRate or QPE)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is GRIB2 with MRMS' own table; never raises."""
@@ -78,7 +80,8 @@ def _message(path: str | Path) -> bytes:
     with unpacked(path, "an MRMS GRIB2 file") as stream:
         start = stream.read(_START)
         if len(start) < _START or start[:4] != b"GRIB" or start[7] != 2:
-            raise UserError(f"{path} is no GRIB2 file; an MRMS file such as MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed.")
+            other = "" if start[:4] == b"GRIB" else instead(path)
+            raise UserError(f"{path} is no GRIB2 file{other}; an MRMS file such as MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed.")
         if start[6] != _DISCIPLINE:
             raise UserError(f"{path} is GRIB2 of discipline {start[6]}; only MRMS ({_DISCIPLINE}) is read.")
         length = int.from_bytes(start[8:], "big")
@@ -183,7 +186,7 @@ def _unpacked(message: bytes, path: str | Path) -> np.ndarray:
         with rasterio.Env(GRIB_NORMALIZE_UNITS="NO"), rasterio.MemoryFile(message, ext=".grib2") as file, file.open(driver="GRIB") as source:
             return source.read(1, masked=True).astype(np.float64).filled(np.nan)
     except rasterio.errors.RasterioError as error:
-        raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from None
+        raise unreadable(path, error) from None
 
 
 def _exact(values: np.ndarray, section: bytes) -> np.ndarray:

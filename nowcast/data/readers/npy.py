@@ -10,9 +10,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from nowcast.data.readers.content import damage_reported, read_exactly, require_file
+from nowcast.data.readers.content import damage_reported, head_of, kind_of_content, mend, read_exactly, require_file
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
+from nowcast.runtime.unreadable import unreadable
 
 MAX_VALUES = 8 * MAX_PIXELS
 _MAX_HEADER_BYTES = 10_000
@@ -102,12 +103,15 @@ def zip_of_arrays(path: str | Path) -> Iterator[zipfile.ZipFile]:
         try:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
-            raise UserError(f"{path} is not a .npz file, or cut short ({error}); fetch it again or leave it out.") from error
+            found = kind_of_content(head_of(path))
+            if found is not None and "zip" not in found.what:
+                raise UserError(f"{path} is not a .npz file, but {found.what}; {found.advice}.") from error
+            raise UserError(f"{path} is not a .npz file, or cut short ({error}); {mend(path)}.") from error
         with archive:
             try:
                 yield archive
             except (zipfile.BadZipFile, NotImplementedError) as error:
-                raise UserError(f"{path} is damaged or packed in an unknown way ({error}); fetch it again or leave it out.") from error
+                raise unreadable(path, error) from error
 
 
 @contextmanager

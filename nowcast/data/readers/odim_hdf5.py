@@ -37,6 +37,7 @@ class OdimHdf5:
     z_r_a: float = 200.0
     z_r_b: float = 1.6
     format: ClassVar[str] = "ODIM_H5 (COMP, IMAGE or CVOL with RATE, ACRR, DBZH or TH)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         if self.quantity is not None and self.quantity not in _QUANTITIES:

@@ -12,7 +12,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.content import beginning, read_exactly, unpacked
+from nowcast.data.readers.content import beginning, instead, read_exactly, require_file, unpacked
 from nowcast.data.readers.decoding import plausible
 from nowcast.data.readers.projection import project
 from nowcast.errors import UserError
@@ -41,6 +41,7 @@ class Radolan:
     """Reader for RADOLAN composites with rain depths, plain, gzipped or bzipped."""
 
     format: ClassVar[str] = "DWD RADOLAN (rain depths)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file starts with the header of a RADOLAN composite; never raises."""
@@ -52,6 +53,9 @@ class Radolan:
         Raises:
             UserError: another format or product, a forecast, an unknown grid, or damage.
         """
+        if not self.recognises(path) and instead(path):
+            require_file(path, "a RADOLAN file")
+            raise UserError(f"{path} is not a RADOLAN file{instead(path)}.")
         with unpacked(path, "a RADOLAN file") as stream:
             head = _header(stream, path)
             grid, depth_unit, minutes = _grid(head, path), _depth_unit(head, path), _minutes(head, path)

@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from nowcast.data.readers import cf
-from nowcast.data.readers.content import damage_reported
+from nowcast.data.readers.content import damage_reported, instead, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
@@ -56,6 +56,7 @@ class ZarrComposite:
     z_r_b: float = 1.6
     fill_is_dry: bool = False
     format: ClassVar[str] = "zarr (CF rain rate, rain depth or reflectivity)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         Coding(minutes=self.minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
@@ -125,6 +126,9 @@ def _zip(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
         UserError: it is no zip file with a zarr group, or holds absurdly large files.
     """
     if not path.is_file() or not zipfile.is_zipfile(path):
+        if path.exists():
+            require_file(path, "a zarr folder or zip file")
+            raise UserError(f"{path} is not a zarr folder or zip file{instead(path)}.")
         raise UserError(f"{path} is no local zarr folder or zip file; remote stores are not read, copy it here first.")
     with zipfile.ZipFile(path) as file:
         sizes = {member.filename: member.file_size for member in file.infolist()}
