@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nowcast.data.readers.decoding import plausible
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
@@ -49,7 +50,8 @@ class KnmiHdf5:
             depth = _depth(file)
         if depth.shape != grid.shape:
             raise UserError(f"{path}: image1/image_data has {depth.shape} pixels, but geographic says {grid.shape}.")
-        return Frames(rain_rate_from_depth(depth, minutes)[None], end, grid, str(path), rain_depth_quantity(minutes))
+        rates = plausible(rain_rate_from_depth(depth, minutes), path)
+        return Frames(rates[None], end, grid, str(path), rain_depth_quantity(minutes))
 
 
 def _time(file: Hdf5File, name: str) -> np.datetime64:
@@ -85,8 +87,6 @@ def _depth(file: Hdf5File) -> np.ndarray:
     if counts.dtype.kind not in "iu":
         raise UserError(f"{file.path}: image1/image_data is {counts.dtype}; whole numbers are needed.")
     depth = factor * counts + offset
-    if np.nanmin(depth, initial=0.0, where=~np.isin(counts, missing)) < 0:
-        raise UserError(f"{file.path} has rain depths below 0 mm; its calibration is not that of accumulated precipitation.")
     depth[np.isin(counts, missing)] = np.nan
     return depth
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.decoding import IMPLAUSIBLE, equals, rate_or_refusal
+from nowcast.data.readers.decoding import equals, plausible, rate_or_refusal
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
@@ -73,10 +73,7 @@ class OdimHdf5:
             values, time, measured = self._rain_rate(file, field, quantity)
         if values.shape != grid.shape:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
-        with np.errstate(invalid="ignore"):
-            if (values < 0).any() or (values > IMPLAUSIBLE).any():
-                found = f"rates that are negative or above {IMPLAUSIBLE:g} mm/h (from {np.nanmin(values):g} to {np.nanmax(values):g})"
-                raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
+        values = plausible(values, f"{path}: {field}", cause="its nodata or undetect is wrong or missing")
         return Frames(values[None], time, grid, str(path), measured)
 
     def _choose(self, file: Hdf5File, *, single: bool) -> tuple[str, str]:
