@@ -59,6 +59,18 @@ def without_mask(values, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     return np.asarray(np.ma.getdata(array)), masked if masked.any() else None
 
 
+def unmasked(values, name: str) -> np.ndarray:
+    """Values as a plain array in their own type; where something is masked, as floats with NaN there.
+
+    Raises:
+        UserError: as ``as_numbers``.
+    """
+    array, masked = without_mask(values, name)
+    if masked is None:
+        return array
+    return as_numbers(np.ma.masked_array(array, masked), name, array.dtype if array.dtype.kind == "f" else np.float64)
+
+
 def as_times(values, name: str) -> np.ndarray:
     """UTC times, rounded to the second, (T,) datetime64[s]; a single time becomes (1,).
 
