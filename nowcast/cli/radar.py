@@ -60,7 +60,7 @@ def check(arguments: list[str]) -> None:
     if settings is None:
         return
     with Archive(files[0]) as archive:
-        timestep = inspection.common_minutes(archive.times) if settings["timestep"] is None else settings["timestep"]
+        timestep = inspection.common_minutes(archive.times, archive.tolerance) if settings["timestep"] is None else settings["timestep"]
     task = Task(settings["context_length"], settings["forecast_length"], timestep)
     print_line(inspection.check(files[0], task, validation_from=settings["validation_from"], test_from=settings["test_from"]))
 
