@@ -28,7 +28,7 @@ def convert(arguments: list[str]) -> None:
         if not fits(settings[name], hint):
             raise UserError(f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted.")
     paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
-    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"))
+    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance"))
     workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(paths))
@@ -49,7 +49,7 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    with ReadingProcess(Contents(part(settings, "reader"))) as process:
+    with ReadingProcess(Contents(part(settings, "reader"), part(settings, "tolerance"))) as process:
         print_line(process.read(files[0]))
 
 

@@ -174,11 +174,13 @@ class NewestFrames:
         reader: of radar files.
         count: how many frames.
         until: UTC time of the last one; None: the newest.
+        tolerance: how far the frame of that time may lie off it.
     """
 
     reader: object
     count: int
     until: np.datetime64 | None = None
+    tolerance: Tolerance = DEFAULT
 
     def read(self, path: str | Path) -> Frames:
         """The frames.
@@ -189,7 +191,8 @@ class NewestFrames:
         if not is_archive(path):
             return self.reader.read(path)
         with Archive(path) as archive:
-            stop = len(archive) if self.until is None else int(np.searchsorted(archive.times, self.until, side="right"))
+            latest = None if self.until is None else self.until + self.tolerance.off_time(np.timedelta64(1, "D"))
+            stop = len(archive) if latest is None else int(np.searchsorted(archive.times, latest, side="right"))
             if stop == 0:
                 raise UserError(f"{path} holds no frame at the analysis time {utc_text(self.until)}; all frames are later.")
             return archive.frames(max(0, stop - self.count), stop)

@@ -94,6 +94,38 @@ def usual_step(times: np.ndarray, tolerance: Tolerance = DEFAULT) -> np.timedelt
     return minute if abs(minute - np.timedelta64(round(usual), "s")) <= tolerance.off_time(minute) else steps[best]
 
 
+def regular_phase(times: np.ndarray, step: np.timedelta64, tolerance: Tolerance = DEFAULT) -> np.timedelta64:
+    """Where the regular times lie that frames are meant for: how far after whole multiples of a step since 1970, timedelta64[s].
+
+    It is the most common place of the frames; where they are off by different seconds, the whole minute next to it, if that is within the
+    tolerance.
+    """
+    seconds = int(step / np.timedelta64(1, "s"))
+    places, counts = np.unique(times.astype("datetime64[s]").astype(np.int64) % seconds, return_counts=True)
+    if not places.size:
+        return np.timedelta64(0, "s")
+    off = float(tolerance.off_time(step) / np.timedelta64(1, "s"))
+    near = _round(places[:, None] - places, seconds) <= 2 * off
+    best = max(range(places.size), key=lambda index: (counts[near[index]].sum(), counts[index], -index))
+    minute = 60 * round(int(places[best]) / 60) % seconds
+    meant = minute if np.count_nonzero(near[best]) > 1 and _round(places[best] - minute, seconds) <= off else int(places[best])
+    return np.timedelta64(meant, "s")
+
+
+def _round(apart: np.ndarray, whole: int) -> np.ndarray:
+    """Distances the shorter way round a circle."""
+    return np.minimum(apart % whole, -apart % whole)
+
+
+def on_time(times: np.ndarray, step: np.timedelta64, tolerance: Tolerance = DEFAULT) -> np.ndarray:
+    """The regular times that frames are meant for, (T,) datetime64[s]; a frame that is further off keeps its own time."""
+    times = np.asarray(times, "datetime64[s]")
+    phase, seconds = regular_phase(times, step, tolerance), step.astype("timedelta64[s]").astype(np.int64)
+    after = (times - phase).astype(np.int64)
+    meant = ((after + seconds // 2) // seconds * seconds).astype("datetime64[s]") + phase
+    return np.where(np.abs(meant - times) <= tolerance.off_time(step), meant, times)
+
+
 def at_time(times: np.ndarray, wanted: np.datetime64, step: np.timedelta64 | None, tolerance: Tolerance = DEFAULT) -> int | None:
     """The index of the frame of a time, or of the one next to it within the tolerance; None if there is none.
 

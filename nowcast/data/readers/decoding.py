@@ -124,6 +124,18 @@ def rate_or_refusal(reflectivity: np.ndarray, a: float, b: float) -> np.ndarray:
         return np.where(np.isfinite(reflectivity) & (reflectivity < _LOWEST_DBZ), -np.inf, rain_rate_from_reflectivity(reflectivity, a, b))
 
 
+def interval_minutes(minutes: float) -> float:
+    """The length of an interval [minutes] that a file states by its ends: the whole minutes that are meant, where it is some seconds off.
+
+    Providers end an interval at 17:49:59, or begin it when the scan began; depths over 4 min 59 s and over 5 min are one quantity.
+    """
+    meant = float(round(minutes))
+    if meant == minutes or meant < 1:
+        return float(minutes)
+    off = in_force().off_time(np.timedelta64(int(meant), "m")) / np.timedelta64(1, "m")
+    return meant if abs(minutes - meant) <= off else float(minutes)
+
+
 def plausible(rates: np.ndarray, path: str | Path, **cause: str) -> np.ndarray:
     """The rain rates [mm/h], (..., H, W), with rounding below 0 as 0 and a few bad pixels as missing, as the tolerance in force says; ``cause`` as there.
 

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.decoding import plausible
+from nowcast.data.readers.decoding import interval_minutes, plausible
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
 from nowcast.units import rain_depth_quantity, rain_rate_from_depth
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -43,7 +44,7 @@ class KnmiHdf5:
         """
         with Hdf5File(path) as file:
             start, end = (_time(file, f"product_datetime_{which}") for which in ("start", "end"))
-            minutes = (end - start) / np.timedelta64(60, "s")
+            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
             if minutes <= 0:
                 raise UserError(f"{path}: its interval runs from {start} to {end}; a rain depth needs an interval that ends after it starts.")
             grid = _grid(file)
@@ -121,7 +122,8 @@ def _check_corners(file: Hdf5File, grid: Grid) -> None:
     lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2
     for place, (x, y) in ((2, upper_left), (6, lower_right)):
         stated_x, stated_y = project(grid.crs, *corners[place : place + 2], path=file.path)
-        if abs(stated_x - x) > dx or abs(stated_y - y) > dy:
+        off = in_force().corners
+        if abs(stated_x - x) > off * dx or abs(stated_y - y) > off * dy:
             raise UserError(
                 f"{file.path}: geo_product_corners has a corner at x {stated_x:.0f}, y {stated_y:.0f} m, but offsets and pixel sizes give "
                 f"x {x:.0f}, y {y:.0f} m; the file contradicts itself."
