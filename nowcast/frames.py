@@ -202,7 +202,8 @@ class Forecast:
         object.__setattr__(self, "values", checked_values(self.values, "THW"))
         analysis_time = as_times(self.analysis_time, "the analysis time")
         if analysis_time.size != 1 or np.isnat(analysis_time).any():
-            raise UserError(f"the analysis time is {self.analysis_time!r:.80}; expected a single time, the one of the last context frame.")
+            found = "is missing" if analysis_time.size == 1 else f"is {analysis_time.size} times"
+            raise UserError(f"the analysis time {found}; expected a single one, that of the last context frame.")
         object.__setattr__(self, "analysis_time", analysis_time.reshape(-1)[0])
         object.__setattr__(self, "lead_times", as_spans(self.lead_times, "lead times"))
         if self.values.shape != (self.lead_times.size, *self.grid.shape):

@@ -28,7 +28,7 @@ from nowcast.data.tolerant import Tolerant
 from nowcast.errors import UserError, first_line
 from nowcast.files import is_one_of, leftovers, locked, replacing
 from nowcast.frames import Frames, Grid
-from nowcast.types.places import same_projection
+from nowcast.types.places import projection_text, same_projection
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _PART_FRAMES, _PART_SECONDS = 256, 20.0  # a part is closed after so many frames or seconds: more is never lost
@@ -156,29 +156,28 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
         raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {advice}.")
     wanted = prepare.as_data()
     kept = {"tolerance": wanted["tolerance"]} | archive.settings  # an older nowcast, which accepted nothing off, did not note it
-    changed = [name for name in wanted if not _same_settings(kept.get(name), wanted[name], archive)]
-    other = [f"{name} {json.dumps(kept.get(name))} against {json.dumps(wanted[name])}" for name in changed]
+    other = [sentence for name in wanted for sentence in _differences(name, kept.get(name), wanted[name], archive)]
     if other:
         raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {advice}.")
     return archive
 
 
-def _same_settings(kept, wanted, archive: Archive) -> bool:
-    """Whether settings mean the same: they are equal, but for projections in other words, which must put the archive's grid in the same place."""
-    if not (isinstance(kept, dict) and isinstance(wanted, dict) and kept.keys() == wanted.keys()):
-        return kept == wanted
-    for name, value in wanted.items():
-        texts = isinstance(value, (str, int)) and isinstance(kept[name], (str, int))
-        if name == "crs" and texts:
-            try:
-                same = same_projection(str(kept[name]), str(value), archive.grid.x, archive.grid.y, DEFAULT.pixels)
-            except UserError:
-                same = False
-        else:
-            same = _same_settings(kept[name], value, archive)
-        if not same:
-            return False
-    return True
+def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
+    """What settings differ in, in words; projections differ where they do not put the archive's grid in the same place, whatever they are called."""
+    if isinstance(kept, dict) and isinstance(wanted, dict) and kept.keys() == wanted.keys() and kept.get("_target_") == wanted.get("_target_"):
+        for key in wanted:
+            yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
+    elif kept != wanted and not (name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)):
+        yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"
+
+
+def _in_the_same_place(kept, wanted, archive: Archive) -> bool:
+    if kept is None or wanted is None:
+        return False
+    try:
+        return same_projection(projection_text(kept), projection_text(wanted), archive.grid.x, archive.grid.y, archive.tolerance.pixels)
+    except UserError:
+        return False
 
 
 @contextlib.contextmanager
@@ -228,7 +227,7 @@ class _Conversion:
             if self.old is not None:
                 self.old.require_unchanged()
             with replacing(self.output) as temporary:
-                settings = self.prepare.as_data()
+                settings = self.prepare.as_data() | ({} if self.old is None else self.old.settings)  # in the words it was made with
                 write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)
         discarded = sum(frame.discarded for frame in self.frames.values())
         return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report, discarded)

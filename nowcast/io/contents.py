@@ -9,9 +9,10 @@ from nowcast.data import inspection
 from nowcast.data.archive import is_archive
 from nowcast.data.tolerant import Tolerant
 from nowcast.io.netcdf import is_forecast, read_attributes, read_forecast
+from nowcast.io.provenance import GAPS
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
-_ORIGIN = ("method", "fallback_reason", "model", "model_sha256", "input_files", "data_age_minutes")  # what a forecast says of itself
+_ORIGIN = ("method", "fallback_reason", "model", "model_sha256", "input_files", "data_age_minutes", GAPS)  # what a forecast says of itself
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def projection_text(crs) -> str:
         known = pyproj.CRS.from_user_input(crs)
     except (pyproj.exceptions.CRSError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"the projection {crs!r:.200} is not one PROJ knows ({first_line(error)}).") from None
+    if known.is_compound:
+        known = known.sub_crs_list[0]  # a map has no heights
     code = known.to_json_dict().get("id")
     for short in [f"{code['authority']}:{code['code']}"] if code else []:
         if _means(short, known):
@@ -172,7 +174,13 @@ def _moved(crs: str, other_crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.n
 
 @lru_cache(maxsize=64)
 def _transformer(crs: str, other_crs: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(projection(crs), projection(other_crs), always_xy=True)
+    return pyproj.Transformer.from_crs(_without_null_shift(projection(crs)), _without_null_shift(projection(other_crs)), always_xy=True)
+
+
+def _without_null_shift(crs: pyproj.CRS) -> pyproj.CRS:
+    """The projection without a shift by nothing: +towgs84=0,0,0 is written out of habit, on earths where it cannot be true."""
+    null = crs.is_bound and crs.source_crs is not None and crs.coordinate_operation is not None and not any(crs.coordinate_operation.towgs84)
+    return crs.source_crs if null else crs
 
 
 @lru_cache(maxsize=64)
