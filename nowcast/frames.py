@@ -13,7 +13,7 @@ import numpy as np
 from nowcast.errors import UserError
 from nowcast.types import places
 from nowcast.types.arrays import as_numbers, as_spans, as_times
-from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE
+from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, in_force
 from nowcast.units import RAIN_RATE
 
 _PROBABILITY_ROUNDING = 0.01  # networks may end a little outside 0 to 1
@@ -46,11 +46,13 @@ class Grid:
             raise UserError(f"{self.crs!r} is no map ({crs.type_name}); a projection or longitudes and latitudes are needed.")
         for name, sign in (("x", 1), ("y", -1)):
             values = as_numbers(getattr(self, name), f"the grid coordinates {name}", np.float64)
-            object.__setattr__(self, name, values)
             if values.ndim != 1 or values.size < 1 or not np.isfinite(values).all():
                 lacking = "" if np.isfinite(values).all() else f" with {np.count_nonzero(~np.isfinite(values))} that are missing or infinite"
                 raise UserError(f"grid coordinate {name} has shape {values.shape}{lacking}; it must be one finite row of cell centres.")
-            if not _is_even(sign * values):
+            ascending = sign * values
+            even = _evened(ascending)
+            object.__setattr__(self, name, values if even is ascending or even is None else sign * even)
+            if even is None:
                 steps = np.diff(values)
                 order = "ascending" if sign > 0 else "descending (row 0 is north)"
                 raise UserError(f"grid coordinate {name} must be evenly spaced and {order}; its steps run from {(sign * steps).min() * sign:g} to {(sign * steps).max() * sign:g}.")
@@ -100,15 +102,17 @@ class Grid:
         return f"{self.shape[0]} x {self.shape[1]} cells of {dy:g} x {dx:g} {unit}, {self.crs}"
 
 
-def _is_even(ascending: np.ndarray) -> bool:
-    """Whether coordinates rise evenly, apart from rounding."""
+def _evened(ascending: np.ndarray) -> np.ndarray | None:
+    """The coordinates themselves where they rise evenly; those that a provider has rounded as they were meant to rise; None where they do not."""
     steps = np.diff(ascending)
     if not steps.size:
-        return True
+        return ascending
     if not steps.min() > 0:
-        return False
-    even = np.linspace(ascending[0], ascending[-1], ascending.size)
-    return bool(np.allclose(steps, steps.mean(), rtol=1e-3) or np.abs(ascending - even).max() <= DEFAULT.pixels * steps.mean())
+        return None
+    if np.allclose(steps, steps.mean(), rtol=1e-3):
+        return ascending
+    even = np.polyval(np.polyfit(np.arange(ascending.size), ascending, 1), np.arange(ascending.size))  # the closest line
+    return even if np.abs(ascending - even).max() <= in_force().pixels * steps.mean() else None
 
 
 def checked_values(values, axes: str) -> np.ndarray:

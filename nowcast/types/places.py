@@ -8,6 +8,7 @@ import numpy as np
 import pyproj
 
 from nowcast.errors import UserError, first_line
+from nowcast.types.tolerance import ROUNDING
 
 _SMALLEST_EARTH = 1e6  # metres; the radius of a smaller one was given in kilometres
 _EARTH_RADIUS = 6_371_000.0  # metres, of the sphere on which degrees become metres in messages
@@ -65,7 +66,7 @@ def _means(text: str, crs: pyproj.CRS) -> bool:
 
 def same_projection(one: str, other: str, x: np.ndarray, y: np.ndarray, pixels: float) -> bool:
     """Whether the coordinates (W,) and (H,) of a grid mean the same places in two projections, to ``pixels`` of a pixel."""
-    return one == other or _difference(one, other, _ends(x), _ends(y), _ends(x), _ends(y), pixels) is None
+    return one == other or _difference(one, other, _ends(x), _ends(y), _ends(x), _ends(y), max(pixels, ROUNDING)) is None
 
 
 def difference(one: tuple[str, np.ndarray, np.ndarray], other: tuple[str, np.ndarray, np.ndarray], pixels: float) -> str | None:
@@ -76,7 +77,7 @@ def difference(one: tuple[str, np.ndarray, np.ndarray], other: tuple[str, np.nda
         other: the same of the other.
         pixels: how far pixels may lie apart, in pixels.
     """
-    (crs, x, y), (other_crs, other_x, other_y) = one, other
+    (crs, x, y), (other_crs, other_x, other_y), pixels = one, other, max(pixels, ROUNDING)
     if crs == other_crs:
         for name, mine, theirs in (("x", x, other_x), ("y", y, other_y)):
             apart = float(_apart(crs, name, mine, theirs).max())

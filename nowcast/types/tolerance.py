@@ -15,13 +15,15 @@ from nowcast.errors import UserError
 
 HIGHEST_RATE = 5000.0
 """mm/h, 82 dBZ: beyond clutter and hail. Only a mark for "no data" that was not declared is higher (32767, 1e20, 9.97e36)."""
+ROUNDING = 1e-6
+"""Pixels: what projecting a point there and back costs in 64 bits is far less."""
 _CAUSE = "gain, offset or the marks for missing and dry are wrong or not declared"
 _LARGEST_PART_OF_A_STEP = 0.25  # that a frame may be early or late; with half of it, no one could tell to which of two steps it belongs
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far data may be off. ``Tolerance(0, 0, 0, 0, 0)`` accepts nothing that is not exact.
+    """How far data may be off. ``Tolerance(0, 0, 0, 0, 0)`` accepts nothing that is not exact, but for the rounding of 64-bit numbers.
 
     Args:
         negative_rate: rates [mm/h] below 0 by no more than this are dry (0): packing and interpolation round so. 0.05 is half of the
@@ -52,6 +54,11 @@ class Tolerance:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 <= value <= limit:
                 raise UserError(f"tolerance.{field.name} is {value!r}; expected a number from 0 to {limit:g}.")
+
+    @property
+    def off_corner(self) -> float:
+        """How far corners may lie off, in pixels, with the rounding of projecting them."""
+        return max(self.corners, ROUNDING)
 
     def off_time(self, step: np.timedelta64) -> np.timedelta64:
         """How far frames that follow each other by ``step`` may lie off their times, timedelta64[ms]."""

@@ -120,7 +120,7 @@ def _grid(comments: dict[str, list[str]], columns: int, rows: int, path: str | P
     projection = f"+proj=stere +lat_0={latitude:g} +lon_0={longitude:g} +lat_ts={true_latitude:g} {_EARTH} +units=m"
     (left, bottom), (right, top) = (project(projection, *_numbers(comments, corner, 2, path), path=path) for corner in ("bottomleft", "topright"))
     (dx,), (dy,) = (_numbers(comments, f"metersperpixel_{axis}", 1, path) for axis in "xy")
-    off = in_force().corners
+    off = in_force().off_corner
     if not (dx > 0 and dy > 0 and abs(right - left - columns * dx) <= off * dx and abs(top - bottom - rows * dy) <= off * dy):
         raise UserError(
             f"{path}: its corners are {right - left:.0f} x {top - bottom:.0f} m apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} m are "

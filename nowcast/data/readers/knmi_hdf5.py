@@ -122,7 +122,7 @@ def _check_corners(file: Hdf5File, grid: Grid) -> None:
     lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2
     for place, (x, y) in ((2, upper_left), (6, lower_right)):
         stated_x, stated_y = project(grid.crs, *corners[place : place + 2], path=file.path)
-        off = in_force().corners
+        off = in_force().off_corner
         if abs(stated_x - x) > off * dx or abs(stated_y - y) > off * dy:
             raise UserError(
                 f"{file.path}: geo_product_corners has a corner at x {stated_x:.0f}, y {stated_y:.0f} m, but offsets and pixel sizes give "

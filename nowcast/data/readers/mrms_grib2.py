@@ -137,7 +137,7 @@ def _grid(section: bytes, path: str | Path) -> Grid:
     if points != columns * rows or not 1 <= points <= MAX_PIXELS:
         raise UserError(f"{path} claims {points} pixels in {rows}x{columns}; up to {MAX_PIXELS} that agree are accepted.")
     x, y = first_column + dx * np.arange(columns), max(first_row, last_row) - dy * np.arange(rows)
-    off = in_force().corners
+    off = in_force().off_corner
     if abs(x[-1] - last_column) > off * dx or abs(y[-1] - min(first_row, last_row)) > off * dy or (scanning == _FROM_NORTH) != (first_row >= last_row):
         raise UserError(f"{path}: its grid ends at {last_column:g}, {last_row:g}, but {rows}x{columns} cells of {dy:g}x{dx:g} do not; it contradicts itself.")
     return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", x - 360.0 if x[0] >= 180.0 else x, y)

@@ -169,7 +169,7 @@ def _grid(file: Hdf5File, field: str) -> Grid:
     (columns, dx), (rows, dy) = ((int(file.number(where, f"{a}size")), file.number(where, f"{a}scale")) for a in "xy")
     if not (1 <= columns <= 2**16 and 1 <= rows <= 2**16 and dx > 0 and dy > 0):
         raise UserError(f"{file.path}: where says {rows}x{columns} pixels of {dy:g}x{dx:g}; 1 to 65536 of a positive size are accepted.")
-    off = in_force().corners
+    off = in_force().off_corner
     if abs(right - left - columns * dx) > off * dx or abs(top - bottom - rows * dy) > off * dy:
         raise UserError(
             f"{file.path}: its corners are {right - left:.0f} x {top - bottom:.0f} apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} are "
