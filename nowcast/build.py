@@ -24,6 +24,7 @@ _PARTS = {  # where the class of each part of a configuration may come from
     "evaluation": "nowcast.evaluation.plan.",
     "reader": "nowcast.data.readers.",
     "regrid": "nowcast.data.regrid.",
+    "tolerance": "nowcast.types.tolerance.",
     "what": "nowcast.benchmark.",
     "operation": "nowcast.operations.watch.",
 }

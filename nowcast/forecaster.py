@@ -14,6 +14,7 @@ import torch
 
 import nowcast
 from nowcast.build import part, plain_data
+from nowcast.data.windows import are_regular, is_step, usual_step
 from nowcast.errors import UserError, first_line
 from nowcast.files import replacing, run_folder
 from nowcast.frames import Forecast, Frames
@@ -22,6 +23,8 @@ from nowcast.precision import autocast, check_precision, precision_of
 from nowcast.products import checked_thresholds
 from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
 from nowcast.task import Task
+from nowcast.types.arrays import as_numbers
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
 LONGEST_FORECAST = 1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
 MOST_MEMBERS = 1000
@@ -105,7 +108,7 @@ class Forecaster:
             (B, forecast_length, H, W) float32 physical values; NaN where the context was never observed, or where the
             model has no forecast.
         """
-        return self._forecast(self.model, context, forecast_length, scale)[0][:, :, 0]
+        return self._forecast(self.model, as_numbers(context, "the context frames"), forecast_length, scale)[0][:, :, 0]
 
     def forecast_members(self, context: np.ndarray, members: int, forecast_length: int | None = None, *, scale: np.ndarray | None = None) -> np.ndarray:
         """The same of an ensemble, whose draws depend on the context and the number of members alone.
@@ -126,6 +129,7 @@ class Forecaster:
             raise UserError(f"{members} members were asked for; 1 to {MOST_MEMBERS} are accepted.")
         if not hasattr(self.model, "ensemble"):
             raise UserError(f"{type(self.model).__name__} draws no members; take a network with state noise (model.state_noise=0.1) or model=lagrangian, or 0 members.")
+        context = as_numbers(context, "the context frames")
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(context, members))
             return self._forecast(functools.partial(self.model.ensemble, members=members), context, forecast_length, scale, members=members)[0][:, :, :, 0]
@@ -149,7 +153,7 @@ class Forecaster:
         )
         return self.transform.restore(forecast), None if probability is None else probability.cpu().numpy()
 
-    def __call__(self, frames: Frames, forecast_length: int | None = None, *, thresholds: Sequence[float] = (), members: int = 0) -> Forecast:
+    def __call__(self, frames: Frames, forecast_length: int | None = None, *, thresholds: Sequence[float] = (), members: int = 0, tolerance: Tolerance = DEFAULT) -> Forecast:
         """Forecast from the newest frames.
 
         Args:
@@ -157,16 +161,16 @@ class Forecaster:
             forecast_length: number of frames to predict; None for the task's.
             thresholds: rain rates [mm/h] whose probabilities the forecast shall bring along, if the model tells any.
             members: of an ensemble, which the forecast shall bring along; 0: none.
+            tolerance: how far frames may lie off regular times.
 
         Raises:
             UserError: too few frames, a gap among those needed, no pixel of the newest observed, a cadence or spacing that the model is not made for,
-                thresholds that are not positive and ascending, or members of a model that draws none.
+                thresholds that are not positive and ascending, members of a model that draws none, or a forecast that is missing everywhere.
         """
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
-        task, need = self._task_for(frames), self.task.context_length
-        steps = np.diff(frames.times[-need:])
-        if len(frames) < need or (steps != task.timedelta).any():
-            gaps = np.flatnonzero(np.diff(frames.times) != task.timedelta)
+        task, need = self._task_for(frames, tolerance), self.task.context_length
+        if len(frames) < need or not are_regular(frames.times[-need:], task.timedelta, tolerance):
+            gaps = np.flatnonzero(~is_step(np.diff(frames.times), task.timedelta, tolerance))
             run = len(frames) - (gaps[-1] + 1 if gaps.size else 0)
             minutes = np.diff(frames.times)[gaps[-1]] / np.timedelta64(1, "m") if gaps.size else None
             reason = f"the one before comes {minutes:g} minutes earlier" if gaps.size else "there is none before"
@@ -182,13 +186,18 @@ class Forecaster:
         told = {"thresholds": thresholds} if thresholds and getattr(self.model, "TELLS_PROBABILITIES", False) else {}
         values, probability = self._forecast(functools.partial(self.model, **told), context.values[None], length, scale)
         told |= {} if probability is None else {"probability": probability[0, :, :, 0]}
+        if np.isnan(values).all():
+            raise UserError(f"the forecast from {context.times[-1]} UTC is missing at every pixel and lead time: {_why_nothing(context, type(self.model).__name__)}")
         ensemble = self.forecast_members(context.values[None], members, length, scale=scale)[0] if members else None
         return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, members=ensemble, **told)
 
-    def _task_for(self, frames: Frames) -> Task:
+    def _task_for(self, frames: Frames, tolerance: Tolerance) -> Task:
         """The task, at the cadence of the frames where the model is told it."""
-        newest = np.diff(frames.times[-2:]) / np.timedelta64(1, "m")
-        timestep = float(newest[0]) if newest.size else None
+        newest = np.diff(frames.times[-2:])
+        usual = usual_step(frames.times[-self.task.context_length :], tolerance)
+        if newest.size and usual is not None and is_step(newest, usual, tolerance).all():  # the newest frame may be some seconds late
+            newest = usual[None]
+        timestep = float(newest[0] / np.timedelta64(1, "m")) if newest.size else None
         self.refuse_scale(timestep, frames.grid.pixel_km, frames.source)
         return self.task if timestep is None or not self.any_cadence else replace(self.task, timestep=timestep)
 
@@ -206,10 +215,14 @@ class Forecaster:
         """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``, and on whatever spacing, of ``SPACINGS``."""
         return getattr(self.model, "ANY_CADENCE", False)
 
-    def follow(self, times: Iterable[np.datetime64]) -> bool:
+    def follow(self, times: Iterable[np.datetime64], tolerance: Tolerance = DEFAULT) -> bool:
         """Take the usual step between the newest of some times as the task's, where the model is made for any; whether that changed it."""
-        steps = np.diff(np.sort(np.array(list(times), "datetime64[s]"))[-2 * self.task.context_length :]) / np.timedelta64(1, "m")
+        newest = np.sort(np.array(list(times), "datetime64[s]"))[-2 * self.task.context_length :]
+        steps = np.diff(newest) / np.timedelta64(1, "m")
         usual = float(np.median(steps)) if steps.size else self.task.timestep
+        regular = usual_step(newest, tolerance)
+        if regular is not None and is_step(np.diff(newest), regular, tolerance).mean() > 0.5:  # some seconds off: the whole minutes that are meant
+            usual, steps = float(regular / np.timedelta64(1, "m")), np.array([regular / np.timedelta64(1, "m")])
         if not self.any_cadence or usual == self.task.timestep or not CADENCES[0] <= usual <= CADENCES[1] or usual not in steps:
             return False
         self.task = replace(self.task, timestep=usual)
@@ -280,6 +293,13 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     """What a file of a run is instead of what it should be, or what the library says of it."""
     found = kind_of_content(head_of(path))
     return f"it is {found.what}: {found.advice}" if found is not None else first_line(error)
+
+
+def _why_nothing(context: Frames, model: str) -> str:
+    """Why a forecast has no value at all, and what to do."""
+    observed = np.count_nonzero(~np.isnan(context.values[-1]))
+    return (f"{observed} of {context.values[-1].size} pixels of the newest frame were observed, and {model} has a value for none of them. "
+            "Look at the input (nowcast info), or forecast with another model.")
 
 
 def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -16,6 +16,7 @@ from nowcast.coastlines import cell_kilometres, lines_on, resampled
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames, Grid
+from nowcast.types.arrays import as_numbers, unmasked
 from nowcast.verification.scores import BETTER, ScoreRow
 from nowcast.verification.table import evenly, score_title, thresholds_shown, unit_of
 
@@ -41,7 +42,7 @@ _LINES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."),
 
 def rain_classes(values: np.ndarray) -> np.ndarray:
     """Colour class of rain rates [mm/h], any shape -> uint8: 0 dry, 1 to 8 the classes, 9 not observed (NaN)."""
-    values = np.asarray(values, np.float32)
+    values = as_numbers(values, "rain rates")
     return np.where(np.isnan(values), len(RAIN_COLOURS), np.searchsorted(np.float32(RAIN_CLASSES), values, side="right")).astype(np.uint8)
 
 
@@ -52,7 +53,7 @@ def rain_colours(values: np.ndarray) -> np.ndarray:
 
 def grey_colours(values: np.ndarray) -> np.ndarray:
     """Grey values in [0, 1] (clipped), any shape -> RGB uint8, one axis more."""
-    values = np.asarray(values, np.float32)
+    values = as_numbers(values, "grey values")
     grey = np.round(np.nan_to_num(values).clip(0, 1) * 255).astype(np.uint8)
     return np.where(np.isnan(values)[..., None], GREY_MISSING_COLOUR, np.repeat(grey[..., None], 3, -1))
 
@@ -130,7 +131,7 @@ def sequence_picture(rows: dict[str, np.ndarray], path: str | Path, *, column_la
         name = wrong[0]
         raise UserError(f"row {name!r} has {len(rows[name])} frames and {len(column_labels.get(name, ()))} column labels; give one per frame.")
     part = _observed_part([field for fields in rows.values() for field in fields])
-    _draw_rows({name: np.asarray(fields)[:, *part] for name, fields in rows.items()}, path, column_labels, colours, title,
+    _draw_rows({name: unmasked(fields, name)[:, *part] for name, fields in rows.items()}, path, column_labels, colours, title,
                None if grid is None else _part_of(grid, part))
 
 
@@ -162,7 +163,7 @@ def _draw_rows(rows, path, column_labels, colours, title, grid) -> None:
         figure.text((left - 0.1) / width, 1 - (tops[name] + panel_h / 2) / height, names[name], fontsize=9, ha="right", va="center")
         for column, index in enumerate(chosen[name]):
             axes = _axes(figure, left + column * (panel_w + gap), tops[name], panel_w, panel_h)
-            axes.imshow(colours(shrink(np.asarray(fields[index]), *pixels)), interpolation="nearest", aspect="auto",
+            axes.imshow(colours(shrink(unmasked(fields[index], name), *pixels)), interpolation="nearest", aspect="auto",
                         extent=(-0.5, pixels[1] - 0.5, pixels[0] - 0.5, -0.5))
             if line_map is not None:
                 line_map.draw(axes, bar=column == 0)

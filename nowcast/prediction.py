@@ -12,7 +12,8 @@ import torch
 from nowcast.data.archive import NewestFrames, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.reading import ReadingProcess
-from nowcast.data.windows import utc_text, utc_time
+from nowcast.data.tolerant import Tolerant
+from nowcast.data.windows import at_time, utc_text, utc_time
 from nowcast.errors import UserError
 from nowcast.files import is_one_of
 from nowcast.forecaster import Forecaster
@@ -20,6 +21,7 @@ from nowcast.frames import Forecast, Frames
 from nowcast.io.provenance import provenance
 from nowcast.io.publish import writer_for
 from nowcast.products import Products, derive
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
 PARTS = ("read", "network", "transform", "derive", "write")
 """What a prediction spends its time on, in words of ``Published.seconds``."""
@@ -45,7 +47,7 @@ class Published:
 
 def publish(
     forecaster: Forecaster, read: Callable[[], Frames], output: str | Path, *, forecast_length: int | None = None, run: str = "", model_sha256: str | None = None,
-    thresholds: Sequence[float] = (), members: int = 0,
+    thresholds: Sequence[float] = (), members: int = 0, tolerance: Tolerance = DEFAULT,
 ) -> Published:
     """Read the newest frames, forecast, and write the forecast in the format of the output's suffix.
 
@@ -58,6 +60,7 @@ def publish(
         model_sha256: of its weights, for the file.
         thresholds: rain rates [mm/h] to give probabilities for, beside accumulated rain; empty: rain rates alone are written.
         members: of an ensemble to write beside them, where the format has a place for them; 0: none.
+        tolerance: how far frames may lie off regular times.
 
     Raises:
         UserError: frames a forecast cannot be made from, members of a model that draws none, or a file that cannot be written.
@@ -66,7 +69,7 @@ def publish(
     frames = read()
     clock.append(time.perf_counter())
     with _clocked(forecaster.model) as network:
-        forecast = forecaster(frames, forecast_length, thresholds=thresholds, members=members)
+        forecast = forecaster(frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance)
     clock.append(time.perf_counter())
     context = frames[-forecaster.task.context_length :]
     published: Forecast | Products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
@@ -77,6 +80,21 @@ def publish(
     reading, forecasting, deriving, writing = np.diff(clock).tolist()
     seconds = dict(zip(PARTS, (reading, sum(network), forecasting - sum(network), deriving, writing)))
     return Published(context, forecast, files, seconds)
+
+
+def notes(context: Frames, forecast: Forecast) -> list[str]:
+    """What a user should know of a forecast that is not whole, in sentences."""
+    found = []
+    if context.discarded.any():
+        found.append(f"{context.discarded.sum()} pixels of the input were negative or implausibly high, and are taken as missing")
+    empty = np.isnan(context.values).all(axis=(1, 2))
+    if empty.any():
+        found.append(f"{empty.sum()} of {len(context)} input frames contain no observation, the first of {utc_text(context.times[empty][0])}")
+    missing = forecast.is_missing
+    if missing.any():
+        first = forecast.lead_times[missing][0] / np.timedelta64(60, "s")
+        found.append(f"{missing.sum()} of {missing.size} fields are missing at every pixel, the first at +{first:g} min")
+    return found
 
 
 @contextmanager
@@ -108,7 +126,9 @@ def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
         after.remove()
 
 
-def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: Sequence[Path], analysis_time=None) -> Frames:
+def newest_frames(
+    pattern: str | Path, *, context_length: int, reader, outputs: Sequence[Path], analysis_time=None, tolerance: Tolerance = DEFAULT
+) -> Frames:
     """The context frames of a prediction.
 
     Args:
@@ -117,6 +137,7 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: 
         reader: of raw radar files; they and archives are read in a process of their own, which can be killed.
         outputs: where the forecast and its pictures will go; none must be one of the files, nor an archive.
         analysis_time: UTC time of the last frame to read, as typed; None: the newest.
+        tolerance: how far values, grids and times of the files may be off.
 
     Raises:
         UserError: no such files or frames, or files that cannot be read.
@@ -128,8 +149,9 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: 
             raise UserError(f"{output} is one of the input files; give the forecast another path.")
         if is_archive(output):
             raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
-    with ReadingProcess(NewestFrames(reader, context_length, until) if len(paths) == 1 else reader) as process:
-        frames = read_frames(paths, reader=process, last=context_length, until=until)
-    if until is not None and frames.times[-1] != until:
+    reader = Tolerant(reader, tolerance)
+    with ReadingProcess(NewestFrames(reader, context_length, until, tolerance) if len(paths) == 1 else reader) as process:
+        frames = read_frames(paths, reader=process, last=context_length, until=until, tolerance=tolerance)
+    if until is not None and at_time(frames.times[-1:], until, None, tolerance) is None:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

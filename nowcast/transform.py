@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from nowcast.errors import UserError
+from nowcast.types.arrays import as_numbers
 
 _ROUNDING = 1e-5  # of a rain rate that was normalised and restored in float32
 
 
 def _split(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values with NaN -> (values with 0 there, observed mask)."""
-    values = np.ascontiguousarray(values, dtype=np.float32)
+    """Values with NaN, or a mask -> (values with 0 there, observed mask)."""
+    values = np.ascontiguousarray(as_numbers(values, "physical values"))
     observed = torch.from_numpy(np.equal(values, values))  # false for NaN; NumPy compares ten times as fast as torch.isnan
     return torch.from_numpy(values).nan_to_num(0.0, posinf=math.inf, neginf=-math.inf), observed
 

@@ -1,6 +1,8 @@
-"""Conversions into rain rate [mm/h], and names for what it came from. Pure functions; NaN stays NaN."""
+"""Conversions into rain rate [mm/h], and names for what it came from. Pure functions; NaN stays NaN, and a mask becomes NaN."""
 
 import numpy as np
+
+from nowcast.types.arrays import as_numbers
 
 RAIN_RATE = "rain rate"
 """Quantity of fields that were rates from the start."""
@@ -23,10 +25,10 @@ def rain_rate_from_depth(depth, minutes):
 
 def rain_rate_from_reflectivity(reflectivity, a, b):
     """Rain rate [mm/h] of a reflectivity [dBZ] by Z = a R^b (Marshall and Palmer 1948: a 200, b 1.6)."""
-    return (10.0 ** (np.asarray(reflectivity, dtype=np.float64) / 10.0) / a) ** (1.0 / b)
+    return (10.0 ** (as_numbers(reflectivity, "reflectivities", np.float64) / 10.0) / a) ** (1.0 / b)
 
 
 def reflectivity_from_rain_rate(rain_rate, a, b):
     """Reflectivity [dBZ] of a rain rate [mm/h] by Z = a R^b; no rain is -inf dBZ."""
     with np.errstate(divide="ignore"):
-        return 10.0 * np.log10(a * np.asarray(rain_rate, dtype=np.float64) ** b)
+        return 10.0 * np.log10(a * as_numbers(rain_rate, "rain rates", np.float64) ** b)

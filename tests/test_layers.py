@@ -9,7 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nowcast"
 LAYERS = [  # first the ones that import nothing
     ("errors", "__init__"),
-    ("files", "memory", "runtime", "task", "units"),
+    ("files", "memory", "runtime", "task", "types"),
+    ("units",),
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster", "checkpoints"),

@@ -19,9 +19,9 @@ HEIGHT, WIDTH, FRAMES = 12, 10, 60
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """60 frames in two runs; each pixel's value tells its frame, row and column: 100 frame + 10 row + column."""
+    """60 frames in two runs; each pixel's value tells its frame, row and column: 50 frame + 5 row + column / 2."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    values = np.stack([100.0 * frame + 10 * rows + columns for frame in range(FRAMES)])
+    values = np.stack([50.0 * frame + 5 * rows + columns / 2 for frame in range(FRAMES)])
     minutes = [5 * i + (30 if i >= 20 else 0) for i in range(FRAMES)]
     return write_archive(tmp_path_factory.mktemp("radar") / "a.nc", values, minutes)
 
@@ -32,13 +32,13 @@ def radar(path, **settings):
 
 
 def first_frames(cases, epoch=0):
-    return [int(cases.case(epoch, i)[0, 0, 0] // 100) for i in range(len(cases))]
+    return [int(cases.case(epoch, i)[0, 0, 0] // 50) for i in range(len(cases))]
 
 
 def test_a_case_is_one_window_of_one_crop(path):
     case = radar(path).part("train").case(0, 3)
     corner = case[0, 0, 0]
-    expected = corner + 100 * np.arange(4)[:, None, None] + 10 * np.arange(4)[:, None] + np.arange(4)
+    expected = corner + 50 * np.arange(4)[:, None, None] + 5 * np.arange(4)[:, None] + np.arange(4) / 2
     np.testing.assert_array_equal(case, expected)
     assert case.dtype == np.float32
 
@@ -62,7 +62,7 @@ def test_the_analysis_time_is_that_of_the_last_context_frame(path):
     part = radar(path).part("test")
     assert [part.analysis_time(i) for i in (0, 10)] == [times(30 + 5 * 48)[0], times(30 + 5 * 58)[0]]
     train = radar(path).part("train")
-    frame = int(train.case(2, 5)[2, 0, 0] // 100)
+    frame = int(train.case(2, 5)[2, 0, 0] // 50)
     assert train.analysis_time(5, epoch=2) == times(5 * frame + (30 if frame >= 20 else 0))[0]
 
 
@@ -87,7 +87,7 @@ def test_validation_and_test_cases_are_the_same_in_every_epoch_and_differ_from_t
 
 def test_crops_reach_every_corner_of_the_grid(path):
     cases = radar(path, samples_per_epoch=600, crop_candidates=1).part("train")
-    corners = np.array([cases.case(0, i)[0, 0, 0] % 100 for i in range(600)])
+    corners = np.array([2 * cases.case(0, i)[0, 0, 0] % 100 for i in range(600)])
     places = {(int(c) // 10 if c < 100 else 0, int(c) % 10) for c in corners}
     rows, columns = 8, 6  # HEIGHT - 4, WIDTH - 4
     assert {(0, 0), (rows, 0), (0, columns), (rows, columns)} <= places and len(places) == (rows + 1) * (columns + 1)

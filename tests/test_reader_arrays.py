@@ -151,7 +151,7 @@ def test_coordinates_may_come_from_the_file_and_their_order_must_be_the_one_set(
 
 def test_coordinates_that_form_no_grid_are_refused(tmp_path):
     assert straight_axis(np.array([[1.0, 2.0], [1.0, 2.0]]), "x", "a", of_columns=True).tolist() == [1, 2]
-    with pytest.raises(UserError, match="a: x do not form rows; a grid that is regular"):
+    with pytest.raises(UserError, match="a: x do not form rows: .*tolerance.pixels=0.1 is accepted; a grid that is regular"):
         straight_axis(np.array([[1.0, 2.0], [1.0, 2.0]]), "x", "a", of_columns=False)
     for wrong in (np.array([1.0, NAN]), np.zeros((0,)), np.zeros((1, 1, 1))):
         with pytest.raises(UserError, match="must be one finite coordinate per column or row, or one per pixel"):

@@ -111,7 +111,7 @@ def test_all_dry_and_all_missing_are_told_apart(tmp_path):
         ({"scale": "PR E-02INT   5U7"}, "has the interval 5 of unit 7"),
         ({"scale": "INT   5"}, "has the header 'RY011500100000120BY"),
         ({"rest": "\xff" * 5000}, "has no end of a RADOLAN header"),
-        ({"first_row": [4095], "scale": "PR E+00INT   5"}, "rates that are negative or above 5000 mm/h"),
+        ({"first_row": [4095] * 900, "scale": "PR E+00INT   5"}, "rates that are negative or above 5000 mm/h"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused_by_name(tmp_path, changes, message):

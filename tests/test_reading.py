@@ -31,8 +31,8 @@ class Moody:
             raise ZeroDivisionError("no such thing")
         if name == "refuse":
             raise UserError("refuse: not today")
-        value = float(os.getpid()) if name == "process" else 1.5
-        return Frames(np.array([[[value, np.nan, 0]]]), times(5), grid(1, 3), name, "rain depth in 5 min")
+        source = str(os.getpid()) if name == "process" else name
+        return Frames(np.array([[[1.5, np.nan, 0]]]), times(5), grid(1, 3), source, "rain depth in 5 min")
 
 
 class Large:
@@ -53,12 +53,12 @@ def test_frames_come_back_as_the_reader_gave_them(tmp_path):
 
 def test_one_process_reads_many_files_and_refusals_do_not_end_it():
     with ReadingProcess(Moody()) as process:
-        first = process.read("process").values[0, 0, 0]
+        first = int(process.read("process").source)
         with pytest.raises(UserError, match="refuse: not today"):
             process.read("refuse")
         with pytest.raises(UserError, match="surprise cannot be read .ZeroDivisionError: no such thing.; it is damaged or of another format"):
             process.read("surprise")
-        assert process.read("process").values[0, 0, 0] == first != os.getpid()
+        assert int(process.read("process").source) == first != os.getpid()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_large_frames_take_the_memory_of_one_copy_and_a_large_file_more_time(tmp
 
 def test_no_process_is_left_behind():
     process = ReadingProcess(Moody())
-    number = int(process.read("process").values[0, 0, 0])
+    number = int(process.read("process").source)
     os.kill(number, 0)
     process.close()
     with pytest.raises(ProcessLookupError):
@@ -103,10 +103,10 @@ def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers
 
 def test_a_process_that_died_while_nobody_asked_costs_no_file():
     with ReadingProcess(Moody()) as process:
-        number = int(process.read("process").values[0, 0, 0])
+        number = int(process.read("process").source)
         os.kill(number, 9)
         process._process.wait()
-        assert process.read("process").values[0, 0, 0] != number
+        assert int(process.read("process").source) != number
 
 
 def test_a_process_that_cannot_be_started_is_told(monkeypatch):

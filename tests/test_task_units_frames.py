@@ -68,7 +68,7 @@ def test_grid_knows_its_spacing_and_what_differs():
     assert grid(4, 5, 500.0).spacing == (500, 500)
     assert grid().difference(grid()) is None
     assert grid().difference(grid(width=4)) == "2x3 cells against 2x4"
-    assert grid().difference(grid(spacing=1100.0)) == "x from 0 to 2000 against 0 to 2200"
+    assert grid().difference(grid(spacing=1100.0)) == "x from 0 to 2000 against 0 to 2200, 0.2 pixels apart where 0.1 are accepted (tolerance.pixels)"
     assert "projection" in grid().difference(Grid("EPSG:3067", grid().x, grid().y))
     assert Grid(STEREO, [10.1], [1, 0]).difference(Grid(STEREO, np.float32([10.1]), [1, 0])) is None and Grid(STEREO, [10.1], [1, 0]).difference(Grid(STEREO, [10.2], [1, 0]))
     assert grid().describe().startswith("2 x 3 cells of 1000 x 1000 metre")

@@ -56,7 +56,7 @@ class Gaps:
         with Archive(self.archive) as archive:
             window = Task(task.context_length + OLDER, task.forecast_length, task.timestep)
             first = None if self.start is None else utc_time("what.start", self.start)
-            starts = window_starts(archive.times, window, start=first)[:: self.stride]
+            starts = window_starts(archive.times, window, start=first, tolerance=archive.tolerance)[:: self.stride]
             if not len(starts):
                 raise UserError(f"{self.archive} holds no {window.window_length} frames in a row every {task.timestep:g} minutes; give a longer archive.")
             for start in host.progress(starts):

@@ -12,6 +12,7 @@ from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_l
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import literal_folder
 from nowcast.data.reading import ReadingProcess
+from nowcast.data.tolerant import Tolerant
 from nowcast.data.windows import utc_text
 from nowcast.errors import UserError
 from nowcast.files import run_folder, sha256_of
@@ -39,18 +40,20 @@ def predict(arguments: list[str]) -> None:
         )
     writer_for(output, members=members)
     pictures = [output.with_suffix(suffix) for suffix in (".png", ".gif")] if settings["pictures"] else []
-    forecaster = _radar_run(settings)
+    forecaster, tolerance = _radar_run(settings), part(settings, "tolerance")
 
     def read():
         return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=part(settings, "reader"),
-                                        outputs=[output, *pictures], analysis_time=settings["analysis_time"])
+                                        outputs=[output, *pictures], analysis_time=settings["analysis_time"], tolerance=tolerance)
 
     run = run_folder(settings["run"])
     published = prediction.publish(
         forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds,
-        members=members,
+        members=members, tolerance=tolerance,
     )
     forecast = published.forecast
+    for note in prediction.notes(published.context, forecast):
+        print_line(note)
     last = utc_text(forecast.valid_times[-1])
     print_line(f"analysis time {utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
     written = f"{published.files[0]}" + (f" to {published.files[-1].name}" if len(published.files) > 1 else "")
@@ -78,10 +81,11 @@ def watch(arguments: list[str]) -> None:
         raise UserError(f"input is {settings['input']!r}, but there is no folder {folder}; make it, or mend the setting.")
     forecaster = _radar_run(settings)
     task = forecaster.task
-    reading = ReadingProcess(part(settings, "reader"), seconds=settings["reading_seconds"])
+    tolerance = part(settings, "tolerance")
+    reading = ReadingProcess(Tolerant(part(settings, "reader"), tolerance), seconds=settings["reading_seconds"])
     with stopped_by_signals(clock.stop), reading as reader:
         keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
-        incoming = Incoming(settings["input"], reader.read, keep=keep, switch_after=task.context_length, timestep=task.timedelta)
+        incoming = Incoming(settings["input"], reader.read, keep=keep, switch_after=task.context_length, timestep=task.timedelta, tolerance=tolerance)
         print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
         Watch(
             incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))

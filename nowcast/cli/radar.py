@@ -26,7 +26,7 @@ def convert(arguments: list[str]) -> None:
         if not fits(settings[name], hint):
             raise UserError(f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted.")
     paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
-    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"))
+    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance"))
     workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
     with counted("reading", len(paths)) as shown:
         summary = conversion.convert(
@@ -46,7 +46,7 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    with ReadingProcess(Contents(part(settings, "reader"))) as process:
+    with ReadingProcess(Contents(part(settings, "reader"), part(settings, "tolerance"))) as process:
         print_line(process.read(files[0]))
 
 
@@ -57,7 +57,7 @@ def check(arguments: list[str]) -> None:
     if settings is None:
         return
     with Archive(files[0]) as archive:
-        timestep = inspection.common_minutes(archive.times) if settings["timestep"] is None else settings["timestep"]
+        timestep = inspection.common_minutes(archive.times, archive.tolerance) if settings["timestep"] is None else settings["timestep"]
     task = Task(settings["context_length"], settings["forecast_length"], timestep)
     print_line(inspection.check(files[0], task, validation_from=settings["validation_from"], test_from=settings["test_from"]))
 

@@ -70,7 +70,8 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
         raise UserError(f"evaluation.members is {settings['evaluation']['members']}, but the members of forecasts in files are those that the files hold; leave it at 0.")
     paths = expand_inputs(settings["forecasts"])
     with Archive(settings["observations"]) as archive:
-        source = ForecastFiles(paths, archive, part(settings, "reader"), name=name, context_length=settings["context_length"], skip=settings["skip_unreadable"])
+        source = ForecastFiles(paths, archive, part(settings, "reader"), name=name, context_length=settings["context_length"], skip=settings["skip_unreadable"],
+                               tolerance=part(settings, "tolerance"))
         settings["task"] = _task_settings(source.task)
         baselines, left_out = _baselines(settings, source.task)
         folder = Path(settings["output_dir"] or new_folder("evaluation"))

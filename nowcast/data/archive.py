@@ -18,7 +18,6 @@ from pathlib import Path
 import h5netcdf
 import h5py
 import numpy as np
-import pyproj
 
 import nowcast
 from nowcast.data.cf_grid import axis_attributes, grid_mapping
@@ -28,6 +27,8 @@ from nowcast.data.windows import utc_text
 from nowcast.errors import Unavailable, UserError
 from nowcast.files import require_space
 from nowcast.frames import Frames, Grid
+from nowcast.types.places import projection
+from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.units import RAIN_RATE
 
 _MARK = "nowcast_archive_version"
@@ -64,6 +65,7 @@ class Archive:
         grid: where the pixels are.
         quantity: what the radar files held, see ``nowcast.frames``.
         settings: how they were read, as `convert` was told; None in an archive of version 1.
+        discarded: pixels of each frame that became missing because they were negative or implausible, (T,).
 
     Raises:
         UserError: another kind of file, another version, or a damaged one.
@@ -84,9 +86,11 @@ class Archive:
             seconds, y, x = (file.dataset(name, axes=1)[()] for name in ("time", "y", "x"))
             self.times = seconds.astype("datetime64[s]")
             self.grid = Grid(file.text("/", "projection"), x, y)
+            stored = file.find(_DISCARDED) is not None
+            self.discarded = file.dataset(_DISCARDED, axes=1)[()].astype(np.int64) if stored else np.zeros(len(seconds), np.int64)
             shape = file.dataset("rainfall_rate", axes=3).shape
             ascending = (np.diff(self.times) > np.timedelta64(0, "s")).all()
-        if shape != self.shape or not ascending or not len(self.times):
+        if shape != self.shape or not ascending or not len(self.times) or len(self.discarded) != len(self.times):
             found = f"{shape} values, {len(self.times)} times, ascending: {bool(ascending)}"
             raise UserError(f"{path} is damaged: {found}; convert the radar files again.")
         self._identity = self._stamp()
@@ -150,7 +154,14 @@ class Archive:
 
     def frames(self, start: int, stop: int) -> Frames:
         """The same, whole and with times and grid."""
-        return Frames(self.read(start, stop), self.times[start:stop], self.grid, str(self.path), self.quantity)
+        return Frames(self.read(start, stop), self.times[start:stop], self.grid, str(self.path), self.quantity, self.discarded[start:stop])
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far frames were allowed to be off, as `convert` was told; the usual tolerance in an archive of an older nowcast."""
+        kept = (self.settings or {}).get("tolerance")
+        known = {name: value for name, value in kept.items() if name in vars(DEFAULT)} if isinstance(kept, dict) else {}
+        return Tolerance(**known)
 
     @cached_property
     def origins(self) -> list["Origin"]:
@@ -172,11 +183,13 @@ class NewestFrames:
         reader: of radar files.
         count: how many frames.
         until: UTC time of the last one; None: the newest.
+        tolerance: how far the frame of that time may lie off it.
     """
 
     reader: object
     count: int
     until: np.datetime64 | None = None
+    tolerance: Tolerance = DEFAULT
 
     def read(self, path: str | Path) -> Frames:
         """The frames.
@@ -187,7 +200,8 @@ class NewestFrames:
         if not is_archive(path):
             return self.reader.read(path)
         with Archive(path) as archive:
-            stop = len(archive) if self.until is None else int(np.searchsorted(archive.times, self.until, side="right"))
+            latest = None if self.until is None else self.until + self.tolerance.off_time(np.timedelta64(1, "D"))
+            stop = len(archive) if latest is None else int(np.searchsorted(archive.times, latest, side="right"))
             if stop == 0:
                 raise UserError(f"{path} holds no frame at the analysis time {utc_text(self.until)}; all frames are later.")
             return archive.frames(max(0, stop - self.count), stop)
@@ -232,12 +246,14 @@ class StoredFrame:
         origin: the file it was read from.
         stored: gives the rain rates (T, H, W) it is one of, see `PackedFiles`.
         place: its index there.
+        discarded: pixels of it that became missing because they were negative or implausible.
     """
 
     time: np.datetime64
     origin: Origin
     stored: Callable[[], h5py.Dataset]
     place: int
+    discarded: int = 0
 
     @property
     def dataset(self) -> h5py.Dataset:
@@ -272,6 +288,9 @@ def write_archive(frames: list[StoredFrame], path: Path, *, grid: Grid, quantity
         _write_names(file, [frame.origin.name for frame in frames])
         digest = {"long_name": "first eight bytes of the SHA-256 of the file the frame was read from"}
         _variable(file, "source_digest", ("time",), np.int64, digest, chunks=(1024,))[:] = np.array([f.origin.digest for f in frames], np.int64)
+        discarded = np.array([f.discarded for f in frames], np.int64)
+        if discarded.any():
+            _variable(file, _DISCARDED, ("time",), np.int64, _DISCARDED_PIXELS, chunks=(1024,))[:] = discarded
         missing = np.float32(np.nan)
         _variable(file, "rainfall_rate", ("time", "y", "x"), np.float32, _RAINFALL_RATE, fillvalue=missing, **layout(*grid.shape))
     with h5py.File(path, "r+", libver=_LIBVER) as file:
@@ -311,26 +330,28 @@ class PackedFrames:
         self._file["x"], self._file["y"] = grid.x, grid.y
         shape = (0, *grid.shape)
         self._values = self._file.create_dataset("rainfall_rate", shape, np.float32, maxshape=(None, *grid.shape), fillvalue=np.nan, **layout(*grid.shape))
-        self._times, self._origins = [], []
+        self._times, self._origins, self._discarded = [], [], []
 
     def __len__(self) -> int:
         return len(self._times)
 
-    def append(self, time: np.datetime64, values: np.ndarray, origin: Origin) -> StoredFrame:
-        """One more frame, (H, W) [mm/h]; where it lies now."""
+    def append(self, time: np.datetime64, values: np.ndarray, origin: Origin, discarded: int = 0) -> StoredFrame:
+        """One more frame, (H, W) [mm/h], with its bad pixels that became missing; where it lies now."""
         place = len(self)
         require_space(self._path, values.nbytes)
         self._values.resize(place + 1, axis=0)
         self._values[place] = values
         self._times.append(time.astype("datetime64[s]").astype(np.int64))
         self._origins.append(origin)
-        return StoredFrame(time, origin, lambda: self._values, place)
+        self._discarded.append(int(discarded))
+        return StoredFrame(time, origin, lambda: self._values, place, int(discarded))
 
     def close(self) -> None:
         """Complete the file."""
         require_space(self._path, sum(32 + 2 * len(os.fsencode(origin.name)) for origin in self._origins))
         self._file["time"] = np.array(self._times, np.int64)
         self._file["source_digest"] = np.array([origin.digest for origin in self._origins], np.int64)
+        self._file[_DISCARDED] = np.array(self._discarded, np.int64)
         self._file["source"] = np.array([os.fsencode(origin.name).hex() for origin in self._origins], dtype="S")
         self._file.close()
 
@@ -361,9 +382,11 @@ class PackedFiles:
                 grid = Grid(file.text("/", "projection"), file.dataset("x", axes=1)[()], file.dataset("y", axes=1)[()])
                 times, digests = file.dataset("time", axes=1)[()], file.dataset("source_digest", axes=1)[()]
                 names = [os.fsdecode(bytes.fromhex(name.decode())) for name in file.require("source")[()]]
+                counted = file.find(_DISCARDED) is not None  # in a part of an older nowcast it is not
+                discarded = file.dataset(_DISCARDED, axes=1)[()] if counted else np.zeros(len(times), np.int64)
                 frames = [
-                    StoredFrame(np.datetime64(int(time), "s"), Origin(name, int(digest)), partial(self._dataset, path), place)
-                    for place, (time, name, digest) in enumerate(zip(times, names, digests))
+                    StoredFrame(np.datetime64(int(time), "s"), Origin(name, int(digest)), partial(self._dataset, path), place, int(count))
+                    for place, (time, name, digest, count) in enumerate(zip(times, names, digests, discarded))
                 ]
                 if len(frames) != len(values):
                     raise UserError(f"{path} holds {len(values)} frames but names {len(frames)}; it is damaged.")
@@ -390,7 +413,7 @@ def _variable(file: h5netcdf.File, name: str, dimensions: tuple, kind, attribute
 
 
 def _write_grid(file: h5netcdf.File, grid: Grid) -> None:
-    crs = pyproj.CRS.from_user_input(grid.crs)
+    crs = projection(grid.crs)
     file.create_variable("crs", (), np.int32).attrs.update(grid_mapping(crs))
     for axis, attributes in zip("xy", axis_attributes(crs)):
         centres = getattr(grid, axis)
@@ -408,6 +431,8 @@ def _write_names(file: h5netcdf.File, names: list[str]) -> None:
 
 
 _LIBVER = ("v110", "v110")
+_DISCARDED = "discarded_pixels"
+_DISCARDED_PIXELS = {"long_name": "pixels that became missing because the file has them negative or implausibly high", "units": "1"}
 _TIME = {
     "standard_name": "time",
     "long_name": "time of the frame; of an accumulation, the end of its interval",

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -29,9 +29,12 @@ from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.names import end_of_path
 from nowcast.data.reading import TooSlow, in_order
 from nowcast.data.regrid import Regular, Unchanged, clipped
+from nowcast.data.tolerant import Tolerant
 from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.files import is_one_of, leftovers, locked, replacing
 from nowcast.frames import Frames, Grid
+from nowcast.types.places import projection_text, same_projection
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _PART_FRAMES, _PART_SECONDS = 256, 20.0  # a part is closed after so many frames or seconds: more is never lost
 
@@ -44,11 +47,13 @@ class Preparation:
         reader: settings of the reader, as data.
         clip: rates above it [mm/h] are set to it; None: they stay.
         regrid: another grid, or ``Unchanged()``.
+        tolerance: how far values, coordinates, grids and times of the files may be off.
     """
 
     reader: dict
     clip: float | None = None
     regrid: Unchanged | Regular = field(default_factory=Unchanged)
+    tolerance: Tolerance = DEFAULT
 
     def __post_init__(self):
         if self.clip is not None and not 0 < self.clip < float("inf"):
@@ -61,7 +66,7 @@ class Preparation:
     def as_data(self) -> dict:
         """The same as JSON can hold it; equal data, equal treatment."""
         regrid = {"_target_": f"{type(self.regrid).__module__}.{type(self.regrid).__qualname__}"} | vars(self.regrid)
-        return json.loads(json.dumps({"reader": self.reader, "clip": self.clip, "regrid": regrid}))
+        return json.loads(json.dumps({"reader": self.reader, "clip": self.clip, "regrid": regrid, "tolerance": asdict(self.tolerance)}))
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class ArchiveSummary:
         end: time of the last frame, UTC.
         quarantine: (file, reason) of each that could not be read.
         report: where these are listed; None where there are none.
+        discarded: pixels in the archive that became missing because the files have them negative or implausible.
     """
 
     path: Path
@@ -87,11 +93,13 @@ class ArchiveSummary:
     end: np.datetime64
     quarantine: tuple[tuple[Path, str], ...] = ()
     report: Path | None = None
+    discarded: int = 0
 
     def __str__(self) -> str:
         earlier = f" ({self.added} of them new)" if self.added < self.frames else ""
         again = f", {self.duplicates} that came twice left out" if self.duplicates else ""
-        return f"{self.path}: {self.frames} frames{earlier}, {self.start} to {self.end} UTC{again}"
+        bad = f", {self.discarded} pixels that cannot be rain made missing" if self.discarded else ""
+        return f"{self.path}: {self.frames} frames{earlier}, {self.start} to {self.end} UTC{again}{bad}"
 
 
 def convert(
@@ -131,6 +139,7 @@ def convert(
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the radar files; give the archive another path.")
     prepare = prepare or Preparation({"_target_": f"{type(reader).__module__}.{type(reader).__qualname__}"})
+    reader = Tolerant(reader, prepare.tolerance)
     with _alone(output):
         try:
             with contextlib.ExitStack() as stack:
@@ -152,7 +161,8 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
     if archive.settings is None:
         raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {anew}.")
     wanted = prepare.as_data()
-    other = [f"{name} {json.dumps(archive.settings.get(name))} against {json.dumps(wanted[name])}" for name in wanted if archive.settings.get(name) != wanted[name]]
+    kept = {"tolerance": wanted["tolerance"]} | archive.settings  # an older nowcast, which accepted nothing off, did not note it
+    other = [sentence for name in wanted for sentence in _differences(name, kept.get(name), wanted[name], archive)]
     if other:
         raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {anew}.")
     return archive
@@ -165,6 +175,24 @@ def _what_it_is(output: Path) -> str:
     except UserError as error:
         return f" ({str(error).rstrip('.')})"
     return " (it is another HDF5 file)"
+
+
+def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
+    """What settings differ in, in words; projections differ where they do not put the archive's grid in the same place, whatever they are called."""
+    if isinstance(kept, dict) and isinstance(wanted, dict) and kept.keys() == wanted.keys() and kept.get("_target_") == wanted.get("_target_"):
+        for key in wanted:
+            yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
+    elif kept != wanted and not (name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)):
+        yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"
+
+
+def _in_the_same_place(kept, wanted, archive: Archive) -> bool:
+    if kept is None or wanted is None:
+        return False
+    try:
+        return same_projection(projection_text(kept), projection_text(wanted), archive.grid.x, archive.grid.y, archive.tolerance.pixels)
+    except UserError:
+        return False
 
 
 @contextlib.contextmanager
@@ -216,9 +244,10 @@ class _Conversion:
             if self.old is not None:
                 self.old.require_unchanged()
             with replacing(self.output) as temporary:
-                settings = self.prepare.as_data()
+                settings = self.prepare.as_data() | ({} if self.old is None else self.old.settings)  # in the words it was made with
                 write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)
-        return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report)
+        discarded = sum(frame.discarded for frame in self.frames.values())
+        return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report, discarded)
 
     def _identity(self, origin: Origin) -> Origin:
         """What a file is known by: its name counts only where the reader takes something from it."""
@@ -227,7 +256,7 @@ class _Conversion:
     def _take_archive(self) -> None:
         """The frames that are in the archive already."""
         for place, (moment, origin) in enumerate(zip(self.old.times, self.old.origins)):
-            self.frames[moment] = StoredFrame(moment, origin, self.old._dataset, place)
+            self.frames[moment] = StoredFrame(moment, origin, self.old._dataset, place, int(self.old.discarded[place]))
             self.known.add(self._identity(origin))
         self._expect(self.old.grid, self.old.quantity, self.output)
 
@@ -254,7 +283,7 @@ class _Conversion:
                 if self._identity(frame.origin) in wanted and frame.time not in self.frames:
                     if self.like is None:
                         self._expect(grid, quantity, Path(frame.origin.name))
-                    refuse_other_set(Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), Path(frame.origin.name), self.like, self.first)
+                    refuse_other_set(Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), Path(frame.origin.name), self.like, self.first, self.prepare.tolerance)
                     self.frames[frame.time] = frame
                     self.known.add(self._identity(frame.origin))
 
@@ -302,8 +331,8 @@ class _Conversion:
         """The frames of one file; those that are there already must be equal."""
         if self.like is None:
             self._expect(frames.grid, frames.quantity, path)
-        refuse_other_set(frames, path, self.like, self.first)
-        for moment, values in zip(frames.times, frames.values):
+        refuse_other_set(frames, path, self.like, self.first, self.prepare.tolerance)
+        for moment, values, discarded in zip(frames.times, frames.values, frames.discarded):
             if moment in self.frames:
                 there = self.frames[moment]
                 with damage_reported(self.output):
@@ -311,17 +340,17 @@ class _Conversion:
                 refuse_other_values(moment, before, values, there.origin.name, path.name)
                 self.duplicates += 1
             else:
-                self._pack(moment, values, origin)
+                self._pack(moment, values, origin, discarded)
         if self.part is not None and (len(self.part) >= _PART_FRAMES or time.monotonic() - self.started > _PART_SECONDS):
             self._close_part()
 
-    def _pack(self, moment: np.datetime64, values: np.ndarray, origin: Origin) -> None:
+    def _pack(self, moment: np.datetime64, values: np.ndarray, origin: Origin, discarded: int) -> None:
         if self.part is None:
             self.parts.mkdir(parents=True, exist_ok=True)
             with replacing(self.parts / "settings.json") as temporary:
                 temporary.write_text(json.dumps(self.prepare.as_data(), sort_keys=True), encoding="utf-8")
             self.part, self.started = PackedFrames(self.parts / "open.h5", self.like.grid, self.like.quantity), time.monotonic()
-        self.frames[moment] = self.part.append(moment, values, origin)
+        self.frames[moment] = self.part.append(moment, values, origin, discarded)
 
     def _close_part(self) -> None:
         """Complete the part and take its frames from there; it survives whatever happens to this process."""

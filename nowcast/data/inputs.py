@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.frames import Frames
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
@@ -59,7 +60,9 @@ def _is_data_set(path: str | Path) -> bool:
     return os.path.isfile(path) or any(os.path.isfile(os.path.join(path, mark)) for mark in _STORES)
 
 
-def read_frames(paths: Iterable[str | Path], *, reader, last: int | None = None, until: np.datetime64 | None = None) -> Frames:
+def read_frames(
+    paths: Iterable[str | Path], *, reader, last: int | None = None, until: np.datetime64 | None = None, tolerance: Tolerance = DEFAULT
+) -> Frames:
     """Read radar files into Frames in time order, whatever the order of the files.
 
     Args:
@@ -67,6 +70,7 @@ def read_frames(paths: Iterable[str | Path], *, reader, last: int | None = None,
         reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
         last: keep only that many of the newest frames; no more than these are held in memory.
         until: leave out frames after this time, UTC.
+        tolerance: how far the grids of the files, and a frame from ``until``, may be off.
 
     Raises:
         UserError: no files, one that cannot be read, another grid, two different frames of one time, or no frame up to ``until``.
@@ -74,16 +78,17 @@ def read_frames(paths: Iterable[str | Path], *, reader, last: int | None = None,
     if last is not None and last < 1:
         raise UserError(f"the last {last} frames were asked for; at least 1 is needed.")
     kept, like, first, count = {}, None, None, 0
+    latest = None if until is None else until + tolerance.off_time(np.timedelta64(1, "D"))
     for count, path in enumerate(map(Path, paths), start=1):
         frames = reader.read(path)
         if like is None:
             like, first = frames[:0], path
-        refuse_other_set(frames, path, like, first)
-        for time, values in zip(frames.times, frames.values):
+        refuse_other_set(frames, path, like, first, tolerance)
+        for time, values, discarded in zip(frames.times, frames.values, frames.discarded):
             if time in kept:
                 refuse_other_values(time, kept[time][0], values, kept[time][1], path.name)
-            elif until is None or time <= until:
-                kept[time] = values, path.name
+            elif latest is None or time <= latest:
+                kept[time] = values, path.name, discarded
                 if last is not None and len(kept) > last:
                     del kept[min(kept)]
     if not kept:
@@ -91,12 +96,13 @@ def read_frames(paths: Iterable[str | Path], *, reader, last: int | None = None,
         raise UserError(found if count else "there are no radar files to read; give at least one.")
     times = sorted(kept)
     source = " to ".join(dict.fromkeys(kept[time][1] for time in (times[0], times[-1])))
-    return Frames(np.stack([kept[time][0] for time in times]), np.array(times), like.grid, source, like.quantity)
+    discarded = np.array([kept[time][2] for time in times])
+    return Frames(np.stack([kept[time][0] for time in times]), np.array(times), like.grid, source, like.quantity, discarded)
 
 
-def refuse_other_set(frames: Frames, path: Path, like: Frames, first: Path) -> None:
+def refuse_other_set(frames: Frames, path: Path, like: Frames, first: Path, tolerance: Tolerance = DEFAULT) -> None:
     """Raise a UserError that says the difference where frames are of another grid or quantity than those of the first file."""
-    difference = like.grid.difference(frames.grid)
+    difference = like.grid.difference(frames.grid, tolerance.pixels)
     if difference:
         raise UserError(f"{path} has another grid than {first}: {difference}; take the files of one grid at a time.")
     if frames.quantity != like.quantity:

@@ -7,9 +7,10 @@ import numpy as np
 import pyproj
 
 from nowcast.data.archive import Archive
-from nowcast.data.windows import PARTS, TimeSplit, longest_run, window_starts
+from nowcast.data.windows import PARTS, TimeSplit, is_step, longest_run, usual_step, window_starts
 from nowcast.frames import Frames, Grid
 from nowcast.task import Task
+from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, Tolerance
 
 _RAIN = 0.1  # mm/h
 _LISTED = 20
@@ -37,7 +38,8 @@ def info(path: str | Path) -> str:
         return in_lines({
             "archive": str(path),
             **({"made from": f"{files} files, {_described(settings)}"} if archive.settings else {}),
-            **_contents(archive.times, archive.grid, archive.quantity, total),
+            **_contents(archive.times, archive.grid, archive.quantity, total, archive.tolerance),
+            **_discarded_pixels(archive.discarded),
         })
 
 
@@ -48,16 +50,25 @@ def _described(settings: dict) -> str:
     return ", ".join([f"reader {reader}", *([f"rates clipped to {clip:g} mm/h"] if clip else []), *([f"regridded ({regrid})"] if regrid else [])])
 
 
-def info_of_frames(frames: Frames, format: str) -> str:
+def info_of_frames(frames: Frames, format: str, tolerance: Tolerance = DEFAULT) -> str:
     """What a radar file holds, in lines to read.
 
     Args:
         frames: what was read from it.
         format: name of the format it was read as.
+        tolerance: how far times may lie off the cadence.
     """
     total = _Total(frames.values.shape)
     total.add(frames.values)
-    return in_lines({"file": frames.source, "format": format, **_contents(frames.times, frames.grid, frames.quantity, total)})
+    described = _contents(frames.times, frames.grid, frames.quantity, total, tolerance)
+    return in_lines({"file": frames.source, "format": format, **described, **_discarded_pixels(frames.discarded)})
+
+
+def _discarded_pixels(counts: np.ndarray) -> dict[str, str]:
+    """What there is to say of pixels that became missing, by frame (T,); nothing where there are none."""
+    if not counts.any():
+        return {}
+    return {"discarded": f"{counts.sum()} pixels in {np.count_nonzero(counts)} frames, negative or above {HIGHEST_RATE:g} mm/h in the file, are missing now"}
 
 
 class _Total:
@@ -65,24 +76,25 @@ class _Total:
 
     def __init__(self, shape: tuple[int, int, int]):
         self.pixels = float(np.prod(shape, dtype=np.float64))
-        self.observed = self.raining = 0
+        self.observed = self.raining = self.empty = 0
         self.highest = np.nan
 
     def add(self, values: np.ndarray) -> None:
-        self.observed += np.count_nonzero(~np.isnan(values))
+        observed = np.count_nonzero(~np.isnan(values), axis=(1, 2))
+        self.observed += int(observed.sum())
+        self.empty += int(np.count_nonzero(observed == 0))
         self.raining += np.count_nonzero(values >= _RAIN)
         self.highest = np.fmax(self.highest, np.fmax.reduce(values, axis=None))
 
 
-def described_values(values: np.ndarray, grid: Grid) -> dict[str, str]:
-    """Grid and rain of some fields [mm/h], (T, H, W), as entries for `in_lines`."""
+def described_values(values: np.ndarray, grid: Grid, nothing: str) -> dict[str, str]:
+    """Grid and rain of some fields [mm/h], (T, H, W), as entries for `in_lines`; ``nothing`` is said of fields without any value."""
     total = _Total(values.shape)
     total.add(values)
-    return _described_total(grid, total)
+    return _described_total(grid, total, nothing)
 
 
-def _described_total(grid: Grid, total: _Total) -> dict[str, str]:
-    nothing = "nothing was observed"
+def _described_total(grid: Grid, total: _Total, nothing: str = "nothing was observed") -> dict[str, str]:
     return {
         "grid": grid.describe(),
         "missing": f"{100 * (1 - total.observed / total.pixels):.2f} % of the pixels",
@@ -91,13 +103,15 @@ def _described_total(grid: Grid, total: _Total) -> dict[str, str]:
     }
 
 
-def _contents(times: np.ndarray, grid: Grid, quantity: str, total: _Total) -> dict[str, str]:
+def _contents(times: np.ndarray, grid: Grid, quantity: str, total: _Total, tolerance: Tolerance) -> dict[str, str]:
+    empty = {"empty": f"{total.empty} frames without any observation"} if total.empty else {}
     return {
         "frames": str(len(times)),
         "period": f"{times[0]} to {times[-1]} UTC" if len(times) else "no frame",
-        **_cadence(times),
+        **_cadence(times, tolerance),
         "quantity": quantity,
         **_described_total(grid, total),
+        **empty,
     }
 
 
@@ -117,19 +131,21 @@ def _listed(lines: list[str]) -> list[str]:
     return lines[:_LISTED] + ([f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else [])
 
 
-def _most_common_step(times: np.ndarray) -> np.timedelta64:
-    steps, counts = np.unique(np.diff(times), return_counts=True)
-    return steps[counts.argmax()]
-
-
-def _cadence(times: np.ndarray) -> dict[str, str | list[str]]:
+def _cadence(times: np.ndarray, tolerance: Tolerance) -> dict[str, str | list[str]]:
     """The most common step between frames, and where it is exceeded."""
     if len(times) < 2:
         return {"cadence": "one frame only", "gaps": "0"}
-    steps, step = np.diff(times), _most_common_step(times)
-    gaps = np.flatnonzero(steps > step)
+    steps, step = np.diff(times), usual_step(times, tolerance)
+    regular = is_step(steps, step, tolerance)
+    gaps = np.flatnonzero((steps > step) & ~regular)
     lines = [f"{times[gap]} to {times[gap + 1]}: {_minutes(steps[gap])}" for gap in gaps]
-    return {"cadence": f"{_minutes(step)} ({np.count_nonzero(steps == step)} of {steps.size} steps)", "gaps": [str(len(gaps)), *_listed(lines)]}
+    return {"cadence": f"{_minutes(step)} ({np.count_nonzero(regular)} of {steps.size} steps{_off_by(steps[regular] - step)})", "gaps": [str(len(gaps)), *_listed(lines)]}
+
+
+def _off_by(deviations: np.ndarray) -> str:
+    """How far regular steps are off, in words; nothing where they are not."""
+    most = int(np.abs(deviations).max(initial=np.timedelta64(0, "s")) / np.timedelta64(1, "s"))
+    return f", off by up to {most} s" if most else ""
 
 
 def check(path: str | Path, task: Task | None = None, *, validation_from: str | None = None, test_from: str | None = None) -> str:
@@ -148,28 +164,34 @@ def check(path: str | Path, task: Task | None = None, *, validation_from: str | 
         UserError: not an archive, a damaged one, or cuts in the wrong order.
     """
     with Archive(path) as archive:
-        task = task or Task(4, 12, common_minutes(archive.times))
+        task = task or Task(4, 12, common_minutes(archive.times, archive.tolerance))
         seen = _Seen(archive.shape[1:])
         for index, time in enumerate(archive.times):
             seen.add(time, archive.read(index, index + 1)[0])
         return in_lines({
             "archive": str(path),
             "frames": f"{len(archive)}, {archive.times[0]} to {archive.times[-1]} UTC",
-            **_cadence(archive.times),
-            "odd times": _odd_times(archive.times),
+            **_cadence(archive.times, archive.tolerance),
+            "odd times": _odd_times(archive.times, archive.tolerance),
             "frozen": _frozen(seen.equal),
             "coverage": _counted(seen.coverage, f"changes of more than {100 * _COVERAGE:g} % of the grid from one frame to the next"),
             "empty": _counted([str(time) for time in seen.empty], "frames without any observation"),
+            "discarded": _counted(_discarded_frames(archive), "frames with pixels that were negative or implausibly high, and are missing now"),
             "clutter": _pixels(seen, archive.grid, clutter=True),
             "blocked": _pixels(seen, archive.grid, clutter=False),
             "high": _counted(seen.high, f"frames with rates above {_HIGH:g} mm/h (nowcast convert clip={_HIGH:g} would limit them)"),
-            "split": _split_plan(archive.times, task, TimeSplit(validation_from, test_from)),
+            "split": _split_plan(archive, task, TimeSplit(validation_from, test_from)),
         })
 
 
-def common_minutes(times: np.ndarray) -> float:
+def common_minutes(times: np.ndarray, tolerance: Tolerance = DEFAULT) -> float:
     """The most common step between frames [minutes]; 5 for a single one."""
-    return 5.0 if len(times) < 2 else float(_most_common_step(times) / np.timedelta64(60, "s"))
+    step = usual_step(times, tolerance)
+    return 5.0 if step is None else float(step / np.timedelta64(60, "s"))
+
+
+def _discarded_frames(archive: Archive) -> list[str]:
+    return [f"{archive.times[index]}: {archive.discarded[index]} pixels" for index in np.flatnonzero(archive.discarded)]
 
 
 @dataclass
@@ -233,14 +255,16 @@ def _counted(lines: list[str], what: str) -> list[str]:
     return [f"{len(lines)} {what}", *_listed(lines)]
 
 
-def _odd_times(times: np.ndarray) -> list[str]:
+def _odd_times(times: np.ndarray, tolerance: Tolerance) -> list[str]:
     """Times that are no whole number of steps after the most common phase."""
     if len(times) < 3:
         return ["0"]
-    step = _most_common_step(times).astype(np.int64)
+    usual = usual_step(times, tolerance)
+    step = usual.astype("timedelta64[s]").astype(np.int64)
     phases = times.astype(np.int64) % step
     values, counts = np.unique(phases, return_counts=True)
-    odd = times[phases != values[counts.argmax()]]
+    off = np.abs(phases - values[counts.argmax()])
+    odd = times[np.minimum(off, step - off) * np.timedelta64(1, "s") > 2 * tolerance.off_time(usual)]
     return _counted([str(time) for time in odd], f"frames beside the most common times (every {step / 60:g} min)")
 
 
@@ -274,12 +298,13 @@ def _pixels(seen: _Seen, grid: Grid, *, clutter: bool) -> list[str]:
     return [f"{len(rows)} {what}", *lines, *([f"and {len(rows) - _LISTED} more"] if len(rows) > _LISTED else [])]
 
 
-def _split_plan(times: np.ndarray, task: Task, split: TimeSplit) -> list[str]:
+def _split_plan(archive: Archive, task: Task, split: TimeSplit) -> list[str]:
     """Windows that each part would hold."""
-    lines = [f"windows of {task.context_length} + {task.forecast_length} frames every {task.timestep:g} min; the longest gap-free run is {longest_run(times, task.timedelta)} frames"]
+    times, tolerance = archive.times, archive.tolerance
+    lines = [f"windows of {task.context_length} + {task.forecast_length} frames every {task.timestep:g} min; the longest gap-free run is {longest_run(times, task.timedelta, tolerance)} frames"]
     for name in PARTS:
         start, end = split.interval(name, times)
-        count = len(window_starts(times, task, start=start, end=end))
+        count = len(window_starts(times, task, start=start, end=end, tolerance=tolerance))
         inside = np.count_nonzero((times >= (times[0] if start is None else start)) & ((times < end) if end is not None else True))
         lines.append(f"{name}: {count} windows, {inside} frames, from {times[0] if start is None else start}" + (f", before {end}" if end is not None else ""))
     return lines

@@ -13,6 +13,7 @@ from nowcast.data.windows import TimeSplit, longest_run, window_starts
 from nowcast.errors import UserError
 from nowcast.frames import Grid
 from nowcast.task import Task
+from nowcast.types.tolerance import Tolerance
 
 _WET = 0.1
 _VALIDATION_STREAM = 1
@@ -68,8 +69,8 @@ class Radar:
         object.__setattr__(self, "_opened", Archive(self.archive))
         object.__setattr__(self, "_kept", KeptFrames(self._opened) if fits(self._opened, self.memory_mb) else self._opened)
         self._split.interval("train", self._opened.times)
-        if not len(window_starts(self._opened.times, self.task)):
-            raise UserError(f"{self.archive} {_shortage(self._opened.times, self.task)}")
+        if not len(window_starts(self._opened.times, self.task, tolerance=self._opened.tolerance)):
+            raise UserError(f"{self.archive} {_shortage(self._opened.times, self.task, self._opened.tolerance)}")
 
     @property
     def _split(self) -> TimeSplit:
@@ -93,12 +94,12 @@ class Radar:
         """
         times = self._opened.times
         start, end = self._split.interval(name, times)
-        starts = window_starts(times, self.task, start=start, end=end)
+        starts = window_starts(times, self.task, start=start, end=end, tolerance=self._opened.tolerance)
         if not len(starts):
             inside = times[slice(*(None if edge is None else np.searchsorted(times, edge) for edge in (start, end)))]
             period = f"{'the beginning' if start is None else start} to {'the end' if end is None else end}"
             advice = "change data.validation_from or data.test_from."
-            raise UserError(f"the {name} part of {self.archive}, {period}, {_shortage(inside, self.task)[:-1]}; {advice}")
+            raise UserError(f"the {name} part of {self.archive}, {period}, {_shortage(inside, self.task, self._opened.tolerance)[:-1]}; {advice}")
         return RadarCases(self, name, starts)
 
 
@@ -106,11 +107,11 @@ def _whole(value, *, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _shortage(times: np.ndarray, task: Task) -> str:
+def _shortage(times: np.ndarray, task: Task, tolerance: Tolerance) -> str:
     every = f"{task.timestep:g} min"
     return (
         f"holds {len(times)} frames, but a forecast needs {task.window_length} in a row every {every}; "
-        f"the longest gap-free run is {longest_run(times, task.timedelta)}."
+        f"the longest gap-free run is {longest_run(times, task.timedelta, tolerance)}."
     )
 
 

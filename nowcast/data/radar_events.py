@@ -62,12 +62,12 @@ class RadarEvents:
         if both:
             raise UserError(f"{', '.join(both)} is in data.test and in data.validation; an event can be in one of them.")
         opened = {name: Archive(path) for name, path in zip(names, paths)}
-        starts = {name: window_starts(archive.times, self.task) for name, archive in opened.items()}
+        starts = {name: window_starts(archive.times, self.task, tolerance=archive.tolerance) for name, archive in opened.items()}
         for name in names:
             if not len(starts[name]):
                 times = opened[name].times
                 raise UserError(f"{opened[name].path} holds {len(times)} frames, but a case needs {self.task.window_length} in a row every "
-                                f"{self.task.timestep:g} min; the longest gap-free run is {longest_run(times, self.task.timedelta)}. Leave it out.")
+                                f"{self.task.timestep:g} min; the longest gap-free run is {longest_run(times, self.task.timedelta, opened[name].tolerance)}. Leave it out.")
         object.__setattr__(self, "_opened", opened)
         object.__setattr__(self, "_starts", starts)
 

@@ -121,8 +121,8 @@ class ReadingProcess:
         except TimeoutError:
             advice = "the machine or the disk is busy, or it is damaged or hostile: try again, or leave it out"
             raise TooSlow(f"{path} could not be read within {seconds:g} seconds; {advice}.") from None
-        values, times, x, y = arrays
-        return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"])
+        values, times, x, y, discarded = arrays
+        return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"], discarded)
 
     def _receive(self, deadline: float, *, most: int | None = None) -> bytearray:
         (size,) = struct.unpack("<Q", self._bytes(8, deadline))
@@ -178,11 +178,16 @@ def _next(file) -> bytes | None:
     return file.read(struct.unpack("<Q", head)[0]) if len(head) == 8 else None
 
 
+def _parts(frames: Frames) -> tuple[np.ndarray, ...]:
+    """The arrays of frames, as they are sent."""
+    return frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y, frames.discarded
+
+
 def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
     """A header as JSON, then the bytes of the arrays it describes."""
     try:
         frames = reader.read(path)
-        arrays = [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in (frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y)]
+        arrays = [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in _parts(frames)]
     except UserError as error:
         yield json.dumps({"error": str(error), "unavailable": isinstance(error, Unavailable)}).encode()
         return

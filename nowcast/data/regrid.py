@@ -1,15 +1,16 @@
 """Fields on another grid: an explicit setting of ``nowcast convert``, recorded in the archive."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import pyproj
 
 from nowcast.data.readers.hdf5 import MAX_PIXELS
-from nowcast.errors import UserError, first_line
+from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.places import projection, projection_text
 
 _MOST_SAMPLES = 8  # along one side of a cell
 
@@ -32,13 +33,13 @@ class Regular:
 
     Args:
         spacing: width of a cell, in the unit of the projection (metres; degrees for longitudes and latitudes).
-        crs: PROJ string, WKT or EPSG code; None: the projection of the files.
+        crs: PROJ string, WKT or EPSG code, or an object that describes one, as for ``Grid``; None: the projection of the files.
         x: outer edges [west, east] in that projection; None: those of the files, where the projection is theirs.
         y: outer edges [south, north], likewise.
     """
 
     spacing: float
-    crs: str | None = None
+    crs: str | int | None = None
     x: list[float] | None = None
     y: list[float] | None = None
 
@@ -52,9 +53,10 @@ class Regular:
             object.__setattr__(self, name, edges if edges is None else tuple(edges))  # so that a grid is looked up once
         if self.crs is not None:
             try:
-                pyproj.CRS.from_user_input(self.crs)
-            except pyproj.exceptions.CRSError as error:
-                raise UserError(f"regrid.crs {self.crs!r} is not one PROJ knows ({first_line(error)}).") from None
+                object.__setattr__(self, "crs", projection_text(self.crs))
+                projection(self.crs)
+            except UserError as error:
+                raise UserError(f"regrid.crs: {error}") from None
             if self.x is None or self.y is None:
                 raise UserError("regrid.crs is set, so regrid.x and regrid.y are needed: the edges of the grid in that projection.")
 
@@ -72,7 +74,7 @@ class Regular:
         count = observed.sum(axis=-1)
         mean = np.where(observed, values, 0.0).sum(axis=-1, dtype=np.float64) / np.maximum(count, 1)
         mean[2 * count < values.shape[-1]] = np.nan
-        return Frames(mean, frames.times, grid, frames.source, frames.quantity)
+        return replace(frames, values=mean, grid=grid)
 
 
 @lru_cache(maxsize=4)
@@ -91,7 +93,7 @@ def _lookup(regular: Regular, crs: str, x: bytes, y: bytes) -> tuple[Grid, np.nd
     at_x, at_y = np.broadcast_arrays(at_x, at_y)
     if regular.crs is not None:
         at_x, at_y = pyproj.Transformer.from_crs(regular.crs, crs, always_xy=True).transform(at_x, at_y)
-        if pyproj.CRS.from_user_input(crs).is_geographic:  # longitudes as the old grid counts them, which may go beyond 180
+        if projection(crs).is_geographic:  # longitudes as the old grid counts them, which may go beyond 180
             middle = (source.x[0] + source.x[-1]) / 2
             with np.errstate(invalid="ignore"):  # infinite where the new grid leaves its projection
                 at_x = middle + (at_x - middle + 180) % 360 - 180
@@ -126,4 +128,4 @@ def clipped(frames: Frames, highest: float | None) -> Frames:
     """Rates above ``highest`` [mm/h] (clutter, hail, a mark that is no rate) set to it; None: as they are."""
     if highest is None:
         return frames
-    return Frames(np.minimum(frames.values, np.float32(highest)), frames.times, frames.grid, frames.source, frames.quantity)  # minimum keeps NaN
+    return replace(frames, values=np.minimum(frames.values, np.float32(highest)))  # minimum keeps NaN

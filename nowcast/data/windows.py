@@ -7,19 +7,26 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.task import Task
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
 PARTS = ("train", "validation", "test")
 _SHARE_BEFORE_VALIDATION, _SHARE_BEFORE_TEST = 0.60, 0.80
 
 
-def window_starts(times: np.ndarray, task: Task, *, start: np.datetime64 | None = None, end: np.datetime64 | None = None) -> np.ndarray:
-    """Indices i for which frames i to i + window_length - 1 are exactly one timestep apart and lie in [start, end).
+_MINUTE = np.timedelta64(60, "s")
+
+
+def window_starts(
+    times: np.ndarray, task: Task, *, start: np.datetime64 | None = None, end: np.datetime64 | None = None, tolerance: Tolerance = DEFAULT
+) -> np.ndarray:
+    """Indices i for which frames i to i + window_length - 1 are one timestep apart and lie in [start, end).
 
     Args:
         times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed.
         task: gives window length and timestep.
         start: earliest time of a window's first frame; None: no limit.
         end: a window's last frame is before it; None: no limit.
+        tolerance: how far frames may lie off regular times, a timestep apart.
 
     Returns:
         (N,) int64, ascending; empty if there is no such window.
@@ -27,8 +34,7 @@ def window_starts(times: np.ndarray, task: Task, *, start: np.datetime64 | None 
     length = task.window_length
     if len(times) < length:
         return np.zeros(0, dtype=np.int64)
-    breaks = np.concatenate([[0], np.cumsum(np.diff(times) != task.timedelta)])
-    complete = breaks[length - 1 :] == breaks[: len(times) - length + 1]
+    complete = _regular(times, length, task.timedelta, tolerance)
     if start is not None:
         complete &= times[: len(times) - length + 1] >= start
     if end is not None:
@@ -36,12 +42,105 @@ def window_starts(times: np.ndarray, task: Task, *, start: np.datetime64 | None 
     return np.flatnonzero(complete)
 
 
-def longest_run(times: np.ndarray, timedelta: np.timedelta64) -> int:
-    """The largest number of frames in a row that are exactly ``timedelta`` apart; 0 for no frames."""
+def _regular(times: np.ndarray, length: int, step: np.timedelta64, tolerance: Tolerance) -> np.ndarray:
+    """Whether the ``length`` frames from each one on lie on regular times, a step apart, (T - length + 1,) bool.
+
+    That is so where their deviations from steps of exactly that length differ by no more than twice what each may be off.
+    """
+    gaps = np.diff(times)
+    breaks = np.concatenate([[0], np.cumsum(gaps != step)])
+    exact = breaks[length - 1 :] == breaks[: len(times) - length + 1]
+    accepted = 2 * tolerance.off_time(step) / np.timedelta64(1, "s")
+    if not accepted or exact.all():
+        return exact
+    late = (times - times[0]) / np.timedelta64(1, "s") - np.arange(len(times)) * (step / np.timedelta64(1, "s"))
+    windows = np.lib.stride_tricks.sliding_window_view(late, length)
+    return exact | (windows.max(axis=1) - windows.min(axis=1) <= accepted)
+
+
+def longest_run(times: np.ndarray, timedelta: np.timedelta64, tolerance: Tolerance = DEFAULT) -> int:
+    """The largest number of frames in a row that are ``timedelta`` apart, to the tolerance; 0 for no frames."""
     if len(times) == 0:
         return 0
-    edges = np.flatnonzero(np.diff(times) != timedelta)
+    edges = np.flatnonzero(~is_step(np.diff(times), timedelta, tolerance))
     return int(np.diff(np.concatenate([[-1], edges, [len(times) - 1]])).max())
+
+
+def is_step(gaps: np.ndarray, step: np.timedelta64, tolerance: Tolerance = DEFAULT) -> np.ndarray:
+    """Whether times between frames are a step, where both frames may be off by the tolerance, (N,) bool."""
+    return np.abs(gaps - step) <= 2 * tolerance.off_time(step)
+
+
+def are_regular(times: np.ndarray, step: np.timedelta64, tolerance: Tolerance = DEFAULT) -> bool:
+    """Whether all frames lie on regular times, a step apart, to the tolerance."""
+    return len(times) < 2 or bool(_regular(times, len(times), step, tolerance).all())
+
+
+def usual_step(times: np.ndarray, tolerance: Tolerance = DEFAULT) -> np.timedelta64 | None:
+    """The step of a series some of whose frames may be missing, late or early: the most common one; None for fewer than two frames.
+
+    Where frames are off by seconds, it is the whole minute next to their usual distance, if that is within the tolerance.
+    """
+    steps, counts = np.unique(np.diff(times), return_counts=True)
+    if not steps.size:
+        return None
+    alike = [int(counts[is_step(steps, step, tolerance)].sum()) for step in steps]
+    best = max(range(steps.size), key=lambda index: (alike[index], counts[index], -index))
+    near = is_step(steps, steps[best], tolerance)
+    if np.count_nonzero(near) == 1:
+        return steps[best]
+    usual = np.median(np.repeat(steps[near].astype(np.int64), counts[near]))
+    minute = max(1, round(usual / 60)) * _MINUTE
+    return minute if abs(minute - np.timedelta64(round(usual), "s")) <= tolerance.off_time(minute) else steps[best]
+
+
+def regular_phase(times: np.ndarray, step: np.timedelta64, tolerance: Tolerance = DEFAULT) -> np.timedelta64:
+    """Where the regular times lie that frames are meant for: how far after whole multiples of a step since 1970, timedelta64[s].
+
+    It is the most common place of the frames; where they are off by different seconds, the whole minute next to it, if that is within the
+    tolerance.
+    """
+    seconds = int(step / np.timedelta64(1, "s"))
+    places, counts = np.unique(times.astype("datetime64[s]").astype(np.int64) % seconds, return_counts=True)
+    if not places.size:
+        return np.timedelta64(0, "s")
+    off = float(tolerance.off_time(step) / np.timedelta64(1, "s"))
+    near = _round(places[:, None] - places, seconds) <= 2 * off
+    best = max(range(places.size), key=lambda index: (counts[near[index]].sum(), counts[index], -index))
+    minute = 60 * round(int(places[best]) / 60) % seconds
+    meant = minute if np.count_nonzero(near[best]) > 1 and _round(places[best] - minute, seconds) <= off else int(places[best])
+    return np.timedelta64(meant, "s")
+
+
+def _round(apart: np.ndarray, whole: int) -> np.ndarray:
+    """Distances the shorter way round a circle."""
+    return np.minimum(apart % whole, -apart % whole)
+
+
+def on_time(times: np.ndarray, step: np.timedelta64, tolerance: Tolerance = DEFAULT) -> np.ndarray:
+    """The regular times that frames are meant for, (T,) datetime64[s]; a frame that is further off keeps its own time."""
+    times = np.asarray(times, "datetime64[s]")
+    phase, seconds = regular_phase(times, step, tolerance), step.astype("timedelta64[s]").astype(np.int64)
+    after = (times - phase).astype(np.int64)
+    meant = ((after + seconds // 2) // seconds * seconds).astype("datetime64[s]") + phase
+    return np.where(np.abs(meant - times) <= tolerance.off_time(step), meant, times)
+
+
+def at_time(times: np.ndarray, wanted: np.datetime64, step: np.timedelta64 | None, tolerance: Tolerance = DEFAULT) -> int | None:
+    """The index of the frame of a time, or of the one next to it within the tolerance; None if there is none.
+
+    Args:
+        times: UTC, (T,) datetime64[s], ascending.
+        wanted: UTC.
+        step: between frames; None: it is not known, and the tolerance holds in full.
+        tolerance: how far the frame may lie off.
+    """
+    if not len(times):
+        return None
+    right = int(np.searchsorted(times, wanted))
+    near = min((index for index in (right - 1, right) if 0 <= index < len(times)), key=lambda index: abs(times[index] - wanted))
+    accepted = tolerance.off_time(np.timedelta64(1, "D") if step is None else step)
+    return near if abs(times[near] - wanted) <= accepted else None
 
 
 def utc_text(time: np.datetime64) -> str:

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive
+from nowcast.data.windows import are_regular, at_time
 from nowcast.errors import UserError
 from nowcast.evaluation.blocks import Blocks, by_time
 from nowcast.evaluation.judging import Batch
 from nowcast.frames import Grid
 from nowcast.task import Task
+from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 
+_MINUTE = np.timedelta64(60, "s")
 _OF_ONE_SET = ("timestep", "leads", "members")
 
 
@@ -25,6 +28,7 @@ class ForecastFiles:
         name: of the system.
         context_length: frames before the analysis time, for the baselines.
         skip: whether files that cannot be read are left out, and told, instead of refused.
+        tolerance: how far values, grids and times of the files, and times of the archive's frames, may be off.
 
     Attributes:
         task: the lead times of the files, with the baselines' context.
@@ -35,9 +39,8 @@ class ForecastFiles:
             one analysis time; no file that the observations reach.
     """
 
-    def __init__(self, paths: list[Path], archive: Archive, reader, *, name: str, context_length: int, skip: bool = False):
-        self.archive, self.reader, self.name, self.left_out = archive, reader, name, []
-        self._place = {time: place for place, time in enumerate(archive.times.tolist())}
+    def __init__(self, paths: list[Path], archive: Archive, reader, *, name: str, context_length: int, skip: bool = False, tolerance: Tolerance = DEFAULT):
+        self.archive, self.reader, self.name, self.left_out, self.tolerance = archive, reader, name, [], tolerance
         found, unread = [], []
         for path in paths:
             try:
@@ -61,20 +64,31 @@ class ForecastFiles:
             times = archive.times
             raise UserError(f"{archive.path} holds no frame for any lead time of the {len(found)} forecasts: observations from {times[0]} to {times[-1]} UTC, "
                             f"analysis times from {found[0]['analysis_time']} to {found[-1]['analysis_time']} UTC.")
-        missing = sum(1 for about in self._files if not all(time in self._place for time in self._target(about)))
+        missing = sum(1 for about in self._files if any(self._place(time) is None for time in self._target(about)))
         if missing:
             self.left_out.append(f"in {missing} of {len(self._files)} forecasts some lead times have no frame in the archive; they count as not observed.")
 
+    def _place(self, time: np.datetime64) -> int | None:
+        """The archive's frame of a time; None if it has none."""
+        return at_time(self.archive.times, time, self.task.timedelta, self.tolerance)
+
+    def _step(self, times: np.ndarray) -> np.timedelta64:
+        """The step from the analysis time to the first lead time, and on: the whole minutes that are meant, if they are within the tolerance."""
+        first = times[1] - times[0]
+        minutes = max(1, round(float(first / _MINUTE))) * _MINUTE
+        return minutes if abs(first - minutes) <= self.tolerance.off_time(minutes) and are_regular(times, minutes, self.tolerance) else first
+
     def _about(self, path: Path) -> dict:
         """What a file says about itself, and whether it fits."""
-        with self.reader.forecast(path) as predicted:
+        with applied(self.tolerance), self.reader.forecast(path) as predicted:
             leads = predicted.valid_times - predicted.analysis_time
-            step = leads[0]
-            if (leads != step * np.arange(1, len(leads) + 1)).any():
+            times = np.concatenate([[predicted.analysis_time], predicted.valid_times])
+            step = self._step(times)
+            if not are_regular(times, step, self.tolerance):
                 minutes = (leads / np.timedelta64(60, "s")).tolist()
                 raise UserError(f"{path} has the lead times {', '.join(f'{one:g}' for one in minutes[:6])} ... minutes; steps of one length, "
                                 f"the first one step after the analysis time {predicted.analysis_time} UTC, are needed.")
-            difference = self.archive.grid.difference(predicted.grid)
+            difference = self.archive.grid.difference(predicted.grid, self.tolerance.pixels)
             if difference:
                 raise UserError(f"{path} lies on another grid than {self.archive.path}: {difference}; regrid one of them (nowcast convert regrid=regular).")
             return {"path": path, "analysis_time": predicted.analysis_time, "timestep": float(step / np.timedelta64(60, "s")), "leads": len(leads), "members": predicted.members}
@@ -88,12 +102,11 @@ class ForecastFiles:
                 if other[name] != first[name]:
                     raise UserError(f"{other['path']} has {name} {other[name]}, but {first['path']} has {first[name]}; evaluate them apart.")
 
-    def _target(self, about: dict) -> list:
-        times = about["analysis_time"] + self.task.lead_times(about["leads"])
-        return times.astype("datetime64[s]").tolist()
+    def _target(self, about: dict) -> np.ndarray:
+        return about["analysis_time"] + self.task.lead_times(about["leads"])
 
     def _came(self, about: dict) -> bool:
-        return any(time in self._place for time in self._target(about))
+        return any(self._place(time) is not None for time in self._target(about))
 
     @property
     def count(self) -> int:
@@ -114,18 +127,18 @@ class ForecastFiles:
         (index,) = indices
         about = self._files[index]
         before = about["analysis_time"] + np.arange(1 - self.task.context_length, 1) * self.task.timedelta
-        context = self._frames(before.astype("datetime64[s]").tolist())
-        with self.reader.forecast(about["path"]) as predicted:
+        context = self._frames(before)
+        with applied(self.tolerance), self.reader.forecast(about["path"]) as predicted:
             values = predicted.values()
         members = {} if self.members is None else {self.name: values[None]}
         mean = values.mean(0, dtype=np.float64).astype(np.float32)
         return Batch(context[None], self._frames(self._target(about))[None], {self.name: mean[None]}, members, of_case[[index]], np.array([[self.task.timestep, self.archive.grid.pixel_km]]))
 
-    def _frames(self, times: list) -> np.ndarray:
+    def _frames(self, times: np.ndarray) -> np.ndarray:
         """Observed rain rates [mm/h] at these times, (T, H, W); NaN where the archive has no frame."""
         frames = np.full((len(times), *self.archive.grid.shape), np.nan, np.float32)
         for frame, time in zip(frames, times):
-            place = self._place.get(time)
+            place = self._place(time)
             if place is not None:
                 frame[:] = self.archive.read(place, place + 1)[0]
         return frames

@@ -12,6 +12,7 @@ import numpy as np
 from nowcast.errors import UserError, first_line
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.forecaster import Forecaster
+from nowcast.types.arrays import unmasked
 
 MEMBER = "{} member"  # the row of an ensemble's single members beside that of its mean
 
@@ -35,6 +36,12 @@ class Batch:
     members: dict[str, np.ndarray]
     blocks: np.ndarray
     scale: np.ndarray | None = None
+
+    def __post_init__(self):
+        for name in ("context", "observation"):
+            object.__setattr__(self, name, unmasked(getattr(self, name), name))
+        for name in ("forecasts", "members"):
+            object.__setattr__(self, name, {model: unmasked(values, f"{name} of {model}") for model, values in getattr(self, name).items()})
 
 
 @dataclass

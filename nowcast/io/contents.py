@@ -7,9 +7,12 @@ import numpy as np
 
 from nowcast.data import inspection
 from nowcast.data.archive import is_archive
+from nowcast.data.tolerant import Tolerant
 from nowcast.io.netcdf import is_forecast, read_attributes, read_forecast
+from nowcast.io.provenance import GAPS
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
-_ORIGIN = ("method", "fallback_reason", "model", "model_sha256", "input_files", "data_age_minutes")  # what a forecast says of itself
+_ORIGIN = ("method", "fallback_reason", "model", "model_sha256", "input_files", "data_age_minutes", GAPS)  # what a forecast says of itself
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,11 @@ class Contents:
 
     Args:
         reader: of radar files.
+        tolerance: how far their values, coordinates and times may be off.
     """
 
     reader: object
+    tolerance: Tolerance = DEFAULT
 
     def read(self, path: str | Path) -> str:
         """What a file holds.
@@ -33,7 +38,7 @@ class Contents:
         if is_forecast(path):
             return _of_forecast(path)
         reader = self.reader.choose(path) if hasattr(self.reader, "choose") else self.reader
-        return inspection.info_of_frames(reader.read(path), reader.format)
+        return inspection.info_of_frames(Tolerant(reader, self.tolerance).read(path), reader.format, self.tolerance)
 
 
 def _of_forecast(path: str | Path) -> str:
@@ -42,4 +47,4 @@ def _of_forecast(path: str | Path) -> str:
     lead = forecast.lead_times / np.timedelta64(60, "s")
     entries = {"forecast": str(path), "analysis": f"{forecast.analysis_time} UTC", "lead times": f"{len(lead)}, {lead[0]:g} to {lead[-1]:g} min"}
     entries |= {name: attributes[name] for name in _ORIGIN if name in attributes}
-    return inspection.in_lines(entries | inspection.described_values(forecast.values, forecast.grid))
+    return inspection.in_lines(entries | inspection.described_values(forecast.values, forecast.grid, "nothing: no pixel has a forecast at any lead time"))

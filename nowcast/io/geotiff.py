@@ -8,7 +8,7 @@ import nowcast
 from nowcast.errors import UserError, first_line
 from nowcast.files import replacing
 from nowcast.frames import Forecast
-from nowcast.io.provenance import checked_attributes
+from nowcast.io.provenance import checked_attributes, gaps
 from nowcast.products import Products
 from nowcast.runtime.library_private import gdal_errors
 
@@ -39,7 +39,7 @@ def write_geotiff(forecast: Forecast | Products, path: str | Path, *, attributes
     dy, dx = grid.spacing
     if not (dx > 0 and dy > 0):
         raise UserError(f"{path}: a grid of {grid.shape[0]} x {grid.shape[1]} cells has no cell size, which GeoTIFF needs; 2 x 2 cells or more can be written.")
-    tags = {"software": f"nowcast {nowcast.__version__}", **checked_attributes(attributes), "analysis_time": f"{forecast.analysis_time}Z", "units": "mm/h"}
+    tags = {"software": f"nowcast {nowcast.__version__}", **checked_attributes(gaps(forecast) | attributes), "analysis_time": f"{forecast.analysis_time}Z", "units": "mm/h"}
     form = {"driver": "GTiff", "count": len(values), "height": grid.shape[0], "width": grid.shape[1], "dtype": "float32", "nodata": NODATA,
             "compress": "deflate", "predictor": 3, "zlevel": 1, "tiled": True, "blockxsize": _TILE, "blockysize": _TILE, "interleave": "band",
             "bigtiff": "if_safer", "num_threads": "all_cpus"}

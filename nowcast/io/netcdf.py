@@ -17,7 +17,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Grid
 from nowcast.io.chunks import FILTERS, packed, side_by_side
-from nowcast.io.provenance import checked_attributes
+from nowcast.io.provenance import checked_attributes, gaps
 from nowcast.products import PROBABILITY_SOURCES, QUALITY_MEANINGS, Products
 
 # NetCDF's own fill value for floats: no rain rate can be mistaken for it, and programs that do not look at the attribute
@@ -98,7 +98,7 @@ def write_forecast(forecast: Forecast | Products, path: str | Path, *, attribute
         "title": f"Rain rate forecast from {forecast.analysis_time} UTC",
         "source": f"nowcast {nowcast.__version__}",
         **(_NEIGHBOURHOOD if products and products.probability_source == "neighbourhood" else {}),
-        **checked_attributes(attributes),
+        **checked_attributes(gaps(forecast) | attributes),
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by nowcast {nowcast.__version__}",
     }
     layers = _layers(forecast, products)

@@ -25,7 +25,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Grid
 from nowcast.io.chunks import FILTERS, packed, side_by_side
-from nowcast.io.provenance import checked_attributes
+from nowcast.io.provenance import checked_attributes, gaps
 from nowcast.products import Products
 
 NODATA, UNDETECT = -9999000.0, 0.0
@@ -59,7 +59,7 @@ def write_odim(forecast: Forecast | Products, path: str | Path, *, attributes: d
     products = forecast if isinstance(forecast, Products) else None
     forecast = products.forecast if products else forecast
     where = _where(forecast.grid, Path(path))
-    how = {"software": "nowcast", "sw_version": nowcast.__version__, **checked_attributes(attributes), "analysis_time": f"{forecast.analysis_time}Z"}
+    how = {"software": "nowcast", "sw_version": nowcast.__version__, **checked_attributes(gaps(forecast) | attributes), "analysis_time": f"{forecast.analysis_time}Z"}
     lead_times, valid_times = forecast.lead_times.astype(np.int64), forecast.valid_times
     starts = [forecast.analysis_time, *valid_times[:-1]]
     paths = _paths(Path(path), lead_times)

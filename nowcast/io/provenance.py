@@ -8,9 +8,13 @@ import numpy as np
 
 import nowcast
 from nowcast.errors import UserError
+from nowcast.frames import Forecast
 
 METHODS = ("nowcast", "extrapolation", "persistence")
 """How a forecast can have been made; the last two are fallbacks."""
+
+GAPS = "missing_forecast"
+"""Name of the attribute that `gaps` gives."""
 
 _LONGEST = 16_000  # bytes of one attribute; ODIM's fixed-length strings must stay below 64 kB with everything else in the header
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
@@ -56,6 +60,17 @@ def provenance(
         **({"input_files": "; ".join(files)} if files else {}),
         **{name: text for name, text in optional.items() if text is not None},
     }
+
+
+def gaps(forecast: Forecast) -> dict[str, str]:
+    """An attribute that says at which lead times no pixel has a forecast; none where each has one somewhere."""
+    missing = forecast.is_missing
+    if not missing.any():
+        return {}
+    if missing.all():
+        return {GAPS: "no pixel has a forecast at any lead time"}
+    leads = ", ".join(f"+{lead / np.timedelta64(60, 's'):g}" for lead in forecast.lead_times[missing])
+    return {GAPS: f"no pixel has a forecast at {missing.sum()} of {missing.size} lead times: {leads} min"}
 
 
 def _utc(time: np.datetime64) -> str:

@@ -9,8 +9,10 @@ import numpy as np
 
 from nowcast.data.inputs import expand_inputs, literal_folder
 from nowcast.data.reading import TooSlow
+from nowcast.data.windows import at_time
 from nowcast.errors import Unavailable, UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _FUTURE = np.timedelta64(60, "s")  # clocks of a radar and of this machine may differ by so much
 _MOST_FILES = 64  # read at one look: of a folder with history, only the newest files can hold frames that still matter
@@ -24,11 +26,12 @@ class FrameSet:
 
     grid: Grid
     quantity: str
+    pixels: float = DEFAULT.pixels
     frames: dict[np.datetime64, Frames] = field(default_factory=dict)
 
     def holds(self, frames: Frames) -> bool:
         """Whether frames are of this grid and quantity."""
-        return self.quantity == frames.quantity and self.grid.difference(frames.grid) is None
+        return self.quantity == frames.quantity and self.grid.difference(frames.grid, self.pixels) is None
 
 
 @dataclass
@@ -77,9 +80,13 @@ class Incoming:
         keep: frames older than the newest one by more than this are forgotten.
         switch_after: so many frames in a row of another grid, all newer than the others, take over; another quantity never does.
         timestep: between frames that follow each other.
+        tolerance: how far grids and times may be off.
     """
 
-    def __init__(self, pattern: str | Path, read: Callable[[Path], Frames], *, keep: np.timedelta64, switch_after: int, timestep: np.timedelta64):
+    def __init__(
+        self, pattern: str | Path, read: Callable[[Path], Frames], *, keep: np.timedelta64, switch_after: int, timestep: np.timedelta64, tolerance: Tolerance = DEFAULT
+    ):
+        self.tolerance = tolerance
         self.pattern, self.read, self.keep, self.switch_after, self.timestep = pattern, read, keep, switch_after, timestep
         self._files: dict[Path, _File] = {}
         self._sets: list[FrameSet] = []
@@ -165,7 +172,7 @@ class Incoming:
         """The grid and quantity that most of the first frames have are those that count."""
         for frame in came:
             if not any(known.holds(frame) for known in self._sets):
-                self._sets.append(FrameSet(frame.grid, frame.quantity))
+                self._sets.append(FrameSet(frame.grid, frame.quantity, self.tolerance.pixels))
         self.current = max(self._sets, key=lambda known: sum(known.holds(frame) for frame in came))
 
     def _take(self, frame: Frames, name: str, now: np.datetime64) -> str | None:
@@ -176,7 +183,7 @@ class Incoming:
             return f"its time {time} UTC lies in the future; it is taken when that has come"
         own = next((known for known in self._sets if known.holds(frame)), None)
         if own is None:
-            own = FrameSet(frame.grid, frame.quantity)
+            own = FrameSet(frame.grid, frame.quantity, self.tolerance.pixels)
             self._sets.append(own)
         before = own.frames.get(time)
         if before is not None and before.source != frame.source:
@@ -191,12 +198,12 @@ class Incoming:
         if self._takes_over(own):
             self.current, self._sets = own, [own]
             return None
-        return f"it has another grid than the frames before: {self.current.grid.difference(own.grid)}"
+        return f"it has another grid than the frames before: {self.current.grid.difference(own.grid, self.tolerance.pixels)}"
 
     def _takes_over(self, other: FrameSet) -> bool:
         """Whether another grid has come to stay."""
-        newest = max(other.frames)
-        row = all(newest - step * self.timestep in other.frames for step in range(self.switch_after))
+        newest, times = max(other.frames), np.sort(np.array(list(other.frames), "datetime64[s]"))
+        row = all(at_time(times, newest - step * self.timestep, self.timestep, self.tolerance) is not None for step in range(self.switch_after))
         return row and all(time < newest - (self.switch_after - 1) * self.timestep for time in self.current.frames)
 
     def _forget(self) -> None:

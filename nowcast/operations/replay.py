@@ -8,13 +8,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from nowcast.data.readers.cf_netcdf import CfNetcdf
+from nowcast.data.windows import are_regular, on_time
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
 from nowcast.frames import Forecast, Frames, Grid
@@ -84,8 +85,9 @@ def replay(
     """
     forecaster.follow(frames.times)
     task = forecaster.task
-    if len(frames) <= task.context_length or (np.diff(frames.times) != task.timedelta).any():
+    if len(frames) <= task.context_length or not are_regular(frames.times, task.timedelta):
         raise UserError(f"{len(frames)} frames came; more than {task.context_length}, all {task.timestep:g} minutes apart, are needed for a replay.")
+    frames = replace(frames, times=on_time(frames.times, task.timedelta))
     output = Path(output)
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output} is not empty; a replay needs a folder of its own.")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast import page
+from nowcast.data.windows import on_time, regular_phase
 from nowcast.errors import UserError, first_line
 from nowcast.files import locked, replacing
 from nowcast.forecaster import Forecaster
@@ -137,17 +138,18 @@ class Watch:
         """One look into the folder, and a forecast if it is time for one."""
         now = self.clock.now()
         news = self.incoming.look(now)
-        if self.forecaster.follow(self.incoming.frames):
+        if self.forecaster.follow(self.incoming.frames, self.incoming.tolerance):
             self.incoming.timestep = self.forecaster.task.timedelta
         self.rejected = [*self.rejected, *news.rejected][-_MOST_REJECTED:]
-        usable = self._usable()
+        meant = self._meant_times()
+        usable = self._usable(meant)
         current = self._cycle_of(now.astype("datetime64[s]"))
         if self.judged is None or self.judged > current:
             self.judged = current - self.cadence  # what was before this process began is not its business; nor was a clock that ran ahead
         if self.analysed is not None and self.analysed > current:
             self.analysed = None
         newest = max((moment for moment in usable if moment <= current and current - moment <= self.max_age and self._begins_a_cycle(moment, current)), default=None)
-        due = newest if newest is not None and self._is_news(newest, news.times) else self._overdue(current, now)
+        due = newest if newest is not None and self._is_news(newest, tuple(meant.get(time, time) for time in news.times)) else self._overdue(current, now)
         if due is None:
             return
         passed_over = self._unjudged(due)
@@ -180,10 +182,19 @@ class Watch:
         newest = current - max(0, -int((now - self.deadline - current) // self.cadence)) * self.cadence
         return newest if newest > self.judged else None
 
-    def _usable(self) -> dict[np.datetime64, Frames]:
-        """Frames with an observation in them; the others are a problem that has a name."""
-        usable = {}
-        for moment, frames in self.incoming.frames.items():
+    def _meant_times(self) -> dict[np.datetime64, np.datetime64]:
+        """The cycle's time that each frame is meant for: frames that are some seconds late belong to the cadence, too."""
+        times = sorted(self.incoming.frames)
+        return dict(zip(times, on_time(np.array(times, "datetime64[s]"), self.forecaster.task.timedelta, self.incoming.tolerance)))
+
+    def _usable(self, meant: dict[np.datetime64, np.datetime64]) -> dict[np.datetime64, Frames]:
+        """Frames with an observation in them, by the times they are meant for; the others are a problem that has a name."""
+        usable, nearest = {}, {}
+        for time, frames in self.incoming.frames.items():
+            moment = meant[time]
+            if moment not in nearest or abs(time - moment) < abs(nearest[moment].times[0] - moment):
+                nearest[moment] = frames
+        for moment, frames in nearest.items():
             if np.isnan(frames.values).all():
                 self.problems[moment] = "holds no observation"
             else:
@@ -195,12 +206,9 @@ class Watch:
 
     def _cycle_of(self, now: np.datetime64) -> np.datetime64:
         """The newest cycle that has begun: cycles are where the radar's times are."""
-        times = np.array(list(self.incoming.frames), "datetime64[s]").astype(np.int64)
+        times = np.array(list(self.incoming.frames), "datetime64[s]")
         step = self.cadence.astype(np.int64)
-        phase = 0
-        if times.size:
-            phases, counts = np.unique(times % min(step, self.forecaster.task.timedelta.astype(np.int64)), return_counts=True)
-            phase = phases[counts.argmax()]
+        phase = regular_phase(times, min(self.cadence, self.forecaster.task.timedelta), self.incoming.tolerance).astype(np.int64)
         seconds = now.astype(np.int64)
         return np.datetime64(int(seconds - (seconds - phase) % step), "s")
 

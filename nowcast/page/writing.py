@@ -32,6 +32,7 @@ from nowcast.files import replacing
 from nowcast.frames import Frames, Grid
 from nowcast.plotting import MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS, shrink
 from nowcast.products import PROBABILITY_SOURCES, Products
+from nowcast.types.arrays import as_numbers
 
 STEP = 1.03
 """No step of the amount scale is wider than this ratio."""
@@ -58,12 +59,13 @@ def amount_edges() -> np.ndarray:
 
 def amounts(values: np.ndarray) -> np.ndarray:
     """Rain rates [mm/h] or depths [mm], any shape -> uint8 as the module says."""
-    values = np.asarray(values, np.float32)
+    values = as_numbers(values, "amounts of rain")
     return np.where(np.isnan(values), 0, np.searchsorted(amount_edges(), values, side="right") + 1).astype(np.uint8)
 
 
 def percents(values: np.ndarray) -> np.ndarray:
     """Probabilities 0 to 1, any shape -> uint8: 0 for NaN, else 1 + per cent."""
+    values = as_numbers(values, "probabilities")
     return np.where(np.isnan(values), 0, np.round(100 * np.nan_to_num(values)) + 1).astype(np.uint8)
 
 

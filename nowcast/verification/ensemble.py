@@ -11,7 +11,7 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.verification.scores import ratio
-from nowcast.verification.sums import AddedSums, ScoreKey, Values
+from nowcast.verification.sums import AddedSums, ScoreKey, Values, without_masks
 
 _BLOCK = 2**15  # pixels worked on at once: their members stay in the processor's cache
 
@@ -63,6 +63,7 @@ class EnsembleSums(AddedSums):
         Raises:
             UserError: shapes that do not agree.
         """
+        forecast, observation = without_masks(forecast, observation)
         wanted = (len(observation), self.members, *observation.shape[1:])
         if forecast.shape != wanted or observation.ndim != 4 or observation.shape[1] != self.pixels.size:
             raise UserError(f"members of shape {forecast.shape} and an observation of shape {observation.shape} came; "

@@ -7,10 +7,13 @@ from nowcast.verification.sums import ScoreKey, Values
 
 
 def contingency(forecast: np.ndarray, observation: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
-    """Hits, misses and false alarms, (3, K), of rain rates (P,) without NaN.
+    """Hits, misses and false alarms, (3, K), of rain rates (P,) without NaN; pixels that are masked in either are left out.
 
     The thresholds are rounded to float32 like the rain rates, or a rate of exactly 0.7 mm/h would miss the threshold 0.7.
     """
+    if np.ma.isMaskedArray(forecast) or np.ma.isMaskedArray(observation):
+        known = ~(np.ma.getmaskarray(forecast) | np.ma.getmaskarray(observation))
+        forecast, observation = np.ma.getdata(forecast)[known], np.ma.getdata(observation)[known]
     counts = np.zeros((3, len(thresholds)), np.int64)
     f, o = np.empty((2, forecast.size), bool)
     for k, threshold in enumerate(np.asarray(thresholds, np.float32)):

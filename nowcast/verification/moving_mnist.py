@@ -10,8 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from nowcast.errors import UserError
+from nowcast.types.arrays import as_numbers
 from nowcast.verification.scores import ratio
-from nowcast.verification.sums import AddedSums, ScoreKey, Values, check_shapes
+from nowcast.verification.sums import AddedSums, ScoreKey, Values, check_shapes, without_masks
 
 _SCORES = ("cross_entropy", "cross_entropy_floor", "mse", "mae", "ssim", "ssim_range2", "psnr")
 _PROBABILITY = (1e-7, 1 - 1e-7)  # the logarithms stay finite, as in Shi et al. 2015
@@ -51,6 +52,7 @@ class MovingMnistSums(AddedSums):
         Raises:
             UserError: shapes that do not agree, or observations outside [0, 1].
         """
+        forecast, observation = without_masks(forecast, observation)
         check_shapes(forecast, observation, self.by_frame.shape[1], axis="frames")
         if observation.size and not (observation.min() >= 0 and observation.max() <= 1):
             raise UserError(f"observed grey values run from {observation.min():g} to {observation.max():g}; "
@@ -89,7 +91,7 @@ def ssim(forecast: np.ndarray, observation: np.ndarray, *, data_ranges: tuple[fl
     """
     if min(forecast.shape[2:]) < _SSIM_WINDOW:
         return [np.full(forecast.shape[:2], np.nan) for _ in data_ranges]
-    f, o = (np.asarray(frames, np.float64) for frames in (forecast, observation))
+    f, o = (as_numbers(frames, "frames", np.float64) for frames in (forecast, observation))
     f_mean, o_mean, squares, product = _box_mean(f), _box_mean(o), _box_mean(f * f + o * o), _box_mean(f * o)
     sample = _SSIM_WINDOW**2 / (_SSIM_WINDOW**2 - 1)
     mean_squares, mean_product = f_mean**2 + o_mean**2, f_mean * o_mean

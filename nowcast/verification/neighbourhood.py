@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from nowcast.types.arrays import unmasked
+
 LARGEST_WINDOW = 1000  # pixels; 10^12 events squared times 10^4 pixels a side are still whole numbers in float64
 _EXACT = 2**24  # up to which every whole number is a float32
 _LEAST = 64  # columns for which float32 is still the faster one
@@ -29,6 +31,7 @@ def fraction_sums(forecast: np.ndarray, observation: np.ndarray, thresholds: tup
     Returns:
         (2, K, N) float64: the sums of Sf So, and of Sf^2 + So^2, where S is a number of events.
     """
+    forecast, observation = unmasked(forecast, "forecasts"), unmasked(observation, "observations")
     missing = np.isnan(forecast) | np.isnan(observation)
     observed = ~missing if missing.any() else None
     sums = np.zeros((2, len(thresholds), len(windows)))

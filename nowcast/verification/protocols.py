@@ -14,7 +14,7 @@ from nowcast.verification.balanced import BalancedSums
 from nowcast.verification.pools import PoolSums
 from nowcast.verification.rain import PixelSums
 from nowcast.verification.scores import ScoreRow
-from nowcast.verification.sums import ScoreKey, SumsTogether, Values, check_shapes, rows_of_values
+from nowcast.verification.sums import ScoreKey, SumsTogether, Values, check_shapes, rows_of_values, without_masks
 
 SHI_2015 = (0.5,)
 HKO_7 = (0.5, 2.0, 5.0, 10.0, 30.0)
@@ -85,6 +85,7 @@ class SevirSums:
         Raises:
             UserError: shapes that do not agree.
         """
+        forecast, observation = without_masks(forecast, observation)
         check_shapes(forecast, observation, self.counts.blocks.shape[-1], axis="frames")
         missing = np.isnan(forecast) | np.isnan(observation)
         # Rounded to a thousandth of a level: 16 / 255 in float32 times 255 can fall short of 16.

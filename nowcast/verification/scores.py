@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nowcast.types.arrays import as_numbers
+
 
 class ScoreRow(NamedTuple):
     """One score of one model.
@@ -92,7 +94,7 @@ SUMMED_OVER_LEADS = ("cross_entropy", "cross_entropy_floor", "hits", "misses", "
 
 def ratio(numerator, denominator):
     """numerator / denominator in float64, NaN where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    numerator, denominator = np.broadcast_arrays(*(as_numbers(part, "the counts of a score", np.float64) for part in (numerator, denominator)))
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
@@ -119,7 +121,7 @@ def frequency_bias(hits, misses, false_alarms):
 def hss(hits, misses, false_alarms, correct_negatives):
     """Heidke skill score 2 (h r - f m) / ((h + m)(m + r) + (h + f)(f + r)); 0 is chance, 1 perfect."""
     # Products of pixel counts pass 2**63 after about 3e9 pixels: float64 before multiplying.
-    h, m, f, r = (np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives))
+    h, m, f, r = (as_numbers(count, "counts", np.float64) for count in (hits, misses, false_alarms, correct_negatives))
     return ratio(2 * (h * r - f * m), (h + m) * (m + r) + (h + f) * (f + r))
 
 
@@ -140,7 +142,7 @@ def f1(hits, misses, false_alarms):
 
 def ets(hits, misses, false_alarms, correct_negatives):
     """Equitable threat score (Gilbert skill score): the CSI without the hits of chance, h_chance = (h + m)(h + f) / n."""
-    h, m, f, r = (np.asarray(count, np.float64) for count in (hits, misses, false_alarms, correct_negatives))
+    h, m, f, r = (as_numbers(count, "counts", np.float64) for count in (hits, misses, false_alarms, correct_negatives))
     chance = ratio((h + m) * (h + f), h + m + f + r)
     return ratio(h - chance, h + m + f - chance)
 

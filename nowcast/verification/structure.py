@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from scipy import ndimage
 
+from nowcast.types.arrays import unmasked
 from nowcast.verification.scores import ratio
 from nowcast.verification.sums import AddedSums, ScoreKey, Values, fields_of
 
@@ -57,6 +58,7 @@ class StructureSums(AddedSums):
 
 def sal(forecast: np.ndarray, observation: np.ndarray) -> tuple[float, float, float]:
     """S, A and L of two fields of rain rates [mm/h], (H, W), NaN = missing; NaN where one of them holds no rain."""
+    forecast, observation = unmasked(forecast, "forecasts"), unmasked(observation, "observations")
     missing = np.isnan(forecast) | np.isnan(observation)
     fields = [np.where(missing, 0, field).astype(np.float64) for field in (forecast, observation)]
     objects = [_objects(field) for field in fields]

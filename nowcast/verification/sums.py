@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 
 from nowcast.errors import UserError
+from nowcast.types.arrays import unmasked
 from nowcast.verification.scores import SUMMED_OVER_LEADS, ScoreRow
 
 
@@ -84,9 +85,14 @@ def check_shapes(forecast: np.ndarray, observation: np.ndarray, leads: int, *, a
         raise UserError(f"a forecast of shape {forecast.shape} and an observation of shape {observation.shape} came; both must be (batch, {leads} {axis}, height, width).")
 
 
+def without_masks(forecast, observation) -> tuple[np.ndarray, np.ndarray]:
+    """Both as plain arrays, NaN where they are masked; arrays that are so already come back as they are."""
+    return unmasked(forecast, "forecasts"), unmasked(observation, "observations")
+
+
 def fields_of(forecast: np.ndarray, observation: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The single fields of a batch: index of the lead, forecast and observation, (H, W) each, of (B, T, H, W)."""
-    for case in zip(forecast, observation):
+    for case in zip(*without_masks(forecast, observation)):
         for lead, (f, o) in enumerate(zip(*case)):
             yield lead, f, o
 
@@ -153,6 +159,7 @@ class SumsTogether:
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.
         """
+        forecast, observation = without_masks(forecast, observation)
         check_shapes(forecast, observation, self.leads)
         for sums in self.parts.values():
             sums.add(forecast, observation)

@@ -41,7 +41,7 @@ class ArrayGrid:
         rows_from: north or south: where the first row as it is stored lies.
     """
 
-    crs: str
+    crs: str | int
     x: float | str
     y: float | str
     dx: float | None = None

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.errors import UserError
-
-_TOLERANCE = 1e-3  # of a cell
+from nowcast.types.tolerance import in_force
 
 
 def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_columns: bool) -> np.ndarray:
@@ -26,6 +25,9 @@ def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_co
     if coordinates.ndim == 1:
         return coordinates
     axis, spread = (coordinates[0], np.ptp(coordinates, axis=0)) if of_columns else (coordinates[:, 0], np.ptp(coordinates, axis=1))
-    if spread.max() > _TOLERANCE * np.abs(np.diff(axis)).min(initial=np.inf):
-        raise UserError(f"{path}: {name} do not form {'columns' if of_columns else 'rows'}; a grid that is regular in its projection is needed.")
+    width, accepted = np.abs(np.diff(axis)).min(initial=np.inf), in_force().pixels
+    if spread.max() > accepted * width:
+        line = "columns" if of_columns else "rows"
+        apart = f"they differ by up to {spread.max():g} in one of them, {width:g} lie between two and tolerance.pixels={accepted:g} is accepted"
+        raise UserError(f"{path}: {name} do not form {line}: {apart}; a grid that is regular in its projection is needed.")
     return axis

@@ -13,6 +13,7 @@ import numpy as np
 
 from nowcast.data.readers import cf
 from nowcast.data.readers.cf_netcdf import is_rainfields, opened
+from nowcast.data.readers.decoding import interval_minutes
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 
@@ -42,7 +43,7 @@ class BomRainfields:
         """
         with opened(path) as source:
             start, end = cf.moment(source, "start_time"), cf.moment(source, "valid_time")
-            minutes = (end - start) / np.timedelta64(60, "s")
+            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
             if minutes <= 0:
                 raise UserError(f"{path}: its interval runs from {start} to {end}; a rain depth needs one that ends after it starts.")
             return cf.frames(source, variable=_FIELD, minutes=float(minutes), z_r=(200.0, 1.6))

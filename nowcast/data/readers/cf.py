@@ -15,7 +15,7 @@ import numpy as np
 import pyproj
 
 from nowcast.data.readers import cf_units
-from nowcast.data.readers.decoding import Coding, equals
+from nowcast.data.readers.decoding import Coding, equals, interval_minutes
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import projection_in_metres
 from nowcast.errors import UserError, first_line
@@ -489,7 +489,7 @@ def _interval(path: Path, field: Variable, stated: np.ndarray | None, minutes: f
         if minutes is None:
             raise UserError(f"{path}: {field.name} is a rain depth, but nothing says over how long (its time has no bounds); set reader.minutes.")
         return minutes
-    lengths = np.unique(stated)
+    lengths = np.unique([interval_minutes(length) for length in stated.tolist()])
     if lengths.size > 1 or lengths[0] <= 0 or minutes not in (None, lengths[0]):
         wanted = "one length above 0" if minutes is None else f"{minutes:g} (reader.minutes)"
         raise UserError(f"{path}: its time bounds are {', '.join(f'{one:g}' for one in lengths[:5])} minutes apart; {wanted} is needed.")

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from nowcast.errors import UserError
+from nowcast.types.tolerance import in_force
 
 _BASES = {  # (mass, length, time) and how many kg, m or s
     name: (dimension, Fraction(size))
@@ -106,7 +107,7 @@ def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarr
         raise UserError(f"{where} counts from {start:%Y-%m-%d} in the calendar {calendar!r}; {', '.join(_CALENDARS)} since 1582-10-15 are accepted.")
     if values.dtype == np.float32:
         step = np.spacing(np.abs(values)).astype(np.float64)
-        if (step * second > 1.0)[(values != np.round(values)) | (step > 1.0)].any():
+        if (step * second > max(1.0, 2 * in_force().seconds))[(values != np.round(values)) | (step > 1.0)].any():
             raise UserError(f"{where} is float32, which tells times {units!r} only to {np.nanmax(step) * second:g} s; store it as float64 or integers.")
     with np.errstate(invalid="ignore", over="ignore"):
         seconds = values.astype(np.float64) * second

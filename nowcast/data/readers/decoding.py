@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.errors import UserError
+from nowcast.types.arrays import without_mask
+from nowcast.types.tolerance import discard, in_force
 from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, rain_rate_from_reflectivity, reflectivity_quantity
 
-IMPLAUSIBLE = 5000.0
-"""mm/h, 82 dBZ: beyond clutter; a mark for "no data" that was not declared decodes to more."""
 _QUANTITIES = ("rain_rate", "rain_depth", "reflectivity")
 _LOWEST_DBZ = -100.0
 _ROWS = 512  # decoded at a time, so that no copy of a large field in 64 bits is made
@@ -80,12 +80,13 @@ class Coding:
         return rain_depth_quantity(self.minutes)
 
     def rain_rate(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
-        """Rain rate [mm/h] of stored numbers, (..., W) float32; NaN = not observed.
+        """Rain rate [mm/h] of stored numbers, (..., W) float32; NaN = not observed, or masked.
 
         Raises:
-            UserError: it is not stated which whole number means missing; rates below 0 or implausibly high, as marks that were
-                not declared give.
+            UserError: it is not stated which whole number means missing; more rates below 0 or implausibly high than
+                ``nowcast.types.tolerance`` accepts, as marks that were not declared give.
         """
+        raw, masked = without_mask(raw, "stored numbers")
         if self.missing is None and raw.dtype.kind != "f":
             raise UserError(f"{path} does not say which number means missing; set reader.values.missing, e.g. to [255], or to [] if there is none.")
         decode = self._by_table(raw.dtype) if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2 else self._decoded
@@ -93,6 +94,8 @@ class Coding:
         rows, decoded = raw.reshape(-1, raw.shape[-1]), rates.reshape(-1, raw.shape[-1])
         for start in range(0, len(rows), _ROWS):
             decoded[start : start + _ROWS] = decode(rows[start : start + _ROWS])
+        if masked is not None:
+            rates[masked] = np.nan
         return plausible(rates, path)
 
     def _by_table(self, kind: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
@@ -121,16 +124,26 @@ def rate_or_refusal(reflectivity: np.ndarray, a: float, b: float) -> np.ndarray:
         return np.where(np.isfinite(reflectivity) & (reflectivity < _LOWEST_DBZ), -np.inf, rain_rate_from_reflectivity(reflectivity, a, b))
 
 
-def plausible(rates: np.ndarray, path: str | Path) -> np.ndarray:
-    """The rain rates [mm/h] themselves, if all of them can be.
+def interval_minutes(minutes: float) -> float:
+    """The length of an interval [minutes] that a file states by its ends: the whole minutes that are meant, where it is some seconds off.
+
+    Providers end an interval at 17:49:59, or begin it when the scan began; depths over 4 min 59 s and over 5 min are one quantity.
+    """
+    meant = float(round(minutes))
+    if meant == minutes or meant < 1:
+        return float(minutes)
+    off = in_force().off_time(np.timedelta64(int(meant), "m")) / np.timedelta64(1, "m")
+    return meant if abs(minutes - meant) <= off else float(minutes)
+
+
+def plausible(rates: np.ndarray, path: str | Path, **cause: str) -> np.ndarray:
+    """The rain rates [mm/h], (..., H, W), with rounding below 0 as 0 and a few bad pixels as missing, as the tolerance in force says; ``cause`` as there.
 
     Raises:
-        UserError: some are below 0 or implausibly high, as marks that were not declared give.
+        UserError: more are below 0 or implausibly high than that, as marks that were not declared give.
     """
-    lowest, highest = np.fmin.reduce(rates, axis=None, initial=np.inf), np.fmax.reduce(rates, axis=None, initial=-np.inf)
-    if lowest < 0 or highest > IMPLAUSIBLE:
-        found = f"rates that are negative or above {IMPLAUSIBLE:g} mm/h (from {lowest:g} to {highest:g})"
-        raise UserError(f"{path} has {found}; gain, offset or the marks for missing and dry are wrong or not declared.")
+    rates, discarded = in_force().tidied(rates, str(path), **cause)
+    discard(discarded)
     return rates
 
 

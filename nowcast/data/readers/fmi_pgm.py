@@ -13,6 +13,7 @@ from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import project
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
 
 _MAX_LINE_BYTES, _MAX_LINES = 1000, 200
 _TYPE, _PARAMETER = "stereographic", "CorrectedReflectivity"
@@ -123,7 +124,8 @@ def _grid(comments: dict[str, list[str]], columns: int, rows: int, path: str | P
     projection = f"+proj=stere +lat_0={latitude:g} +lon_0={longitude:g} +lat_ts={true_latitude:g} {_EARTH} +units=m"
     (left, bottom), (right, top) = (project(projection, *_numbers(comments, corner, 2, path), path=path) for corner in ("bottomleft", "topright"))
     (dx,), (dy,) = (_numbers(comments, f"metersperpixel_{axis}", 1, path) for axis in "xy")
-    if not (dx > 0 and dy > 0 and abs(right - left - columns * dx) < dx / 2 and abs(top - bottom - rows * dy) < dy / 2):
+    off = in_force().off_corner
+    if not (dx > 0 and dy > 0 and abs(right - left - columns * dx) <= off * dx and abs(top - bottom - rows * dy) <= off * dy):
         raise UserError(
             f"{path}: its corners are {right - left:.0f} x {top - bottom:.0f} m apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} m are "
             f"{columns * dx:.0f} x {rows * dy:.0f} m; the file contradicts itself."

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from nowcast.data.readers.decoding import interval_minutes, plausible
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
 from nowcast.units import rain_depth_quantity, rain_rate_from_depth
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -43,14 +45,15 @@ class KnmiHdf5:
         """
         with Hdf5File(path) as file:
             start, end = (_time(file, f"product_datetime_{which}") for which in ("start", "end"))
-            minutes = (end - start) / np.timedelta64(60, "s")
+            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
             if minutes <= 0:
                 raise UserError(f"{path}: its interval runs from {start} to {end}; a rain depth needs an interval that ends after it starts.")
             grid = _grid(file)
             depth = _depth(file)
         if depth.shape != grid.shape:
             raise UserError(f"{path}: image1/image_data has {depth.shape} pixels, but geographic says {grid.shape}.")
-        return Frames(rain_rate_from_depth(depth, minutes)[None], end, grid, str(path), rain_depth_quantity(minutes))
+        rates = plausible(rain_rate_from_depth(depth, minutes), path)
+        return Frames(rates[None], end, grid, str(path), rain_depth_quantity(minutes))
 
 
 def _time(file: Hdf5File, name: str) -> np.datetime64:
@@ -86,8 +89,6 @@ def _depth(file: Hdf5File) -> np.ndarray:
     if counts.dtype.kind not in "iu":
         raise UserError(f"{file.path}: image1/image_data is {counts.dtype}; whole numbers are needed.")
     depth = factor * counts + offset
-    if np.nanmin(depth, initial=0.0, where=~np.isin(counts, missing)) < 0:
-        raise UserError(f"{file.path} has rain depths below 0 mm; its calibration is not that of accumulated precipitation.")
     depth[np.isin(counts, missing)] = np.nan
     return depth
 
@@ -122,7 +123,8 @@ def _check_corners(file: Hdf5File, grid: Grid) -> None:
     lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2
     for place, (x, y) in ((2, upper_left), (6, lower_right)):
         stated_x, stated_y = project(grid.crs, *corners[place : place + 2], path=file.path)
-        if abs(stated_x - x) > dx or abs(stated_y - y) > dy:
+        off = in_force().off_corner
+        if abs(stated_x - x) > off * dx or abs(stated_y - y) > off * dy:
             raise UserError(
                 f"{file.path}: geo_product_corners has a corner at x {stated_x:.0f}, y {stated_y:.0f} m, but offsets and pixel sizes give "
                 f"x {x:.0f}, y {y:.0f} m; the file contradicts itself."

@@ -13,6 +13,7 @@ from nowcast.data.readers.npy import member, member_names, zip_of_arrays
 from nowcast.data.readers.pickled_times import pickled_times
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
 
 _MEMBERS = {"data", "dates", "miss_dates"}
 _NAME = re.compile(r"(?P<what>rainfall|reflectivity_(?:old|new))_(?P<zone>[A-Z]+)_(?P<year>\d{4})_(?P<month>\d\d)\.(?P<part>[123])\.npz", re.ASCII)
@@ -82,8 +83,8 @@ def _times(archive, name: re.Match, path: str | Path) -> np.ndarray:
         times = pickled_times(dates.raw(_MAX_DATES_BYTES), path)
     if times.shape != dates.shape or not times.size:
         raise UserError(f"{path} has {times.size} dates, but declares {'x'.join(map(str, dates.shape))}; it is damaged.")
-    steps = np.diff(times)
-    if (steps <= np.timedelta64(0, "s")).any() or ((times - times.astype("datetime64[D]")) % _STEP != np.timedelta64(0, "s")).any():
+    steps, late = np.diff(times), (times - times.astype("datetime64[D]")) % _STEP
+    if (steps <= np.timedelta64(0, "s")).any() or (np.minimum(late, _STEP - late) > in_force().off_time(_STEP)).any():
         raise UserError(f"{path} has dates that are not in order, or not at whole 5 minutes; it is damaged.")
     month = np.datetime64(f"{name['year']}-{name['month']}") if 1 <= int(name["month"]) <= 12 else np.datetime64("NaT")
     first, last = _DAYS[name["part"]]

@@ -20,6 +20,7 @@ from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.runtime.unreadable import unreadable
+from nowcast.types.tolerance import in_force
 
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
@@ -139,7 +140,8 @@ def _grid(section: bytes, path: str | Path) -> Grid:
     if points != columns * rows or not 1 <= points <= MAX_PIXELS:
         raise UserError(f"{path} claims {points} pixels in {rows}x{columns}; up to {MAX_PIXELS} that agree are accepted.")
     x, y = first_column + dx * np.arange(columns), max(first_row, last_row) - dy * np.arange(rows)
-    if abs(x[-1] - last_column) > dx / 2 or abs(y[-1] - min(first_row, last_row)) > dy / 2 or (scanning == _FROM_NORTH) != (first_row >= last_row):
+    off = in_force().off_corner
+    if abs(x[-1] - last_column) > off * dx or abs(y[-1] - min(first_row, last_row)) > off * dy or (scanning == _FROM_NORTH) != (first_row >= last_row):
         raise UserError(f"{path}: its grid ends at {last_column:g}, {last_row:g}, but {rows}x{columns} cells of {dy:g}x{dx:g} do not; it contradicts itself.")
     return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", x - 360.0 if x[0] >= 180.0 else x, y)
 

@@ -12,11 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.data.readers.decoding import IMPLAUSIBLE, equals, rate_or_refusal
+from nowcast.data.readers.decoding import equals, interval_minutes, plausible, rate_or_refusal
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
 from nowcast.units import RAIN_RATE, rain_depth_quantity, rain_rate_from_depth, reflectivity_quantity
 
 _OBJECTS = ("COMP", "IMAGE", "CVOL")
@@ -74,10 +75,7 @@ class OdimHdf5:
             values, time, measured = self._rain_rate(file, field, quantity)
         if values.shape != grid.shape:
             raise UserError(f"{path}: {field}/data has {values.shape} pixels, but where says {grid.shape}.")
-        with np.errstate(invalid="ignore"):
-            if (values < 0).any() or (values > IMPLAUSIBLE).any():
-                found = f"rates that are negative or above {IMPLAUSIBLE:g} mm/h (from {np.nanmin(values):g} to {np.nanmax(values):g})"
-                raise UserError(f"{path}: {field} has {found}; its nodata or undetect is wrong or missing.")
+        values = plausible(values, f"{path}: {field}", cause="its nodata or undetect is wrong or missing")
         return Frames(values[None], time, grid, str(path), measured)
 
     def _choose(self, file: Hdf5File, *, single: bool) -> tuple[str, str]:
@@ -105,7 +103,7 @@ class OdimHdf5:
             )
             if end <= start:
                 raise UserError(f"{file.path}: the interval of {field} runs from {start} to {end}; ACRR needs one that ends after it starts.")
-            minutes = (end - start) / np.timedelta64(60, "s")
+            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
             values, time, measured = rain_rate_from_depth(values, minutes), end, rain_depth_quantity(minutes)
         elif quantity in ("DBZH", "TH"):
             values = rate_or_refusal(values, self.z_r_a, self.z_r_b)
@@ -172,7 +170,8 @@ def _grid(file: Hdf5File, field: str) -> Grid:
     (columns, dx), (rows, dy) = ((int(file.number(where, f"{a}size")), file.number(where, f"{a}scale")) for a in "xy")
     if not (1 <= columns <= 2**16 and 1 <= rows <= 2**16 and dx > 0 and dy > 0):
         raise UserError(f"{file.path}: where says {rows}x{columns} pixels of {dy:g}x{dx:g}; 1 to 65536 of a positive size are accepted.")
-    if abs(right - left - columns * dx) > dx / 2 or abs(top - bottom - rows * dy) > dy / 2:
+    off = in_force().off_corner
+    if abs(right - left - columns * dx) > off * dx or abs(top - bottom - rows * dy) > off * dy:
         raise UserError(
             f"{file.path}: its corners are {right - left:.0f} x {top - bottom:.0f} apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} are "
             f"{columns * dx:.0f} x {rows * dy:.0f}; corners must be the outer ones of the image."
