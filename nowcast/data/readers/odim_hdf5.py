@@ -14,6 +14,7 @@ import numpy as np
 
 from nowcast.data.readers.decoding import IMPLAUSIBLE, equals, rate_or_refusal
 from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.odim_forecasts import refuse_forecast, refuse_later_interval, refuse_object, refuse_reference
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -63,12 +64,12 @@ class OdimHdf5:
             UserError: something is missing, damaged or contradictory, or none of the accepted quantities is there.
         """
         with Hdf5File(path) as file:
-            if file.attribute("how", "lead_time_minutes") is not None:
-                raise UserError(f"{path} is a forecast of nowcast (how/lead_time_minutes), no observation; leave it out.")
             kind = file.text("what", "object")
+            refuse_object(file, kind)
             if kind not in _OBJECTS:
                 raise UserError(f"{path} holds an ODIM object {kind}; accepted are {', '.join(_OBJECTS)}: maps, no sweeps.")
             field, quantity = self._choose(file, single=kind == "CVOL")
+            refuse_forecast(file, field)
             grid = _grid(file, field)
             values, time, measured = self._rain_rate(file, field, quantity)
         if values.shape != grid.shape:
@@ -97,11 +98,12 @@ class OdimHdf5:
         values, dry = _decoded(file, field)
         measured = RAIN_RATE
         time = _time(file.path, file.text("what", "date"), file.text("what", "time"))
+        interval = _interval(file, field, required=quantity == "ACRR")
+        if interval is not None:
+            refuse_later_interval(file, field, time, interval, summed=quantity == "ACRR")
+        refuse_reference(file, field, time)
         if quantity == "ACRR":
-            start, end = (
-                _time(file.path, _inherited(file, field, f"{which}date"), _inherited(file, field, f"{which}time"))
-                for which in ("start", "end")
-            )
+            start, end = interval
             if end <= start:
                 raise UserError(f"{file.path}: the interval of {field} runs from {start} to {end}; ACRR needs one that ends after it starts.")
             minutes = (end - start) / np.timedelta64(60, "s")
@@ -124,6 +126,15 @@ def _inherited(file: Hdf5File, field: str, attribute: str):
     """An attribute of the field's own `what`, else of its dataset's, else of the file's, else None."""
     places = (f"{field}/what", f"{field.rpartition('/')[0]}/what", "what")
     return next((value for place in places if (value := file.attribute(place, attribute)) is not None), None)
+
+
+def _interval(file: Hdf5File, field: str, *, required: bool) -> tuple[np.datetime64, np.datetime64] | None:
+    """(start, end) of a field; None where it has none and needs none."""
+    stated = [(_inherited(file, field, f"{which}date"), _inherited(file, field, f"{which}time")) for which in ("start", "end")]
+    if not required and any(None in moment for moment in stated):
+        return None
+    start, end = (_time(file.path, date, clock) for date, clock in stated)
+    return start, end
 
 
 def _number(file: Hdf5File, field: str, attribute: str) -> int | float | None:
