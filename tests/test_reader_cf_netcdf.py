@@ -280,7 +280,7 @@ def test_a_forecast_is_no_observation(tmp_path):
     def lead(file):
         add_field(file, "forecast_period", 300.0, {"standard_name": "forecast_period", "units": "s"}, dims=("time",))
 
-    with pytest.raises(UserError, match="is a forecast .forecast_period is above 0., not an observation"):
+    with pytest.raises(UserError, match="is a forecast, not an observation: forecast_period is 300 s, expected 0"):
         CfNetcdf().read(write_cf(tmp_path / "a.nc", [[[2.0]]], more=lead))
 
 
@@ -291,12 +291,18 @@ def test_a_field_of_a_time_after_the_one_it_was_made_at_is_a_forecast(tmp_path, 
 
     path = write_cf(tmp_path / "a.nc", [[[2.0]]], minutes=[10.0], more=made)
     if refused:
-        with pytest.raises(UserError, match="is a forecast .made lies before its times., not an observation"):
+        with pytest.raises(UserError, match="is a forecast, not an observation: made is 2020-05-31T23:55:00 UTC, expected none before the time of the field, 2020-06-01T00:10:00"):
             CfNetcdf().read(path)
     else:
         assert CfNetcdf().read(path).times[0] == np.datetime64("2020-06-01T00:10")
-        together = write_cf(tmp_path / "b.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=made)  # observations that keep the first one's time
-        assert len(CfNetcdf().read(together)) == 2
+
+        def together(file):  # observations that keep the first one's time, and say that they are none of a forecast
+            made(file)
+            add_field(file, "ahead", 0.0, {"standard_name": "forecast_period", "units": "s"}, dims=())
+
+        assert len(CfNetcdf().read(write_cf(tmp_path / "b.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=together))) == 2
+        with pytest.raises(UserError, match="not an observation: made is 2020-06-01T00:10:00 UTC"):
+            CfNetcdf().read(write_cf(tmp_path / "c.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=made))
 
 
 def test_longitudes_beyond_256_in_32_bits_are_evenly_spaced_as_they_were_before_rounding(tmp_path):

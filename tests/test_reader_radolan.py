@@ -100,7 +100,7 @@ def test_all_dry_and_all_missing_are_told_apart(tmp_path):
     [
         ({"product": "RX"}, "holds the product 'RX'; rain depths .RY, RZ"),
         ({"product": "RE"}, "holds the product 'RE'"),
-        ({"rest": "VV 015" + RADARS}, "is a forecast for 15 minutes ahead; leave it out"),
+        ({"rest": "VV 015" + RADARS}, "is a forecast, not an observation: VV in its header is 015 minutes, expected 000"),
         ({"size": 810133}, "declares  ?810133 bytes, but its header and 900x ?900 16-bit numbers are others"),
         ({"shape": (1, 1)}, "has 1x1 pixels, a grid whose place is not known here; accepted are 900x900, 1100x900"),
         ({"shape": (900, 1100)}, "has 900x1100 pixels, a grid whose place is not known here"),

@@ -81,9 +81,15 @@ def metres(units: str) -> float | None:
     return float(size) if measured == (0, 1, 0) else None
 
 
+def is_duration(units: str) -> bool:
+    """Whether it is a unit of time: seconds (also nanoseconds), minutes, hours, days."""
+    measured, _ = _dimension(units) or (None, None)
+    return measured == (0, 0, 1) or units.strip().lower() in ("nanoseconds", "microseconds", "milliseconds", "ns", "us", "ms")
+
+
 def is_degrees(units: str) -> bool:
     """Whether it is one of the units of longitudes and latitudes."""
-    return re.fullmatch(r"degrees?(_?(east|north|e|n))?", units.strip().lower()) is not None
+    return re.fullmatch(r"degrees?(_?(east|north|e|n)|_in_wgs84_projection)?", units.strip().lower()) is not None
 
 
 def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarray:

@@ -88,7 +88,7 @@ def says_forecast(text: str) -> bool:
 
 
 def refuse_by_attributes(
-    path: str | Path, attributes: Mapping[str, object], where: str = "", *, times: np.ndarray | None = None
+    path: str | Path, attributes: Mapping[str, object], where: str = "", *, times: np.ndarray | None = None, words: bool = True
 ) -> None:
     """Refuse a forecast that attributes, tags or comments say to be one.
 
@@ -97,6 +97,7 @@ def refuse_by_attributes(
         attributes: their values by name: text, numbers, or rows of numbers.
         where: what stands before the names in messages, e.g. ``how/``.
         times: times of the fields, (T,) datetime64; with them a reference time before the first is a forecast's.
+        words: whether texts count, too; where the file states an analysis in numbers they do not.
 
     Raises:
         UserError: a mark is true, a lead time above 0, a reference time before the times, or a text says so.
@@ -109,9 +110,18 @@ def refuse_by_attributes(
             refuse(path, shown, repr(_short(value)), "0")
         if times is not None and _REFERENCE.fullmatch(plain):
             refuse_before(path, shown, moment_of(value), times)
-    for name, value in attributes.items():  # words last: numbers say more
+    for name, value in attributes.items() if words and not states_analysis(attributes) else ():  # numbers say more
         if isinstance(value, str) and _TEXT.fullmatch(plain_name(name)) and says_forecast(value):
             refuse(path, f"{where}{name}", repr(_short(value)), "the name of an observed product")
+
+
+def states_analysis(attributes: Mapping[str, object]) -> bool:
+    """Whether attributes say outright that a field is none of a forecast: a lead time of 0, or a mark that is false."""
+    for name, value in attributes.items():
+        plain = plain_name(name)
+        if plain == "simulated" or _LEAD.fullmatch(plain):
+            return not (_is_true(value) or is_ahead(value))
+    return False
 
 
 def refuse_before(path: str | Path, name: str, reference: np.datetime64 | None, times: np.ndarray) -> None:

@@ -149,9 +149,14 @@ class Hdf5File:
 
     def axes(self, name: str) -> tuple[str, ...] | None:
         """Names of a dataset's axes as NetCDF-4 records them (the last part of their paths); None where it does not."""
+        scales = self.scales(name)
+        return None if scales is None else tuple(scale.rpartition("/")[2] for scale in scales)
+
+    def scales(self, name: str) -> tuple[str, ...] | None:
+        """Paths of the datasets that stand along a dataset's axes; None where the file does not say them."""
         node = self.require(name)
         if node.attrs.get("CLASS") == b"DIMENSION_SCALE" and len(node.shape) == 1:
-            return (node.name.rpartition("/")[2],)
+            return (node.name,)
         if not node.shape:
             return ()
         if "DIMENSION_LIST" not in node.attrs:
@@ -159,7 +164,7 @@ class Hdf5File:
         scales = node.attrs["DIMENSION_LIST"]
         if len(scales) != len(node.shape) or not all(len(scale) == 1 and scale[0] for scale in scales):
             return None
-        return tuple(str(self._file[scale[0]].name).rpartition("/")[2] for scale in scales)
+        return tuple(str(self._file[scale[0]].name) for scale in scales)
 
     def dataset(self, name: str, *, axes: int | None = None) -> h5py.Dataset:
         """A dataset of numbers with that many axes (None: any number), all of it stored in this file; not read yet.

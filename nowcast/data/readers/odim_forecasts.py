@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from nowcast.data.readers.forecasts import refuse, refuse_by_attributes, says_forecast
+from nowcast.data.readers.forecasts import refuse, refuse_by_attributes, says_forecast, states_analysis
 from nowcast.data.readers.hdf5 import Hdf5File
 
 _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
@@ -25,13 +25,12 @@ def refuse_forecast(file: Hdf5File, field: str) -> None:
     """
     if file.attribute("how", "lead_time_minutes") is not None:  # as nowcast writes it, whatever its value
         refuse(file.path, "how/lead_time_minutes", repr(file.attribute("how", "lead_time_minutes")), "none")
-    dataset = field.rpartition("/")[0]
-    for place in ("", dataset, field):
-        for name in _groups(file, f"{place}/how".lstrip("/")):
-            refuse_by_attributes(file.path, file.described(name), f"{name}/")
-        for name in (f"{place}/what".lstrip("/"), place or "/"):
-            if file.find(name) is not None:
-                refuse_by_attributes(file.path, file.described(name), f"{name}/".lstrip("/"))
+    described = [(name, file.described(name)) for name in _places(file, field)]
+    for name, attributes in described:
+        refuse_by_attributes(file.path, attributes, f"{name}/".lstrip("/"), words=False)
+    if not any(states_analysis(attributes) for _, attributes in described):
+        for name, attributes in described:
+            refuse_by_attributes(file.path, attributes, f"{name}/".lstrip("/"))
 
 
 def refuse_object(file: Hdf5File, kind: str) -> None:
@@ -42,10 +41,8 @@ def refuse_object(file: Hdf5File, kind: str) -> None:
 
 def refuse_reference(file: Hdf5File, field: str, time: np.datetime64) -> None:
     """Refuse a field that was made from an earlier time, as a how group says."""
-    times = np.array([time], "datetime64[s]")
-    for place in ("", field.rpartition("/")[0], field):
-        for name in _groups(file, f"{place}/how".lstrip("/")):
-            refuse_by_attributes(file.path, file.described(name), f"{name}/", times=times)
+    for name in _places(file, field):
+        refuse_by_attributes(file.path, file.described(name), f"{name}/".lstrip("/"), times=np.array([time], "datetime64[s]"), words=False)
 
 
 def refuse_later_interval(
@@ -72,6 +69,13 @@ def refuse_later_interval(
     after = start > nominal - _ROUNDING and summed
     if end >= nominal + _ROUNDING + (0 if after else _LONGEST_SCAN):
         refuse(file.path, f"the end of {field} (enddate, endtime)", f"{end} UTC", f"none after what/date and what/time, {nominal} UTC")
+
+
+def _places(file: Hdf5File, field: str) -> Iterator[str]:
+    """Groups that describe a field: the file's, its dataset's and its own, with what is in their how."""
+    for place in ("", field.rpartition("/")[0], field):
+        yield from _groups(file, f"{place}/how".lstrip("/"))
+        yield from (name for name in (f"{place}/what".lstrip("/"), place or "/") if file.find(name) is not None)
 
 
 def _groups(file: Hdf5File, name: str) -> Iterator[str]:
