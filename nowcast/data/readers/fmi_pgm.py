@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.data.readers.content import beginning, read_exactly, unpacked
 from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.forecasts import refuse_by_attributes
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import project
 from nowcast.errors import UserError
@@ -49,7 +50,10 @@ class FmiPgm:
         """
         with unpacked(path, "a PGM file") as stream:
             comments, (columns, rows) = _header(stream, path)
-            time, grid = _time(comments, path), _grid(comments, columns, rows, path)
+            time = _time(comments, path)
+            texts = {name: " ".join(words) for name, words in comments.items()}
+            refuse_by_attributes(path, texts, "the comment ", times=np.array([time], "datetime64[s]"))
+            grid = _grid(comments, columns, rows, path)
             if comments.get("param") != [_PARAMETER]:
                 raise UserError(f"{path} holds {' '.join(comments.get('param', ['an unknown quantity']))}; only {_PARAMETER} [dBZ] can be read.")
             index = np.frombuffer(read_exactly(stream, rows * columns, path), np.uint8).reshape(rows, columns)

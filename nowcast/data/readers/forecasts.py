@@ -24,9 +24,10 @@ _REFERENCE = re.compile(
     r"(ref|reference|analysis|init|initial|initiali[sz]ation|issued?|origin)(date)?time"
     r"|(forecast|fcst|model|nowcast)(run|cycle|base|start)(date)?(time)?"
 )
+_VALID = re.compile(r"(grib)?(forecast|fcst|nowcast|valid|validity)(date)?time")
 _FLAG = ("simulated", "forecast", "isforecast", "nowcast", "isnowcast", "predicted", "ispredicted")
 _TEXT = re.compile(
-    r"title|type|kind|category|stream|object|comment|task|description|imagedescription|summary|longname"
+    r"title|type|kind|category|stream|object|comment|task|description|summary|longname|(tifftag)?(imagedescription|documentname)"
     r"|(prod(uct)?|data|field|image|file|mars|grib|simulation)(group)?(id|name|type|title|data|datatype|description)?"
     r"|gribdatatype|typeofdata|typeofgeneratingprocess|generatingprocess"
 )
@@ -45,6 +46,9 @@ _NAME_WORDS = ("forecast", "forecasts", "fcst", "nowcast", "nowcasts", "predicti
 _NAME_LEAD = re.compile(
     r"(?<![a-z0-9])(?:\+|(?:lead(?:time)?|ft|fc|lt)[_-]?)(\d{1,4})(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
     r"|(?<=[a-z0-9])\+(\d{1,4})(?:s|min|mins|m|h|hr)(?![a-z0-9])"
+)
+_LABEL_LEAD = re.compile(
+    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)(\d{1,4})(?!\d)", re.IGNORECASE | re.ASCII
 )
 
 
@@ -67,7 +71,7 @@ def refuse(path: str | Path, name: str, found, expected: str) -> None:
 
 def plain_name(name: str) -> str:
     """A name without case, signs between words, or the groups before it: lead_time, leadTime and NC_GLOBAL#lead-time are the same."""
-    return re.sub(r"[^a-z0-9]", "", re.split(r"[#/]", name)[-1].lower())
+    return re.sub(r"[^a-z0-9]", "", re.split(r"[#/]|NETCDF_DIM_", name)[-1].lower())
 
 
 def is_lead_name(name: str, *, of_time: bool = False) -> bool:
@@ -110,6 +114,10 @@ def refuse_by_attributes(
             refuse(path, shown, repr(_short(value)), "0")
         if times is not None and _REFERENCE.fullmatch(plain):
             refuse_before(path, shown, moment_of(value), times)
+        if times is not None and _VALID.fullmatch(plain):
+            valid = moment_of(value)
+            if valid is not None and valid > np.max(times):
+                refuse(path, shown, f"{valid} UTC", f"none after the time of the field, {np.max(times)} UTC")
     for name, value in attributes.items() if words and not states_analysis(attributes) else ():  # numbers say more
         if isinstance(value, str) and _TEXT.fullmatch(plain_name(name)) and says_forecast(value):
             refuse(path, f"{where}{name}", repr(_short(value)), "the name of an observed product")
@@ -144,6 +152,13 @@ def refuse_name(path: str | Path) -> None:
     found += [match[0] for match in _NAME_LEAD.finditer(name) if int(match[1] or match[2])]
     if found:
         refuse(path, "its name", f"{name!r} with {found[0]!r}", "none that says so (rename it if it was observed)")
+
+
+def refuse_label(path: str | Path, name: str, text: str) -> None:
+    """Refuse a field whose label says forecast, or a lead time above 0 such as '+30 min', 'T+030' or 'lead 30'."""
+    leads = [match[0].strip() for match in _LABEL_LEAD.finditer(text) if int(match[1])]
+    if leads or says_forecast(text):
+        refuse(path, name, repr(_short(text)), "the name of an observed field")
 
 
 def is_ahead(value) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.data.readers.content import beginning, damage_reported, require_file
 from nowcast.data.readers.decoding import plausible
+from nowcast.data.readers.forecasts import refuse_label
 from nowcast.data.readers.names import time_in_name
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -40,6 +41,7 @@ class MchGif:
         """
         require_file(path, "a GIF file")
         index, comment = _palette_index(path)
+        refuse_label(path, "its comment", comment.decode("latin-1"))
         stated = _COMMENT.search(comment)
         minutes = int(stated[2]) if stated else 5
         if not minutes:
