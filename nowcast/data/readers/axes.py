@@ -29,3 +29,9 @@ def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_co
     if spread.max() > _TOLERANCE * np.abs(np.diff(axis)).min(initial=np.inf):
         raise UserError(f"{path}: {name} do not form {'columns' if of_columns else 'rows'}; a grid that is regular in its projection is needed.")
     return axis
+
+
+def along_columns(coordinates: np.ndarray) -> bool:
+    """Whether coordinates for each pixel, (A, B), vary along their second axis more than along their first."""
+    along_second, along_first = (float(np.abs(np.diff(coordinates, axis=axis)).max(initial=0.0)) for axis in (1, 0))
+    return along_second > along_first

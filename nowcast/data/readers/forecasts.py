@@ -148,8 +148,10 @@ def refuse_name(path: str | Path) -> None:
         UserError: the file's own name (not its folders') has such a word or a lead time above 0.
     """
     name = Path(path).name.lower()
-    found = [word for word in re.split(r"[^a-z]+", name) if word in _NAME_WORDS]
-    found += [match[0] for match in _NAME_LEAD.finditer(name) if int(match[1] or match[2])]
+    leads = [(match[0], int(match[1] or match[2])) for match in _NAME_LEAD.finditer(name)]
+    found = [text for text, lead in leads if lead]
+    if not leads:  # a lead time of 0 is that of an analysis, whatever else the name says
+        found = [word for word in re.split(r"[^a-z]+", name) if word in _NAME_WORDS]
     if found:
         refuse(path, "its name", f"{name!r} with {found[0]!r}", "none that says so (rename it if it was observed)")
 
