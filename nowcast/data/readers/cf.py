@@ -17,7 +17,7 @@ import numpy as np
 import pyproj
 
 from nowcast.data.readers import cf_units
-from nowcast.data.readers.cf_forecasts import MEMBERS, refuse_by_times, refuse_predicted
+from nowcast.data.readers.cf_forecasts import MEMBERS, refuse_by_times, refuse_by_words, refuse_predicted
 from nowcast.data.readers.decoding import Coding, equals
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.longitudes import continuous, near_zero
@@ -124,7 +124,12 @@ def frames(source: Source, *, variable: str | None, minutes: float | None, z_r: 
     """
     chosen = _field(source, variable)
     analysis = refuse_predicted(source, chosen, partial(_valid, source))
-    rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
+    try:
+        rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
+    except UserError:
+        if not analysis:  # that it is a forecast says more than what else is amiss
+            refuse_by_words(source, chosen)
+        raise
     refuse_by_times(source, chosen, (rain.times, rain.starts), partial(_moments, source), analysis=analysis)
     return Frames(rain.values()[0], rain.times[rain.order], rain.grid, str(source.path), rain.coding.measured(source.path))
 

@@ -88,10 +88,21 @@ def refuse_by_times(
             refuse(source.path, variable.name, f"{first} UTC", f"none before the time of the field, {np.max(ends)} UTC")
         analysis = True
     for where, attributes in _described(source, field):
-        refuse_by_attributes(source.path, attributes, where, times=ends, words=not analysis)
-    names = [field.name, source.group, *source.group.split("/")]
-    for name in names:
-        if not analysis and says_forecast(name):
+        refuse_by_attributes(source.path, attributes, where, times=ends, words=False)
+    if not analysis:
+        refuse_by_words(source, field)
+
+
+def refuse_by_words(source: "Source", field: "Variable") -> None:
+    """Refuse a field that titles, descriptions or names say to be predicted.
+
+    Raises:
+        UserError: so it is.
+    """
+    for where, attributes in _described(source, field):
+        refuse_by_attributes(source.path, attributes, where)
+    for name in (field.name, *source.group.split("/")):
+        if says_forecast(name):
             refuse(source.path, "the name of the variable or its group", repr(name), "one of an observed field")
 
 

@@ -16,7 +16,7 @@ from nowcast.errors import UserError
 _UNIT = r"(in)?(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)?"
 _PREDICTED = r"(forecast|fcst|fc|prediction|nowcast)"
 _SPAN = r"(lead(time)?|period|hours?|hr|minutes?|min|seconds?|sec|steps?|offset|timedelta|horizon|length|range)"
-_LEAD = re.compile(rf"(leads?|leadtimes?|timeahead|{_PREDICTED}{_SPAN}|fhours?|fhr|fxx){_UNIT}")
+_LEAD = re.compile(rf"(grib)?(leads?|leadtimes?|timeahead|{_PREDICTED}{_SPAN}|fhours?|fhr|fxx){_UNIT}")
 _LEAD_OR_MOMENT = re.compile(rf"{_PREDICTED}times?{_UNIT}")  # a lead time if it is a plain number
 _LEAD_IF_OF_TIME = ("step", "steps", "tau", "horizon", "timedelta")  # lead times if their units say so
 _REFERENCE = re.compile(
@@ -48,7 +48,7 @@ _NAME_LEAD = re.compile(
     r"|(?<=[a-z0-9])\+(\d{1,4})(?:s|min|mins|m|h|hr)(?![a-z0-9])"
 )
 _LABEL_LEAD = re.compile(
-    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)(\d{1,4})(?!\d)", re.IGNORECASE | re.ASCII
+    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)(\d{1,6})(?!\d)", re.IGNORECASE | re.ASCII
 )
 
 

@@ -141,7 +141,7 @@ class Hdf5File:
         found = {}
         for attribute in node.attrs:
             kind = node.attrs.get_id(attribute).dtype
-            if kind.kind in "iufSU" or h5py.check_string_dtype(kind) is not None:
+            if kind.kind in "biufSU" or h5py.check_string_dtype(kind) is not None:
                 values = self._values(name, attribute, node)
                 if values is not None and values.size:
                     found[attribute] = _plain(values[0]) if values.size == 1 else values
