@@ -43,7 +43,8 @@ class Known:
         times: how many times there are.
         rows: how many rows, from coordinates; likewise columns.
         columns: see rows.
-        columns_first: whether coordinates with one number for each pixel are stored as columns x rows.
+        columns_first: whether coordinates with one number for each pixel are stored as columns x rows; where there are as many rows as
+            columns, the field is taken to be stored like them.
         places: what in the file says times, rows and columns, for messages.
     """
 
@@ -154,7 +155,8 @@ def _fitting(shape: tuple[int, ...], stated: list[str | None], known: Known) -> 
 def _fits(order: Order, shape: tuple[int, ...], known: Known) -> bool:
     lengths = (1 if order.time is None else shape[order.time], shape[order.rows], shape[order.columns])
     agree = all(count in (None, length) for count, length in zip((known.times, known.rows, known.columns), lengths))
-    return agree and known.columns_first in (None, order.columns < order.rows)
+    square = known.rows is not None and known.rows == known.columns
+    return agree and (not square or known.columns_first in (None, order.columns < order.rows))
 
 
 def _order(roles: Sequence[str]) -> Order:

@@ -164,12 +164,11 @@ class Arrays:
             places = (self.time_in_file, self.grid.y, self.grid.x)
             known = Known(times.size if times.size > 1 else None, rows, columns, columns_first, places)
             order = resolve(shape, setting=parsed(self.axes), names=names, known=known, what=what)
-            return self._read(source, shape, order, times)
+            grid, columns = self.grid.locate((shape[order.rows], shape[order.columns]), source, columns_first=bool(columns_first))
+            return self._read(source, shape, order, times, grid, columns)
 
-    def _read(self, source: Source, shape: tuple[int, ...], order: Order, times: np.ndarray) -> Frames:
-        """The frames, once the axes are known."""
-        sides = shape[order.rows], shape[order.columns]
-        grid, columns = self.grid.locate(sides, source, columns_first=order.columns < order.rows)
+    def _read(self, source: Source, shape: tuple[int, ...], order: Order, times: np.ndarray, grid: Grid, columns: np.ndarray | None) -> Frames:
+        """The frames, once it is known what lies along the axes."""
         times = self._times(source.path, times, 1 if order.time is None else shape[order.time])
         values = np.empty((len(times), *grid.shape), np.float32)
         for frame, raw in zip(values, source.fields(self.dataset, order), strict=True):
