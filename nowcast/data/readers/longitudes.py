@@ -15,7 +15,7 @@ def continuous(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         longitudes: of the columns as they are stored [degrees], (W,), in either direction.
 
     Returns:
-        (longitudes [degrees], (W,), evenly rising or falling if they can be; indices of the columns in that order, None: as stored).
+        (longitudes [degrees], (W,), evenly rising or falling if they can be, the westernmost from -180 to 180 where they jumped; indices of the columns in that order, None: as stored).
     """
     if longitudes.size < 2 or not np.isfinite(longitudes).all():
         return longitudes, None
@@ -26,6 +26,7 @@ def continuous(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
             longitudes = run_on
         else:
             longitudes, order = _after_widest_gap(longitudes)
+        longitudes = longitudes - _TURN * np.floor((longitudes.min() + _TURN / 2) / _TURN)  # one way to count, whatever was stored
     return longitudes, order
 
 

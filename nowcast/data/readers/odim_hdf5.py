@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyproj
 
 from nowcast.data.readers.decoding import IMPLAUSIBLE, equals, rate_or_refusal
 from nowcast.data.readers.hdf5 import Hdf5File
@@ -179,6 +180,8 @@ def _grid(file: Hdf5File, field: str) -> Grid:
         (left, bottom), (right, top) = corner("LL"), corner("UR")
     else:
         (left, top), (right, bottom) = corner("UL"), corner("LR")
+    if right < left and pyproj.CRS.from_user_input(projection).is_geographic:
+        right += 360.0  # over the date line
     (columns, dx), (rows, dy) = ((int(file.number(where, f"{a}size")), file.number(where, f"{a}scale")) for a in "xy")
     if not (1 <= columns <= 2**16 and 1 <= rows <= 2**16 and dx > 0 and dy > 0):
         raise UserError(f"{file.path}: where says {rows}x{columns} pixels of {dy:g}x{dx:g}; 1 to 65536 of a positive size are accepted.")
