@@ -157,7 +157,7 @@ ONE = np.uint8([[9, 5]])
 @pytest.mark.parametrize(
     "settings, changes, message",
     [
-        ({}, {}, "does not say when it was observed; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'"),
+        ({}, {}, "does not say when it was observed: it has no item 'observation time'; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'"),
         ({}, {"metadata": FMI.replace("201609281445", "201613281445")}, "does not say when it was observed"),
         ({}, {"metadata": FMI.replace("YYYYMMDDhhmm", "local")}, "does not say when it was observed"),
         ({"time": "no-%Y%m%d%H%M"}, {"metadata": FMI}, "its name holds no time of the form 'no-%Y%m%d%H%M'"),

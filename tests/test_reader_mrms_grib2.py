@@ -146,7 +146,7 @@ SECTIONS = grid_section(3, 4) + product_section(1) + data_sections(FIELD)
      (b"", "has only the sections .1.;"), (struct.pack(">IB", 2, 3), "has a section 3 of 2 bytes at byte 37"), (struct.pack(">IB", 2**32 - 1, 3), "has a section 3 of 4294967295 bytes"),
      (grid_section(2, 4) + SECTIONS[72:], "its number of packed values is 12, expected at most 8"),
      (grid_section(3, 4) + product_section(1) + data_sections(FIELD, packing=40), "its data representation template is 5.40, expected 5.0"),
-     (grid_section(3, 4) + product_section(1) + data_sections(FIELD).replace(struct.pack(">II", 4, 3), struct.pack(">II", 2**20, 2**20)), "its PNG claims 1048576x1048576 values, but 12 are declared"),
+     (grid_section(3, 4) + product_section(1) + data_sections(FIELD).replace(struct.pack(">II", 4, 3), struct.pack(">II", 2**20, 2**20)), "its PNG claims 1048576x1048576 values, expected the 12 that are declared"),
      (grid_section(2**15, 2**15) + SECTIONS[72:], "claims 1073741824 pixels in 32768x32768; expected 1 to 268435456")],
 )  # fmt: skip
 def test_sections_that_make_no_sense_are_refused_before_anything_is_unpacked(tmp_path, sections, message):

@@ -189,8 +189,12 @@ class Arrays:
             if self.timestep is None:
                 raise UserError(f"{path} has {count} frames, but the time of one only; set reader.timestep to the minutes between them.")
             times = times + np.round(np.arange(count) * self.timestep * 60).astype("timedelta64[s]")
-        if times.size != count or (np.diff(times) <= np.timedelta64(0, "s")).any():
-            raise UserError(f"{path} has {times.size} times for {count} frames, from {times[0]} to {times[-1]}; one each in ascending order is needed.")
+        if times.size != count:
+            raise UserError(f"{path} has {times.size} times for {count} frames; expected one for each.")
+        falling = np.diff(times) <= np.timedelta64(0, "s")
+        if falling.any():
+            place = int(np.argmax(falling))
+            raise UserError(f"{path} has the time {times[place + 1]} after {times[place]}; expected times in ascending order, one for each frame.")
         return times
 
 

@@ -21,13 +21,16 @@ def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_co
     Raises:
         UserError: other numbers of axes, not finite, or the pixels do not form columns (rows).
     """
-    if coordinates.ndim not in (1, 2) or not coordinates.size or not np.isfinite(coordinates).all():
-        raise UserError(f"{path}: {name} of shape {coordinates.shape} must be one finite coordinate per column or row, or one per pixel.")
+    if coordinates.ndim not in (1, 2) or not coordinates.size:
+        raise UserError(f"{path}: {name} has the shape {coordinates.shape}; expected one coordinate per column or row, or one per pixel.")
+    if not np.isfinite(coordinates).all():
+        raise UserError(f"{path}: {name} has {(~np.isfinite(coordinates)).sum()} coordinates that are not finite; expected a number for each of {coordinates.size}.")
     if coordinates.ndim == 1:
         return coordinates
     axis, spread = (coordinates[0], np.ptp(coordinates, axis=0)) if of_columns else (coordinates[:, 0], np.ptp(coordinates, axis=1))
     if spread.max() > _TOLERANCE * np.abs(np.diff(axis)).min(initial=np.inf):
-        raise UserError(f"{path}: {name} do not form {'columns' if of_columns else 'rows'}; a grid that is regular in its projection is needed.")
+        sides = "columns" if of_columns else "rows"
+        raise UserError(f"{path}: {name} do not form {sides}, along which they differ by up to {spread.max():g}; expected 0, a grid that is regular in its projection.")
     return axis
 
 

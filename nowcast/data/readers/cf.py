@@ -256,7 +256,8 @@ def moment(source: Source, name: str) -> np.datetime64:
     """
     variable = source.variables.get(name)
     if variable is None or math.prod(variable.shape) != 1:
-        raise UserError(f"{source.path} has no {name} with a single time; it is cut short or of another format.")
+        shape = "missing" if variable is None else f"of shape {variable.shape}"
+        raise UserError(f"{source.path}: {name} is {shape}; expected a single time, it is cut short or of another format.")
     return _decoded(source, variable, variable).reshape(())[()]
 
 
@@ -462,7 +463,8 @@ def _centres(source: Source, coordinate: Variable, crs: pyproj.CRS) -> np.ndarra
         needed = "degrees" if crs.is_geographic else "m or km"
         raise UserError(f"{source.path}: the coordinate {coordinate.name} has the units {units!r}; {needed} are needed for its projection.")
     if not values.size or not np.isfinite(values).all():
-        raise UserError(f"{source.path}: the coordinate {coordinate.name} is empty or has values that are missing; the file is damaged.")
+        count = np.isfinite(values).sum()
+        raise UserError(f"{source.path}: the coordinate {coordinate.name} has {count} numbers for its length of {values.size}; expected one for each, and at least one.")
     return _even(coordinate, values) * factor
 
 
@@ -488,7 +490,8 @@ def _times(source: Source, field: Variable) -> tuple[np.ndarray, np.ndarray | No
         raise UserError(f"{source.path}: {bounds.name} has the shape {bounds.shape}; bounds of {coordinate.name} are two for each time.")
     start, end = _decoded(source, bounds, coordinate).reshape(-1, 2).T
     if (end < start).any():
-        raise UserError(f"{source.path}: an interval in {bounds.name} ends before it starts; the file contradicts itself.")
+        first = int(np.argmax(end < start))
+        raise UserError(f"{source.path}: an interval in {bounds.name} runs from {start[first]} to {end[first]} UTC; expected one that does not end before it starts.")
     return end, (end - start) / np.timedelta64(60, "s"), axis
 
 
@@ -521,7 +524,7 @@ def _decoded(source: Source, values: Variable, coordinate: Variable) -> np.ndarr
         numbers = numbers * _number(coordinate, "scale_factor", 1.0) + _number(coordinate, "add_offset", 0.0)
     for mark in _marks(source, values):
         if equals(numbers, mark).any():
-            raise UserError(f"{where} has a time that is missing; the file is damaged.")
+            raise UserError(f"{where} has a time that is missing ({mark:g}); expected a number for each.")
     return cf_units.times(numbers, coordinate.text("units"), coordinate.text("calendar") or "standard", where)
 
 
@@ -617,8 +620,9 @@ def _flags(field: Variable) -> list[tuple[int | float, bool]]:
 def _limit(field: Variable, name: str, place: int) -> int | float | None:
     """An end of the valid range."""
     found, both = _numbers(field, name), _numbers(field, "valid_range")
-    if len(found) > 1 or len(both) not in (0, 2):
-        raise UserError(f"{field.path}: {field.name} has {len(found)} {name} and {len(both)} valid_range; one and two numbers are needed.")
+    for attribute, numbers, counts in ((name, found, (0, 1)), ("valid_range", both, (0, 2))):
+        if len(numbers) not in counts:
+            raise UserError(f"{field.path}: {field.name} has {len(numbers)} numbers in {attribute}; expected {counts[1]}.")
     return found[0] if found else both[place] if both else None
 
 

@@ -108,8 +108,10 @@ def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarr
     if not match or match["unit"] not in _SECONDS:
         raise UserError(f"{where} has the units {units!r}; seconds, minutes, hours or days since a date are accepted, e.g. 'minutes since 2020-01-01 00:00'.")
     start, second = _moment(match, where), _SECONDS[match["unit"]]
-    if calendar.lower() not in _CALENDARS or (calendar.lower() != "proleptic_gregorian" and start < _GREGORIAN_SINCE):
-        raise UserError(f"{where} counts from {start:%Y-%m-%d} in the calendar {calendar!r}; {', '.join(_CALENDARS)} since 1582-10-15 are accepted.")
+    if calendar.lower() not in _CALENDARS:
+        raise UserError(f"{where} has the calendar {calendar!r}; expected one of {', '.join(_CALENDARS)}.")
+    if calendar.lower() != "proleptic_gregorian" and start < _GREGORIAN_SINCE:
+        raise UserError(f"{where} counts from {start:%Y-%m-%d} in the calendar {calendar!r}; expected a date from 1582-10-15 on.")
     if values.dtype == np.float32:
         step = np.spacing(np.abs(values)).astype(np.float64)
         if (step * second > 1.0)[(values != np.round(values)) | (step > 1.0)].any():

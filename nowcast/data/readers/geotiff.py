@@ -160,7 +160,8 @@ def _stated_time(items: dict[str, tuple[str, str]], path: str | Path) -> np.date
             return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}", "s")
     except (AttributeError, ValueError):
         pass
-    raise UserError(f"{path} does not say when it was observed; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'.")
+    found = f"its item 'observation time' is {text!r} ({attributes.strip() or 'no format'}), expected YYYYMMDDhhmm" if text else "it has no item 'observation time'"
+    raise UserError(f"{path} does not say when it was observed: {found}; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'.")
 
 
 def _stated(file, band: int, items: dict[str, tuple[str, str]]) -> dict:

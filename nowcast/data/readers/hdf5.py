@@ -100,7 +100,8 @@ class Hdf5File:
         if identity.shape is None:  # NetCDF's C library stores an empty text so
             return None
         if max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize) > _MAX_ATTRIBUTE_BYTES:
-            raise UserError(f"{self.path}: {name}/{attribute} is over {_MAX_ATTRIBUTE_BYTES} bytes long; a single value is expected.")
+            size = max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize)
+            raise UserError(f"{self.path}: {name}/{attribute} is {size} bytes long, over {_MAX_ATTRIBUTE_BYTES}; a single value is expected.")
         return np.ravel(node.attrs[attribute])
 
     def attribute(self, name: str, attribute: str):
@@ -178,8 +179,9 @@ class Hdf5File:
             raise UserError(f"{self.path}: {name} must be numbers with {axes or 'some'} axes, but it is {found!r}.")
         if found.is_virtual or found.external:
             raise UserError(f"{self.path}: {name} is stored in another file, which is not followed; the data must be in the file itself.")
-        if max(math.prod(shape[-2:]), math.prod(found.chunks or ())) > MAX_PIXELS:
-            raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, shape))} pixels; more than {MAX_PIXELS} in a frame are refused.")
+        for sides, what in ((shape, "pixels"), (found.chunks or (), "values in a chunk")):
+            if math.prod(sides[-2:] if what == "pixels" else sides) > MAX_PIXELS:
+                raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, sides))} {what}; more than {MAX_PIXELS} in a frame are refused.")
         return found
 
     def part(self, name: str, index: tuple[int | slice, ...], *, holes: bool) -> np.ndarray:

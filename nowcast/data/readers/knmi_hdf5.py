@@ -97,7 +97,7 @@ def _depth(file: Hdf5File) -> np.ndarray:
     """Rain depth [mm], (H, W) float64; NaN where not observed."""
     parameter = file.text("image1", "image_geo_parameter")
     if parameter.upper() != _PARAMETER:
-        raise UserError(f"{file.path} holds {parameter}; only {_PARAMETER} can be read.")
+        raise UserError(f"{file.path}: image1/image_geo_parameter is {parameter!r}, expected {_PARAMETER!r}; nothing else can be read.")
     factor, offset = _calibration(file)
     missing = [file.number("image1/calibration", "calibration_missing_data")]
     if file.attribute("image1/calibration", "calibration_out_of_image") is not None:
@@ -107,7 +107,8 @@ def _depth(file: Hdf5File) -> np.ndarray:
         raise UserError(f"{file.path}: image1/image_data is {counts.dtype}; whole numbers are needed.")
     depth = factor * counts + offset
     if np.nanmin(depth, initial=0.0, where=~np.isin(counts, missing)) < 0:
-        raise UserError(f"{file.path} has rain depths below 0 mm; its calibration is not that of accumulated precipitation.")
+        lowest = np.nanmin(depth, initial=0.0, where=~np.isin(counts, missing))
+        raise UserError(f"{file.path} has rain depths below 0 mm (to {lowest:g}) by image1/calibration {factor:g} * PV + {offset:g}; expected that of accumulated precipitation.")
     depth[np.isin(counts, missing)] = np.nan
     return depth
 
@@ -115,8 +116,9 @@ def _depth(file: Hdf5File) -> np.ndarray:
 def _grid(file: Hdf5File) -> Grid:
     """Cell centres [m]; offsets count pixels, and pixel sizes and the earth are in kilometres in the file."""
     unit, corner = file.text("geographic", "geo_dim_pixel"), file.text("geographic", "geo_pixel_def")
-    if unit.upper() != "KM,KM" or corner.upper() != "LU":
-        raise UserError(f"{file.path}: geo_dim_pixel {unit!r} and geo_pixel_def {corner!r} are not understood; 'KM,KM' and 'LU' are.")
+    for name, stated, expected in (("geo_dim_pixel", unit, "KM,KM"), ("geo_pixel_def", corner, "LU")):
+        if stated.upper() != expected:
+            raise UserError(f"{file.path}: geographic/{name} is {stated!r}, expected {expected!r}.")
     projection = projection_in_metres(file.text("geographic/map_projection", "projection_proj4_params"), file.path)
     axes = []
     for axis, side in (("x", "column"), ("y", "row")):

@@ -59,8 +59,10 @@ def _palette_index(path: str | Path) -> tuple[np.ndarray, bytes]:
     with damage_reported(path):
         try:
             with Image.open(path, formats=["GIF"]) as image:
-                if image.size != (_COLUMNS, _ROWS) or image.mode not in ("P", "L"):  # L is a palette of greys in order
-                    raise UserError(f"{path} has {image.height}x{image.width} pixels of mode {image.mode}; AQC has {_ROWS}x{_COLUMNS} with a palette (P).")
+                if image.size != (_COLUMNS, _ROWS):
+                    raise UserError(f"{path} has {image.height}x{image.width} pixels, expected {_ROWS}x{_COLUMNS} as AQC has.")
+                if image.mode not in ("P", "L"):  # L is a palette of greys in order
+                    raise UserError(f"{path} has pixels of mode {image.mode}, expected a palette (P) as AQC has.")
                 if image.tile[0][1] != (0, 0, *image.size):
                     raise UserError(f"{path} fills only a part of its {_ROWS}x{_COLUMNS} pixels; it is damaged or of another format.")
                 image.load()

@@ -194,8 +194,10 @@ def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> 
 def _check_png(content: bytes, points: int, path: str | Path) -> None:
     """Refuse a PNG of another size, or with a wrong checksum, which GDAL would unpack all the same."""
     width, height = struct.unpack_from(">II", content, 16)
-    if not content.startswith(b"\x89PNG\r\n\x1a\n") or width * height != points:
-        raise UserError(f"{path}: its PNG claims {height}x{width} values, but {points} are declared; it is damaged.")
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise UserError(f"{path}: its packed values start with {content[:8]!r}, expected those of a PNG; it is damaged.")
+    if width * height != points:
+        raise UserError(f"{path}: its PNG claims {height}x{width} values, expected the {points} that are declared; it is damaged.")
     place, kind = 8, b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", content, place)

@@ -76,13 +76,15 @@ def _header(stream: BinaryIO, path: str | Path) -> dict[str, str | None]:
     text = content[:-1].decode("ascii", errors="replace")
     match = _HEADER.fullmatch(text)
     if not match:
-        raise UserError(f"{path} has the header {text[:100]!r}; that of a RADOLAN composite such as 'RY...BY...VS...PR E-02INT   5GP 900x 900' is needed.")
+        lacking = [name for name in ("BY", "VS", "PR", "INT", "GP") if name not in text] or ["numbers where they stand"]
+        raise UserError(f"{path} has the header {text[:100]!r} without {', '.join(lacking)}; expected one such as 'RY...BY...VS...PR E-02INT   5GP 900x 900'.")
     head = match.groupdict()
     _refuse_forecast(head, path)
     if head["product"] not in _RAIN:
         raise UserError(f"{path} holds the product {head['product']!r}; rain depths ({', '.join(_RAIN)}) can be read.")
     if int(head["bytes"]) != len(content) + 2 * int(head["rows"]) * int(head["columns"]):
-        raise UserError(f"{path} declares {head['bytes']} bytes, but its header and {head['rows']}x{head['columns']} 16-bit numbers are others; it is damaged.")
+        expected = len(content) + 2 * int(head["rows"]) * int(head["columns"])
+        raise UserError(f"{path}: BY in its header is {head['bytes']} bytes, expected {expected} for {head['rows']}x{head['columns']} 16-bit numbers; it is damaged.")
     return head
 
 
@@ -108,9 +110,13 @@ def _depth_unit(head: dict[str, str | None], path: str | Path) -> float:
 
 def _minutes(head: dict[str, str | None], path: str | Path) -> int:
     """Length of the interval; with unit 1 it is in days."""
-    minutes = int(head["interval"]) * {"0": 1, "1": 1440}.get(head["unit"] or "0", 0)
+    units = {"0": 1, "1": 1440}
+    unit = head["unit"] or "0"
+    if unit not in units:
+        raise UserError(f"{path}: the unit of INT in its header is U{unit}, expected U0 (minutes) or U1 (days).")
+    minutes = int(head["interval"]) * units[unit]
     if not 0 < minutes <= 1440 * 366:
-        raise UserError(f"{path} has the interval {head['interval']} of unit {head['unit'] or 0}; minutes (0) or days (1), up to a year, are accepted.")
+        raise UserError(f"{path}: INT in its header is {head['interval']} of unit {unit}, expected 1 minute to 366 days.")
     return minutes
 
 

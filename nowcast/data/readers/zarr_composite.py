@@ -223,8 +223,10 @@ def _read(path: Path, array, look: Callable, absent_is_dry: bool, doubtful: bool
     metadata, name = array.metadata, array.basename
     codecs = [*(metadata.filters or ()), metadata.compressor] if metadata.zarr_format == 2 else metadata.codecs
     unknown = _unknown(codecs)
-    if unknown or array.dtype.kind not in "iuf":
-        raise UserError(f"{path}: {name} is {array.dtype} with the codecs {', '.join(unknown) or 'of numbers'}; numbers with {', '.join(_COMPRESSORS)} are accepted.")
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: {name} is {array.dtype}; expected numbers (integers or floats).")
+    if unknown:
+        raise UserError(f"{path}: {name} has the codecs {', '.join(unknown)}; expected {', '.join(_COMPRESSORS)}.")
     if doubtful and not holes:
         raise UserError(f"{path}: {name} has the fill value 0 and no _FillValue, so 0 could be dry or missing; set reader.fill_is_dry=true if it is dry.")
     sides = array.shards or array.chunks
