@@ -32,12 +32,15 @@ def forecast(values, analysis_time: str = "2010-08-26T23:55", crs: str = POLAR) 
 
 def observed(path, **settings):
     """The frame of a file by our own reader, which refuses it while it says that it is a forecast."""
-    with pytest.raises(UserError, match="is a forecast of nowcast .how/lead_time_minutes., no observation; leave it out"):
+    with pytest.raises(UserError, match="is a forecast, not an observation: how/lead_time_minutes is"):
         OdimHdf5(**settings).read(path)
     copy = path.with_name(f"observed_{path.name}")
     copy.write_bytes(path.read_bytes())
     with h5py.File(copy, "r+") as file:
-        del file["how"].attrs["lead_time_minutes"]
+        for name in ("lead_time_minutes", "analysis_time"):
+            del file["how"].attrs[name]
+        for name in [name for name in file if name.startswith("dataset")]:
+            del file[name]["what"].attrs["prodname"]
     frames = OdimHdf5(**settings).read(copy)
     copy.unlink()
     return frames

@@ -73,11 +73,11 @@ def test_values_marks_and_rows_are_as_the_settings_say(tmp_path, ending):
 @pytest.mark.parametrize("ending", [".h5", ".npz", ".npy"])
 def test_three_axes_are_frames_a_timestep_apart_from_the_time_told(tmp_path, ending):
     path = write(tmp_path / f"202001010005{ending}", rain=np.arange(12.0).reshape(3, 2, 2))
-    frames = reader(None if ending == ".npy" else "rain", timestep=2.5, **NAMED).read(path)
+    frames = reader(None if ending == ".npy" else "rain", timestep=2.5, axes="THW", **NAMED).read(path)
     np.testing.assert_array_equal(frames.values, np.arange(12.0).reshape(3, 2, 2))
     assert list(frames.times) == [np.datetime64(f"2020-01-01T00:{moment}") for moment in ("05:00", "07:30", "10:00")]
     with pytest.raises(UserError, match="has 3 frames, but the time of one only; set reader.timestep"):
-        reader(None if ending == ".npy" else "rain").read(path)
+        reader(None if ending == ".npy" else "rain", axes="THW", **NAMED).read(path)
 
 
 TIME = np.datetime64("2020-01-01T00:05")
@@ -130,7 +130,7 @@ def test_a_chunk_that_holds_many_frames_is_read_once_not_for_each(tmp_path):
         return int(Path("/proc/self/io").read_text().split()[1])
 
     before = bytes_read()
-    frames = reader(timestep=5.0, **NAMED).read(path)
+    frames = reader(timestep=5.0, axes="THW", **NAMED).read(path)
     assert bytes_read() - before < 6 * path.stat().st_size  # of 96 frames
     np.testing.assert_array_equal(frames.values, rain)
 
@@ -154,10 +154,10 @@ def test_coordinates_that_form_no_grid_are_refused(tmp_path):
     with pytest.raises(UserError, match="a: x do not form rows: .*tolerance.pixels=0.1 is accepted; a grid that is regular"):
         straight_axis(np.array([[1.0, 2.0], [1.0, 2.0]]), "x", "a", of_columns=False)
     for wrong in (np.array([1.0, NAN]), np.zeros((0,)), np.zeros((1, 1, 1))):
-        with pytest.raises(UserError, match="must be one finite coordinate per column or row, or one per pixel"):
+        with pytest.raises(UserError, match="expected one coordinate per column or row, or one per pixel|has 1 coordinates that are not finite; expected a number for each of 2"):
             straight_axis(wrong, "x", "a", of_columns=True)
     path = write_hdf5(tmp_path / "202001010005.h5", rain=np.zeros((2, 3)), x=np.arange(4.0), y=np.arange(2.0))
-    with pytest.raises(UserError, match="x has 4 coordinates, but the field has 3 columns"):
+    with pytest.raises(UserError, match="rain is 2x3; expected axes of rows and columns, with times in any place, and of 2 rows .y., 4 columns .x."):
         reader(grid=ArrayGrid(ITALY, "x", "y", rows_from="south")).read(path)
 
 
@@ -173,8 +173,8 @@ def test_all_dry_all_missing_and_a_single_pixel(tmp_path, ending):
     "datasets, settings, message",
     [
         ({"snow": np.zeros((1, 1))}, {}, "has no rain; it is cut short|has no array 'rain'; it holds snow"),
-        ({"rain": np.zeros(3)}, {}, "rain is 3; rows x columns, or times x rows x columns are needed"),
-        ({"rain": np.zeros((1, 1, 1, 1))}, {}, "rain is 1x1x1x1; rows x columns"),
+        ({"rain": np.zeros(3)}, {}, "rain has 1 axes .3.; expected rows x columns, with times in any place"),
+        ({"rain": np.zeros((2, 2, 2, 2))}, {}, "rain is 2x2x2x2; expected axes of rows and columns, with times in any place"),
         ({"rain": np.array([[b"x"]])}, {}, "rain must be numbers with some axes|rain holds values of type .S1"),
         ({"rain": np.zeros((1, 1), np.uint8)}, {}, "does not say which number means missing; set reader.values.missing"),
         ({"rain": np.full((1, 1), -9999.0)}, {}, "rates that are negative or above 5000 mm/h"),
@@ -183,8 +183,8 @@ def test_all_dry_all_missing_and_a_single_pixel(tmp_path, ending):
         ({"rain": np.zeros((1, 1)), "when": 202001010005}, {"time_in_file": "when"}, "when is '202001010005'; ISO text such as 2020-01-01T00:05 or seconds since 1970"),
         ({"rain": np.zeros((1, 1)), "when": NAN}, {"time_in_file": "when"}, "when is 'nan'; ISO text"),
         ({"rain": np.zeros((1, 1)), "when": -1}, {"time_in_file": "when"}, "when is '-1'; ISO text"),
-        ({"rain": np.zeros((2, 1, 1)), "when": [300, 300]}, {"time_in_file": "when"}, "has 2 times for 2 frames, from 1970-01-01T00:05:00 to 1970-01-01T00:05:00; one each in ascending order"),
-        ({"rain": np.zeros((3, 1, 1)), "when": [300, 600]}, {"time_in_file": "when"}, "has 2 times for 3 frames"),
+        ({"rain": np.zeros((2, 1, 1)), "when": [300, 300]}, {"time_in_file": "when"}, "has the time 1970-01-01T00:05:00 after 1970-01-01T00:05:00; expected times in ascending order"),
+        ({"rain": np.zeros((3, 1, 1)), "when": [300, 600]}, {"time_in_file": "when"}, "rain is 3x1x1; expected axes of rows and columns, with times in any place, and of 2 times .when."),
         ({"rain": np.zeros((1, 1)), "when": np.zeros(100_001)}, {"time_in_file": "when"}, "when must be 1 to 100000 times stored in this file|when holds 100001 times; 100000 at most"),
     ],
 )
@@ -213,7 +213,7 @@ def test_more_values_than_accepted_and_lost_chunks_are_refused(tmp_path):
     with pytest.raises(UserError, match="rain is 1048576x64x64; .* are needed, 2147483648 values at most"):
         reader().read(path)
     with pytest.raises(UserError, match="lost is incomplete, parts of it were lost or never written"):
-        reader("lost", timestep=5, **NAMED).read(path)
+        reader("lost", timestep=5, axes="THW", **NAMED).read(path)
 
 
 @pytest.mark.parametrize("ending", [".h5", ".npz", ".npy"])

@@ -76,7 +76,7 @@ def test_the_interval_is_that_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"start": 360}, "its interval runs from 2018-06-16T10:06:00 to 2018-06-16T10:06:00; a rain depth needs one that ends after it starts"),
-     ({"leave_out": ["start_time"]}, "has no start_time with a single time"), ({"leave_out": ["valid_time"]}, "has no valid_time with a single time"),
+     ({"leave_out": ["start_time"]}, "start_time is missing; expected a single time"), ({"leave_out": ["valid_time"]}, "valid_time is missing; expected a single time"),
      ({"units": None}, "precipitation has the units ''; a rate such as"), ({"units": "mm h-1"}, "precipitation is precipitation_amount, a rain depth, but its units"),
      ({"grid_mapping": "absent"}, "the grid mapping absent of precipitation is not in the file")],
 )  # fmt: skip

@@ -107,7 +107,7 @@ def test_a_rate_with_bounds_is_of_their_end_too_and_bounds_count_in_the_units_of
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [([[0, 5], [5, 15]], "its time bounds are 5, 10 minutes apart; one length above 0 is needed"), ([[0, 0], [5, 5]], "its time bounds are 0 minutes apart"),
-     ([[5, 0], [10, 5]], "an interval in time_bnds ends before it starts")],
+     ([[5, 0], [10, 5]], "an interval in time_bnds runs from 2020-06-01T00:05:00 to 2020-06-01T00:00:00 UTC; expected one that does not end")],
 )  # fmt: skip
 def test_bounds_that_contradict_each_other_are_refused(tmp_path, bounds, message):
     path = write_cf(tmp_path / "a.nc", np.zeros((2, 1, 1)), field={"standard_name": "rainfall_amount", "units": "mm"}, more=partial(add_bounds, minutes=bounds))
@@ -233,7 +233,7 @@ def test_noise_of_packing_is_dry(tmp_path):
      ({"missing_value": "none"}, "rain has missing_value 'none'; a number is needed"),
      ({"scale_factor": 0.0}, "rain has scale_factor .*0.*; one number is needed, a scale_factor not 0"),
      ({"scale_factor": [1.0, 2.0]}, "rain has scale_factor .*; one number is needed"), ({"add_offset": NAN}, "rain has add_offset .*nan.*; one number is needed"),
-     ({"valid_range": np.int16([1, 2, 3])}, "rain has 0 valid_min and 3 valid_range; one and two numbers are needed")],
+     ({"valid_range": np.int16([1, 2, 3])}, "rain has 3 numbers in valid_range; expected 2")],
 )  # fmt: skip
 def test_marks_and_scales_that_make_no_sense_are_refused(tmp_path, field, message):
     with pytest.raises(UserError, match=f"a.nc: {message}"):
@@ -280,7 +280,7 @@ def test_a_forecast_is_no_observation(tmp_path):
     def lead(file):
         add_field(file, "forecast_period", 300.0, {"standard_name": "forecast_period", "units": "s"}, dims=("time",))
 
-    with pytest.raises(UserError, match="is a forecast .forecast_period is above 0., not an observation"):
+    with pytest.raises(UserError, match="is a forecast, not an observation: forecast_period is 300 s, expected 0"):
         CfNetcdf().read(write_cf(tmp_path / "a.nc", [[[2.0]]], more=lead))
 
 
@@ -291,12 +291,18 @@ def test_a_field_of_a_time_after_the_one_it_was_made_at_is_a_forecast(tmp_path, 
 
     path = write_cf(tmp_path / "a.nc", [[[2.0]]], minutes=[10.0], more=made)
     if refused:
-        with pytest.raises(UserError, match="is a forecast .made lies before its times., not an observation"):
+        with pytest.raises(UserError, match="is a forecast, not an observation: made is 2020-05-31T23:55:00 UTC, expected none before the time of the field, 2020-06-01T00:10:00"):
             CfNetcdf().read(path)
     else:
         assert CfNetcdf().read(path).times[0] == np.datetime64("2020-06-01T00:10")
-        together = write_cf(tmp_path / "b.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=made)  # observations that keep the first one's time
-        assert len(CfNetcdf().read(together)) == 2
+
+        def together(file):  # observations that keep the first one's time, and say that they are none of a forecast
+            made(file)
+            add_field(file, "ahead", 0.0, {"standard_name": "forecast_period", "units": "s"}, dims=())
+
+        assert len(CfNetcdf().read(write_cf(tmp_path / "b.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=together))) == 2
+        with pytest.raises(UserError, match="not an observation: made is 2020-06-01T00:10:00 UTC"):
+            CfNetcdf().read(write_cf(tmp_path / "c.nc", [[[2.0]], [[3.0]]], minutes=[10.0, 15.0], more=made))
 
 
 def test_longitudes_beyond_256_in_32_bits_are_evenly_spaced_as_they_were_before_rounding(tmp_path):
@@ -412,7 +418,7 @@ def only_two_dimensional(file):
      ({"x_is": {"units": None}}, "the coordinate x has the units ''; m or km are needed"), ({"x_is": {"units": "degrees"}}, "the coordinate x has the units 'degrees'; m or km"),
      ({"x_is": {"standard_name": "air_temperature"}}, "has no coordinates of x and y along them"),
      ({"x": [500.0, 1500, 4500]}, "grid coordinate x must be evenly spaced"), ({"y": [0.0, 0.0]}, "grid coordinate y must be evenly spaced"),
-     ({"x": [500.0, NAN, 2500]}, "the coordinate x is empty or has values that are missing"),
+     ({"x": [500.0, NAN, 2500]}, "the coordinate x has 2 numbers for its length of 3; expected one for each"),
      ({"more": only_two_dimensional}, "has only two-dimensional lat and lon, which are no regular grid; one-dimensional")],
 )  # fmt: skip
 def test_a_grid_that_is_not_said_or_not_regular_is_refused(tmp_path, changes, message):
@@ -464,7 +470,7 @@ def without_time(file):
     [({"dims": ("height", "y", "x")}, "rain has 2 fields along height for each time; a single one is needed"),
      ({"minutes": [5, 5]}, "holds several frames of 2020-06-01T00:05:00 UTC; one is needed"),
      ({"more": without_time}, "rain has no time: no coordinate with the standard name time"),
-     ({"time": {"calendar": "noleap"}}, "time counts from 2020-06-01 in the calendar 'noleap'"), ({"time": {"units": "months since 2020-01-01"}}, "time has the units 'months since"),
+     ({"time": {"calendar": "noleap"}}, "time has the calendar 'noleap'; expected one of standard"), ({"time": {"units": "months since 2020-01-01"}}, "time has the units 'months since"),
      ({"minutes": np.int32([-2147483647, 5])}, "time has a time that is missing"), ({"minutes": [NAN, 5.0]}, "time has times that are missing or absurd")],
 )  # fmt: skip
 def test_times_that_are_missing_double_or_not_understood_are_refused(tmp_path, changes, message):

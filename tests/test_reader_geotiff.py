@@ -157,7 +157,7 @@ ONE = np.uint8([[9, 5]])
 @pytest.mark.parametrize(
     "settings, changes, message",
     [
-        ({}, {}, "does not say when it was observed; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'"),
+        ({}, {}, "does not say when it was observed: it has no item 'observation time'; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'"),
         ({}, {"metadata": FMI.replace("201609281445", "201613281445")}, "does not say when it was observed"),
         ({}, {"metadata": FMI.replace("YYYYMMDDhhmm", "local")}, "does not say when it was observed"),
         ({"time": "no-%Y%m%d%H%M"}, {"metadata": FMI}, "its name holds no time of the form 'no-%Y%m%d%H%M'"),
@@ -166,8 +166,8 @@ ONE = np.uint8([[9, 5]])
         ({"time": NAMED}, {"unit": "mm"}, "does not say how long its rain depths were collected; set reader.values.minutes"),
         ({"time": NAMED}, {"unit": "mm/h"}, "does not say which number means missing; set reader.values.missing, e.g. to .255., or to .. if there is none"),
         ({}, {"metadata": FMI, "crs": None}, "has no projection; a georeferenced TIFF is needed"),
-        ({}, {"metadata": FMI, "transform": (1000, 50, 0, 50, -1000, 0)}, "has a grid that is rotated or mirrored .1000, 50, 0, 50, -1000, 0."),
-        ({}, {"metadata": FMI, "transform": (-1000, 0, 0, 0, -1000, 0)}, "has a grid that is rotated or mirrored"),
+        ({}, {"metadata": FMI, "transform": (1000, 50, 0, 50, -1000, 0)}, "its grid is rotated by 50 and 50 .of the geotransform., expected 0 and 0"),
+        ({}, {"metadata": FMI, "transform": (-1000, 0, 0, 0, -1000, 0)}, "its pixels are -1000 x -1000 wide and high .of the geotransform., expected a width above 0"),
         ({}, {"metadata": FMI.replace("0.500000", "0.0")}, "gain is 0, which makes every value the same"),
         ({}, {"metadata": FMI.replace("0.500000", "500")}, "rates that are negative or above 5000 mm/h"),
     ],

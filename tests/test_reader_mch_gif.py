@@ -98,7 +98,7 @@ def written(content):
         (lambda folder: write_gif(folder / "radar.gif", comment=None), "its name holds no time of the form 'AQC%y%j%H%M'"),
         (lambda folder: write_gif(folder / "AQC153671545F.gif", comment=None), "its name holds no time of the form"),
         (lambda folder: write_gif(folder / "AQC.gif", comment=COMMENT.replace(b"ACCUm=000005", b"ACCUm=0")), "says ACCUm=0; rain depths need an interval"),
-        (lambda folder: write_gif(folder / "AQC151351545F.gif", screen=(1, 1)), "has 1x1 pixels of mode P; AQC has 640x710"),
+        (lambda folder: write_gif(folder / "AQC151351545F.gif", screen=(1, 1)), "has 1x1 pixels, expected 640x710 as AQC has"),
         (lambda folder: write_gif(folder / "AQC151351545F.gif", drawn=(1, 2)), "fills only a part of its 640x710 pixels"),
         (lambda folder: write_gif(folder / "AQC151351545F.gif", screen=(65535, 65535), drawn=(1, 1)), "claims too many pixels"),
         (lambda folder: write_gif(folder / "AQC151351545F.gif", 250), "rates that are negative or above 5000 mm/h .from 230528 to 230528"),

@@ -168,9 +168,9 @@ TWO = [[[0]], [[0]]]
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"minutes": [5, 5]}, "has dates that are not in order, or not at whole 5 minutes"),
-        ({"minutes": [5, 0]}, "has dates that are not in order"),
-        ({"minutes": [0, 4]}, "has dates that are not in order, or not at whole 5 minutes"),
+        ({"minutes": [5, 5]}, "has the date 2016-08-21T00:05:00 after 2016-08-21T00:05:00, expected dates in order"),
+        ({"minutes": [5, 0]}, "has the date 2016-08-21T00:00:00 after 2016-08-21T00:05:00, expected dates in order"),
+        ({"minutes": [0, 4]}, "has the date 2016-08-21T00:04:00, expected whole 5 minutes"),
         ({"minutes": [0, 5, 10]}, "holds int16 of 2x1x1, but whole numbers of 3 dates x 1x1 coordinates are needed"),
         ({"minutes": [0, 60 * 24 * 11]}, "has dates from 2016-08-21T00:00:00 to 2016-09-01T00:00:00, but is named for part 3 .days 21 to 31. of 2016-08"),
         ({"name": "rainfall_NW_2016_08.2.npz"}, "but is named for part 2 .days 10 to 20. of 2016-08"),

@@ -116,12 +116,12 @@ def test_other_negative_numbers_are_refused_and_are_neither_dry_nor_missing(tmp_
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"product": 0}, "holds product 0 of category 6 .template 4.0.; PrecipRate and the rain depths"), ({"product": 16}, "holds product 16 of category 6"),
-     ({"about": {"category": 10}}, "holds product 1 of category 10"), ({"about": {"ahead": 5}}, "is a forecast 5 steps ahead, not an observation"),
-     ({"discipline": 0}, "is GRIB2 of discipline 0; only MRMS .209. is read"), ({"edition": 1}, "is no GRIB2 file; an MRMS file such as"),
-     ({"grid": {"template": 30}}, "has grid template 3.30, earth 2, scanning 0x00; longitudes and latitudes in rows"), ({"grid": {"earth": 3}}, "has grid template 3.0, earth 3"),
-     ({"grid": {"scanning": 0x80}}, "scanning 0x80"), ({"grid": {"basic_angle": 1}}, "has grid template 3.0"), ({"grid": {"points": 7}}, "claims 7 pixels in 3x4; up to 268435456 that agree"),
-     ({"grid": {"south": 10.0}}, "its grid ends at .*, 10, but 3x4 cells of 0.01x0.01 do not; it contradicts itself")],
+    [({"product": 0}, "its parameter number is 0, expected one of 1, 2, 3"), ({"product": 16}, "its parameter number is 16, expected one of 1, 2, 3"),
+     ({"about": {"category": 10}}, "its parameter category is 10, expected 6"), ({"about": {"ahead": 5}}, "is a forecast, not an observation: its forecast time is 5 in units of code 0, expected 0"),
+     ({"discipline": 0}, "is GRIB2 of discipline 0, expected 209"), ({"edition": 1}, "is no GRIB2 file; an MRMS file such as"),
+     ({"grid": {"template": 30}}, "its grid definition template is 3.30, expected 3.0"), ({"grid": {"earth": 3}}, "its shape of the earth is 3, expected one of 0, 2, 4, 5, 6, 8"),
+     ({"grid": {"scanning": 0x80}}, "its scanning mode is 0x80, expected 0x00 or 0x40"), ({"grid": {"basic_angle": 1}}, "its subdivisions of the basic angle 1 are 4294967295, expected a number"), ({"grid": {"points": 7}}, "its number of data points is 7, expected 12 for 3x4 pixels"),
+     ({"grid": {"south": 10.0}}, "the last latitude of its grid is 10, expected 54.975 for 3x4 cells of 0.01x0.01")],
 )  # fmt: skip
 def test_another_product_discipline_or_grid_is_refused(tmp_path, changes, message):
     with pytest.raises(UserError, match=f"a {message}|a: {message}|a .*{message}"):
@@ -144,10 +144,10 @@ SECTIONS = grid_section(3, 4) + product_section(1) + data_sections(FIELD)
     ("sections", "message"),
     [(SECTIONS + data_sections(FIELD), "has section 5 a second time; it is damaged, or holds more than one field"), (grid_section(3, 4), "has only the sections .1, 3.; 1 and 3 to 7 are needed"),
      (b"", "has only the sections .1.;"), (struct.pack(">IB", 2, 3), "has a section 3 of 2 bytes at byte 37"), (struct.pack(">IB", 2**32 - 1, 3), "has a section 3 of 4294967295 bytes"),
-     (grid_section(2, 4) + SECTIONS[72:], "has 12 values in packing 5.41 for 8 pixels; simple .5.0. and PNG .5.41. packing of each are read"),
-     (grid_section(3, 4) + product_section(1) + data_sections(FIELD, packing=40), "has 12 values in packing 5.40 for 12 pixels"),
-     (grid_section(3, 4) + product_section(1) + data_sections(FIELD).replace(struct.pack(">II", 4, 3), struct.pack(">II", 2**20, 2**20)), "its PNG claims 1048576x1048576 values, but 12 are declared"),
-     (grid_section(2**15, 2**15) + SECTIONS[72:], "claims 1073741824 pixels in 32768x32768; up to 268435456")],
+     (grid_section(2, 4) + SECTIONS[72:], "its number of packed values is 12, expected at most 8"),
+     (grid_section(3, 4) + product_section(1) + data_sections(FIELD, packing=40), "its data representation template is 5.40, expected 5.0"),
+     (grid_section(3, 4) + product_section(1) + data_sections(FIELD).replace(struct.pack(">II", 4, 3), struct.pack(">II", 2**20, 2**20)), "its PNG claims 1048576x1048576 values, expected the 12 that are declared"),
+     (grid_section(2**15, 2**15) + SECTIONS[72:], "claims 1073741824 pixels in 32768x32768; expected 1 to 268435456")],
 )  # fmt: skip
 def test_sections_that_make_no_sense_are_refused_before_anything_is_unpacked(tmp_path, sections, message):
     assert len(grid_section(3, 4)) == 72

@@ -100,15 +100,15 @@ def test_all_dry_and_all_missing_are_told_apart(tmp_path):
     [
         ({"product": "RX"}, "holds the product 'RX'; rain depths .RY, RZ"),
         ({"product": "RE"}, "holds the product 'RE'"),
-        ({"rest": "VV 015" + RADARS}, "is a forecast for 15 minutes ahead; leave it out"),
-        ({"size": 810133}, "declares  ?810133 bytes, but its header and 900x ?900 16-bit numbers are others"),
+        ({"rest": "VV 015" + RADARS}, "is a forecast, not an observation: VV in its header is 015 minutes, expected 000"),
+        ({"size": 810133}, "BY in its header is 810133 bytes, expected 1620141 for 900x ?900 16-bit numbers"),
         ({"shape": (1, 1)}, "has 1x1 pixels, a grid whose place is not known here; accepted are 900x900, 1100x900"),
         ({"shape": (900, 1100)}, "has 900x1100 pixels, a grid whose place is not known here"),
         ({"time": "321500"}, "has the time 32.01.20 15:00 in its header, which does not exist"),
         ({"time": "012500"}, "has the time 01.01.20 25:00 in its header"),
         ({"scale": "PR E+05INT   5"}, "has the precision E.05; E-03 to E.00 mm are accepted"),
-        ({"scale": "PR E-02INT   0"}, "has the interval 0 of unit 0; minutes .0. or days .1."),
-        ({"scale": "PR E-02INT   5U7"}, "has the interval 5 of unit 7"),
+        ({"scale": "PR E-02INT   0"}, "INT in its header is 0 of unit 0, expected 1 minute to 366 days"),
+        ({"scale": "PR E-02INT   5U7"}, "the unit of INT in its header is U7, expected U0 .minutes. or U1"),
         ({"scale": "INT   5"}, "has the header 'RY011500100000120BY"),
         ({"rest": "\xff" * 5000}, "has no end of a RADOLAN header"),
         ({"first_row": [4095] * 900, "scale": "PR E+00INT   5"}, "rates that are negative or above 5000 mm/h"),
@@ -121,7 +121,7 @@ def test_a_file_that_says_something_else_is_refused_by_name(tmp_path, changes, m
 
 def test_a_declared_size_beyond_measure_is_refused_unread(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"RY011500100000120BY2000000VS 3SW   2.21.0PR E-02INT   5GP999999999x999999999\x03")
-    with pytest.raises(UserError, match="declares 2000000 bytes, but its header and 999999999x999999999"):
+    with pytest.raises(UserError, match="BY in its header is 2000000 bytes, expected 1999999996000000079 for 999999999x999999999"):
         Radolan().read(tmp_path / "a.bin")
 
 

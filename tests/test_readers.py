@@ -104,12 +104,12 @@ def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
         ({"calibration_missing_data": None}, "has no number image1/calibration/calibration_missing_data"),
         ({"calibration_missing_data": b"none"}, "has no number image1/calibration/calibration_missing_data"),
         ({"calibration_formulas": b"GEO=0.01*PV-1"}, "rates that are negative or above 5000 mm.h .from -11.88 to -11.76. in 2 of 2 pixels"),
-        ({"image_geo_parameter": b"REFLECTIVITY_[DBZ]"}, "holds REFLECTIVITY_\\[DBZ\\]; only ACCUMULATED_PRECIPITATION_\\[MM\\] can be read"),
+        ({"image_geo_parameter": b"REFLECTIVITY_[DBZ]"}, "image1/image_geo_parameter is 'REFLECTIVITY_.DBZ.', expected 'ACCUMULATED_PRECIPITATION_.MM.'"),
         ({"product_datetime_end": b"26-XXX-2010;00:05:00.000"}, "a time such as 26-AUG-2010;00:05:00.000 is needed"),
         ({"product_datetime_end": b"tomorrow"}, "a time such as 26-AUG-2010;00:05:00.000 is needed"),
         ({"product_datetime_end": b"26-AUG-2010;00:00:00.000"}, "a rain depth needs an interval that ends after it starts"),
-        ({"geo_pixel_def": b"CC"}, "geo_pixel_def 'CC' are not understood"),
-        ({"geo_dim_pixel": b"M,M"}, "geo_dim_pixel 'M,M' and"),
+        ({"geo_pixel_def": b"CC"}, "geographic/geo_pixel_def is 'CC', expected 'LU'"),
+        ({"geo_dim_pixel": b"M,M"}, "geographic/geo_dim_pixel is 'M,M', expected 'KM,KM'"),
         ({"geo_number_rows": np.int32([-1])}, "geo_number_rows is -1; 1 to 65536 are accepted"),
         ({"geo_number_rows": np.int32([7]), "geo_product_corners": None}, "image1/image_data has \\(1, 2\\) pixels, but geographic says \\(7, 2\\)"),
         ({"geo_row_offset": np.float32([1.0, 2.0])}, "geographic/geo_row_offset holds 2 values; a single one is expected"),
@@ -199,7 +199,7 @@ def test_the_first_accepted_quantity_is_read_and_another_one_on_request(tmp_path
     add_field(path, "dataset2/data2", 7.0, "RATE")
     assert OdimHdf5().read(path).values[0, 0, 0] == 7.0
     assert OdimHdf5(quantity="DBZH").read(path).values[0, 0, 0] == pytest.approx(1.0, rel=1e-5)
-    with pytest.raises(UserError, match="holds QIND, DBZH, RATE; ACRR is needed"):
+    with pytest.raises(UserError, match="what/quantity of dataset1/data1 and others is 'QIND', 'DBZH', 'RATE'; expected ACRR"):
         OdimHdf5(quantity="ACRR").read(path)
 
 
@@ -213,18 +213,18 @@ def test_odim_cell_centres_are_half_a_pixel_inside_the_corners(tmp_path):
     "changes, message",
     [
         ({"object": None}, "has no text what/object"),
-        ({"object": b"PVOL"}, "holds an ODIM object PVOL; accepted are COMP, IMAGE, CVOL: maps, no sweeps"),
-        ({"date": b"20181324"}, "the time '20181324' '180000' is missing or wrong"),
+        ({"object": b"PVOL"}, "what/object is 'PVOL', expected COMP, IMAGE, CVOL: maps, no sweeps"),
+        ({"date": b"20181324"}, "date and time of what are '20181324' and '180000'; expected YYYYMMDD and HHMMSS"),
         ({"projdef": None}, "has no text where/projdef"),
         ({"projdef": b"+proj=nonsense"}, "cannot be projected with"),
         ({"projdef": b"+proj=laea +nadgrids=@/etc/passwd"}, "has 'nadgrids'; a PROJ string such as"),
         ({"projdef": b"+lat_0=55"}, "has no \\+proj; a PROJ string such as"),
         ({"UL_lon": np.nan}, "has no number where/UL_lon"),
-        ({"xscale": 0.0}, "where says 1x2 pixels of 1000x0"),
-        ({"xscale": 2000.0}, "its corners are 2000 x 1000 apart, but 2 x 1 pixels of 2000 x 1000 are 4000 x 1000"),
-        ({"quantity": "VRAD"}, "holds VRAD; RATE, ACRR, DBZH, TH is needed"),
+        ({"xscale": 0.0}, "where/xscale is 0; expected a size of pixels above 0"),
+        ({"xscale": 2000.0}, "the corners in where are 2000 apart in x, expected 4000 for xsize 2 and xscale 2000"),
+        ({"quantity": "VRAD"}, "what/quantity of dataset1/data1 is 'VRAD'; expected RATE, ACRR, DBZH, TH"),
         ({"quantity": "ACRR", "starttime": b"180000"}, "ACRR needs one that ends after it starts"),
-        ({"quantity": "ACRR", "enddate": None}, "the time None '180000' is missing or wrong"),
+        ({"quantity": "ACRR", "enddate": None}, "date and time of dataset1/data1, end are None and '180000'; expected"),
     ],
 )
 def test_an_odim_file_that_says_too_little_or_something_else_is_refused_by_name(tmp_path, changes, message):
@@ -374,7 +374,7 @@ HOSTILE = {
     "virtual": (virtual, "is stored in another file"),
     "circle": (circle, "lead in a circle"),
     "bomb": (lambda group, _: group.create_dataset("data", (2**20, 2**20), np.uint8, chunks=(64, 64)), "more than 268435456 in a frame are refused"),
-    "large chunk": (lambda group, _: group.create_dataset("data", (1, 1), np.uint8, chunks=(2**15, 2**15), maxshape=(None, None)), "claims 1x1 pixels"),
+    "large chunk": (lambda group, _: group.create_dataset("data", (1, 1), np.uint8, chunks=(2**15, 2**15), maxshape=(None, None)), "claims 32768x32768 values in a chunk"),
     "lost chunk": (lambda group, _: group.create_dataset("data", (1, 1), float, chunks=(1, 1)), "is incomplete, parts of it were lost"),
     "half of the chunks": (half_of_the_chunks, "is incomplete, parts of it were lost"),
     "never written": (lambda group, _: group.create_dataset("data", (1, 1), float), "is incomplete, parts of it were lost"),
@@ -425,7 +425,7 @@ def test_an_attribute_of_2_mb_is_refused_unread(tmp_path):
     path = write_odim(tmp_path / "a.h5", [[1.0]])
     with h5py.File(tmp_path / "b.h5", "w", libver="latest") as file:
         file.create_group("what").attrs["object"] = np.zeros(2**18)
-    with pytest.raises(UserError, match="what/object is over 1048576 bytes long"):
+    with pytest.raises(UserError, match="what/object is 2097152 bytes long, over 1048576"):
         Hdf5File(tmp_path / "b.h5").text("what", "object")
     assert Hdf5File(path).text("what", "object") == "COMP"
 

@@ -20,8 +20,10 @@ def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_co
     Raises:
         UserError: other numbers of axes, not finite, or the pixels do not form columns (rows).
     """
-    if coordinates.ndim not in (1, 2) or not coordinates.size or not np.isfinite(coordinates).all():
-        raise UserError(f"{path}: {name} of shape {coordinates.shape} must be one finite coordinate per column or row, or one per pixel.")
+    if coordinates.ndim not in (1, 2) or not coordinates.size:
+        raise UserError(f"{path}: {name} has the shape {coordinates.shape}; expected one coordinate per column or row, or one per pixel.")
+    if not np.isfinite(coordinates).all():
+        raise UserError(f"{path}: {name} has {(~np.isfinite(coordinates)).sum()} coordinates that are not finite; expected a number for each of {coordinates.size}.")
     if coordinates.ndim == 1:
         return coordinates
     axis, spread = (coordinates[0], np.ptp(coordinates, axis=0)) if of_columns else (coordinates[:, 0], np.ptp(coordinates, axis=1))
@@ -31,3 +33,9 @@ def straight_axis(coordinates: np.ndarray, name: str, path: str | Path, *, of_co
         apart = f"they differ by up to {spread.max():g} in one of them, {width:g} lie between two and tolerance.pixels={accepted:g} is accepted"
         raise UserError(f"{path}: {name} do not form {line}: {apart}; a grid that is regular in its projection is needed.")
     return axis
+
+
+def along_columns(coordinates: np.ndarray) -> bool:
+    """Whether coordinates for each pixel, (A, B), vary along their second axis more than along their first."""
+    along_second, along_first = (float(np.abs(np.diff(coordinates, axis=axis)).max(initial=0.0)) for axis in (1, 0))
+    return along_second > along_first

@@ -30,7 +30,7 @@ class BomRainfields:
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is a Rainfields accumulation; never raises."""
         try:
-            with opened(path) as source:
+            with opened(path, _FIELD) as (source, _):
                 return is_rainfields(source)
         except UserError:
             return False
@@ -41,7 +41,7 @@ class BomRainfields:
         Raises:
             UserError: something is missing, damaged or contradictory.
         """
-        with opened(path) as source:
+        with opened(path, _FIELD) as (source, _):
             start, end = cf.moment(source, "start_time"), cf.moment(source, "valid_time")
             minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
             if minutes <= 0:

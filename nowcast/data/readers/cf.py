@@ -8,15 +8,19 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import field as defaulted
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyproj
 
 from nowcast.data.readers import cf_units
+from nowcast.data.readers.cf_forecasts import MEMBERS, refuse_by_times, refuse_by_words, refuse_predicted
 from nowcast.data.readers.decoding import Coding, equals, interval_minutes
 from nowcast.data.readers.hdf5 import MAX_PIXELS
+from nowcast.data.readers.longitudes import continuous, near_zero
 from nowcast.data.readers.projection import projection_in_metres
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
@@ -37,9 +41,9 @@ _DEFAULT_FILLS = {  # what the NetCDF libraries put where nothing was written
 _DRY_FLAG = re.compile(r"(no|zero)_?(rain|rainfall|precip|precipitation|echo)|dry|undetect(ed)?|not_?detected|below_(detection|threshold)(_limit|_level)?", re.IGNORECASE)
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 _PROJ_STRINGS = ("proj4", "proj4_params", "proj4_string", "proj4text", "proj_params")
-_MEMBERS = ("realization", "member", "members", "ens_number", "ensemble", "number")
 _X = ("projection_x_coordinate", "longitude", "grid_longitude")
 _Y = ("projection_y_coordinate", "latitude", "grid_latitude")
+_NAMES = {"x": ("x", "lon", "long", "longitude"), "y": ("y", "lat", "latitude")}  # where nothing else says what a coordinate is
 _NO_DATUM = ("undefined", "unknown")
 _SMALLEST_EARTH = 1e6  # metres; smaller ones are kilometres
 
@@ -85,12 +89,16 @@ class Variable:
 class Source:
     """A data set: where it is, its variables by name, and whether NetCDF's default fill values mean missing among integers, too.
 
-    Among floats (9.97e36) they always do: copies of a NetCDF file keep them and declare another.
+    Among floats (9.97e36) they always do: copies of a NetCDF file keep them and declare another. The variables of outer groups are
+    seen in ``group``, too; those of its own, where the rain is looked for, are ``own`` (None: all).
     """
 
     path: Path
     variables: dict[str, Variable]
     default_fills: bool = True
+    attributes: dict = defaulted(default_factory=dict)
+    group: str = ""
+    own: frozenset[str] | None = None
 
     def find(self, names: str | list[str]) -> list[Variable]:
         """Those of the named variables that exist."""
@@ -114,8 +122,15 @@ def frames(source: Source, *, variable: str | None, minutes: float | None, z_r: 
     Raises:
         UserError: something is missing, not understood, contradictory, or not on a regular grid.
     """
-    rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
-    _refuse_forecast(source, rain.starts)
+    chosen = _field(source, variable)
+    analysis = refuse_predicted(source, chosen, partial(_valid, source))
+    try:
+        rain = _Rain.of(source, variable=variable, minutes=minutes, z_r=z_r)
+    except UserError:
+        if not analysis:  # that it is a forecast says more than what else is amiss
+            refuse_by_words(source, chosen)
+        raise
+    refuse_by_times(source, chosen, (rain.times, rain.starts), partial(_moments, source), analysis=analysis)
     return Frames(rain.values()[0], rain.times[rain.order], rain.grid, str(source.path), rain.coding.measured(source.path))
 
 
@@ -161,6 +176,16 @@ def forecast(source: Source, *, variable: str | None, minutes: float | None, z_r
     return PredictedRain(analysis_time, times, rain.members, rain.grid, rain.values)
 
 
+class _Layout(NamedTuple):
+    """How a map is stored: its axes of y and x, whether each must be turned round, and the columns in the order of the grid (None: as stored)."""
+
+    y_axis: int
+    x_axis: int
+    y_turned: bool
+    x_turned: bool
+    columns: np.ndarray | None
+
+
 @dataclass(frozen=True)
 class _Rain:
     """The rain fields of a data set: all but their values, which are read when they are asked for."""
@@ -168,7 +193,7 @@ class _Rain:
     source: Source
     field: Variable
     grid: Grid
-    axes: tuple[int, int, bool, bool]
+    axes: _Layout
     coding: Coding
     times: np.ndarray
     starts: np.ndarray
@@ -218,7 +243,7 @@ def _member_axis(source: Source, field: Variable) -> int | None:
     """The field's axis of ensemble members."""
     for axis, dim in enumerate(field.dims):
         coordinates = [one for one in source.find([dim, *field.text("coordinates").split()]) if one.dims == (dim,)]
-        if dim.lower() in _MEMBERS or any(one.text("standard_name") == "realization" for one in coordinates):
+        if dim.lower() in MEMBERS or any(one.text("standard_name") == "realization" for one in coordinates):
             return axis
     return None
 
@@ -231,12 +256,24 @@ def moment(source: Source, name: str) -> np.datetime64:
     """
     variable = source.variables.get(name)
     if variable is None or math.prod(variable.shape) != 1:
-        raise UserError(f"{source.path} has no {name} with a single time; it is cut short or of another format.")
+        shape = "missing" if variable is None else f"of shape {variable.shape}"
+        raise UserError(f"{source.path}: {name} is {shape}; expected a single time, it is cut short or of another format.")
     return _decoded(source, variable, variable).reshape(())[()]
 
 
 def _candidates(source: Source) -> list[Variable]:
-    return [one for one in source.variables.values() if one.text("standard_name") in STANDARD_NAMES and len(one.shape) >= 2]
+    return [
+        one
+        for name, one in source.variables.items()
+        if one.text("standard_name") in STANDARD_NAMES and len(one.shape) >= 2 and (source.own is None or name in source.own)
+    ]
+
+
+def ranks(source: Source, variable: str | None) -> dict[str, int]:
+    """The variables with rain, or the one of that name, and the rank of what they measure: a rate before a depth before a reflectivity."""
+    if variable is not None:
+        return {variable: 0} if variable in source.variables else {}
+    return {one.name: _ORDER.index(STANDARD_NAMES[one.text("standard_name")]) for one in _candidates(source)}
 
 
 def _field(source: Source, wanted: str | None) -> Variable:
@@ -271,29 +308,25 @@ def _measured(source: Source, field: Variable) -> tuple[str, float]:
     return found
 
 
-def _refuse_forecast(source: Source, times: np.ndarray) -> None:
-    """Refuse what was predicted: a forecast period above 0, or a reference time before the times (T,) of the field, of intervals before they start.
+def _valid(source: Source, variable: Variable) -> np.ndarray:
+    """The values of a small variable that are not missing, in one row."""
+    values = np.ravel(variable.all())
+    missing = np.isnan(values)
+    for mark in _marks(source, variable):
+        missing |= equals(values, mark)
+    return values[~missing]
 
-    One reference time for all of them must lie before the first: observations that were put together keep that of the first.
-    """
-    for variable in source.variables.values():
-        name = variable.text("standard_name")
-        if name == "forecast_period" and (variable.all() > 0).any():
-            raise UserError(f"{source.path} is a forecast ({variable.name} is above 0), not an observation; give observed fields.")
-        if name == "forecast_reference_time" and " since " in variable.text("units").lower():
-            try:
-                made = _decoded(source, variable, variable)
-            except UserError:  # one that is missing says nothing
-                continue
-            if (made < (times if made.shape == times.shape else times.min())).any():
-                raise UserError(f"{source.path} is a forecast ({variable.name} lies before its times), not an observation; give observed fields.")
+
+def _moments(source: Source, variable: Variable) -> np.ndarray:
+    """The UTC times in a variable."""
+    return _decoded(source, variable, variable)
 
 
 # grid
 
 
-def _grid(source: Source, field: Variable) -> tuple[Grid, tuple[int, int, bool, bool]]:
-    """(where the pixels are; the field's axes of y and x, and whether each must be turned round)."""
+def _grid(source: Source, field: Variable) -> tuple[Grid, _Layout]:
+    """(where the pixels are; how they are stored)."""
     found = {}
     for axis, dim in enumerate(field.dims):
         for one in [*source.find([dim]), *source.find(field.text("coordinates"))]:
@@ -308,8 +341,10 @@ def _grid(source: Source, field: Variable) -> tuple[Grid, tuple[int, int, bool, 
         _refuse_other_length(field, axis, one)
     crs = _projection(source, field, found["x"][1], found["y"][1])
     (x_axis, x), (y_axis, y) = ((axis, _centres(source, one, crs)) for axis, one in (found["x"], found["y"]))
-    if crs.is_geographic and not crs.is_derived and x.min() >= 180.0:
-        x = x - 360.0
+    columns = None
+    if crs.is_geographic:
+        x, columns = continuous(x)
+        x = _even(found["x"][1], x if crs.is_derived else near_zero(x))
     turned = bool(y.size > 1 and y[0] < y[-1]), bool(x.size > 1 and x[0] > x[-1])
     try:
         grid = Grid(_text(crs, x, y), x[::-1] if turned[1] else x, y[::-1] if turned[0] else y)
@@ -317,7 +352,7 @@ def _grid(source: Source, field: Variable) -> tuple[Grid, tuple[int, int, bool, 
         raise UserError(f"{source.path}: {error}") from None
     if math.prod(grid.shape) > MAX_PIXELS:
         raise UserError(f"{source.path} claims {grid.shape[0]}x{grid.shape[1]} pixels; more than {MAX_PIXELS} in a frame are refused.")
-    return grid, (y_axis, x_axis, *turned)
+    return grid, _Layout(y_axis, x_axis, *turned, columns)
 
 
 def _refuse_other_length(field: Variable, axis: int, coordinate: Variable) -> None:
@@ -330,7 +365,7 @@ def _axis(variable: Variable) -> str | None:
     """Whether a coordinate is the x or the y of a map."""
     name, axis, units = (variable.text(attribute) for attribute in ("standard_name", "axis", "units"))
     for kind, names, direction in (("x", _X, "east"), ("y", _Y, "north")):
-        if name in names or (not name and (axis.lower() == kind or direction in units or (not axis and variable.name.lower() == kind))):
+        if name in names or (not name and (axis.lower() == kind or direction in units or (not axis and variable.name.lower() in _NAMES[kind]))):
             return kind
     return None
 
@@ -339,7 +374,7 @@ def _projection(source: Source, field: Variable, x: Variable, y: Variable) -> py
     """The projection of a field's coordinates, in metres or degrees."""
     mapping, path = _mapping(source, field, (x, y)), source.path
     if mapping is None:
-        if "longitude" in (x.text("standard_name"), x.name.lower()) or x.text("units").lower().startswith("degrees_e"):
+        if x.text("standard_name") == "longitude" or x.name.lower() in ("lon", "long", "longitude") or x.text("units").lower().startswith("degrees_e"):
             return pyproj.CRS("EPSG:4326")
         raise UserError(f"{path}: {field.name} has no grid_mapping, so where its {x.name} and {y.name} lie is not known; a projection is needed.")
     try:
@@ -422,15 +457,24 @@ def _centres(source: Source, coordinate: Variable, crs: pyproj.CRS) -> np.ndarra
     """Cell centres in metres or degrees, as they are ordered in the file."""
     values, units = coordinate.all().astype(np.float64), coordinate.text("units")
     values = values * _number(coordinate, "scale_factor", 1.0) + _number(coordinate, "add_offset", 0.0)
-    factor = (1.0 if cf_units.is_degrees(units) else None) if crs.is_geographic else cf_units.metres(units)
+    named = not units and coordinate.name.lower() in _NAMES["x"][1:] + _NAMES["y"][1:]
+    factor = (1.0 if named or cf_units.is_degrees(units) else None) if crs.is_geographic else cf_units.metres(units)
     if factor is None:
         needed = "degrees" if crs.is_geographic else "m or km"
         raise UserError(f"{source.path}: the coordinate {coordinate.name} has the units {units!r}; {needed} are needed for its projection.")
     if not values.size or not np.isfinite(values).all():
-        raise UserError(f"{source.path}: the coordinate {coordinate.name} is empty or has values that are missing; the file is damaged.")
+        count = np.isfinite(values).sum()
+        raise UserError(f"{source.path}: the coordinate {coordinate.name} has {count} numbers for its length of {values.size}; expected one for each, and at least one.")
+    return _even(coordinate, values) * factor
+
+
+def _even(coordinate: Variable, values: np.ndarray) -> np.ndarray:
+    """Evenly spaced coordinates, where 32 bits alone made them uneven: these tell places beyond 256 degrees apart by 0.00003 only."""
+    if coordinate.dtype.str[1:] != "f4":
+        return values
     even = np.linspace(values[0], values[-1], values.size)
-    rounded = coordinate.dtype.str[1:] == "f4" and (np.abs(values - even) <= 2 * np.spacing(np.abs(values).max(), dtype=np.float32)).all()
-    return (even if rounded else values) * factor  # 32 bits tell places beyond 256 degrees apart by 0.00003 alone
+    step = np.spacing(np.abs(coordinate.all()).max().astype(np.float64), dtype=np.float32)
+    return even if (np.abs(values - even) <= 2 * step).all() else values
 
 
 # time
@@ -446,7 +490,8 @@ def _times(source: Source, field: Variable) -> tuple[np.ndarray, np.ndarray | No
         raise UserError(f"{source.path}: {bounds.name} has the shape {bounds.shape}; bounds of {coordinate.name} are two for each time.")
     start, end = _decoded(source, bounds, coordinate).reshape(-1, 2).T
     if (end < start).any():
-        raise UserError(f"{source.path}: an interval in {bounds.name} ends before it starts; the file contradicts itself.")
+        first = int(np.argmax(end < start))
+        raise UserError(f"{source.path}: an interval in {bounds.name} runs from {start[first]} to {end[first]} UTC; expected one that does not end before it starts.")
     return end, (end - start) / np.timedelta64(60, "s"), axis
 
 
@@ -479,7 +524,7 @@ def _decoded(source: Source, values: Variable, coordinate: Variable) -> np.ndarr
         numbers = numbers * _number(coordinate, "scale_factor", 1.0) + _number(coordinate, "add_offset", 0.0)
     for mark in _marks(source, values):
         if equals(numbers, mark).any():
-            raise UserError(f"{where} has a time that is missing; the file is damaged.")
+            raise UserError(f"{where} has a time that is missing ({mark:g}); expected a number for each.")
     return cf_units.times(numbers, coordinate.text("units"), coordinate.text("calendar") or "standard", where)
 
 
@@ -499,7 +544,7 @@ def _interval(path: Path, field: Variable, stated: np.ndarray | None, minutes: f
 # values
 
 
-def _place(field: Variable, axes: tuple[int, int, bool, bool], others: tuple[int | None, ...]) -> list:
+def _place(field: Variable, axes: _Layout, others: tuple[int | None, ...]) -> list:
     """An index of the field that takes a whole map and the only one of what else there is; the axes of the others are filled in later."""
     index = []
     for axis, (dim, length) in enumerate(zip(field.dims, field.shape)):
@@ -509,11 +554,12 @@ def _place(field: Variable, axes: tuple[int, int, bool, bool], others: tuple[int
     return index
 
 
-def _oriented(raw: np.ndarray, axes: tuple[int, int, bool, bool]) -> np.ndarray:
+def _oriented(raw: np.ndarray, axes: _Layout) -> np.ndarray:
     """A map as it is stored, with row 0 north and column 0 west."""
-    y_axis, x_axis, y_turned, x_turned = axes
-    raw = np.asarray(raw) if y_axis < x_axis else np.asarray(raw).T
-    return raw[:: -1 if y_turned else 1, :: -1 if x_turned else 1]
+    raw = np.asarray(raw) if axes.y_axis < axes.x_axis else np.asarray(raw).T
+    if axes.columns is not None:
+        raw = raw[:, axes.columns]
+    return raw[:: -1 if axes.y_turned else 1, :: -1 if axes.x_turned else 1]
 
 
 def _rain_rate(source: Source, field: Variable, raw: np.ndarray, coding: Coding) -> np.ndarray:
@@ -574,8 +620,9 @@ def _flags(field: Variable) -> list[tuple[int | float, bool]]:
 def _limit(field: Variable, name: str, place: int) -> int | float | None:
     """An end of the valid range."""
     found, both = _numbers(field, name), _numbers(field, "valid_range")
-    if len(found) > 1 or len(both) not in (0, 2):
-        raise UserError(f"{field.path}: {field.name} has {len(found)} {name} and {len(both)} valid_range; one and two numbers are needed.")
+    for attribute, numbers, counts in ((name, found, (0, 1)), ("valid_range", both, (0, 2))):
+        if len(numbers) not in counts:
+            raise UserError(f"{field.path}: {field.name} has {len(numbers)} numbers in {attribute}; expected {counts[1]}.")
     return found[0] if found else both[place] if both else None
 
 

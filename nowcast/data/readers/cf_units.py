@@ -82,9 +82,15 @@ def metres(units: str) -> float | None:
     return float(size) if measured == (0, 1, 0) else None
 
 
+def is_duration(units: str) -> bool:
+    """Whether it is a unit of time: seconds (also nanoseconds), minutes, hours, days."""
+    measured, _ = _dimension(units) or (None, None)
+    return measured == (0, 0, 1) or units.strip().lower() in ("nanoseconds", "microseconds", "milliseconds", "ns", "us", "ms")
+
+
 def is_degrees(units: str) -> bool:
     """Whether it is one of the units of longitudes and latitudes."""
-    return re.fullmatch(r"degrees?(_?(east|north|e|n))?", units.strip().lower()) is not None
+    return re.fullmatch(r"degrees?(_?(east|north|e|n)|_in_wgs84_projection)?", units.strip().lower()) is not None
 
 
 def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarray:
@@ -103,8 +109,10 @@ def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarr
     if not match or match["unit"] not in _SECONDS:
         raise UserError(f"{where} has the units {units!r}; seconds, minutes, hours or days since a date are accepted, e.g. 'minutes since 2020-01-01 00:00'.")
     start, second = _moment(match, where), _SECONDS[match["unit"]]
-    if calendar.lower() not in _CALENDARS or (calendar.lower() != "proleptic_gregorian" and start < _GREGORIAN_SINCE):
-        raise UserError(f"{where} counts from {start:%Y-%m-%d} in the calendar {calendar!r}; {', '.join(_CALENDARS)} since 1582-10-15 are accepted.")
+    if calendar.lower() not in _CALENDARS:
+        raise UserError(f"{where} has the calendar {calendar!r}; expected one of {', '.join(_CALENDARS)}.")
+    if calendar.lower() != "proleptic_gregorian" and start < _GREGORIAN_SINCE:
+        raise UserError(f"{where} counts from {start:%Y-%m-%d} in the calendar {calendar!r}; expected a date from 1582-10-15 on.")
     if values.dtype == np.float32:
         step = np.spacing(np.abs(values)).astype(np.float64)
         if (step * second > max(1.0, 2 * in_force().seconds))[(values != np.round(values)) | (step > 1.0)].any():

@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.data.readers.content import beginning, instead, mend, read_exactly, require_file, unpacked
 from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.forecasts import refuse_by_attributes
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.projection import project
 from nowcast.errors import UserError
@@ -54,9 +55,13 @@ class FmiPgm:
             raise UserError(f"{path} is not a PGM file{instead(path)}.")
         with unpacked(path, "a PGM file") as stream:
             comments, (columns, rows) = _header(stream, path)
-            time, grid = _time(comments, path), _grid(comments, columns, rows, path)
+            time = _time(comments, path)
+            texts = {name: " ".join(words) for name, words in comments.items()}
+            refuse_by_attributes(path, texts, "the comment ", times=np.array([time], "datetime64[s]"))
+            grid = _grid(comments, columns, rows, path)
             if comments.get("param") != [_PARAMETER]:
-                raise UserError(f"{path} holds {' '.join(comments.get('param', ['an unknown quantity']))}; only {_PARAMETER} [dBZ] can be read.")
+                found = repr(" ".join(comments["param"])) if "param" in comments else "missing"
+                raise UserError(f"{path}: its comment param is {found}, expected {_PARAMETER!r} [dBZ].")
             index = np.frombuffer(read_exactly(stream, rows * columns, path), np.uint8).reshape(rows, columns)
         coding = self._coding()
         return Frames(coding.rain_rate(index, path)[None], time, grid, str(path), coding.measured(path))
@@ -125,10 +130,13 @@ def _grid(comments: dict[str, list[str]], columns: int, rows: int, path: str | P
     (left, bottom), (right, top) = (project(projection, *_numbers(comments, corner, 2, path), path=path) for corner in ("bottomleft", "topright"))
     (dx,), (dy,) = (_numbers(comments, f"metersperpixel_{axis}", 1, path) for axis in "xy")
     off = in_force().off_corner
-    if not (dx > 0 and dy > 0 and abs(right - left - columns * dx) <= off * dx and abs(top - bottom - rows * dy) <= off * dy):
-        raise UserError(
-            f"{path}: its corners are {right - left:.0f} x {top - bottom:.0f} m apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} m are "
-            f"{columns * dx:.0f} x {rows * dy:.0f} m; the file contradicts itself."
-        )
+    for axis, count, step, apart in (("x", columns, dx, right - left), ("y", rows, dy, top - bottom)):
+        if not step > 0:
+            raise UserError(f"{path}: its comment metersperpixel_{axis} is {step:g}; expected a size of pixels above 0.")
+        if not abs(apart - count * step) <= off * step:
+            raise UserError(
+                f"{path}: bottomleft and topright are {apart:.0f} m apart in {axis}, expected {count * step:.0f} m for {count} pixels of "
+                f"metersperpixel_{axis} {step:g}, give or take {off:g} pixels; the file contradicts itself."
+            )
     x = left + (np.arange(columns) + 0.5) * (right - left) / columns
     return Grid(projection, x, top - (np.arange(rows) + 0.5) * (top - bottom) / rows)

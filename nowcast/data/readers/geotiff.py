@@ -13,6 +13,7 @@ import pyproj
 
 from nowcast.data.readers.content import beginning, damage_reported, head_of, kind_of_content, mend, require_file
 from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.forecasts import refuse, refuse_by_attributes, refuse_label, refuse_name, states_analysis
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.errors import UserError
@@ -68,10 +69,15 @@ class GeoTiff:
         if Path(f"{path}.msk").exists():
             raise UserError(f"{path} has its mask in a second file, {Path(path).name}.msk, without which what was not observed looks dry; write it into the file itself (gdal_translate --config GDAL_TIFF_INTERNAL_MASK YES).")
         with _opened(path) as file:
-            if file.tags().get("software", "").startswith("nowcast "):
-                raise UserError(f"{path} is a forecast of nowcast, no observation; leave it out.")
-            band, grid, items = self._band(file, path), _grid(file, path), _items(file)
+            software = file.tags().get("software", "")
+            if software.startswith("nowcast "):
+                refuse(path, "the tag software", repr(software), "software that writes observations")
+            band = self._band(file, path)
+            tags = _tags(file, band)
+            refuse_by_attributes(path, tags, "the tag ")
+            grid, items = _grid(file, path), _items(file)
             time = _stated_time(items, path) if self.time is None else time_in_name(path, self.time, "reader.time")
+            _refuse_forecast(file, band, tags, time, path, named=self.time is not None)
             coding = self.values.completed(path, **_stated(file, band, items))
             quantity = coding.measured(path)
             raw, masked = _pixels(file, band, path, tuple(coding.missing or ()))
@@ -139,6 +145,21 @@ def _items(file) -> dict[str, tuple[str, str]]:
     return {name.lower(): (text.strip(), attributes) for name, attributes, text in _ITEM.findall(file.tags().get("GDAL_METADATA", "")[:100_000])}
 
 
+def _tags(file, band: int) -> dict[str, str]:
+    """What is written about the file and a band: tags, and the items of its GDAL_METADATA."""
+    tags = {name: text for name, text in file.tags().items() if name != "GDAL_METADATA"}
+    return tags | file.tags(band) | {name: text for name, (text, _) in _items(file).items()}
+
+
+def _refuse_forecast(file, band: int, tags: dict[str, str], time: np.datetime64, path: str | Path, *, named: bool) -> None:
+    """Refuse a forecast by its reference time, by the description of its band, or by the name of a file that tells its time by it."""
+    refuse_by_attributes(path, tags, "the tag ", times=np.array([time], "datetime64[s]"), words=False)
+    if not states_analysis(tags):
+        refuse_label(path, f"the description of band {band}", file.descriptions[band - 1] or "")
+        if named:
+            refuse_name(path)
+
+
 def _stated_time(items: dict[str, tuple[str, str]], path: str | Path) -> np.datetime64:
     text, attributes = items.get("observation time", ("", ""))
     match = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)", text, re.ASCII)
@@ -148,7 +169,8 @@ def _stated_time(items: dict[str, tuple[str, str]], path: str | Path) -> np.date
             return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}", "s")
     except (AttributeError, ValueError):
         pass
-    raise UserError(f"{path} does not say when it was observed; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'.")
+    found = f"its item 'observation time' is {text!r} ({attributes.strip() or 'no format'}), expected YYYYMMDDhhmm" if text else "it has no item 'observation time'"
+    raise UserError(f"{path} does not say when it was observed: {found}; set reader.time to the form its name has, e.g. '%Y%m%d%H%M'.")
 
 
 def _stated(file, band: int, items: dict[str, tuple[str, str]]) -> dict:
@@ -176,8 +198,10 @@ def _grid(file, path: str | Path) -> Grid:
     place = file.transform
     if file.crs is None:
         raise UserError(f"{path} has no projection; a georeferenced TIFF is needed.")
-    if place.b or place.d or place.a <= 0 or not place.e:
-        raise UserError(f"{path} has a grid that is rotated or mirrored ({', '.join(f'{number:g}' for number in place[:6])}); rows from north to south are needed.")
+    if place.b or place.d:
+        raise UserError(f"{path}: its grid is rotated by {place.b:g} and {place.d:g} (of the geotransform), expected 0 and 0; warp it to rows from north to south.")
+    if place.a <= 0 or not place.e:
+        raise UserError(f"{path}: its pixels are {place.a:g} x {place.e:g} wide and high (of the geotransform), expected a width above 0 and a height that is not 0.")
     definition = file.crs.to_wkt()
     stated = pyproj.CRS.from_wkt(definition).to_json_dict().get("id")
     x = place.c + (np.arange(file.width) + 0.5) * place.a

@@ -126,7 +126,8 @@ class Hdf5File:
         if identity.shape is None:  # NetCDF's C library stores an empty text so
             return None
         if max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize) > _MAX_ATTRIBUTE_BYTES:
-            raise UserError(f"{self.path}: {name}/{attribute} is over {_MAX_ATTRIBUTE_BYTES} bytes long; a single value is expected.")
+            size = max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize)
+            raise UserError(f"{self.path}: {name}/{attribute} is {size} bytes long, over {_MAX_ATTRIBUTE_BYTES}; a single value is expected.")
         return np.ravel(node.attrs[attribute])
 
     def attribute(self, name: str, attribute: str):
@@ -167,7 +168,7 @@ class Hdf5File:
         found = {}
         for attribute in node.attrs:
             kind = node.attrs.get_id(attribute).dtype
-            if kind.kind in "iufSU" or h5py.check_string_dtype(kind) is not None:
+            if kind.kind in "biufSU" or h5py.check_string_dtype(kind) is not None:
                 values = self._values(name, attribute, node)
                 if values is not None and values.size:
                     found[attribute] = _plain(values[0]) if values.size == 1 else values
@@ -175,9 +176,14 @@ class Hdf5File:
 
     def axes(self, name: str) -> tuple[str, ...] | None:
         """Names of a dataset's axes as NetCDF-4 records them (the last part of their paths); None where it does not."""
+        scales = self.scales(name)
+        return None if scales is None else tuple(scale.rpartition("/")[2] for scale in scales)
+
+    def scales(self, name: str) -> tuple[str, ...] | None:
+        """Paths of the datasets that stand along a dataset's axes; None where the file does not say them."""
         node = self.require(name)
         if node.attrs.get("CLASS") == b"DIMENSION_SCALE" and len(node.shape) == 1:
-            return (node.name.rpartition("/")[2],)
+            return (node.name,)
         if not node.shape:
             return ()
         if "DIMENSION_LIST" not in node.attrs:
@@ -185,7 +191,7 @@ class Hdf5File:
         scales = node.attrs["DIMENSION_LIST"]
         if len(scales) != len(node.shape) or not all(len(scale) == 1 and scale[0] for scale in scales):
             return None
-        return tuple(str(self._file[scale[0]].name).rpartition("/")[2] for scale in scales)
+        return tuple(str(self._file[scale[0]].name) for scale in scales)
 
     def dataset(self, name: str, *, axes: int | None = None) -> h5py.Dataset:
         """A dataset of numbers with that many axes (None: any number), all of it stored in this file; not read yet.
@@ -199,8 +205,9 @@ class Hdf5File:
             raise UserError(f"{self.path}: {name} must be numbers with {axes or 'some'} axes, but it is {found!r}.")
         if found.is_virtual or found.external:
             raise UserError(f"{self.path}: {name} is stored in another file, which is not followed; the data must be in the file itself.")
-        if max(math.prod(shape[-2:]), math.prod(found.chunks or ())) > MAX_PIXELS:
-            raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, shape))} pixels; more than {MAX_PIXELS} in a frame are refused.")
+        for sides, what in ((shape, "pixels"), (found.chunks or (), "values in a chunk")):
+            if math.prod(sides[-2:] if what == "pixels" else sides) > MAX_PIXELS:
+                raise UserError(f"{self.path}: {name} claims {'x'.join(map(str, sides))} {what}; more than {MAX_PIXELS} in a frame are refused.")
         _require_filters(found, self.path)
         return found
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from nowcast.data.readers.decoding import interval_minutes, plausible
+from nowcast.data.readers.forecasts import refuse, refuse_by_attributes
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
@@ -19,6 +20,8 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _TIME = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4});(\d\d:\d\d:\d\d)(\.\d+)?", re.ASCII)
 _NUMBER = r"[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?"
 _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?", re.ASCII)
+_IMAGE = re.compile(r"image\d{1,4}", re.ASCII)
+_FORECAST_PRODUCT = re.compile(r"_(FM|FC)(_|$)", re.ASCII)  # such as RAD_NL25_RAC_FM, KNMI's nowcasts
 _PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
 
 
@@ -44,7 +47,8 @@ class KnmiHdf5:
             UserError: something is missing, damaged, or not accumulated precipitation in mm.
         """
         with Hdf5File(path) as file:
-            start, end = (_time(file, f"product_datetime_{which}") for which in ("start", "end"))
+            start, end = (_time(file, "overview", f"product_datetime_{which}") for which in ("start", "end"))
+            _refuse_forecast(file, end)
             minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
             if minutes <= 0:
                 raise UserError(f"{path}: its interval runs from {start} to {end}; a rain depth needs an interval that ends after it starts.")
@@ -56,14 +60,31 @@ class KnmiHdf5:
         return Frames(rates[None], end, grid, str(path), rain_depth_quantity(minutes))
 
 
-def _time(file: Hdf5File, name: str) -> np.datetime64:
-    text = file.text("overview", name)
+def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
+    """Refuse images that are valid after the end of the product's interval, and products that say that they are forecasts."""
+    images = [name for name in file.members("") if _IMAGE.fullmatch(name)]
+    for name in images:
+        if file.attribute(name, "image_datetime_valid") is not None:
+            valid = _time(file, name, "image_datetime_valid")
+            if valid > end:
+                refuse(file.path, f"{name}/image_datetime_valid", f"{valid} UTC", f"none after overview/product_datetime_end, {end} UTC")
+    for group, attribute in (("overview", "product_group_name"), *((name, "image_product_name") for name in images)):
+        product = str(file.attribute(group, attribute) or "")
+        if _FORECAST_PRODUCT.search(product):
+            refuse(file.path, f"{group}/{attribute}", repr(product), "an observed product such as RAD_NL25_RAC")
+    for name in ("overview", *images):
+        if file.find(name) is not None:
+            refuse_by_attributes(file.path, file.described(name), f"{name}/", times=np.array([end], "datetime64[s]"))
+
+
+def _time(file: Hdf5File, group: str, name: str) -> np.datetime64:
+    text = file.text(group, name)
     match = _TIME.fullmatch(text.upper())
     try:
         day, month, year, clock, _ = match.groups()
         return np.datetime64(f"{year}-{_MONTHS.index(month) + 1:02d}-{day}T{clock}", "s")
     except (AttributeError, ValueError):
-        raise UserError(f"{file.path}: overview/{name} is {text!r}; a time such as 26-AUG-2010;00:05:00.000 is needed.") from None
+        raise UserError(f"{file.path}: {group}/{name} is {text!r}; a time such as 26-AUG-2010;00:05:00.000 is needed.") from None
 
 
 def _calibration(file: Hdf5File) -> tuple[float, float]:
@@ -80,7 +101,7 @@ def _depth(file: Hdf5File) -> np.ndarray:
     """Rain depth [mm], (H, W) float64; NaN where not observed."""
     parameter = file.text("image1", "image_geo_parameter")
     if parameter.upper() != _PARAMETER:
-        raise UserError(f"{file.path} holds {parameter}; only {_PARAMETER} can be read.")
+        raise UserError(f"{file.path}: image1/image_geo_parameter is {parameter!r}, expected {_PARAMETER!r}; nothing else can be read.")
     factor, offset = _calibration(file)
     missing = [file.number("image1/calibration", "calibration_missing_data")]
     if file.attribute("image1/calibration", "calibration_out_of_image") is not None:
@@ -96,8 +117,9 @@ def _depth(file: Hdf5File) -> np.ndarray:
 def _grid(file: Hdf5File) -> Grid:
     """Cell centres [m]; offsets count pixels, and pixel sizes and the earth are in kilometres in the file."""
     unit, corner = file.text("geographic", "geo_dim_pixel"), file.text("geographic", "geo_pixel_def")
-    if unit.upper() != "KM,KM" or corner.upper() != "LU":
-        raise UserError(f"{file.path}: geo_dim_pixel {unit!r} and geo_pixel_def {corner!r} are not understood; 'KM,KM' and 'LU' are.")
+    for name, stated, expected in (("geo_dim_pixel", unit, "KM,KM"), ("geo_pixel_def", corner, "LU")):
+        if stated.upper() != expected:
+            raise UserError(f"{file.path}: geographic/{name} is {stated!r}, expected {expected!r}.")
     projection = projection_in_metres(file.text("geographic/map_projection", "projection_proj4_params"), file.path)
     axes = []
     for axis, side in (("x", "column"), ("y", "row")):

@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.data.readers.content import beginning, damage_reported, instead, require_file
 from nowcast.data.readers.decoding import plausible
+from nowcast.data.readers.forecasts import refuse_label
 from nowcast.data.readers.names import time_in_name
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -42,6 +43,7 @@ class MchGif:
         if not beginning(path, 4).startswith(b"GIF8") and instead(path):
             raise UserError(f"{path} is not a GIF file{instead(path)}.")
         index, comment = _palette_index(path)
+        refuse_label(path, "its comment", comment.decode("latin-1"))
         stated = _COMMENT.search(comment)
         minutes = int(stated[2]) if stated else 5
         if not minutes:
@@ -59,8 +61,10 @@ def _palette_index(path: str | Path) -> tuple[np.ndarray, bytes]:
     with damage_reported(path):
         try:
             with Image.open(path, formats=["GIF"]) as image:
-                if image.size != (_COLUMNS, _ROWS) or image.mode not in ("P", "L"):  # L is a palette of greys in order
-                    raise UserError(f"{path} has {image.height}x{image.width} pixels of mode {image.mode}; AQC has {_ROWS}x{_COLUMNS} with a palette (P).")
+                if image.size != (_COLUMNS, _ROWS):
+                    raise UserError(f"{path} has {image.height}x{image.width} pixels, expected {_ROWS}x{_COLUMNS} as AQC has.")
+                if image.mode not in ("P", "L"):  # L is a palette of greys in order
+                    raise UserError(f"{path} has pixels of mode {image.mode}, expected a palette (P) as AQC has.")
                 if image.tile[0][1] != (0, 0, *image.size):
                     raise UserError(f"{path} fills only a part of its {_ROWS}x{_COLUMNS} pixels; it is damaged or of another format.")
                 image.load()

@@ -84,8 +84,12 @@ def _times(archive, name: re.Match, path: str | Path) -> np.ndarray:
     if times.shape != dates.shape or not times.size:
         raise UserError(f"{path} has {times.size} dates, but declares {'x'.join(map(str, dates.shape))}; it is damaged.")
     steps, late = np.diff(times), (times - times.astype("datetime64[D]")) % _STEP
-    if (steps <= np.timedelta64(0, "s")).any() or (np.minimum(late, _STEP - late) > in_force().off_time(_STEP)).any():
-        raise UserError(f"{path} has dates that are not in order, or not at whole 5 minutes; it is damaged.")
+    falling, between = steps <= np.timedelta64(0, "s"), np.minimum(late, _STEP - late) > in_force().off_time(_STEP)
+    if falling.any():
+        place = int(np.argmax(falling))
+        raise UserError(f"{path} has the date {times[place + 1]} after {times[place]}, expected dates in order; it is damaged.")
+    if between.any():
+        raise UserError(f"{path} has the date {times[between][0]}, expected whole 5 minutes; it is damaged.")
     month = np.datetime64(f"{name['year']}-{name['month']}") if 1 <= int(name["month"]) <= 12 else np.datetime64("NaT")
     first, last = _DAYS[name["part"]]
     days = (times.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int) + 1

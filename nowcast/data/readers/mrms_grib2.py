@@ -1,7 +1,7 @@
 """NOAA's MRMS (Multi-Radar Multi-Sensor) in GRIB2, plain or gzipped: rain rates and rain depths of the radars.
 
-Written after the GRIB2 standard and NOAA's tables of products: no real file was at hand to prove it on. The sections that say what,
-when and where are read here, and sizes are checked, before GDAL unpacks the numbers.
+Written after the GRIB2 standard and NOAA's tables of products. The sections that say what, when and where are read here, and sizes are
+checked, before GDAL unpacks the numbers.
 """
 
 import struct
@@ -16,7 +16,9 @@ import numpy as np
 
 from nowcast.data.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.grib2_forecasts import refuse_forecast
 from nowcast.data.readers.hdf5 import MAX_PIXELS
+from nowcast.data.readers.longitudes import near_zero
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.runtime.unreadable import unreadable
@@ -40,6 +42,8 @@ _PACKINGS = {0: "simple", 41: "PNG"}
 _FROM_NORTH, _FROM_SOUTH = 0x00, 0x40
 _LONGEST = 2**28  # bytes of a message; a large map has 2**26 at most
 _MILLIONTHS = 1_000_000
+_NOT_STATED = (0, 2**32 - 1)
+_TURN = 360.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class MrmsGrib2:
         message = _message(path)
         with damage_reported(path):
             sections = dict(_sections(message, path))
+            refuse_forecast(sections[1], sections[4], path)
             minutes = _minutes(sections[4], path)
             time = _time(sections, path)
             grid = _grid(sections[3], path)
@@ -84,7 +89,7 @@ def _message(path: str | Path) -> bytes:
             other = "" if start[:4] == b"GRIB" else instead(path)
             raise UserError(f"{path} is no GRIB2 file{other}; an MRMS file such as MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed.")
         if start[6] != _DISCIPLINE:
-            raise UserError(f"{path} is GRIB2 of discipline {start[6]}; only MRMS ({_DISCIPLINE}) is read.")
+            raise UserError(f"{path} is GRIB2 of discipline {start[6]}, expected {_DISCIPLINE} (MRMS); no other is read.")
         length = int.from_bytes(start[8:], "big")
         if not _START < length <= _LONGEST:
             raise UserError(f"{path} claims a message of {length} bytes; up to {_LONGEST} are accepted.")
@@ -109,9 +114,13 @@ def _sections(message: bytes, path: str | Path) -> Iterator[tuple[int, bytes]]:
 def _minutes(section: bytes, path: str | Path) -> float | None:
     """Interval of a rain depth, None for a rate."""
     template, category, number = struct.unpack_from(">HBB", section, 7)
-    if template not in (0, 8) or category != _PRECIPITATION or (number != _RATE and number not in _DEPTHS):
-        found = f"product {number} of category {category} (template 4.{template})"
-        raise UserError(f"{path} holds {found}; PrecipRate and the rain depths of RadarOnly_QPE, GaugeCorr_QPE and MultiSensor_QPE can be read.")
+    if template not in (0, 8):
+        raise UserError(f"{path}: its product definition template is 4.{template}, expected 4.0 or 4.8; only single fields can be read.")
+    if category != _PRECIPITATION:
+        raise UserError(f"{path}: its parameter category is {category}, expected {_PRECIPITATION} (precipitation); give PrecipRate or a QPE.")
+    if number != _RATE and number not in _DEPTHS:
+        known = ", ".join(map(str, sorted((_RATE, *_DEPTHS))))
+        raise UserError(f"{path}: its parameter number is {number}, expected one of {known}: PrecipRate, RadarOnly_QPE, GaugeCorr_QPE or MultiSensor_QPE.")
     return _DEPTHS.get(number)
 
 
@@ -119,9 +128,6 @@ def _time(sections: dict[int, bytes], path: str | Path) -> np.datetime64:
     """The reference time, at which a depth ends; in a product over an interval (template 4.8) the end that it states."""
     over_interval = struct.unpack_from(">H", sections[4], 7)[0] == 8
     moment = struct.unpack_from(">HBBBBB", sections[4] if over_interval else sections[1], 34 if over_interval else 12)
-    (ahead,) = struct.unpack_from(">I", sections[4], 18)
-    if ahead and not over_interval:
-        raise UserError(f"{path} is a forecast {ahead} steps ahead, not an observation; give observed fields.")
     try:
         return np.datetime64(datetime(*moment), "s")
     except ValueError:
@@ -131,24 +137,49 @@ def _time(sections: dict[int, bytes], path: str | Path) -> np.datetime64:
 def _grid(section: bytes, path: str | Path) -> Grid:
     """Cell centres [degrees], longitudes from -180 on."""
     points, template, earth = struct.unpack_from(">I2xHB", section, 6)
-    columns, rows, basic_angle = struct.unpack_from(">III", section, 30)
-    first_row, first_column, last_row, last_column, dx, dy = (_degrees(section, place) for place in (46, 50, 55, 59, 63, 67))
+    if template != 0:
+        raise UserError(f"{path}: its grid definition template is 3.{template}, expected 3.0 (longitudes and latitudes).")
+    if earth not in _EARTHS:
+        raise UserError(f"{path}: its shape of the earth is {earth}, expected one of {', '.join(map(str, _EARTHS))}.")
+    columns, rows, basic_angle, subdivisions = struct.unpack_from(">IIII", section, 30)
+    unit = _unit_of_angles(basic_angle, subdivisions, path)
+    first_row, first_column, last_row, last_column, dx, dy = (_signed_number(section, place) * unit for place in (46, 50, 55, 59, 63, 67))
     scanning = section[71]
-    if template != 0 or basic_angle not in (0, 2**32 - 1) or scanning not in (_FROM_NORTH, _FROM_SOUTH) or earth not in _EARTHS:
-        found = f"grid template 3.{template}, earth {earth}, scanning {scanning:#04x}"
-        raise UserError(f"{path} has {found}; longitudes and latitudes in rows from the west (template 3.0) on a known earth are needed.")
-    if points != columns * rows or not 1 <= points <= MAX_PIXELS:
-        raise UserError(f"{path} claims {points} pixels in {rows}x{columns}; up to {MAX_PIXELS} that agree are accepted.")
+    if scanning not in (_FROM_NORTH, _FROM_SOUTH):
+        raise UserError(f"{path}: its scanning mode is {scanning:#04x}, expected {_FROM_NORTH:#04x} or {_FROM_SOUTH:#04x} (rows from the west).")
+    if points != columns * rows:
+        raise UserError(f"{path}: its number of data points is {points}, expected {columns * rows} for {rows}x{columns} pixels; it contradicts itself.")
+    if not 1 <= points <= MAX_PIXELS:
+        raise UserError(f"{path} claims {points} pixels in {rows}x{columns}; expected 1 to {MAX_PIXELS}.")
+    if (scanning == _FROM_NORTH) != (first_row >= last_row):
+        raise UserError(
+            f"{path}: its latitudes run from {first_row:g} to {last_row:g}, but its scanning mode is {scanning:#04x}; expected rows from "
+            f"{'north to south' if scanning == _FROM_NORTH else 'south to north'}."
+        )
+    if last_column < first_column:  # over Greenwich, or the date line
+        last_column += _TURN
     x, y = first_column + dx * np.arange(columns), max(first_row, last_row) - dy * np.arange(rows)
     off = in_force().off_corner
-    if abs(x[-1] - last_column) > off * dx or abs(y[-1] - min(first_row, last_row)) > off * dy or (scanning == _FROM_NORTH) != (first_row >= last_row):
-        raise UserError(f"{path}: its grid ends at {last_column:g}, {last_row:g}, but {rows}x{columns} cells of {dy:g}x{dx:g} do not; it contradicts itself.")
-    return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", x - 360.0 if x[0] >= 180.0 else x, y)
+    for name, stated, reached, step in (("longitude", last_column, x[-1], dx), ("latitude", min(first_row, last_row), y[-1], dy)):
+        if abs(reached - stated) > off * step:
+            raise UserError(
+                f"{path}: the last {name} of its grid is {stated:g}, expected {reached:g} for {rows}x{columns} cells of {dy:g}x{dx:g}, give or take "
+                f"{off:g} of one; it contradicts itself."
+            )
+    return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", near_zero(x), y)
 
 
-def _degrees(section: bytes, place: int) -> float:
-    """An angle, stored in millionths."""
-    return _signed(struct.unpack_from(">I", section, place)[0], 31) / _MILLIONTHS
+def _unit_of_angles(basic_angle: int, subdivisions: int, path: str | Path) -> float:
+    """Degrees that the number 1 stands for: a basic angle by its subdivisions, or a millionth where neither is stated."""
+    if basic_angle in _NOT_STATED:
+        return 1 / _MILLIONTHS
+    if subdivisions in _NOT_STATED:
+        raise UserError(f"{path}: its subdivisions of the basic angle {basic_angle} are {subdivisions}, expected a number such as {_MILLIONTHS}.")
+    return basic_angle / subdivisions
+
+
+def _signed_number(section: bytes, place: int) -> int:
+    return _signed(struct.unpack_from(">I", section, place)[0], 31)
 
 
 def _signed(number: int, bit: int) -> int:
@@ -160,8 +191,10 @@ def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> 
     """Refuse what would unpack to anything but the grid's number of values."""
     points, template = struct.unpack_from(">IH", sections[5], 5)
     pixels = grid.shape[0] * grid.shape[1]
-    if template not in _PACKINGS or points > pixels:
-        raise UserError(f"{path} has {points} values in packing 5.{template} for {pixels} pixels; simple (5.0) and PNG (5.41) packing of each are read.")
+    if template not in _PACKINGS:
+        raise UserError(f"{path}: its data representation template is 5.{template}, expected 5.0 (simple packing) or 5.41 (PNG).")
+    if points > pixels:
+        raise UserError(f"{path}: its number of packed values is {points}, expected at most {pixels}, the pixels of its grid.")
     if template == 41 and sections[5][19]:
         _check_png(sections[7][5:], points, path)
 
@@ -169,8 +202,10 @@ def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> 
 def _check_png(content: bytes, points: int, path: str | Path) -> None:
     """Refuse a PNG of another size, or with a wrong checksum, which GDAL would unpack all the same."""
     width, height = struct.unpack_from(">II", content, 16)
-    if not content.startswith(b"\x89PNG\r\n\x1a\n") or width * height != points:
-        raise UserError(f"{path}: its PNG claims {height}x{width} values, but {points} are declared; it is damaged.")
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise UserError(f"{path}: its packed values start with {content[:8]!r}, expected those of a PNG; it is damaged.")
+    if width * height != points:
+        raise UserError(f"{path}: its PNG claims {height}x{width} values, expected the {points} that are declared; it is damaged.")
     place, kind = 8, b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", content, place)

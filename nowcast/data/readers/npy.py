@@ -28,6 +28,7 @@ class NpyArray:
 
     Attributes:
         shape, dtype: what the header says.
+        columns_first: whether the values are in Fortran's order.
 
     Raises:
         UserError: no .npy data, values that are not plain numbers, or too many of them.
@@ -39,7 +40,7 @@ class NpyArray:
             version = npy.read_magic(stream)
             if version != (1, 0):
                 raise UserError(f"{name} is of NumPy format {version[0]}.{version[1]}; 1.0 is needed, as plain numbers have.")
-            self.shape, self._columns_first, self.dtype = npy.read_array_header_1_0(stream, max_header_size=_MAX_HEADER_BYTES)
+            self.shape, self.columns_first, self.dtype = npy.read_array_header_1_0(stream, max_header_size=_MAX_HEADER_BYTES)
 
     def numbers(self, *, times: bool = False) -> "NpyArray":
         """Itself, if it holds plain numbers (or ``times``, too), and not too many.
@@ -67,8 +68,8 @@ class NpyArray:
         Raises:
             UserError: as `read`; also another number of axes.
         """
-        if len(self.numbers().shape) != 3 or self._columns_first:
-            order = " in Fortran order" if self._columns_first else ""
+        if len(self.numbers().shape) != 3 or self.columns_first:
+            order = " in Fortran order" if self.columns_first else ""
             raise UserError(f"{self.name} has {len(self.shape)} axes{order}; 3 (time, row, column) in C order are needed.")
         for index in range(self.shape[0]):
             yield self._next(self.shape[1:], last=index == self.shape[0] - 1)
@@ -88,7 +89,7 @@ class NpyArray:
     def _next(self, shape: tuple[int, ...], *, last: bool) -> np.ndarray:
         with damage_reported(self.name):
             content = read_exactly(self._stream, math.prod(shape) * self.dtype.itemsize, self.name, last=last)
-        return np.frombuffer(content, self.dtype).reshape(shape, order="F" if self._columns_first else "C")
+        return np.frombuffer(content, self.dtype).reshape(shape, order="F" if self.columns_first else "C")
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyproj
 
 from nowcast.data.readers.decoding import equals, interval_minutes, plausible, rate_or_refusal
 from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.odim_forecasts import refuse_forecast, refuse_later_interval, refuse_object, refuse_reference
 from nowcast.data.readers.projection import project, projection_in_metres
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -65,12 +67,12 @@ class OdimHdf5:
             UserError: something is missing, damaged or contradictory, or none of the accepted quantities is there.
         """
         with Hdf5File(path) as file:
-            if file.attribute("how", "lead_time_minutes") is not None:
-                raise UserError(f"{path} is a forecast of nowcast (how/lead_time_minutes), no observation; leave it out.")
             kind = file.text("what", "object")
+            refuse_object(file, kind)
             if kind not in _OBJECTS:
-                raise UserError(f"{path} holds an ODIM object {kind}; accepted are {', '.join(_OBJECTS)}: maps, no sweeps.")
+                raise UserError(f"{path}: what/object is {kind!r}, expected {', '.join(_OBJECTS)}: maps, no sweeps.")
             field, quantity = self._choose(file, single=kind == "CVOL")
+            refuse_forecast(file, field)
             grid = _grid(file, field)
             values, time, measured = self._rain_rate(file, field, quantity)
         if values.shape != grid.shape:
@@ -89,18 +91,23 @@ class OdimHdf5:
                 raise UserError(f"{file.path} is a volume with {len(found[quantity])} levels of {quantity}; one map is needed, give a composite or an image.")
             if quantity in found:
                 return found[quantity][0], quantity
-        raise UserError(f"{file.path} holds {', '.join(found) or 'no dataset1/data1'}; {self.quantity or ', '.join(_QUANTITIES)} is needed.")
+        wanted = self.quantity or ", ".join(_QUANTITIES)
+        if not fields:
+            raise UserError(f"{file.path} has no dataset1/data1; expected one with {wanted}.")
+        stated = ", ".join("missing" if name == "None" else repr(name) for name in found)
+        raise UserError(f"{file.path}: what/quantity of {fields[0]}{' and others' if len(fields) > 1 else ''} is {stated}; expected {wanted}.")
 
     def _rain_rate(self, file: Hdf5File, field: str, quantity: str) -> tuple[np.ndarray, np.datetime64, str]:
         """(rain rate [mm/h], (H, W) float64; its time; what was measured)."""
         values, dry = _decoded(file, field)
         measured = RAIN_RATE
-        time = _time(file.path, file.text("what", "date"), file.text("what", "time"))
+        time = _time(file.path, "what", file.text("what", "date"), file.text("what", "time"))
+        interval = _interval(file, field, required=quantity == "ACRR")
+        if interval is not None:
+            refuse_later_interval(file, field, time, interval, summed=quantity == "ACRR")
+        refuse_reference(file, field, time)
         if quantity == "ACRR":
-            start, end = (
-                _time(file.path, _inherited(file, field, f"{which}date"), _inherited(file, field, f"{which}time"))
-                for which in ("start", "end")
-            )
+            start, end = interval
             if end <= start:
                 raise UserError(f"{file.path}: the interval of {field} runs from {start} to {end}; ACRR needs one that ends after it starts.")
             minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
@@ -125,6 +132,15 @@ def _inherited(file: Hdf5File, field: str, attribute: str):
     return next((value for place in places if (value := file.attribute(place, attribute)) is not None), None)
 
 
+def _interval(file: Hdf5File, field: str, *, required: bool) -> tuple[np.datetime64, np.datetime64] | None:
+    """(start, end) of a field; None where it has none and needs none."""
+    stated = [(_inherited(file, field, f"{which}date"), _inherited(file, field, f"{which}time")) for which in ("start", "end")]
+    if not required and any(None in moment for moment in stated):
+        return None
+    start, end = (_time(file.path, f"{field}, {which}", date, clock) for which, (date, clock) in zip(("start", "end"), stated))
+    return start, end
+
+
 def _number(file: Hdf5File, field: str, attribute: str) -> int | float | None:
     """A number; a whole one stays whole, as a mark in 64 bits may be larger than what a float tells apart."""
     value = _inherited(file, field, attribute)
@@ -145,13 +161,13 @@ def _decoded(file: Hdf5File, field: str) -> tuple[np.ndarray, np.ndarray]:
     return values, dry & ~missing
 
 
-def _time(path: Path, date, time) -> np.datetime64:
+def _time(path: Path, where: str, date, time) -> np.datetime64:
     try:
         if not re.fullmatch(r"\d{8} (\d\d){2,3}", f"{date} {time}", re.ASCII):  # strptime takes 1815 for 18:01:05
             raise ValueError
         return np.datetime64(datetime.strptime(f"{date}{time}".ljust(14, "0"), "%Y%m%d%H%M%S"), "s")
     except ValueError:
-        raise UserError(f"{path}: the time {date!r} {time!r} is missing or wrong; YYYYMMDD and HHMMSS are needed.") from None
+        raise UserError(f"{path}: date and time of {where} are {date!r} and {time!r}; expected YYYYMMDD and HHMMSS.") from None
 
 
 def _grid(file: Hdf5File, field: str) -> Grid:
@@ -167,13 +183,18 @@ def _grid(file: Hdf5File, field: str) -> Grid:
         (left, bottom), (right, top) = corner("LL"), corner("UR")
     else:
         (left, top), (right, bottom) = corner("UL"), corner("LR")
+    if right < left and pyproj.CRS.from_user_input(projection).is_geographic:
+        right += 360.0  # over the date line
     (columns, dx), (rows, dy) = ((int(file.number(where, f"{a}size")), file.number(where, f"{a}scale")) for a in "xy")
-    if not (1 <= columns <= 2**16 and 1 <= rows <= 2**16 and dx > 0 and dy > 0):
-        raise UserError(f"{file.path}: where says {rows}x{columns} pixels of {dy:g}x{dx:g}; 1 to 65536 of a positive size are accepted.")
     off = in_force().off_corner
-    if abs(right - left - columns * dx) > off * dx or abs(top - bottom - rows * dy) > off * dy:
-        raise UserError(
-            f"{file.path}: its corners are {right - left:.0f} x {top - bottom:.0f} apart, but {columns} x {rows} pixels of {dx:g} x {dy:g} are "
-            f"{columns * dx:.0f} x {rows * dy:.0f}; corners must be the outer ones of the image."
-        )
+    for axis, count, step, apart in (("x", columns, dx, right - left), ("y", rows, dy, top - bottom)):
+        if not 1 <= count <= 2**16:
+            raise UserError(f"{file.path}: {where}/{axis}size is {count}; expected 1 to 65536 pixels.")
+        if not step > 0:
+            raise UserError(f"{file.path}: {where}/{axis}scale is {step:g}; expected a size of pixels above 0.")
+        if abs(apart - count * step) > off * step:
+            raise UserError(
+                f"{file.path}: the corners in {where} are {apart:.0f} apart in {axis}, expected {count * step:.0f} for {axis}size {count} and {axis}scale "
+                f"{step:g}, give or take {off:g} pixels; corners must be the outer ones of the image."
+            )
     return Grid(projection, left + (np.arange(columns) + 0.5) * dx, top - (np.arange(rows) + 0.5) * dy)

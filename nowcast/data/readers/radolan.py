@@ -14,6 +14,7 @@ import numpy as np
 
 from nowcast.data.readers.content import beginning, instead, read_exactly, require_file, unpacked
 from nowcast.data.readers.decoding import plausible
+from nowcast.data.readers.forecasts import refuse
 from nowcast.data.readers.projection import project
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
@@ -25,10 +26,13 @@ _VALUE, _NO_DATA, _NEGATIVE = 0x0FFF, 0x2000, 0x4000
 _START = re.compile(rb"[A-Z][A-Z0-9]\d{6}10000\d{4}BY[ \d]{7,10}VS[ \d]{2}")
 _HEADER = re.compile(
     r"(?P<product>..)(?P<day>\d\d)(?P<clock>\d{4})10000(?P<month>\d\d)(?P<year>\d\d)BY *(?P<bytes>\d+)VS *(?P<version>\d+)(?:SW.{9})?"
-    r"PR *E(?P<power>[+-]\d\d)INT *(?P<interval>\d+)(?:U(?P<unit>\d))?GP *(?P<rows>\d+)x *(?P<columns>\d+)(?:VV *(?P<ahead>\d+))?(?:\D.*)?",
+    r"PR *E(?P<power>[+-]\d\d)INT *(?P<interval>\d+)(?:U(?P<unit>\d))?GP *(?P<rows>\d+)x *(?P<columns>\d+)(?P<rest>\D.*)?",
     re.ASCII | re.DOTALL,
 )
 _RAIN = "RY RZ RW RH RB RL RU RV RQ EH EB EW EY EZ YW SQ SH SF W1 W2 W3 W4".split()  # products that are rain depths in 16 bits
+_FORECASTS = ("FX", "FZ", "FQ", "FS", "WN")  # products that are forecasts, or come with their forecasts
+_AHEAD = re.compile(r"VV *(\d{1,4})", re.ASCII)
+_NAME_AHEAD = re.compile(r"_(\d{3})(?:\.(?:gz|bz2|bin))*$", re.ASCII)  # as in DE1200_RV2209301100_005
 _REFERENCE = {(900, 900): (450, 450), (1100, 900): (550, 370), (1200, 1100): (600, 470), (1500, 1400): (800, 600)}
 """By (rows, columns): how many 1 km cells lie south and west of 9 degrees east, 51 degrees north."""
 _PROJECTION = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +x_0=0 +y_0=0 {earth} +units=m"
@@ -76,15 +80,28 @@ def _header(stream: BinaryIO, path: str | Path) -> dict[str, str | None]:
     text = content[:-1].decode("ascii", errors="replace")
     match = _HEADER.fullmatch(text)
     if not match:
-        raise UserError(f"{path} has the header {text[:100]!r}; that of a RADOLAN composite such as 'RY...BY...VS...PR E-02INT   5GP 900x 900' is needed.")
+        lacking = [name for name in ("BY", "VS", "PR", "INT", "GP") if name not in text] or ["numbers where they stand"]
+        raise UserError(f"{path} has the header {text[:100]!r} without {', '.join(lacking)}; expected one such as 'RY...BY...VS...PR E-02INT   5GP 900x 900'.")
     head = match.groupdict()
+    _refuse_forecast(head, path)
     if head["product"] not in _RAIN:
         raise UserError(f"{path} holds the product {head['product']!r}; rain depths ({', '.join(_RAIN)}) can be read.")
-    if int(head["ahead"] or 0):
-        raise UserError(f"{path} is a forecast for {int(head['ahead'])} minutes ahead; leave it out, only observations (VV 0) are read.")
     if int(head["bytes"]) != len(content) + 2 * int(head["rows"]) * int(head["columns"]):
-        raise UserError(f"{path} declares {head['bytes']} bytes, but its header and {head['rows']}x{head['columns']} 16-bit numbers are others; it is damaged.")
+        expected = len(content) + 2 * int(head["rows"]) * int(head["columns"])
+        raise UserError(f"{path}: BY in its header is {head['bytes']} bytes, expected {expected} for {head['rows']}x{head['columns']} 16-bit numbers; it is damaged.")
     return head
+
+
+def _refuse_forecast(head: dict[str, str | None], path: str | Path) -> None:
+    """Refuse a lead time above 0 in the header, or, where it has none, in the name; and products that are forecasts only."""
+    ahead = _AHEAD.search((head["rest"] or "").partition("MS")[0])
+    if ahead and int(ahead[1]):
+        refuse(path, "VV in its header", f"{ahead[1]} minutes", "000")
+    named = _NAME_AHEAD.search(Path(path).name)
+    if not ahead and named and int(named[1]):
+        refuse(path, "the end of its name", repr(named[0]), "_000 where the header has no VV")
+    if not ahead and head["product"] in _FORECASTS:
+        refuse(path, "its product", repr(head["product"]), f"one of {', '.join(_RAIN)}")
 
 
 def _depth_unit(head: dict[str, str | None], path: str | Path) -> float:
@@ -97,9 +114,13 @@ def _depth_unit(head: dict[str, str | None], path: str | Path) -> float:
 
 def _minutes(head: dict[str, str | None], path: str | Path) -> int:
     """Length of the interval; with unit 1 it is in days."""
-    minutes = int(head["interval"]) * {"0": 1, "1": 1440}.get(head["unit"] or "0", 0)
+    units = {"0": 1, "1": 1440}
+    unit = head["unit"] or "0"
+    if unit not in units:
+        raise UserError(f"{path}: the unit of INT in its header is U{unit}, expected U0 (minutes) or U1 (days).")
+    minutes = int(head["interval"]) * units[unit]
     if not 0 < minutes <= 1440 * 366:
-        raise UserError(f"{path} has the interval {head['interval']} of unit {head['unit'] or 0}; minutes (0) or days (1), up to a year, are accepted.")
+        raise UserError(f"{path}: INT in its header is {head['interval']} of unit {unit}, expected 1 minute to 366 days.")
     return minutes
 
 

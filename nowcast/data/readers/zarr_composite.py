@@ -7,6 +7,7 @@ that value means missing, and refused where it would become dry, unless the sett
 
 import base64
 import itertools
+import json
 import math
 import os
 import struct
@@ -14,13 +15,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from nowcast.data.readers import cf
+from nowcast.data.readers.cf_groups import ancestors, choose, refuse_many
 from nowcast.data.readers.content import damage_reported, instead, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
@@ -43,7 +45,8 @@ class ZarrComposite:
     """Reader for zarr folders (or zip files) whose rain rate, rain depth or reflectivity is told by standard name and units.
 
     Args:
-        variable: the array with the rain; None: the one with a standard name of rain, rates before depths before reflectivities.
+        variable: the array with the rain, of one in a group its path; None: the one with a standard name of rain, rates before depths
+            before reflectivities, in the outermost group that has one.
         minutes: interval of rain depths in stores whose times have no bounds; the times are then the ends of the intervals.
         z_r_a: factor of the Z-R relation Z = a R^b that turns reflectivities into rain rates.
         z_r_b: its exponent; the defaults are those of Marshall and Palmer (1948).
@@ -64,8 +67,8 @@ class ZarrComposite:
     def recognises(self, path: str | Path) -> bool:
         """Whether the folder or zip file is zarr with rain that it names as CF says; never raises."""
         try:
-            with _opened(Path(path), self.fill_is_dry) as source:
-                return cf.has_rain(source, self.variable)
+            with _opened(Path(path), self) as (source, variable):
+                return cf.has_rain(source, variable)
         except UserError:
             return False
 
@@ -75,28 +78,35 @@ class ZarrComposite:
         Raises:
             UserError: something is missing, damaged, contradictory, not understood, or leads out of the folder.
         """
-        with _opened(Path(path), self.fill_is_dry) as source:
-            return cf.frames(source, variable=self.variable, minutes=self.minutes, z_r=(self.z_r_a, self.z_r_b))
+        with _opened(Path(path), self) as (source, variable):
+            return cf.frames(source, variable=variable, minutes=self.minutes, z_r=(self.z_r_a, self.z_r_b))
 
 
 @contextmanager
-def _opened(path: Path, fill_is_dry: bool) -> Iterator[cf.Source]:
-    """The arrays of a store's root, open for reading."""
+def _opened(path: Path, reader: ZarrComposite) -> Iterator[tuple[cf.Source, str | None]]:
+    """(arrays of the group of a store that has the rain, open for reading; name of that with the rain, None if not set)."""
     with damage_reported(path):
-        look = _folder(path) if path.is_dir() else _zip(path)
+        look, groups = _folder(path) if path.is_dir() else _zip(path)
         import zarr
 
         store = zarr.storage.LocalStore(path, read_only=True) if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
         try:
-            group = zarr.open_group(store, mode="r", use_consolidated=False)
-            variables = {name: _variable(path, name, array, look, fill_is_dry) for name, array in group.arrays()}
-            yield cf.Source(path, variables, default_fills=False)
+            node = cache(lambda group: zarr.open_group(store, path=group, mode="r", use_consolidated=False))
+            members = cache(lambda group: {name: _variable(path, name, array, look, reader.fill_is_dry) for name, array in node(group).arrays()})
+            group, variable = choose(path, groups, lambda group: cf.ranks(cf.Source(path, members(group)), reader.variable), reader.variable)
+            seen, attributes = {}, {}
+            for outer in ancestors(group):
+                seen |= members(outer)
+                attributes |= dict(node(outer).attrs)
+            yield cf.Source(path, seen, default_fills=False, attributes=attributes, group=group, own=frozenset(members(group))), variable
         finally:
             store.close()
 
 
-def _folder(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
-    """What tells length and beginning of a file in the folder, None if it is not there; the metadata are looked for right away.
+def _folder(path: Path) -> tuple[Callable[[str], tuple[int, bytes] | None], list[str]]:
+    """(what tells length and beginning of a file in the folder, None if it is not there; paths of its groups, the outermost first).
+
+    The metadata are looked for right away.
 
     Raises:
         UserError: it is no zarr group, or (then, too) a link leads out of it.
@@ -114,13 +124,44 @@ def _folder(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
 
     if not any(map(look, _GROUPS)):
         raise UserError(f"{path} is a folder, but no zarr group (there is no zarr.json or .zgroup in it); give the folder of a zarr store.")
-    for name, metadata in itertools.product(os.listdir(path), _METADATA):
-        look(os.path.join(name, metadata))
-    return look
+    groups, waiting = [], [""]
+    while waiting:
+        group = waiting.pop(0)
+        groups.append(group)
+        refuse_many(len(groups), path)
+        for name in os.listdir(path / group):
+            member = os.path.join(group, name)
+            for metadata in _METADATA:
+                look(os.path.join(member, metadata))
+            if os.path.isdir(path / member) and _is_group(path / member):
+                waiting.append(member)
+    return look, groups
 
 
-def _zip(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
-    """What tells the length of a file in the zip file (which has checksums: its beginning is not looked at), None if it is not there.
+def _is_group(folder: Path) -> bool:
+    """Whether a folder in a store has other arrays in it, and is no array itself."""
+    if (folder / ".zarray").exists():
+        return False
+    if (folder / ".zgroup").exists():
+        return True
+    try:
+        return _says_group((folder / "zarr.json").read_bytes())
+    except OSError:
+        return False
+
+
+def _says_group(metadata: bytes) -> bool:
+    """Whether metadata of zarr 3 are a group's."""
+    try:
+        return json.loads(metadata).get("node_type") == "group"
+    except (ValueError, AttributeError):
+        return False
+
+
+def _zip(path: Path) -> tuple[Callable[[str], tuple[int, bytes] | None], list[str]]:
+    """(what tells the length of a file in the zip file, None if it is not there; paths of its groups, the outermost first).
+
+    A zip file has checksums: the beginning of a file in it is not looked at.
 
     Raises:
         UserError: it is no zip file with a zarr group, or holds absurdly large files.
@@ -136,7 +177,14 @@ def _zip(path: Path) -> Callable[[str], tuple[int, bytes] | None]:
         raise UserError(f"{path} is a zip file, but no zarr group (there is no zarr.json or .zgroup at its root); zip what is inside the zarr folder.")
     if max(sizes.values()) > _MAX_MEMBER:
         raise UserError(f"{path} claims a file of {max(sizes.values())} bytes; more than {_MAX_MEMBER} in one chunk are refused.")
-    return lambda key: (sizes[key], b"") if key in sizes else None
+    groups = [""]
+    with zipfile.ZipFile(path) as file:
+        for name in sorted(sizes):
+            group, _, last = name.rpartition("/")
+            if group and (last == ".zgroup" or (last == "zarr.json" and _says_group(file.read(name)))):
+                groups.append(group)
+                refuse_many(len(groups), path)
+    return lambda key: (sizes[key], b"") if key in sizes else None, sorted(groups, key=lambda group: (group.count("/"), group))
 
 
 def _variable(path: Path, name: str, array, look: Callable, fill_is_dry: bool) -> cf.Variable:
@@ -179,8 +227,10 @@ def _read(path: Path, array, look: Callable, absent_is_dry: bool, doubtful: bool
     metadata, name = array.metadata, array.basename
     codecs = [*(metadata.filters or ()), metadata.compressor] if metadata.zarr_format == 2 else metadata.codecs
     unknown = _unknown(codecs)
-    if unknown or array.dtype.kind not in "iuf":
-        raise UserError(f"{path}: {name} is {array.dtype} with the codecs {', '.join(unknown) or 'of numbers'}; numbers with {', '.join(_COMPRESSORS)} are accepted.")
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: {name} is {array.dtype}; expected numbers (integers or floats).")
+    if unknown:
+        raise UserError(f"{path}: {name} has the codecs {', '.join(unknown)}; expected {', '.join(_COMPRESSORS)}.")
     if doubtful and not holes:
         raise UserError(f"{path}: {name} has the fill value 0 and no _FillValue, so 0 could be dry or missing; set reader.fill_is_dry=true if it is dry.")
     sides = array.shards or array.chunks
