@@ -11,7 +11,7 @@ import torch
 
 from nowcast.data.archive import NewestFrames, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
-from nowcast.data.reading import ReadingProcess
+from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.windows import utc_text, utc_time
 from nowcast.errors import UserError
 from nowcast.files import is_one_of
@@ -112,7 +112,7 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: 
     """The context frames of a prediction.
 
     Args:
-        pattern: an archive, a radar file, a folder or a pattern.
+        pattern: an archive, a radar file, a folder, a pattern, or a list of these.
         context_length: frames to read.
         reader: of raw radar files; they and archives are read in a process of their own, which can be killed.
         outputs: where the forecast and its pictures will go; none must be one of the files, nor an archive.
@@ -128,8 +128,9 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: 
             raise UserError(f"{output} is one of the input files; give the forecast another path.")
         if is_archive(output):
             raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
-    with ReadingProcess(NewestFrames(reader, context_length, until) if len(paths) == 1 else reader) as process:
-        frames = read_frames(paths, reader=process, last=context_length, until=until)
+    inputs = opened_inputs(paths, NewestFrames(reader, context_length, until))
+    with ReadingProcess(inputs.reader) as process:
+        frames = read_frames(inputs.paths, reader=process, last=context_length, until=until)
     if until is not None and frames.times[-1] != until:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

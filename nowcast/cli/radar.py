@@ -30,17 +30,24 @@ def convert(arguments: list[str]) -> None:
     paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
     prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"))
     workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
+    read = len(paths)
+
+    def show(done: int, total: int) -> None:
+        nonlocal read
+        read = total  # more than the paths where these are archives of files
+        bar.update(task, completed=done, total=total)
+
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=len(paths))
         summary = conversion.convert(
-            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=min(workers, len(paths)), strict=settings["strict"],
-            replace=settings["replace"], progress=lambda done, total: bar.update(task, completed=done),
+            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=workers, strict=settings["strict"],
+            replace=settings["replace"], progress=show,
         )
     print_line(f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}")
     if summary.quarantine:
         path, reason = summary.quarantine[0]
         count = len(summary.quarantine)
-        sys.stderr.write(f"nowcast convert: {count} of {len(paths)} files could not be read and are listed in {summary.report}; the first: {reason}\n")
+        sys.stderr.write(f"nowcast convert: {count} of {read} files could not be read and are listed in {summary.report}; the first: {reason}\n")
 
 
 def info(arguments: list[str]) -> None:

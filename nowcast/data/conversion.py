@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
+from nowcast.data.containers import OpenedInputs, short_name
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
-from nowcast.data.reading import in_order
+from nowcast.data.reading import in_order, opened_inputs
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.errors import UserError, first_line
 from nowcast.files import is_one_of, leftovers, locked, replacing
@@ -103,7 +104,7 @@ def convert(
     """Write radar files into one archive, in time order; an archive that exists gets the new frames.
 
     Args:
-        paths: the radar files, all of one grid and one quantity, in any order.
+        paths: the radar files, all of one grid and one quantity, in any order; archives of files (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
         reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
         prepare: clipping and regridding; None: neither.
@@ -130,7 +131,7 @@ def convert(
             with contextlib.ExitStack() as stack:
                 old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
                 conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()))
-                summary = conversion.run(paths, reader, workers, strict, progress)
+                summary = conversion.run(opened_inputs(paths, reader, separately=workers > 0, digests=True), workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
             return summary
         except (OSError, RuntimeError) as error:
@@ -177,12 +178,13 @@ class _Conversion:
         self.known: set[int] = set()
         self.duplicates, self.started = 0, 0.0
 
-    def run(self, paths: list[Path], reader, workers: int, strict: bool, progress) -> ArchiveSummary:
+    def run(self, inputs: OpenedInputs, workers: int, strict: bool, progress) -> ArchiveSummary:
         """All of it."""
+        paths, reader = inputs.paths, inputs.reader
         if self.old is not None:
             self._take_archive()
         kept = len(self.frames)
-        digests = {path: _digest(path) for path in paths}
+        digests = {path: _stored_digest(inputs.digests[path]) if path in inputs.digests else _digest(path) for path in paths}
         self._take_parts(set(digests.values()))
         quarantine = []
         try:
@@ -251,7 +253,7 @@ class _Conversion:
                     raise result
                 quarantine.extend((bad, str(result)) for bad in (path, *copies[digests[path]]))
             else:
-                self._add(path, result, Origin(path.name, digests[path]))
+                self._add(path, result, Origin(short_name(path), digests[path]))
                 self.duplicates += len(copies[digests[path]]) * len(result)
             if progress is not None:
                 progress(done, len(paths))
@@ -266,7 +268,7 @@ class _Conversion:
                 there = self.frames[moment]
                 with damage_reported(self.output):
                     before = there.dataset[there.place]
-                refuse_other_values(moment, before, values, there.origin.name, path.name)
+                refuse_other_values(moment, before, values, there.origin.name, origin.name)
                 self.duplicates += 1
             else:
                 self._pack(moment, values, origin)
@@ -343,4 +345,9 @@ def _digest(path: Path) -> int:
                     digest.update(block)
     except OSError:
         digest = hashlib.sha256(os.fsencode(path))
-    return int.from_bytes(digest.digest()[:8], "little", signed=True)
+    return _stored_digest(digest.hexdigest())
+
+
+def _stored_digest(digest: str) -> int:
+    """What is kept of a SHA-256 in hexadecimal."""
+    return int.from_bytes(bytes.fromhex(digest)[:8], "little", signed=True)

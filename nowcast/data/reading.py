@@ -21,6 +21,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from nowcast.data.containers import Listing, OpenedInputs, open_containers, remove_folders_of, stored_size
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
 
@@ -77,6 +78,7 @@ class ReadingProcess:
             return
         self._process.kill()
         self._process.wait()
+        remove_folders_of(self._process.pid)
         os.close(self._requests)
         os.close(self._answers)
         self._process = None
@@ -140,11 +142,7 @@ class ReadingProcess:
 
 def _seconds_for(path: str | Path) -> float:
     """How long a file may take, which may hold very many frames; one that is not there, the shortest time."""
-    try:
-        status = os.stat(path)
-        return _SECONDS + min(status.st_size, 512 * status.st_blocks) / _SLOWEST  # a file with holes claims more than it holds
-    except OSError:
-        return _SECONDS
+    return _SECONDS + stored_size(path) / _SLOWEST
 
 
 def _send(pipe: int, message: bytes | memoryview) -> None:
@@ -195,6 +193,22 @@ def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
     yield json.dumps(header).encode()
     for array in arrays:
         yield memoryview(array.reshape(-1).view(np.uint8))
+
+
+def opened_inputs(paths: Iterable[Path], reader, *, separately: bool = True, digests: bool = False) -> OpenedInputs:
+    """Files, and the members of the archives among them, with a reader of both; see ``nowcast.data.containers``.
+
+    Args:
+        paths: files.
+        reader: of what is in the files.
+        separately: whether archives are looked into in a process that can be killed; else in this one.
+        digests: whether the SHA-256 of each member is needed, too.
+    """
+    listing = Listing(digests)
+    if not separately:
+        return open_containers(paths, reader, listing)
+    with ReadingProcess(listing) as process:
+        return open_containers(paths, reader, process)
 
 
 def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int) -> Iterator[tuple[Path, object]]:

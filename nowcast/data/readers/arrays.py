@@ -15,7 +15,7 @@ from nowcast.data.readers import cf_units
 from nowcast.data.readers.axes import straight_axis
 from nowcast.data.readers.content import beginning, damage_reported, require_file
 from nowcast.data.readers.decoding import Coding
-from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.data.readers.names import name_pattern, time_in_name
 from nowcast.data.readers.npy import MAX_VALUES, NpyArray, member, zip_of_arrays
 from nowcast.errors import UserError
@@ -255,7 +255,7 @@ def _opened(path: str | Path) -> Iterator[_Source]:
         UserError: it is of none of these kinds, or damaged.
     """
     require_file(path, _KIND)
-    if h5py.is_hdf5(path):
+    if is_hdf5(path):
         with Hdf5File(path) as file:
             yield _Hdf5(path, file)
     elif beginning(path, 2) == b"PK":

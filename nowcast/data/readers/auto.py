@@ -6,9 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-import h5py
-
-from nowcast.data.readers.hdf5 import Hdf5File
+from nowcast.data.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 
@@ -54,7 +52,7 @@ class Auto:
             raise UserError(f"{path} does not exist; give the path of a radar file.")
         if place.is_file() and place.stat().st_size == 0:
             raise UserError(f"{path} is empty; fetch it again or leave it out.")
-        if place.is_file() and h5py.is_hdf5(place):
+        if place.is_file() and is_hdf5(place):
             Hdf5File(place).close()  # says so where it is damaged
         formats = "; ".join(reader.format for reader in readers())
         raise UserError(f"{path} is of no format that is known here, or damaged; accepted are {formats}; or reader=arrays, told where everything is.")

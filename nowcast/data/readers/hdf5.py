@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.data.readers.content import damage_reported, require_file
+from nowcast.data.readers.content import TAR_BLOCK, archive_kind, damage_reported, is_compressed, require_file, stored_beginning
 from nowcast.errors import UserError
 
 MAX_PIXELS = 2**28
@@ -19,6 +19,11 @@ _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
 _CHUNK_CACHE = 2**28  # bytes, for datasets whose chunks hold many frames: these are read one by one, and each chunk is decoded once
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether the file is HDF5; an archive in which an HDF5 file lies where a user block would end is none. Never raises."""
+    return h5py.is_hdf5(path) and archive_kind(stored_beginning(path, TAR_BLOCK)) is None
 
 
 class Hdf5File:
@@ -35,8 +40,11 @@ class Hdf5File:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         require_file(path, "an HDF5 file")
-        if not h5py.is_hdf5(path):
-            raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
+        if not is_hdf5(path):
+            packed = " but compressed; unpack it first" if is_compressed(path) else ""
+            kind = archive_kind(stored_beginning(path, TAR_BLOCK))
+            packed = f" but a {kind} archive of files; unpack it first" if kind else packed
+            raise UserError(f"{path} is not an HDF5 file{packed or '; give a radar file in HDF5'}.")
         with damage_reported(self.path):
             self._file = h5py.File(path, "r")
         self._held: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}  # datasets of which parts are read, open so that their chunks stay decoded, and the corners of chunks that are there
