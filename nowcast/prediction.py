@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nowcast.data.archive import NewestFrames, is_archive
+from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.windows import utc_text, utc_time
@@ -128,8 +129,8 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: 
             raise UserError(f"{output} is one of the input files; give the forecast another path.")
         if is_archive(output):
             raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
-    inputs = opened_inputs(paths, NewestFrames(reader, context_length, until))
-    with ReadingProcess(inputs.reader) as process:
+    inputs = opened_inputs(paths)
+    with ReadingProcess(Unpacking(NewestFrames(reader, context_length, until), inputs.refused)) as process:
         frames = read_frames(inputs.paths, reader=process, last=context_length, until=until)
     if until is not None and frames.times[-1] != until:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")

@@ -346,26 +346,25 @@ class OpenedInputs:
     """What is read, file by file, once archives are looked into.
 
     Args:
-        paths: files, and members of archives; an archive stands for itself where something is wrong with it, or with all of it.
-        reader: reads all of these.
+        paths: files, and members of archives; an archive stands for itself where something is wrong with it.
+        refused: why some of these paths cannot be read, which is known already.
         digests: SHA-256 of the members, in hexadecimal, where they were asked for.
         changed: times of change of the members, seconds since 1970.
         containers: the archives among the paths that were given.
     """
 
     paths: list[Path]
-    reader: "Unpacking"
+    refused: dict[str, UserError] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
     changed: dict[Path, float] = field(default_factory=dict)
     containers: tuple[Path, ...] = ()
 
 
-def open_containers(paths: Iterable[str | Path], reader, listing) -> OpenedInputs:
-    """Look into the archives among files, and make a reader that reads their members.
+def open_containers(paths: Iterable[str | Path], listing) -> OpenedInputs:
+    """Look into the archives among files.
 
     Args:
         paths: files.
-        reader: of what is in the files.
         listing: a `Listing`, or a process with one.
     """
     found, digests, changed, refused, containers = [], {}, {}, {}, []
@@ -375,7 +374,7 @@ def open_containers(paths: Iterable[str | Path], reader, listing) -> OpenedInput
             try:
                 contents = json.loads(listing.read(path))
             except UserError as error:
-                refused[str(path)] = str(error)
+                refused[str(path)] = error
         if contents is None:
             found.append(path)
             continue
@@ -388,16 +387,17 @@ def open_containers(paths: Iterable[str | Path], reader, listing) -> OpenedInput
             if digest is not None:
                 digests[member] = digest
             if f"{name}{_MASK}" in names:
-                refused[str(member)] = _with_mask(str(member), f"{name}{_MASK}")
+                refused[str(member)] = UserError(_with_mask(str(member), f"{name}{_MASK}"))
         for name in contents["stores"]:
             store = member_path(path, name or "(all of it)")
-            refused[str(store)] = f"{store} is a zarr store, a folder of many files, which is not read inside an archive; unpack the archive."
+            reason = "is a zarr store, a folder of many files, which is not read inside an archive; unpack the archive."
+            refused[str(store)] = UserError(f"{store} {reason}")
             found.append(store)
         empty = f"{path} contains no file." if not contents["members"] and not contents["stores"] else None
         if contents["problem"] or empty:
-            refused[str(path)] = contents["problem"] or empty
+            refused[str(path)] = UserError(contents["problem"] or empty)
             found.append(path)
-    return OpenedInputs(found, Unpacking(reader, refused), digests, changed, tuple(containers))
+    return OpenedInputs(found, refused, digests, changed, tuple(containers))
 
 
 class Unpacking:
@@ -405,10 +405,10 @@ class Unpacking:
 
     Args:
         reader: has ``read(path)``, which gives Frames or text, and perhaps ``forecast(path)``.
-        refused: messages for paths that are known to be unreadable.
+        refused: what is raised for paths that are known to be unreadable.
     """
 
-    def __init__(self, reader, refused: dict[str, str] | None = None):
+    def __init__(self, reader, refused: dict[str, UserError] | None = None):
         self.reader, self._refused = reader, refused or {}
         self._at: _Position | None = None
 
@@ -445,7 +445,7 @@ class Unpacking:
             return text
 
         if shown in self._refused:
-            raise UserError(self._refused[shown])
+            raise self._refused[shown]
         with contextlib.ExitStack() as stack:
             place = Path(path)
             member = split_member(path)

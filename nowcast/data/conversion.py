@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
-from nowcast.data.containers import OpenedInputs, short_name
+from nowcast.data.containers import OpenedInputs, Unpacking, short_name
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.reading import in_order, opened_inputs
@@ -131,7 +131,7 @@ def convert(
             with contextlib.ExitStack() as stack:
                 old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
                 conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()))
-                summary = conversion.run(opened_inputs(paths, reader, separately=workers > 0, digests=True), workers, strict, progress)
+                summary = conversion.run(opened_inputs(paths, separately=workers > 0, digests=True), reader, workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
             return summary
         except (OSError, RuntimeError) as error:
@@ -178,9 +178,9 @@ class _Conversion:
         self.known: set[int] = set()
         self.duplicates, self.started = 0, 0.0
 
-    def run(self, inputs: OpenedInputs, workers: int, strict: bool, progress) -> ArchiveSummary:
+    def run(self, inputs: OpenedInputs, reader, workers: int, strict: bool, progress) -> ArchiveSummary:
         """All of it."""
-        paths, reader = inputs.paths, inputs.reader
+        paths, reader = inputs.paths, Unpacking(reader, inputs.refused)
         if self.old is not None:
             self._take_archive()
         kept = len(self.frames)

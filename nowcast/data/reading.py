@@ -195,20 +195,19 @@ def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
         yield memoryview(array.reshape(-1).view(np.uint8))
 
 
-def opened_inputs(paths: Iterable[Path], reader, *, separately: bool = True, digests: bool = False) -> OpenedInputs:
-    """Files, and the members of the archives among them, with a reader of both; see ``nowcast.data.containers``.
+def opened_inputs(paths: Iterable[Path], *, separately: bool = True, digests: bool = False) -> OpenedInputs:
+    """Files, and the members of the archives among them; see ``nowcast.data.containers``.
 
     Args:
         paths: files.
-        reader: of what is in the files.
         separately: whether archives are looked into in a process that can be killed; else in this one.
         digests: whether the SHA-256 of each member is needed, too.
     """
     listing = Listing(digests)
     if not separately:
-        return open_containers(paths, reader, listing)
+        return open_containers(paths, listing)
     with ReadingProcess(listing) as process:
-        return open_containers(paths, reader, process)
+        return open_containers(paths, process)
 
 
 def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int) -> Iterator[tuple[Path, object]]:
