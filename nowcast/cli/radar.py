@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,11 @@ from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
 from nowcast.data.archive import Archive
+from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.reading import ReadingProcess
+from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.errors import UserError
+from nowcast.frames import Frames
 from nowcast.io.contents import Contents
 from nowcast.task import Task
 
@@ -56,8 +59,21 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    with ReadingProcess(Contents(part(settings, "reader"))) as process:
-        print_line(process.read(files[0]))
+    reader, inputs = part(settings, "reader"), opened_inputs(files)
+    with ReadingProcess(Unpacking(reader if inputs.containers else Contents(reader), inputs.refused)) as process:
+        if inputs.containers:
+            print_line(inspection.info_of_members(files[0], _one_by_one(inputs.paths, process)))
+        else:
+            print_line(process.read(files[0]))
+
+
+def _one_by_one(paths: list[Path], reader) -> Iterator[tuple[Path, Frames | UserError]]:
+    """The frames of each file, or the reason for none."""
+    for path in paths:
+        try:
+            yield path, reader.read(path)
+        except UserError as error:
+            yield path, error
 
 
 def check(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """What lies in an archive or a radar file, and what in an archive asks for a second look."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyproj
 
 from nowcast.data.archive import Archive
 from nowcast.data.windows import PARTS, TimeSplit, longest_run, window_starts
+from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.task import Task
 
@@ -58,6 +60,37 @@ def info_of_frames(frames: Frames, format: str) -> str:
     total = _Total(frames.values.shape)
     total.add(frames.values)
     return in_lines({"file": frames.source, "format": format, **_contents(frames.times, frames.grid, frames.quantity, total)})
+
+
+def info_of_members(container: str | Path, results: Iterable[tuple[Path, Frames | UserError]]) -> str:
+    """What an archive of files contains, in lines to read; the frames of one file at a time are in memory.
+
+    Args:
+        container: the archive of files.
+        results: path of each member, and its frames or the reason for none.
+    """
+    read, times, refusals, others, total, first = 0, [], [], 0, None, None
+    for path, result in results:
+        if isinstance(result, UserError):
+            refusals.append(str(result))
+            continue
+        read += 1
+        if first is None:
+            first, total = result, _Total((0, *result.grid.shape))
+        if first.quantity != result.quantity or first.grid.difference(result.grid):
+            others += 1
+            continue
+        times.append(result.times)
+        total.pixels += result.values.size
+        total.add(result.values)
+    entries = {"file": str(container), "files": f"{read + len(refusals)}, of which {read} can be read"}
+    if first is not None:
+        entries |= _contents(np.unique(np.concatenate(times)), first.grid, first.quantity, total)
+    if others:
+        entries["others"] = f"{others} files of another grid or quantity than the first, which are not counted here"
+    if refusals:
+        entries["unreadable"] = _counted(refusals, "files")
+    return in_lines(entries)
 
 
 class _Total:
