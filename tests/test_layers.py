@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nowcast"
 LAYERS = [  # first the ones that import nothing
     ("errors", "__init__"),
-    ("files", "memory", "task", "units"),
+    ("files", "memory", "runtime", "task", "units"),
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster", "checkpoints"),

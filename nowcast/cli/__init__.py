@@ -10,6 +10,7 @@ import nowcast
 from nowcast import config as configuration
 from nowcast.errors import Terminated, UserError
 from nowcast.memory import keep_freed_memory
+from nowcast.runtime import environment
 
 _COMMANDS = {
     "train": "learning", "evaluate": "verifying", "report": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ still gets its table
+    environment.settle()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):

@@ -24,6 +24,7 @@ import numpy as np
 from nowcast.data.containers import Listing, OpenedInputs, open_containers, remove_folders_of, stored_size
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.environment import cleaned
 
 _SECONDS = 120.0  # a small file that takes longer to read is given up
 _SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at least
@@ -89,7 +90,8 @@ class ReadingProcess:
         program = f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True
+                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True,
+                env=cleaned(os.environ),
             )
         except OSError as error:
             os.close(self._requests)
