@@ -44,7 +44,8 @@ def settle() -> None:
     """Make the environment of this process one that the libraries work in; before they are loaded, and only where the process is ours."""
     if "PYTHONWARNINGS" in os.environ:
         warnings.resetwarnings()
-        warnings.simplefilter("ignore", DeprecationWarning)
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):  # as Python begins
+            warnings.simplefilter("ignore", category)
     wanted = cleaned(os.environ)
     for name in set(os.environ) - set(wanted):
         del os.environ[name]
@@ -105,7 +106,8 @@ def working_rasterio():
 
 def _lacking_projections(rasterio) -> str | None:
     try:
-        rasterio.crs.CRS.from_epsg(4326).to_wkt()
+        with rasterio.Env():  # which keeps GDAL's own words off the terminal
+            rasterio.crs.CRS.from_epsg(4326).to_wkt()
     except rasterio.errors.CRSError as error:
         return first_line(error)
     return None
