@@ -8,7 +8,7 @@ import sys
 
 import nowcast
 from nowcast import config as configuration
-from nowcast.errors import Terminated, UserError
+from nowcast.errors import Terminated, UserError, first_line
 from nowcast.memory import keep_freed_memory
 from nowcast.runtime import environment
 
@@ -65,6 +65,13 @@ def main(arguments: list[str] | None = None) -> None:
         getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)(arguments)
     except UserError as error:
         sys.stderr.write(f"nowcast {name}: error: {' '.join(str(error).split())}\n")
+        sys.exit(EXIT_ERROR)
+    except Exception as error:
+        variables = environment.named_in(error)
+        if not variables:
+            raise
+        reason = f"{first_line(error)} ({type(error).__name__})"
+        sys.stderr.write(f"nowcast {name}: error: {reason}; this comes from {', '.join(variables)} in the environment: unset it.\n")
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")

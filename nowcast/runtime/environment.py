@@ -5,8 +5,8 @@ bring copies of their own, which then find another version's data, lose formats,
 
 * As a command, `settle` takes such variables out of the process before the libraries are loaded.
 * A process that reads radar files is started with `cleaned` variables.
-* As a library in somebody else's program, no variable is changed. Around calls of rasterio stand `GDAL_OPTIONS`, and
-  `working_rasterio` gives it its own map projections where those that it was led to do not work.
+* As a library in somebody else's program, no variable is changed. Calls of rasterio stand in `gdal`, which has options of its own, and
+  map projections that work.
 
 HDF5_PLUGIN_PATH stays: it is how the user gives HDF5 the filters of his files. What is in that folder runs only for files that need
 a filter, in the process that can be killed.
@@ -17,9 +17,11 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from nowcast.errors import UserError, first_line
 
@@ -29,9 +31,12 @@ _OF_INSTALLATION = ("GDAL_DATA", "GDAL_DRIVER_PATH")  # a GDAL that is no wheel 
 _HDF5 = ("HDF5_DRIVER", "HDF5_DRIVER_CONFIG", "HDF5_VOL_CONNECTOR")  # another way to every file: not one that knows ours
 _PICTURES = ("MPLBACKEND", "MATPLOTLIBRC")  # pictures are drawn without a window, and look the same everywhere
 _PYTHON = ("PYTHONWARNINGS",)  # as errors, warnings of libraries would end them
+_OF_LIBRARIES = ("TORCH", "PYTORCH", "HYDRA", "KMP_", "OMP_", "MKL_", "CUDA_", "NCCL_", "MPL", "HDF5_", "LC_", *_GEOGRAPHIC)  # beginnings of names
+_UNCOMMON = 31287  # EPSG code of a projection that the program has hardly used before: GDAL remembers those that it found
+_TELLING = 4  # characters of a value: a shorter one stands in any text
 _LOADED = {"PROJ_NETWORK": "OFF", "GDAL_CONFIG_FILE": os.devnull}  # no grids from the network; no gdalrc of the home folder
 GDAL_OPTIONS = {"GDAL_SKIP": "", "GTIFF_POINT_GEO_IGNORE": "NO", "GTIFF_IGNORE_READ_ERRORS": "NO", "GDAL_IGNORE_ERRORS": ""}
-"""Options for ``rasterio.Env``: what else would hide formats, move pixels, or read damaged blocks as 0, which is dry."""
+"""For `gdal`: what else would hide formats, move pixels, or read damaged blocks as 0, which is dry."""
 
 
 def cleaned(variables: Mapping[str, str]) -> dict[str, str]:
@@ -76,41 +81,56 @@ def _has_file(folders: str, name: str) -> bool:
     return any(os.path.isfile(os.path.join(folder, name)) for folder in folders.split(os.pathsep) if folder)
 
 
-@cache
-def working_rasterio():
-    """rasterio, with map projections that work.
+@contextmanager
+def gdal(**options: str) -> Iterator[ModuleType]:
+    """rasterio, for calls that variables of the environment do not reach: its options are ours, and its map projections work.
 
-    It looks for them where PROJ_DATA or PROJ_LIB were when it was loaded, and takes a projection that it then does not find for a
-    drawing without one. Where that is so, it gets those it brings; nothing is changed where it works.
+    Each ``rasterio.Env`` leads GDAL to PROJ_DATA or PROJ_LIB anew; where nothing is found there, a projection is taken for a
+    drawing without one. Where that is so, GDAL gets the projections that rasterio brings; nothing is changed where it works.
+
+    Args:
+        options: of GDAL, beside `GDAL_OPTIONS`.
 
     Raises:
-        UserError: there are none that work.
+        UserError: there are no projections that work.
     """
     import rasterio
 
-    reason = _lacking_projections(rasterio)
-    own = Path(rasterio.__file__).with_name("proj_data")
-    if reason is not None and own.is_dir():
-        try:
-            from rasterio._env import set_proj_data_search_path  # no public way leads there
-
-            set_proj_data_search_path(str(own))
-            reason = _lacking_projections(rasterio)
-        except (ImportError, AttributeError, TypeError):
-            pass  # another rasterio: the message says what to do
-    if reason is not None:
-        found = ", ".join(f"{name}={os.environ[name]}" for name in _PROJ if name in os.environ) or "no PROJ_DATA is set"
-        raise UserError(f"rasterio finds no map projections ({reason}; {found}); unset PROJ_DATA and PROJ_LIB, or install rasterio again.")
-    return rasterio
+    own = _own_projections()
+    with rasterio.Env(**GDAL_OPTIONS, **options):
+        if own is not None:
+            _lead_to(own)
+        yield rasterio
 
 
-def _lacking_projections(rasterio) -> str | None:
+@cache
+def _own_projections() -> Path | None:
+    """Where the projections lie that rasterio brings; None where those that it was led to work."""
+    import rasterio
+
     try:
-        with rasterio.Env():  # which keeps GDAL's own words off the terminal
-            rasterio.crs.CRS.from_epsg(4326).to_wkt()
+        with rasterio.Env(**GDAL_OPTIONS):
+            rasterio.crs.CRS.from_epsg(_UNCOMMON)
+            return None
     except rasterio.errors.CRSError as error:
-        return first_line(error)
-    return None
+        reason = first_line(error)
+    own = Path(rasterio.__file__).with_name("proj_data")
+    if not _has_file(str(own), "proj.db"):
+        raise UserError(f"rasterio finds no map projections ({reason}); {_advice()}")
+    return own
+
+
+def _lead_to(folder: Path) -> None:
+    try:
+        from rasterio._env import set_proj_data_search_path  # no public way leads there
+    except ImportError:
+        raise UserError(f"rasterio cannot be led to its own map projections; {_advice()}") from None
+    set_proj_data_search_path(str(folder))
+
+
+def _advice() -> str:
+    found = " and ".join(f"{name}={os.environ[name]}" for name in _PROJ if name in os.environ)
+    return f"unset {found}." if found else "install it again."
 
 
 def loaded_without(module: str, variable: str):
@@ -131,8 +151,8 @@ def loaded_without(module: str, variable: str):
             os.environ[variable] = value
 
 
-def suspects(variables: Mapping[str, str] = os.environ) -> list[str]:
-    """NAME=VALUE of variables that make libraries fail in ways that do not name them; for messages of what was not foreseen."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HDF5_PLUGIN_PATH", "HDF5_USE_FILE_LOCKING", "HOME", "TMPDIR", "XDG_CACHE_HOME", "COLUMNS")
-    beginnings = ("TORCH", "PYTORCH", "HYDRA", "KMP", "LC_", "LD_", "MPL")
-    return [f"{name}={value}" for name, value in sorted(variables.items()) if name in names or name.startswith(beginnings)]
+def named_in(error: BaseException, variables: Mapping[str, str] = os.environ) -> list[str]:
+    """NAME=VALUE of the variables of other software that an exception speaks of, by name or by value."""
+    text = str(error)
+    found = [(name, value) for name, value in sorted(variables.items()) if name.startswith(_OF_LIBRARIES)]
+    return [f"{name}={value}" for name, value in found if name in text or (len(value) >= _TELLING and value in text)]

@@ -17,7 +17,7 @@ from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.names import name_pattern, time_in_name
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
-from nowcast.runtime.environment import GDAL_OPTIONS, working_rasterio
+from nowcast.runtime.environment import gdal
 
 _MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ITEM = re.compile(r'<Item name="([^"]{1,60})"([^>]{0,200})>([^<]{0,200})</Item>')
@@ -92,11 +92,10 @@ def _opened(path: str | Path) -> Iterator:
     Raises:
         UserError: no GeoTIFF, or, in the ``with`` block, whatever rasterio raises on damage.
     """
-    rasterio = working_rasterio()
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     require_file(path, "a GeoTIFF file")
-    with damage_reported(path), warnings.catch_warnings(), rasterio.Env(**_ITSELF, **GDAL_OPTIONS):
+    with damage_reported(path), warnings.catch_warnings(), gdal(**_ITSELF) as rasterio:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with rasterio.open(Path(path).absolute(), driver="GTiff") as file:

@@ -19,7 +19,7 @@ from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError, first_line
 from nowcast.frames import Frames, Grid
-from nowcast.runtime.environment import GDAL_OPTIONS, working_rasterio
+from nowcast.runtime.environment import gdal
 
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
@@ -178,12 +178,12 @@ def _check_png(content: bytes, points: int, path: str | Path) -> None:
 
 def _unpacked(message: bytes, path: str | Path) -> np.ndarray:
     """The values, (H, W) float64 with row 0 north; NaN where a bitmap leaves one out."""
-    rasterio = working_rasterio()
+    from rasterio.errors import RasterioError
 
     try:
-        with rasterio.Env(GRIB_NORMALIZE_UNITS="NO", **GDAL_OPTIONS), rasterio.MemoryFile(message, ext=".grib2") as file, file.open(driver="GRIB") as source:
+        with gdal(GRIB_NORMALIZE_UNITS="NO") as rasterio, rasterio.MemoryFile(message, ext=".grib2") as file, file.open(driver="GRIB") as source:
             return source.read(1, masked=True).astype(np.float64).filled(np.nan)
-    except rasterio.errors.RasterioError as error:
+    except RasterioError as error:
         raise UserError(f"{path} is damaged or cut short ({first_line(error)}); fetch it again or leave it out.") from None
 
 
