@@ -55,7 +55,7 @@ def separate_inputs(inputs: Inputs) -> list[str]:
     if not _is_list(text) or os.path.exists(text):
         return [text]
     pieces = _pieces(text.strip()[1:-1], text)
-    if len(pieces) == 1 and not pieces[0].quoted and glob.glob(text, recursive=True):
+    if len(pieces) == 1 and not pieces[0].quoted and any(map(_is_data_set, glob.glob(text))):
         return [text]  # [ab] is a pattern, too
     items = _joined(pieces)
     if not items:
