@@ -30,13 +30,13 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast serve FOLDER [port=8000]                     the page that watch keeps up to date
   nowcast replay run=DIR input=ARCHIVE output=FOLDER   that watch on archived frames, with faults on purpose
   nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
-  nowcast info FILE                                    what an archive or a radar file holds
+  nowcast info FILES                                   what an archive or a radar file holds
   nowcast check ARCHIVE                                what in an archive asks for a second look
   nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
   nowcast benchmark [what=NAME]                        measure on this machine ({whats})
 
-FILES is an archive, a file, a folder or a quoted pattern; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed
-configuration. Models are {models}.
+FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or a list of these, '[a.h5,b/*.h5]';
+NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed configuration. Models are {models}.
 """
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 

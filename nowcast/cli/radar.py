@@ -59,12 +59,14 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    reader, inputs = part(settings, "reader"), opened_inputs(files)
-    with ReadingProcess(Unpacking(reader if inputs.containers else Contents(reader), inputs.refused)) as process:
-        if inputs.containers:
+    reader, paths = part(settings, "reader"), files if files[0].is_file() else expand_inputs(files[0])
+    inputs = opened_inputs(paths)
+    several = len(paths) > 1 or bool(inputs.containers)
+    with ReadingProcess(Unpacking(reader if several else Contents(reader), inputs.refused)) as process:
+        if several:
             print_line(inspection.info_of_members(files[0], _one_by_one(inputs.paths, process)))
         else:
-            print_line(process.read(files[0]))
+            print_line(process.read(paths[0]))
 
 
 def _one_by_one(paths: list[Path], reader) -> Iterator[tuple[Path, Frames | UserError]]:

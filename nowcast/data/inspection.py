@@ -62,12 +62,12 @@ def info_of_frames(frames: Frames, format: str) -> str:
     return in_lines({"file": frames.source, "format": format, **_contents(frames.times, frames.grid, frames.quantity, total)})
 
 
-def info_of_members(container: str | Path, results: Iterable[tuple[Path, Frames | UserError]]) -> str:
-    """What an archive of files contains, in lines to read; the frames of one file at a time are in memory.
+def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | UserError]]) -> str:
+    """What several files contain together, in lines to read; the frames of one at a time are in memory.
 
     Args:
-        container: the archive of files.
-        results: path of each member, and its frames or the reason for none.
+        name: of the files: an archive of them, a folder, or a list.
+        results: path of each file, and its frames or the reason for none.
     """
     read, times, refusals, others, total, first = 0, [], [], 0, None, None
     for path, result in results:
@@ -83,7 +83,7 @@ def info_of_members(container: str | Path, results: Iterable[tuple[Path, Frames 
         times.append(result.times)
         total.pixels += result.values.size
         total.add(result.values)
-    entries = {"file": str(container), "files": f"{read + len(refusals)}, of which {read} can be read"}
+    entries = {"file": str(name), "files": f"{read + len(refusals)}, of which {read} can be read"}
     if first is not None:
         entries |= _contents(np.unique(np.concatenate(times)), first.grid, first.quantity, total)
     if others:

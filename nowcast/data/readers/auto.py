@@ -16,6 +16,9 @@ _READERS = (
 )  # modules are loaded when a file is looked at
 
 
+_OWN_ARCHIVE = "nowcast_archive_version"
+
+
 @cache
 def readers() -> tuple:
     """A reader of every format that can be told by its content, with its default settings."""
@@ -53,7 +56,9 @@ class Auto:
         if place.is_file() and place.stat().st_size == 0:
             raise UserError(f"{path} is empty; fetch it again or leave it out.")
         if place.is_file() and is_hdf5(place):
-            Hdf5File(place).close()  # says so where it is damaged
+            with Hdf5File(place) as file:  # says so where it is damaged
+                if file.attribute("/", _OWN_ARCHIVE) is not None:
+                    raise UserError(f"{path} is an archive that nowcast convert made, no radar file; predict, evaluate, train and check take it as it is.")
         formats = "; ".join(reader.format for reader in readers())
         raise UserError(f"{path} is of no format that is known here, or damaged; accepted are {formats}; or reader=arrays, told where everything is.")
 

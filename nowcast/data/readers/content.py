@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import struct
 import tarfile
 import zlib
@@ -20,6 +21,7 @@ _MAGIC = max(map(len, _OPENERS))  # bytes
 TAR_BLOCK = 512  # bytes; a header is one, and the end is marked by two of zeros
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError)
 _PIECE = 2**20
+_LIST = re.compile(r"(^|/)\[.*,.*\]$", re.DOTALL)  # a list, typed where one file is needed
 
 
 def require_file(path: str | Path, kind: str) -> None:
@@ -34,7 +36,8 @@ def require_file(path: str | Path, kind: str) -> None:
     """
     if not os.path.isfile(path):
         found = "is not a regular file" if os.path.exists(path) else "does not exist"
-        raise UserError(f"{path} {found}; give the path of {kind}.")
+        several = " (a single one: lists are taken where several files are)" if _LIST.search(os.fspath(path)) and found == "does not exist" else ""
+        raise UserError(f"{path} {found}; give the path of {kind}{several}.")
     if os.path.getsize(path) == 0:
         raise UserError(f"{path} is empty; {kind} is needed, fetch it again or leave it out.")
     if not os.access(path, os.R_OK):
