@@ -16,6 +16,7 @@ from nowcast.coastlines import cell_kilometres, lines_on, resampled
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.frames import Forecast, Frames, Grid
+from nowcast.runtime.environment import loaded_without
 from nowcast.types.arrays import as_numbers, unmasked
 from nowcast.verification.scores import BETTER, ScoreRow
 from nowcast.verification.table import evenly, score_title, thresholds_shown, unit_of
@@ -231,6 +232,7 @@ def _legend(figure, x: float, y: float, colours) -> None:
 
 
 def _figure(width: float, height: float, **options):
+    loaded_without("matplotlib", "MPLBACKEND")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, facecolor="white", **options)
@@ -399,8 +401,9 @@ def _gif_legend(frame: np.ndarray, y: int) -> list[tuple]:
 
 def _with_texts(frame: np.ndarray, texts: list[tuple]) -> np.ndarray:
     """Write (x, y, text, size, anchor) in black, smoothed with the greys of the palette."""
-    import matplotlib
     from PIL import Image, ImageDraw, ImageFont
+
+    matplotlib = loaded_without("matplotlib", "MPLBACKEND")
 
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     paper = Image.new("L", frame.shape[::-1], 255)

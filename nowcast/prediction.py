@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from nowcast.data.archive import NewestFrames, is_archive
+from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs, read_frames
-from nowcast.data.reading import ReadingProcess
+from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.windows import at_time, utc_text, utc_time
 from nowcast.errors import UserError
@@ -132,7 +133,7 @@ def newest_frames(
     """The context frames of a prediction.
 
     Args:
-        pattern: an archive, a radar file, a folder or a pattern.
+        pattern: an archive, a radar file, a folder, a pattern, or a list of these.
         context_length: frames to read.
         reader: of raw radar files; they and archives are read in a process of their own, which can be killed.
         outputs: where the forecast and its pictures will go; none must be one of the files, nor an archive.
@@ -149,9 +150,10 @@ def newest_frames(
             raise UserError(f"{output} is one of the input files; give the forecast another path.")
         if is_archive(output):
             raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
-    reader = Tolerant(reader, tolerance)
-    with ReadingProcess(NewestFrames(reader, context_length, until, tolerance) if len(paths) == 1 else reader) as process:
-        frames = read_frames(paths, reader=process, last=context_length, until=until, tolerance=tolerance)
+    inputs = opened_inputs(paths)
+    newest = NewestFrames(Tolerant(reader, tolerance), context_length, until, tolerance)
+    with ReadingProcess(Unpacking(newest, inputs.refused)) as process:
+        frames = read_frames(inputs.paths, reader=process, last=context_length, until=until, tolerance=tolerance)
     if until is not None and at_time(frames.times[-1:], until, None, tolerance) is None:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.frames import Forecast, Frames, Grid
+from nowcast.frames import Forecast, Frames
 
 OBSERVED_ALWAYS, OBSERVED_SOMETIMES, OBSERVED_NEVER = 0, 1, 2
 """Values of ``Products.quality``."""

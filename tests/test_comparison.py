@@ -10,7 +10,6 @@ import signal
 import sys
 
 import pytest
-import torch
 from rich.console import Console
 
 import nowcast

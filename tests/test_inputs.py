@@ -71,3 +71,55 @@ def test_no_frame_up_to_a_time_and_no_frame_wanted_are_refused():
         read_frames(["1.h5", Path("2.h5")], reader=reader, until=times(-60)[0])
     with pytest.raises(UserError, match="the last 0 frames were asked for; at least 1 is needed"):
         read_frames(["1.h5"], reader=reader, last=0)
+
+
+LIST_NAMES = ["a.h5", "b c.h5", "d,e.h5", "f, g.h5", "[1].h5", "it's.h5", 'say "x".h5', "h=i.h5", "é${x}.h5", "'q'.h5", "sub/j.h5", "sub/k,l.h5", "a: b.h5", "x].h5", "-rf.h5", "#.h5"]
+
+
+def in_quotes(name):
+    return f"'{name}'" if "'" not in name else f'"{name}"'
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_list_of_any_names_gives_these_files_in_its_order_however_it_is_typed(tmp_path, monkeypatch, seed):
+    for name in LIST_NAMES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(seed)
+    names = list(generator.permutation(LIST_NAMES)[: 1 + seed])
+    expected = [Path(name) for name in names]
+    assert expand_inputs(names) == expand_inputs([Path(name) for name in names]) == expected
+    plain = [name for name in names if not set(name) & set("'\"[]")]  # quotes and brackets in a name ask for quotes around it
+    for between in (",", ", ", " ,  "):
+        quoted = between.join(map(in_quotes, (name for name in names if "'" not in name or '"' not in name)))
+        assert expand_inputs(f"[{quoted}]") == expected
+        if plain:
+            assert expand_inputs(f"[{between.join(plain)}]") == expand_inputs(f" [ {between.join(plain)} ] ") == [Path(name) for name in plain]
+            mixed = [in_quotes(name) if generator.random() < 0.5 else name for name in plain]
+            assert expand_inputs(f"[{between.join(mixed)}]") == [Path(name) for name in plain]
+
+
+def test_a_list_may_mix_files_folders_and_patterns_and_names_each_file_once(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    monkeypatch.setenv("HOME", str(tree))
+    mixed = "[b.h5,night/**/*.h5,[ab].h5,1,'run [1], é=x',~/a.h5,]"
+    found = ["b.h5", "night/c.h5", "night/deep/d.h5", "a.h5", "1/f.h5", "run [1], é=x/e.h5", "run [1], é=x/e[2].h5", f"{tree}/a.h5"]
+    assert [path.as_posix() for path in expand_inputs(mixed)] == found
+    (tree / "x").touch()
+    assert expand_inputs("[xy]") == [Path("x")]  # a pattern where it matches
+    assert expand_inputs("[1]") == expand_inputs("['1']") == [Path("1/f.h5")] and expand_inputs("[a.h5]") == [Path("a.h5")]
+    (tree / "[a.h5,b.h5]").touch()
+    assert expand_inputs("[a.h5,b.h5]") == [Path("[a.h5,b.h5]")]  # what is there as it is written comes first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[]", "is a list without files; give at least one"), ("[ , ]", "is a list without files"), ("[a.h5,'b.h5]", "a quote (') that is not closed"), ('["a.h5"x]', "is not closed before the next comma"),
+     ("[a.h5,none.h5]", "'none.h5' matches no file"), ("[a.h5,none,more.h5]", "'none' matches no file"), ("[a.h5,b*.tif]", "'b*.tif' matches no file"), ([], "the list of files is empty")],
+)  # fmt: skip
+def test_a_list_with_what_is_not_there_is_refused_by_that(tree, monkeypatch, text, message):
+    monkeypatch.chdir(tree)
+    with pytest.raises(UserError) as caught:
+        expand_inputs(text)
+    assert message in str(caught.value)

@@ -1,7 +1,6 @@
 """Every error message of the package is looked for by a test."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest

@@ -24,7 +24,7 @@ from nowcast.verification.rain import RainScores
 from nowcast.verification.sums import ScoreKey
 from nowcast.verification.table import digits
 from tests.factories import LAEA
-from tests.factories_results import CSI, GRID, MAE, results
+from tests.factories_results import CSI, MAE, results
 
 HOSTILE = "<script>alert(1)</script>\u202e\"'{{7*7}}"
 

@@ -1,7 +1,6 @@
 """A file that is in use, out of reach, something else or packed in an unknown way is told from a damaged one, with the right thing to do."""
 
 import builtins
-import bz2
 import errno
 import gzip
 import io

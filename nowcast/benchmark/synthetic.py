@@ -18,7 +18,7 @@ from nowcast.data.windows import window_starts
 from nowcast.errors import UserError
 from nowcast.models.motion import departures, motion_between, sample, smooth
 from nowcast.task import Task
-from nowcast.verification.spectrum import BANDS, CENTRES, bands_of, decibels, power_by_band
+from nowcast.verification.spectrum import CENTRES, bands_of, decibels, power_by_band
 
 SYNTHETIC = "synthetic rain"
 RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)

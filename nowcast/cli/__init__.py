@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import nowcast
 from nowcast import config as configuration
 from nowcast.cli.hydra_words import translated
-from nowcast.errors import Terminated, UserError, one_line
+from nowcast.errors import Terminated, UserError, first_line, one_line
 from nowcast.memory import keep_freed_memory
+from nowcast.runtime import environment
 from nowcast.runtime.surroundings import left_as_it_was
 from nowcast.runtime.threads import wait_asleep
 from nowcast.runtime.world import refuse_many
@@ -36,13 +37,13 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast serve FOLDER [port=8000]                     the page that watch keeps up to date
   nowcast replay run=DIR input=ARCHIVE output=FOLDER   that watch on archived frames, with faults on purpose
   nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
-  nowcast info FILE                                    what an archive or a radar file holds
+  nowcast info FILES                                   what an archive or a radar file holds
   nowcast check ARCHIVE                                what in an archive asks for a second look
   nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
   nowcast benchmark [what=NAME]                        measure on this machine ({whats})
 
-FILES is an archive, a file, a folder or a quoted pattern; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed
-configuration. Models are {models}.
+FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or a list of these, '[a.h5,b/*.h5]';
+NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed configuration. Models are {models}.
 """
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
@@ -85,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line: a user's mistake is one line on stderr and exit code 2. From Python: ``run``."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = arguments[0] if arguments else ""
+    environment.settle()
     keep_freed_memory()
     try:
         with _any_character():
@@ -98,6 +100,13 @@ def main(arguments: list[str] | None = None) -> None:
         advice = "check the path and its permissions"
         reason = f"{error.filename}: {error.strerror or error}; {advice}."
         sys.stderr.write(f"nowcast {name}: error: {reason}\n")
+        sys.exit(EXIT_ERROR)
+    except Exception as error:
+        variables = environment.named_in(error)
+        if not variables:
+            raise
+        reason = f"{first_line(error)} ({type(error).__name__})"
+        sys.stderr.write(f"nowcast {name}: error: {reason}; this comes from {', '.join(variables)} in the environment: unset it.\n")
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")

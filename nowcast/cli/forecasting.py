@@ -10,7 +10,8 @@ from nowcast import prediction
 from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stopped_by_signals
 from nowcast.data.archive import Archive
-from nowcast.data.inputs import literal_folder
+from nowcast.data.containers import Listing, Unpacking, open_containers
+from nowcast.data.inputs import literal_folder, separate_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.windows import utc_text
@@ -74,18 +75,23 @@ def watch(arguments: list[str]) -> None:
     if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
         raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
     operation, run, output, clock = part(settings, "operation"), run_folder(settings["run"]), Path(settings["output"]), Clock()
-    folder = literal_folder(settings["input"])
-    if _is_within(output.resolve(), folder.resolve(), settings["input"]):
-        raise UserError(f"the forecasts in {output} would be found as input {settings['input']!r}; a folder of their own is needed for them.")
-    if not folder.is_dir():
-        raise UserError(f"input is {settings['input']!r}, but there is no folder {folder}; make it, or mend the setting.")
+    for pattern in separate_inputs(settings["input"]):
+        folder = literal_folder(pattern)
+        if _is_within(output.resolve(), folder.resolve(), pattern):
+            raise UserError(f"the forecasts in {output} would be found as input {pattern!r}; a folder of their own is needed for them.")
+        if not folder.is_dir():
+            raise UserError(f"input is {pattern!r}, but there is no folder {folder}; make it, or mend the setting.")
     forecaster = _radar_run(settings)
     task = forecaster.task
-    tolerance = part(settings, "tolerance")
-    reading = ReadingProcess(Tolerant(part(settings, "reader"), tolerance), seconds=settings["reading_seconds"])
-    with stopped_by_signals(clock.stop), reading as reader:
+    tolerance, seconds = part(settings, "tolerance"), settings["reading_seconds"]
+    reading = ReadingProcess(Unpacking(Tolerant(part(settings, "reader"), tolerance)), seconds=seconds)
+    listing = ReadingProcess(Listing(), seconds=seconds)
+    with stopped_by_signals(clock.stop), reading as reader, listing:
         keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
-        incoming = Incoming(settings["input"], reader.read, keep=keep, switch_after=task.context_length, timestep=task.timedelta, tolerance=tolerance)
+        incoming = Incoming(
+            settings["input"], reader.read, look_into=lambda path: open_containers([path], listing), keep=keep,
+            switch_after=task.context_length, timestep=task.timedelta, tolerance=tolerance,
+        )
         print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
         Watch(
             incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))

@@ -2,15 +2,19 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
 from nowcast.data.archive import Archive
+from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.reading import ReadingProcess
+from nowcast.data.reading import ReadingProcess, opened_inputs
+from nowcast.data.tolerant import Tolerant
 from nowcast.errors import UserError
+from nowcast.frames import Frames
 from nowcast.io.contents import Contents
 from nowcast.runtime.progress import counted
 from nowcast.task import Task
@@ -28,16 +32,23 @@ def convert(arguments: list[str]) -> None:
     paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
     prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance"))
     workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
+    read = len(paths)
     with counted("reading", len(paths)) as shown:
+
+        def show(done: int, total: int) -> None:
+            nonlocal read
+            read = total  # more than the paths where these are archives of files
+            shown(done, total)
+
         summary = conversion.convert(
-            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=min(workers, len(paths)), strict=settings["strict"],
-            replace=settings["replace"], progress=shown,
+            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=workers, strict=settings["strict"],
+            replace=settings["replace"], progress=show,
         )
     print_line(f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}")
     if summary.quarantine:
         path, reason = summary.quarantine[0]
         count = len(summary.quarantine)
-        sys.stderr.write(f"nowcast convert: {count} of {len(paths)} files could not be read and are listed in {summary.report}; the first: {reason}\n")
+        sys.stderr.write(f"nowcast convert: {count} of {read} files could not be read and are listed in {summary.report}; the first: {reason}\n")
 
 
 def info(arguments: list[str]) -> None:
@@ -46,8 +57,26 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest)
     if settings is None:
         return
-    with ReadingProcess(Contents(part(settings, "reader"), part(settings, "tolerance"))) as process:
-        print_line(process.read(files[0]))
+    tolerance, reader = part(settings, "tolerance"), part(settings, "reader")
+    paths = files if files[0].is_file() else expand_inputs(files[0])
+    inputs = opened_inputs(paths)
+    several = len(paths) > 1 or bool(inputs.containers)
+    chosen = Tolerant(reader, tolerance) if several else Contents(reader, tolerance)
+    with ReadingProcess(Unpacking(chosen, inputs.refused)) as process:
+        if several:
+            results = _one_by_one(inputs.paths, process)
+            print_line(inspection.info_of_members(files[0], results, tolerance))
+        else:
+            print_line(process.read(paths[0]))
+
+
+def _one_by_one(paths: list[Path], reader) -> Iterator[tuple[Path, Frames | UserError]]:
+    """The frames of each file, or the reason for none."""
+    for path in paths:
+        try:
+            yield path, reader.read(path)
+        except UserError as error:
+            yield path, error
 
 
 def check(arguments: list[str]) -> None:

@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import shlex
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -56,7 +55,9 @@ def evaluate(arguments: list[str]) -> None:
 def _evaluate_forecasts(arguments: list[str]) -> None:
     """Score forecasts that any system wrote as NetCDF."""
     from nowcast.data.archive import Archive
+    from nowcast.data.containers import Unpacking
     from nowcast.data.inputs import expand_inputs
+    from nowcast.data.reading import opened_inputs
     from nowcast.evaluation.external import ForecastFiles
 
     settings = plain_or_shown("evaluate_forecasts", arguments)
@@ -68,9 +69,10 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
     _check_quantity(part(settings, "scores"), "rain_rate")
     if part(settings, "evaluation").members:
         raise UserError(f"evaluation.members is {settings['evaluation']['members']}, but the members of forecasts in files are those that the files hold; leave it at 0.")
-    paths = expand_inputs(settings["forecasts"])
+    inputs = opened_inputs(expand_inputs(settings["forecasts"]))
+    reader = Unpacking(part(settings, "reader"), inputs.refused)
     with Archive(settings["observations"]) as archive:
-        source = ForecastFiles(paths, archive, part(settings, "reader"), name=name, context_length=settings["context_length"], skip=settings["skip_unreadable"],
+        source = ForecastFiles(inputs.paths, archive, reader, name=name, context_length=settings["context_length"], skip=settings["skip_unreadable"],
                                tolerance=part(settings, "tolerance"))
         settings["task"] = _task_settings(source.task)
         baselines, left_out = _baselines(settings, source.task)

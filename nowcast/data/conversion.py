@@ -23,11 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import UNREAD, Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
+from nowcast.data.containers import OpenedInputs, Unpacking, short_name, split_member
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.readers.names import end_of_path
-from nowcast.data.reading import TooSlow, in_order
+from nowcast.data.reading import TooSlow, in_order, opened_inputs
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.data.tolerant import Tolerant
 from nowcast.errors import Unavailable, UserError, first_line
@@ -116,7 +117,7 @@ def convert(
     """Write radar files into one archive, in time order; an archive that exists gets the new frames.
 
     Args:
-        paths: the radar files, all of one grid and one quantity, in any order.
+        paths: the radar files, all of one grid and one quantity, in any order; archives of files (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
         reader: has ``read(path) -> Frames``, see ``nowcast.data.readers``; and, where it is not 1 (the file's name), ``path_parts``: how
             many of the last parts of the path decide what is read; 0: none, the file's content alone.
@@ -145,7 +146,8 @@ def convert(
             with contextlib.ExitStack() as stack:
                 old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
                 conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()), getattr(reader, "path_parts", 1))
-                summary = conversion.run(paths, reader, workers, strict, progress)
+                inputs = opened_inputs(paths, separately=workers > 0, digests=True)
+                summary = conversion.run(inputs, reader, workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
             return summary
         except (OSError, RuntimeError) as error:
@@ -220,12 +222,13 @@ class _Conversion:
         self.known: set[Origin] = set()
         self.duplicates, self.started = 0, 0.0
 
-    def run(self, paths: list[Path], reader, workers: int, strict: bool, progress) -> ArchiveSummary:
+    def run(self, inputs: OpenedInputs, reader, workers: int, strict: bool, progress) -> ArchiveSummary:
         """All of it."""
+        paths, reader = inputs.paths, Unpacking(reader, inputs.refused)
         if self.old is not None:
             self._take_archive()
         kept = len(self.frames)
-        origins = {path: Origin(end_of_path(path, max(1, self.path_parts)), _digest(path)) for path in paths}
+        origins = {path: self._origin(path, inputs.digests.get(path)) for path in paths}
         self._take_parts(set(map(self._identity, origins.values())))
         quarantine = []
         try:
@@ -248,6 +251,12 @@ class _Conversion:
                 write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)
         discarded = sum(frame.discarded for frame in self.frames.values())
         return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report, discarded)
+
+    def _origin(self, path: Path, digest: str | None) -> Origin:
+        """Name and content of a file; of a member of an archive of files, whose SHA-256 may be known already."""
+        is_member = split_member(path) is not None
+        name = short_name(path) if is_member else end_of_path(path, max(1, self.path_parts))
+        return Origin(name, _digest(path) if digest is None else _stored_digest(digest))
 
     def _identity(self, origin: Origin) -> Origin:
         """What a file is known by: its name counts only where the reader takes something from it."""
@@ -337,7 +346,7 @@ class _Conversion:
                 there = self.frames[moment]
                 with damage_reported(self.output):
                     before = there.dataset[there.place]
-                refuse_other_values(moment, before, values, there.origin.name, path.name)
+                refuse_other_values(moment, before, values, there.origin.name, origin.name)
                 self.duplicates += 1
             else:
                 self._pack(moment, values, origin, discarded)
@@ -422,4 +431,9 @@ def _digest(path: Path) -> int:
                     digest.update(block)
     except OSError:
         return UNREAD
-    return int.from_bytes(digest.digest()[:8], "little", signed=True)
+    return _stored_digest(digest.hexdigest())
+
+
+def _stored_digest(digest: str) -> int:
+    """What is kept of a SHA-256 in hexadecimal."""
+    return int.from_bytes(bytes.fromhex(digest)[:8], "little", signed=True)

@@ -2,11 +2,13 @@
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nowcast.data.containers import short_name, split_member
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
@@ -14,18 +16,123 @@ from nowcast.types.tolerance import DEFAULT, Tolerance
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
 
-def expand_inputs(pattern: str | Path) -> list[Path]:
-    """The files a user means by a file, a folder (the files in it) or a pattern with ``*``, ``**``, ``?`` or ``[...]``.
+Inputs = str | Path | Sequence[str | Path]
+"""What a user types for files: a file, a folder, a pattern, or a list of these, also as text in brackets."""
 
-    The part of the path that exists as it is written is taken literally, whatever characters are in it.
+
+def expand_inputs(inputs: Inputs) -> list[Path]:
+    """The files a user means by a file, a folder (the files in it), a pattern with ``*``, ``**``, ``?`` or ``[...]``, or a list of these.
+
+    The part of the path that exists as it is written is taken literally, whatever characters are in it. Each file is named once.
+    A member of an archive of files, ``archive.tar: name``, is a file, too.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, for one of the list.
     """
-    try:
-        return _expanded(os.fspath(pattern))
-    except OSError as error:
-        raise UserError(f"{os.fspath(pattern)!r} cannot be looked into: {error.strerror or error}.") from error
+    found = []
+    for pattern in separate_inputs(inputs):
+        try:
+            found += _expanded(pattern)
+        except OSError as error:
+            raise UserError(f"{pattern!r} cannot be looked into: {error.strerror or error}.") from error
+    return list(dict.fromkeys(found))
+
+
+def separate_inputs(inputs: Inputs) -> list[str]:
+    """The files, folders and patterns of a list, one by one; a single one is a list of one.
+
+    As text, a list stands in brackets, its items apart by commas: ``[a.h5, radar/*.h5]``. An item in quotes is taken as it stands.
+    A comma belongs to a name where a file with it is there, and none of the name before it.
+
+    Raises:
+        UserError: a list without items, or quotes that are not closed.
+    """
+    if not isinstance(inputs, (str, os.PathLike)):
+        items = [os.fspath(item) for item in inputs]
+        if not items:
+            raise UserError("the list of files is empty; give at least one.")
+        return items
+    text = os.fspath(inputs)
+    if not _is_list(text) or os.path.exists(text):
+        return [text]
+    pieces = _pieces(text.strip()[1:-1], text)
+    if len(pieces) == 1 and not pieces[0].quoted and any(map(_is_data_set, glob.glob(text))):
+        return [text]  # [ab] is a pattern, too
+    items = _joined(pieces)
+    if not items:
+        raise UserError(f"{text!r} is a list without files; give at least one.")
+    return [os.path.expanduser(item) for item in items]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What stands between two commas of a list."""
+
+    text: str
+    quoted: bool
+
+
+def _is_list(text: str) -> bool:
+    """Whether a text is in brackets as a whole."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    depth, quote = 0, ""
+    for place, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"" and text[:place].rstrip()[-1:] in ("[", ","):
+            quote = character
+        elif character in "[]":
+            depth += 1 if character == "[" else -1
+            if depth == 0 and place < len(text) - 1:
+                return False
+    return True
+
+
+def _pieces(inside: str, text: str) -> list[_Piece]:
+    """What is between the commas that are neither in quotes nor in brackets."""
+    pieces, place = [], 0
+    while place <= len(inside):
+        start = place + len(inside[place:]) - len(inside[place:].lstrip())
+        quote = inside[start : start + 1]
+        if quote and quote in "'\"":
+            end = inside.find(quote, start + 1)
+            rest = inside[end + 1 :].lstrip()
+            if end < 0 or (rest and not rest.startswith(",")):
+                raise UserError(f"{text!r} is a list with a quote ({quote}) that is not closed before the next comma; quote whole names.")
+            pieces.append(_Piece(inside[start + 1 : end], quoted=True))
+            place = len(inside) - len(rest) + 1
+            continue
+        end, depth = place, 0
+        while end < len(inside) and (inside[end] != "," or depth > 0):
+            depth += {"[": 1, "]": -1}.get(inside[end], 0)
+            end += 1
+        pieces.append(_Piece(inside[place:end], quoted=False))
+        place = end + 1
+    return pieces
+
+
+def _joined(pieces: list[_Piece]) -> list[str]:
+    """The items of a list: a name with commas, which its pieces are not, is put together again where it is there."""
+    items, place = [], 0
+    while place < len(pieces):
+        item, step = pieces[place].text if pieces[place].quoted else pieces[place].text.strip(), 1
+        if not pieces[place].quoted and not _is_there(item):
+            for end in range(place + 2, len(pieces) + 1):
+                whole = ",".join(piece.text for piece in pieces[place:end]).strip()
+                if not any(piece.quoted for piece in pieces[place:end]) and os.path.exists(os.path.expanduser(whole)):
+                    item, step = whole, end - place
+                    break
+        if item:
+            items.append(item)
+        place += step
+    return items
+
+
+def _is_there(item: str) -> bool:
+    item = os.path.expanduser(item)
+    return os.path.exists(item) or bool(glob.has_magic(item) and glob.glob(item, recursive=True))
 
 
 def literal_folder(pattern: str | Path) -> Path:
@@ -39,7 +146,7 @@ def literal_folder(pattern: str | Path) -> Path:
 
 
 def _expanded(text: str) -> list[Path]:
-    if _is_data_set(text):
+    if _is_data_set(text) or split_member(text) is not None:
         return [Path(text)]
     if os.path.isdir(text):
         found = [Path(text, name) for name in os.listdir(text) if not name.startswith(".")]
@@ -51,7 +158,7 @@ def _expanded(text: str) -> list[Path]:
     files = sorted(path for path in found if _is_data_set(path))
     if not files:
         what = "is a folder without files" if os.path.isdir(text) else "matches no file"
-        raise UserError(f"{text!r} {what}; give a file, a folder with files or a pattern such as 'radar/**/*.h5'.")
+        raise UserError(f"{text!r} {what}; give a file, a folder with files or a pattern such as 'radar/**/*.h5', or a list of these: '[a.h5,b.h5]'.")
     return files
 
 
@@ -86,9 +193,9 @@ def read_frames(
         refuse_other_set(frames, path, like, first, tolerance)
         for time, values, discarded in zip(frames.times, frames.values, frames.discarded):
             if time in kept:
-                refuse_other_values(time, kept[time][0], values, kept[time][1], path.name)
+                refuse_other_values(time, kept[time][0], values, kept[time][1], short_name(path))
             elif latest is None or time <= latest:
-                kept[time] = values, path.name, discarded
+                kept[time] = values, short_name(path), discarded
                 if last is not None and len(kept) > last:
                     del kept[min(kept)]
     if not kept:

@@ -1,5 +1,6 @@
 """What lies in an archive or a radar file, and what in an archive asks for a second look."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyproj
 
 from nowcast.data.archive import Archive
 from nowcast.data.windows import PARTS, TimeSplit, is_step, longest_run, usual_step, window_starts
+from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.task import Task
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, Tolerance
@@ -69,6 +71,41 @@ def _discarded_pixels(counts: np.ndarray) -> dict[str, str]:
     if not counts.any():
         return {}
     return {"discarded": f"{counts.sum()} pixels in {np.count_nonzero(counts)} frames, negative or above {HIGHEST_RATE:g} mm/h in the file, are missing now"}
+
+
+def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | UserError]], tolerance: Tolerance = DEFAULT) -> str:
+    """What several files contain together, in lines to read; the frames of one at a time are in memory.
+
+    Args:
+        name: of the files: an archive of them, a folder, or a list.
+        results: path of each file, and its frames or the reason for none.
+        tolerance: how far grids and times may be off.
+    """
+    read, times, refusals, others, total, first = 0, [], [], 0, None, None
+    discarded = []
+    for path, result in results:
+        if isinstance(result, UserError):
+            refusals.append(str(result))
+            continue
+        read += 1
+        if first is None:
+            first, total = result, _Total((0, *result.grid.shape))
+        if first.quantity != result.quantity or first.grid.difference(result.grid, tolerance.pixels):
+            others += 1
+            continue
+        times.append(result.times)
+        discarded.append(result.discarded)
+        total.pixels += result.values.size
+        total.add(result.values)
+    entries = {"file": str(name), "files": f"{read + len(refusals)}, of which {read} can be read"}
+    if first is not None:
+        entries |= _contents(np.unique(np.concatenate(times)), first.grid, first.quantity, total, tolerance)
+        entries |= _discarded_pixels(np.concatenate(discarded))
+    if others:
+        entries["others"] = f"{others} files of another grid or quantity than the first, which are not counted here"
+    if refusals:
+        entries["unreadable"] = _counted(refusals, "files")
+    return in_lines(entries)
 
 
 class _Total:

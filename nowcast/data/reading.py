@@ -21,8 +21,10 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from nowcast.data.containers import Listing, OpenedInputs, open_containers, remove_folders_of, stored_size
 from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.environment import cleaned
 
 _SECONDS = 120.0  # a small file that takes longer to read is given up
 _SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at least
@@ -77,6 +79,7 @@ class ReadingProcess:
             return
         self._process.kill()
         self._process.wait()
+        remove_folders_of(self._process.pid)
         os.close(self._requests)
         os.close(self._answers)
         self._process = None
@@ -87,7 +90,8 @@ class ReadingProcess:
         program = f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True
+                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True,
+                env=cleaned(os.environ),
             )
         except OSError as error:
             os.close(self._requests)
@@ -144,11 +148,7 @@ class ReadingProcess:
 
 def _seconds_for(path: str | Path) -> float:
     """How long a file may take, which may hold very many frames; one that is not there, the shortest time."""
-    try:
-        status = os.stat(path)
-        return _SECONDS + min(status.st_size, 512 * status.st_blocks) / _SLOWEST  # a file with holes claims more than it holds
-    except OSError:
-        return _SECONDS
+    return _SECONDS + stored_size(path) / _SLOWEST
 
 
 def _send(pipe: int, message: bytes | memoryview) -> None:
@@ -204,6 +204,21 @@ def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
     yield json.dumps(header).encode()
     for array in arrays:
         yield memoryview(array.reshape(-1).view(np.uint8))
+
+
+def opened_inputs(paths: Iterable[Path], *, separately: bool = True, digests: bool = False) -> OpenedInputs:
+    """Files, and the members of the archives among them; see ``nowcast.data.containers``.
+
+    Args:
+        paths: files.
+        separately: whether archives are looked into in a process that can be killed; else in this one.
+        digests: whether the SHA-256 of each member is needed, too.
+    """
+    listing = Listing(digests)
+    if not separately:
+        return open_containers(paths, listing)
+    with ReadingProcess(listing) as process:
+        return open_containers(paths, process)
 
 
 def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int) -> Iterator[tuple[Path, object]]:

@@ -10,6 +10,7 @@ from nowcast.files import replacing
 from nowcast.frames import Forecast
 from nowcast.io.provenance import checked_attributes, gaps
 from nowcast.products import Products
+from nowcast.runtime.environment import gdal
 from nowcast.runtime.library_private import gdal_errors
 
 NODATA = -9999.0
@@ -45,7 +46,7 @@ def write_geotiff(forecast: Forecast | Products, path: str | Path, *, attributes
             "bigtiff": "if_safer", "num_threads": "all_cpus"}
     try:
         # In memory, for GDAL finds out about a full disk when it closes a file, and rasterio does not pass that on.
-        with rasterio.Env(), rasterio.MemoryFile() as memory:
+        with gdal(), rasterio.MemoryFile() as memory:
             place = {"crs": rasterio.crs.CRS.from_user_input(grid.crs), "transform": rasterio.Affine(dx, 0, grid.x[0] - dx / 2, 0, -dy, grid.y[0] + dy / 2)}
             with memory.open(**form, **place) as file:
                 file.update_tags(**tags)
@@ -54,7 +55,7 @@ def write_geotiff(forecast: Forecast | Products, path: str | Path, *, attributes
                     file.set_band_description(band, f"rain rate [mm/h] valid {time}Z")
                     file.update_tags(band, valid_time=f"{time}Z")
             content = memory.read()
-        with rasterio.Env(), rasterio.MemoryFile(content) as memory, memory.open() as file:
+        with gdal(), rasterio.MemoryFile(content) as memory, memory.open() as file:
             if file.crs is None:  # GDAL has put it into a second file
                 raise UserError(f"{path}: GeoTIFF cannot hold the projection {grid.crs!r:.200}; write it as NetCDF (.nc).")
     except gdal_errors() as error:

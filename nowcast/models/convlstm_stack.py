@@ -1,6 +1,5 @@
 """A stack of ConvLSTM layers that reads its own forecasts: the "ConvLSTM-S" of OpenSTL (Tan et al. 2023, arXiv 2306.11249)."""
 
-import torch
 from torch import Tensor, nn
 
 from nowcast.models.autoregressive import Autoregressive, head

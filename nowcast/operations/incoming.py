@@ -1,13 +1,15 @@
 """Frames out of a folder that somebody else fills: slowly, late, twice, damaged, of another grid."""
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.inputs import expand_inputs, literal_folder
+from nowcast.data.containers import OpenedInputs, short_name
+from nowcast.data.inputs import Inputs, expand_inputs, literal_folder, separate_inputs
 from nowcast.data.reading import TooSlow
 from nowcast.data.windows import at_time
 from nowcast.errors import Unavailable, UserError
@@ -68,15 +70,16 @@ def _tried_again(tried: int, error: UserError, now: np.datetime64) -> np.datetim
 
 
 class Incoming:
-    """A folder, or a pattern, that radar files arrive in.
+    """A folder, a pattern, or a list of these, that radar files arrive in.
 
     A file is read once its size and times of change are the same at two looks; when they change later, it is read again. A file that
     cannot be read is rejected; it is tried twice more in the next minutes (one that is in use or out of reach until it can be read, one
     that took too long not at all), and whenever it changes.
 
     Args:
-        pattern: a folder or a pattern, as for `nowcast predict`.
-        read: gives the frames of a file, or raises a UserError.
+        pattern: a folder, a pattern or a list of these, as for `nowcast predict`.
+        read: gives the frames of a file, or of a member of an archive of files, or raises a UserError.
+        look_into: gives the members of an archive of files, see ``nowcast.data.containers.open_containers``; None: none is looked into.
         keep: frames older than the newest one by more than this are forgotten.
         switch_after: so many frames in a row of another grid, all newer than the others, take over; another quantity never does.
         timestep: between frames that follow each other.
@@ -84,14 +87,22 @@ class Incoming:
     """
 
     def __init__(
-        self, pattern: str | Path, read: Callable[[Path], Frames], *, keep: np.timedelta64, switch_after: int, timestep: np.timedelta64, tolerance: Tolerance = DEFAULT
+        self,
+        pattern: Inputs,
+        read: Callable[[Path], Frames],
+        *,
+        keep: np.timedelta64,
+        switch_after: int,
+        timestep: np.timedelta64,
+        look_into: Callable[[Path], OpenedInputs] | None = None,
+        tolerance: Tolerance = DEFAULT,
     ):
-        self.tolerance = tolerance
-        self.pattern, self.read, self.keep, self.switch_after, self.timestep = pattern, read, keep, switch_after, timestep
+        self.pattern, self.read, self.look_into, self.keep = pattern, read, look_into, keep
+        self.switch_after, self.timestep, self.tolerance = switch_after, timestep, tolerance
         self._files: dict[Path, _File] = {}
         self._sets: list[FrameSet] = []
         self._early: list[tuple[str, Frames]] = []
-        self._was_there: Path | None = None  # the folder, once it was seen
+        self._was_there: dict[str, Path] = {}  # the folders, once they were seen
         self._blind: str | None = None  # why the folder could not be looked into last time
         self.current: FrameSet | None = None
 
@@ -110,19 +121,22 @@ class Incoming:
         before = self._blind
         settled = self._settled(now)
         if self._blind not in (None, before):
-            rejected.append((Path(self.pattern).name, self._blind))
+            rejected.append((Path(str(self.pattern)).name, self._blind))
         for path in settled:
             known = self._files[path]
-            try:
-                frames = self.read(path)
-            except UserError as error:
-                if known.tried == 0:
-                    rejected.append((path.name, str(error).replace(str(path), path.name)))
-                known.again = _tried_again(known.tried, error, now)
-                known.tried += 1
-                continue
+            failed = None
+            for name, result in self._contents(path):
+                if isinstance(result, UserError):
+                    if failed is None or isinstance(result, Unavailable):
+                        failed = result
+                    if known.tried == 0:
+                        rejected.append((name, str(result).replace(str(path), path.name)))
+                else:
+                    came += [(name, result[index : index + 1]) for index in range(len(result))]
             known.again = None
-            came += [(path.name, frames[index : index + 1]) for index in range(len(frames))]
+            if failed is not None:
+                known.again = _tried_again(known.tried, failed, now)
+                known.tried += 1
         due = [item for item in self._early if item[1].times[0] <= now + _FUTURE]
         self._early = [item for item in self._early if item[1].times[0] > now + _FUTURE][-_MOST_EARLY:]
         present = [frame for _, frame in [*due, *came] if frame.times[0] <= now + _FUTURE]
@@ -138,24 +152,23 @@ class Incoming:
             self._forget()
         return News(tuple(sorted(set(times))), tuple(rejected))
 
+    def _contents(self, path: Path) -> Iterator[tuple[str, Frames | UserError]]:
+        """(name, frames or the reason for none) of a file, or of the newest ones in an archive of files."""
+        inputs = OpenedInputs([path]) if self.look_into is None else self.look_into(path)
+        newest_last = sorted(inputs.paths, key=lambda one: (inputs.changed.get(one, math.inf), one.name))
+        for one in newest_last[-_MOST_FILES:]:
+            refusal = inputs.refused.get(str(one))
+            try:
+                yield short_name(one), self.read(one) if refusal is None else refusal
+            except UserError as error:
+                yield short_name(one), error
+
     def _settled(self, now: np.datetime64) -> list[Path]:
         """Files that did not change since the last look and were not read as they are, oldest change first."""
         found = {}
         self._blind = None
-        folder = literal_folder(self.pattern)
-        self._was_there = folder if os.path.isdir(folder) else self._was_there
-        try:
-            for path in expand_inputs(self.pattern):
-                try:
-                    status = os.stat(path)
-                except OSError:
-                    continue  # it is gone again
-                found[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        except UserError as error:  # nothing is there yet, or the folder is gone or closed to us
-            if self._was_there is not None and not os.path.isdir(self._was_there):
-                self._blind = f"there is no folder {self._was_there} any more"
-            elif os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-                self._blind = str(error)
+        for pattern in separate_inputs(self.pattern):
+            found |= self._found(pattern)
         self._files = {path: known for path, known in self._files.items() if path in found}
         ready = []
         for path, signature in found.items():
@@ -167,6 +180,26 @@ class Incoming:
                 ready.append(path)
         ready.sort(key=lambda path: (self._files[path].signature[1], path.name))
         return ready[-_MOST_FILES:]
+
+    def _found(self, pattern: str) -> dict[Path, tuple[int, int, int]]:
+        """Size and times of change of the files of one folder or pattern."""
+        found, folder = {}, literal_folder(pattern)
+        if os.path.isdir(folder):
+            self._was_there[pattern] = folder
+        try:
+            for path in expand_inputs([pattern]):
+                try:
+                    status = os.stat(path)
+                except OSError:
+                    continue  # it is gone again
+                found[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        except UserError as error:  # nothing is there yet, or the folder is gone or closed to us
+            before = self._was_there.get(pattern)
+            if before is not None and not os.path.isdir(before):
+                self._blind = f"there is no folder {before} any more"
+            elif os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+                self._blind = str(error)
+        return found
 
     def _begin(self, came: list[Frames]) -> None:
         """The grid and quantity that most of the first frames have are those that count."""
@@ -187,7 +220,7 @@ class Incoming:
             self._sets.append(own)
         before = own.frames.get(time)
         if before is not None and before.source != frame.source:
-            return "" if np.array_equal(before.values, frame.values, equal_nan=True) else f"it holds another frame of {time} UTC than {Path(before.source).name}, which came first"
+            return "" if np.array_equal(before.values, frame.values, equal_nan=True) else f"it holds another frame of {time} UTC than {short_name(before.source)}, which came first"
         if before is not None and np.array_equal(before.values, frame.values, equal_nan=True):
             return ""
         own.frames[time] = frame

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast import page
+from nowcast.data.containers import short_name
 from nowcast.data.windows import on_time, regular_phase
 from nowcast.errors import UserError, first_line
 from nowcast.files import locked, replacing
@@ -248,7 +249,7 @@ class Watch:
         clock.append(time.perf_counter())
         seen = Frames(np.concatenate([usable[t].values for t in plan.times if t in usable]), [t for t in plan.times if t in usable], context.grid)
         products = derive(forecast, seen, thresholds=self.operation.thresholds)
-        inputs = [(Path(usable[moment].source).name, moment) for moment in plan.times if moment in usable]
+        inputs = [(short_name(usable[moment].source), moment) for moment in plan.times if moment in usable]
         now = self.clock.now()
         attributes = {"title": "Precipitation nowcast"} | provenance(
             **self.model, analysis_time=plan.analysis_time, inputs=inputs, method=plan.method, fallback_reason=plan.reason,

@@ -77,7 +77,7 @@ _STARTS = (
     (b"$ANSIBLE_VAULT", _ENCRYPTED),
     (b"7z\xbc\xaf\x27\x1c", _packed("a 7z archive", "7z x FILE")),
     (b"Rar!\x1a\x07", _packed("a RAR archive", "unrar x FILE")),
-    (b"\xfd7zXZ\0", _packed("packed with xz", "unxz FILE")),
+    (b"\xfd7zXZ\0", _packed("packed with xz", "unxz FILE")._replace(is_never_data=False)),
     (b"\x28\xb5\x2f\xfd", _packed("packed with zstd", "unzstd FILE")),
     (b"\x04\x22\x4d\x18", _packed("packed with lz4", "lz4 -d FILE")),
     (b"LZIP", _packed("packed with lzip", "lzip -d FILE")),

@@ -17,6 +17,9 @@ _READERS = (
 )  # modules are loaded when a file is looked at
 
 
+_OWN_ARCHIVE = "nowcast_archive_version"
+
+
 @cache
 def readers() -> tuple:
     """A reader of every format that can be told by its content, with its default settings."""
@@ -69,6 +72,8 @@ def _what_it_is(path: str | Path) -> str:
     """
     require_file(path, "a radar file")
     if is_hdf5(path):
-        Hdf5File(path).close()
+        with Hdf5File(path) as file:  # says so where it is damaged
+            if file.attribute("/", _OWN_ARCHIVE) is not None:
+                raise UserError(f"{path} is an archive that nowcast convert made, no radar file; predict, evaluate, train and check take it as it is.")
     found = kind_of_content(head_of(path))
     return ", or damaged" if found is None else f" (it is {found.what}; {found.advice})"

@@ -1,9 +1,12 @@
-"""The bytes of a radar file, plain, gzipped or bzipped: read to a declared length and never beyond."""
+"""The bytes of a radar file, plain or compressed (gzip, bzip2, xz): read to a declared length and never beyond."""
 
 import bz2
 import gzip
+import lzma
 import os
+import re
 import struct
+import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +31,12 @@ __all__ = [
     "unpacked",
 ]
 
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
-_DAMAGE = (OSError, EOFError, zlib.error, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError)
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_MAGIC = max(map(len, _OPENERS))  # bytes
+TAR_BLOCK = 512  # bytes; a header is one, and the end is marked by two of zeros
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError)
 _PIECE = 2**20
+_LIST = re.compile(r"(^|/)\[.*,.*\]$", re.DOTALL)  # a list, typed where one file is needed
 
 
 def require_file(path: str | Path, kind: str) -> None:
@@ -44,6 +50,8 @@ def require_file(path: str | Path, kind: str) -> None:
         UserError: no such file, another kind of node, an empty one, or one that no reader reads, such as a web page.
         Unavailable: it is in use, out of reach, or this user may not read it.
     """
+    if _LIST.search(os.fspath(path)) and not os.path.exists(path):
+        raise UserError(f"{path} does not exist; give the path of {kind} (a single one: lists are taken where several files are).")
     if require_regular(path, kind) == 0:
         raise UserError(f"{path} is empty; {kind} is needed ({mend(path)}).")
     if not os.access(path, os.R_OK):
@@ -70,16 +78,15 @@ def instead(path: str | Path) -> str:
 
 @contextmanager
 def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
-    """The file's content as a stream, decompressed on the way if it is gzip or bzip2 (told by content, not by name).
+    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (told by content, not by name).
 
     Raises:
         UserError: as `require_file`; also, in the ``with`` block, whatever the compression raises on damage.
     """
     require_file(path, kind)
     with damage_reported(path), open(path, "rb") as file:
-        magic = file.read(3)
+        opener = _opener(file.read(_MAGIC))
         file.seek(0)
-        opener = next((opener for start, opener in _OPENERS.items() if magic.startswith(start)), None)
         if opener is None:
             yield file
         else:
@@ -87,6 +94,41 @@ def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
                 refuse_what_is_no_data(stream.read(HEAD), path, kind)
                 stream.seek(0)
                 yield stream
+
+
+def _opener(start: bytes):
+    """What decompresses a file that begins so; None for a plain one."""
+    return next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+
+
+def is_compressed(path: str | Path) -> bool:
+    """Whether the file as a whole is gzip, bzip2 or xz; never raises."""
+    return _opener(stored_beginning(path, _MAGIC)) is not None
+
+
+def stored_beginning(path: str | Path, size: int) -> bytes:
+    """Up to ``size`` bytes of a regular file as they lie on the disk; empty if it cannot be read. Never raises."""
+    try:
+        if not os.path.isfile(path):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(size)
+    except (OSError, ValueError):
+        return b""
+
+
+def archive_kind(start: bytes) -> str | None:
+    """"tar" or "zip", if a file that begins so is an archive of files; the first `TAR_BLOCK` bytes are needed.
+
+    A tar of HDF5 files has an HDF5 signature where an HDF5 file with a user block has it, so this is asked first.
+    """
+    if start.startswith((b"PK\3\4", b"PK\5\6")):
+        return "zip"
+    try:
+        tarfile.TarInfo.frombuf(start[:TAR_BLOCK], "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return None
+    return "tar"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.environment import gdal
 from nowcast.runtime.unreadable import unreadable
 
 _MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -103,11 +104,10 @@ def _opened(path: str | Path) -> Iterator:
     Raises:
         UserError: no GeoTIFF, or, in the ``with`` block, whatever rasterio raises on damage.
     """
-    import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     require_file(path, "a GeoTIFF file")
-    with damage_reported(path), warnings.catch_warnings(), rasterio.Env(**_ITSELF):
+    with damage_reported(path), warnings.catch_warnings(), gdal(**_ITSELF) as rasterio:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with rasterio.open(Path(path).absolute(), driver="GTiff") as file:

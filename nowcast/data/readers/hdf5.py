@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.data.readers.content import damage_reported, instead, mend, require_file
+from nowcast.data.readers.content import TAR_BLOCK, archive_kind, damage_reported, instead, mend, require_file, stored_beginning
 from nowcast.errors import UserError
 from nowcast.runtime.unreadable import os_error
 
@@ -31,6 +31,8 @@ _FILTERS = {
 def is_hdf5(path: str | Path) -> bool:
     """Whether a file has HDF5's signature, at its beginning or after a block of the user's.
 
+    An archive of files, in which an HDF5 file lies where such a block would end, is none.
+
     Raises:
         Unavailable: it cannot be looked into.
     """
@@ -40,7 +42,7 @@ def is_hdf5(path: str | Path) -> bool:
             while place + len(_SIGNATURE) <= size:
                 file.seek(place)
                 if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                    return True
+                    return archive_kind(stored_beginning(path, TAR_BLOCK)) is None
                 place = max(512, 2 * place)
     except OSError as error:
         raise os_error(path, error) from error

@@ -21,6 +21,7 @@ from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.longitudes import near_zero
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
+from nowcast.runtime.environment import gdal
 from nowcast.runtime.unreadable import unreadable
 from nowcast.types.tolerance import in_force
 
@@ -217,12 +218,12 @@ def _check_png(content: bytes, points: int, path: str | Path) -> None:
 
 def _unpacked(message: bytes, path: str | Path) -> np.ndarray:
     """The values, (H, W) float64 with row 0 north; NaN where a bitmap leaves one out."""
-    import rasterio
+    from rasterio.errors import RasterioError
 
     try:
-        with rasterio.Env(GRIB_NORMALIZE_UNITS="NO"), rasterio.MemoryFile(message, ext=".grib2") as file, file.open(driver="GRIB") as source:
+        with gdal(GRIB_NORMALIZE_UNITS="NO") as rasterio, rasterio.MemoryFile(message, ext=".grib2") as file, file.open(driver="GRIB") as source:
             return source.read(1, masked=True).astype(np.float64).filled(np.nan)
-    except rasterio.errors.RasterioError as error:
+    except RasterioError as error:
         raise unreadable(path, error) from None
 
 

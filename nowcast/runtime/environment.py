@@ -1,0 +1,158 @@
+"""Variables that other software has set in the environment, and what nowcast does about them.
+
+QGIS, OSGeo4W, conda and HPC modules set variables for their own copies of PROJ, GDAL and HDF5; the wheels that nowcast uses
+bring copies of their own, which then find another version's data, lose formats, or load foreign code. Decided here, once:
+
+* As a command, `settle` takes such variables out of the process before the libraries are loaded.
+* A process that reads radar files is started with `cleaned` variables.
+* As a library in somebody else's program, no variable is changed. Calls of rasterio stand in `gdal`, which has options of its own, and
+  map projections that work.
+
+HDF5_PLUGIN_PATH stays: it is how the user gives HDF5 the filters of his files. What is in that folder runs only for files that need
+a filter, in the process that can be killed.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from nowcast.errors import UserError, first_line
+
+_PROJ = ("PROJ_DATA", "PROJ_LIB")
+_GEOGRAPHIC = ("PROJ_", "GDAL_", "CPL_", "GTIFF_", "GRIB_", "OGR_", "OSR_", "VSI_")  # beginnings of names
+_OF_INSTALLATION = ("GDAL_DATA", "GDAL_DRIVER_PATH")  # a GDAL that is no wheel may need them
+_HDF5 = ("HDF5_DRIVER", "HDF5_DRIVER_CONFIG", "HDF5_VOL_CONNECTOR")  # another way to every file: not one that knows ours
+_PICTURES = ("MPLBACKEND", "MATPLOTLIBRC")  # pictures are drawn without a window, and look the same everywhere
+_PYTHON = ("PYTHONWARNINGS",)  # as errors, warnings of libraries would end them
+_OF_LIBRARIES = ("TORCH", "PYTORCH", "HYDRA", "KMP_", "OMP_", "MKL_", "CUDA_", "NCCL_", "MPL", "HDF5_", "LC_", *_GEOGRAPHIC)  # beginnings of names
+_UNCOMMON = 31287  # EPSG code of a projection that the program has hardly used before: GDAL remembers those that it found
+_TELLING = 4  # characters of a value: a shorter one stands in any text
+_LOADED = {"PROJ_NETWORK": "OFF", "GDAL_CONFIG_FILE": os.devnull}  # no grids from the network; no gdalrc of the home folder
+GDAL_OPTIONS = {"GDAL_SKIP": "", "GTIFF_POINT_GEO_IGNORE": "NO", "GTIFF_IGNORE_READ_ERRORS": "NO", "GDAL_IGNORE_ERRORS": ""}
+"""For `gdal`: what else would hide formats, move pixels, or read damaged blocks as 0, which is dry."""
+
+
+def cleaned(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables of the environment without those of other software that break reading, writing or drawing."""
+    kept = {name: value for name, value in variables.items() if not _is_foreign(name, value)}
+    return kept | _LOADED
+
+
+def settle() -> None:
+    """Make the environment of this process one that the libraries work in; before they are loaded, and only where the process is ours."""
+    if "PYTHONWARNINGS" in os.environ:
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):  # as Python begins
+            warnings.simplefilter("ignore", category)
+    wanted = cleaned(os.environ)
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)
+
+
+def _is_foreign(name: str, value: str) -> bool:
+    if name in _HDF5 + _PICTURES + _PYTHON:
+        return True
+    if not name.startswith(_GEOGRAPHIC):
+        return False
+    if name in _PROJ:
+        return _brings("rasterio", "proj_data/proj.db") and _brings("pyproj", "proj_dir/share/proj/proj.db") or not _has_file(value, "proj.db")
+    if name in _OF_INSTALLATION:
+        return _brings("rasterio", "gdal_data/gdalvrt.xsd") or not os.path.isdir(value)
+    return True
+
+
+@cache
+def _brings(package: str, file: str) -> bool:
+    """Whether an installed package has a file, without loading it."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations or [] if spec else []
+    return any(Path(folder, file).is_file() for folder in folders)
+
+
+def _has_file(folders: str, name: str) -> bool:
+    return any(os.path.isfile(os.path.join(folder, name)) for folder in folders.split(os.pathsep) if folder)
+
+
+@contextmanager
+def gdal(**options: str) -> Iterator[ModuleType]:
+    """rasterio, for calls that variables of the environment do not reach: its options are ours, and its map projections work.
+
+    Each ``rasterio.Env`` leads GDAL to PROJ_DATA or PROJ_LIB anew; where nothing is found there, a projection is taken for a
+    drawing without one. Where that is so, GDAL gets the projections that rasterio brings; nothing is changed where it works.
+
+    Args:
+        options: of GDAL, beside `GDAL_OPTIONS`.
+
+    Raises:
+        UserError: there are no projections that work.
+    """
+    import rasterio
+
+    own = _own_projections()
+    with rasterio.Env(**GDAL_OPTIONS, **options):
+        if own is not None:
+            _lead_to(own)
+        yield rasterio
+
+
+@cache
+def _own_projections() -> Path | None:
+    """Where the projections lie that rasterio brings; None where those that it was led to work."""
+    import rasterio
+
+    try:
+        with rasterio.Env(**GDAL_OPTIONS):
+            rasterio.crs.CRS.from_epsg(_UNCOMMON)
+            return None
+    except rasterio.errors.CRSError as error:
+        reason = first_line(error)
+    own = Path(rasterio.__file__).with_name("proj_data")
+    if not _has_file(str(own), "proj.db"):
+        raise UserError(f"rasterio finds no map projections ({reason}); {_advice()}")
+    return own
+
+
+def _lead_to(folder: Path) -> None:
+    try:
+        from rasterio._env import set_proj_data_search_path  # no public way leads there
+    except ImportError:
+        raise UserError(f"rasterio cannot be led to its own map projections; {_advice()}") from None
+    set_proj_data_search_path(str(folder))
+
+
+def _advice() -> str:
+    found = " and ".join(f"{name}={os.environ[name]}" for name in _PROJ if name in os.environ)
+    return f"unset {found}." if found else "install it again."
+
+
+def loaded_without(module: str, variable: str):
+    """A module; where it cannot be loaded because of a variable, without that one, which is there again afterwards."""
+    before = set(sys.modules)
+    try:
+        return importlib.import_module(module)
+    except ValueError:
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] == module.split(".")[0]:
+                del sys.modules[name]  # half a module would be taken for a whole one
+        value = os.environ.pop(variable, None)
+        if value is None:
+            raise
+        try:
+            return importlib.import_module(module)
+        finally:
+            os.environ[variable] = value
+
+
+def named_in(error: BaseException, variables: Mapping[str, str] = os.environ) -> list[str]:
+    """NAME=VALUE of the variables of other software that an exception speaks of, by name or by value."""
+    text = str(error)
+    found = [(name, value) for name, value in sorted(variables.items()) if name.startswith(_OF_LIBRARIES)]
+    return [f"{name}={value}" for name, value in found if name in text or (len(value) >= _TELLING and value in text)]
