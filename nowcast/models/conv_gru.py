@@ -126,7 +126,7 @@ def unroll(cell: nn.Module, inputs: Tensor | None, state: Tensor | None, length:
             weight = a_tensor_of(cell)
             state = torch.zeros(batch, cell.hidden_channels, height, width, dtype=weight.dtype, device=weight.device)
         frames = inputs.unbind(1)
-    if call_is_forward(cell):
+    if hasattr(type(cell), "step") and call_is_forward(cell):  # not a wrapper around it, nor one with hooks
         step = cell.step
         if inputs is not None:
             steps_first = inputs.transpose(0, 1).flatten(0, 1)

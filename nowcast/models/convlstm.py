@@ -269,15 +269,6 @@ class ConvLSTMCell(nn.Module):
         plain = self.activation is torch.tanh and self.gate_activation is torch.sigmoid and not self.norm_groups and (masks is None or masks.state is None)
         return plain and not _followed() and all(side % 2 for side in self.state_kernel)
 
-    def is_called_as_written(self) -> bool:
-        """Whether a call of this cell is ``forward`` as it stands here; else a layer has to call it, step by step.
-
-        Not so with hooks of any kind, ``compile()``, or where a subclass or the instance itself brings another ``forward``.
-        """
-        names = ("forward", "step", "convolve_input")
-        own = all(getattr(type(self), name) is getattr(ConvLSTMCell, name) and name not in vars(self) for name in names)
-        return own and torch_private.call_is_forward(self)
-
     def run(
         self, inputs: Tensor | None, state: State | None, length: int, masks: DropoutMasks | None = None, weights: Weights | None = None
     ) -> tuple[Tensor, State]:
@@ -421,7 +412,7 @@ class ConvLSTM(nn.Module):
             inputs = torch.where(mask, inputs, 0.0)
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)
         # Read here and not in a block, which may run again when parameters that were lent for this call are back in their places.
-        weights = self.cell.weights() if self.cell.is_called_as_written() else None
+        weights = self.cell.weights() if _is_as_written(self.cell) else None
         if is_free(length):
             resting = state[0].to(kind), state[1].to(wide_type(a_tensor_of(self.cell)))
             return self._free(inputs, resting, length, mask, masks, weights)
@@ -511,6 +502,16 @@ class ConvLSTM(nn.Module):
 
         (h, c, _), outputs = follow(step, (*state, torch.zeros_like(state[0])), (frames, seen))
         return outputs.transpose(0, 1), (h, c)
+
+
+def _is_as_written(cell: nn.Module) -> bool:
+    """Whether a call of a cell is ``ConvLSTMCell.forward`` as it stands here; else a layer has to call it, step by step.
+
+    Not so with hooks of any kind, ``compile()``, a wrapper around it, or where a subclass or the instance itself brings another ``forward``.
+    """
+    names = ("forward", "step", "convolve_input")
+    own = all(getattr(type(cell), name, None) is getattr(ConvLSTMCell, name) and name not in vars(cell) for name in names)
+    return own and torch_private.call_is_forward(cell)
 
 
 def _followed() -> bool:
