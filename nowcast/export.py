@@ -307,7 +307,11 @@ def _compare(found: _Export, run: Callable[[tuple[Tensor, ...]], object], name: 
     for size in sizes:
         arguments = found.sample(*size)
         with torch.no_grad():
-            wanted, came = found.module(*arguments), run(arguments)
+            wanted = found.module(*arguments)
+            try:
+                came = run(arguments)
+            except Exception as error:
+                raise UserError(f"{name} does not run on {size} (B, T, H, W), sizes that it was not made with: {_reason(error)}.") from error
         for one, other in zip(_as_tuple(wanted), _as_tuple(came), strict=True):
             same = (one.isnan() & other.isnan()) | ((one - other).abs() <= _TOLERANCE * one.abs().clamp(min=1))
             if one.shape != other.shape or not same.float().mean() >= 1 - _FEW:

@@ -69,6 +69,11 @@ def _means_along(length: int, parts: int, like: Tensor) -> Tensor:
     return inside / inside.sum(dim=1, keepdim=True)
 
 
+def places(number: int, like: Tensor) -> Tensor:
+    """Numbers from -1 to 1, (number,), of the type and device of a tensor; as ``torch.linspace``, which would fix how many."""
+    return 2 * torch.arange(number, device=like.device, dtype=like.dtype) / torch.sym_max(number - 1, 1) - 1
+
+
 def number(value: int, like: Tensor) -> Tensor:
     """A size as a tensor without axes, of a tensor's type and device."""
     return torch.scalar_tensor(value, dtype=like.dtype, device=like.device)
