@@ -31,9 +31,17 @@ class Identity:
         """Any shape -> (float32 tensor, observed mask), both of that shape; 0 where not observed."""
         return _split(values)
 
+    def normalise_(self, values: torch.Tensor) -> torch.Tensor:
+        """The same of a tensor without NaN, in place."""
+        return values
+
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """The way back, any shape; NaN stays NaN."""
-        return tensor.detach().float().cpu().numpy()
+        return self.restored(tensor).cpu().numpy()
+
+    def restored(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same as a tensor."""
+        return tensor.detach().float()
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,20 @@ class LogRainRate:
     def normalise(self, values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Rain rate [mm/h], any shape -> (normalised float32 tensor, observed mask); 0 where not observed."""
         rain_rate, observed = _split(values)
-        return rain_rate.clamp_(0.0, self.ceiling).div_(self.knee).log1p_().div_(self._scale), observed
+        return self.normalise_(rain_rate), observed
+
+    def normalise_(self, rain_rate: torch.Tensor) -> torch.Tensor:
+        """The same of a tensor without NaN, in place."""
+        return rain_rate.clamp_(0.0, self.ceiling).div_(self.knee).log1p_().div_(self._scale)
 
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""
+        return self.restored(tensor).cpu().numpy()
+
+    def restored(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same as a tensor."""
         normalised = tensor.detach().float().clamp(0.0, 1.0)  # a copy, which the rest works on in place
-        return normalised.mul_(self._scale).expm1_().mul_(self.knee).clamp_(max=self.ceiling).cpu().numpy()
+        return normalised.mul_(self._scale).expm1_().mul_(self.knee).clamp_(max=self.ceiling)
 
 
 @dataclass(frozen=True)
@@ -93,11 +109,19 @@ class FlooredLogRainRate:
     def normalise(self, values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Rain rate [mm/h], any shape -> (normalised float32 tensor, observed mask); 0 where dry or not observed."""
         rain_rate, observed = _split(values)
+        return self.normalise_(rain_rate), observed
+
+    def normalise_(self, rain_rate: torch.Tensor) -> torch.Tensor:
+        """The same of a tensor without NaN, in place."""
         dry = rain_rate < np.float32(self.floor).item()  # a rate of 0.2 mm/h is float32, too, and not below the floor
-        return rain_rate.clamp_(self._dry, self.ceiling).div_(self._dry).log_().div_(self._scale).masked_fill_(dry, 0.0), observed
+        return rain_rate.clamp_(self._dry, self.ceiling).div_(self._dry).log_().div_(self._scale).masked_fill_(dry, 0.0)
 
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""
+        return self.restored(tensor).cpu().numpy()
+
+    def restored(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same as a tensor."""
         rain_rate = tensor.detach().float().clamp(0.0, 1.0).mul_(self._scale).exp_().mul_(self._dry)
         dry = rain_rate < (1 - _ROUNDING) * self.floor
-        return rain_rate.clamp_(self.floor, self.ceiling).masked_fill_(dry, 0.0).cpu().numpy()
+        return rain_rate.clamp_(self.floor, self.ceiling).masked_fill_(dry, 0.0)

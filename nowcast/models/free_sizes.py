@@ -16,6 +16,24 @@ def missing(side: int, multiple: int) -> int:
     return (side + multiple - 1) // multiple * multiple - side
 
 
+def padded(fields: Tensor, below: int, right: int, *, repeat: bool) -> Tensor:
+    """Maps (..., H, W) with rows below and columns to the right: the outermost pixel again, or zeros."""
+    for axis, more in ((-2, below), (-1, right)):
+        side = fields.shape[axis]
+        places = torch.arange(side + more, device=fields.device)
+        fields = fields.index_select(axis, places.clamp(max=side - 1))
+        if not repeat:
+            fields = torch.where(places[:, None] < side if axis == -2 else places < side, fields, 0.0)
+    return fields
+
+
+def cropped(fields: Tensor, height: int, width: int) -> Tensor:
+    """The first rows and columns of maps (..., H, W), as a copy: whether a view is contiguous would be asked of every size."""
+    for axis, side in ((-2, height), (-1, width)):
+        fields = fields.index_select(axis, torch.arange(side, device=fields.device))
+    return fields
+
+
 def averaged_in_squares(fields: Tensor, side: int, *, exact: bool) -> Tensor:
     """Means over squares of ``side`` pixels, (B, C, H, W), the last ones over what there is of them; as ``F.avg_pool2d`` with ``ceil_mode``.
 
@@ -49,6 +67,11 @@ def _means_along(length: int, parts: int, like: Tensor) -> Tensor:
     first, end = part * length // parts, ((part + 1) * length + parts - 1) // parts
     inside = ((place >= first) & (place < end)).to(like.dtype)
     return inside / inside.sum(dim=1, keepdim=True)
+
+
+def places(number: int, like: Tensor) -> Tensor:
+    """Numbers from -1 to 1, (number,), of the type and device of a tensor; as ``torch.linspace``, which would fix how many."""
+    return 2 * torch.arange(number, device=like.device, dtype=like.dtype) / torch.sym_max(number - 1, 1) - 1
 
 
 def number(value: int, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
+from nowcast.models import free_sizes
 from nowcast.models.conv_gru import ConvGRU, initialise, leaky
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, settings_text
 from nowcast.models.network import Network, at_least, precisely
@@ -105,9 +106,14 @@ class Hko7EncoderForecaster(Network):
         """(B, T, C, H, W) -> (B, T, 4, H, W): value, x, y, and the observed mask or ones."""
         value = frames[:, :, :1]
         mask = frames[:, :, 1:] if self.channels == 2 else torch.ones_like(value)
-        x = torch.linspace(-1, 1, frames.shape[-1], device=frames.device, dtype=frames.dtype)
-        y = torch.linspace(-1, 1, frames.shape[-2], device=frames.device, dtype=frames.dtype)[:, None]
+        places = free_sizes.places if torch.compiler.is_exporting() else _places
+        x, y = places(frames.shape[-1], frames), places(frames.shape[-2], frames)[:, None]
         return torch.cat([value, x.expand_as(value), y.expand_as(value), mask], dim=2)
+
+
+def _places(number: int, like: Tensor) -> Tensor:
+    """Numbers from -1 to 1, (number,), of the type and device of a tensor."""
+    return torch.linspace(-1, 1, number, device=like.device, dtype=like.dtype)
 
 
 def _check_layers(hidden_channels: list, state_kernels: list | None, links: list | None, down: list, up: list) -> None:

@@ -429,7 +429,7 @@ def _scale(now: Tensor, expected: Tensor) -> Tensor:
     The climate of a place need not be the one that the network learnt: half of the way (by a geometric mean) is gone to the area that reaches
     the rate now, by no more than a factor of 2.
     """
-    return (now.clamp(min=1) / expected.clamp(min=1)).sqrt().clamp(0.5, 2)
+    return (now.clamp(min=1) / expected.clamp(min=1)).sqrt().clamp(0.5, 2.0)
 
 
 def _least(probability: Tensor, known: Tensor, scale: Tensor, *, given: float = 0.0) -> Tensor:
@@ -530,7 +530,7 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
             enough = enough | overlap
     lasting = torch.exp(-timestep[:, None] / torch.tensor(_LIFETIMES, dtype=one.dtype, device=one.device))
     one, two = torch.where(enough, one, lasting), torch.where(enough, two, lasting.square())
-    one = one.clamp(0, 0.9995)
+    one = one.clamp(0.0, 0.9995)
     two = torch.maximum(two, 2 * one.square() - 1)
     longest = -torch.exp(-timestep / _MEMORY)[:, None]
     second = torch.maximum((two - one.square()) / (1 - one.square()), longest).clamp(max=0.5)

@@ -201,7 +201,7 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
     flat = 1e-3 * everywhere[:, 0:1].add(everywhere[:, 2:3]).squeeze(1) * _EVERYWHERE + 1e-9
     a, c = a + flat, c + flat
     determinant = (a * c - b * b).clamp(min=1e-18)
-    step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1).clamp(-2, 2)
+    step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1).clamp(-2.0, 2.0)
     return step if side == 1 else at(step, *places(height, width, like=frames, per_pixel=side), step.shape[-2:], beyond="border")
 
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
+from nowcast.models import free_sizes
 from nowcast.models.convolutions import a_tensor_of, settings_text
-from nowcast.models.free_sizes import missing
 
 OUTPUTS = ("sigmoid", "linear")
 
@@ -62,6 +62,13 @@ def precisely(module: nn.Module, values: Tensor) -> Tensor:
     """A last layer in the type of its weights, also under autocast: bfloat16 would leave 8 bits of a forecast."""
     with without_autocast(values.device.type):
         return module(values.to(a_tensor_of(module).dtype))
+
+
+def _padded(fields: Tensor, below: int, right: int, *, repeat: bool) -> Tensor:
+    """Maps (N, C, H, W) with rows below and columns to the right: the outermost pixel again, or zeros."""
+    if torch.compiler.is_exporting():
+        return free_sizes.padded(fields, below, right, repeat=repeat)
+    return F.pad(fields, (0, right, 0, below), mode="replicate" if repeat else "constant")
 
 
 class Network(nn.Module):
@@ -149,16 +156,17 @@ class Network(nn.Module):
         batch = values.shape[0]
         if observed is not None:
             values = torch.where(observed, values, 0.0)
-        below, right = (missing(side, self.multiple) for side in values.shape[-2:])
-        padded = F.pad(values.flatten(0, 1), (0, right, 0, below), mode="replicate")
+        more = [free_sizes.missing(side, self.multiple) for side in values.shape[-2:]]
+        padded = _padded(values.flatten(0, 1), *more, repeat=True)
         if self.channels == 2:
             mask = torch.ones_like(values) if observed is None else observed.to(values.dtype)
-            padded = torch.cat([padded, F.pad(mask.flatten(0, 1), (0, right, 0, below))], dim=1)
+            padded = torch.cat([padded, _padded(mask.flatten(0, 1), *more, repeat=False)], dim=1)
         return padded.unflatten(0, (batch, -1))
 
     def finish(self, raw: Tensor, height: int, width: int) -> Tensor:
         """Raw output (..., H', W') -> values (..., height, width), float32."""
-        raw = raw[..., :height, :width].float()
+        exporting = torch.compiler.is_exporting()
+        raw = (free_sizes.cropped(raw, height, width) if exporting else raw[..., :height, :width]).float()
         return torch.sigmoid(raw) if self.output == "sigmoid" else raw
 
     def as_input(self, raw: Tensor) -> Tensor:

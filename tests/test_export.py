@@ -1,0 +1,154 @@
+"""Models and layers as graphs that run without nowcast: torch.export and ONNX."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from nowcast.errors import MissingDependency, UserError
+from nowcast.export import export_onnx, export_program
+from nowcast.forecaster import Forecaster
+from nowcast.models import steps_in_time
+from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.encoder_forecaster import EncoderForecaster
+from nowcast.models.extrapolation import Extrapolation
+from nowcast.models.lagrangian import LagrangianConvLSTM
+from nowcast.task import Task
+from nowcast.transform import LogRainRate
+
+SIZES = ((1, 1, 7, 9), (3, 6, 13, 8), (1, 9, 30, 21))  # batch, length, height, width; the graphs are made with others
+SMALL = {"input_kernel": 3, "state_kernel": 3}
+
+
+def layer(**settings) -> ConvLSTM:
+    torch.manual_seed(0)
+    return ConvLSTM(2, 4, **(SMALL | settings)).eval()
+
+
+def inputs_of(cell, batch: int, length: int, height: int, width: int) -> tuple[torch.Tensor, ...]:
+    """Inputs, h, c and a mask."""
+    shape = (batch, cell.hidden_channels, *cell.state_size(height, width))
+    return torch.randn(batch, length, 2, height, width), torch.randn(shape).tanh(), torch.randn(shape), torch.rand(batch, length) > 0.3
+
+
+@pytest.fixture(scope="module")
+def encoder_forecaster() -> Forecaster:
+    torch.manual_seed(0)
+    model = EncoderForecaster([3, 3], **SMALL, patch=2, observed_channel=True)
+    return Forecaster(model, LogRainRate(), Task(context_length=3, forecast_length=2))
+
+
+@pytest.fixture(scope="module")
+def onnx_file(encoder_forecaster, tmp_path_factory):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    return export_onnx(encoder_forecaster, tmp_path_factory.mktemp("onnx") / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"dilation": 2, "go_backwards": True}, {"stride": (3, 2), "norm_groups": 2}, {"padding": "valid", "dropout": 0.2, "state_dropout": 0.2}, {"state_kernel": 4, "checkpoint": 2}],
+    ids=lambda settings: "-".join(settings),
+)
+def test_a_layer_with_other_settings_exported_with_4_steps_computes_1_6_and_9_steps_of_maps_of_other_sizes(settings):
+    model = layer(**settings)
+    program = export_program(model, verify=False).module()
+    for size in SIZES:
+        inputs = inputs_of(model.cell, *size)[0]
+        outputs, state = model(inputs)
+        for came, wanted in zip(program(inputs), (outputs, *state), strict=True):
+            torch.testing.assert_close(came, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_with_state_and_mask_is_the_same_in_onnxruntime_at_other_batches_lengths_and_sizes(tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model = layer(norm_groups=2, stride=2)
+    session = runtime.InferenceSession(export_onnx(model, tmp_path / "layer.onnx", state=True, mask=True))
+    assert [given.name for given in session.get_inputs()] == ["inputs", "h", "c", "mask"]
+    assert session.get_inputs()[0].shape == ["batch", "time", 2, "height", "width"]
+    for size in SIZES:
+        inputs, h, c, mask = arguments = inputs_of(model.cell, *size)
+        outputs, state = model(inputs, (h, c), mask=mask)
+        found = session.run(None, dict(zip(("inputs", "h", "c", "mask"), (part.numpy() for part in arguments))))
+        for came, wanted in zip(found, (outputs, *state), strict=True):
+            np.testing.assert_allclose(came, wanted.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_as_onnx_takes_rain_rates_with_gaps_and_returns_the_forecasters_own_forecast_at_other_sizes(encoder_forecaster, onnx_file):
+    session = pytest.importorskip("onnxruntime").InferenceSession(onnx_file)
+    for batch, length, height, width in ((1, 2, 9, 8), (3, 5, 16, 21)):
+        rain = np.random.default_rng(1).gamma(0.5, 4.0, (batch, length, height, width)).astype(np.float32)
+        rain[:, :, :2, :3], rain[0, -1] = np.nan, np.nan
+        (came,) = session.run(None, {"rain_rate": rain})
+        np.testing.assert_allclose(came, encoder_forecaster.forecast_values(rain), rtol=1e-3, atol=1e-3)
+
+
+def test_an_onnx_file_says_its_axes_units_and_what_it_was_made_of(onnx_file):
+    session = pytest.importorskip("onnxruntime").InferenceSession(onnx_file)
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["nowcast.inputs"]) == {"rain_rate": "B T H W"} and json.loads(said["nowcast.units"])["forecast"] == "mm h-1"
+    assert said["nowcast.forecast_length"] == "2" and said["nowcast.missing"] == "NaN"
+    assert session.get_outputs()[0].shape == ["batch", 2, "height", "width"]
+
+
+def test_a_saved_program_runs_in_a_process_that_has_torch_alone(tmp_path):
+    model = layer()
+    torch.export.save(export_program(model, verify=False), tmp_path / "layer.pt2")
+    inputs = torch.randn(1, 5, 2, 12, 11)
+    torch.save(inputs, tmp_path / "inputs.pt")
+    code = "import sys, torch; p = torch.export.load(sys.argv[1]); torch.save(p.module()(torch.load(sys.argv[2]))[0], sys.argv[2]); assert 'nowcast' not in sys.modules"
+    subprocess.run([sys.executable, "-I", "-c", code, tmp_path / "layer.pt2", tmp_path / "inputs.pt"], check=True, timeout=300)
+    torch.testing.assert_close(torch.load(tmp_path / "inputs.pt"), model(inputs)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_without_torchs_scan_a_layer_is_exported_with_one_length_and_free_sizes(monkeypatch):
+    monkeypatch.setattr(steps_in_time, "_scan", None)
+    model = layer()
+    program = export_program(model, context_length=4, verify=False).module()
+    inputs = torch.randn(3, 4, 2, 13, 8)
+    torch.testing.assert_close(program(inputs)[0], model(inputs)[0], rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match="ConvLSTM cannot be exported"):
+        export_program(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "reason"),
+    [
+        (lambda: ConvLSTM(1, 2, stateful=True), {}, "remembers nothing"),
+        (lambda: ConvLSTM(0, 2), {}, "has no input"),
+        (lambda: ConvLSTM(1, 2), {"forecast_length": 3}, "takes no forecast_length"),
+        (lambda: EncoderForecaster([2]), {}, "give forecast_length"),
+        (lambda: EncoderForecaster([2]), {"forecast_length": 3, "state": True}, "arguments of a ConvLSTM"),
+        (lambda: LagrangianConvLSTM([2, 2, 2], knee=0.5, ceiling=150.0), {"forecast_length": 3}, "give spacing"),
+        (lambda: 3, {"forecast_length": 3}, "int is not exported"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_with_the_reason(model, given, reason):
+    with pytest.raises(UserError, match=reason):
+        export_program(model(), **given)
+
+
+def test_a_method_of_pysteps_has_no_graph():
+    pytest.importorskip("cv2")
+    pytest.importorskip("pysteps")
+    with pytest.raises(UserError, match="outside torch"):
+        export_program(Extrapolation(), forecast_length=3)
+
+
+def test_without_onnx_the_message_names_the_extra_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingDependency, match=r"nowcast\[export\]"):
+        export_onnx(layer(), tmp_path / "layer.onnx")
+
+
+def test_a_file_that_does_not_do_what_the_model_does_is_not_written(monkeypatch, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("nowcast.export._session", lambda path, names: lambda arguments: [torch.zeros(1)] * 3)
+    with pytest.raises(UserError, match="does not do what the model does"):
+        export_onnx(layer(), tmp_path / "layer.onnx")
+    assert not (tmp_path / "layer.onnx").exists()
