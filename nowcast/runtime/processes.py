@@ -31,6 +31,7 @@ _LAST_STEPS = 20.0  # seconds that the first process has to end by itself once a
 _LEAVING = 2.0  # the same of the others, which write nothing
 _CLEANING = 0.5  # seconds that Python may take for its own end in a process that nobody waits for
 _WORD = 5.0  # seconds in which a broken connection is explained by the process that broke it
+_LOST, _FIRST_LOST = -1, -2  # in place of a rank: a process ended without a word, and the one that speaks did
 _FAILED, _ORDER, _NOTHING = "failed", "order", "nothing"
 _BROKEN = ("gloo", "nccl", "connection", "socket", "broken pipe", "tcpstore", "recv")  # words of errors of a connection
 
@@ -40,7 +41,7 @@ class Failure:
     """Why a process ended.
 
     Args:
-        rank: the process that failed first.
+        rank: the process that failed first; ``_LOST`` or ``_FIRST_LOST``, where it could not say so.
         code: with which all of them exit.
         text: a sentence.
     """
@@ -69,6 +70,7 @@ class Processes:
         self.store = None
         self._children: list[subprocess.Popen] = []
         self._parent = os.getppid()
+        self._seen: Failure | None = None  # what the watcher found
         self._ending = False  # on its way out, with an error that is being passed on
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -201,7 +203,8 @@ class Processes:
 
     def _fail_first(self, error: BaseException) -> None:
         failure = self._explained(error)
-        self._all_left("seen", _WORD)  # else they would take the end of the store for that of this process
+        # Else they would take the end of the store for that of this process; one that was lost will never say it.
+        self._all_left("seen", _LEAVING if failure.rank == _LOST else _WORD)
         if self._children:
             self._all_left("gone", _LEAVING + _LOOK)
         if failure.rank != 0:
@@ -212,23 +215,24 @@ class Processes:
         try:
             failure = self._explained(error)
             heard = self._until(lambda: self.store.check(["seen/0"]), _WORD)
-        except RuntimeError:  # the first process is gone, and with it the store
-            failure = Failure(0, EXIT_ERROR, f"the first of {self.world.size} processes was lost; the last checkpoint is intact.")
-            heard = self.world.rank > 1
+        except RuntimeError:  # the first process is gone, and with it the store; it may have said why
+            failure = self._seen or self._first_lost()
+            heard = failure.rank != _FIRST_LOST or self.world.rank > 1
         expected = isinstance(error, (UserError, KeyboardInterrupt, Terminated, SystemExit)) or failure.rank != self.world.rank
         if not expected:
             traceback.print_exception(error)
         elif not heard:
             raise failure.error() from error
-        self._say_farewell("gone")
+        self._say_farewell("seen", "gone")
         raise SystemExit(failure.code) from error
 
-    def _say_farewell(self, word: str) -> None:
+    def _say_farewell(self, *words: str) -> None:
         """Enter that nothing more will come from here; the first process may end this one from now on."""
         for worker in multiprocessing.active_children():  # that prepare batches; they would notice only after seconds that they are not needed
             worker.terminate()
         try:
-            self.store.set(f"{word}/{self.world.rank}", "")
+            for word in words:
+                self.store.set(f"{word}/{self.world.rank}", "")
         except RuntimeError:  # nobody listens any more
             pass
 
@@ -246,7 +250,7 @@ class Processes:
             return Failure(rank, code, str(error))
         if _is_of_a_connection(error):  # counts as a failure of another process, so that no traceback is shown
             lost = f"a process of {size} was lost ({first_line(error)[:200]}); the last checkpoint is intact."
-            return Failure(-1, code, lost)
+            return Failure(_LOST, code, lost)
         return Failure(rank, code, f"process {rank} of {size} failed: {type(error).__name__}: {first_line(error)[:300]}")
 
     def _all_left(self, word: str, seconds: float) -> None:
@@ -276,40 +280,43 @@ class Processes:
 
     def _watch(self) -> None:
         """In a thread: look at the others until this process ends by itself, or has to be ended."""
-        store, since, failure = self.store.clone(), None, None  # a connection of its own
+        store, since = self.store.clone(), 0.0  # a connection of its own
         while not self._closing.wait(_LOOK):
-            if failure is None:
-                failure = self._look(store)
+            if self._seen is None:
+                self._seen = self._look(store)
                 since = time.monotonic()
-                if failure is not None and not self._ending and signal.getsignal(signal.SIGTERM) is _terminate:
+                if self._seen is not None and not self._ending and signal.getsignal(signal.SIGTERM) is _terminate:
                     signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # wakes it; there is nothing to save yet, or any more
             elif time.monotonic() - since > (_LAST_STEPS if self.first or self._ending else _LEAVING):
-                self._give_up(failure)
+                self._give_up(self._seen)
 
     def _look(self, store) -> Failure | None:
         """A failure somewhere; that it was seen here is entered."""
         size = self.world.size
-        gone = f"the first of {size} processes was lost; the last checkpoint is intact."
         try:
             for rank, child in enumerate(self._children, start=1):
                 if child.poll() and not store.check([_FAILED]):
                     code = EXIT_TERMINATED if child.returncode == -signal.SIGTERM else EXIT_ERROR  # it came before there was anything to save
-                    lost = Failure(-1, code, f"process {rank} of {size} was lost ({_how(child.returncode)}); the last checkpoint is intact.")
+                    lost = Failure(_LOST, code, f"process {rank} of {size} was lost ({_how(child.returncode)}); the last checkpoint is intact.")
                     store.compare_set(_FAILED, "", json.dumps(asdict(lost)))
             if self.world.starter == OURS and not self.first and os.getppid() != self._parent:
-                return Failure(0, EXIT_ERROR, gone)
+                return self._first_lost()
             if not store.check([_FAILED]):
                 return None
-            store.set(f"seen/{self.world.rank}", "")
-            return Failure(**json.loads(store.get(_FAILED)))
+            failure = Failure(**json.loads(store.get(_FAILED)))
+            store.set(f"seen/{self.world.rank}", "")  # after which the first process, and the store, may be gone
+            return failure
         except RuntimeError:  # nobody answers any more
-            return None if self._closing.is_set() else Failure(0, EXIT_ERROR, gone)
+            return None if self._closing.is_set() else self._first_lost()
+
+    def _first_lost(self) -> Failure:
+        return Failure(_FIRST_LOST, EXIT_ERROR, f"the first of {self.world.size} processes was lost; the last checkpoint is intact.")
 
     def _give_up(self, failure: Failure) -> None:
         """End this process, whose main thread waits for something that will not come."""
         for child in self._children:
             child.kill()
-        speaks = self.first or (failure.rank == 0 and self.world.rank == 1 and failure.code == EXIT_ERROR and "was lost" in failure.text)
+        speaks = self.first or (failure.rank == _FIRST_LOST and self.world.rank == 1)
         if speaks:
             self._say({EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}.get(failure.code, f"error: {one_line(failure.text)}"))
         os._exit(failure.code)

@@ -88,7 +88,7 @@ def check_devices(world: World, count: int, asked: str | int) -> None:
         wrong = f"WORLD_SIZE={world.size} in the environment says that a launcher started {found}"
         other = "or, if nothing was started, unset WORLD_SIZE RANK LOCAL_RANK"
     elif world.starter == SRUN:
-        wrong = f"Slurm has {found} for this (SLURM_NTASKS)"
+        wrong = f"Slurm has {world.local_size} tasks for this on this machine (SLURM_NTASKS)"
         other = "and start with srun; for one process use --ntasks=1"
     else:
         wrong = f"torchrun started {found}"
