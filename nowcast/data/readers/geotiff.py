@@ -11,7 +11,14 @@ from typing import ClassVar
 import numpy as np
 import pyproj
 
-from nowcast.data.readers.content import beginning, damage_reported, head_of, kind_of_content, mend, require_file
+from nowcast.data.readers.content import (
+    beginning,
+    damage_reported,
+    head_of,
+    kind_of_content,
+    mend,
+    require_file,
+)
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.data.readers.names import name_pattern, parts_looked_at, time_in_name
