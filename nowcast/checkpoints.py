@@ -138,7 +138,8 @@ def newest(folder: str | Path) -> Checkpoint:
             reasons.append(str(error))
             unavailable |= isinstance(error, Unavailable)
     if unavailable:
-        raise Unavailable(f"no checkpoint of {folder} can be read now: {' '.join(reasons)} Nothing is known to be lost; resume when they can be read.")
+        advice = "Nothing is known to be lost; resume when they can be read."
+        raise Unavailable(f"no checkpoint of {folder} can be read now: {' '.join(reasons)} {advice}")
     raise UserError(f"{folder} has no checkpoint to resume from{': ' + ' '.join(reasons) if reasons else ''}; start anew without resume.")
 
 
@@ -200,7 +201,8 @@ def _manifest(folder: Path) -> list[dict]:
     """The entries of a folder's manifest, the newest first; none where it is missing or damaged.
 
     Raises:
-        Unavailable: it is there and cannot be read now; without it, checkpoints that are whole would be taken for damaged ones.
+        Unavailable: it is there and cannot be read now; without it, checkpoints that are whole would be
+            taken for damaged ones.
     """
     path = folder / MANIFEST
     try:

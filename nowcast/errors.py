@@ -10,7 +10,7 @@ class MissingDependency(UserError):
 
 
 class Unavailable(UserError):
-    """A file that may be as it should, but cannot be read now: it is in use, out of reach, or not for this user. Nothing is known of its content."""
+    """A file that cannot be read now: in use, out of reach, or not for this user. It may be as it should."""
 
 
 def first_line(error: BaseException) -> str:

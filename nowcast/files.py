@@ -149,5 +149,6 @@ def locked(lock: Path, *, busy: str, unwritable: str) -> Iterator[None]:
         except OSError as error:
             if error.errno in (None, errno.EAGAIN, errno.EACCES):
                 raise UserError(busy) from None
-            raise UserError(f"{unwritable}: {lock} cannot be locked there ({error.strerror}); take a folder on another file system.") from error
+            found = f"{lock} cannot be locked there ({error.strerror})"
+            raise UserError(f"{unwritable}: {found}; take a folder on another file system.") from error
         yield

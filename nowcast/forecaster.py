@@ -273,11 +273,13 @@ class Forecaster:
             content = path.read_bytes()
             weights = safetensors.torch.load(content)
         except FileNotFoundError as error:
-            raise UserError(f"{path} cannot be read as weights: it is not there. Restore it, or finish the run anew with nowcast train resume={folder}") from error
+            advice = f"Restore it, or finish the run anew with nowcast train resume={folder}"
+            raise UserError(f"{path} cannot be read as weights: it is not there. {advice}") from error
         except OSError as error:
             raise os_error(path, error) from error
         except safetensors.SafetensorError as error:
-            raise UserError(f"{path} cannot be read as weights ({_what_is_wrong(path, error)}); restore the file, or train again into another folder.") from error
+            found = f"{path} cannot be read as weights ({_what_is_wrong(path, error)})"
+            raise UserError(f"{found}; restore the file, or train again into another folder.") from error
         if settings.get(_DIGEST) not in (None, sha256(content).hexdigest()):  # None: of a nowcast that did not note it
             raise UserError(f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it has another SHA-256. Restore it, or finish the run anew with nowcast train resume={folder}")
         _refuse_nonfinite(weights, path)
@@ -321,8 +323,9 @@ def _read_settings(folder: Path) -> dict:
         raise os_error(path, error) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         found = kind_of_content(head_of(path))
-        is_other = found is not None and found.is_never_data
-        raise UserError(f"{path} is {found.what}: {found.advice}." if is_other else f"{path} is damaged ({error}).") from error
+        if found is not None and found.is_never_data:
+            raise UserError(f"{path} is {found.what}: {found.advice}.") from error
+        raise UserError(f"{path} is damaged ({error}).") from error
     if version != FORMAT:
         raise UserError(
             f"{folder} was written in run format {version!r} by nowcast {settings.get('nowcast')}, but nowcast {nowcast.__version__} "

@@ -30,6 +30,7 @@ from nowcast.data.readers.arrays import ArrayGrid, Arrays
 from nowcast.data.readers.auto import Auto, readers
 from nowcast.data.readers.content import damage_reported, kind_of_content
 from nowcast.data.readers.decoding import Coding
+from nowcast.data.readers.geotiff import GeoTiff
 from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.data.readers.zarr_composite import ZarrComposite
@@ -711,3 +712,23 @@ def test_what_the_system_refuses_is_one_line_of_every_command(monkeypatch, capsy
     advice = "check the path and its permissions"
     said = f"nowcast convert: error: runs/mine: Permission denied; {advice}.\n"
     assert end.value.code == 2 and capsys.readouterr().err == said
+
+
+def test_a_disk_that_fails_within_a_file_is_not_damage_also_where_the_library_does_not_say_so(
+    tmp_path, monkeypatch
+):
+    path, real = tmp_path / "a.tif", builtins.open
+    path.write_bytes(b"II*\0\x08\0\0\0" + bytes(range(256)) * 40)
+
+    class Broken(io.FileIO):
+        def read(self, size=-1):
+            if self.tell() >= 512:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(min(size, 512))
+
+    def opened(file, *arguments, **settings):
+        return Broken(file) if str(file) == str(path) else real(file, *arguments, **settings)
+
+    monkeypatch.setattr(builtins, "open", opened)
+    with pytest.raises(Unavailable, match="a.tif could not be read because its disk reports an error"):
+        GeoTiff().read(path)

@@ -36,7 +36,7 @@ _VERSION = 2
 _READ = (1, 2)  # version 1 says neither what was measured nor how its files were read: it is read, but nothing is added to it
 _LARGEST_TILE = 64
 _MOST_OPEN = 16  # files of packed frames at a time
-UNREAD = 0  # the digest of a file whose content could not be read for it: such a file is never taken for one that is known
+UNREAD = 0  # the digest of a file that could not be read for it, which is never taken for a known one
 
 
 def is_archive(path: str | Path) -> bool:
@@ -78,7 +78,10 @@ class Archive:
             version = file.attribute("/", _MARK)
             if version not in _READ:
                 if isinstance(version, (int, np.integer)) and version > _VERSION:
-                    raise UserError(f"{path} is an archive of version {version}, made by a newer nowcast; this one reads up to version {_VERSION}: update nowcast.")
+                    raise UserError(
+                        f"{path} is an archive of version {version}, made by a newer nowcast; "
+                        f"this one reads up to version {_VERSION}: update nowcast."
+                    )
                 found = "no archive" if version is None else f"an archive of version {version}"
                 raise UserError(f"{path} is {found}, but one of version {_VERSION} is needed; make it with `nowcast convert`.")
             self.quantity = file.text("/", "quantity") if version > 1 else RAIN_RATE
@@ -220,11 +223,14 @@ def _settings(file: Hdf5File) -> dict:
 
 @dataclass(frozen=True)
 class Origin:
-    """The file a frame was read from: what its frames depend on. Two dry frames may have the same content, and not the same name.
+    """The file a frame was read from: what its frames depend on.
+
+    Two dry frames may have the same content, and not the same name.
 
     Args:
-        name: of the file; with those of its folders that the reader takes the time from, and no others.
-        digest: the first eight bytes of the SHA-256 of its content, as a signed number; `UNREAD` where it could not be taken.
+        name: of the file; with those of its folders that the reader takes the time from, no others.
+        digest: the first eight bytes of the SHA-256 of its content, as a signed number; `UNREAD`
+            where it could not be taken.
     """
 
     name: str

@@ -4,8 +4,9 @@ Files are read by processes that can be killed. What they give is packed into pa
 interrupted goes on from there. At the end, the archive's own frames and those of the parts are copied, packed as they are, into a new
 archive in time order, which then takes the old one's place.
 
-A frame is what it is by its time and its values; a file by its content and, where the reader takes anything from it, its name: dry frames
-are often equal to the byte, and the name may be all that tells their times apart. A file that is known by both is not read again.
+A frame is what it is by its time and its values; a file by its content and, where the reader takes
+anything from it, its name: dry frames are often equal to the byte, and the name may be all that
+distinguishes their times. A file that is known by both is not read again.
 """
 
 import contextlib
@@ -22,7 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.archive import UNREAD, Archive, Origin, PackedFiles, PackedFrames, StoredFrame, is_archive, write_archive
+from nowcast.data.archive import (
+    UNREAD,
+    Archive,
+    Origin,
+    PackedFiles,
+    PackedFrames,
+    StoredFrame,
+    is_archive,
+    write_archive,
+)
 from nowcast.data.containers import OpenedInputs, Unpacking, short_name, split_member
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
@@ -119,8 +129,9 @@ def convert(
     Args:
         paths: the radar files, all of one grid and one quantity, in any order; archives of files (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
-        reader: has ``read(path) -> Frames``, see ``nowcast.data.readers``; and, where it is not 1 (the file's name), ``path_parts``: how
-            many of the last parts of the path decide what is read; 0: none, the file's content alone.
+        reader: has ``read(path) -> Frames``, see ``nowcast.data.readers``; and, where it is not 1 (the
+            file's name), ``path_parts``: how many of the last parts of the path decide, with the
+            content, what is read; 0: none.
         prepare: clipping and regridding; None: neither.
         workers: processes that read; 0: everything in this process, which a hostile file can then crash or hang.
         strict: whether a file that cannot be read is an error; else it is listed in a report beside the archive.
@@ -145,7 +156,8 @@ def convert(
         try:
             with contextlib.ExitStack() as stack:
                 old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
-                conversion = _Conversion(output, prepare, old, stack.enter_context(PackedFiles()), getattr(reader, "path_parts", 1))
+                packed, path_parts = stack.enter_context(PackedFiles()), getattr(reader, "path_parts", 1)
+                conversion = _Conversion(output, prepare, old, packed, path_parts)
                 inputs = opened_inputs(paths, separately=workers > 0, digests=True)
                 summary = conversion.run(inputs, reader, workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
@@ -157,11 +169,14 @@ def convert(
 def _opened(output: Path, prepare: Preparation) -> Archive:
     """The archive that gets new frames."""
     if not is_archive(output):
-        raise UserError(f"{output} exists and is no archive that frames could be added to; give another output{_what_it_is(output)}.")
+        found = f"{output} exists and is no archive that frames could be added to"
+        raise UserError(f"{found}; give another output{_what_it_is(output)}.")
     archive = Archive(output)
-    anew = f"give another output (replace=true would start anew, without the {len(archive)} frames that are in it)"
+    lost = f"the {len(archive)} frames that are in it"
+    anew = f"give another output (replace=true would start anew, without {lost})"
     if archive.settings is None:
-        raise UserError(f"{output} was made by an older nowcast, which frames cannot be added to; {anew}.")
+        found = f"{output} was made by an older nowcast, which frames cannot be added to"
+        raise UserError(f"{found}; {anew}.")
     wanted = prepare.as_data()
     kept = {"tolerance": wanted["tolerance"]} | archive.settings  # an older nowcast, which accepted nothing off, did not note it
     other = [sentence for name in wanted for sentence in _differences(name, kept.get(name), wanted[name], archive)]
@@ -214,8 +229,16 @@ def _alone(output: Path) -> Iterator[None]:
 class _Conversion:
     """One run of `convert`: what is known so far, and where it lies."""
 
-    def __init__(self, output: Path, prepare: Preparation, old: Archive | None, packed: PackedFiles, path_parts: int):
-        self.output, self.prepare, self.old, self.packed, self.path_parts = output, prepare, old, packed, path_parts
+    def __init__(
+        self,
+        output: Path,
+        prepare: Preparation,
+        old: Archive | None,
+        packed: PackedFiles,
+        path_parts: int,
+    ):
+        self.output, self.prepare, self.old, self.packed = output, prepare, old, packed
+        self.path_parts = path_parts
         self.parts = output.with_name(f".{output.name}.parts")
         self.like = self.first = self.part = None
         self.frames: dict[np.datetime64, StoredFrame] = {}
@@ -259,7 +282,7 @@ class _Conversion:
         return Origin(name, _digest(path) if digest is None else _stored_digest(digest))
 
     def _identity(self, origin: Origin) -> Origin:
-        """What a file is known by: its name counts only where the reader takes something from it."""
+        """What a file is known by: its name only where the reader takes something from it."""
         return origin if self.path_parts else Origin("", origin.digest)
 
     def _take_archive(self) -> None:
@@ -280,6 +303,7 @@ class _Conversion:
         if not (mark.is_file() and mark.read_text(encoding="utf-8") == settings):
             shutil.rmtree(self.parts, ignore_errors=True)
             return
+        doubtful = set()  # files of which not every frame can be taken from here
         for path in sorted(self.parts.glob("part-*.h5")):
             try:
                 frames, grid, quantity = self.packed.frames(path)
@@ -289,15 +313,24 @@ class _Conversion:
                 path.unlink()
                 continue
             for frame in frames:
-                if self._identity(frame.origin) in wanted and frame.time not in self.frames:
+                identity = self._identity(frame.origin)
+                if identity not in wanted:
+                    continue
+                there = self.frames.get(frame.time)
+                if there is None:
                     if self.like is None:
                         self._expect(grid, quantity, Path(frame.origin.name))
                     refuse_other_set(Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), Path(frame.origin.name), self.like, self.first, self.prepare.tolerance)
                     self.frames[frame.time] = frame
-                    self.known.add(self._identity(frame.origin))
+                    self.known.add(identity)
+                elif self._identity(there.origin) != identity:
+                    doubtful.add(identity)
+        self.known -= doubtful
 
-    def _read(self, origins: dict[Path, Origin], reader, workers, strict, quarantine, progress) -> None:
-        """The files that are not known; of several copies the first, and the others where that one fails."""
+    def _read(
+        self, origins: dict[Path, Origin], reader, workers, strict, quarantine, progress
+    ) -> None:
+        """The files that are not known; of copies the first, and the others where that one fails."""
         copies = self._new(origins)
         work = partial(_prepared, self.prepare)
         done, failed = len(origins) - len(copies), []
@@ -308,7 +341,8 @@ class _Conversion:
                     raise result
                 quarantine.append((path, _naming(path, result)))
                 if isinstance(result, TooSlow):  # nobody waits for each of its copies
-                    quarantine.extend((copy, f"{copy} has the same content as {path}, of which this is known: {result}") for copy in copies[path])
+                    known = f"has the same content as {path}, of which this is known: {result}"
+                    quarantine.extend((copy, f"{copy} {known}") for copy in copies[path])
                 else:
                     failed += copies[path]
             else:
@@ -323,7 +357,7 @@ class _Conversion:
                 self._add(path, result, origins[path])
 
     def _new(self, origins: dict[Path, Origin]) -> dict[Path, list[Path]]:
-        """Files to read, and the copies of each: other files with the same content (and name, where it counts)."""
+        """Files to read, and the copies of each: with the same content (and name, where it counts)."""
         copies, first = {}, {}
         for path, origin in origins.items():
             identity = self._identity(origin)
@@ -418,7 +452,7 @@ def _naming(path: Path, error: UserError) -> str:
 
 
 def _digest(path: Path) -> int:
-    """The first eight bytes of the SHA-256 of a file's content, or of a folder's files; `UNREAD` of what cannot be read."""
+    """The first eight bytes of the SHA-256 of a file, or a folder's files; `UNREAD` of what cannot be read."""
     digest = hashlib.sha256()
     store = path.is_dir()
     try:

@@ -61,7 +61,10 @@ class News:
 
 
 def _tried_again(tried: int, error: UserError, now: np.datetime64) -> np.datetime64 | None:
-    """When a file that could not be read is tried again: some times, one that is in use or out of reach until it is not, one that took too long never."""
+    """When a file that could not be read is tried again, None for never.
+
+    That is twice; one that is in use or out of reach until it is not, one that took too long never.
+    """
     if isinstance(error, TooSlow):
         return None
     if tried >= len(_AGAIN) and not isinstance(error, Unavailable):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from nowcast.errors import Unavailable, UserError, first_line
 
 HEAD = 512  # bytes that tell what a file is: tar has its mark at 257
+_PIECE, _READ_THROUGH = 2**20, 2**28  # bytes of a file that are read to see whether they can be
 _RECENT = 60.0  # seconds since the last change in which a file may still be being written
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NEWEST_SUPERBLOCK, _ABSURD_SUPERBLOCK = (
@@ -314,12 +315,27 @@ def unreadable(path: str | Path, error: BaseException) -> UserError:
     if known is not None:
         return known
     coded = next((one for one in chain if _code(one) not in (None, *_OF_CONTENT)), None)
+    coded = coded or _failure_to_read(path)
     if coded is not None:
         return os_error(path, coded)
     found = kind_of_content(head_of(path))
     if found is not None and (found.is_never_data or found is _ZEROS):
         return UserError(f"{path} is {found.what}; {found.advice}.")
     return UserError(f"{path} is damaged or cut short ({words}); {mend(path)}.")
+
+
+def _failure_to_read(path: str | Path) -> OSError | None:
+    """What the system says when the file is read from end to end: libraries do not pass it on."""
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, "rb") as file:
+            left = _READ_THROUGH
+            while left > 0 and file.read(_PIECE):
+                left -= _PIECE
+    except OSError as error:
+        return error
+    return None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

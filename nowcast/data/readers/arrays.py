@@ -117,7 +117,8 @@ class Arrays:
         grid: where the pixels are.
         dataset: path of the field in an HDF5 file, or its name in a .npz file; rows x columns, or with times in any place. None: a .npy file.
         values: what the numbers mean.
-        time_in_name: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder "%Y%m%d/%H%M"; UTC, that of the first frame.
+        time_in_name: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder
+            "%Y%m%d/%H%M"; UTC, that of the first frame.
         time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of each): ISO text, numbers in the ``units`` that
             the dataset has as CF says it ("hours since 2000-01-01"), else seconds since 1970, or NumPy's own times.
         timestep: minutes between frames where only the time of the first one is told.

@@ -15,7 +15,16 @@ from tokenize import TokenError
 from typing import BinaryIO
 
 from nowcast.errors import Unavailable, UserError
-from nowcast.runtime.unreadable import HEAD, Kind, head_of, kind_of_content, mend, os_error, require_regular, unreadable
+from nowcast.runtime.unreadable import (
+    HEAD,
+    Kind,
+    head_of,
+    kind_of_content,
+    mend,
+    os_error,
+    require_regular,
+    unreadable,
+)
 
 __all__ = [
     "HEAD",
@@ -47,7 +56,8 @@ def require_file(path: str | Path, kind: str) -> None:
         kind: what is needed, with its article, for messages: "an HDF5 file".
 
     Raises:
-        UserError: no such file, another kind of node, an empty one, or one that no reader reads, such as a web page.
+        UserError: no such file, another kind of node, an empty one, or one that no reader reads,
+            such as a web page.
         Unavailable: it is in use, out of reach, or this user may not read it.
     """
     if _LIST.search(os.fspath(path)) and not os.path.exists(path):
@@ -64,14 +74,14 @@ def require_file(path: str | Path, kind: str) -> None:
 
 
 def refuse_what_is_no_data(head: bytes, path: str | Path, kind: str) -> None:
-    """Raise a UserError that says what the file is and what to do, where its first bytes are those of no radar file at all."""
+    """Raise a UserError that says what a file is, where its first bytes are those of no radar file."""
     found = kind_of_content(head)
     if found is not None and found.is_never_data and found.what not in kind:
         raise UserError(f"{path} is {found.what}, but {kind} is needed; {found.advice}.")
 
 
 def instead(path: str | Path) -> str:
-    """What a file is instead of what was needed, as the rest of "is not an HDF5 file"; nothing where its first bytes do not tell."""
+    """What a file is instead, as the rest of "is not an HDF5 file"; "" where its first bytes do not tell."""
     found = kind_of_content(head_of(path))
     return "" if found is None else f" but {found.what}; {found.advice}"
 
@@ -133,7 +143,7 @@ def archive_kind(start: bytes) -> str | None:
 
 @contextmanager
 def damage_reported(path: str | Path) -> Iterator[None]:
-    """Turn what libraries raise on files that they cannot read into a UserError that names the file and says why, see `unreadable`."""
+    """Turn what libraries raise on files that they cannot read into a UserError, see `unreadable`."""
     try:
         yield
     except UserError:

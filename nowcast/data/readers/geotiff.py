@@ -11,7 +11,14 @@ from typing import ClassVar
 import numpy as np
 import pyproj
 
-from nowcast.data.readers.content import beginning, damage_reported, head_of, kind_of_content, mend, require_file
+from nowcast.data.readers.content import (
+    beginning,
+    damage_reported,
+    head_of,
+    kind_of_content,
+    mend,
+    require_file,
+)
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.forecasts import refuse, refuse_by_attributes, refuse_label, refuse_name, states_analysis
 from nowcast.data.readers.hdf5 import MAX_PIXELS

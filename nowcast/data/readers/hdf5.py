@@ -23,8 +23,19 @@ _CHUNK_CACHE = 2**28  # bytes, for datasets whose chunks hold many frames: these
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {
-    307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32017: "sz", 32018: "fcidecomp",
-    32019: "jpeg", 32024: "sz3", 32026: "blosc2", 32028: "sperr",
+    307: "bzip2",
+    32000: "lzf",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32017: "sz",
+    32018: "fcidecomp",
+    32019: "jpeg",
+    32024: "sz3",
+    32026: "blosc2",
+    32028: "sperr",
 }  # as the HDF Group registers them; others are called as the file calls them
 
 
@@ -268,16 +279,20 @@ def _keeping_chunks(file: h5py.File, dataset: h5py.Dataset) -> h5py.Dataset:
 
 
 def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
-    """Raise a UserError that names the filter which the values were packed with and which is not installed; hdf5plugin is used where it is."""
+    """Raise a UserError that names the filter of the values which is not installed; hdf5plugin's are used."""
     if dataset.chunks is None:
         return
     settings = dataset.id.get_create_plist()
     for place in range(settings.get_nfilters()):
         code, _, _, label = settings.get_filter(place)
-        if h5py.h5z.filter_avail(code) or (_has_plugins() and h5py.h5z.filter_avail(code)) or not _is_applied(dataset, place):
+        if h5py.h5z.filter_avail(code) or not _is_applied(dataset, place):
+            continue
+        if _has_plugins() and h5py.h5z.filter_avail(code):
             continue
         name = _FILTERS.get(code) or label.decode(errors="replace") or "unknown"
-        raise UserError(f"{path} is compressed with the HDF5 filter {name} ({code}), which is not installed here; pip install hdf5plugin, or have it written with gzip.")
+        found = f"{path} is compressed with the HDF5 filter {name} ({code})"
+        advice = "pip install hdf5plugin, or have it written with gzip"
+        raise UserError(f"{found}, which is not installed here; {advice}.")
 
 
 @cache
@@ -291,7 +306,7 @@ def _has_plugins() -> bool:
 
 
 def _is_applied(dataset: h5py.Dataset, place: int) -> bool:
-    """Whether a filter was used for the first chunk; a writer may leave one out where it does not help."""
+    """Whether a filter was used for the first chunk; a writer may leave out one that does not help."""
     try:
         return dataset.id.get_num_chunks() > 0 and not dataset.id.get_chunk_info(0).filter_mask >> place & 1
     except (OSError, RuntimeError, ValueError):

@@ -10,7 +10,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from nowcast.data.readers.content import damage_reported, head_of, kind_of_content, mend, read_exactly, require_file
+from nowcast.data.readers.content import (
+    damage_reported,
+    head_of,
+    kind_of_content,
+    mend,
+    read_exactly,
+    require_file,
+)
 from nowcast.data.readers.hdf5 import MAX_PIXELS
 from nowcast.errors import UserError
 from nowcast.runtime.unreadable import unreadable
