@@ -464,3 +464,41 @@ def test_latest_of_a_format_that_is_not_written_any_more_goes(tmp_path):
             place.comes(frame + 1, frame)
         place.outcomes()
     assert [path.name for path in place.output.glob("latest.*")] == ["latest.tif"]
+
+
+@pytest.mark.parametrize("seconds", [(0, 3, 1, 4, 2, 0), (2, 2, 2, 2, 2, 2), (15, 0, 14, 1, 15, 0)])
+def test_frames_some_seconds_late_belong_to_their_cycles(tmp_path, seconds):
+    def read(path):
+        frames = read_text(path)
+        return Frames(frames.values, frames.times + np.timedelta64(seconds[int(path.name) // 5], "s"), frames.grid, frames.source)
+
+    place = Place(tmp_path, until=29)
+    place.watch.incoming.read = read
+    for frame in range(0, 30, 5):
+        place.comes(frame + 1, frame, value=frame + 1)
+    assert place.outcomes()[-5:] == [(f"00:{minute:02}", "forecast", "nowcast") for minute in range(5, 30, 5)]
+    assert {record["analysis_time"][17:19] for record in place.records[-5:]} == {"02" if len(set(seconds)) == 1 else "00"}
+
+
+def test_a_frame_as_late_as_half_a_minute_is_no_frame_of_the_cadence(tmp_path):
+    def read(path):
+        frames = read_text(path)
+        return Frames(frames.values, frames.times + np.timedelta64(40 if path.name == "005" else 0, "s"), frames.grid, frames.source)
+
+    place = Place(tmp_path, until=19)
+    place.watch.incoming.read = read
+    for frame in range(0, 20, 5):
+        place.comes(frame + 1, frame, value=frame + 1)
+    assert ("00:10", "fallback") in [outcome[:2] for outcome in place.outcomes()]
+
+
+def test_a_network_whose_forecast_is_missing_everywhere_says_so_and_persistence_stands_in(tmp_path):
+    class Nothing(Persistence):
+        def forward(self, context, forecast_length, observed=None):
+            return torch.full_like(super().forward(context, forecast_length, observed), NAN)
+
+    place = Place(tmp_path, until=9, forecaster=Forecaster(Nothing(), Identity(), TASK))
+    place.comes(1, 0)
+    place.comes(6, 5)
+    assert place.outcomes()[-1] == ("00:05", "fallback", "persistence")
+    assert "is missing at every pixel and lead time: 4 of 6 pixels of the newest frame were observed, and Nothing has a value for none of them" in place.records[-1]["reason"]
