@@ -21,6 +21,11 @@ class Tolerant:
     reader: object
     tolerance: Tolerance = DEFAULT
 
+    @property
+    def path_parts(self) -> int:
+        """How many of the last parts of a path decide, with the content, what is read; as the reader says."""
+        return getattr(self.reader, "path_parts", 1)
+
     def read(self, path: str | Path) -> Frames:
         """The file's frames, with the number of pixels of each that became missing.
 
