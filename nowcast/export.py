@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 import nowcast
-from nowcast.config import run_folder
 from nowcast.errors import MissingDependency, UserError, first_line
-from nowcast.files import replacing
+from nowcast.files import replacing, run_folder
 from nowcast.forecaster import Forecaster
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.dry import Dry

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from nowcast.errors import UserError
-from nowcast.types import places
+from nowcast.types import labelled, places
 from nowcast.types.arrays import as_numbers, as_spans, as_times
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, in_force
 from nowcast.units import RAIN_RATE
@@ -175,6 +175,10 @@ class Frames:
     def __len__(self) -> int:
         return len(self.times)
 
+    def to_xarray(self):
+        """The frames as an ``xarray.Dataset`` with CF's names: ``rainfall_rate(time, y, x)`` [mm/h]; nothing is copied."""
+        return labelled.frames_to_xarray(self)
+
     def __getitem__(self, selection: slice) -> "Frames":
         return replace(self, values=self.values[selection], times=self.times[selection], discarded=self.discarded[selection])
 
@@ -224,6 +228,10 @@ class Forecast:
             object.__setattr__(self, "members", checked_values(self.members, "MTHW"))
             if self.members.shape[1:] != self.values.shape or not len(self.members):
                 raise UserError(f"members of shape {self.members.shape} came with a forecast of shape {self.values.shape}; (members, {wanted}) is needed.")
+
+    def to_xarray(self):
+        """The forecast as an ``xarray.Dataset`` with the names of its NetCDF file; nothing is copied."""
+        return labelled.forecast_to_xarray(self)
 
     @property
     def is_missing(self) -> np.ndarray:

@@ -14,6 +14,7 @@ LAYERS = [  # first the ones that import nothing
     ("frames",),
     ("build", "precision", "transform", "data", "models", "losses", "verification", "products", "coastlines"),
     ("forecaster", "checkpoints"),
+    ("export",),
     ("resuming",),
     ("evaluation", "results", "training", "training_processes", "plotting", "io"),
     ("prediction", "page", "report"),

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 import nowcast
-from nowcast.data.cf_grid import axis_attributes, grid_mapping
+from nowcast.types.cf_grid import axis_attributes, grid_mapping
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.windows import utc_text

@@ -11,7 +11,7 @@ import numpy as np
 import pyproj
 
 import nowcast
-from nowcast.data.cf_grid import LAT_LON, axis_attributes, grid_mapping, is_rotated
+from nowcast.types.cf_grid import LAT_LON, axis_attributes, grid_mapping, is_rotated
 from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.errors import UserError
 from nowcast.files import replacing
