@@ -530,6 +530,10 @@ def test_what_is_no_file_at_all_is_called_what_it_is_and_not_waited_for(tmp_path
     ):
         with pytest.raises(UserError, match=f"{name} {message}"):
             KnmiHdf5().read(tmp_path / name)
+    (tmp_path / "file").touch()
+    assert not is_archive(tmp_path / "file" / "x.nc") and not is_archive(tmp_path / ("x" * 300))
+    with pytest.raises(UserError, match="x names no file .File name too long"):
+        KnmiHdf5().read(tmp_path / ("x" * 300))
     with pytest.raises(UserError, match="/dev/null is not a regular file, but a device"):
         Auto().read("/dev/null")
     write_knmi(tmp_path / "good.h5", [[1]])
