@@ -529,6 +529,10 @@ def test_what_is_no_file_at_all_is_called_what_it_is_and_not_waited_for(tmp_path
     ):
         with pytest.raises(UserError, match=f"{name} {message}"):
             KnmiHdf5().read(tmp_path / name)
+    (tmp_path / "file").touch()
+    assert not is_archive(tmp_path / "file" / "x.nc") and not is_archive(tmp_path / ("x" * 300))
+    with pytest.raises(UserError, match="x names no file .File name too long"):
+        KnmiHdf5().read(tmp_path / ("x" * 300))
     with pytest.raises(UserError, match="/dev/null is not a regular file, but a device"):
         Auto().read("/dev/null")
     write_knmi(tmp_path / "good.h5", [[1]])
@@ -732,3 +736,22 @@ def test_a_disk_that_fails_within_a_file_is_not_damage_also_where_the_library_do
     monkeypatch.setattr(builtins, "open", opened)
     with pytest.raises(Unavailable, match="a.tif could not be read because its disk reports an error"):
         GeoTiff().read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("FmiPgm", "is not a PGM file but a JSON text"),
+        ("MchGif", "is not a GIF file but a JSON text"),
+        ("Radolan", "is not a RADOLAN file but a JSON text"),
+        ("KnmiHdf5", "is not an HDF5 file but a JSON text"),
+        ("ZarrComposite", "is not a zarr folder or zip file but a JSON text"),
+        ("GeoTiff", "is no GeoTIFF, but a JSON text"),
+        ("MrmsGrib2", "is no GRIB2 file but a JSON text"),
+        ("Auto", "is of no format that is known here .it is a JSON text"),
+    ],
+)
+def test_a_reader_says_what_it_needed_and_what_came(tmp_path, name, message):
+    (tmp_path / "a").write_text('{"error": 429}')
+    with pytest.raises(UserError, match=message):
+        reader_called(name).read(tmp_path / "a")

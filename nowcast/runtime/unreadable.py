@@ -207,7 +207,7 @@ def require_regular(path: str | Path, kind: str) -> int:
     """
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         link = (
             f" (it is a link to {os.readlink(path)}, which is not there)"
             if os.path.islink(path)
@@ -215,6 +215,9 @@ def require_regular(path: str | Path, kind: str) -> int:
         )
         raise UserError(f"{path} does not exist{link}; give the path of {kind}.") from None
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            reason = os.strerror(error.errno)
+            raise UserError(f"{path} names no file ({reason}); give the path of {kind}.") from error
         raise os_error(path, error) from error
     if not stat.S_ISREG(found.st_mode):
         nodes = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
