@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nowcast.cli import main
+from nowcast.data import containers
 from nowcast.data.archive import Archive
 from nowcast.data.containers import Listing, Unpacking, container_kind, member_path, open_containers, short_name
 from nowcast.data.conversion import convert
@@ -454,12 +456,14 @@ def test_what_killed_programs_left_is_removed_when_nobody_uses_it_any_more(tmp_p
     os.utime(folder, (0, 0))
     archive = write_tar(tmp_path / "a.tar", [("a.txt", text(0))])
     try:
+        containers._remove_abandoned.cache_clear()
         Unpacking(Named()).read(member_path(archive, "a.txt"))
         assert folder.is_dir()  # its owner lives
     finally:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         owner.stdout.close()
+    containers._remove_abandoned.cache_clear()
     Unpacking(Named()).read(member_path(archive, "a.txt"))
     assert not folder.exists()
 
@@ -514,3 +518,46 @@ def test_a_listing_is_data(tmp_path):
     assert Listing().read(tmp_path / "none") == "null"
     empty = write_zip(tmp_path / "empty.zip", [])
     assert frames_of([empty], Named()) == ({}, [f"{empty} contains no file."])
+
+
+def test_commands_take_packed_files_and_lists_and_name_what_could_not_be_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    first, second = (write_knmi(tmp_path / f"{minute}.h5", [[minute, 2]], product_datetime_start=f"26-AUG-2010;00:{minute - 5:02d}:00.000".encode(),
+                     product_datetime_end=f"26-AUG-2010;00:{minute:02d}:00.000".encode()).read_bytes() for minute in (5, 10))  # fmt: skip
+    write_tar(tmp_path / "a, b.tar.gz", [("5.h5", first), ("note.txt", b"no radar")], packed="gz")
+    (tmp_path / "c.h5.xz").write_bytes(lzma.compress(second))
+    main(["convert", "input=[a, b.tar.gz,'c.h5.xz', *.h5]", "output=out.nc", "workers=1"])
+    said = capsys.readouterr()
+    assert "wrote out.nc: 2 frames" in said.out.replace(f"{tmp_path}/", "") and "2 that came twice left out" in said.out
+    assert "1 of 5 files could not be read" in said.err and "a, b.tar.gz: note.txt is of no format" in said.err
+    main(["info", "[a, b.tar.gz,c.h5.xz]"])
+    said = capsys.readouterr().out
+    assert "files       3, of which 2 can be read" in said and "period      2010-08-26T00:05:00 to 2010-08-26T00:10:00 UTC" in said
+    main(["info", "a, b.tar.gz: 5.h5"])
+    assert "file        a, b.tar.gz: 5.h5\nformat      KNMI HDF5" in capsys.readouterr().out
+    for command, message in (
+        (["watch", "input=[.,deep]", "output=deep"], "the forecasts in .*/deep would be found as input 'deep'"), (["watch", "input=[.,none]", "output=/tmp/x"], "input is 'none', but there is no folder none"),
+        (["check", "[out.nc,out.nc]"], "give the path of an HDF5 file .a single one: lists are taken where several files are"), (["check", "a, b.tar.gz"], "is not an HDF5 file but compressed; unpack it first"),
+        (["convert", "input=out.nc", "output=x.nc"], "is an archive that nowcast convert made, no radar file"), (["convert", "input=[5.h5,no.h5]", "output=x.nc"], "'no.h5' matches no file"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+        assert re.search(message, capsys.readouterr().err), message
+
+
+def test_a_watch_looks_into_every_folder_of_a_list_also_while_one_is_empty_or_gone(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    watched = Incoming(f"[{tmp_path}/a, {tmp_path}/b/*.txt]", Named().read, keep=np.timedelta64(7200, "s"), switch_after=3, timestep=np.timedelta64(300, "s"))
+    now, found = np.datetime64("2020-06-01T01:00"), []
+    for step in range(6):
+        if step == 1:
+            (tmp_path / "a/1.txt").write_bytes(text(5))
+        if step == 3:
+            (tmp_path / "a/1.txt").unlink()
+            (tmp_path / "a").rmdir()
+            (tmp_path / "b/2.txt").write_bytes(text(10))
+        news = watched.look(now)
+        found.append((len(news.times), len(news.rejected)))
+    assert found == [(0, 0), (0, 0), (1, 0), (0, 1), (1, 0), (0, 0)]

@@ -10,6 +10,7 @@ A tar that is compressed can only be read from front to back, so members keep th
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -644,8 +645,9 @@ def remove_folders_of(process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@functools.cache
 def _remove_abandoned() -> None:
-    """Remove folders of processes that were killed together with those that would have removed them."""
+    """Remove, once in a process, folders of others that were killed together with those that would have removed them."""
     for folder in _folders(_FOLDER):
         try:
             if time.time() - os.stat(folder).st_mtime < _ABANDONED_SECONDS:
