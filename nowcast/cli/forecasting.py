@@ -83,9 +83,16 @@ def watch(arguments: list[str]) -> None:
     task = forecaster.task
     stop_on_signals(clock.stop)
     seconds = settings["reading_seconds"]
-    with ReadingProcess(Unpacking(part(settings, "reader")), seconds=seconds) as reader, ReadingProcess(Listing(), seconds=seconds) as listing:
+    unpacking = Unpacking(part(settings, "reader"))
+    with (
+        ReadingProcess(unpacking, seconds=seconds) as reader,
+        ReadingProcess(Listing(), seconds=seconds) as listing,
+    ):
         keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
-        incoming = Incoming(settings["input"], reader.read, look_into=lambda path: open_containers([path], listing), keep=keep, switch_after=task.context_length, timestep=task.timedelta)
+        incoming = Incoming(
+            settings["input"], reader.read, keep=keep, switch_after=task.context_length,
+            timestep=task.timedelta, look_into=lambda path: open_containers([path], listing),
+        )
         print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
         Watch(
             incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))

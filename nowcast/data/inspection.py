@@ -63,7 +63,7 @@ def info_of_frames(frames: Frames, format: str) -> str:
 
 
 def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | UserError]]) -> str:
-    """What several files contain together, in lines to read; the frames of one at a time are in memory.
+    """What several files contain together, in lines to read; one at a time is in memory.
 
     Args:
         name: of the files: an archive of them, a folder, or a list.
@@ -87,7 +87,7 @@ def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | Use
     if first is not None:
         entries |= _contents(np.unique(np.concatenate(times)), first.grid, first.quantity, total)
     if others:
-        entries["others"] = f"{others} files of another grid or quantity than the first, which are not counted here"
+        entries["others"] = f"{others} files of another grid or quantity than the first, left out here"
     if refusals:
         entries["unreadable"] = _counted(refusals, "files")
     return in_lines(entries)

@@ -58,7 +58,10 @@ class Auto:
         if place.is_file() and is_hdf5(place):
             with Hdf5File(place) as file:  # says so where it is damaged
                 if file.attribute("/", _OWN_ARCHIVE) is not None:
-                    raise UserError(f"{path} is an archive that nowcast convert made, no radar file; predict, evaluate, train and check take it as it is.")
+                    raise UserError(
+                        f"{path} is an archive that nowcast convert made, no radar file; "
+                        "predict, evaluate, train and check take it as it is."
+                    )
         formats = "; ".join(reader.format for reader in readers())
         raise UserError(f"{path} is of no format that is known here, or damaged; accepted are {formats}; or reader=arrays, told where everything is.")
 

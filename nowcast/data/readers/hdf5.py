@@ -11,7 +11,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.data.readers.content import TAR_BLOCK, archive_kind, damage_reported, is_compressed, require_file, stored_beginning
+from nowcast.data.readers.content import (
+    TAR_BLOCK,
+    archive_kind,
+    damage_reported,
+    is_compressed,
+    require_file,
+    stored_beginning,
+)
 from nowcast.errors import UserError
 
 MAX_PIXELS = 2**28
@@ -22,7 +29,8 @@ _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Whether the file is HDF5; an archive in which an HDF5 file lies where a user block would end is none. Never raises."""
+    """Whether the file is HDF5; an archive in which an HDF5 file lies where a user block would end
+    is none. Never raises."""
     return h5py.is_hdf5(path) and archive_kind(stored_beginning(path, TAR_BLOCK)) is None
 
 
