@@ -130,8 +130,15 @@ def newest_frames(pattern: str | Path, *, context_length: int, reader, outputs: 
         if is_archive(output):
             raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
     inputs = opened_inputs(paths)
-    with ReadingProcess(Unpacking(NewestFrames(reader, context_length, until), inputs.refused)) as process:
-        frames = read_frames(inputs.paths, reader=process, last=context_length, until=until)
+    newest = Unpacking(NewestFrames(reader, context_length, until), inputs.refused)
+    try:
+        with ReadingProcess(newest) as process:
+            frames = read_frames(inputs.paths, reader=process, last=context_length, until=until)
+    except UserError as error:
+        if not inputs.containers:
+            raise
+        way = "nowcast convert leaves out files that it cannot read; predict takes the archive it makes."
+        raise UserError(f"{error} ({way})") from error
     if until is not None and frames.times[-1] != until:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

@@ -45,6 +45,7 @@ from nowcast.errors import UserError
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.frames import Frames
 from nowcast.operations.incoming import Incoming
+from nowcast.prediction import newest_frames
 from tests.factories import LAEA, grid, shared_data, times, write_archive, write_knmi, write_odim
 from tests.factories_cf import write_cf
 from tests.factories_grib2 import write_mrms
@@ -860,3 +861,28 @@ def test_a_watch_looks_into_every_folder_of_a_list_also_while_one_is_empty_or_go
         news = watched.look(now)
         found.append((len(news.times), len(news.rejected)))
     assert found == [(0, 0), (0, 0), (1, 0), (0, 1), (1, 0), (0, 0)]
+
+
+def test_a_forecast_from_an_archive_with_a_file_that_is_no_radar_file_is_refused_with_the_way(
+    tmp_path,
+):
+    files = [("a.h5", write_knmi(tmp_path / "a.h5", [[1]]).read_bytes()), ("README", b"text")]
+    archive = write_tar(tmp_path / "a.tar", files)
+    settings = {"context_length": 1, "reader": Auto(), "outputs": [tmp_path / "out.nc"]}
+    with pytest.raises(UserError, match="a.tar: README is of no format.*convert leaves out files"):
+        newest_frames(archive, **settings)
+    frames = newest_frames(f"[{archive}: a.h5]", **settings)
+    assert frames.source == "a.tar: a.h5"
+
+
+def test_a_compressed_file_cut_anywhere_is_refused_by_its_own_name(tmp_path):
+    whole = write_knmi(tmp_path / "a.h5", [[1, 2]]).read_bytes()
+    generator = np.random.default_rng(3)
+    for ending, pack in PACKERS.items():
+        content = pack(whole)
+        for cut in generator.integers(8, len(content) - 1, 12):
+            path = tmp_path / f"a.h5.{ending}"
+            path.write_bytes(content[:cut])
+            with pytest.raises(UserError) as caught:
+                Unpacking(Auto()).read(path)
+            assert str(caught.value).startswith(f"{path} ") and "unpacked" not in str(caught.value)
