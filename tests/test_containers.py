@@ -886,3 +886,14 @@ def test_a_compressed_file_cut_anywhere_is_refused_by_its_own_name(tmp_path):
             with pytest.raises(UserError) as caught:
                 Unpacking(Auto()).read(path)
             assert str(caught.value).startswith(f"{path} ") and "unpacked" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", ["", "gz"])
+def test_members_are_found_in_any_order_also_in_an_archive_without_an_end(tmp_path, packed):
+    files = [(f"{place}.txt", text(5 * place, place)) for place in range(6)]
+    content = write_tar(tmp_path / "whole.tar", files).read_bytes()[: 12 * 512]
+    archive = tmp_path / "endless.tar"
+    archive.write_bytes(gzip.compress(content) if packed else content)
+    unpacking = Unpacking(Named())
+    for place in np.random.default_rng(1).integers(0, 6, 20):
+        assert unpacking.read(member_path(archive, f"{place}.txt")).values[0, 0, 0] == place

@@ -520,9 +520,8 @@ class Unpacking:
             found = self.reader.read(place)
             if isinstance(found, str):
                 return named(found)
-            object.__setattr__(
-                found, "source", named(found.source)
-            )  # a copy would check all values once more
+            # a copy would check all values once more
+            object.__setattr__(found, "source", named(found.source))
             return found
 
     @contextlib.contextmanager
@@ -590,16 +589,18 @@ class Unpacking:
             if self._at is None or not self._at.is_in(container):
                 self._leave()
                 self._at = _Position(container)
+            from_the_beginning, member = self._at.from_the_beginning, None
             try:
                 member = self._at.go_to(name)
-            except BaseException as error:
-                self._leave()
-                if isinstance(error, UserError) and str(container) not in str(error):
+            except UserError as error:
+                if from_the_beginning:  # else it may lie before what is damaged
+                    self._leave()
                     raise UserError(f"{container} {error}.") from error
+            except BaseException:
+                self._leave()
                 raise
             if member is not None:
                 return member
-            from_the_beginning = self._at.from_the_beginning
             self._leave()
             if from_the_beginning:
                 break
@@ -622,9 +623,8 @@ class _Position:
         self._stack = contextlib.ExitStack()
         self._members = self._stack.enter_context(_opened(container, kind))
         self._known: dict[str, Member] = {}
-        self._keeps = kind == "zip" or not is_compressed(
-            container
-        )  # members that were passed can be opened
+        # whether members that were passed can still be opened
+        self._keeps = kind == "zip" or not is_compressed(container)
         self.from_the_beginning = True
 
     def is_in(self, container: Path) -> bool:
