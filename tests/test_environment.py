@@ -51,8 +51,8 @@ def folder(tmp_path_factory):
 LIBRARY = """
 import os, sys, traceback
 folder, variants = sys.argv[1], [item.split("|") for item in sys.argv[2:]]
-import h5py, numpy as np, scipy, nowcast.cli  # shared by all, and none of the libraries that the
-variables are for
+# shared by all, and none of the libraries that the variables are for:
+import h5py, numpy as np, scipy, nowcast.cli
 def work():
     from nowcast.data.readers.decoding import Coding
     from nowcast.data.readers.geotiff import GeoTiff
@@ -60,15 +60,15 @@ def work():
     from nowcast.data.readers.odim_hdf5 import OdimHdf5
     from nowcast.frames import Forecast, Grid
     from nowcast.io.geotiff import write_geotiff
-    frames = GeoTiff(Coding("rain_rate", missing=()),
-    time="%Y%m%d%H%M").read(f"{folder}/point_202001010000.tif")
-    assert frames.grid.crs == "EPSG:3067" and frames.grid.x.tolist() == [100500, 101500] and
-    frames.values.tolist() == [[[1, 2]]], frames.grid
+    reader = GeoTiff(Coding("rain_rate", missing=()), time="%Y%m%d%H%M")
+    frames = reader.read(f"{folder}/point_202001010000.tif")
+    assert frames.grid.crs == "EPSG:3067" and frames.grid.x.tolist() == [100500, 101500]
+    assert frames.values.tolist() == [[[1, 2]]]
     assert MrmsGrib2().read(f"{folder}/mrms.grib2").values.tolist() == [[[1, 1, 1]] * 2]
     assert OdimHdf5().read(f"{folder}/odim.h5").values.tolist() == [[[1, 2]]]
     grid = Grid("EPSG:3035", 4e6 + 1000.0 * np.arange(2), 3e6 - 1000.0 * np.arange(2))
-    forecast = Forecast(np.ones((1, 2, 2), np.float32), np.datetime64("2020-01-01T00:00", "s"),
-    np.array([300], "timedelta64[s]"), grid)
+    start, lead = np.datetime64("2020-01-01T00:00", "s"), np.array([300], "timedelta64[s]")
+    forecast = Forecast(np.ones((1, 2, 2), np.float32), start, lead, grid)
     path = f"{folder}/{os.getpid()}.tif"
     write_geotiff(forecast, path, attributes={})
     import rasterio
@@ -125,8 +125,8 @@ import sys
 from nowcast.cli import main
 folder = sys.argv[1]
 main(["info", f"{folder}/odim.h5"])
-main(["info", "reader=geotiff", "reader.time=%Y%m%d%H%M", "reader.values.quantity=rain_rate",
-"reader.values.missing=[]", f"{folder}/point_202001010000.tif"])
+told = ["reader.time=%Y%m%d%H%M", "reader.values.quantity=rain_rate", "reader.values.missing=[]"]
+main(["info", "reader=geotiff", *told, f"{folder}/point_202001010000.tif"])
 main(["convert", f"input={folder}/*.grib2", f"output={folder}/out.nc"])
 from nowcast import plotting
 plotting._save(plotting._figure(1, 1), f"{folder}/figure.png")
