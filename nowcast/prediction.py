@@ -151,9 +151,17 @@ def newest_frames(
         if is_archive(output):
             raise UserError(f"{output} is an archive of radar frames, which a forecast must not replace; give the forecast another path.")
     inputs = opened_inputs(paths)
-    newest = NewestFrames(Tolerant(reader, tolerance), context_length, until, tolerance)
-    with ReadingProcess(Unpacking(newest, inputs.refused)) as process:
-        frames = read_frames(inputs.paths, reader=process, last=context_length, until=until, tolerance=tolerance)
+    newest = Unpacking(NewestFrames(Tolerant(reader, tolerance), context_length, until, tolerance), inputs.refused)
+    try:
+        with ReadingProcess(newest) as process:
+            frames = read_frames(
+                inputs.paths, reader=process, last=context_length, until=until, tolerance=tolerance
+            )
+    except UserError as error:
+        if not inputs.containers:
+            raise
+        way = "nowcast convert leaves out files that it cannot read; predict takes the archive it makes."
+        raise UserError(f"{error} ({way})") from error
     if until is not None and at_time(frames.times[-1:], until, None, tolerance) is None:
         raise UserError(f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before it is {utc_text(frames.times[-1])}.")
     return frames

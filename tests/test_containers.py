@@ -1,4 +1,5 @@
-"""Archives of files and compressed files give the frames that the files in them give; nothing in them leads anywhere else."""
+"""Archives of files and compressed files give the frames that the files in them give; nothing in
+them leads anywhere else."""
 
 import bz2
 import gzip
@@ -20,8 +21,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nowcast.cli import main
+from nowcast.data import containers
 from nowcast.data.archive import Archive
-from nowcast.data.containers import Listing, Unpacking, container_kind, member_path, open_containers, short_name
+from nowcast.data.containers import (
+    Listing,
+    Unpacking,
+    container_kind,
+    member_path,
+    open_containers,
+    short_name,
+)
 from nowcast.data.conversion import convert
 from nowcast.data.inputs import expand_inputs
 from nowcast.data.readers.arrays import ArrayGrid, Arrays
@@ -35,6 +45,7 @@ from nowcast.errors import UserError
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.frames import Frames
 from nowcast.operations.incoming import Incoming
+from nowcast.prediction import newest_frames
 from tests.factories import LAEA, grid, shared_data, times, write_archive, write_knmi, write_odim
 from tests.factories_cf import write_cf
 from tests.factories_grib2 import write_mrms
@@ -43,7 +54,12 @@ from tests.test_reader_fmi_pgm import write_pgm
 from tests.test_reader_geotiff import write_tif
 
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
-ARRAYS = Arrays(ArrayGrid(LAEA, 500.0, -500.0, 1000.0, 1000.0), None, Coding("rain_rate"), time_in_name="%Y%m%d%H%M")
+ARRAYS = Arrays(
+    ArrayGrid(LAEA, 500.0, -500.0, 1000.0, 1000.0),
+    None,
+    Coding("rain_rate"),
+    time_in_name="%Y%m%d%H%M",
+)
 
 
 def write_npy(path, values):
@@ -52,11 +68,23 @@ def write_npy(path, values):
 
 
 FILES = {  # kind: (the file of a value, reader)
-    "knmi_202006010000.h5": (lambda path, value: write_knmi(path, [[value, 2], [3, 65535]]), Auto()),
+    "knmi_202006010000.h5": (
+        lambda path, value: write_knmi(path, [[value, 2], [3, 65535]]),
+        Auto(),
+    ),
     "odim_202006010000.h5": (lambda path, value: write_odim(path, [[float(value), 2.0]]), Auto()),
-    "cf_202006010000.nc": (lambda path, value: write_cf(path, np.float32([[[value, 2], [3, 4]]])), CfNetcdf()),
-    "tif_202006010000.tif": (lambda path, value: write_tif(path, np.uint8([[value, 2]])), GeoTiff(Coding("rain_rate", missing=()), time="%Y%m%d%H%M")),
-    "mrms_202006010000.grib2": (lambda path, value: write_mrms(path, [[float(value), 2.0]]), Auto()),
+    "cf_202006010000.nc": (
+        lambda path, value: write_cf(path, np.float32([[[value, 2], [3, 4]]])),
+        CfNetcdf(),
+    ),
+    "tif_202006010000.tif": (
+        lambda path, value: write_tif(path, np.uint8([[value, 2]])),
+        GeoTiff(Coding("rain_rate", missing=()), time="%Y%m%d%H%M"),
+    ),
+    "mrms_202006010000.grib2": (
+        lambda path, value: write_mrms(path, [[float(value), 2.0]]),
+        Auto(),
+    ),
     "pgm_202006010000.pgm": (lambda path, value: write_pgm(path, [[value, 2]]), Auto()),
     "npy_202006010000.npy": (lambda path, value: write_npy(path, [[value, 2]]), ARRAYS),
 }
@@ -82,10 +110,14 @@ def write_zip(path, contents, *, method=zipfile.ZIP_DEFLATED) -> Path:
 
 
 CONTAINERS = {
-    "tar": write_tar, "tar.gz": lambda path, files: write_tar(path, files, packed="gz"), "tar.bz2": lambda path, files: write_tar(path, files, packed="bz2"),
-    "tar.xz": lambda path, files: write_tar(path, files, packed="xz"), "zip": write_zip, "stored.zip": lambda path, files: write_zip(path, files, method=zipfile.ZIP_STORED),
+    "tar": write_tar,
+    "tar.gz": lambda path, files: write_tar(path, files, packed="gz"),
+    "tar.bz2": lambda path, files: write_tar(path, files, packed="bz2"),
+    "tar.xz": lambda path, files: write_tar(path, files, packed="xz"),
+    "zip": write_zip,
+    "stored.zip": lambda path, files: write_zip(path, files, method=zipfile.ZIP_STORED),
     "lzma.zip": lambda path, files: write_zip(path, files, method=zipfile.ZIP_LZMA),
-}  # fmt: skip
+}
 
 
 class Named:
@@ -118,7 +150,9 @@ def frames_of(paths, reader):
         except UserError as error:
             refusals.append(str(error))
         else:
-            values[int((frames.times[0] - np.datetime64("2020-06-01")) / np.timedelta64(60, "s"))] = float(frames.values[0, 0, 0])
+            values[
+                int((frames.times[0] - np.datetime64("2020-06-01")) / np.timedelta64(60, "s"))
+            ] = float(frames.values[0, 0, 0])
     return values, refusals
 
 
@@ -127,7 +161,9 @@ def left_behind() -> list[Path]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_compressed_file_of_every_format_and_a_member_of_every_archive_give_the_file_s_own_frames(tmp_path, name):
+def test_a_compressed_file_of_every_format_and_a_member_of_every_archive_give_the_file_s_own_frames(
+    tmp_path, name
+):
     write, reader = FILES[name]
     plain = write(tmp_path / name, 1)
     own, unpacking = reader.read(plain), Unpacking(reader)
@@ -136,7 +172,11 @@ def test_a_compressed_file_of_every_format_and_a_member_of_every_archive_give_th
         path.write_bytes(pack(plain.read_bytes()))
     nameless = tmp_path / "202006010000"  # content says what it is; the time is still in the name
     nameless.write_bytes(gzip.compress(plain.read_bytes()))
-    contents = [("README", b"no radar file"), (f"day/{name}", plain.read_bytes()), (f"packed/{name}.gz", gzip.compress(plain.read_bytes()))]
+    contents = [
+        ("README", b"no radar file"),
+        (f"day/{name}", plain.read_bytes()),
+        (f"packed/{name}.gz", gzip.compress(plain.read_bytes())),
+    ]
     members = []
     for ending, make in CONTAINERS.items():
         archive = make(tmp_path / f"of.{ending}", contents)
@@ -145,13 +185,19 @@ def test_a_compressed_file_of_every_format_and_a_member_of_every_archive_give_th
     for path in [plain, *packed, nameless, *members]:
         found = unpacking.read(path)
         np.testing.assert_array_equal(found.values, own.values)
-        assert list(found.times) == list(own.times) and found.grid.difference(own.grid) is None and found.quantity == own.quantity
+        assert (
+            list(found.times) == list(own.times)
+            and found.grid.difference(own.grid) is None
+            and found.quantity == own.quantity
+        )
         assert found.source == own.source.replace(str(plain), str(path))
     assert left_behind() == []
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
-def test_an_archive_converts_to_what_its_files_convert_to_in_any_order_and_again_brings_nothing_new(tmp_path, kind):
+def test_an_archive_converts_to_what_its_files_convert_to_in_any_order_and_again_brings_nothing_new(
+    tmp_path, kind
+):
     generator = np.random.default_rng(len(kind))
     files = [(f"a{place}.txt", text(5 * place, place % 3)) for place in range(12)]
     for name, content in files:
@@ -160,26 +206,61 @@ def test_an_archive_converts_to_what_its_files_convert_to_in_any_order_and_again
     archive = CONTAINERS[kind](tmp_path / f"of.{kind}", [*shuffled, ("note.txt", b"hello")])
     plain = convert([tmp_path / name for name, _ in files], tmp_path / "plain.nc", reader=Named())
     packed = convert([archive], tmp_path / "packed.nc", reader=Named())
-    assert (packed.frames, [(path.name, reason.count("no minute")) for path, reason in packed.quarantine]) == (12, [(f"of.{kind}: note.txt", 1)])
+    assert (
+        packed.frames,
+        [(path.name, reason.count("no minute")) for path, reason in packed.quarantine],
+    ) == (12, [(f"of.{kind}: note.txt", 1)])
     one, other = Archive(plain.path), Archive(packed.path)
     assert list(one.times) == list(other.times)
     np.testing.assert_array_equal(one.read(0, 12), other.read(0, 12))
-    assert [origin.name for origin in other.origins] == [f"of.{kind}: {origin.name}" for origin in one.origins]
+    assert [origin.name for origin in other.origins] == [
+        f"of.{kind}: {origin.name}" for origin in one.origins
+    ]
     assert [origin.digest for origin in other.origins] == [origin.digest for origin in one.origins]
     assert convert([archive], tmp_path / "packed.nc", reader=Named()).added == 0
-    assert convert([tmp_path / name for name, _ in files], tmp_path / "packed.nc", reader=Named()).added == 0
+    assert (
+        convert(
+            [tmp_path / name for name, _ in files], tmp_path / "packed.nc", reader=Named()
+        ).added
+        == 0
+    )
 
 
 def test_processes_share_the_members_of_a_compressed_archive(tmp_path):
-    files = [(f"{name}_{place}.h5", write_knmi(tmp_path / "f.h5", [[place, 2]], product_datetime_start=f"26-AUG-2010;00:{5 * place:02d}:00.000".encode(),
-              product_datetime_end=f"26-AUG-2010;00:{5 * place + 5:02d}:00.000".encode()).read_bytes()) for place, name in enumerate("hcfabdeg")]  # fmt: skip
+    files = [
+        (
+            f"{name}_{place}.h5",
+            write_knmi(
+                tmp_path / "f.h5",
+                [[place, 2]],
+                product_datetime_start=f"26-AUG-2010;00:{5 * place:02d}:00.000".encode(),
+                product_datetime_end=f"26-AUG-2010;00:{5 * place + 5:02d}:00.000".encode(),
+            ).read_bytes(),
+        )
+        for place, name in enumerate("hcfabdeg")
+    ]
     archive = write_tar(tmp_path / "day.tgz", files, packed="gz")
     summary = convert([archive], tmp_path / "day.nc", reader=Auto(), workers=2)
     assert summary.frames == 8 and summary.quarantine == ()
-    np.testing.assert_allclose(Archive(summary.path).read(0, 8)[:, 0, 0], 0.12 * np.arange(8), rtol=1e-6)
+    np.testing.assert_allclose(
+        Archive(summary.path).read(0, 8)[:, 0, 0], 0.12 * np.arange(8), rtol=1e-6
+    )
 
 
-HOSTILE_NAMES = ["../../out.txt", "/etc/out.txt", "a/../../../out.txt", "~/out.txt", "a//b/./out.txt", "-rf", "a b,[c]=${d}.txt", "line\nbreak.txt", "é\udcff.txt", "a: b.txt", "..", "x" * 180]
+HOSTILE_NAMES = [
+    "../../out.txt",
+    "/etc/out.txt",
+    "a/../../../out.txt",
+    "~/out.txt",
+    "a//b/./out.txt",
+    "-rf",
+    "a b,[c]=${d}.txt",
+    "line\nbreak.txt",
+    "é\udcff.txt",
+    "a: b.txt",
+    "..",
+    "x" * 180,
+]
 
 
 def test_names_in_archives_are_text_and_lead_nowhere(tmp_path):
@@ -189,22 +270,46 @@ def test_names_in_archives_are_text_and_lead_nowhere(tmp_path):
         reader = Named()
         archive = CONTAINERS[kind](tmp_path / f"of.{kind}", files)
         values, refusals = frames_of([archive], reader)
-        assert values == {5 * place: place for place in range(len(HOSTILE_NAMES))} and refusals == []
+        assert (
+            values == {5 * place: place for place in range(len(HOSTILE_NAMES))} and refusals == []
+        )
         assert {path.parent.parent for path in reader.seen} == {Path(tempfile.gettempdir())}
         assert reader.seen[7].name == "line\nbreak.txt" and reader.seen[10].name == "unnamed"
-    values, refusals = frames_of([write_zip(tmp_path / "of.zip", [(name.replace("\udcff", ""), content) for name, content in files])], Named())
+    values, refusals = frames_of(
+        [
+            write_zip(
+                tmp_path / "of.zip",
+                [(name.replace("\udcff", ""), content) for name, content in files],
+            )
+        ],
+        Named(),
+    )
     assert len(values) == len(HOSTILE_NAMES) and refusals == []
-    assert {path for path in tmp_path.parent.rglob("*") if path.parent != tmp_path and path != tmp_path} - outside == set() and left_behind() == []
+    assert {
+        path for path in tmp_path.parent.rglob("*") if path.parent != tmp_path and path != tmp_path
+    } - outside == set() and left_behind() == []
 
 
 def test_members_of_one_name_are_each_a_file(tmp_path):
-    files = [("d/a.txt", text(0, 1)), ("d/a.txt", text(5, 2)), ("./d/a.txt", text(10, 3)), ("d/(2)/a.txt", text(15, 4))]
+    files = [
+        ("d/a.txt", text(0, 1)),
+        ("d/a.txt", text(5, 2)),
+        ("./d/a.txt", text(10, 3)),
+        ("d/(2)/a.txt", text(15, 4)),
+    ]
     with pytest.warns(UserWarning, match="Duplicate"):
-        paths = [CONTAINERS[kind](tmp_path / f"of.{kind}", files) for kind in ("tar", "tar.xz", "zip")]
+        paths = [
+            CONTAINERS[kind](tmp_path / f"of.{kind}", files) for kind in ("tar", "tar.xz", "zip")
+        ]
     for path in paths:
         assert frames_of([path], Named()) == ({0: 1, 5: 2, 10: 3, 15: 4}, [])
     names = [short_name(path) for path in open_containers(paths[:1], Listing()).paths]
-    assert names == ["of.tar: d/a.txt", "of.tar: d/(2)/a.txt", "of.tar: d/(3)/a.txt", "of.tar: d/(2)/(2)/a.txt"]
+    assert names == [
+        "of.tar: d/a.txt",
+        "of.tar: d/(2)/a.txt",
+        "of.tar: d/(3)/a.txt",
+        "of.tar: d/(2)/(2)/a.txt",
+    ]
 
 
 def special(kind):
@@ -217,10 +322,25 @@ def special(kind):
 
 
 @pytest.mark.parametrize("packed", ["", "gz"])
-@pytest.mark.parametrize(("kind", "reason"), [(tarfile.SYMTYPE, "is a link .to good.txt., which is not followed"), (tarfile.LNKTYPE, "is a link .to good.txt."),
-                                              (tarfile.CHRTYPE, "a device or a pipe"), (tarfile.BLKTYPE, "a device"), (tarfile.FIFOTYPE, "a pipe")])  # fmt: skip
-def test_links_and_devices_are_refused_each_with_its_reason_and_the_rest_is_read(tmp_path, packed, kind, reason):
-    archive = write_tar(tmp_path / "a.tar", [("good.txt", text(0)), ("bad", b""), ("other.txt", text(5))], packed=packed, change=special(kind))
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (tarfile.SYMTYPE, "is a link .to good.txt., which is not followed"),
+        (tarfile.LNKTYPE, "is a link .to good.txt."),
+        (tarfile.CHRTYPE, "a device or a pipe"),
+        (tarfile.BLKTYPE, "a device"),
+        (tarfile.FIFOTYPE, "a pipe"),
+    ],
+)
+def test_links_and_devices_are_refused_each_with_its_reason_and_the_rest_is_read(
+    tmp_path, packed, kind, reason
+):
+    archive = write_tar(
+        tmp_path / "a.tar",
+        [("good.txt", text(0)), ("bad", b""), ("other.txt", text(5))],
+        packed=packed,
+        change=special(kind),
+    )
     values, (refusal,) = frames_of([archive], Named())
     assert values == {0: 1, 5: 1} and refusal.startswith(f"{archive}: bad is ")
     assert re.search(reason, refusal)
@@ -233,7 +353,9 @@ def patched(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
-def test_an_encrypted_a_damaged_and_a_strangely_packed_member_of_a_zip_are_refused_each_on_its_own(tmp_path):
+def test_an_encrypted_a_damaged_and_a_strangely_packed_member_of_a_zip_are_refused_each_on_its_own(
+    tmp_path,
+):
     files = [("a.txt", text(0)), ("bad.txt", text(5, 12345)), ("c.txt", text(10))]
     made = {}
     damaged = write_zip(tmp_path / "damaged.zip", files, method=zipfile.ZIP_STORED)
@@ -245,7 +367,10 @@ def test_an_encrypted_a_damaged_and_a_strangely_packed_member_of_a_zip_are_refus
             entry.external_attr = (0o120777 if name == "bad.txt" else 0o100644) << 16
             archive.writestr(entry, content)
     made["is a link, which is not followed"] = link
-    for ending, place, value, reason in (("flag", 8, 1, "is encrypted; unpack the archive with its password"), ("method", 10, 93, "compressed by zip's method 93")):
+    for ending, place, value, reason in (
+        ("flag", 8, 1, "is encrypted; unpack the archive with its password"),
+        ("method", 10, 93, "compressed by zip's method 93"),
+    ):
         path = write_zip(tmp_path / f"{ending}.zip", files)
         content = bytearray(path.read_bytes())
         central = content.rfind(b"PK\1\2", 0, content.rfind(b"bad.txt"))
@@ -254,13 +379,20 @@ def test_an_encrypted_a_damaged_and_a_strangely_packed_member_of_a_zip_are_refus
         made[reason] = path
     for reason, path in made.items():
         values, (refusal,) = frames_of([path], Named())
-        assert values == {0: 1, 10: 1} and refusal.startswith(f"{path}: bad.txt ") and re.search(reason, refusal)
+        assert (
+            values == {0: 1, 10: 1}
+            and refusal.startswith(f"{path}: bad.txt ")
+            and re.search(reason, refusal)
+        )
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.bz2", "tar.xz", "zip"])
-def test_an_archive_cut_anywhere_gives_the_whole_files_before_the_cut_or_a_refusal_and_is_never_whole(tmp_path, kind):
+def test_an_archive_cut_anywhere_gives_the_files_before_the_cut_and_a_refusal(tmp_path, kind):
     generator = np.random.default_rng(7)
-    files = [(f"{place}.txt", text(5 * place, place) + b" " * int(generator.integers(0, 900))) for place in range(6)]
+    files = [
+        (f"{place}.txt", text(5 * place, place) + b" " * int(generator.integers(0, 900)))
+        for place in range(6)
+    ]
     whole = CONTAINERS[kind](tmp_path / f"whole.{kind}", files).read_bytes()
     some = 0
     for cut in sorted({*generator.integers(1, len(whole) - 1, 25).tolist(), 512, len(whole) // 2}):
@@ -281,36 +413,62 @@ def test_a_damaged_header_the_lack_of_an_end_and_what_comes_behind_it_are_told(t
     (tmp_path / "joined.tar").write_bytes(content + content)
     content[4 * 512 + 150] ^= 1  # the checksum of the third header
     (tmp_path / "damaged.tar").write_bytes(content)
-    for name, count, reason in (("endless", 4, "has no mark at its end"), ("joined", 4, "goes on behind its end"), ("damaged", 2, "what follows its last file is no file")):
+    for name, count, reason in (
+        ("endless", 4, "has no mark at its end"),
+        ("joined", 4, "goes on behind its end"),
+        ("damaged", 2, "what follows its last file is no file"),
+    ):
         values, (refusal,) = frames_of([tmp_path / f"{name}.tar"], Named())
-        assert len(values) == count and refusal.startswith(f"{tmp_path}/{name}.tar") and reason in refusal
+        assert (
+            len(values) == count
+            and refusal.startswith(f"{tmp_path}/{name}.tar")
+            and reason in refusal
+        )
 
 
 def test_archives_in_archives_and_stores_are_refused_with_the_way(tmp_path):
     inner = write_tar(tmp_path / "inner.tar", [("a.txt", text(0))]).read_bytes()
     inner_zip = write_zip(tmp_path / "inner.zip", [("a.txt", text(0))]).read_bytes()
-    files = [("in/inner.tar", inner), ("inner.tar.gz", gzip.compress(inner)), ("inner.zip", inner_zip), ("z.zarr/.zgroup", b"{}"), ("z.zarr/rain/0.0", b"x"), ("z.zarr/rain/.zarray", b"{}"),
-             ("good.txt", text(5)), (".hidden.txt", text(10)), ("__MACOSX/._good.txt", b"x")]  # fmt: skip
+    files = [
+        ("in/inner.tar", inner),
+        ("inner.tar.gz", gzip.compress(inner)),
+        ("inner.zip", inner_zip),
+        ("z.zarr/.zgroup", b"{}"),
+        ("z.zarr/rain/0.0", b"x"),
+        ("z.zarr/rain/.zarray", b"{}"),
+        ("good.txt", text(5)),
+        (".hidden.txt", text(10)),
+        ("__MACOSX/._good.txt", b"x"),
+    ]
     for kind in ("tar", "tar.gz", "zip"):
         values, refusals = frames_of([CONTAINERS[kind](tmp_path / f"of.{kind}", files)], Named())
         assert values == {5: 1} and len(refusals) == 4
-        assert [("inside another archive; unpack the outer one first" in refusal) for refusal in refusals] == [True] * 3 + [False]
+        assert [
+            ("inside another archive; unpack the outer one first" in refusal)
+            for refusal in refusals
+        ] == [True] * 3 + [False]
         assert refusals[3].startswith(f"{tmp_path}/of.{kind}: z.zarr is a zarr store")
     (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1cxxxx")
     (tmp_path / "a.zst").write_bytes(b"\x28\xb5\x2f\xfdxxxx")
     assert frames_of([tmp_path / "a.7z", tmp_path / "a.zst"], Named())[1] == [
-        f"{tmp_path}/a.7z is a 7z archive, which is not unpacked here; unpack it first.", f"{tmp_path}/a.zst is compressed with zstd, which is not unpacked here; unpack it first."
-    ]  # fmt: skip
+        f"{tmp_path}/a.7z is a 7z archive, which is not unpacked here; unpack it first.",
+        f"{tmp_path}/a.zst is compressed with zstd, which is not unpacked here; unpack it first.",
+    ]
 
 
-def test_a_mask_in_a_second_file_is_told_also_inside_an_archive_and_beside_a_compressed_file(tmp_path):
+def test_a_mask_in_a_second_file_is_told_also_inside_an_archive_and_beside_a_compressed_file(
+    tmp_path,
+):
     tif = write_tif(tmp_path / "a.tif", np.uint8([[1]])).read_bytes()
     archive = write_zip(tmp_path / "a.zip", [("a.tif", tif), ("a.tif.msk", b"x"), ("b.tif", tif)])
     refusals = frames_of([archive], GeoTiff(Coding("rain_rate", missing=())))[1]
     assert "a.tif has its mask in a second file, a.tif.msk" in refusals[0]
     (tmp_path / "a.tif.gz").write_bytes(gzip.compress(tif))
     (tmp_path / "a.tif.msk.gz").write_bytes(b"x")
-    assert "has its mask in a second file, a.tif.msk.gz" in frames_of([tmp_path / "a.tif.gz"], Named())[1][0]
+    assert (
+        "has its mask in a second file, a.tif.msk.gz"
+        in frames_of([tmp_path / "a.tif.gz"], Named())[1][0]
+    )
 
 
 def test_bombs_end_at_the_limit_and_what_is_beside_them_is_read(tmp_path, monkeypatch):
@@ -319,14 +477,20 @@ def test_bombs_end_at_the_limit_and_what_is_beside_them_is_read(tmp_path, monkey
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(zeros))
     (tmp_path / "bomb.xz").write_bytes(lzma.compress(zeros))
     values, refusals = frames_of([tmp_path / "bomb.gz", tmp_path / "bomb.xz"], Named())
-    assert values == {} and all("is over 1000000 bytes long when unpacked" in refusal for refusal in refusals)
+    assert values == {} and all(
+        "is over 1000000 bytes long when unpacked" in refusal for refusal in refusals
+    )
     files = [("a.txt", text(0)), ("bomb.txt", zeros), ("c.txt", text(5))]
     for kind, beside in (("tar", {0: 1, 5: 1}), ("zip", {0: 1, 5: 1}), ("tar.gz", {0: 1})):
         values, (refusal,) = frames_of([CONTAINERS[kind](tmp_path / f"of.{kind}", files)], Named())
         assert values == beside and "bomb.txt" in refusal and "claims 3000000 bytes" in refusal
     packed = [("a.txt", text(0)), ("bomb.txt.gz", gzip.compress(zeros)), ("c.txt", text(5))]
-    values, (refusal,) = frames_of([write_tar(tmp_path / "packed.tgz", packed, packed="gz")], Named())
-    assert values == {0: 1, 5: 1} and "bomb.txt.gz is over 1000000 bytes long when unpacked" in refusal
+    values, (refusal,) = frames_of(
+        [write_tar(tmp_path / "packed.tgz", packed, packed="gz")], Named()
+    )
+    assert (
+        values == {0: 1, 5: 1} and "bomb.txt.gz is over 1000000 bytes long when unpacked" in refusal
+    )
 
 
 def test_a_zip_that_claims_less_than_it_has_and_a_sparse_file_are_what_they_claim(tmp_path):
@@ -341,7 +505,12 @@ def test_a_zip_that_claims_less_than_it_has_and_a_sparse_file_are_what_they_clai
         file.truncate(10**6)
         file.seek(10**6)
         file.write(b"1")
-    if subprocess.run(["tar", "-S", "-cf", "sparse.tar", "sparse.txt"], cwd=tmp_path, check=False).returncode == 0:
+    if (
+        subprocess.run(
+            ["tar", "-S", "-cf", "sparse.tar", "sparse.txt"], cwd=tmp_path, check=False
+        ).returncode
+        == 0
+    ):
         (path,) = open_containers([tmp_path / "sparse.tar"], Listing()).paths
         sizes = []
 
@@ -354,13 +523,19 @@ def test_a_zip_that_claims_less_than_it_has_and_a_sparse_file_are_what_they_clai
         assert sizes == [(10**6 + 1, 10**6)]
 
 
-def test_very_many_members_are_refused_after_a_limit_and_a_negative_size_is_damage(tmp_path, monkeypatch):
+def test_very_many_members_are_refused_after_a_limit_and_a_negative_size_is_damage(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("nowcast.data.containers._MOST_MEMBERS", 50)
     for kind in ("tar", "zip"):
-        archive = CONTAINERS[kind](tmp_path / f"many.{kind}", [(f"{place}.txt", text(place)) for place in range(60)])
+        archive = CONTAINERS[kind](
+            tmp_path / f"many.{kind}", [(f"{place}.txt", text(place)) for place in range(60)]
+        )
         values, (refusal,) = frames_of([archive], Named())
         assert len(values) == 50 and "contains more than 50 files" in refusal
-    content = bytearray(write_tar(tmp_path / "a.tar", [("a.txt", text(0)), ("b.txt", text(5))]).read_bytes())
+    content = bytearray(
+        write_tar(tmp_path / "a.tar", [("a.txt", text(0)), ("b.txt", text(5))]).read_bytes()
+    )
     header = content[1024:1536]
     header[124:136] = b"\xff" * 10 + struct.pack(">h", -1024)
     header[148:156] = b" " * 8
@@ -374,20 +549,34 @@ def test_very_many_members_are_refused_after_a_limit_and_a_negative_size_is_dama
 def test_what_is_one_data_set_is_no_archive_of_files(tmp_path):
     np.savez(tmp_path / "a.npz", data=np.zeros((2, 2)))
     write_zip(tmp_path / "z.zip", [(".zgroup", b"{}"), ("rain/0.0", b"")])
-    write_zip(tmp_path / "frames.zip", [("a.npy", write_npy(tmp_path / "x.npy", [[1]]).read_bytes())])
+    write_zip(
+        tmp_path / "frames.zip", [("a.npy", write_npy(tmp_path / "x.npy", [[1]]).read_bytes())]
+    )
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * 2000))
     (tmp_path / "zeros").write_bytes(bytes(2048))
     knmi = write_knmi(tmp_path / "k.h5", [[1]])
-    assert [container_kind(tmp_path / name) for name in ("a.npz", "z.zip", "frames.zip", "a.gz", "zeros", "none", ".")] == [None, None, "zip", None, None, None, None]
+    assert [
+        container_kind(tmp_path / name)
+        for name in ("a.npz", "z.zip", "frames.zip", "a.gz", "zeros", "none", ".")
+    ] == [None, None, "zip", None, None, None, None]
     assert container_kind(knmi) is None
 
 
 def test_a_tar_whose_first_member_is_hdf5_is_no_hdf5_file_and_both_members_are_read(tmp_path):
-    first, second = write_knmi(tmp_path / "a.h5", [[1]]).read_bytes(), write_knmi(tmp_path / "b.h5", [[2]], product_datetime_end=b"26-AUG-2010;00:10:00.000",
-                                                                              product_datetime_start=b"26-AUG-2010;00:05:00.000").read_bytes()  # fmt: skip
+    first, second = (
+        write_knmi(tmp_path / "a.h5", [[1]]).read_bytes(),
+        write_knmi(
+            tmp_path / "b.h5",
+            [[2]],
+            product_datetime_end=b"26-AUG-2010;00:10:00.000",
+            product_datetime_start=b"26-AUG-2010;00:05:00.000",
+        ).read_bytes(),
+    )
     archive = write_tar(tmp_path / "two.tar", [("a.h5", first), ("b.h5", second)])
     assert archive.read_bytes()[512:516] == b"\x89HDF"
-    with pytest.raises(UserError, match="two.tar is not an HDF5 file but a tar archive of files; unpack it first"):
+    with pytest.raises(
+        UserError, match="two.tar is not an HDF5 file but a tar archive of files; unpack it first"
+    ):
         Hdf5File(archive)
     assert not Auto().recognises(archive)
     assert convert([archive], tmp_path / "out.nc", reader=Auto()).frames == 2
@@ -398,13 +587,22 @@ def test_the_real_tar_shows_both_of_its_members(tmp_path):
     if not archive.exists():
         pytest.skip("the cases (../shared/data/cases) are not here")
     inputs = open_containers([archive], Listing())
-    assert [short_name(path) for path in inputs.paths] == [f"composite_rv_20250923_0855.tar: composite_rv_20250923_0855_{lead}-hd5" for lead in ("000", "050")]
+    assert [short_name(path) for path in inputs.paths] == [
+        f"composite_rv_20250923_0855.tar: composite_rv_20250923_0855_{lead}-hd5"
+        for lead in ("000", "050")
+    ]
     first = Unpacking(Auto()).read(inputs.paths[0])
-    assert np.isnan(first.values).sum() == 621995 and first.values[~np.isnan(first.values)].max() == pytest.approx(22.176, abs=1e-3)
+    assert np.isnan(first.values).sum() == 621995 and first.values[
+        ~np.isnan(first.values)
+    ].max() == pytest.approx(22.176, abs=1e-3)
 
 
 def test_messages_and_digests_name_the_member_and_go_through_a_process(tmp_path):
-    files = [("d/a.h5", write_knmi(tmp_path / "x.h5", [[1]]).read_bytes()), ("d/b.h5", b"no HDF5"), ("d/c.h5", b"\x89HDF\r\n\x1a\n" + bytes(100))]
+    files = [
+        ("d/a.h5", write_knmi(tmp_path / "x.h5", [[1]]).read_bytes()),
+        ("d/b.h5", b"no HDF5"),
+        ("d/c.h5", b"\x89HDF\r\n\x1a\n" + bytes(100)),
+    ]
     archive = write_tar(tmp_path / "a.tar.gz", files, packed="gz")
     inputs = opened_inputs([archive], digests=True)
     with ReadingProcess(Unpacking(Auto(), inputs.refused)) as process:
@@ -412,8 +610,12 @@ def test_messages_and_digests_name_the_member_and_go_through_a_process(tmp_path)
         for path in inputs.paths[1:]:
             with pytest.raises(UserError) as caught:
                 process.read(path)
-            assert str(caught.value).startswith(f"{path} ") and "nowcast-unpacked" not in str(caught.value)
-    assert [inputs.digests[path] for path in inputs.paths] == [hashlib.sha256(content).hexdigest() for _, content in files]
+            assert str(caught.value).startswith(f"{path} ") and "nowcast-unpacked" not in str(
+                caught.value
+            )
+    assert [inputs.digests[path] for path in inputs.paths] == [
+        hashlib.sha256(content).hexdigest() for _, content in files
+    ]
 
 
 def test_a_member_that_can_be_typed_is_a_file(tmp_path, monkeypatch):
@@ -424,12 +626,17 @@ def test_a_member_that_can_be_typed_is_a_file(tmp_path, monkeypatch):
     assert Unpacking(Named()).read("a b.tar: d/a: x.txt").values[0, 0, 0] == 1
     with pytest.raises(UserError, match="a b.tar: c.txt: the archive contains no such file"):
         Unpacking(Named()).read("a b.tar: c.txt")
-    with pytest.raises(UserError, match="is a tar archive of files, but a single file is needed here; name one as"):
+    with pytest.raises(
+        UserError, match="is a tar archive of files, but a single file is needed here; name one as"
+    ):
         Unpacking(Named()).read("a b.tar")
 
 
 def test_what_a_killed_reading_process_left_is_removed(tmp_path):
-    (tmp_path / "slow_reader.py").write_text("import time\nclass Slow:\n    def read(self, path):\n        open(path.parent / 'reading', 'w').close()\n        time.sleep(60)\n")
+    (tmp_path / "slow_reader.py").write_text(
+        "import time\nclass Slow:\n    def read(self, path):\n        open(path.parent / "
+        "'reading', 'w').close()\n        time.sleep(60)\n"
+    )
     sys.path.insert(0, str(tmp_path))
     try:
         from slow_reader import Slow
@@ -438,7 +645,9 @@ def test_what_a_killed_reading_process_left_is_removed(tmp_path):
         with ReadingProcess(Unpacking(Slow()), seconds=2) as process:
             with pytest.raises(UserError, match="could not be read within 2 seconds"):
                 process.read(member_path(archive, "a.txt"))
-        assert [path for path in Path(tempfile.gettempdir()).glob("nowcast-unpacked-*/reading")] == []
+        assert [
+            path for path in Path(tempfile.gettempdir()).glob("nowcast-unpacked-*/reading")
+        ] == []
     finally:
         sys.path.remove(str(tmp_path))
 
@@ -447,48 +656,94 @@ def test_what_killed_programs_left_is_removed_when_nobody_uses_it_any_more(tmp_p
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     program = (
         "import sys, time\nfrom nowcast.data import containers\n"
-        "with containers._private_folder() as folder:\n    (folder / 'a').touch(); print(folder, flush=True); time.sleep(60)\n"
+        "with containers._private_folder() as folder:\n    (folder / 'a').touch(); print(folder, "
+        "flush=True); time.sleep(60)\n"
     )
-    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)})
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
     folder = Path(owner.stdout.readline().strip())
     os.utime(folder, (0, 0))
     archive = write_tar(tmp_path / "a.tar", [("a.txt", text(0))])
     try:
+        containers._remove_abandoned.cache_clear()
         Unpacking(Named()).read(member_path(archive, "a.txt"))
         assert folder.is_dir()  # its owner lives
     finally:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         owner.stdout.close()
+    containers._remove_abandoned.cache_clear()
     Unpacking(Named()).read(member_path(archive, "a.txt"))
     assert not folder.exists()
 
 
 def test_no_room_to_unpack_is_not_called_damage(tmp_path, monkeypatch):
     archive = write_tar(tmp_path / "a.tar", [("a.txt", text(0))])
-    monkeypatch.setattr("nowcast.files.shutil.disk_usage", lambda path: type("Usage", (), {"total": 10, "free": 1}))
-    with pytest.raises(UserError, match="a.tar: a.txt cannot be unpacked into .*: No space left on device; set TMPDIR to a folder with room"):
+    monkeypatch.setattr(
+        "nowcast.files.shutil.disk_usage", lambda path: type("Usage", (), {"total": 10, "free": 1})
+    )
+    with pytest.raises(
+        UserError,
+        match="a.tar: a.txt cannot be unpacked into .*: No space left on device; set TMPDIR to a "
+        "folder with room",
+    ):
         Unpacking(Named()).read(member_path(archive, "a.txt"))
 
 
-def test_archives_that_arrive_in_a_watched_folder_give_their_newest_frames_and_each_file_its_own_reason(tmp_path):
+def test_archives_that_arrive_in_a_watch_give_frames_and_each_file_its_own_reason(
+    tmp_path,
+):
     now = np.datetime64("2020-06-01T01:00")
     look_into = lambda path: open_containers([path], Listing())  # noqa: E731
-    watched = Incoming(tmp_path, Unpacking(Named()).read, keep=np.timedelta64(3600, "s"), switch_after=3, timestep=np.timedelta64(300, "s"), look_into=look_into)
-    write_tar(tmp_path / "a.tgz", [(f"{place}.txt", text(5 * place, place)) for place in range(4)] + [("bad.txt", b"?")], packed="gz")
+    watched = Incoming(
+        tmp_path,
+        Unpacking(Named()).read,
+        keep=np.timedelta64(3600, "s"),
+        switch_after=3,
+        timestep=np.timedelta64(300, "s"),
+        look_into=look_into,
+    )
+    write_tar(
+        tmp_path / "a.tgz",
+        [(f"{place}.txt", text(5 * place, place)) for place in range(4)] + [("bad.txt", b"?")],
+        packed="gz",
+    )
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(text(30, 6)))
     news = [watched.look(now) for _ in range(3)]
     assert [len(one.times) for one in news] == [0, 5, 0]
-    assert [one.rejected for one in news] == [(), (("a.tgz: bad.txt", "a.tgz: bad.txt is no minute and value"),), ()]
-    assert [short_name(frames.source) for _, frames in sorted(watched.frames.items())] == ["a.tgz: 0.txt", "a.tgz: 1.txt", "a.tgz: 2.txt", "a.tgz: 3.txt", "b.txt.gz"]
+    assert [one.rejected for one in news] == [
+        (),
+        (("a.tgz: bad.txt", "a.tgz: bad.txt is no minute and value"),),
+        (),
+    ]
+    assert [short_name(frames.source) for _, frames in sorted(watched.frames.items())] == [
+        "a.tgz: 0.txt",
+        "a.tgz: 1.txt",
+        "a.tgz: 2.txt",
+        "a.tgz: 3.txt",
+        "b.txt.gz",
+    ]
     watched.look(now + np.timedelta64(31, "s"))  # the bad one is tried again, the others are known
     assert len(watched.frames) == 5
 
 
-def test_of_an_archive_with_a_history_only_the_newest_files_are_read_in_a_watch(tmp_path, monkeypatch):
+def test_of_an_archive_with_a_history_only_the_newest_files_are_read_in_a_watch(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("nowcast.operations.incoming._MOST_FILES", 3)
     reader = Named()
-    watched = Incoming(tmp_path, Unpacking(reader).read, keep=np.timedelta64(7200, "s"), switch_after=3, timestep=np.timedelta64(300, "s"), look_into=lambda path: open_containers([path], Listing()))
+    watched = Incoming(
+        tmp_path,
+        Unpacking(reader).read,
+        keep=np.timedelta64(7200, "s"),
+        switch_after=3,
+        timestep=np.timedelta64(300, "s"),
+        look_into=lambda path: open_containers([path], Listing()),
+    )
     write_tar(tmp_path / "a.tar", [(f"{place}.txt", text(5 * place)) for place in range(10)])
     for _ in range(2):
         watched.look(np.datetime64("2020-06-01T01:00"))
@@ -498,10 +753,16 @@ def test_of_an_archive_with_a_history_only_the_newest_files_are_read_in_a_watch(
 def test_forecasts_in_an_archive_are_judged_as_the_files_are(tmp_path):
     observed = Archive(write_archive(tmp_path / "observed.nc", RAIN, range(0, 40, 5)))
     paths = [write(tmp_path, minute, RAIN[:3] * minute) for minute in (5, 10, 15)]
-    archive = write_tar(tmp_path / "fc.tar.gz", [(path.name, path.read_bytes()) for path in reversed(paths)], packed="gz")
+    archive = write_tar(
+        tmp_path / "fc.tar.gz",
+        [(path.name, path.read_bytes()) for path in reversed(paths)],
+        packed="gz",
+    )
     inputs = opened_inputs([archive])
     plain = ForecastFiles(paths, observed, CfNetcdf(), name="a", context_length=2)
-    packed = ForecastFiles(inputs.paths, observed, Unpacking(CfNetcdf(), inputs.refused), name="a", context_length=2)
+    packed = ForecastFiles(
+        inputs.paths, observed, Unpacking(CfNetcdf(), inputs.refused), name="a", context_length=2
+    )
     assert packed.count == plain.count == 3
     for index in range(3):
         one, other = (source.batch([index], np.arange(3)) for source in (plain, packed))
@@ -510,7 +771,129 @@ def test_forecasts_in_an_archive_are_judged_as_the_files_are(tmp_path):
 
 def test_a_listing_is_data(tmp_path):
     archive = write_tar(tmp_path / "a.tar", [("a.txt", text(0))])
-    assert json.loads(Listing().read(archive)) == {"members": [["a.txt", 1_000_000_000.0, None]], "stores": [], "problem": None}
+    assert json.loads(Listing().read(archive)) == {
+        "members": [["a.txt", 1_000_000_000.0, None]],
+        "stores": [],
+        "problem": None,
+    }
     assert Listing().read(tmp_path / "none") == "null"
     empty = write_zip(tmp_path / "empty.zip", [])
     assert frames_of([empty], Named()) == ({}, [f"{empty} contains no file."])
+
+
+def test_commands_take_packed_files_and_lists_and_name_what_could_not_be_read(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    first, second = (
+        write_knmi(
+            tmp_path / f"{minute}.h5",
+            [[minute, 2]],
+            product_datetime_start=f"26-AUG-2010;00:{minute - 5:02d}:00.000".encode(),
+            product_datetime_end=f"26-AUG-2010;00:{minute:02d}:00.000".encode(),
+        ).read_bytes()
+        for minute in (5, 10)
+    )
+    write_tar(tmp_path / "a, b.tar.gz", [("5.h5", first), ("note.txt", b"no radar")], packed="gz")
+    (tmp_path / "c.h5.xz").write_bytes(lzma.compress(second))
+    main(["convert", "input=[a, b.tar.gz,'c.h5.xz', *.h5]", "output=out.nc", "workers=1"])
+    said = capsys.readouterr()
+    assert (
+        "wrote out.nc: 2 frames" in said.out.replace(f"{tmp_path}/", "")
+        and "2 that came twice left out" in said.out
+    )
+    assert (
+        "1 of 5 files could not be read" in said.err
+        and "a, b.tar.gz: note.txt is of no format" in said.err
+    )
+    main(["info", "[a, b.tar.gz,c.h5.xz]"])
+    said = capsys.readouterr().out
+    assert (
+        "files       3, of which 2 can be read" in said
+        and "period      2010-08-26T00:05:00 to 2010-08-26T00:10:00 UTC" in said
+    )
+    main(["info", "a, b.tar.gz: 5.h5"])
+    assert "file        a, b.tar.gz: 5.h5\nformat      KNMI HDF5" in capsys.readouterr().out
+    for command, message in (
+        (
+            ["watch", "input=[.,deep]", "output=deep"],
+            "the forecasts in .*/deep would be found as input 'deep'",
+        ),
+        (
+            ["watch", "input=[.,none]", "output=/tmp/x"],
+            "input is 'none', but there is no folder none",
+        ),
+        (
+            ["check", "[out.nc,out.nc]"],
+            "give the path of an HDF5 file .a single one: lists are taken where several files are",
+        ),
+        (["check", "a, b.tar.gz"], "is not an HDF5 file but compressed; unpack it first"),
+        (
+            ["convert", "input=out.nc", "output=x.nc"],
+            "is an archive that nowcast convert made, no radar file",
+        ),
+        (["convert", "input=[5.h5,no.h5]", "output=x.nc"], "'no.h5' matches no file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+        assert re.search(message, capsys.readouterr().err), message
+
+
+def test_a_watch_looks_into_every_folder_of_a_list_also_while_one_is_empty_or_gone(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    watched = Incoming(
+        f"[{tmp_path}/a, {tmp_path}/b/*.txt]",
+        Named().read,
+        keep=np.timedelta64(7200, "s"),
+        switch_after=3,
+        timestep=np.timedelta64(300, "s"),
+    )
+    now, found = np.datetime64("2020-06-01T01:00"), []
+    for step in range(6):
+        if step == 1:
+            (tmp_path / "a/1.txt").write_bytes(text(5))
+        if step == 3:
+            (tmp_path / "a/1.txt").unlink()
+            (tmp_path / "a").rmdir()
+            (tmp_path / "b/2.txt").write_bytes(text(10))
+        news = watched.look(now)
+        found.append((len(news.times), len(news.rejected)))
+    assert found == [(0, 0), (0, 0), (1, 0), (0, 1), (1, 0), (0, 0)]
+
+
+def test_a_forecast_from_an_archive_with_a_file_that_is_no_radar_file_is_refused_with_the_way(
+    tmp_path,
+):
+    files = [("a.h5", write_knmi(tmp_path / "a.h5", [[1]]).read_bytes()), ("README", b"text")]
+    archive = write_tar(tmp_path / "a.tar", files)
+    settings = {"context_length": 1, "reader": Auto(), "outputs": [tmp_path / "out.nc"]}
+    with pytest.raises(UserError, match="a.tar: README is of no format.*convert leaves out files"):
+        newest_frames(archive, **settings)
+    frames = newest_frames(f"[{archive}: a.h5]", **settings)
+    assert frames.source == "a.tar: a.h5"
+
+
+def test_a_compressed_file_cut_anywhere_is_refused_by_its_own_name(tmp_path):
+    whole = write_knmi(tmp_path / "a.h5", [[1, 2]]).read_bytes()
+    generator = np.random.default_rng(3)
+    for ending, pack in PACKERS.items():
+        content = pack(whole)
+        for cut in generator.integers(8, len(content) - 1, 12):
+            path = tmp_path / f"a.h5.{ending}"
+            path.write_bytes(content[:cut])
+            with pytest.raises(UserError) as caught:
+                Unpacking(Auto()).read(path)
+            assert str(caught.value).startswith(f"{path} ") and "unpacked" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", ["", "gz"])
+def test_members_are_found_in_any_order_also_in_an_archive_without_an_end(tmp_path, packed):
+    files = [(f"{place}.txt", text(5 * place, place)) for place in range(6)]
+    content = write_tar(tmp_path / "whole.tar", files).read_bytes()[: 12 * 512]
+    archive = tmp_path / "endless.tar"
+    archive.write_bytes(gzip.compress(content) if packed else content)
+    unpacking = Unpacking(Named())
+    for place in np.random.default_rng(1).integers(0, 6, 20):
+        assert unpacking.read(member_path(archive, f"{place}.txt")).values[0, 0, 0] == place

@@ -28,6 +28,8 @@ def test_cases_are_the_complete_windows_of_every_archive_on_its_own_grid(archive
 def test_a_stride_counts_in_each_archive_anew_and_a_pattern_names_archives(archives):
     cases = RadarEvents(archives[0].replace("a.nc", "*.nc"), TASK, test_stride=2).part("test")
     assert [cases.case(0, index)[0, 0, 0] for index in range(len(cases))] == [0, 10]
+    typed = RadarEvents(f"[{archives[1]}, '{archives[0]}']", TASK).part("test")  # as a list on the terminal
+    assert [typed.source(index) for index in range(3)] == ["b", "a", "a"]
 
 
 def test_archives_of_one_name_or_none_are_refused(archives):

@@ -42,8 +42,9 @@ USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
   nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
   nowcast benchmark [what=NAME]                        measure on this machine ({whats})
 
-FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or a list of these, '[a.h5,b/*.h5]';
-NAMES is a list such as '[a,b]'. COMMAND --cfg prints the composed configuration. Models are {models}.
+FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or
+a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the
+composed configuration. Models are {models}.
 """
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
@@ -106,7 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
         if not variables:
             raise
         reason = f"{first_line(error)} ({type(error).__name__})"
-        sys.stderr.write(f"nowcast {name}: error: {reason}; this comes from {', '.join(variables)} in the environment: unset it.\n")
+        origin = f"this comes from {', '.join(variables)} in the environment: unset it."
+        sys.stderr.write(f"nowcast {name}: error: {reason}; {origin}\n")
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write(f"nowcast {name}: interrupted\n")

@@ -1,15 +1,17 @@
 """Archives of files (tar, zip) and compressed files, wherever radar files are taken.
 
-A member of an archive has a path of its own, ``archive.tar: folder/name``: it stands for the member in lists, messages and
-provenance, and can be typed. Members are listed and read by the process that reads files, which can be killed. One at a time is
-unpacked, under its own last name (readers find times in it), into a private folder that goes with it: no name in an archive
-ever becomes a path outside that folder, and links and devices are not followed.
+A member of an archive has a path of its own, ``archive.tar: folder/name``: it stands for the
+member in lists, messages and provenance, and can be typed. Members are listed and read by the
+process that reads files, which can be killed. One at a time is unpacked, under its own last name
+(readers find times in it), into a private folder that goes with it: no name in an archive ever
+becomes a path outside that folder, and links and devices are not followed.
 
-A tar that is compressed can only be read from front to back, so members keep the order of the archive.
+A tar that is compressed can only be read from front to back, so members keep the archive's order.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -24,8 +26,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nowcast.data.readers.content import (
-    HEAD, TAR_BLOCK, archive_kind, beginning, damage_reported, is_compressed, kind_of_content, require_file,
-    stored_beginning, unpacked,
+    HEAD,
+    TAR_BLOCK,
+    archive_kind,
+    beginning,
+    damage_reported,
+    is_compressed,
+    kind_of_content,
+    require_file,
+    stored_beginning,
+    unpacked,
 )
 from nowcast.errors import UserError, first_line
 from nowcast.files import require_space
@@ -37,7 +47,8 @@ _LONGEST_NAME, _LONGEST_LAST_NAME = 1000, 200  # bytes
 _MOST_NAMES = 2**24  # bytes of all names of an archive
 _PIECE = 2**20  # bytes
 _FOLDER = "nowcast-unpacked-"
-_ABANDONED_SECONDS = 60.0  # a folder that nobody has locked is only removed when it is older: its owner may be about to
+# a folder that nobody has locked is only removed when it is older: its owner may be about to
+_ABANDONED_SECONDS = 60.0
 _STORE_MARKS = (".zgroup", ".zattrs", ".zarray", "zarr.json")  # what makes a folder a zarr store
 _COMPRESSED_SUFFIXES = (".gz", ".gzip", ".bz2", ".bzip2", ".xz")
 _MASK = ".msk"  # GDAL's second file for what was not observed
@@ -50,7 +61,8 @@ class Member:
     """One file in an archive.
 
     Args:
-        name: without what could lead elsewhere (``..``, a leading slash), different from those of all other members.
+        name: without what could lead elsewhere (``..``, a leading slash), different from those of
+            all other members.
         size: bytes when unpacked, as the archive says.
         changed: seconds since 1970, as the archive says.
         refusal: why it is not read; None: nothing is known against it.
@@ -87,21 +99,25 @@ def short_name(path: str | Path) -> str:
 
 
 def stored_size(path: str | Path) -> int:
-    """Bytes on the disk that must be read to have a file: those of the archive, for a member. 0 where there is none."""
+    """Bytes on the disk that are read to have a file, or (all of the archive) a member; 0 for
+    none."""
     place = split_member(path)
     try:
         status = os.stat(path if place is None else place[0])
     except (OSError, ValueError):
         return 0
-    return min(status.st_size, 512 * status.st_blocks)  # a file with holes claims more than it contains
+    on_disk = 512 * status.st_blocks  # a file with holes claims more than it contains
+    return min(status.st_size, on_disk)
 
 
 def container_kind(path: str | Path) -> str | None:
-    """"tar" (also a compressed one) or "zip" for an archive of files; None for anything else. Never raises.
+    """What an archive of files is: "tar" (also a compressed one) or "zip"; else None. Never raises.
 
     A zip file that is one data set (.npz, zarr) is no archive of files.
     """
-    kind = archive_kind(beginning(path, TAR_BLOCK) if is_compressed(path) else stored_beginning(path, TAR_BLOCK))
+    kind = archive_kind(
+        beginning(path, TAR_BLOCK) if is_compressed(path) else stored_beginning(path, TAR_BLOCK)
+    )
     if kind == "zip":
         return None if is_compressed(path) or _is_zipped_data_set(path) else "zip"
     return kind
@@ -120,12 +136,19 @@ def _is_zipped_data_set(path: str | Path) -> bool:
     except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
         return False  # whoever opens it next says why
     arrays = bool(names) and all(name.endswith(".npy") for name in names)
-    return set(_STORE_MARKS) & set(names) != set() or (arrays and Path(path).suffix.lower() != ".zip")
+    return set(_STORE_MARKS) & set(names) != set() or (
+        arrays and Path(path).suffix.lower() != ".zip"
+    )
 
 
 def _clean(name: str) -> str:
-    """A member's name as a relative path that stays where it is put, of characters that a path may have."""
-    name = name.replace("\0", "").encode("utf-8", "surrogateescape" if _is_escaped(name) else "replace").decode("utf-8", "surrogateescape")
+    """A member's name as a relative path that stays where it is put, of characters that a path may
+    have."""
+    name = (
+        name.replace("\0", "")
+        .encode("utf-8", "surrogateescape" if _is_escaped(name) else "replace")
+        .decode("utf-8", "surrogateescape")
+    )
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     return "/".join(parts) or "unnamed"
 
@@ -145,19 +168,26 @@ def _is_hidden(name: str) -> bool:
 
 
 def _named_apart(members: Iterable[Member]) -> Iterator[Member]:
-    """Members with clean names, no two of which are equal: of a name that comes again, each is a file of its own."""
+    """Members with clean names, no two of which are equal: of a name that comes again, each is a
+    file of its own."""
     seen, length = set(), 0
     for count, member in enumerate(members, start=1):
         length += len(member.name)
         if count > _MOST_MEMBERS or length > _MOST_NAMES:
-            raise UserError(f"contains more than {_MOST_MEMBERS} files, or names of more than {_MOST_NAMES} characters; unpack it")
+            raise UserError(
+                f"contains more than {_MOST_MEMBERS} files, or names of more than {_MOST_NAMES} "
+                "characters; unpack it"
+            )
         name = _clean(member.name)
         if _is_hidden(name):
             continue
         refusal = member.refusal
         if member.size > _MOST_BYTES:
             refusal = f"claims {member.size} bytes; more than {_MOST_BYTES} are not unpacked"
-        if len(os.fsencode(name)) > _LONGEST_NAME or len(os.fsencode(name.rpartition("/")[2])) > _LONGEST_LAST_NAME:
+        if (
+            len(os.fsencode(name)) > _LONGEST_NAME
+            or len(os.fsencode(name.rpartition("/")[2])) > _LONGEST_LAST_NAME
+        ):
             name, refusal = name[:80], f"has a name of {len(os.fsencode(name))} bytes; rename it"
         folder, slash, last = name.rpartition("/")
         again = 1
@@ -169,7 +199,8 @@ def _named_apart(members: Iterable[Member]) -> Iterator[Member]:
 
 
 class _LastBlock:
-    """A stream for tarfile that remembers what it read last, which tells the end of an archive from damage."""
+    """A stream for tarfile that remembers what it read last, which tells the end of an archive
+    from damage."""
 
     def __init__(self, stream: BinaryIO):
         self._stream, self.last = stream, b""
@@ -193,24 +224,39 @@ def _tar_members(stream: BinaryIO, *, forward_only: bool) -> Iterator[Member]:
     try:
         archive = tarfile.TarFile(fileobj=source, mode="r", errorlevel=0)
     except tarfile.TarError as error:
-        raise UserError(f"is a damaged tar archive ({first_line(error)}); fetch it again") from error
+        raise UserError(
+            f"is a damaged tar archive ({first_line(error)}); fetch it again"
+        ) from error
     while True:
         try:
             entry = archive.next()
         except tarfile.TarError as error:
-            raise UserError(f"is damaged or cut short ({first_line(error)}); fetch it again") from error
+            raise UserError(
+                f"is damaged or cut short ({first_line(error)}); fetch it again"
+            ) from error
         archive.members.clear()  # it would remember all of them
         if entry is None:
             break
         if entry.isdir():
             continue
         if entry.size < 0:  # tarfile would go back, and round in a circle
-            raise UserError(f"is damaged: {_clean(entry.name)[:80]} claims {entry.size} bytes; fetch it again")
+            raise UserError(
+                f"is damaged: {_clean(entry.name)[:80]} claims {entry.size} bytes; fetch it again"
+            )
         if forward_only and entry.size > _MOST_BYTES:
             name = _clean(entry.name)[:80]
-            raise UserError(f"was read as far as {name}, which claims {entry.size} bytes (more than {_MOST_BYTES} are not unpacked); unpack it")
+            raise UserError(
+                f"was read as far as {name}, which claims {entry.size} bytes (more than "
+                f"{_MOST_BYTES} are not unpacked); unpack it"
+            )
         # a sparse file's holes are filled by tarfile, and counted in its size
-        yield Member(entry.name, entry.size, float(entry.mtime), _tar_refusal(entry), _opener_of(archive, entry))
+        yield Member(
+            entry.name,
+            entry.size,
+            float(entry.mtime),
+            _tar_refusal(entry),
+            _opener_of(archive, entry),
+        )
     _check_end(source)
 
 
@@ -220,20 +266,26 @@ def _opener_of(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[],
 
 def _tar_refusal(entry: tarfile.TarInfo) -> str | None:
     if entry.islnk() or entry.issym():
-        return f"is a link (to {_clean(entry.linkname)[:200]}), which is not followed inside an archive; unpack the archive"
+        return (
+            f"is a link (to {_clean(entry.linkname)[:200]}), which is not followed inside an "
+            "archive; unpack the archive"
+        )
     if not entry.isreg():
         return "is no regular file, but a device or a pipe"
     return None
 
 
 def _check_end(source: _LastBlock) -> None:
-    """Refuse what makes tarfile stop without a word: a damaged header, no end, another archive behind the end."""
+    """Refuse what makes tarfile stop without a word: a damaged header, no end, another archive
+    behind the end."""
     if not source.last:
         raise UserError("has no mark at its end, so files may be lacking; fetch it again")
     if source.last.strip(b"\0"):
         raise UserError("is damaged: what follows its last file is no file; fetch it again")
     if source.read(_MOST_AFTER_END).strip(b"\0"):
-        raise UserError("goes on behind its end, as joined archives do; unpack it (tar --ignore-zeros)")
+        raise UserError(
+            "goes on behind its end, as joined archives do; unpack it (tar --ignore-zeros)"
+        )
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -246,13 +298,27 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
             refusal = "is encrypted; unpack the archive with its password"
         elif entry.external_attr >> 28 == 0xA:  # the mode of a symbolic link, as Unix writes it
             refusal = "is a link, which is not followed inside an archive; unpack the archive"
-        elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-            refusal = f"is compressed by zip's method {entry.compress_type}, which is not known here; unpack the archive"
+        elif entry.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+            zipfile.ZIP_BZIP2,
+            zipfile.ZIP_LZMA,
+        ):
+            refusal = (
+                f"is compressed by zip's method {entry.compress_type}, which is not known "
+                "here; unpack the archive"
+            )
         try:
             changed = time.mktime((*entry.date_time, 0, 0, -1))
         except (ValueError, OverflowError):
             changed = 0.0
-        yield Member(entry.filename.replace("\\", "/"), entry.file_size, changed, refusal, _zip_opener(archive, entry))
+        yield Member(
+            entry.filename.replace("\\", "/"),
+            entry.file_size,
+            changed,
+            refusal,
+            _zip_opener(archive, entry),
+        )
 
 
 def _zip_opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
@@ -272,7 +338,10 @@ def _opened(path: Path, kind: str) -> Iterator[Iterator[Member]]:
             try:
                 archive = stack.enter_context(zipfile.ZipFile(path))
             except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-                raise UserError(f"is a zip archive that is damaged or cut short ({first_line(error)}); fetch it again") from error
+                raise UserError(
+                    f"is a zip archive that is damaged or cut short ({first_line(error)}); fetch "
+                    "it again"
+                ) from error
             members = _zip_members(archive)
         else:
             stream = stack.enter_context(unpacked(path, "a tar archive"))
@@ -282,7 +351,8 @@ def _opened(path: Path, kind: str) -> Iterator[Iterator[Member]]:
 
 @dataclass(frozen=True)
 class Listing:
-    """Reads an archive as the list of its members, in a ``nowcast.data.reading.ReadingProcess``, too.
+    """Reads an archive as the list of its members, in a ``nowcast.data.reading.ReadingProcess``,
+    too.
 
     Args:
         digests: whether all of it is read, for the SHA-256 of each member.
@@ -291,7 +361,8 @@ class Listing:
     digests: bool = False
 
     def read(self, path: str | Path) -> str:
-        """JSON: null for what is no archive; else names, times of change and digests of the members, and what is wrong with it."""
+        """JSON: null for what is no archive; else names, times of change and digests of the
+        members, and what is wrong with it."""
         kind = container_kind(path)
         if kind is None:
             return "null"
@@ -311,7 +382,8 @@ class Listing:
 
 
 def _digest(member: Member, *, alone: bool) -> str | None:
-    """SHA-256 of a member's content, in hexadecimal; None where only this member is damaged, not what follows it."""
+    """SHA-256 of a member's content, in hexadecimal; None where only this member is damaged, not
+    what follows it."""
     digest = hashlib.sha256()
     try:
         with member.open() as stream:
@@ -325,14 +397,26 @@ def _digest(member: Member, *, alone: bool) -> str | None:
 
 
 def _without_stores(members: list[list]) -> tuple[list[list], list[str]]:
-    """The members without those of zarr stores, and the folders of the stores: a store is one data set of many files."""
-    roots = {folder for folder, _, last in (member[0].rpartition("/") for member in members) if last in _STORE_MARKS}
+    """The members without those of zarr stores, and the folders of the stores: a store is one data
+    set of many files."""
+    roots = {
+        folder
+        for folder, _, last in (member[0].rpartition("/") for member in members)
+        if last in _STORE_MARKS
+    }
     if not roots:
         return members, []
 
     def outermost(name: str) -> str | None:
         parts = name.split("/")
-        return next((folder for folder in ("/".join(parts[:n]) for n in range(len(parts))) if folder in roots), None)
+        return next(
+            (
+                folder
+                for folder in ("/".join(parts[:n]) for n in range(len(parts)))
+                if folder in roots
+            ),
+            None,
+        )
 
     kept = [member for member in members if outermost(member[0]) is None]
     return kept, sorted({outermost(root) or root for root in roots})
@@ -343,7 +427,8 @@ class OpenedInputs:
     """What is read, file by file, once archives are looked into.
 
     Args:
-        paths: files, and members of archives; an archive stands for itself where something is wrong with it.
+        paths: files, and members of archives; an archive stands for itself where something is
+            wrong with it.
         refused: why some of these paths cannot be read, which is known already.
         digests: SHA-256 of the members, in hexadecimal, where they were asked for.
         changed: times of change of the members, seconds since 1970.
@@ -387,10 +472,17 @@ def open_containers(paths: Iterable[str | Path], listing) -> OpenedInputs:
                 refused[str(member)] = UserError(_with_mask(str(member), f"{name}{_MASK}"))
         for name in contents["stores"]:
             store = member_path(path, name or "(all of it)")
-            reason = "is a zarr store, a folder of many files, which is not read inside an archive; unpack the archive."
+            reason = (
+                "is a zarr store, a folder of many files, which is not read inside an "
+                "archive; unpack the archive."
+            )
             refused[str(store)] = UserError(f"{store} {reason}")
             found.append(store)
-        empty = f"{path} contains no file." if not contents["members"] and not contents["stores"] else None
+        empty = (
+            f"{path} contains no file."
+            if not contents["members"] and not contents["stores"]
+            else None
+        )
         if contents["problem"] or empty:
             refused[str(path)] = UserError(contents["problem"] or empty)
             found.append(path)
@@ -422,7 +514,8 @@ class Unpacking:
             found = self.reader.read(place)
             if isinstance(found, str):
                 return named(found)
-            object.__setattr__(found, "source", named(found.source))  # a copy would check all values once more
+            # a copy would check all values once more
+            object.__setattr__(found, "source", named(found.source))
             return found
 
     @contextlib.contextmanager
@@ -433,7 +526,8 @@ class Unpacking:
 
     @contextlib.contextmanager
     def _plain(self, path: str | Path) -> Iterator[tuple[Path, Callable[[str], str]]]:
-        """(the file, unpacked where it is packed; what puts the given path for its own into a text)."""
+        """(the file, unpacked where it is packed; what puts the given path for its own into a
+        text)."""
         shown, names = os.fspath(path), []
 
         def named(text: str) -> str:
@@ -472,27 +566,35 @@ class Unpacking:
                     raise UserError(f"{shown} {member.refusal}.")
                 try:
                     with member.open() as stream:
-                        place = stack.enter_context(_as_file(stream, Path(name).name, shown, expected=member.size))
+                        place = stack.enter_context(
+                            _as_file(stream, Path(name).name, shown, expected=member.size)
+                        )
                 except (zipfile.BadZipFile, tarfile.TarError) as error:
-                    raise UserError(f"{shown} is damaged or cut short ({first_line(error)}); fetch the archive again.") from error
+                    raise UserError(
+                        f"{shown} is damaged or cut short ({first_line(error)}); fetch the "
+                        "archive again."
+                    ) from error
             yield place
 
     def _find(self, container: Path, name: str, shown: str) -> Member:
-        """The member of that name: searched for from where the last one was found, and once from the beginning."""
+        """The member of that name: searched for from where the last one was found, and once from
+        the beginning."""
         for _ in range(2):
             if self._at is None or not self._at.is_in(container):
                 self._leave()
                 self._at = _Position(container)
+            from_the_beginning, member = self._at.from_the_beginning, None
             try:
                 member = self._at.go_to(name)
-            except BaseException as error:
-                self._leave()
-                if isinstance(error, UserError) and str(container) not in str(error):
+            except UserError as error:
+                if from_the_beginning:  # else it may lie before what is damaged
+                    self._leave()
                     raise UserError(f"{container} {error}.") from error
+            except BaseException:
+                self._leave()
                 raise
             if member is not None:
                 return member
-            from_the_beginning = self._at.from_the_beginning
             self._leave()
             if from_the_beginning:
                 break
@@ -515,7 +617,8 @@ class _Position:
         self._stack = contextlib.ExitStack()
         self._members = self._stack.enter_context(_opened(container, kind))
         self._known: dict[str, Member] = {}
-        self._keeps = kind == "zip" or not is_compressed(container)  # members that were passed can be opened
+        # whether members that were passed can still be opened
+        self._keeps = kind == "zip" or not is_compressed(container)
         self.from_the_beginning = True
 
     def is_in(self, container: Path) -> bool:
@@ -523,7 +626,8 @@ class _Position:
         return container == self._container and _stamp(container) == self._stamp
 
     def go_to(self, name: str) -> Member | None:
-        """The next member of that name (any, where going back costs nothing); None if there is none up to the end."""
+        """The next member of that name (any, where going back costs nothing); None if there is
+        none up to the end."""
         if name in self._known:
             return self._known[name]
         for member in self._members:
@@ -549,19 +653,29 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _refuse_archive(place: Path, shown: str, *, inside: bool) -> None:
-    """Raise a UserError for an archive where a single file is needed, and for what is packed in a way that is not known here."""
+    """Raise a UserError for an archive where a single file is needed, and for what is packed in a
+    way that is not known here."""
     kind = container_kind(place)
     found = kind_of_content(stored_beginning(place, HEAD))
     if kind is None and found is not None and found.is_never_data:
         raise UserError(f"{shown} is {found.what}; {found.advice}.")
     if kind is not None and inside:
-        raise UserError(f"{shown} is a {kind} archive inside another archive; unpack the outer one first.")
+        raise UserError(
+            f"{shown} is a {kind} archive inside another archive; unpack the outer one first."
+        )
     if kind is not None:
-        raise UserError(f"{shown} is a {kind} archive of files, but a single file is needed here; name one as '{shown}{_BETWEEN}FILE', or unpack it.")
+        raise UserError(
+            f"{shown} is a {kind} archive of files, but a single file is needed here; name one as "
+            f"'{shown}{_BETWEEN}FILE', or unpack it."
+        )
 
 
 def _with_mask(shown: str, mask: str) -> str:
-    return f"{shown} has its mask in a second file, {mask}, without which what was not observed looks dry; unpack both and write it into the file itself (gdal_translate --config GDAL_TIFF_INTERNAL_MASK YES)."
+    return (
+        f"{shown} has its mask in a second file, {mask}, without which what was not observed "
+        "looks dry; unpack both and write it into the file itself (gdal_translate --config "
+        "GDAL_TIFF_INTERNAL_MASK YES)."
+    )
 
 
 @contextlib.contextmanager
@@ -570,7 +684,14 @@ def _decompressed(path: Path, shown: str) -> Iterator[Path]:
     name = Path(shown.rpartition(_BETWEEN)[2]).name
     stem, suffix = os.path.splitext(name)
     plain = stem if suffix.lower() in _COMPRESSED_SUFFIXES and stem else name
-    mask = next((other for other in (f"{plain}{_MASK}", f"{plain}{_MASK}{suffix}") if path.with_name(other).exists()), None)
+    mask = next(
+        (
+            other
+            for other in (f"{plain}{_MASK}", f"{plain}{_MASK}{suffix}")
+            if path.with_name(other).exists()
+        ),
+        None,
+    )
     if mask is not None:
         raise UserError(_with_mask(shown, mask))
     with contextlib.ExitStack() as stack:
@@ -580,7 +701,9 @@ def _decompressed(path: Path, shown: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _as_file(stream: BinaryIO, name: str, shown: str, *, expected: int | None = None) -> Iterator[Path]:
+def _as_file(
+    stream: BinaryIO, name: str, shown: str, *, expected: int | None = None
+) -> Iterator[Path]:
     """The content of a stream as a file of that name in a private folder, both removed at the end.
 
     Raises:
@@ -596,16 +719,25 @@ def _as_file(stream: BinaryIO, name: str, shown: str, *, expected: int | None = 
                 while piece := stream.read(_PIECE):
                     size += len(piece)
                     if size > _MOST_BYTES:
-                        raise UserError(f"{shown} is over {_MOST_BYTES} bytes long when unpacked; more are not unpacked here, unpack it first.")
+                        raise UserError(
+                            f"{shown} is over {_MOST_BYTES} bytes long when unpacked; more are "
+                            "not unpacked here, unpack it first."
+                        )
                     _write(file, piece, shown, folder)
         except UserError:
             raise
         except OSError as error:
             if error.errno is None:  # of a decompressor
                 raise
-            raise UserError(f"{shown} cannot be unpacked into {folder.parent}: {error.strerror or error}; set TMPDIR to a folder with room.") from error
+            raise UserError(
+                f"{shown} cannot be unpacked into {folder.parent}: {error.strerror or error}; set "
+                "TMPDIR to a folder with room."
+            ) from error
         if expected is not None and size != expected:
-            raise UserError(f"{shown} is cut short: {size} of {expected} bytes are there; fetch the archive again.")
+            raise UserError(
+                f"{shown} is cut short: {size} of {expected} bytes are there; fetch the archive "
+                "again."
+            )
         yield place
 
 
@@ -613,17 +745,24 @@ def _write(file: BinaryIO, piece: bytes, shown: str, folder: Path) -> None:
     try:
         file.write(piece)
     except OSError as error:
-        raise UserError(f"{shown} cannot be unpacked into {folder.parent}: {error.strerror or error}; set TMPDIR to a folder with room.") from error
+        raise UserError(
+            f"{shown} cannot be unpacked into {folder.parent}: {error.strerror or error}; set "
+            "TMPDIR to a folder with room."
+        ) from error
 
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder that only this user can look into; it is locked while it is used, so that what killed processes left can be told."""
+    """A folder that only this user can look into; it is locked while it is used, so that what
+    killed processes left can be told."""
     _remove_abandoned()
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
     except OSError as error:
-        raise UserError(f"no folder to unpack files into can be made ({error.strerror or error}); set TMPDIR to one with room.") from error
+        raise UserError(
+            f"no folder to unpack files into can be made ({error.strerror or error}); set TMPDIR "
+            "to one with room."
+        ) from error
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some file systems know no locks
@@ -640,8 +779,10 @@ def remove_folders_of(process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@functools.cache
 def _remove_abandoned() -> None:
-    """Remove folders of processes that were killed together with those that would have removed them."""
+    """Remove, once in a process, folders of others that were killed together with those that would
+    have removed them."""
     for folder in _folders(_FOLDER):
         try:
             if time.time() - os.stat(folder).st_mtime < _ABANDONED_SECONDS:
@@ -661,7 +802,15 @@ def _remove_abandoned() -> None:
 def _folders(start: str) -> list[str]:
     try:
         with os.scandir(tempfile.gettempdir()) as entries:
-            own = [entry for entry in entries if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)]
-            return [entry.path for entry in own if entry.stat(follow_symlinks=False).st_uid == os.getuid()]
+            own = [
+                entry
+                for entry in entries
+                if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
+            ]
+            return [
+                entry.path
+                for entry in own
+                if entry.stat(follow_symlinks=False).st_uid == os.getuid()
+            ]
     except OSError:
         return []

@@ -127,7 +127,8 @@ def convert(
     """Write radar files into one archive, in time order; an archive that exists gets the new frames.
 
     Args:
-        paths: the radar files, all of one grid and one quantity, in any order; archives of files (tar, zip) and compressed files, too.
+        paths: the radar files, all of one grid and one quantity, in any order; archives of files
+            (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
         reader: has ``read(path) -> Frames``, see ``nowcast.data.readers``; and, where it is not 1 (the
             file's name), ``path_parts``: how many of the last parts of the path decide, with the

@@ -17,13 +17,16 @@ _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data se
 
 
 Inputs = str | Path | Sequence[str | Path]
-"""What a user types for files: a file, a folder, a pattern, or a list of these, also as text in brackets."""
+"""What a user types for files: a file, a folder, a pattern, or a list of these, also as text in
+brackets."""
 
 
 def expand_inputs(inputs: Inputs) -> list[Path]:
-    """The files a user means by a file, a folder (the files in it), a pattern with ``*``, ``**``, ``?`` or ``[...]``, or a list of these.
+    """The files a user means by a file, a folder (the files in it), a pattern with ``*``, ``**``,
+    ``?`` or ``[...]``, or a list of these.
 
-    The part of the path that exists as it is written is taken literally, whatever characters are in it. Each file is named once.
+    The part of the path that exists as it is written is taken literally, whatever characters are
+    in it. Each file is named once.
     A member of an archive of files, ``archive.tar: name``, is a file, too.
 
     Raises:
@@ -34,14 +37,17 @@ def expand_inputs(inputs: Inputs) -> list[Path]:
         try:
             found += _expanded(pattern)
         except OSError as error:
-            raise UserError(f"{pattern!r} cannot be looked into: {error.strerror or error}.") from error
+            raise UserError(
+                f"{pattern!r} cannot be looked into: {error.strerror or error}."
+            ) from error
     return list(dict.fromkeys(found))
 
 
 def separate_inputs(inputs: Inputs) -> list[str]:
     """The files, folders and patterns of a list, one by one; a single one is a list of one.
 
-    As text, a list stands in brackets, its items apart by commas: ``[a.h5, radar/*.h5]``. An item in quotes is taken as it stands.
+    As text, a list stands in brackets, its items apart by commas: ``[a.h5, radar/*.h5]``. An item
+    in quotes is taken as it stands.
     A comma belongs to a name where a file with it is there, and none of the name before it.
 
     Raises:
@@ -100,7 +106,10 @@ def _pieces(inside: str, text: str) -> list[_Piece]:
             end = inside.find(quote, start + 1)
             rest = inside[end + 1 :].lstrip()
             if end < 0 or (rest and not rest.startswith(",")):
-                raise UserError(f"{text!r} is a list with a quote ({quote}) that is not closed before the next comma; quote whole names.")
+                raise UserError(
+                    f"{text!r} is a list with a quote ({quote}) that is not closed "
+                    "before the next comma; quote whole names."
+                )
             pieces.append(_Piece(inside[start + 1 : end], quoted=True))
             place = len(inside) - len(rest) + 1
             continue
@@ -114,14 +123,17 @@ def _pieces(inside: str, text: str) -> list[_Piece]:
 
 
 def _joined(pieces: list[_Piece]) -> list[str]:
-    """The items of a list: a name with commas, which its pieces are not, is put together again where it is there."""
+    """The items of a list: a name with commas, which its pieces are not, is put together again
+    where it is there."""
     items, place = [], 0
     while place < len(pieces):
         item, step = pieces[place].text if pieces[place].quoted else pieces[place].text.strip(), 1
         if not pieces[place].quoted and not _is_there(item):
             for end in range(place + 2, len(pieces) + 1):
                 whole = ",".join(piece.text for piece in pieces[place:end]).strip()
-                if not any(piece.quoted for piece in pieces[place:end]) and os.path.exists(os.path.expanduser(whole)):
+                if not any(piece.quoted for piece in pieces[place:end]) and os.path.exists(
+                    os.path.expanduser(whole)
+                ):
                     item, step = whole, end - place
                     break
         if item:
@@ -136,7 +148,8 @@ def _is_there(item: str) -> bool:
 
 
 def literal_folder(pattern: str | Path) -> Path:
-    """The folder a pattern begins with that exists as it is written; of one that does not exist, what was typed of it."""
+    """The folder a pattern begins with that exists as it is written; of one that does not exist,
+    what was typed of it."""
     parts = Path(pattern).parts
     if os.path.isdir(pattern) or not glob.has_magic(os.fspath(pattern)):
         return Path(pattern)
@@ -152,13 +165,23 @@ def _expanded(text: str) -> list[Path]:
         found = [Path(text, name) for name in os.listdir(text) if not name.startswith(".")]
     else:
         parts = Path(text).parts
-        literal = next((n for n in range(len(parts) - 1, 0, -1) if os.path.isdir(Path(*parts[:n]))), 0)
+        literal = next(
+            (n for n in range(len(parts) - 1, 0, -1) if os.path.isdir(Path(*parts[:n]))), 0
+        )
         folder = Path(*parts[:literal])
-        found = [folder / name for name in glob.glob(os.path.join("", *parts[literal:]), root_dir=folder, recursive=True)]
+        found = [
+            folder / name
+            for name in glob.glob(
+                os.path.join("", *parts[literal:]), root_dir=folder, recursive=True
+            )
+        ]
     files = sorted(path for path in found if _is_data_set(path))
     if not files:
         what = "is a folder without files" if os.path.isdir(text) else "matches no file"
-        raise UserError(f"{text!r} {what}; give a file, a folder with files or a pattern such as 'radar/**/*.h5', or a list of these: '[a.h5,b.h5]'.")
+        raise UserError(
+            f"{text!r} {what}; give a file, a folder with files or a pattern such as "
+            "'radar/**/*.h5', or a list of these: '[a.h5,b.h5]'."
+        )
     return files
 
 
@@ -168,7 +191,12 @@ def _is_data_set(path: str | Path) -> bool:
 
 
 def read_frames(
-    paths: Iterable[str | Path], *, reader, last: int | None = None, until: np.datetime64 | None = None, tolerance: Tolerance = DEFAULT
+    paths: Iterable[str | Path],
+    *,
+    reader,
+    last: int | None = None,
+    until: np.datetime64 | None = None,
+    tolerance: Tolerance = DEFAULT,
 ) -> Frames:
     """Read radar files into Frames in time order, whatever the order of the files.
 
@@ -180,7 +208,8 @@ def read_frames(
         tolerance: how far the grids of the files, and a frame from ``until``, may be off.
 
     Raises:
-        UserError: no files, one that cannot be read, another grid, two different frames of one time, or no frame up to ``until``.
+        UserError: no files, one that cannot be read, another grid, two different frames of one
+            time, or no frame up to ``until``.
     """
     if last is not None and last < 1:
         raise UserError(f"the last {last} frames were asked for; at least 1 is needed.")
@@ -203,20 +232,40 @@ def read_frames(
         raise UserError(found if count else "there are no radar files to read; give at least one.")
     times = sorted(kept)
     source = " to ".join(dict.fromkeys(kept[time][1] for time in (times[0], times[-1])))
-    discarded = np.array([kept[time][2] for time in times])
-    return Frames(np.stack([kept[time][0] for time in times]), np.array(times), like.grid, source, like.quantity, discarded)
+    return Frames(
+        np.stack([kept[time][0] for time in times]),
+        np.array(times),
+        like.grid,
+        source,
+        like.quantity,
+        np.array([kept[time][2] for time in times]),
+    )
 
 
-def refuse_other_set(frames: Frames, path: Path, like: Frames, first: Path, tolerance: Tolerance = DEFAULT) -> None:
-    """Raise a UserError that says the difference where frames are of another grid or quantity than those of the first file."""
+def refuse_other_set(
+    frames: Frames, path: Path, like: Frames, first: Path, tolerance: Tolerance = DEFAULT
+) -> None:
+    """Raise a UserError that says the difference where frames are of another grid or quantity than
+    those of the first file."""
     difference = like.grid.difference(frames.grid, tolerance.pixels)
     if difference:
-        raise UserError(f"{path} has another grid than {first}: {difference}; take the files of one grid at a time.")
+        raise UserError(
+            f"{path} has another grid than {first}: {difference}; take the files of one grid at a "
+            "time."
+        )
     if frames.quantity != like.quantity:
-        raise UserError(f"{path} holds another quantity than {first}: {frames.quantity} against {like.quantity}; take the files of one quantity at a time.")
+        raise UserError(
+            f"{path} holds another quantity than {first}: {frames.quantity} against "
+            f"{like.quantity}; take the files of one quantity at a time."
+        )
 
 
-def refuse_other_values(time: np.datetime64, values: np.ndarray, again: np.ndarray, source: str, source_again: str) -> None:
+def refuse_other_values(
+    time: np.datetime64, values: np.ndarray, again: np.ndarray, source: str, source_again: str
+) -> None:
     """Raise a UserError where two frames of one time differ."""
     if not np.array_equal(values, again, equal_nan=True):
-        raise UserError(f"{source} and {source_again} both hold a frame of {time} UTC, with different values; leave one of them out.")
+        raise UserError(
+            f"{source} and {source_again} both hold a frame of {time} UTC, with different values; "
+            "leave one of them out."
+        )

@@ -102,7 +102,7 @@ def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | Use
         entries |= _contents(np.unique(np.concatenate(times)), first.grid, first.quantity, total, tolerance)
         entries |= _discarded_pixels(np.concatenate(discarded))
     if others:
-        entries["others"] = f"{others} files of another grid or quantity than the first, which are not counted here"
+        entries["others"] = f"{others} files of another grid or quantity than the first, left out here"
     if refusals:
         entries["unreadable"] = _counted(refusals, "files")
     return in_lines(entries)

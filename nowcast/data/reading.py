@@ -21,7 +21,13 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from nowcast.data.containers import Listing, OpenedInputs, open_containers, remove_folders_of, stored_size
+from nowcast.data.containers import (
+    Listing,
+    OpenedInputs,
+    open_containers,
+    remove_folders_of,
+    stored_size,
+)
 from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.frames import Frames, Grid
 from nowcast.runtime.environment import cleaned
@@ -90,7 +96,11 @@ class ReadingProcess:
         program = f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs_in, theirs_out), start_new_session=True,
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs_in, theirs_out),
+                start_new_session=True,
                 env=cleaned(os.environ),
             )
         except OSError as error:
@@ -206,12 +216,15 @@ def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
         yield memoryview(array.reshape(-1).view(np.uint8))
 
 
-def opened_inputs(paths: Iterable[Path], *, separately: bool = True, digests: bool = False) -> OpenedInputs:
+def opened_inputs(
+    paths: Iterable[Path], *, separately: bool = True, digests: bool = False
+) -> OpenedInputs:
     """Files, and the members of the archives among them; see ``nowcast.data.containers``.
 
     Args:
         paths: files.
-        separately: whether archives are looked into in a process that can be killed; else in this one.
+        separately: whether archives are looked into in a process that can be killed; else in this
+            one.
         digests: whether the SHA-256 of each member is needed, too.
     """
     listing = Listing(digests)

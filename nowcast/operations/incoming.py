@@ -81,8 +81,10 @@ class Incoming:
 
     Args:
         pattern: a folder, a pattern or a list of these, as for `nowcast predict`.
-        read: gives the frames of a file, or of a member of an archive of files, or raises a UserError.
-        look_into: gives the members of an archive of files, see ``nowcast.data.containers.open_containers``; None: none is looked into.
+        read: gives the frames of a file, or of a member of an archive of files, or raises a
+            UserError.
+        look_into: gives the members of an archive of files, see ``open_containers`` in
+            ``nowcast.data.containers``; None: none is looked into.
         keep: frames older than the newest one by more than this are forgotten.
         switch_after: so many frames in a row of another grid, all newer than the others, take over; another quantity never does.
         timestep: between frames that follow each other.
@@ -156,7 +158,7 @@ class Incoming:
         return News(tuple(sorted(set(times))), tuple(rejected))
 
     def _contents(self, path: Path) -> Iterator[tuple[str, Frames | UserError]]:
-        """(name, frames or the reason for none) of a file, or of the newest ones in an archive of files."""
+        """(name, frames or the reason for none) of a file, or of the newest in an archive."""
         inputs = OpenedInputs([path]) if self.look_into is None else self.look_into(path)
         newest_last = sorted(inputs.paths, key=lambda one: (inputs.changed.get(one, math.inf), one.name))
         for one in newest_last[-_MOST_FILES:]:

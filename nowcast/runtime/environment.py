@@ -1,15 +1,16 @@
 """Variables that other software has set in the environment, and what nowcast does about them.
 
-QGIS, OSGeo4W, conda and HPC modules set variables for their own copies of PROJ, GDAL and HDF5; the wheels that nowcast uses
-bring copies of their own, which then find another version's data, lose formats, or load foreign code. Decided here, once:
+QGIS, OSGeo4W, conda and HPC modules set variables for their own copies of PROJ, GDAL and HDF5. The
+wheels that nowcast uses bring copies of their own, which then find another version's data, lose
+formats, or load foreign code. Decided here, once:
 
 * As a command, `settle` takes such variables out of the process before the libraries are loaded.
 * A process that reads radar files is started with `cleaned` variables.
-* As a library in somebody else's program, no variable is changed. Calls of rasterio stand in `gdal`, which has options of its own, and
-  map projections that work.
+* As a library in somebody else's program, no variable is changed. Calls of rasterio stand in
+  `gdal`, which has options of its own, and map projections that work.
 
-HDF5_PLUGIN_PATH stays: it is how the user gives HDF5 the filters of his files. What is in that folder runs only for files that need
-a filter, in the process that can be killed.
+HDF5_PLUGIN_PATH stays: it is how the user gives HDF5 the filters of his files. What is in that
+folder runs only for files that need a filter, in the process that can be killed.
 """
 
 import importlib
@@ -26,30 +27,77 @@ from types import ModuleType
 from nowcast.errors import UserError, first_line
 
 _PROJ = ("PROJ_DATA", "PROJ_LIB")
-_GEOGRAPHIC = ("PROJ_", "GDAL_", "CPL_", "GTIFF_", "GRIB_", "OGR_", "OSR_", "VSI_")  # beginnings of names
+_GEOGRAPHIC = (
+    "PROJ_",
+    "GDAL_",
+    "CPL_",
+    "GTIFF_",
+    "GRIB_",
+    "OGR_",
+    "OSR_",
+    "VSI_",
+)  # beginnings of names
 _OF_INSTALLATION = ("GDAL_DATA", "GDAL_DRIVER_PATH")  # a GDAL that is no wheel may need them
-_HDF5 = ("HDF5_DRIVER", "HDF5_DRIVER_CONFIG", "HDF5_VOL_CONNECTOR")  # another way to every file: not one that knows ours
-_PICTURES = ("MPLBACKEND", "MATPLOTLIBRC")  # pictures are drawn without a window, and look the same everywhere
+_HDF5 = (
+    "HDF5_DRIVER",
+    "HDF5_DRIVER_CONFIG",
+    "HDF5_VOL_CONNECTOR",
+)  # another way to every file: not one that knows ours
+_PICTURES = (
+    "MPLBACKEND",
+    "MATPLOTLIBRC",
+)  # pictures are drawn without a window, and look the same everywhere
 _PYTHON = ("PYTHONWARNINGS",)  # as errors, warnings of libraries would end them
-_OF_LIBRARIES = ("TORCH", "PYTORCH", "HYDRA", "KMP_", "OMP_", "MKL_", "CUDA_", "NCCL_", "MPL", "HDF5_", "LC_", *_GEOGRAPHIC)  # beginnings of names
-_UNCOMMON = 31287  # EPSG code of a projection that the program has hardly used before: GDAL remembers those that it found
+_OF_LIBRARIES = (
+    "TORCH",
+    "PYTORCH",
+    "HYDRA",
+    "KMP_",
+    "OMP_",
+    "MKL_",
+    "CUDA_",
+    "NCCL_",
+    "MPL",
+    "HDF5_",
+    "LC_",
+    *_GEOGRAPHIC,
+)  # beginnings of names
+# EPSG code of a projection that the program has hardly used before: GDAL remembers those that it
+# found
+_UNCOMMON = 31287
 _TELLING = 4  # characters of a value: a shorter one stands in any text
-_LOADED = {"PROJ_NETWORK": "OFF", "GDAL_CONFIG_FILE": os.devnull}  # no grids from the network; no gdalrc of the home folder
-GDAL_OPTIONS = {"GDAL_SKIP": "", "GTIFF_POINT_GEO_IGNORE": "NO", "GTIFF_IGNORE_READ_ERRORS": "NO", "GDAL_IGNORE_ERRORS": ""}
-"""For `gdal`: what else would hide formats, move pixels, or read damaged blocks as 0, which is dry."""
+_LOADED = {
+    "PROJ_NETWORK": "OFF",
+    "GDAL_CONFIG_FILE": os.devnull,
+}  # no grids from the network; no gdalrc of the home folder
+GDAL_OPTIONS = {
+    "GDAL_SKIP": "",
+    "GTIFF_POINT_GEO_IGNORE": "NO",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GDAL_IGNORE_ERRORS": "",
+}
+"""For `gdal`: what else would hide formats, move pixels, or read damaged blocks as 0, which is
+dry."""
 
 
 def cleaned(variables: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the environment without those of other software that break reading, writing or drawing."""
+    """Variables of the environment without those of other software that break reading, writing or
+    drawing."""
     kept = {name: value for name, value in variables.items() if not _is_foreign(name, value)}
     return kept | _LOADED
 
 
 def settle() -> None:
-    """Make the environment of this process one that the libraries work in; before they are loaded, and only where the process is ours."""
+    """Make the environment of this process one that the libraries work in; before they are loaded,
+    and only where the process is ours."""
     if "PYTHONWARNINGS" in os.environ:
         warnings.resetwarnings()
-        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):  # as Python begins
+        for category in (
+            DeprecationWarning,
+            PendingDeprecationWarning,
+            ImportWarning,
+            ResourceWarning,
+        ):  # as Python begins
             warnings.simplefilter("ignore", category)
     wanted = cleaned(os.environ)
     for name in set(os.environ) - set(wanted):
@@ -63,7 +111,11 @@ def _is_foreign(name: str, value: str) -> bool:
     if not name.startswith(_GEOGRAPHIC):
         return False
     if name in _PROJ:
-        return _brings("rasterio", "proj_data/proj.db") and _brings("pyproj", "proj_dir/share/proj/proj.db") or not _has_file(value, "proj.db")
+        return (
+            _brings("rasterio", "proj_data/proj.db")
+            and _brings("pyproj", "proj_dir/share/proj/proj.db")
+            or not _has_file(value, "proj.db")
+        )
     if name in _OF_INSTALLATION:
         return _brings("rasterio", "gdal_data/gdalvrt.xsd") or not os.path.isdir(value)
     return True
@@ -78,15 +130,20 @@ def _brings(package: str, file: str) -> bool:
 
 
 def _has_file(folders: str, name: str) -> bool:
-    return any(os.path.isfile(os.path.join(folder, name)) for folder in folders.split(os.pathsep) if folder)
+    return any(
+        os.path.isfile(os.path.join(folder, name)) for folder in folders.split(os.pathsep) if folder
+    )
 
 
 @contextmanager
 def gdal(**options: str) -> Iterator[ModuleType]:
-    """rasterio, for calls that variables of the environment do not reach: its options are ours, and its map projections work.
+    """rasterio, for calls that variables of the environment do not reach: its options are ours,
+    and its map projections work.
 
-    Each ``rasterio.Env`` leads GDAL to PROJ_DATA or PROJ_LIB anew; where nothing is found there, a projection is taken for a
-    drawing without one. Where that is so, GDAL gets the projections that rasterio brings; nothing is changed where it works.
+    Each ``rasterio.Env`` leads GDAL to PROJ_DATA or PROJ_LIB anew; where nothing is found there, a
+    projection is taken for a
+    drawing without one. Where that is so, GDAL gets the projections that rasterio brings; nothing
+    is changed where it works.
 
     Args:
         options: of GDAL, beside `GDAL_OPTIONS`.
@@ -134,7 +191,8 @@ def _advice() -> str:
 
 
 def loaded_without(module: str, variable: str):
-    """A module; where it cannot be loaded because of a variable, without that one, which is there again afterwards."""
+    """A module; where it cannot be loaded because of a variable, without that one, which is there
+    again afterwards."""
     before = set(sys.modules)
     try:
         return importlib.import_module(module)
@@ -152,7 +210,14 @@ def loaded_without(module: str, variable: str):
 
 
 def named_in(error: BaseException, variables: Mapping[str, str] = os.environ) -> list[str]:
-    """NAME=VALUE of the variables of other software that an exception speaks of, by name or by value."""
+    """NAME=VALUE of the variables of other software that an exception speaks of, by name or by
+    value."""
     text = str(error)
-    found = [(name, value) for name, value in sorted(variables.items()) if name.startswith(_OF_LIBRARIES)]
-    return [f"{name}={value}" for name, value in found if name in text or (len(value) >= _TELLING and value in text)]
+    found = [
+        (name, value) for name, value in sorted(variables.items()) if name.startswith(_OF_LIBRARIES)
+    ]
+    return [
+        f"{name}={value}"
+        for name, value in found
+        if name in text or (len(value) >= _TELLING and value in text)
+    ]

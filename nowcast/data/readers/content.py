@@ -1,4 +1,5 @@
-"""The bytes of a radar file, plain or compressed (gzip, bzip2, xz): read to a declared length and never beyond."""
+"""The bytes of a radar file, plain or compressed (gzip, bzip2, xz): read to a declared length and
+never beyond."""
 
 import bz2
 import gzip
@@ -43,7 +44,21 @@ __all__ = [
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _MAGIC = max(map(len, _OPENERS))  # bytes
 TAR_BLOCK = 512  # bytes; a header is one, and the end is marked by two of zeros
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    SyntaxError,
+    TokenError,
+)
 _PIECE = 2**20
 _LIST = re.compile(r"(^|/)\[.*,.*\]$", re.DOTALL)  # a list, typed where one file is needed
 
@@ -88,7 +103,8 @@ def instead(path: str | Path) -> str:
 
 @contextmanager
 def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
-    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (told by content, not by name).
+    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (told by
+    content, not by name).
 
     Raises:
         UserError: as `require_file`; also, in the ``with`` block, whatever the compression raises on damage.
@@ -117,7 +133,8 @@ def is_compressed(path: str | Path) -> bool:
 
 
 def stored_beginning(path: str | Path, size: int) -> bytes:
-    """Up to ``size`` bytes of a regular file as they lie on the disk; empty if it cannot be read. Never raises."""
+    """Up to ``size`` bytes of a regular file as they lie on the disk; empty if it cannot be read.
+    Never raises."""
     try:
         if not os.path.isfile(path):
             return b""
@@ -128,9 +145,12 @@ def stored_beginning(path: str | Path, size: int) -> bytes:
 
 
 def archive_kind(start: bytes) -> str | None:
-    """"tar" or "zip", if a file that begins so is an archive of files; the first `TAR_BLOCK` bytes are needed.
+    """Whether a file that begins so is an archive of files: "tar" or "zip"; else None.
 
-    A tar of HDF5 files has an HDF5 signature where an HDF5 file with a user block has it, so this is asked first.
+    The first `TAR_BLOCK` bytes are needed.
+
+    A tar of HDF5 files has an HDF5 signature where an HDF5 file with a user block has it, so this
+    is asked first.
     """
     if start.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"

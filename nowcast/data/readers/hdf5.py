@@ -12,7 +12,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.data.readers.content import TAR_BLOCK, archive_kind, damage_reported, instead, mend, require_file, stored_beginning
+from nowcast.data.readers.content import (
+    TAR_BLOCK,
+    archive_kind,
+    damage_reported,
+    instead,
+    mend,
+    require_file,
+    stored_beginning,
+)
 from nowcast.errors import UserError
 from nowcast.runtime.unreadable import os_error
 
