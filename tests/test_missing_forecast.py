@@ -31,7 +31,7 @@ class FadesAway(Persistence):
     kept = 0
 
     def forward(self, context, forecast_length, observed=None):
-        forecast = super().forward(context, forecast_length, observed)
+        forecast = super().forward(context, forecast_length, observed).clone()
         forecast[:, self.kept :] = NAN
         return forecast
 
