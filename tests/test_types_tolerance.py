@@ -27,7 +27,14 @@ from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
-from nowcast.data.windows import are_regular, longest_run, on_time, regular_phase, usual_step, window_starts
+from nowcast.data.windows import (
+    are_regular,
+    longest_run,
+    on_time,
+    regular_phase,
+    usual_step,
+    window_starts,
+)
 from nowcast.errors import UserError
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.forecaster import Forecaster
@@ -70,7 +77,10 @@ def test_a_little_below_zero_is_dry_a_few_bad_pixels_are_missing_and_the_rest_st
             flat, wanted = rates[number].reshape(-1), expected[number].reshape(-1)
             flat[chosen[0]], wanted[chosen[0]] = -generator.uniform(1e-9, 0.05), 0.0
             if number:
-                flat[chosen[1]], wanted[chosen[1]] = generator.choice([-0.0501, -9999.0, 5000.5, 32767.0, 9.97e36, np.inf, -np.inf]), NAN
+                flat[chosen[1]], wanted[chosen[1]] = (
+                    generator.choice([-0.0501, -9999.0, 5000.5, 32767.0, 9.97e36, np.inf, -np.inf]),
+                    NAN,
+                )
         tidy, discarded = DEFAULT.tidied(rates, "a")
         np.testing.assert_array_equal(tidy, expected)
         assert discarded.tolist() == [0, 1]
@@ -79,7 +89,10 @@ def test_a_little_below_zero_is_dry_a_few_bad_pixels_are_missing_and_the_rest_st
 def test_more_than_the_accepted_share_is_refused_with_both_values_and_the_tolerance():
     rates = field()
     rates[0, :2] = -1.0, 6000.0
-    with pytest.raises(UserError, match=r"a has rates that are negative or above 5000 mm/h \(from -1 to 6000\) in 2 of 1600 pixels, but tolerance.negative_rate=0.05 mm/h and tolerance.bad_share=0.001"):
+    with pytest.raises(
+        UserError,
+        match=r"a has rates that are negative or above 5000 mm/h \(from -1 to 6000\) in 2 of 1600 pixels, but tolerance.negative_rate=0.05 mm/h and tolerance.bad_share=0.001",
+    ):
         DEFAULT.tidied(rates, "a")
     assert np.isnan(Tolerance(bad_share=0.0013).tidied(rates, "a")[0][0, :2]).all()
     assert Tolerance(negative_rate=1.0).tidied(rates, "a")[0][0, 0] == 0
@@ -88,7 +101,17 @@ def test_more_than_the_accepted_share_is_refused_with_both_values_and_the_tolera
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("negative_rate", -0.1), ("bad_share", 1.1), ("seconds", NAN), ("pixels", 0.5), ("corners", 1.5), ("seconds", "15"), ("pixels", True), ("seconds", np.inf)]
+    ("name", "value"),
+    [
+        ("negative_rate", -0.1),
+        ("bad_share", 1.1),
+        ("seconds", NAN),
+        ("pixels", 0.5),
+        ("corners", 1.5),
+        ("seconds", "15"),
+        ("pixels", True),
+        ("seconds", np.inf),
+    ],
 )
 def test_tolerances_that_cannot_be_are_refused(name, value):
     with pytest.raises(UserError, match=f"tolerance.{name} is .*; expected a number from 0 to"):
@@ -102,10 +125,18 @@ def written(tmp_path: Path, kind: str, rates: np.ndarray) -> tuple[object, Path]
     """(a reader, a file of its format with these rates [mm/h], bad ones among them)."""
     height, width = rates.shape
     if kind == "odim":
-        return OdimHdf5(), write_odim(tmp_path / "a.h5", rates.astype(np.float64), scaling={"nodata": -9999000.0, "undetect": -8888000.0})
+        return OdimHdf5(), write_odim(
+            tmp_path / "a.h5",
+            rates.astype(np.float64),
+            scaling={"nodata": -9999000.0, "undetect": -8888000.0},
+        )
     if kind == "knmi":  # GEO = 0.005 PV - 20 mm in 5 min: -0.01 mm/h and -12 mm/h are numbers, too
         counts = np.round((np.clip(rates, -12, 600) / 12 + 20) / 0.005)
-        return KnmiHdf5(), write_knmi(tmp_path / "a.h5", np.where(rates < 0, np.where(rates < -0.05, 3800, 4000), counts), calibration_formulas=b"GEO=0.005*PV-20.0")
+        return KnmiHdf5(), write_knmi(
+            tmp_path / "a.h5",
+            np.where(rates < 0, np.where(rates < -0.05, 3800, 4000), counts),
+            calibration_formulas=b"GEO=0.005*PV-20.0",
+        )
     if kind == "netcdf":
         return CfNetcdf(), write_cf(tmp_path / "a.nc", rates[None])
     if kind == "zarr":
@@ -116,11 +147,26 @@ def written(tmp_path: Path, kind: str, rates: np.ndarray) -> tuple[object, Path]
     if kind == "geotiff":
         import rasterio
 
-        form = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "float32", "crs": "EPSG:3035", "transform": rasterio.Affine(1000, 0, 0, 0, -1000, 0)}
+        form = {
+            "driver": "GTiff",
+            "count": 1,
+            "height": height,
+            "width": width,
+            "dtype": "float32",
+            "crs": "EPSG:3035",
+            "transform": rasterio.Affine(1000, 0, 0, 0, -1000, 0),
+        }
         with rasterio.open(tmp_path / "202006010000.tif", "w", **form) as file:
             file.write(rates, 1)
-        return GeoTiff(Coding("rain_rate", missing=()), time="%Y%m%d%H%M"), tmp_path / "202006010000.tif"
-    reader = Arrays(ArrayGrid("EPSG:3035", 0.0, 0.0, 1000.0, 1000.0), None if kind == "npy" else "rate", Coding("rain_rate"), time_in_name="%Y%m%d%H%M")
+        return GeoTiff(
+            Coding("rain_rate", missing=()), time="%Y%m%d%H%M"
+        ), tmp_path / "202006010000.tif"
+    reader = Arrays(
+        ArrayGrid("EPSG:3035", 0.0, 0.0, 1000.0, 1000.0),
+        None if kind == "npy" else "rate",
+        Coding("rain_rate"),
+        time_in_name="%Y%m%d%H%M",
+    )
     if kind == "npy":
         np.save(tmp_path / "202006010000.npy", rates)
     elif kind == "npz":
@@ -135,23 +181,39 @@ KINDS = ("odim", "knmi", "netcdf", "zarr", "geotiff", "npy", "npz", "hdf5")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_reader_takes_rounding_for_dry_and_one_bad_pixel_for_missing_and_refuses_many(tmp_path, kind):
+def test_every_reader_takes_rounding_for_dry_and_one_bad_pixel_for_missing_and_refuses_many(
+    tmp_path, kind
+):
     rates = field(side=40)
     rates[rates > 50] = 1.5
     rates[3, 4], rates[5, 6] = -0.01, -12.0
     reader, path = written(tmp_path, kind, rates)
     frames = Tolerant(reader).read(path)
     assert frames.values[0, 3, 4] == pytest.approx(0, abs=1e-5) and frames.values[0, 3, 4] >= 0
-    assert np.isnan(frames.values[0, 5, 6]) and np.isnan(frames.values).sum() == 1 and frames.discarded.tolist() == [1]
+    assert (
+        np.isnan(frames.values[0, 5, 6])
+        and np.isnan(frames.values).sum() == 1
+        and frames.discarded.tolist() == [1]
+    )
     rest = (rates >= 0) & ~np.isnan(frames.values[0])
-    np.testing.assert_allclose(frames.values[0][rest], rates[rest], atol=0.04 if kind == "knmi" else 0)
-    np.testing.assert_array_equal(reader.read(path).values, frames.values)  # without a tolerance of its own the usual one holds
-    with pytest.raises(UserError, match="rates that are negative .* in [12] of 1600 pixels, but tolerance.negative_rate=0 mm/h and tolerance.bad_share=0 of"):
+    np.testing.assert_allclose(
+        frames.values[0][rest], rates[rest], atol=0.04 if kind == "knmi" else 0
+    )
+    np.testing.assert_array_equal(
+        reader.read(path).values, frames.values
+    )  # without a tolerance of its own the usual one holds
+    with pytest.raises(
+        UserError,
+        match="rates that are negative .* in [12] of 1600 pixels, but tolerance.negative_rate=0 mm/h and tolerance.bad_share=0 of",
+    ):
         Tolerant(reader, NO_BAD_RATES).read(path)
     (tmp_path / "many").mkdir()
     rates[:2] = -12.0
     reader, path = written(tmp_path / "many", kind, rates)
-    with pytest.raises(UserError, match="rates that are negative or above 5000 mm/h .from -12.* to .* in 81 of 1600 pixels"):
+    with pytest.raises(
+        UserError,
+        match="rates that are negative or above 5000 mm/h .from -12.* to .* in 81 of 1600 pixels",
+    ):
         Tolerant(reader).read(path)
 
 
@@ -161,18 +223,28 @@ def test_the_tolerance_goes_into_the_process_that_reads_and_the_count_comes_back
     _, path = written(tmp_path, "odim", rates)
     with ReadingProcess(Tolerant(Auto())) as process:
         assert process.read(path).discarded.tolist() == [1]
-    with ReadingProcess(Tolerant(Auto(), NO_BAD_RATES)) as process, pytest.raises(UserError, match="tolerance.bad_share=0 of the pixels"):
+    with (
+        ReadingProcess(Tolerant(Auto(), NO_BAD_RATES)) as process,
+        pytest.raises(UserError, match="tolerance.bad_share=0 of the pixels"),
+    ):
         process.read(path)
     text = Contents(Auto()).read(path)
-    assert "discarded   1 pixels in 1 frames, negative or above 5000 mm/h in the file, are missing now" in text
+    assert (
+        "discarded   1 pixels in 1 frames, negative or above 5000 mm/h in the file, are missing now"
+        in text
+    )
 
 
 def test_counts_of_a_file_of_several_frames_belong_to_their_frames(tmp_path):
     rates = np.stack([field(seed) for seed in range(4)])
     rates[1, 0, 0] = rates[3, 1, 1] = -3.0
-    frames = Tolerant(CfNetcdf()).read(write_cf(tmp_path / "a.nc", rates, minutes=[15, 5, 0, 10]))  # out of order
+    frames = Tolerant(CfNetcdf()).read(
+        write_cf(tmp_path / "a.nc", rates, minutes=[15, 5, 0, 10])
+    )  # out of order
     assert frames.discarded.tolist() == [0, 1, 1, 0] and frames[1:2].discarded.tolist() == [1]
-    assert read_frames([tmp_path / "a.nc"], reader=Tolerant(CfNetcdf()), last=2).discarded.tolist() == [1, 0]
+    assert read_frames(
+        [tmp_path / "a.nc"], reader=Tolerant(CfNetcdf()), last=2
+    ).discarded.tolist() == [1, 0]
 
 
 def test_the_bom_file_with_three_packed_numbers_below_its_mark_is_read_but_for_three_pixels():
@@ -189,21 +261,47 @@ def test_the_bom_file_with_three_packed_numbers_below_its_mark_is_read_but_for_t
 
 def test_an_archive_records_tolerance_and_discarded_pixels_and_both_survive_more_frames(tmp_path):
     counts = [2, 0, 7, 0]
-    frames = {f"{i}.h5": Frames(np.full((1, 2, 3), i), times(5 * i), grid(), discarded=[count]) for i, count in enumerate(counts)}
+    frames = {
+        f"{i}.h5": Frames(np.full((1, 2, 3), i), times(5 * i), grid(), discarded=[count])
+        for i, count in enumerate(counts)
+    }
     prepare = Preparation({"_target_": "tests.Memory"}, tolerance=Tolerance(seconds=20.0))
     names = sorted(frames)
-    assert convert(names[:2], tmp_path / "a.nc", reader=MemoryReader(frames), prepare=prepare).discarded == 2
+    assert (
+        convert(
+            names[:2], tmp_path / "a.nc", reader=MemoryReader(frames), prepare=prepare
+        ).discarded
+        == 2
+    )
     summary = convert(names[2:], tmp_path / "a.nc", reader=MemoryReader(frames), prepare=prepare)
-    assert summary.discarded == 9 and str(summary).endswith("9 pixels that cannot be rain made missing")
+    assert summary.discarded == 9 and str(summary).endswith(
+        "9 pixels that cannot be rain made missing"
+    )
     archive = Archive(tmp_path / "a.nc")
-    assert archive.discarded.tolist() == counts and archive.frames(2, 4).discarded.tolist() == [7, 0] and archive.tolerance == Tolerance(seconds=20.0)
+    assert (
+        archive.discarded.tolist() == counts
+        and archive.frames(2, 4).discarded.tolist() == [7, 0]
+        and archive.tolerance == Tolerance(seconds=20.0)
+    )
     assert archive.settings["tolerance"] == asdict(Tolerance(seconds=20.0))
-    assert "discarded   9 pixels in 2 frames" in inspection.info(tmp_path / "a.nc") and "2020-06-01T00:10:00: 7 pixels" in inspection.check(tmp_path / "a.nc")
-    with pytest.raises(UserError, match=r"made with other settings: tolerance.seconds 20.0 against 15.0; give another"):
-        convert(names, tmp_path / "a.nc", reader=MemoryReader(frames), prepare=replace(prepare, tolerance=DEFAULT))
+    assert "discarded   9 pixels in 2 frames" in inspection.info(
+        tmp_path / "a.nc"
+    ) and "2020-06-01T00:10:00: 7 pixels" in inspection.check(tmp_path / "a.nc")
+    with pytest.raises(
+        UserError,
+        match=r"made with other settings: tolerance.seconds 20.0 against 15.0; give another",
+    ):
+        convert(
+            names,
+            tmp_path / "a.nc",
+            reader=MemoryReader(frames),
+            prepare=replace(prepare, tolerance=DEFAULT),
+        )
 
 
-def test_an_archive_without_a_bad_pixel_holds_nothing_more_and_one_of_an_older_nowcast_gets_frames(tmp_path):
+def test_an_archive_without_a_bad_pixel_holds_nothing_more_and_one_of_an_older_nowcast_gets_frames(
+    tmp_path,
+):
     path = write_archive(tmp_path / "a.nc", np.ones((2, 2, 3)), [0, 5])
     with h5py.File(path, "r+") as file:
         assert "discarded_pixels" not in file
@@ -219,11 +317,15 @@ def test_an_archive_without_a_bad_pixel_holds_nothing_more_and_one_of_an_older_n
 # times
 
 
-def jittered(seed: int, count: int = 60, *, step: int = 300, most: int = 15, gaps: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+def jittered(
+    seed: int, count: int = 60, *, step: int = 300, most: int = 15, gaps: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
     """(times that are off by up to so many seconds, with gaps; which step each is meant for)."""
     generator = np.random.default_rng(seed)
     steps = np.flatnonzero(generator.random(count) >= gaps)
-    return times(0)[0] + (steps * step + generator.integers(-most, most + 1, steps.size)) * SECOND, steps
+    return times(0)[0] + (
+        steps * step + generator.integers(-most, most + 1, steps.size)
+    ) * SECOND, steps
 
 
 @pytest.mark.parametrize("step", [60, 120, 300, 600, 900])
@@ -232,22 +334,39 @@ def test_windows_of_frames_off_by_seconds_are_those_of_the_frames_on_time(step):
     for seed in range(20):
         moments, steps = jittered(seed, step=step, most=min(15, step // 4))
         on = times(0)[0] + steps * step * SECOND
-        assert list(window_starts(moments, task)) == list(window_starts(on, task, tolerance=EXACT)) == list(window_starts(on, task))
+        assert (
+            list(window_starts(moments, task))
+            == list(window_starts(on, task, tolerance=EXACT))
+            == list(window_starts(on, task))
+        )
         assert longest_run(moments, task.timedelta) == longest_run(on, task.timedelta)
         assert usual_step(moments) == step * SECOND
-        assert list(on_time(moments, task.timedelta)) == list(on) or regular_phase(moments, task.timedelta) != 0 * SECOND
+        assert (
+            list(on_time(moments, task.timedelta)) == list(on)
+            or regular_phase(moments, task.timedelta) != 0 * SECOND
+        )
 
 
 def test_frames_three_seconds_late_belong_to_the_cadence_and_twenty_do_not():
     task, regular = Task(2, 2, 5), times(*range(0, 60, 5))
-    for late, expected in ((3, 9), (15, 9), (29, 9), (31, 3)):  # 30 s: one frame early by 15, the other late by 15
+    for late, expected in (
+        (3, 9),
+        (15, 9),
+        (29, 9),
+        (31, 3),
+    ):  # 30 s: one frame early by 15, the other late by 15
         moments = regular.copy()
         moments[5] += late * SECOND
         assert len(window_starts(moments, task)) == expected + 2 * (late > 30), late
     moments = regular.copy()
     moments[5] += 3 * SECOND
-    assert len(window_starts(moments, task, tolerance=EXACT)) == 5 and len(window_starts(moments, task, tolerance=Tolerance(seconds=1))) == 5
-    assert not are_regular(times(0)[0] + np.arange(20) * 303 * SECOND, 300 * SECOND)  # seconds that add up are no jitter
+    assert (
+        len(window_starts(moments, task, tolerance=EXACT)) == 5
+        and len(window_starts(moments, task, tolerance=Tolerance(seconds=1))) == 5
+    )
+    assert not are_regular(
+        times(0)[0] + np.arange(20) * 303 * SECOND, 300 * SECOND
+    )  # seconds that add up are no jitter
     assert usual_step(times(0)[0] + np.arange(20) * 303 * SECOND) == 303 * SECOND
 
 
@@ -256,13 +375,22 @@ def persistence(context: int = 2) -> Forecaster:
 
 
 def late_frames(*seconds: int, values=1.0) -> Frames:
-    return Frames(np.full((len(seconds), 2, 3), values), times(*range(0, 5 * len(seconds), 5)) + np.array(seconds) * SECOND, grid())
+    return Frames(
+        np.full((len(seconds), 2, 3), values),
+        times(*range(0, 5 * len(seconds), 5)) + np.array(seconds) * SECOND,
+        grid(),
+    )
 
 
 def test_a_forecast_is_made_from_frames_some_seconds_off_and_starts_at_the_newest():
     forecast = persistence(3)(late_frames(0, 3, 2))
-    assert str(forecast.analysis_time) == "2020-06-01T00:10:02" and str(forecast.valid_times[0]) == "2020-06-01T00:15:02"
-    with pytest.raises(UserError, match="needs 3 frames in a row every 5 minutes, but only the last 1 are"):
+    assert (
+        str(forecast.analysis_time) == "2020-06-01T00:10:02"
+        and str(forecast.valid_times[0]) == "2020-06-01T00:15:02"
+    )
+    with pytest.raises(
+        UserError, match="needs 3 frames in a row every 5 minutes, but only the last 1 are"
+    ):
         persistence(3)(late_frames(0, 0, 3), tolerance=EXACT)
     with pytest.raises(UserError, match="needs 3 frames in a row"):
         persistence(3)(late_frames(0, 0, 45))
@@ -286,46 +414,97 @@ def test_an_analysis_time_finds_the_frame_some_seconds_off(tmp_path):
     path = write_archive(tmp_path / "a.nc", np.ones((4, 2, 3)), [0, 5, 10, 15])
     frames = {"a": late_frames(2, 3, 4, 5)}
     convert(["a"], path, reader=MemoryReader(frames), replace=True)
-    found = newest_frames(path, context_length=2, reader=Auto(), outputs=[], analysis_time="2020-06-01T00:10")
+    found = newest_frames(
+        path, context_length=2, reader=Auto(), outputs=[], analysis_time="2020-06-01T00:10"
+    )
     assert [str(time)[11:] for time in found.times] == ["00:05:03", "00:10:04"]
     with pytest.raises(UserError, match="holds no frame at the analysis time 2020-06-01 00:10 UTC"):
-        newest_frames(path, context_length=2, reader=Auto(), outputs=[], analysis_time="2020-06-01T00:10", tolerance=Tolerance(seconds=2.0))
+        newest_frames(
+            path,
+            context_length=2,
+            reader=Auto(),
+            outputs=[],
+            analysis_time="2020-06-01T00:10",
+            tolerance=Tolerance(seconds=2.0),
+        )
 
 
 def test_info_and_check_see_no_gap_in_frames_some_seconds_off(tmp_path):
-    convert(["a"], tmp_path / "a.nc", reader=MemoryReader({"a": late_frames(*np.random.default_rng(0).integers(0, 8, 30).tolist())}))
+    convert(
+        ["a"],
+        tmp_path / "a.nc",
+        reader=MemoryReader(
+            {"a": late_frames(*np.random.default_rng(0).integers(0, 8, 30).tolist())}
+        ),
+    )
     text = inspection.check(tmp_path / "a.nc")
-    assert "cadence     5 min (29 of 29 steps, off by up to 6 s)" in text and "gaps        0\n" in text and "0 frames beside the most common times" in text
+    assert (
+        "cadence     5 min (29 of 29 steps, off by up to 6 s)" in text
+        and "gaps        0\n" in text
+        and "0 frames beside the most common times" in text
+    )
     assert "the longest gap-free run is 30 frames" in text
 
 
 def test_a_replay_of_frames_some_seconds_off_has_every_cycle_at_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "can_extrapolate", lambda: False)  # pysteps takes seconds to load
     cycles = replay(late_frames(0, 3, 1, 4, 2, 0, 5), persistence(), tmp_path / "out", every=0)
-    assert [(str(cycle.time)[11:], cycle.outcomes) for cycle in cycles] == [(f"00:{minute}:00", ("forecast",)) for minute in (10, 15, 20, 25, 30)]
+    assert [(str(cycle.time)[11:], cycle.outcomes) for cycle in cycles] == [
+        (f"00:{minute}:00", ("forecast",)) for minute in (10, 15, 20, 25, 30)
+    ]
 
 
 def test_forecast_files_are_judged_on_frames_some_seconds_off(tmp_path):
     convert(["a"], tmp_path / "a.nc", reader=MemoryReader({"a": late_frames(0, 3, 1, 4, 2)}))
     leads = np.array([302, 600, 899]) * SECOND
-    write_forecast(Forecast(np.ones((3, 2, 3)), times(5)[0], leads, grid()), tmp_path / "f.nc", attributes={})
+    write_forecast(
+        Forecast(np.ones((3, 2, 3)), times(5)[0], leads, grid()), tmp_path / "f.nc", attributes={}
+    )
     archive = Archive(tmp_path / "a.nc")
     source = ForecastFiles([tmp_path / "f.nc"], archive, CfNetcdf(), name="x", context_length=2)
     batch = source.batch([0], np.zeros(1, int))
-    assert source.task.timestep == 5 and source.left_out == [] and not np.isnan(batch.observation).any() and not np.isnan(batch.context).any()
-    with pytest.raises(UserError, match="has the lead times 5.03333, 10, 14.9833 ... minutes; steps of one length"):
-        ForecastFiles([tmp_path / "f.nc"], archive, CfNetcdf(), name="x", context_length=2, tolerance=EXACT)
+    assert (
+        source.task.timestep == 5
+        and source.left_out == []
+        and not np.isnan(batch.observation).any()
+        and not np.isnan(batch.context).any()
+    )
+    with pytest.raises(
+        UserError, match="has the lead times 5.03333, 10, 14.9833 ... minutes; steps of one length"
+    ):
+        ForecastFiles(
+            [tmp_path / "f.nc"], archive, CfNetcdf(), name="x", context_length=2, tolerance=EXACT
+        )
 
 
 def test_intervals_some_seconds_off_are_the_whole_minutes_that_are_meant(tmp_path):
-    assert [interval_minutes(minutes) for minutes in (5, 4 + 59 / 60, 5 + 14 / 60, 5.5, 2.5, 10, 0.5)] == [5, 5, 5, 5.5, 2.5, 10, 0.5]
-    changes = {"starttime": b"174500", "endtime": b"174959", "startdate": b"20180824", "enddate": b"20180824"}
-    frames = OdimHdf5().read(write_odim(tmp_path / "a.h5", np.full((2, 3), 1.0), quantity="ACRR", **changes))
+    assert [
+        interval_minutes(minutes) for minutes in (5, 4 + 59 / 60, 5 + 14 / 60, 5.5, 2.5, 10, 0.5)
+    ] == [5, 5, 5, 5.5, 2.5, 10, 0.5]
+    changes = {
+        "starttime": b"174500",
+        "endtime": b"174959",
+        "startdate": b"20180824",
+        "enddate": b"20180824",
+    }
+    frames = OdimHdf5().read(
+        write_odim(tmp_path / "a.h5", np.full((2, 3), 1.0), quantity="ACRR", **changes)
+    )
     assert frames.quantity == "rain depth in 5 min" and (frames.values == 12).all()
     amount = {"standard_name": "rainfall_amount", "units": "kg m-2"}
-    path = write_cf(tmp_path / "a.nc", np.ones((2, 2, 3), np.float32), field=amount, time={"units": "seconds since 2020-06-01"}, minutes=[300, 600], more=lambda file: add_bounds(file, [[0, 300], [303, 600]]))
+    path = write_cf(
+        tmp_path / "a.nc",
+        np.ones((2, 2, 3), np.float32),
+        field=amount,
+        time={"units": "seconds since 2020-06-01"},
+        minutes=[300, 600],
+        more=lambda file: add_bounds(file, [[0, 300], [303, 600]]),
+    )
     assert CfNetcdf().read(path).quantity == "rain depth in 5 min"
-    with applied(EXACT), pytest.raises(UserError, match="its time bounds are 4.95, 5 minutes apart"):
+    with (
+        applied(EXACT),
+        pytest.raises(UserError, match="its time bounds are 4.95, 5 minutes apart"),
+    ):
         CfNetcdf().read(path)
 
 
@@ -333,22 +512,31 @@ def test_intervals_some_seconds_off_are_the_whole_minutes_that_are_meant(tmp_pat
 
 
 def test_coordinates_rounded_by_a_provider_are_a_grid_and_rows_that_bend_are_none():
-    longitudes = np.round(5 + np.arange(300) / 120, 3)  # cells of 0.00833 degrees, in three decimals
+    longitudes = np.round(
+        5 + np.arange(300) / 120, 3
+    )  # cells of 0.00833 degrees, in three decimals
     made = Grid("EPSG:4326", longitudes, [1, 0])
-    assert np.ptp(np.diff(made.x)) < 1e-12 and np.abs(made.x - 5 - np.arange(300) / 120).max() < 0.0001
+    assert (
+        np.ptp(np.diff(made.x)) < 1e-12 and np.abs(made.x - 5 - np.arange(300) / 120).max() < 0.0001
+    )
     even = 5 + np.arange(300) / 120
     assert Grid("EPSG:4326", even, [1, 0]).x.tobytes() == even.tobytes()
     shaken = even + np.resize([0, 0.2 / 120], 300)
     with applied(Tolerance(pixels=0.3)):
         kept = Grid("EPSG:4326", shaken, [1, 0])
-    assert kept.difference(Grid("EPSG:4326", kept.x, [1, 0])) is None  # what was read once is a grid for everybody
+    assert (
+        kept.difference(Grid("EPSG:4326", kept.x, [1, 0])) is None
+    )  # what was read once is a grid for everybody
     with pytest.raises(UserError, match="must be evenly spaced and ascending; its steps run from"):
         Grid("EPSG:4326", 5 + np.arange(300) / 120 + 0.003 * np.sin(np.arange(300)), [1, 0])
     two = np.broadcast_to(np.arange(5.0), (4, 5)).copy()
     two[2, 3] += 0.09
     assert straight_axis(two, "x", "a", of_columns=True).tolist() == [0, 1, 2, 3, 4]
     two[2, 3] += 0.02
-    with pytest.raises(UserError, match="x do not form columns: they differ by up to 0.11 in one of them, 1 lie between two and tolerance.pixels=0.1 is accepted"):
+    with pytest.raises(
+        UserError,
+        match="x do not form columns: they differ by up to 0.11 in one of them, 1 lie between two and tolerance.pixels=0.1 is accepted",
+    ):
         straight_axis(two, "x", "a", of_columns=True)
 
 
@@ -356,7 +544,9 @@ def test_corners_of_a_file_may_be_off_by_the_tolerance(tmp_path):
     scale = 1000.0 * (1 + 0.4 / 40)  # 40 pixels are 400 m longer than the corners are apart
     path = write_odim(tmp_path / "a.h5", field(), xscale=scale)
     assert Tolerant(OdimHdf5()).read(path).grid.shape == (40, 40)
-    with pytest.raises(UserError, match="its corners are 40000 x 40000 apart, but 40 x 40 pixels of 1010 x 1000"):
+    with pytest.raises(
+        UserError, match="its corners are 40000 x 40000 apart, but 40 x 40 pixels of 1010 x 1000"
+    ):
         Tolerant(OdimHdf5(), Tolerance(corners=0.3)).read(path)
 
 
@@ -365,7 +555,34 @@ def test_corners_of_a_file_may_be_off_by_the_tolerance(tmp_path):
 
 @pytest.mark.parametrize("command", ["convert", "predict", "watch", "info", "evaluate_forecasts"])
 def test_every_command_that_reads_files_takes_tolerances(command):
-    settings = plain(compose(command, ["input=a", "output=b.nc", "forecasts=a", "observations=b", "tolerance.seconds=3", "tolerance.pixels=0.2"][slice(*((4, None) if command == "info" else (2, None) if command == "evaluate_forecasts" else (0, 2)))] + (["tolerance.seconds=3", "tolerance.pixels=0.2"] if command not in ("info", "evaluate_forecasts") else [])))
+    settings = plain(
+        compose(
+            command,
+            [
+                "input=a",
+                "output=b.nc",
+                "forecasts=a",
+                "observations=b",
+                "tolerance.seconds=3",
+                "tolerance.pixels=0.2",
+            ][
+                slice(
+                    *(
+                        (4, None)
+                        if command == "info"
+                        else (2, None)
+                        if command == "evaluate_forecasts"
+                        else (0, 2)
+                    )
+                )
+            ]
+            + (
+                ["tolerance.seconds=3", "tolerance.pixels=0.2"]
+                if command not in ("info", "evaluate_forecasts")
+                else []
+            ),
+        )
+    )
     assert build(settings["tolerance"]) == Tolerance(seconds=3.0, pixels=0.2)
     with pytest.raises(UserError, match="tolerance.second"):
         compose(command, ["tolerance.second=3"])

@@ -489,7 +489,9 @@ def test_a_frame_as_late_as_half_a_minute_is_no_frame_of_the_cadence(tmp_path):
     place.watch.incoming.read = read
     for frame in range(0, 20, 5):
         place.comes(frame + 1, frame, value=frame + 1)
-    assert ("00:10", "fallback") in [outcome[:2] for outcome in place.outcomes()]
+    place.outcomes()
+    reasons = {record["analysis_time"][11:16]: record["reason"] for record in place.records}
+    assert reasons["00:10"] == "the frame of 00:05 UTC did not come; it was filled in between its neighbours" and reasons["00:15"] is None
 
 
 def test_a_network_whose_forecast_is_missing_everywhere_says_so_and_persistence_stands_in(tmp_path):

@@ -38,7 +38,8 @@ class Tolerant:
 
 
 def noted(frames: Frames, discarded: list[int]) -> Frames:
-    """Frames with the pixels that became missing in each field that was read; in the first frame where fields are no frames."""
+    """Frames with the pixels that became missing in each field that was read; in the first frame
+    where fields are no frames."""
     if not any(discarded):
         return frames
     counts = np.array(discarded, np.int64)

@@ -1,7 +1,9 @@
-"""Arrays as other libraries pass them (masked, xarray, pandas, dask, torch, netCDF4 variables) into plain NumPy: what is masked becomes NaN.
+"""Arrays as other libraries pass them (masked, xarray, pandas, dask, torch, netCDF4 variables) into
+plain NumPy: what is masked becomes NaN.
 
-``np.asarray`` drops a mask without a word, and what lies under it (9.97e36, -9999, 0) would pass for rain. So every array that
-comes from outside is taken in by one of the functions here and by nothing else.
+``np.asarray`` drops a mask without a word, and what lies under it (9.97e36, -9999, 0) would pass
+for rain. So every array that comes from outside is taken in by one of the functions here and by
+nothing else.
 """
 
 import sys
@@ -21,13 +23,15 @@ def as_numbers(values, name: str, dtype=np.float32) -> np.ndarray:
     """Values as a plain array of floats, NaN where they are masked or missing.
 
     Args:
-        values: a number, an array of NumPy (masked or not), torch, xarray, dask or pandas, a netCDF4 variable, or nested lists of these.
+        values: a number, an array of NumPy (masked or not), torch, xarray, dask or pandas, a
+            netCDF4 variable, or nested lists of these.
         name: what they are, for messages.
-        dtype: the float type that is wanted; an array that has it already and no mask is returned as it is, not copied.
+        dtype: the float type that is wanted; an array that has it already and no mask is returned
+            as it is, not copied.
 
     Raises:
-        UserError: values that are no real numbers (texts, times, complex numbers, records), rows of different lengths, or an xarray
-            object whose values are still packed.
+        UserError: values that are no real numbers (texts, times, complex numbers, records), rows of
+            different lengths, or an xarray object whose values are still packed.
     """
     array, masked = without_mask(values, name)
     if array.dtype.kind not in "biuf":
@@ -40,7 +44,8 @@ def as_numbers(values, name: str, dtype=np.float32) -> np.ndarray:
 
 
 def without_mask(values, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """(the values in their own type, where they are masked or None where nothing is), of whatever ``as_numbers`` accepts.
+    """(the values in their own type, where they are masked or None where nothing is), of whatever
+    ``as_numbers`` accepts.
 
     Raises:
         UserError: as ``as_numbers``.
@@ -52,15 +57,22 @@ def without_mask(values, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     except (TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{name} cannot be made an array of numbers ({first_line(error)}); expected numbers in rows of one length.") from None
+        raise UserError(
+            f"{name} cannot be made an array of numbers ({first_line(error)}); expected "
+            "numbers in rows of one length."
+        ) from None
     masked = np.ma.getmask(array)
     if masked.dtype.names is not None:
-        raise UserError(f"{name} are records with the fields {', '.join(masked.dtype.names)}; expected plain numbers, so pass one of the fields.")
+        raise UserError(
+            f"{name} are records with the fields {', '.join(masked.dtype.names)}; expected "
+            "plain numbers, so pass one of the fields."
+        )
     return np.asarray(np.ma.getdata(array)), masked if masked.any() else None
 
 
 def unmasked(values, name: str) -> np.ndarray:
-    """Values as a plain array in their own type; where something is masked, as floats with NaN there.
+    """Values as a plain array in their own type; where something is masked, as floats with NaN
+    there.
 
     Raises:
         UserError: as ``as_numbers``.
@@ -68,14 +80,19 @@ def unmasked(values, name: str) -> np.ndarray:
     array, masked = without_mask(values, name)
     if masked is None:
         return array
-    return as_numbers(np.ma.masked_array(array, masked), name, array.dtype if array.dtype.kind == "f" else np.float64)
+    return as_numbers(
+        np.ma.masked_array(array, masked),
+        name,
+        array.dtype if array.dtype.kind == "f" else np.float64,
+    )
 
 
 def as_times(values, name: str) -> np.ndarray:
     """UTC times, rounded to the second, (T,) datetime64[s]; a single time becomes (1,).
 
     Args:
-        values: times of NumPy, Python, pandas, xarray or cftime, ISO texts, or whole seconds since 1970; times with a zone are brought to UTC.
+        values: times of NumPy, Python, pandas, xarray or cftime, ISO texts, or whole seconds since
+            1970; times with a zone are brought to UTC.
         name: what they are, for messages.
 
     Raises:
@@ -85,7 +102,8 @@ def as_times(values, name: str) -> np.ndarray:
 
 
 def as_spans(values, name: str) -> np.ndarray:
-    """Spans of time, rounded to the second, (T,) timedelta64[s], of spans of NumPy, Python or pandas, or whole seconds.
+    """Spans of time, rounded to the second, (T,) timedelta64[s], of spans of NumPy, Python or
+    pandas, or whole seconds.
 
     Raises:
         UserError: one that is masked or missing, or that is none.
@@ -96,8 +114,14 @@ def as_spans(values, name: str) -> np.ndarray:
 def _unwrapped(values, name: str):
     """What an object of another library contains, as something whose mask NumPy sees."""
     if isinstance(values, (list, tuple)):
-        return values if _is_plain(values) else np.ma.stack([_as_masked(value, name) for value in values])
-    xarray, torch, dask, pandas = (sys.modules.get(library) for library in ("xarray", "torch", "dask.array", "pandas"))
+        return (
+            values
+            if _is_plain(values)
+            else np.ma.stack([_as_masked(value, name) for value in values])
+        )
+    xarray, torch, dask, pandas = (
+        sys.modules.get(library) for library in ("xarray", "torch", "dask.array", "pandas")
+    )
     if xarray is not None and isinstance(values, (xarray.DataArray, xarray.Variable)):
         return _of_xarray(values, name)
     if torch is not None and isinstance(values, torch.Tensor):
@@ -111,7 +135,10 @@ def _unwrapped(values, name: str):
 
 def _is_plain(values) -> bool:
     """Whether nested lists contain nothing but plain numbers, which NumPy may take as they are."""
-    return all(_is_plain(value) if isinstance(value, (list, tuple)) else isinstance(value, _PLAIN) for value in values)
+    return all(
+        _is_plain(value) if isinstance(value, (list, tuple)) else isinstance(value, _PLAIN)
+        for value in values
+    )
 
 
 def _as_masked(value, name: str) -> np.ma.MaskedArray:
@@ -121,9 +148,15 @@ def _as_masked(value, name: str) -> np.ma.MaskedArray:
 
 def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
     """An array of Python objects as numbers; None, NaT and pandas' NA are missing."""
-    missing = [value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType") for value in array.ravel()]
+    missing = [
+        value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType")
+        for value in array.ravel()
+    ]
     masked = np.reshape(missing, array.shape) | np.ma.getmaskarray(array)
-    kept = [0 if is_missing else value for is_missing, value in zip(masked.ravel(), np.ma.getdata(array).ravel())]
+    kept = [
+        0 if is_missing else value
+        for is_missing, value in zip(masked.ravel(), np.ma.getdata(array).ravel())
+    ]
     if array.ndim == 0 and not masked.any():
         raise TypeError(f"{type(kept[0]).__name__} is no array")
     if not all(isinstance(value, _PLAIN) for value in kept):
@@ -133,12 +166,18 @@ def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _of_xarray(values, name: str):
-    """The data of an xarray object; those that xarray was told not to decode still have their marks and packing in the attributes."""
+    """The data of an xarray object; those that xarray was told not to decode still have their marks
+    and packing in the attributes."""
     packed = [word for word in _PACKING if word in values.attrs]
     if packed:
-        raise UserError(f"{name} are still packed ({packed[0]} is {values.attrs[packed[0]]}); open the file with mask_and_scale=True, or pass xarray.decode_cf(...).")
+        raise UserError(
+            f"{name} are still packed ({packed[0]} is {values.attrs[packed[0]]}); open the "
+            "file with mask_and_scale=True, or pass xarray.decode_cf(...)."
+        )
     data = _unwrapped(values.data, name)
-    marks = [mark for word in _MARKS if word in values.attrs for mark in np.ravel(values.attrs[word])]
+    marks = [
+        mark for word in _MARKS if word in values.attrs for mark in np.ravel(values.attrs[word])
+    ]
     if not marks:
         return data
     data = np.asanyarray(data)
@@ -155,7 +194,12 @@ def _of_torch(tensor) -> np.ndarray:
     tensor = tensor.detach().cpu()
     if tensor.is_sparse:
         tensor = tensor.to_dense()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).resolve_conj().resolve_neg().numpy()
+    return (
+        (tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+        .resolve_conj()
+        .resolve_neg()
+        .numpy()
+    )
 
 
 def _stated(values, name: str, kind: str) -> np.ndarray:
@@ -167,27 +211,49 @@ def _stated(values, name: str, kind: str) -> np.ndarray:
     if pandas is not None and isinstance(values, (pandas.Series, pandas.Index)):
         values = values.to_numpy()  # of times with a zone: an array of objects that know theirs
     if isinstance(values, (list, tuple)):
-        values = [value.item() if isinstance(value, np.ndarray) and value.ndim == 0 and not np.ma.isMaskedArray(value) else value for value in values]
-        if any(value is np.ma.masked or (np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any()) for value in values):
-            raise UserError(f"{name} contain a {kind} that is masked; every {kind} must be known, so leave out what belongs to it.")
+        values = [
+            value.item()
+            if isinstance(value, np.ndarray) and value.ndim == 0 and not np.ma.isMaskedArray(value)
+            else value
+            for value in values
+        ]
+        if any(
+            value is np.ma.masked
+            or (np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any())
+            for value in values
+        ):
+            raise UserError(
+                f"{name} contain a {kind} that is masked; every {kind} must be known, so leave"
+                " out what belongs to it."
+            )
     array = np.asanyarray(values)
     if np.ma.getmaskarray(array).any():
         count = int(np.ma.getmaskarray(array).sum())
-        raise UserError(f"{count} of {array.size} {name} are masked; every {kind} must be known, so leave out what belongs to them.")
+        raise UserError(
+            f"{count} of {array.size} {name} are masked; every {kind} must be known, so leave "
+            "out what belongs to them."
+        )
     return np.asarray(np.ma.getdata(array))
 
 
 def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
-    """Times or spans in whole seconds; NumPy alone would cut fractions off, and 04:59.9999 become 04:59."""
+    """Times or spans in whole seconds; NumPy alone would cut fractions off, and 04:59.9999 become
+    04:59."""
     try:
         if array.dtype.kind in "OUS":
-            array = np.array([_moment(value) for value in array.ravel()], dtype=f"{kind}[us]" if array.size else f"{kind}[s]").reshape(array.shape)
+            array = np.array(
+                [_moment(value) for value in array.ravel()],
+                dtype=f"{kind}[us]" if array.size else f"{kind}[s]",
+            ).reshape(array.shape)
         if array.dtype.kind in "iu":
             array = array.astype(np.int64).astype(f"{kind}[s]")
         if array.dtype.kind != kind[0].replace("d", "M").replace("t", "m"):
             raise TypeError(f"they are of type {array.dtype}")
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(f"{name} are no times that are understood ({first_line(error)}); expected {kind} of NumPy, or ISO text such as 2020-01-01T00:05.") from None
+        raise UserError(
+            f"{name} are no times that are understood ({first_line(error)}); expected {kind} "
+            "of NumPy, or ISO text such as 2020-01-01T00:05."
+        ) from None
     seconds = array.astype(f"{kind}[s]")
     with np.errstate(invalid="ignore"):
         rest = array - seconds
@@ -196,11 +262,16 @@ def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
 
 
 def _moment(value):
-    """A time or span of Python, of pandas or of cftime, or a text, as something NumPy knows; times with a zone in UTC."""
+    """A time or span of Python, of pandas or of cftime, or a text, as something NumPy knows; times
+    with a zone in UTC."""
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str):
-        value = datetime.fromisoformat(value.strip()) if value.strip() != "NaT" else np.datetime64("NaT")
+        value = (
+            datetime.fromisoformat(value.strip())
+            if value.strip() != "NaT"
+            else np.datetime64("NaT")
+        )
     if getattr(value, "calendar", None) is not None:  # a time of cftime
         if value.calendar not in _REAL_CALENDARS:
             raise ValueError(f"the calendar {value.calendar} is not that of radar times")

@@ -1,4 +1,5 @@
-"""Where pixels lie: projections in any spelling as one text, and how far two grids lie apart, whatever their projections are called."""
+"""Where pixels lie: projections in any spelling as one text, and how far two grids lie apart,
+whatever their projections are called."""
 
 import math
 import numbers
@@ -25,15 +26,19 @@ def projection(text: str) -> pyproj.CRS:
     try:
         return pyproj.CRS.from_user_input(text)
     except (pyproj.exceptions.CRSError, TypeError, ValueError) as error:
-        raise UserError(f"the projection {text!r} is not one PROJ knows ({first_line(error)}).") from None
+        raise UserError(
+            f"the projection {text!r} is not one PROJ knows ({first_line(error)})."
+        ) from None
 
 
 def projection_text(crs) -> str:
-    """A projection as text that describes it wherever it is kept: in files, settings and other processes.
+    """A projection as text that describes it wherever it is kept: in files, settings and other
+    processes.
 
     Args:
-        crs: PROJ string, WKT, EPSG code (a text or a number), or an object of pyproj, rasterio, cartopy, GDAL, or a dictionary of PROJ's
-            parameters or of PROJJSON. A text is kept as it is.
+        crs: PROJ string, WKT, EPSG code (a text or a number), or an object of pyproj, rasterio,
+            cartopy, GDAL, or a dictionary of PROJ's parameters or of PROJJSON. A text is kept as it
+            is.
 
     Raises:
         UserError: one that PROJ does not know.
@@ -47,7 +52,9 @@ def projection_text(crs) -> str:
     try:
         known = pyproj.CRS.from_user_input(crs)
     except (pyproj.exceptions.CRSError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"the projection {crs!r:.200} is not one PROJ knows ({first_line(error)}).") from None
+        raise UserError(
+            f"the projection {crs!r:.200} is not one PROJ knows ({first_line(error)})."
+        ) from None
     if known.is_compound:
         known = known.sub_crs_list[0]  # a map has no heights
     code = known.to_json_dict().get("id")
@@ -65,12 +72,22 @@ def _means(text: str, crs: pyproj.CRS) -> bool:
 
 
 def same_projection(one: str, other: str, x: np.ndarray, y: np.ndarray, pixels: float) -> bool:
-    """Whether the coordinates (W,) and (H,) of a grid mean the same places in two projections, to ``pixels`` of a pixel."""
-    return one == other or _difference(one, other, _ends(x), _ends(y), _ends(x), _ends(y), max(pixels, ROUNDING)) is None
+    """Whether the coordinates (W,) and (H,) of a grid mean the same places in two projections, to
+    ``pixels`` of a pixel."""
+    return (
+        one == other
+        or _difference(one, other, _ends(x), _ends(y), _ends(x), _ends(y), max(pixels, ROUNDING))
+        is None
+    )
 
 
-def difference(one: tuple[str, np.ndarray, np.ndarray], other: tuple[str, np.ndarray, np.ndarray], pixels: float) -> str | None:
-    """What differs between the places of two grids of the same shape, in words; None where no pixel is further off than accepted.
+def difference(
+    one: tuple[str, np.ndarray, np.ndarray],
+    other: tuple[str, np.ndarray, np.ndarray],
+    pixels: float,
+) -> str | None:
+    """What differs between the places of two grids of the same shape, in words; None where no pixel
+    is further off than accepted.
 
     Args:
         one: (projection, x (W,), y (H,)).
@@ -96,10 +113,16 @@ def _apart(crs: str, axis: str, mine: np.ndarray, theirs: np.ndarray) -> np.ndar
     return apart
 
 
-def _axis_in_words(name: str, mine: np.ndarray, theirs: np.ndarray, apart: float, pixels: float) -> str:
+def _axis_in_words(
+    name: str, mine: np.ndarray, theirs: np.ndarray, apart: float, pixels: float
+) -> str:
     """How two rows of coordinates differ."""
     width = _width(mine)
-    share = f", {apart / width:.3g} pixels apart where {pixels:g} are accepted (tolerance.pixels)" if width > 0 else ""
+    share = (
+        f", {apart / width:.3g} pixels apart where {pixels:g} are accepted (tolerance.pixels)"
+        if width > 0
+        else ""
+    )
     exact = (f"{value:g}" for value in (mine[0], mine[-1], theirs[0], theirs[-1]))
     if f"{mine[0]:g} {mine[-1]:g}" == f"{theirs[0]:g} {theirs[-1]:g}":
         exact = (f"{value:.10g}" for value in (mine[0], mine[-1], theirs[0], theirs[-1]))
@@ -122,10 +145,16 @@ def _ends(axis: np.ndarray) -> tuple[float, float, int]:
 
 
 @lru_cache(maxsize=512)
-def _difference(crs: str, other_crs: str, x: tuple, y: tuple, other_x: tuple, other_y: tuple, pixels: float) -> str | None:
-    """As ``difference`` for two spellings, by corners, middles of the edges and the middle of both grids."""
+def _difference(
+    crs: str, other_crs: str, x: tuple, y: tuple, other_x: tuple, other_y: tuple, pixels: float
+) -> str | None:
+    """As ``difference`` for two spellings, by corners, middles of the edges and the middle of both
+    grids."""
     named = f"projection {crs:.300} against {other_crs:.300}"
-    mine, theirs = (np.meshgrid(*(np.linspace(first, last, min(size, 3)) for first, last, size in axes)) for axes in ((x, y), (other_x, other_y)))
+    mine, theirs = (
+        np.meshgrid(*(np.linspace(first, last, min(size, 3)) for first, last, size in axes))
+        for axes in ((x, y), (other_x, other_y))
+    )
     try:
         there = _moved(crs, other_crs, *mine)
     except (pyproj.exceptions.ProjError, pyproj.exceptions.CRSError) as error:
@@ -133,16 +162,28 @@ def _difference(crs: str, other_crs: str, x: tuple, y: tuple, other_x: tuple, ot
     known = np.isfinite(there[0]) & np.isfinite(there[1])
     if not known.any():
         return f"{named}: no pixel of the one has a place in the other"
-    off_x, off_y = (_apart(other_crs, name, moved[known], own[known]) for name, moved, own in zip("xy", there, theirs))
-    widths = [abs(last - first) / (size - 1) if size > 1 else 0.0 for first, last, size in (other_x, other_y)]
-    accepted = [pixels * width if width else 1e-5 * max(1.0, abs(axis[0])) for width, axis in zip(widths, (other_x, other_y))]
+    off_x, off_y = (
+        _apart(other_crs, name, moved[known], own[known])
+        for name, moved, own in zip("xy", there, theirs)
+    )
+    widths = [
+        abs(last - first) / (size - 1) if size > 1 else 0.0
+        for first, last, size in (other_x, other_y)
+    ]
+    accepted = [
+        pixels * width if width else 1e-5 * max(1.0, abs(axis[0]))
+        for width, axis in zip(widths, (other_x, other_y))
+    ]
     if off_x.max() <= accepted[0] and off_y.max() <= accepted[1]:
         return None
     unit = _metres_per_unit(other_crs, abs(float(np.mean(theirs[1]))))
     metres = float(np.hypot(off_x * unit[0], off_y * unit[1]).max())
     shares = [float(off.max()) / width for off, width in zip((off_x, off_y), widths) if width]
     share = f" ({max(shares):.3g} pixels)" if shares else ""
-    return f"{named}: pixels lie up to {metres:.4g} m{share} apart where {pixels:g} pixels are accepted (tolerance.pixels)"
+    return (
+        f"{named}: pixels lie up to {metres:.4g} m{share} apart where {pixels:g} pixels are"
+        " accepted (tolerance.pixels)"
+    )
 
 
 def _metres_per_unit(crs: str, y: float) -> tuple[float, float]:
@@ -157,11 +198,14 @@ def _metres_per_unit(crs: str, y: float) -> tuple[float, float]:
 def _moved(crs: str, other_crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of the one projection in the other; infinite where there is no such place.
 
-    Datums are transformed as PROJ does it. Where one of the earths is in kilometres, or PROJ has no way between the datums, both
-    projections are taken to share their longitudes and latitudes.
+    Datums are transformed as PROJ does it. Where one of the earths is in kilometres, or PROJ has no
+    way between the datums, both projections are taken to share their longitudes and latitudes.
     """
     known, other = projection(crs), projection(other_crs)
-    small = [one.ellipsoid is not None and one.ellipsoid.semi_major_metre < _SMALLEST_EARTH for one in (known, other)]
+    small = [
+        one.ellipsoid is not None and one.ellipsoid.semi_major_metre < _SMALLEST_EARTH
+        for one in (known, other)
+    ]
     if not any(small):
         try:
             moved = _transformer(crs, other_crs).transform(x, y)
@@ -175,16 +219,28 @@ def _moved(crs: str, other_crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.n
 
 @lru_cache(maxsize=64)
 def _transformer(crs: str, other_crs: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(_without_null_shift(projection(crs)), _without_null_shift(projection(other_crs)), always_xy=True)
+    return pyproj.Transformer.from_crs(
+        _without_null_shift(projection(crs)),
+        _without_null_shift(projection(other_crs)),
+        always_xy=True,
+    )
 
 
 def _without_null_shift(crs: pyproj.CRS) -> pyproj.CRS:
-    """The projection without a shift by nothing: +towgs84=0,0,0 is written out of habit, on earths where it cannot be true."""
-    null = crs.is_bound and crs.source_crs is not None and crs.coordinate_operation is not None and not any(crs.coordinate_operation.towgs84)
+    """The projection without a shift by nothing: +towgs84=0,0,0 is written out of habit, on earths
+    where it cannot be true."""
+    null = (
+        crs.is_bound
+        and crs.source_crs is not None
+        and crs.coordinate_operation is not None
+        and not any(crs.coordinate_operation.towgs84)
+    )
     return crs.source_crs if null else crs
 
 
 @lru_cache(maxsize=64)
 def _to_degrees(crs: str) -> pyproj.Transformer:
     """From map coordinates to longitudes and latitudes on the projection's own earth."""
-    return pyproj.Transformer.from_crs(projection(crs), projection(crs).geodetic_crs, always_xy=True)
+    return pyproj.Transformer.from_crs(
+        projection(crs), projection(crs).geodetic_crs, always_xy=True
+    )

@@ -1,7 +1,9 @@
-"""How far data may be off and still be taken: rounding of values, of times and of places, in one place and with the reasons.
+"""How far data may be off and still be taken: rounding of values, of times and of places, in one
+place and with the reasons.
 
-Providers round, pack and start late. What lies within these tolerances is taken as what it was meant to be; what lies beyond
-them is refused by a sentence that names the field, both values and the tolerance.
+Providers round, pack and start late. What lies within these tolerances is taken as what it was
+meant to be; what lies beyond them is refused by a sentence that names the field, both values and
+the tolerance.
 """
 
 from collections.abc import Iterator
@@ -14,31 +16,41 @@ import numpy as np
 from nowcast.errors import UserError
 
 HIGHEST_RATE = 5000.0
-"""mm/h, 82 dBZ: beyond clutter and hail. Only a mark for "no data" that was not declared is higher (32767, 1e20, 9.97e36)."""
+"""mm/h, 82 dBZ: beyond clutter and hail. Only a mark for "no data" that was not declared is higher
+(32767, 1e20, 9.97e36)."""
 ROUNDING = 1e-6
 """Pixels: what projecting a point there and back costs in 64 bits is far less."""
 _CAUSE = "gain, offset or the marks for missing and dry are wrong or not declared"
-_LARGEST_PART_OF_A_STEP = 0.25  # that a frame may be early or late; with half of it, no one could tell to which of two steps it belongs
+# that a frame may be early or late; with half of it, no one could tell to which of two steps it
+# belongs
+_LARGEST_PART_OF_A_STEP = 0.25
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far data may be off. ``Tolerance(0, 0, 0, 0, 0)`` accepts nothing that is not exact, but for the rounding of 64-bit numbers.
+    """How far data may be off. ``Tolerance(0, 0, 0, 0, 0)`` accepts nothing that is not exact, but
+    for the rounding of 64-bit numbers.
 
     Args:
-        negative_rate: rates [mm/h] below 0 by no more than this are dry (0): packing and interpolation round so. 0.05 is half of the
-            0.1 mm/h from which rain counts, so that no pixel changes between dry and wet.
-        bad_share: share of a frame's pixels that may be further below 0, or above 5000 mm/h; these become missing and are counted. 0.001:
-            faults of single pixels (BoM's 1 to 7 of 262,144), while a mark or a factor that is not declared shows in far more.
-        seconds: how far a frame may lie off the regular times of a series, but never more than a quarter of its step. 15: scans
-            start some seconds late; at 15 m/s rain moves a quarter of a kilometre in that time.
-        pixels: how far the pixels of two grids may lie apart, in pixels, to be the same grid, and how far a coordinate may lie off an even
-            spacing. 0.1: corners in degrees with three decimals are so exact on 1 km; a shift by half a pixel is never accepted.
-        corners: how far the corners of an image that a file states may lie off what its number and size of pixels give, in pixels. 0.5:
-            corners that are meant as the centres of pixels are a whole pixel off in all.
+        negative_rate: rates [mm/h] below 0 by no more than this are dry (0): packing and
+            interpolation round so. 0.05 is half of the 0.1 mm/h from which rain counts, so that no
+            pixel changes between dry and wet.
+        bad_share: share of a frame's pixels that may be further below 0, or above 5000 mm/h; these
+            become missing and are counted. 0.001: faults of single pixels (BoM's 1 to 7 of
+            262,144), while a mark or a factor that is not declared shows in far more.
+        seconds: how far a frame may lie off the regular times of a series, but never more than a
+            quarter of its step. 15: scans start some seconds late; at 15 m/s rain moves a quarter
+            of a kilometre in that time.
+        pixels: how far the pixels of two grids may lie apart, in pixels, to be the same grid, and
+            how far a coordinate may lie off an even spacing. 0.1: corners in degrees with three
+            decimals are so exact on 1 km; a shift by half a pixel is never accepted.
+        corners: how far the corners of an image that a file states may lie off what its number and
+            size of pixels give, in pixels. 0.5: corners that are meant as the centres of pixels are
+            a whole pixel off in all.
 
     Raises:
-        UserError: a number that is negative or not finite, a share above 1, or half a pixel and more for two grids.
+        UserError: a number that is negative or not finite, a share above 1, or half a pixel and
+            more for two grids.
     """
 
     negative_rate: float = 0.05
@@ -53,7 +65,9 @@ class Tolerance:
             value, limit = getattr(self, field.name), highest.get(field.name, 1e6)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0 <= value <= limit:
-                raise UserError(f"tolerance.{field.name} is {value!r}; expected a number from 0 to {limit:g}.")
+                raise UserError(
+                    f"tolerance.{field.name} is {value!r}; expected a number from 0 to {limit:g}."
+                )
 
     @property
     def off_corner(self) -> float:
@@ -61,15 +75,21 @@ class Tolerance:
         return max(self.corners, ROUNDING)
 
     def off_time(self, step: np.timedelta64) -> np.timedelta64:
-        """How far frames that follow each other by ``step`` may lie off their times, timedelta64[ms]."""
+        """How far frames that follow each other by ``step`` may lie off their times,
+        timedelta64[ms]."""
         milliseconds = step / np.timedelta64(1, "ms")
-        return np.timedelta64(int(min(1000 * self.seconds, _LARGEST_PART_OF_A_STEP * abs(milliseconds))), "ms")
+        return np.timedelta64(
+            int(min(1000 * self.seconds, _LARGEST_PART_OF_A_STEP * abs(milliseconds))), "ms"
+        )
 
-    def tidied(self, rates: np.ndarray, name: str, *, cause: str = _CAUSE) -> tuple[np.ndarray, np.ndarray]:
+    def tidied(
+        self, rates: np.ndarray, name: str, *, cause: str = _CAUSE
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rain rates with those that are a little below 0 as 0, and a few bad ones as missing.
 
         Args:
-            rates: [mm/h], (..., H, W), NaN = not observed; right ones come back as they are, to the last bit.
+            rates: [mm/h], (..., H, W), NaN = not observed; right ones come back as they are, to the
+                last bit.
             name: what they are of, for messages.
             cause: what is probably wrong where there are more, for messages.
 
@@ -80,19 +100,34 @@ class Tolerance:
             UserError: a field with more bad pixels than ``bad_share``.
         """
         fields_shape = rates.shape[:-2]
-        lowest, highest = (reduce(rates, axis=None, initial=start) for reduce, start in ((np.fmin.reduce, np.inf), (np.fmax.reduce, -np.inf)))
+        lowest, highest = (
+            reduce(rates, axis=None, initial=start)
+            for reduce, start in ((np.fmin.reduce, np.inf), (np.fmax.reduce, -np.inf))
+        )
         if lowest >= 0 and highest <= HIGHEST_RATE:
             return rates, np.zeros(fields_shape, np.int64)
         with np.errstate(invalid="ignore"):
             bad = (rates < -self.negative_rate) | (rates > HIGHEST_RATE)
             rounded = (rates < 0) & ~bad
-        counts = np.count_nonzero(bad, axis=(-2, -1)) if rates.ndim > 1 else np.asarray(np.count_nonzero(bad))
+        counts = (
+            np.count_nonzero(bad, axis=(-2, -1))
+            if rates.ndim > 1
+            else np.asarray(np.count_nonzero(bad))
+        )
         pixels = int(np.prod(rates.shape[-2:]))
         most = int(np.max(counts, initial=0))
         if most > self.bad_share * pixels:
-            found = f"rates that are negative or above {HIGHEST_RATE:g} mm/h (from {lowest:g} to {highest:g})"
-            accepted = f"tolerance.negative_rate={self.negative_rate:g} mm/h and tolerance.bad_share={self.bad_share:g} of the pixels are accepted"
-            raise UserError(f"{name} has {found} in {most} of {pixels} pixels, but {accepted}; {cause}.")
+            found = (
+                f"rates that are negative or above {HIGHEST_RATE:g} mm/h (from {lowest:g} "
+                f"to {highest:g})"
+            )
+            accepted = (
+                f"tolerance.negative_rate={self.negative_rate:g} mm/h and "
+                f"tolerance.bad_share={self.bad_share:g} of the pixels are accepted"
+            )
+            raise UserError(
+                f"{name} has {found} in {most} of {pixels} pixels, but {accepted}; {cause}."
+            )
         rates = rates.copy()
         rates[bad] = np.nan
         rates[rounded] = 0.0
@@ -108,7 +143,8 @@ _DISCARDED: ContextVar[list[int] | None] = ContextVar("discarded", default=None)
 
 @contextmanager
 def applied(tolerance: Tolerance) -> Iterator[list[int]]:
-    """Let a tolerance hold for all files that are read in the block; gives the pixels that became missing of each field read, in their order."""
+    """Let a tolerance hold for all files that are read in the block; gives the pixels that became
+    missing of each field read, in their order."""
     discarded: list[int] = []
     tokens = _IN_FORCE.set(tolerance), _DISCARDED.set(discarded)
     try:
