@@ -55,8 +55,15 @@ class Known:
     places: tuple[object, object, object] = (None, None, None)
 
     def __str__(self) -> str:
-        counts = zip((self.times, self.rows, self.columns), ("times", "rows", "columns"), self.places)
-        return ", ".join(f"{count} {name} ({place})" for count, name, place in counts if count is not None) or "no length"
+        counts = zip(
+            (self.times, self.rows, self.columns), ("times", "rows", "columns"), self.places
+        )
+        return (
+            ", ".join(
+                f"{count} {name} ({place})" for count, name, place in counts if count is not None
+            )
+            or "no length"
+        )
 
 
 def role(name: str) -> str | None:
@@ -74,9 +81,15 @@ def parsed(setting) -> tuple[str, ...] | None:
         return None
     if isinstance(setting, str):
         letters = setting.strip().strip("()[]").upper()
-        names = list(letters) if re.fullmatch(r"[THWYXC1]+", letters) else [name for name in re.split(r"[\s,]+", letters) if name]
+        names = (
+            list(letters)
+            if re.fullmatch(r"[THWYXC1]+", letters)
+            else [name for name in re.split(r"[\s,]+", letters) if name]
+        )
     else:
-        names = [str(name) for name in setting] if isinstance(setting, Sequence) else [repr(setting)]
+        names = (
+            [str(name) for name in setting] if isinstance(setting, Sequence) else [repr(setting)]
+        )
     roles = tuple(role(name) or "?" for name in names)
     counts = {one: roles.count(one) for one in (TIME, ROWS, COLUMNS, "?")}
     if counts["?"] or counts[TIME] > 1 or counts[ROWS] != 1 or counts[COLUMNS] != 1:
@@ -87,7 +100,14 @@ def parsed(setting) -> tuple[str, ...] | None:
     return roles
 
 
-def resolve(shape: tuple[int, ...], *, setting: tuple[str, ...] | None, names: Sequence[str | None], known: Known, what: str) -> Order:
+def resolve(
+    shape: tuple[int, ...],
+    *,
+    setting: tuple[str, ...] | None,
+    names: Sequence[str | None],
+    known: Known,
+    what: str,
+) -> Order:
     """The axes of time, rows and columns.
 
     Args:
@@ -103,34 +123,60 @@ def resolve(shape: tuple[int, ...], *, setting: tuple[str, ...] | None, names: S
     sides = "x".join(map(str, shape))
     stated = [None if name is None else role(name) for name in names]
     if not 2 <= len(shape) <= _MOST_AXES:
-        raise UserError(f"{what} has {len(shape)} axes ({sides}); expected rows x columns, with times in any place, e.g. times x rows x columns.")
+        raise UserError(
+            f"{what} has {len(shape)} axes ({sides}); expected rows x columns, with times in any place, e.g. times x rows x columns."
+        )
     if setting is not None:
         return _as_set(shape, setting, stated, known, f"{what} is {sides}")
     orders = _fitting(shape, stated, known)
     if not orders:
-        called = f" and its axes are called {', '.join(name or '?' for name in names)}" if any(names) else ""
-        raise UserError(f"{what} is {sides}{called}; expected axes of rows and columns, with times in any place, and of {known}.")
+        called = (
+            f" and its axes are called {', '.join(name or '?' for name in names)}"
+            if any(names)
+            else ""
+        )
+        raise UserError(
+            f"{what} is {sides}{called}; expected axes of rows and columns, with times in any place, and of {known}."
+        )
     if len({order.time for order in orders}) > 1:
         ways = ", ".join(sorted({_spelt(order, len(shape)) for order in orders}))
-        raise UserError(f"{what} is {sides}, and nothing says which of its axes is time (known: {known}); set reader.axes to their order, one of {ways}.")
+        raise UserError(
+            f"{what} is {sides}, and nothing says which of its axes is time (known: {known}); set reader.axes to their order, one of {ways}."
+        )
     return min(orders, key=lambda order: (order.rows > order.columns, order))
 
 
-def _as_set(shape: tuple[int, ...], setting: tuple[str, ...], stated: list[str | None], known: Known, what: str) -> Order:
+def _as_set(
+    shape: tuple[int, ...],
+    setting: tuple[str, ...],
+    stated: list[str | None],
+    known: Known,
+    what: str,
+) -> Order:
     """The order that is set, if nothing speaks against it."""
     spelt = "".join(setting)
     if len(setting) != len(shape):
-        raise UserError(f"{what}, {len(shape)} axes, but reader.axes is {spelt}; expected {len(setting)} axes.")
+        raise UserError(
+            f"{what}, {len(shape)} axes, but reader.axes is {spelt}; expected {len(setting)} axes."
+        )
     for axis, (one, length, name) in enumerate(zip(setting, shape, stated, strict=True)):
         if one == SINGLE and length != 1:
-            raise UserError(f"{what}, but reader.axes is {spelt}; expected the length 1 of axis {axis}, which is {length}.")
+            raise UserError(
+                f"{what}, but reader.axes is {spelt}; expected the length 1 of axis {axis}, which is {length}."
+            )
         if name is not None and name != one:
-            raise UserError(f"{what}, but reader.axes is {spelt}, while the file calls axis {axis} {_MEANT.get(name, name)}; expected them to agree.")
+            raise UserError(
+                f"{what}, but reader.axes is {spelt}, while the file calls axis {axis} {_MEANT.get(name, name)}; expected them to agree."
+            )
     order = _order(setting)
-    for axis, count, name, place in zip(order, (known.times, known.rows, known.columns), ("times", "rows", "columns"), known.places):
+    for axis, count, name, place in zip(
+        order, (known.times, known.rows, known.columns), ("times", "rows", "columns"), known.places
+    ):
         length = 1 if axis is None else shape[axis]
         if count is not None and count != length:
-            raise UserError(f"{what}, so reader.axes={spelt} makes {length} {name}; expected {count} {name}, as {place} has.")
+            raise UserError(
+                f"{what}, so reader.axes={spelt} makes {length} {name}; expected {count} {name}, as {place} has."
+            )
     return order
 
 
@@ -153,14 +199,23 @@ def _fitting(shape: tuple[int, ...], stated: list[str | None], known: Known) -> 
 
 
 def _fits(order: Order, shape: tuple[int, ...], known: Known) -> bool:
-    lengths = (1 if order.time is None else shape[order.time], shape[order.rows], shape[order.columns])
-    agree = all(count in (None, length) for count, length in zip((known.times, known.rows, known.columns), lengths))
+    lengths = (
+        1 if order.time is None else shape[order.time],
+        shape[order.rows],
+        shape[order.columns],
+    )
+    agree = all(
+        count in (None, length)
+        for count, length in zip((known.times, known.rows, known.columns), lengths)
+    )
     square = known.rows is not None and known.rows == known.columns
     return agree and (not square or known.columns_first in (None, order.columns < order.rows))
 
 
 def _order(roles: Sequence[str]) -> Order:
-    return Order(roles.index(TIME) if TIME in roles else None, roles.index(ROWS), roles.index(COLUMNS))
+    return Order(
+        roles.index(TIME) if TIME in roles else None, roles.index(ROWS), roles.index(COLUMNS)
+    )
 
 
 def _spelt(order: Order, axes: int) -> str:

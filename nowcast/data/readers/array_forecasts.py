@@ -16,7 +16,9 @@ from nowcast.data.readers.forecasts import (
 )
 
 
-def refuse_forecast(source: Source, name: str | None, axes: Sequence[str | None], times: np.ndarray) -> None:
+def refuse_forecast(
+    source: Source, name: str | None, axes: Sequence[str | None], times: np.ndarray
+) -> None:
     """Refuse an array that anything in the file says to be predicted.
 
     Args:

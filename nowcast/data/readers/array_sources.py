@@ -18,7 +18,19 @@ from nowcast.errors import UserError
 _KIND = "an HDF5, .npy or .npz file"
 _MAX_TIMES = 100_000
 _MOST_AT_ONCE = 2**26  # values of an array whose first axis is not time, read as a whole
-_NO_SECONDS = ("milliseconds", "ms", "minutes", "minute", "min", "hours", "hour", "h", "days", "day", "d")  # without a moment they tell no time
+_NO_SECONDS = (
+    "milliseconds",
+    "ms",
+    "minutes",
+    "minute",
+    "min",
+    "hours",
+    "hour",
+    "h",
+    "days",
+    "day",
+    "d",
+)  # without a moment they tell no time
 
 
 class Source:
@@ -47,7 +59,9 @@ class _Hdf5(Source):
 
     def shape(self, name: str | None) -> tuple[int, ...]:
         if name is None:
-            raise UserError(f"{self.path} is an HDF5 file; set reader.dataset to the path of the field in it.")
+            raise UserError(
+                f"{self.path} is an HDF5 file; set reader.dataset to the path of the field in it."
+            )
         return self._file.dataset(name).shape
 
     def names(self, name: str) -> list[str | None]:
@@ -56,9 +70,21 @@ class _Hdf5(Source):
         if scales is not None and len(scales) == len(shape):
             return [_scale_name(scale, self._file.described(scale)) for scale in scales]
         attributes = self._file.described(name)
-        for attribute in ("DIMENSION_LABELS", "_ARRAY_DIMENSIONS", "DimensionNames", "dimensions", "dims"):
+        for attribute in (
+            "DIMENSION_LABELS",
+            "_ARRAY_DIMENSIONS",
+            "DimensionNames",
+            "dimensions",
+            "dims",
+        ):
             labels = attributes.get(attribute)
-            labels = labels.replace(",", " ").split() if isinstance(labels, str) else [] if labels is None else [_text(label) for label in np.ravel(labels)]
+            labels = (
+                labels.replace(",", " ").split()
+                if isinstance(labels, str)
+                else []
+                if labels is None
+                else [_text(label) for label in np.ravel(labels)]
+            )
             if len(labels) == len(shape) and any(labels):
                 return [label or None for label in labels]
         return [None] * len(shape)
@@ -75,7 +101,11 @@ class _Hdf5(Source):
 
     def beside(self, name: str) -> list[str]:
         group = name.strip("/").rpartition("/")[0]
-        places = {f"{place}/{one}".strip("/") for place in ("", group) for one in self._file.members(place)}
+        places = {
+            f"{place}/{one}".strip("/")
+            for place in ("", group)
+            for one in self._file.members(place)
+        }
         return sorted(place for place in places if _is_small(self._file.find(place)))
 
     def fields(self, name: str, order: Order) -> Iterator[np.ndarray]:
@@ -102,15 +132,34 @@ class _Hdf5(Source):
             group, _, attribute = name.rpartition("/")
             value = self._file.attribute(group or "/", attribute)
             if value is None:
-                raise UserError(f"{self.path} has no dataset or attribute {name}; set reader.time_in_file to one that it has.")
+                raise UserError(
+                    f"{self.path} has no dataset or attribute {name}; set reader.time_in_file to one that it has."
+                )
             return [value]
-        if not isinstance(node, h5py.Dataset) or node.size is None or not 1 <= node.size <= _MAX_TIMES or node.is_virtual or node.external:
-            raise UserError(f"{self.path}: {name} must be 1 to {_MAX_TIMES} times stored in this file, but it is {node!r}.")
+        if (
+            not isinstance(node, h5py.Dataset)
+            or node.size is None
+            or not 1 <= node.size <= _MAX_TIMES
+            or node.is_virtual
+            or node.external
+        ):
+            raise UserError(
+                f"{self.path}: {name} must be 1 to {_MAX_TIMES} times stored in this file, but it is {node!r}."
+            )
         with damage_reported(self.path):
             values = np.ravel(node[()])
         units = self._file.attribute(name, "units")
-        if values.dtype.kind in "iuf" and isinstance(units, str) and ("since" in units.lower() or units.strip().lower() in _NO_SECONDS):
-            values = cf_units.times(values, units, str(self._file.attribute(name, "calendar") or "standard"), f"{self.path}: {name}")
+        if (
+            values.dtype.kind in "iuf"
+            and isinstance(units, str)
+            and ("since" in units.lower() or units.strip().lower() in _NO_SECONDS)
+        ):
+            values = cf_units.times(
+                values,
+                units,
+                str(self._file.attribute(name, "calendar") or "standard"),
+                f"{self.path}: {name}",
+            )
         return list(values)
 
 
@@ -126,10 +175,14 @@ class _Npz(Source):
         with ExitStack() as stack:
             if self._archive is None:
                 if name is not None:
-                    raise UserError(f"{self.path} is a .npy file, which holds a single array and no {name!r}; use null, or a .npz file.")
+                    raise UserError(
+                        f"{self.path} is a .npy file, which holds a single array and no {name!r}; use null, or a .npz file."
+                    )
                 yield NpyArray(stack.enter_context(open(self.path, "rb")), str(self.path))
             elif name is None:
-                raise UserError(f"{self.path} is a .npz file; set reader.dataset to the name of the field in it.")
+                raise UserError(
+                    f"{self.path} is a .npz file; set reader.dataset to the name of the field in it."
+                )
             else:
                 yield stack.enter_context(member(self._archive, name))
 
@@ -138,7 +191,11 @@ class _Npz(Source):
             return array.numbers().shape
 
     def beside(self, name: str | None) -> list[str]:
-        return [] if self._archive is None else [entry.removesuffix(".npy") for entry in self._archive.namelist()]
+        return (
+            []
+            if self._archive is None
+            else [entry.removesuffix(".npy") for entry in self._archive.namelist()]
+        )
 
     def fields(self, name: str | None, order: Order) -> Iterator[np.ndarray]:
         with self._array(name) as array:
@@ -156,7 +213,9 @@ class _Npz(Source):
     def times(self, name: str) -> list:
         with self._array(name) as array:
             if math.prod(array.shape) > _MAX_TIMES:
-                raise UserError(f"{self.path}: {name} holds {math.prod(array.shape)} times; {_MAX_TIMES} at most are accepted.")
+                raise UserError(
+                    f"{self.path}: {name} holds {math.prod(array.shape)} times; {_MAX_TIMES} at most are accepted."
+                )
             return list(np.ravel(array.read(times=True)))
 
 
@@ -183,7 +242,12 @@ def _scale_name(path: str, attributes: dict) -> str:
 
 
 def _is_small(node) -> bool:
-    return isinstance(node, h5py.Dataset) and node.shape is not None and node.dtype.kind in "iuf" and node.size <= _MAX_TIMES
+    return (
+        isinstance(node, h5py.Dataset)
+        and node.shape is not None
+        and node.dtype.kind in "iuf"
+        and node.size <= _MAX_TIMES
+    )
 
 
 def _text(label) -> str:

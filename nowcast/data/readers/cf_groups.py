@@ -9,7 +9,10 @@ MAX_GROUPS = 1000
 
 
 def choose(
-    path: Path, groups: Iterable[str], candidates: Callable[[str], dict[str, int]], variable: str | None
+    path: Path,
+    groups: Iterable[str],
+    candidates: Callable[[str], dict[str, int]],
+    variable: str | None,
 ) -> tuple[str, str | None]:
     """The group with the rain, and the name of its variable where one is set.
 
@@ -34,7 +37,9 @@ def choose(
         known = list(groups)
         if group not in known:
             found = ", ".join(known[1:20]) or "none"
-            raise UserError(f"{path}: reader.variable is {variable!r}, but there is no group {group!r}; expected one of the groups {found}.")
+            raise UserError(
+                f"{path}: reader.variable is {variable!r}, but there is no group {group!r}; expected one of the groups {found}."
+            )
         return group, name
     found = {}
     for group in groups:
@@ -46,10 +51,17 @@ def choose(
     if not found:
         return "", variable
     best = min(min(own.values()) for own in found.values())
-    names = [f"{group}/{name}" for group, own in found.items() for name, rank in own.items() if rank == best]
+    names = [
+        f"{group}/{name}"
+        for group, own in found.items()
+        for name, rank in own.items()
+        if rank == best
+    ]
     places = {name.rpartition("/")[0] for name in names}
     if len(places) > 1:
-        raise UserError(f"{path} has rain in several groups: {', '.join(names[:20])}; set reader.variable to one of these paths.")
+        raise UserError(
+            f"{path} has rain in several groups: {', '.join(names[:20])}; set reader.variable to one of these paths."
+        )
     return places.pop(), variable
 
 

@@ -16,9 +16,17 @@ from nowcast.errors import UserError
 _UNIT = r"(in)?(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)?"
 _PREDICTED = r"(forecast|fcst|fc|prediction|nowcast)"
 _SPAN = r"(lead(time)?|period|hours?|hr|minutes?|min|seconds?|sec|steps?|offset|timedelta|horizon|length|range)"
-_LEAD = re.compile(rf"(grib)?(leads?|leadtimes?|timeahead|{_PREDICTED}{_SPAN}|fhours?|fhr|fxx){_UNIT}")
+_LEAD = re.compile(
+    rf"(grib)?(leads?|leadtimes?|timeahead|{_PREDICTED}{_SPAN}|fhours?|fhr|fxx){_UNIT}"
+)
 _LEAD_OR_MOMENT = re.compile(rf"{_PREDICTED}times?{_UNIT}")  # a lead time if it is a plain number
-_LEAD_IF_OF_TIME = ("step", "steps", "tau", "horizon", "timedelta")  # lead times if their units say so
+_LEAD_IF_OF_TIME = (
+    "step",
+    "steps",
+    "tau",
+    "horizon",
+    "timedelta",
+)  # lead times if their units say so
 _REFERENCE = re.compile(
     r"(forecast|fcst|model|nowcast|grib)?"
     r"(ref|reference|analysis|init|initial|initiali[sz]ation|issued?|origin)(date)?time"
@@ -40,15 +48,28 @@ _NOT_OF_ITSELF = re.compile(  # "observations for nowcasts", "national forecast 
     r"\b(for|input|inputs|observ\w*|measur\w*|analys[ei]s|verif\w*|national|cent(er|re)|office|service|agency|challenge)\b"
 )
 _TRUE = ("true", "t", "yes", "y", "on")
-_DATE = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)[T _]?(\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d*)?\s*(?:Z|UTC)?", re.ASCII | re.IGNORECASE)
+_DATE = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)[T _]?(\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d*)?\s*(?:Z|UTC)?",
+    re.ASCII | re.IGNORECASE,
+)
 _EPOCH = re.compile(r"(\d{9,10})(?:\.\d*)?(?:\s*sec)?(?:\s*UTC)?", re.ASCII | re.IGNORECASE)
-_NAME_WORDS = ("forecast", "forecasts", "fcst", "nowcast", "nowcasts", "prediction", "predicted", "extrapolated")
+_NAME_WORDS = (
+    "forecast",
+    "forecasts",
+    "fcst",
+    "nowcast",
+    "nowcasts",
+    "prediction",
+    "predicted",
+    "extrapolated",
+)
 _NAME_LEAD = re.compile(
     r"(?<![a-z0-9])(?:\+|(?:lead(?:time)?|ft|fc|lt)[_-]?)(\d{1,4})(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
     r"|(?<=[a-z0-9])\+(\d{1,4})(?:s|min|mins|m|h|hr)(?![a-z0-9])"
 )
 _LABEL_LEAD = re.compile(
-    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)(\d{1,6})(?!\d)", re.IGNORECASE | re.ASCII
+    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)(\d{1,6})(?!\d)",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -77,7 +98,9 @@ def plain_name(name: str) -> str:
 def is_lead_name(name: str, *, of_time: bool = False) -> bool:
     """Whether a name is that of lead times; ``of_time``: its numbers are known to be seconds, minutes, hours or days."""
     plain = plain_name(name)
-    return bool(_LEAD.fullmatch(plain) or _LEAD_OR_MOMENT.fullmatch(plain)) or (of_time and plain in _LEAD_IF_OF_TIME)
+    return bool(_LEAD.fullmatch(plain) or _LEAD_OR_MOMENT.fullmatch(plain)) or (
+        of_time and plain in _LEAD_IF_OF_TIME
+    )
 
 
 def is_reference_name(name: str) -> bool:
@@ -92,7 +115,12 @@ def says_forecast(text: str) -> bool:
 
 
 def refuse_by_attributes(
-    path: str | Path, attributes: Mapping[str, object], where: str = "", *, times: np.ndarray | None = None, words: bool = True
+    path: str | Path,
+    attributes: Mapping[str, object],
+    where: str = "",
+    *,
+    times: np.ndarray | None = None,
+    words: bool = True,
 ) -> None:
     """Refuse a forecast that attributes, tags or comments say to be one.
 
@@ -117,8 +145,15 @@ def refuse_by_attributes(
         if times is not None and _VALID.fullmatch(plain):
             valid = moment_of(value)
             if valid is not None and valid > np.max(times):
-                refuse(path, shown, f"{valid} UTC", f"none after the time of the field, {np.max(times)} UTC")
-    for name, value in attributes.items() if words and not states_analysis(attributes) else ():  # numbers say more
+                refuse(
+                    path,
+                    shown,
+                    f"{valid} UTC",
+                    f"none after the time of the field, {np.max(times)} UTC",
+                )
+    for name, value in (
+        attributes.items() if words and not states_analysis(attributes) else ()
+    ):  # numbers say more
         if isinstance(value, str) and _TEXT.fullmatch(plain_name(name)) and says_forecast(value):
             refuse(path, f"{where}{name}", repr(_short(value)), "the name of an observed product")
 
@@ -132,13 +167,20 @@ def states_analysis(attributes: Mapping[str, object]) -> bool:
     return False
 
 
-def refuse_before(path: str | Path, name: str, reference: np.datetime64 | None, times: np.ndarray) -> None:
+def refuse_before(
+    path: str | Path, name: str, reference: np.datetime64 | None, times: np.ndarray
+) -> None:
     """Refuse fields whose reference time lies before the first of them; None is no time and says nothing.
 
     Observations that were put together keep the reference time of the first, so a single one may lie before the others.
     """
     if reference is not None and reference < np.min(times):
-        refuse(path, name, f"{reference} UTC", f"none before the time of the field, {np.min(times)} UTC")
+        refuse(
+            path,
+            name,
+            f"{reference} UTC",
+            f"none before the time of the field, {np.min(times)} UTC",
+        )
 
 
 def refuse_name(path: str | Path) -> None:
@@ -153,7 +195,12 @@ def refuse_name(path: str | Path) -> None:
     if not leads:  # a lead time of 0 is that of an analysis, whatever else the name says
         found = [word for word in re.split(r"[^a-z]+", name) if word in _NAME_WORDS]
     if found:
-        refuse(path, "its name", f"{name!r} with {found[0]!r}", "none that says so (rename it if it was observed)")
+        refuse(
+            path,
+            "its name",
+            f"{name!r} with {found[0]!r}",
+            "none that says so (rename it if it was observed)",
+        )
 
 
 def refuse_label(path: str | Path, name: str, text: str) -> None:

@@ -26,7 +26,9 @@ def continuous(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
             longitudes = run_on
         else:
             longitudes, order = _after_widest_gap(longitudes)
-        longitudes = longitudes - _TURN * np.floor((longitudes.min() + _TURN / 2) / _TURN)  # one way to count, whatever was stored
+        longitudes = longitudes - _TURN * np.floor(
+            (longitudes.min() + _TURN / 2) / _TURN
+        )  # one way to count, whatever was stored
     return longitudes, order
 
 
@@ -48,7 +50,9 @@ def _is_monotonic(values: np.ndarray) -> bool:
 def _has_gap(values: np.ndarray) -> bool:
     """Whether one step is far wider than the others, as where the western half of a grid was cut off."""
     steps = np.abs(np.diff(values))
-    return bool(steps.max() > _TURN / 2) or (steps.size > 1 and bool(steps.max() > 1.5 * np.median(steps)))
+    return bool(steps.max() > _TURN / 2) or (
+        steps.size > 1 and bool(steps.max() > 1.5 * np.median(steps))
+    )
 
 
 def _after_widest_gap(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

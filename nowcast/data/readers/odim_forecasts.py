@@ -5,11 +5,18 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from nowcast.data.readers.forecasts import refuse, refuse_by_attributes, says_forecast, states_analysis
+from nowcast.data.readers.forecasts import (
+    refuse,
+    refuse_by_attributes,
+    says_forecast,
+    states_analysis,
+)
 from nowcast.data.readers.hdf5 import Hdf5File
 
 _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
-_LONGEST_SCAN = np.timedelta64(900, "s")  # a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
+_LONGEST_SCAN = np.timedelta64(
+    900, "s"
+)  # a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
 _MOST_GROUPS = 100
 
 
@@ -23,8 +30,15 @@ def refuse_forecast(file: Hdf5File, field: str) -> None:
     Raises:
         UserError: how/simulated is true, a lead time is above 0, or object, product or a text says forecast.
     """
-    if file.attribute("how", "lead_time_minutes") is not None:  # as nowcast writes it, whatever its value
-        refuse(file.path, "how/lead_time_minutes", repr(file.attribute("how", "lead_time_minutes")), "none")
+    if (
+        file.attribute("how", "lead_time_minutes") is not None
+    ):  # as nowcast writes it, whatever its value
+        refuse(
+            file.path,
+            "how/lead_time_minutes",
+            repr(file.attribute("how", "lead_time_minutes")),
+            "none",
+        )
     described = [(name, file.described(name)) for name in _places(file, field)]
     for name, attributes in described:
         refuse_by_attributes(file.path, attributes, f"{name}/".lstrip("/"), words=False)
@@ -42,11 +56,22 @@ def refuse_object(file: Hdf5File, kind: str) -> None:
 def refuse_reference(file: Hdf5File, field: str, time: np.datetime64) -> None:
     """Refuse a field that was made from an earlier time, as a how group says."""
     for name in _places(file, field):
-        refuse_by_attributes(file.path, file.described(name), f"{name}/".lstrip("/"), times=np.array([time], "datetime64[s]"), words=False)
+        refuse_by_attributes(
+            file.path,
+            file.described(name),
+            f"{name}/".lstrip("/"),
+            times=np.array([time], "datetime64[s]"),
+            words=False,
+        )
 
 
 def refuse_later_interval(
-    file: Hdf5File, field: str, nominal: np.datetime64, interval: tuple[np.datetime64, np.datetime64], *, summed: bool
+    file: Hdf5File,
+    field: str,
+    nominal: np.datetime64,
+    interval: tuple[np.datetime64, np.datetime64],
+    *,
+    summed: bool,
 ) -> None:
     """Refuse a field whose interval lies after the nominal time.
 
@@ -65,17 +90,31 @@ def refuse_later_interval(
     """
     start, end = interval
     if start >= nominal + _ROUNDING:
-        refuse(file.path, f"the start of {field} (startdate, starttime)", f"{start} UTC", f"none after what/date and what/time, {nominal} UTC")
+        refuse(
+            file.path,
+            f"the start of {field} (startdate, starttime)",
+            f"{start} UTC",
+            f"none after what/date and what/time, {nominal} UTC",
+        )
     after = start > nominal - _ROUNDING and summed
     if end >= nominal + _ROUNDING + (0 if after else _LONGEST_SCAN):
-        refuse(file.path, f"the end of {field} (enddate, endtime)", f"{end} UTC", f"none after what/date and what/time, {nominal} UTC")
+        refuse(
+            file.path,
+            f"the end of {field} (enddate, endtime)",
+            f"{end} UTC",
+            f"none after what/date and what/time, {nominal} UTC",
+        )
 
 
 def _places(file: Hdf5File, field: str) -> Iterator[str]:
     """Groups that describe a field: the file's, its dataset's and its own, with what is in their how."""
     for place in ("", field.rpartition("/")[0], field):
         yield from _groups(file, f"{place}/how".lstrip("/"))
-        yield from (name for name in (f"{place}/what".lstrip("/"), place or "/") if file.find(name) is not None)
+        yield from (
+            name
+            for name in (f"{place}/what".lstrip("/"), place or "/")
+            if file.find(name) is not None
+        )
 
 
 def _groups(file: Hdf5File, name: str) -> Iterator[str]:
