@@ -18,6 +18,9 @@ import torch
 from nowcast.errors import UserError, first_line
 from nowcast.files import leftovers, replacing, sha256_of
 
+FOLDER = "checkpoints"
+"""Name of their folder in that of a run."""
+
 LAST, PREVIOUS, BEST, MANIFEST = "last.ckpt", "previous.ckpt", "best.ckpt", "manifest.json"
 _ENTRY = "nowcast_checkpoint"  # of the header's metadata
 _TENSOR, _ITEMS, _TUPLE = "tensor", "items", "tuple"  # what stands in JSON for what JSON does not know
