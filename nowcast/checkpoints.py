@@ -19,6 +19,9 @@ from nowcast.errors import Unavailable, UserError, first_line
 from nowcast.files import leftovers, replacing, sha256_of
 from nowcast.runtime.unreadable import HEAD, kind_of_content, os_error
 
+FOLDER = "checkpoints"
+"""Name of their folder in that of a run."""
+
 LAST, PREVIOUS, BEST, MANIFEST = "last.ckpt", "previous.ckpt", "best.ckpt", "manifest.json"
 _ENTRY = "nowcast_checkpoint"  # of the header's metadata
 _TENSOR, _ITEMS, _TUPLE = "tensor", "items", "tuple"  # what stands in JSON for what JSON does not know

@@ -108,7 +108,14 @@ def plan(settings: dict, typed: list[str]) -> dict[str, list[str]]:
     unknown = [name for name in only or () if name not in models]
     if unknown:
         raise UserError(f"only names {', '.join(map(repr, unknown))}; the models here are {', '.join(models)}.")
-    return {name: _overrides(name, models[name], [*common, *typed]) for name in dict.fromkeys(only or models)}
+    found = {name: _overrides(name, models[name], [*common, *typed]) for name in dict.fromkeys(only or models)}
+    for item in typed:
+        if all(item not in overrides for overrides in found.values()) and typed.count(item) == 1:
+            raise UserError(
+                f"{item} would have no effect: every model here has its own {key(item)}, which counts before all; "
+                f"type models={{NAME: [{item}]}} to replace them, as in conf/compare.yaml."
+            )
+    return found
 
 
 def _overrides(name: str, own: list[str], common: list[str]) -> list[str]:
@@ -117,7 +124,7 @@ def _overrides(name: str, own: list[str], common: list[str]) -> list[str]:
     if not fits(own, list[str]):
         raise UserError(f"models.{name} is {own!r}, but a list such as [model=convlstm_small] is needed.")
     for item in (*common, *own):
-        if key(item) in ("seed", "output_dir", "resume") or (key(item) == "model" and item in common):
+        if key(item) in ("seed", "output_dir", "resume", "name") or (key(item) == "model" and item in common):
             raise UserError(f"{item!r} cannot be given to a training: the comparison sets it itself; see models, seeds and output_dir in its --cfg.")
     return list({key(item): item for item in (*common, *own)}.values())
 

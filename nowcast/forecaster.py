@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -13,6 +14,7 @@ import safetensors.torch
 import torch
 
 import nowcast
+from nowcast import checkpoints
 from nowcast.build import part, plain_data
 from nowcast.data.windows import are_regular, is_step, usual_step
 from nowcast.errors import UserError, first_line
@@ -281,7 +283,7 @@ class Forecaster:
             found = f"{path} cannot be read as weights ({_what_is_wrong(path, error)})"
             raise UserError(f"{found}; restore the file, or train again into another folder.") from error
         if settings.get(_DIGEST) not in (None, sha256(content).hexdigest()):  # None: of a nowcast that did not note it
-            raise UserError(f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it has another SHA-256. Restore it, or finish the run anew with nowcast train resume={folder}")
+            raise UserError(f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it has another SHA-256. Restore it{_or_go_on(folder)}.")
         _refuse_nonfinite(weights, path)
         try:
             forecaster.model.load_state_dict(weights)
@@ -310,10 +312,17 @@ def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:
         raise UserError(f"{path}: the weights {name} hold numbers that are not finite; such a model is neither saved nor used. Train again with a lower training.learning_rate.")
 
 
+def _or_go_on(folder: Path) -> str:
+    """What else can be done with a run that is not finished, or not whole: only where there is a checkpoint to go on with."""
+    if not checkpoints.any_in(folder / checkpoints.FOLDER):
+        return ""
+    return f", or finish this run with: {shlex.join(['nowcast', 'train', f'resume={folder}'])}"
+
+
 def _read_settings(folder: Path) -> dict:
     path = folder / SETTINGS_FILE
     if not path.is_file():
-        raise UserError(f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the folder that `nowcast train` printed; one that was interrupted goes on with nowcast train resume={folder}")
+        raise UserError(f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the folder that `nowcast train` printed{_or_go_on(folder)}.")
     try:
         if path.stat().st_size > _LARGEST_SETTINGS:
             raise ValueError(f"it is over {_LARGEST_SETTINGS} bytes long")

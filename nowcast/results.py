@@ -5,6 +5,7 @@ N blocks, T leads, S draws.
 
 import io
 import json
+import shlex
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from nowcast.build import part
 from nowcast.errors import Unavailable, UserError, first_line
-from nowcast.files import replacing
+from nowcast.files import replacing, run_folder
 from nowcast.frames import Grid
 from nowcast.runtime.unreadable import unreadable
 from nowcast.task import Task
@@ -243,7 +244,9 @@ class Results:
         folder = Path(folder)
         path = next((path for path in (folder / FILE, folder / "evaluation" / FILE) if path.is_file()), None)
         if path is None:
-            raise UserError(f"{folder} holds no {FILE}; make it with: nowcast evaluate run={folder}")
+            if run_folder(str(folder)) != folder:
+                raise UserError(f"the model that comes with nowcast has no evaluation of its own; nowcast evaluate run={folder} data=radar data.archive=FILE says which folder to give.")
+            raise UserError(f"{folder} holds no {FILE}; make it with: {shlex.join(['nowcast', 'evaluate', f'run={folder}'])}")
         try:
             with h5py.File(path, "r") as file:
                 about = json.loads(_read(file, "about").tobytes())

@@ -34,7 +34,7 @@ from nowcast.verification.scores import csi
 
 LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS = checkpoints.FOLDER
 REPEATED = 2.0  # seconds after a SIGTERM in which another one is the same: launchers pass on what the whole group of processes got already
 _log = logging.getLogger(__name__)
 
@@ -348,7 +348,7 @@ def _check_weights(path: Path, content: dict, module: lightning.LightningModule)
     """Refuse a checkpoint of another model."""
     shapes = {name: tensor.shape for name, tensor in content["state_dict"].items()}
     if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
-        raise UserError(f"{path} holds the weights of another model; resume with the run's own model settings.")
+        raise UserError(f"{path} holds the weights of another model than the config.yaml of its run describes; restore that file, or begin another run.")
 
 
 def _trainer(settings: Training, folder: Path, best: ModelCheckpoint, processes: Processes | None) -> lightning.Trainer:

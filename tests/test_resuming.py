@@ -1,13 +1,17 @@
 """A run goes on under other settings: each of them acts from there on, or is refused before anything is written."""
 
+import ast
 import dataclasses
 import math
+import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from nowcast import checkpoints, resuming, training
+from nowcast import checkpoints, cli, resuming, training
+from nowcast import config as configuration
 from nowcast.data.moving_mnist import MovingMnist
 from nowcast.errors import UserError
 from nowcast.forecaster import Forecaster
@@ -250,3 +254,106 @@ def test_without_changes_nothing_is_told_and_the_weights_are_those_of_an_uninter
     assert told == [[]]
     first, second = (forecaster.model.state_dict() for forecaster in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+ADVICES = {  # a part of each message that names a setting of the training, or resume -> the test in which the advice is followed
+    "try a lower training.learning_rate": "test_a_training_that_diverged_goes_on_with_what_its_message_advises",
+    "training.gradient_clip=1.": "test_a_training_that_diverged_goes_on_with_what_its_message_advises",
+    "Train again with a lower training.learning_rate": "no run folder has such weights: they are never saved",
+    "training.workers=0 shows what is wrong": "test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with",
+    "training.max_epochs=": "test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with",
+    "would have no effect: no step is left": "test_what_a_run_cannot_go_on_with_is_refused_before_anything_is_written",
+    "resume with the run's own training.select settings": "test_what_a_run_cannot_go_on_with_is_refused_before_anything_is_written",
+    "was trained with training.optimizer=": "test_what_a_run_cannot_go_on_with_is_refused_before_anything_is_written",
+    "use training.select=validation_loss": "test_training",
+    "training.select=validation_loss.": "test_training",
+    "which the transform makes": "test_training",
+    "cannot be used here": "test_training",
+    "and go on with resume": "test_checkpoints",
+    "to resume from": "test_training::test_there_must_be_something_to_resume_from",
+    "already holds a run": "test_a_folder_is_only_advised_to_be_resumed_where_that_works",
+    "nowcast train resume=DIR": "test_settings",
+    "only training.* can be changed": "test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with",
+    "resume is empty": "test_cli",
+    "resume was given": "test_settings",
+    "--package takes a part of the configuration": "test_settings",
+    "a whole number, at least": "test_training::test_wrong_settings_are_refused",
+    "a number above 0 is needed": "test_training::test_wrong_settings_are_refused",
+    "accepted are ": "test_training::test_wrong_settings_are_refused",
+}
+
+
+def messages():
+    """The texts of all errors of the package that name a setting of the training, or resume."""
+    for path in sorted(Path(training.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                text = "".join(part.value for part in ast.walk(node.exc) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+                if "training." in text or "resume" in text:
+                    yield pytest.param(text, id=f"{path.name}:{node.lineno}")
+
+
+@pytest.mark.parametrize("text", list(messages()))
+def test_a_message_that_advises_a_setting_is_in_the_table_of_those_that_were_tried(text):
+    assert any(part in text for part in ADVICES), text
+
+
+def test_a_training_that_diverged_goes_on_with_what_its_message_advises(tmp_path, monkeypatch):
+    run(tmp_path, epochs=1, schedule="constant", learning_rate=0.5)
+    original = training.training_loss
+
+    def diverging(model, loss, batch, *, progress):
+        found = original(model, loss, batch, progress=progress)
+        return found * math.nan if settings["learning_rate"] > 0.1 else found
+
+    monkeypatch.setattr(training, "training_loss", diverging)
+    settings = {"learning_rate": 0.5, "skipped": 1}
+    with pytest.raises(UserError, match="The last checkpoint is intact. .* try a lower training.learning_rate, or training.gradient_clip=1"):
+        run(tmp_path, epochs=3, schedule="constant", resume=True, **settings)
+    settings |= {"learning_rate": 0.01, "gradient_clip": 1.0}
+    history, _ = run(tmp_path, epochs=3, schedule="constant", resume=True, **settings)
+    assert len(history.train_loss) == 3 and all(map(math.isfinite, history.train_loss))
+
+
+def test_a_folder_is_only_advised_to_be_resumed_where_that_works(one_epoch, tmp_path):
+    folder = shutil.copytree(one_epoch, tmp_path / "a run")
+    with pytest.raises(UserError, match="is not a finished run folder") as caught:
+        Forecaster.load(folder)
+    command = str(caught.value).partition("finish this run with: ")[2].rstrip(".")
+    assert shlex.split(command) == ["nowcast", "train", f"resume={folder}"]
+    shutil.rmtree(folder / "checkpoints")
+    with pytest.raises(UserError, match="Give the folder that `nowcast train` printed.$"):
+        Forecaster.load(folder)
+
+
+SMALL = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "model.hidden_channels=[2]", "model.patch=8",
+         "training.accelerator=cpu", "training.precision=float32", "training.schedule=constant", "training.batch_size=2"]
+
+
+def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsys):
+    folder = tmp_path / "a run"
+    cli.run(["train", f"output_dir={folder}", *SMALL, "training.max_epochs=1"])
+    config = folder / "config.yaml"
+    first, files = config.read_text(), state(folder)
+    for typed, message in ((["training.optimizer=rmsprop", "training.max_epochs=2"], "averages of gradients"), (["training.learning_rate=0.1"], "no step is left"),
+                           (["training.select_threshold=3", "training.max_epochs=2"], "training.select=csi"), (["training.nonsense=1"], "cannot be applied"),
+                           (["model.patch=2"], "only training.* can be changed"), (["name=x"], "only training.* can be changed")):
+        with pytest.raises(UserError, match=message):
+            cli.run(["train", f"resume={folder}", *typed])
+        assert state(folder) == files
+    cli.run(["train", f"resume={folder}", "training.max_epochs=2", "training.learning_rate=0.002"])
+    cli.run(["train", "resume=auto", f"output_dir={folder}", *SMALL, "training.max_epochs=3", "training.learning_rate=0.001", "training.patience=9"])
+    lines = config.read_text().splitlines()
+    assert [line for line in lines if line.startswith("# ")] == [
+        "# from epoch 1, step 2 on: training.max_epochs=2 in place of 1",
+        "# from epoch 1, step 2 on: training.learning_rate=0.002 in place of 0.01",
+        "# from epoch 2, step 4 on: training.max_epochs=3 in place of 2",
+        "# from epoch 2, step 4 on: training.learning_rate=0.001 in place of 0.002",
+        "# from epoch 2, step 4 on: training.patience=9 in place of null",
+    ]
+    assert "# from" not in first and "from epoch 2, step 4 on: training.patience=9" in capsys.readouterr().out
+    stored = configuration.plain(configuration.load(folder))["training"]
+    assert (stored["max_epochs"], stored["learning_rate"], stored["patience"]) == (3, 0.001, 9)
+    files = state(folder)
+    cli.run(["train", f"resume={folder}"])
+    assert config.read_bytes() == files[config]

@@ -168,6 +168,30 @@ def test_commands_run_outside_the_main_thread(tmp_path, archive):
     assert (tmp_path / "run" / "forecaster.json").is_file() and (tmp_path / "a.nc").is_file()
 
 
+def test_commands_in_several_threads_at_once_leave_the_program_as_it_was(tmp_path, theirs, archive):
+    torch.set_default_dtype(torch.float64)
+    failed = []
+
+    def work(number):
+        try:
+            run(["predict", f"input={archive}", f"output={tmp_path}/{number}.nc", f"forecast_length={1 + 2 * number}", "pictures=false"])
+        except Exception as error:
+            failed.append(error)
+
+    try:
+        before = state()
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(240)
+        after = state()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert failed == [] and len(list(tmp_path.glob("*.nc"))) == 3
+    assert {name: value for name, value in after.items() if value != before[name]} == {}
+
+
 def test_services_run_outside_the_main_thread_and_leave_its_signals_alone(tmp_path, capsys, monkeypatch):
     from nowcast.cli import forecasting
 

@@ -25,14 +25,23 @@ if TYPE_CHECKING:
 _STOP, _DONE = b"s", b"d"  # what a thread that waits for a signal is woken with
 
 
-def plain_or_shown(name: str, arguments: list[str]) -> dict | None:
-    """The settings of a command; None where they were only to be shown."""
+def plain_or_shown(name: str, arguments: list[str], *, beside: dict | None = None) -> dict | None:
+    """The settings of a command; None where they were only to be shown.
+
+    Args:
+        name: of the command.
+        arguments: as typed.
+        beside: what else was typed that decides whether a setting acts.
+
+    Raises:
+        UserError: a mistake, or a setting that would have no effect.
+    """
     typed = settings_of(arguments)
     config = configuration.compose(name, typed)
     if shown(config, arguments):
         return None
     settings = configuration.plain(config)
-    refuse_without_effect(name, settings, configuration.typed_settings(config, typed))
+    refuse_without_effect(name, settings | (beside or {}), configuration.typed_settings(config, typed))
     return settings
 
 

@@ -176,7 +176,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *_CODING,
         Rule(("operation.thresholds",), _probabilities_are_published, "without nc in operation.formats and without the page no probabilities are published"),
     ),
-    "info": _CODING,
+    "info": (*_READER, *_CODING),
     "convert": _CODING,
     "benchmark": (
         Rule(("what.rows", "what.columns"), lambda settings: _at(settings, "what.archive") is None, "they are of synthetic rain, and what.archive is given"),

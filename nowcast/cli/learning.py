@@ -121,7 +121,7 @@ def _keep(config, forecaster: Forecaster, data, history) -> None:
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
     plotting.training_curve(epochs, history.train_loss, history.validation_loss, folder / "training.png", validation_csi=history.validation_csi)
-    judge_run(settings, forecaster, data, folder / "evaluation", run=folder, command=f"nowcast evaluate run={folder}")
+    judge_run(settings, forecaster, data, folder / "evaluation", run=folder, command=shlex.join(["nowcast", "evaluate", f"run={folder}"]))
     list_files(folder)
 
 
@@ -143,6 +143,8 @@ def compare(arguments: list[str]) -> None:
     config.common = [configuration.literal(item) for item in (*settings["common"], *typed)]
     if shown(config, arguments):
         return
+    for model, items in overrides.items():
+        _refuse_in_comparison(model, items, typed)
     folder = Path(settings["output_dir"] or new_folder("comparison"))
     runs = _runs_of(overrides, settings["seeds"], folder)
     notes = comparison.differences({run.model: run.settings for run in runs[: len(overrides)]})
@@ -166,6 +168,15 @@ def compare(arguments: list[str]) -> None:
         print_line(f"in {folder}\n  comparison.txt, comparison.csv (every score by lead time), comparison.yaml, and a run folder for each model and seed")
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} trainings failed: {'; '.join(failed)}")
+
+
+def _refuse_in_comparison(model: str, overrides: list[str], typed: list[str]) -> None:
+    """Refuse a setting of every training that one model would not read; told before the first training, not after some."""
+    config = configuration.compose("train", overrides)
+    try:
+        _refuse_without_effect(config, configuration.plain(config), [item for item in overrides if item in typed])
+    except UserError as error:
+        raise UserError(f"{model}: {error} Give it in models.NAME to the models that read it.") from error
 
 
 def benchmark(arguments: list[str]) -> None:

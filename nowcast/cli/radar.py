@@ -54,7 +54,7 @@ def convert(arguments: list[str]) -> None:
 def info(arguments: list[str]) -> None:
     """Say what an archive or a radar file holds."""
     files, rest = files_and_settings("info", arguments, "data/knmi.nc")
-    settings = plain_or_shown("info", rest)
+    settings = plain_or_shown("info", rest, beside={"input": str(files[0])} if files else None)
     if settings is None:
         return
     tolerance, reader = part(settings, "tolerance"), part(settings, "reader")

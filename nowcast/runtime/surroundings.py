@@ -24,14 +24,29 @@ def left_as_it_was() -> Iterator[None]:
     Inside it torch computes as it does in a fresh process: float32 by default, on the CPU, gradients where they are
     wanted. Modules that were imported stay imported.
     """
-    with ExitStack() as stack:
-        stack.enter_context(_environment())
-        stack.enter_context(warnings.catch_warnings())
-        stack.enter_context(_logging())
-        stack.enter_context(signal_handlers())
-        stack.enter_context(_matplotlib())
-        stack.enter_context(_torch())
+    with _Process(), signal_handlers(), _gradients():
         yield
+
+
+class _Process:
+    """What is one for all threads: kept when the first block begins, and put back when the last one ends."""
+
+    _lock, _blocks, _stack = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with _Process._lock:
+            _Process._blocks += 1
+            if _Process._blocks > 1:
+                return
+            stack = _Process._stack = ExitStack()
+            for context in (_environment(), warnings.catch_warnings(), _logging(), _matplotlib(), _torch()):
+                stack.enter_context(context)
+
+    def __exit__(self, *error) -> None:
+        with _Process._lock:
+            _Process._blocks -= 1
+            if _Process._blocks == 0:
+                _Process._stack.close()
 
 
 @contextmanager
@@ -70,7 +85,7 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _logging() -> Iterator[None]:
-    """Handlers and levels; a logger that is new by then keeps neither."""
+    """Handlers and levels of the loggers that are there."""
     known = set(logging.root.manager.loggerDict)
     before = {}
     for name in ("", *known):
@@ -104,6 +119,21 @@ def _matplotlib() -> Iterator[None]:
 
 
 @contextmanager
+def _gradients() -> Iterator[None]:
+    """Gradients where they are wanted, and the CPU where no device is named; both are the calling thread's own."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_default_device"):
+        yield
+        return
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":  # a device context costs a little in every call
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
 def _torch() -> Iterator[None]:
     """torch's settings, where it is loaded; a program that has not loaded it has none."""
     torch = sys.modules.get("torch")
@@ -120,13 +150,8 @@ def _torch() -> Iterator[None]:
         "anomalies": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
     }
     try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad())
-            if torch.get_default_device().type != "cpu":  # a device context costs a little in every call
-                stack.enter_context(torch.device("cpu"))
-            torch.set_default_dtype(torch.float32)
-            yield
+        torch.set_default_dtype(torch.float32)
+        yield
     finally:
         torch.set_default_dtype(before["dtype"])
         if torch.get_num_threads() != before["threads"]:
