@@ -140,18 +140,6 @@ def test_without_a_seed_the_sampler_goes_in_order_and_stays_in_epoch_0():
     assert list(sampler) == [(0, 0), (0, 1), (0, 2)] and len(sampler) == 3
 
 
-def test_the_processes_of_a_distributed_run_share_an_epoch_without_overlap(monkeypatch):
-    keys = []
-    for rank in range(3):
-        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
-        sampler = EpochSampler(8, seed=1)
-        assert len(sampler) == len(list(sampler))
-        keys += [index for _, index in sampler]
-    assert len(keys) == len(set(keys)) == 6  # two each: nobody waits for a third
-
-
 def test_the_generator_of_a_sample_has_a_fixed_first_draw():
     assert sample_generator(1, 2, 3).integers(1_000_000) == np.random.default_rng([1, 2, 3]).integers(1_000_000)
 

@@ -54,7 +54,7 @@ def pair(command: list[str], **options) -> list[subprocess.Popen]:
     ]
 
 
-def ends(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple[int, str]]:
+def ends(processes: list[subprocess.Popen], seconds: float = 400) -> list[tuple[int, str]]:
     """Exit codes, and what was written to stderr; whoever does not end by itself is ended."""
     try:
         return [(process.returncode, output[1]) for process in processes for output in [process.communicate(timeout=seconds)]]
@@ -393,7 +393,7 @@ def test_whatever_ends_one_process_ends_both_with_one_line_and_one_exit_code(tmp
     for process in two:
         process.start()
     for process in two:
-        process.join(60)
+        process.join(200)
         process.kill()
     lines = (tmp_path / "stderr").read_text().splitlines()
     assert tuple(process.exitcode for process in two) == codes
@@ -417,17 +417,17 @@ def test_training_on_two_devices_as_typed_stops_on_sigterm_goes_on_and_is_evalua
     """SIGTERM is sent to the process that the command started; the command exits with 143, and says once what to type."""
     folder = tmp_path / "run"
     running = subprocess.Popen(command("training.max_epochs=500", f"output_dir={folder}"), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 400
     while not (folder / "checkpoints" / "last.ckpt").exists() and running.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     (other,) = children(running.pid)
     os.kill(other, signal.SIGTERM)
-    output, errors = running.communicate(timeout=60)
+    output, errors = running.communicate(timeout=200)
     assert running.returncode == 143 and errors.splitlines() == ["nowcast train: terminated"]
     assert output.count(f"go on with: nowcast train resume={folder}") == output.count("run folder") == 1
     assert not Path(f"/proc/{other}").exists()
     done = checkpoints.newest(folder / "checkpoints").epochs
-    finished = subprocess.run(command(f"resume={folder}", f"training.max_epochs={done + 1}"), env=environment(), capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    finished = subprocess.run(command(f"resume={folder}", f"training.max_epochs={done + 1}"), env=environment(), capture_output=True, text=True, cwd=tmp_path, timeout=400)
     assert finished.returncode == 0, finished.stderr
     assert (folder / "evaluation" / "scores.csv").is_file() and finished.stdout.count("evaluation/scores.csv") == 1
     assert finished.stderr.strip() == ""

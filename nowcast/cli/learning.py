@@ -27,7 +27,7 @@ def train(arguments: list[str]) -> None:
     """Train a model, keep the best weights, evaluate it on the test part; in as many processes as devices, the first of which writes and speaks."""
     world = started_world()
     if world.starter == SCRIPT:  # nobody may be there: what was left in the environment of a shell is told without waiting for others
-        _check_devices(world, _training_config(arguments)[0])
+        _check_devices(world, _training_config([item for item in arguments if item != "--cfg"])[0])
     with Processes(world, say=lambda text: sys.stderr.write(f"nowcast train: {text}\n")) as processes:
         if processes.first:
             trained = _train_first(arguments, processes)

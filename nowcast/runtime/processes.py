@@ -26,7 +26,9 @@ from nowcast.runtime.world import ALONE, MARK, OURS, TORCHRUN, World
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 _LOOK = 0.2  # seconds between looks at what the others do
-_MEETING = timedelta(seconds=90)  # in which processes that start at the same time have found each other
+_MEETING = 300.0  # seconds in which processes that start at the same time have found each other, also on a busy machine
+_ATTEMPT = timedelta(seconds=10)  # of a connection
+_GROUP = timedelta(minutes=30)  # torch's own: one process may need longer than another to make its data ready; the watcher knows if it is lost
 _LAST_STEPS = 20.0  # seconds that the first process has to end by itself once another one failed: it may be writing a checkpoint
 _LEAVING = 2.0  # the same of the others, which write nothing
 _CLEANING = 0.5  # seconds that Python may take for its own end in a process that nobody waits for
@@ -144,18 +146,29 @@ class Processes:
             self._before = signal.signal(signal.SIGTERM, _terminate)  # else this process alone would end, without a word to the others
         world = self.world
         serves = self.first and not (world.starter == TORCHRUN and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True")
-        try:
-            self.store = TCPStore(world.address, world.port, is_master=serves, timeout=_MEETING, wait_for_workers=False)
-        except Exception as error:  # a port that is taken, or nobody there
-            what = "cannot be used" if serves else f"was not answered by the first process within {_MEETING.seconds} s"
-            raise UserError(
-                f"{world.address}:{world.port}, where the {world.size} processes of this training meet, {what} ({first_line(error)[:200]}); "
-                "set another MASTER_PORT, or unset WORLD_SIZE RANK LOCAL_RANK if no processes were started."
-            ) from error
+        end = time.monotonic() + _MEETING
+        while self.store is None:
+            try:
+                self.store = TCPStore(world.address, world.port, is_master=serves, timeout=_ATTEMPT, wait_for_workers=False)
+            except Exception as error:  # a port that is taken, or nobody there yet
+                if self._is_orphan():
+                    raise SystemExit(EXIT_ERROR) from error
+                if not serves and time.monotonic() < end:
+                    continue
+                what = "cannot be used" if serves else f"was not answered by the first process within {_MEETING:g} s"
+                raise UserError(
+                    f"{world.address}:{world.port}, where the {world.size} processes of this training meet, {what} ({first_line(error)[:200]}); "
+                    "set another MASTER_PORT, or unset WORLD_SIZE RANK LOCAL_RANK if no processes were started."
+                ) from error
+        self.store.set_timeout(_GROUP)
         if serves and not world.port:
             self.world = replace(world, port=self.store.port)
         self._watcher = threading.Thread(target=self._watch, name="processes", daemon=True)
         self._watcher.start()
+
+    def _is_orphan(self) -> bool:
+        """Whether the process that started this one is gone."""
+        return self.world.starter == OURS and not self.first and os.getppid() != self._parent
 
     def met(self) -> None:
         """Wait until all processes are here.
@@ -167,11 +180,11 @@ class Processes:
             return
         self.store.set(f"here/{self.world.rank}", "")
         everybody = [f"here/{rank}" for rank in range(self.world.size)]
-        if self._wait_for(lambda: self.store.check(everybody), seconds=_MEETING.seconds):
+        if self._wait_for(lambda: self.store.check(everybody), seconds=_MEETING):
             return
         absent = [rank for rank in range(self.world.size) if not self.store.check([f"here/{rank}"])]
         raise UserError(
-            f"of {self.world.size} processes that are to train together, {', '.join(map(str, absent))} did not come within {_MEETING.seconds} s; "
+            f"of {self.world.size} processes that are to train together, {', '.join(map(str, absent))} did not come within {_MEETING:g} s; "
             "start all of them (torchrun, srun), or unset WORLD_SIZE RANK LOCAL_RANK or SLURM_NTASKS to train in one."
         )
 
@@ -299,7 +312,7 @@ class Processes:
                     code = EXIT_TERMINATED if child.returncode == -signal.SIGTERM else EXIT_ERROR  # it came before there was anything to save
                     lost = Failure(_LOST, code, f"process {rank} of {size} was lost ({_how(child.returncode)}); the last checkpoint is intact.")
                     store.compare_set(_FAILED, "", json.dumps(asdict(lost)))
-            if self.world.starter == OURS and not self.first and os.getppid() != self._parent:
+            if self._is_orphan():
                 return self._first_lost()
             if not store.check([_FAILED]):
                 return None
