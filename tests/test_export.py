@@ -59,6 +59,7 @@ def test_a_layer_with_other_settings_exported_with_4_steps_computes_1_6_and_9_st
     for size in SIZES:
         inputs = inputs_of(model.cell, *size)[0]
         outputs, state = model(inputs)
+        assert not model.training
         for came, wanted in zip(program(inputs), (outputs, *state), strict=True):
             torch.testing.assert_close(came, wanted, rtol=1e-5, atol=1e-5)
 
