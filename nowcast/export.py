@@ -13,7 +13,8 @@ Axes: B batch, T time, L leads, C channels, F hidden channels, H rows, W columns
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -281,17 +282,25 @@ def _program(found: _Export) -> ExportedProgram:
         shapes.append({place: kinds[axis] for place, axis in enumerate(axes.split()) if axis in kinds})
     variadic = (shapes[0], tuple(shapes[1:])) if isinstance(found.module, (_Layer, _Physical)) else (*shapes[:2], tuple(shapes[2:]))
     arguments = found.sample(2, length, 2 * found.side + 3, 3 * found.side + 1)
-    training = found.module.training
-    found.module.eval()
     try:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with _evaluating(found.module), torch.no_grad(), torch.autocast("cpu", enabled=False):
             return torch.export.export(found.module, arguments, dynamic_shapes=tuple(part for part in variadic if part))
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{_name(found.module)} cannot be exported: {_reason(error)}.") from error
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation, each part of it put back afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
     finally:
-        found.module.train(training)
+        for part in training:
+            part.training = True
 
 
 def _compare(found: _Export, run: Callable[[tuple[Tensor, ...]], object], name: str) -> None:
@@ -301,11 +310,10 @@ def _compare(found: _Export, run: Callable[[tuple[Tensor, ...]], object], name: 
         UserError: the two differ.
     """
     length, free = found.length
-    found.module.eval()
     sizes = [(1, length, 3 * found.side + 2, 2 * found.side + 1), (3, length + 2 if free else length, 2 * found.side, 4 * found.side)]
     for size in sizes:
         arguments = found.sample(*size)
-        with torch.no_grad():
+        with _evaluating(found.module), torch.no_grad():
             wanted = found.module(*arguments)
             try:
                 came = run(arguments)

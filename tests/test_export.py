@@ -3,19 +3,23 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from nowcast.config import run_folder
 from nowcast.errors import MissingDependency, UserError
-from nowcast.export import export_onnx, export_program
+from nowcast.export import _moving, export_onnx, export_program
 from nowcast.forecaster import Forecaster
-from nowcast.models import steps_in_time
+from nowcast.models import free_sizes, lagrangian, steps_in_time
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.extrapolation import Extrapolation
 from nowcast.models.lagrangian import LagrangianConvLSTM
+from nowcast.models.motion import smooth
 from nowcast.task import Task
 from nowcast.transform import LogRainRate
 
@@ -50,7 +54,7 @@ def onnx_file(encoder_forecaster, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"dilation": 2, "go_backwards": True}, {"stride": (3, 2), "norm_groups": 2}, {"padding": "valid", "dropout": 0.2, "state_dropout": 0.2}, {"state_kernel": 4, "checkpoint": 2}],
+    [{"dilation": 2, "go_backwards": True}, {"stride": (3, 2), "norm_groups": 2}, {"padding": "valid", "dropout": 0.2, "state_dropout": 0.2, "state_kernel": 4, "checkpoint": 2}],
     ids=lambda settings: "-".join(settings),
 )
 def test_a_layer_with_other_settings_exported_with_4_steps_computes_1_6_and_9_steps_of_maps_of_other_sizes(settings):
@@ -59,6 +63,7 @@ def test_a_layer_with_other_settings_exported_with_4_steps_computes_1_6_and_9_st
     for size in SIZES:
         inputs = inputs_of(model.cell, *size)[0]
         outputs, state = model(inputs)
+        assert not model.training
         for came, wanted in zip(program(inputs), (outputs, *state), strict=True):
             torch.testing.assert_close(came, wanted, rtol=1e-5, atol=1e-5)
 
@@ -145,10 +150,51 @@ def test_without_onnx_the_message_names_the_extra_to_install(monkeypatch, tmp_pa
         export_onnx(layer(), tmp_path / "layer.onnx")
 
 
-def test_a_file_that_does_not_do_what_the_model_does_is_not_written(monkeypatch, tmp_path):
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("nowcast.export._session", lambda path, names: lambda arguments: [torch.zeros(1)] * 3)
+def test_a_program_that_does_not_do_what_the_model_does_is_not_returned(monkeypatch):
+    wrong = SimpleNamespace(module=lambda: lambda *arguments: [torch.zeros(1)] * 3)
+    monkeypatch.setattr("nowcast.export._program", lambda found: wrong)
     with pytest.raises(UserError, match="does not do what the model does"):
-        export_onnx(layer(), tmp_path / "layer.onnx")
-    assert not (tmp_path / "layer.onnx").exists()
+        export_program(layer())
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 7), (8, 24), (33, 10), (70, 41)])
+def test_operations_for_sizes_that_are_free_compute_what_torch_does_at_sizes_that_are_not(height, width):
+    maps = torch.randn(2, 3, height, width)
+    for side in (1, 2, 3, 8):
+        wanted = F.avg_pool2d(maps, side, ceil_mode=True, count_include_pad=False)
+        torch.testing.assert_close(free_sizes.averaged_in_squares(maps, side, exact=False), wanted)
+    for size in ((1, 1), (3, 4), (height, 2)):
+        torch.testing.assert_close(free_sizes.averaged_to(maps, size), F.adaptive_avg_pool2d(maps, size))
+    for spread in (0.3, 1.0, 4.0, 30.0):
+        torch.testing.assert_close(free_sizes.smooth(maps, spread), smooth(maps, spread), rtol=1e-4, atol=1e-5)
+        least = torch.tensor(max(height, width) / 3)
+        torch.testing.assert_close(free_sizes.smooth(maps, spread, least), smooth(maps, min(spread, least.item())), rtol=1e-4, atol=1e-5)
+    for below, right in ((0, 0), (3, 1)):
+        room = (0, right, 0, below)
+        assert torch.equal(free_sizes.padded(maps, below, right, repeat=True), F.pad(maps, room, mode="replicate"))
+        assert torch.equal(free_sizes.padded(maps, below, right, repeat=False), F.pad(maps, room))
+    torch.testing.assert_close(free_sizes.places(height, maps), torch.linspace(-1, 1, height))
+
+
+@pytest.mark.parametrize("spacing", [0.3, 0.6, 1.0, 2.0])
+def test_what_a_graph_of_the_shipped_model_would_compute_is_its_forecast_on_grids_of_any_size(monkeypatch, spacing):
+    """The branches that a graph is made of, run without making one: rounding moves fewer than one pixel of a thousand over a threshold."""
+    model = Forecaster.load(run_folder("shipped")).model.eval()
+    for batch, length, height, width in ((1, 4, 61, 150), (2, 2, 20, 24), (2, 5, 90, 70)):
+        rain = _moving(batch, length, height, width)[:, :, None] / 20
+        context, observed = rain.nan_to_num(0.0), ~rain.isnan()
+        observed[0, 0] = False
+        with torch.no_grad():
+            wanted = model(context, 2, observed, timestep=5.0, spacing=spacing)
+            with monkeypatch.context() as patch:
+                patch.setattr(torch.compiler, "is_exporting", lambda: True)
+                came = model(context, 2, observed, timestep=5.0, spacing=spacing)
+        close = (came - wanted).abs() < 1e-3
+        assert (close | (came.isnan() & wanted.isnan())).float().mean() > 0.999
+
+
+@pytest.mark.slow
+def test_a_small_lagrangian_network_exported_on_40x44_forecasts_other_grids_and_batches(monkeypatch):
+    monkeypatch.setattr(lagrangian, "_COARSEST", 5.0)  # one grid of the motion instead of three: a graph of 3,300 operators
+    model = LagrangianConvLSTM([4, 4, 4], knee=0.5, ceiling=150.0)
+    export_program(model, forecast_length=1, context_length=2, spacing=5.0)  # compares on other sizes

@@ -20,7 +20,7 @@ LAYERS = [  # first the ones that import nothing
     ("prediction", "page", "report"),
     ("operations",),
     ("benchmark", "comparison"),
-    ("config",),
+    ("config", "export"),
     ("cli",),
     ("battery",),
     ("__main__",),

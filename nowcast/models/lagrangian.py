@@ -24,6 +24,7 @@ from nowcast.errors import UserError
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
 from nowcast.models.free_sizes import missing
+from nowcast.models.gates import apart
 from nowcast.models.motion import at, averaged_to, averaged, departures, motion_between, places, smooth
 from nowcast.models.network import at_least, check_mask, precisely, without_autocast
 
@@ -288,10 +289,10 @@ class LagrangianConvLSTM(nn.Module):
             UserError: a graph is being made, of which they would have to be an input.
         """
         if not torch.compiler.is_exporting():
-            return float(spacing.log().mean().exp())
+            return _geometric_mean(spacing)
         if isinstance(nominal, Tensor):
             raise UserError("the spacing came as a tensor, but the grids of an exported LagrangianConvLSTM are laid out for one spacing; give a number, e.g. spacing=1.0.")
-        return float(nominal)
+        return apart(lambda: _geometric_mean(torch.full((1,), float(nominal), dtype=torch.float32, device="cpu")))  # to the last digit: widths are rounded
 
     def _wet(self) -> Tensor | float:
         """The normalised rain rate from which on a pixel is wet."""
@@ -466,6 +467,10 @@ def _counted(places: Tensor, number: int) -> Tensor:
 
 def _layer(inputs: int, hidden: int) -> ConvLSTM:
     return ConvLSTM(inputs, hidden, input_kernel=3, state_kernel=3, forget_bias=1.0)
+
+
+def _geometric_mean(spacing: Tensor) -> float:
+    return float(spacing.log().mean().exp())
 
 
 def _padded(frames: Tensor, mask: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
