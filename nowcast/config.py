@@ -92,7 +92,7 @@ def typed_settings(config: DictConfig, overrides: list[str]) -> dict[str, object
         if isinstance(now, DictConfig) and not value.startswith("{"):
             found[key] = value  # the choice of a group
         elif isinstance(now, DictConfig):
-            found |= {f"{key}.{name}": OmegaConf.select(now, name) for name in _leaves(now) if name in value}
+            found |= {f"{key}.{name}": OmegaConf.select(now, name) for name in _leaves(OmegaConf.to_container(now, resolve=False)) if name in value}
         else:
             found[key] = OmegaConf.to_container(now, resolve=True) if OmegaConf.is_config(now) else now
     return found
@@ -104,11 +104,14 @@ def is_referred_to(config: DictConfig, key: str) -> bool:
     return f"${{{key}}}" in text
 
 
-def _leaves(node: DictConfig, before: str = "") -> list[str]:
+def _leaves(settings: dict, before: str = "") -> list[str]:
+    """Names of all single settings, e.g. "model.hidden_channels"."""
     names = []
-    for name in node:
-        inside = node._get_node(name)
-        names += _leaves(inside, f"{before}{name}.") if isinstance(inside, DictConfig) else [f"{before}{name}"]
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            names += _leaves(value, f"{before}{name}.")
+        else:
+            names.append(f"{before}{name}")
     return names
 
 

@@ -120,7 +120,7 @@ def export_program(model, *, forecast_length: int | None = None, context_length:
         context_length: T; None for any, where the model reads any in one graph, else that of the run's task or of the model.
         spacing: kilometres between pixels, for models that are told: grids are laid out for it.
         state, mask: of a ConvLSTM, which of its optional arguments the program takes.
-        verify: run the program on sizes it was not made with, and compare.
+        verify: run the program, in float32, on sizes it was not made with, and compare.
 
     Raises:
         UserError: what cannot be exported, and why; or the program does not do what the model does.

@@ -451,8 +451,8 @@ def test_archives_in_archives_and_stores_are_refused_with_the_way(tmp_path):
     (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1cxxxx")
     (tmp_path / "a.zst").write_bytes(b"\x28\xb5\x2f\xfdxxxx")
     assert frames_of([tmp_path / "a.7z", tmp_path / "a.zst"], Named())[1] == [
-        f"{tmp_path}/a.7z is a 7z archive, which is not unpacked here; unpack it first.",
-        f"{tmp_path}/a.zst is compressed with zstd, which is not unpacked here; unpack it first.",
+        f"{tmp_path}/a.7z is a 7z archive; unpack it (7z x FILE) and give what is in it.",
+        f"{tmp_path}/a.zst is packed with zstd; unpack it (unzstd FILE) and give what is in it.",
     ]
 
 

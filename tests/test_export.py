@@ -42,7 +42,7 @@ def inputs_of(cell, batch: int, length: int, height: int, width: int) -> tuple[t
 def encoder_forecaster() -> Forecaster:
     torch.manual_seed(0)
     model = EncoderForecaster([3, 3], **SMALL, patch=2, observed_channel=True)
-    return Forecaster(model, LogRainRate(), Task(context_length=3, forecast_length=2))
+    return Forecaster(model, LogRainRate(), Task(context_length=3, forecast_length=2), precision="float32")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from nowcast.models.convlstm import ConvLSTM
 from nowcast.runtime import library_private, torch_private
 
 PACKAGE = Path(__file__).parents[1] / "nowcast"
-KEPT_IN = {"runtime/torch_private.py", "runtime/library_private.py"}
+KEPT_IN = {"runtime/torch_private.py", "runtime/library_private.py", "runtime/composing.py"}  # the last: Hydra's loader
 PUBLIC = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples, and of os, documented as public
 
 

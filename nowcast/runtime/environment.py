@@ -25,6 +25,7 @@ from pathlib import Path
 from types import ModuleType
 
 from nowcast.errors import UserError, first_line
+from nowcast.runtime.library_private import lead_gdal_to
 
 _PROJ = ("PROJ_DATA", "PROJ_LIB")
 _GEOGRAPHIC = (
@@ -178,11 +179,8 @@ def _own_projections() -> Path | None:
 
 
 def _lead_to(folder: Path) -> None:
-    try:
-        from rasterio._env import set_proj_data_search_path  # no public way leads there
-    except ImportError:
-        raise UserError(f"rasterio cannot be led to its own map projections; {_advice()}") from None
-    set_proj_data_search_path(str(folder))
+    if not lead_gdal_to(folder):
+        raise UserError(f"rasterio cannot be led to its own map projections; {_advice()}")
 
 
 def _advice() -> str:

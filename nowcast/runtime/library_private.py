@@ -6,7 +6,9 @@ Without a private name each function does the same by public ones, or what is sa
 import copy
 from pathlib import Path
 
-_SCIPY_OWN = {"data", "dimensions", "maskandscale"}  # of a scipy variable, beside names that begin with an underscore
+_OF_FILE = {"fp", "filename", "use_mmap", "mode", "version_byte", "variables"}
+_SCIPY_OWN = _OF_FILE | {"data", "dimensions", "maskandscale"}
+"""Of a scipy variable or file, beside names that begin with an underscore."""
 
 
 def forget_received_sigterm(trainer) -> None:
@@ -77,10 +79,21 @@ def gdal_errors() -> tuple[type[Exception], ...]:
     return (rasterio.errors.RasterioError, CPLE_BaseError)
 
 
-def classic_attributes(variable) -> dict:
-    """Attributes of a variable of ``scipy.io.netcdf_file``, by name."""
+def classic_attributes(owner) -> dict:
+    """Attributes of a ``scipy.io.netcdf_file``, or of a variable of it, by name."""
     try:
-        return dict(variable._attributes)
+        return dict(owner._attributes)
     except AttributeError:
-        own = _SCIPY_OWN | {"_typecode", "_size", "_shape"}
-        return {name: value for name, value in vars(variable).items() if name not in own}
+        own = _SCIPY_OWN | {"_typecode", "_size", "_shape", "_dims", "_recs", "_recsize"}
+        own |= {"_mm", "_mm_buf"}
+        return {name: value for name, value in vars(owner).items() if name not in own}
+
+
+def lead_gdal_to(folder: Path) -> bool:
+    """Let the GDAL of rasterio find map projections in a folder; False where the private name is gone."""
+    try:
+        from rasterio._env import set_proj_data_search_path  # no public way leads there
+    except ImportError:
+        return False
+    set_proj_data_search_path(str(folder))
+    return True

@@ -177,7 +177,7 @@ def _classic(path: Path) -> cf.Source:
             attributes = {key: _plain(value) for key, value in classic_attributes(stored).items()}
             read = partial(_of, stored.data)
             variables[name] = cf.Variable(path, name, tuple(stored.dimensions), stored.data.shape, stored.data.dtype, attributes, read)
-        attributes = {key: _plain(value) for key, value in file._attributes.items()}
+        attributes = {key: _plain(value) for key, value in classic_attributes(file).items()}
     return cf.Source(path, variables, attributes=attributes)
 
 

@@ -110,15 +110,23 @@ def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
         UserError: as `require_file`; also, in the ``with`` block, whatever the compression raises on damage.
     """
     require_file(path, kind)
-    with damage_reported(path), open(path, "rb") as file:
+    with damage_reported(path), _stream(path) as stream:
+        if is_compressed(path):
+            refuse_what_is_no_data(stream.read(HEAD), path, kind)
+            stream.seek(0)
+        yield stream
+
+
+@contextmanager
+def _stream(path: str | Path) -> Iterator[BinaryIO]:
+    """A file's content, decompressed on the way, whatever it is."""
+    with open(path, "rb") as file:
         opener = _opener(file.read(_MAGIC))
         file.seek(0)
         if opener is None:
             yield file
         else:
             with opener(file) as stream:
-                refuse_what_is_no_data(stream.read(HEAD), path, kind)
-                stream.seek(0)
                 yield stream
 
 
@@ -197,8 +205,10 @@ def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = 
 
 def beginning(path: str | Path, size: int) -> bytes:
     """Up to ``size`` bytes of the file's (decompressed) content; empty if it cannot be read. Never raises."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return b""
     try:
-        with unpacked(path, "a file") as stream:
+        with damage_reported(path), _stream(path) as stream:
             return stream.read(size)
     except UserError:
         return b""
