@@ -308,6 +308,18 @@ def test_on_a_disk_that_becomes_full_the_archive_stays_as_it_was_and_that_is_one
     assert convert(files, tmp_path / "a.nc", reader=KnmiHdf5()).frames == 6 and sorted(os.listdir(tmp_path)) == ["a.nc", "in"]
 
 
+def test_an_archive_made_before_a_reader_got_a_new_setting_gets_more_frames(tmp_path):
+    """What it did not note was as by default; where another value is asked for now, the two differ."""
+    target = "nowcast.data.readers.arrays.Arrays"
+    now = {"_target_": target, "dataset": "rain", "axes": None}
+    before = {"_target_": target, "dataset": "rain"}
+    convert(["0.h5"], tmp_path / "a.nc", reader=one_file_each(THREE, (0, 5, 10)), prepare=Preparation(before))
+    summary = convert(["1.h5"], tmp_path / "a.nc", reader=one_file_each(THREE, (0, 5, 10)), prepare=Preparation(now))
+    assert (summary.frames, summary.added) == (2, 1)
+    with pytest.raises(UserError, match='made with other settings: reader.axes null against "HWT"'):
+        convert(["2.h5"], tmp_path / "a.nc", reader=one_file_each(THREE, (0, 5, 10)), prepare=Preparation(now | {"axes": "HWT"}))
+
+
 def test_a_lock_that_its_holder_removed_while_another_waited_for_it_is_no_lock(tmp_path, monkeypatch):
     flock = fcntl.flock
 

@@ -12,12 +12,13 @@ distinguishes their times. A file that is known by both is not read again.
 import contextlib
 import csv
 import hashlib
+import importlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
@@ -196,12 +197,33 @@ def _what_it_is(output: Path) -> str:
 
 
 def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
-    """What settings differ in, in words; projections differ where they do not put the archive's grid in the same place, whatever they are called."""
-    if isinstance(kept, dict) and isinstance(wanted, dict) and kept.keys() == wanted.keys() and kept.get("_target_") == wanted.get("_target_"):
+    """What settings differ in, in words.
+
+    Projections differ where they do not put the archive's grid in the same place, whatever they are
+    called. What an older nowcast did not note, as it had no such setting, was as by default now.
+    """
+    if _are_of_one_class(kept, wanted):
+        kept = _defaults(wanted.get("_target_"), wanted.keys() - kept.keys()) | kept
+    if _are_of_one_class(kept, wanted) and kept.keys() == wanted.keys():
         for key in wanted:
             yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
     elif kept != wanted and not (name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)):
         yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"
+
+
+def _are_of_one_class(kept, wanted) -> bool:
+    both = isinstance(kept, dict) and isinstance(wanted, dict)
+    return both and kept.get("_target_") == wanted.get("_target_")
+
+
+def _defaults(target: str | None, names: Collection[str]) -> dict:
+    """Those settings of a reader's class that have a default, of the names given."""
+    module, _, class_name = (target or "").rpartition(".")
+    if not names or not module.startswith("nowcast.data."):
+        return {}
+    defined = getattr(importlib.import_module(module), class_name)
+    with_default = [field_ for field_ in fields(defined) if field_.default is not MISSING]
+    return {field_.name: field_.default for field_ in with_default if field_.name in names}
 
 
 def _in_the_same_place(kept, wanted, archive: Archive) -> bool:
