@@ -110,7 +110,7 @@ def plan(settings: dict, typed: list[str]) -> dict[str, list[str]]:
         raise UserError(f"only names {', '.join(map(repr, unknown))}; the models here are {', '.join(models)}.")
     found = {name: _overrides(name, models[name], [*common, *typed]) for name in dict.fromkeys(only or models)}
     for item in typed:
-        if all(item not in overrides for overrides in found.values()) and typed.count(item) == 1:
+        if all(key(item) in map(key, models[name]) for name in found):
             raise UserError(
                 f"{item} would have no effect: every model here has its own {key(item)}, which counts before all; "
                 f"type models={{NAME: [{item}]}} to replace them, as in conf/compare.yaml."
