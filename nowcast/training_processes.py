@@ -34,12 +34,21 @@ def device_count(accelerator: str, devices: str | int) -> int:
     Raises:
         UserError: they are not there.
     """
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     try:
         with quiet():
-            return Trainer(accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options).num_devices
+            return Trainer(
+                accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options
+            ).num_devices
     except Exception as error:  # Lightning refuses in many ways what this machine does not have
-        raise UserError(f"training.accelerator={accelerator} with training.devices={devices} cannot be used here: {first_line(error)}") from error
+        raise UserError(
+            f"training.accelerator={accelerator} with training.devices={devices} cannot be used here: {first_line(error)}"
+        ) from error
 
 
 def trainer_options(processes: Processes | None) -> dict:
@@ -47,7 +56,11 @@ def trainer_options(processes: Processes | None) -> dict:
     if processes is None or processes.world.size == 1:
         return {"plugins": [_Environment(World())]}
     world = processes.world
-    return {"plugins": [_Environment(world)], "strategy": _Strategy(processes), "num_nodes": world.machines}
+    return {
+        "plugins": [_Environment(world)],
+        "strategy": _Strategy(processes),
+        "num_nodes": world.machines,
+    }
 
 
 def total(values: Tensor) -> Tensor:
@@ -123,7 +136,12 @@ class _Strategy(DDPStrategy):
         if not torch.distributed.is_initialized():
             world = self._processes.world
             backend = "nccl" if self.root_device.type == "cuda" else "gloo"
-            torch.distributed.init_process_group(backend, store=PrefixStore("group", self._processes.store), rank=world.rank, world_size=world.size)
+            torch.distributed.init_process_group(
+                backend,
+                store=PrefixStore("group", self._processes.store),
+                rank=world.rank,
+                world_size=world.size,
+            )
         super().setup_distributed()
 
 

@@ -13,7 +13,16 @@ from nowcast import config
 from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.errors import Terminated
 from nowcast.forecaster import Forecaster
-from nowcast.losses import CRPS, AbsoluteError, BalancedError, CrossEntropy, ExceedanceError, SquaredError, StructuralError, WeightedError
+from nowcast.losses import (
+    CRPS,
+    AbsoluteError,
+    BalancedError,
+    CrossEntropy,
+    ExceedanceError,
+    SquaredError,
+    StructuralError,
+    WeightedError,
+)
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import started_world
 from nowcast.task import Task
@@ -29,7 +38,12 @@ SMALL = {
     "lagrangian": ["model.hidden_channels=[4,4,4]"],
     "predrnn": ["model.hidden_channels=[4,4]", "model.kernel=3", "model.sampling=none"],
     "shi2015": ["model.hidden_channels=[4,4]", "model.input_kernel=3", "model.state_kernel=3"],
-    "simvp": ["model.spatial_channels=4", "model.hidden_channels=8", "model.spatial_layers=2", "model.blocks=2"],
+    "simvp": [
+        "model.spatial_channels=4",
+        "model.hidden_channels=8",
+        "model.spatial_layers=2",
+        "model.blocks=2",
+    ],
     "trajgru_hko7": ["model.hidden_channels=[4,4,4]", "model.links=[3,3,2]"],
     "trajgru_moving_mnist": ["model.hidden_channels=[4,4,4]", "model.links=[3,3,3]"],
     "unet": ["model.base_channels=4", "model.levels=2"],
@@ -67,7 +81,9 @@ class Rain:
     def case(self, epoch, index):
         generator = np.random.default_rng([epoch, index, len(self.name)])
         values = 40 * generator.random((1, 32, 32)) ** 3 * generator.uniform(0.9, 1, (4, 32, 32))
-        return np.where(generator.random(values.shape) < 0.1 * (index + 1), np.nan, values).astype(np.float32)
+        return np.where(generator.random(values.shape) < 0.1 * (index + 1), np.nan, values).astype(
+            np.float32
+        )
 
 
 class Foreign:
@@ -112,42 +128,103 @@ class Stopped(Foreign):
         return super().__call__(forecast, target, observed)
 
 
-def train(folder, *, model="convlstm_small", overrides=(), loss=None, source=None, epochs=1, size=2, processes=None, resume=False, **settings):
+def train(
+    folder,
+    *,
+    model="convlstm_small",
+    overrides=(),
+    loss=None,
+    source=None,
+    epochs=1,
+    size=2,
+    processes=None,
+    resume=False,
+    **settings,
+):
     """Train a small model of a file in conf/model, ``size`` samples a step in all; its losses and weights as numbers."""
     count = 1 if processes is None else processes.world.size
-    radar = ["data=radar", "data.archive=x", "task.context_length=2", "task.forecast_length=2", f"transform.knee={KNEE}", f"transform.ceiling={CEILING}"]
-    composed = config.plain(config.compose("train", [*radar, f"model={model}", "transform=log_rain_rate", *SMALL[model], *overrides]))
+    radar = [
+        "data=radar",
+        "data.archive=x",
+        "task.context_length=2",
+        "task.forecast_length=2",
+        f"transform.knee={KNEE}",
+        f"transform.ceiling={CEILING}",
+    ]
+    composed = config.plain(
+        config.compose(
+            "train",
+            [*radar, f"model={model}", "transform=log_rain_rate", *SMALL[model], *overrides],
+        )
+    )
     torch.manual_seed(1)
     forecaster = Forecaster.from_settings(composed)
     options = {"learning_rate": 1e-3, "precision": "float32", "accelerator": "cpu"} | settings
     plan = Training(max_epochs=epochs, batch_size=size // count, devices=count, **options)
     how = {"folder": folder, "seed": 1, "processes": processes, "resume": resume}
     history = fit(forecaster, source or Rain(), loss=loss or SquaredError(), settings=plan, **how)
-    weights = torch.cat([weight.detach().double().flatten() for weight in forecaster.model.parameters()])
+    weights = torch.cat(
+        [weight.detach().double().flatten() for weight in forecaster.model.parameters()]
+    )
     return {
-        "train": history.train_loss, "validation": history.validation_loss, "csi": history.validation_csi,
-        "weights": [weights.sum().item(), weights.abs().sum().item(), weights.square().sum().item()],
+        "train": history.train_loss,
+        "validation": history.validation_loss,
+        "csi": history.validation_csi,
+        "weights": [
+            weights.sum().item(),
+            weights.abs().sum().item(),
+            weights.square().sum().item(),
+        ],
     }
 
 
 def synthetic() -> SyntheticRain:
-    return SyntheticRain(Task(2, 2, 5), 1, size=48, timesteps=[5.0, 10.0], samples_per_epoch=3, renew=1, validation_samples=3, missing=0.3)
+    return SyntheticRain(
+        Task(2, 2, 5),
+        1,
+        size=48,
+        timesteps=[5.0, 10.0],
+        samples_per_epoch=3,
+        renew=1,
+        validation_samples=3,
+        missing=0.3,
+    )
 
 
 def trainings(folder: Path, processes=None) -> dict:
     """Every training that has to give the same in one process and in two, by name."""
     found = {}
     for model in SMALL:
-        of_its_own = {"loss": LOSSES["exceedance_error"], "source": synthetic()} if model == "lagrangian" else {}
+        of_its_own = (
+            {"loss": LOSSES["exceedance_error"], "source": synthetic()}
+            if model == "lagrangian"
+            else {}
+        )
         found[model] = train(folder / model, model=model, processes=processes, **of_its_own)
     for name, loss in LOSSES.items():
-        if name not in ("crps", "exceedance_error"):  # members draw at random; the other one was among the models
+        if name not in (
+            "crps",
+            "exceedance_error",
+        ):  # members draw at random; the other one was among the models
             found[name] = train(folder / name, loss=loss, processes=processes)
     of_csi = {"select": "csi", "learning_rate": 0.1, "patience": 2, "epochs": 4}
-    found["csi"] = train(folder / "csi", source=Rain(5, 5), loss=WeightedError(), processes=processes, **of_csi)
-    found["foreign"] = train(folder / "foreign", loss=Foreign(), source=Rain(7, 5), size=4, epochs=2, processes=processes)
-    found["broken"] = train(folder / "broken", loss=Broken(), source=Rain(7, 5), size=4, epochs=2, processes=processes)
-    found["clipped"] = train(folder / "clipped", gradient_clip=0.01, schedule="cosine", source=Rain(5, 5), epochs=2, processes=processes)
+    found["csi"] = train(
+        folder / "csi", source=Rain(5, 5), loss=WeightedError(), processes=processes, **of_csi
+    )
+    found["foreign"] = train(
+        folder / "foreign", loss=Foreign(), source=Rain(7, 5), size=4, epochs=2, processes=processes
+    )
+    found["broken"] = train(
+        folder / "broken", loss=Broken(), source=Rain(7, 5), size=4, epochs=2, processes=processes
+    )
+    found["clipped"] = train(
+        folder / "clipped",
+        gradient_clip=0.01,
+        schedule="cosine",
+        source=Rain(5, 5),
+        epochs=2,
+        processes=processes,
+    )
     found["one sample"] = train(folder / "one", source=Rain(1, 1), processes=processes)
     return found
 
@@ -161,7 +238,12 @@ def of_two_alone(folder: Path, processes) -> dict:
     noise = {"model": "convlstm_s", "overrides": ["model.sampling=forward"], "source": Rain(4, 2)}
     members = {"overrides": ["model.state_noise=0.1"], "loss": CRPS(members=2)}
     for name in ("first", "again"):
-        found["drawn"].append([train(folder / f"{name}-{kind}", processes=processes, **how) for kind, how in (("noise", noise), ("members", members))])
+        found["drawn"].append(
+            [
+                train(folder / f"{name}-{kind}", processes=processes, **how)
+                for kind, how in (("noise", noise), ("members", members))
+            ]
+        )
     drawing = Drawing()
     train(folder / "drawing", loss=drawing, processes=processes)
     (folder / f"seeds-{processes.world.rank}.json").write_text(json.dumps(drawing.seeds))
@@ -185,7 +267,10 @@ def main(folder: str) -> None:
     processes = Processes(started_world(), say=sys.stderr.write)
     with processes:
         processes.met()
-        result = {"same": trainings(Path(folder), processes), "alone": of_two_alone(Path(folder), processes)}
+        result = {
+            "same": trainings(Path(folder), processes),
+            "alone": of_two_alone(Path(folder), processes),
+        }
         if processes.first:
             Path(folder, "result.json").write_text(json.dumps(result))
 

@@ -28,14 +28,27 @@ EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 _LOOK = 0.2  # seconds between looks at what the others do
 _MEETING = 300.0  # seconds in which processes that start at the same time have found each other, also on a busy machine
 _ATTEMPT = timedelta(seconds=10)  # of a connection
-_GROUP = timedelta(minutes=30)  # torch's own: one process may need longer than another to make its data ready; the watcher knows if it is lost
+_GROUP = timedelta(
+    minutes=30
+)  # torch's own: one process may need longer than another to make its data ready; the watcher knows if it is lost
 _LAST_STEPS = 20.0  # seconds that the first process has to end by itself once another one failed: it may be writing a checkpoint
 _LEAVING = 2.0  # the same of the others, which write nothing
 _CLEANING = 0.5  # seconds that Python may take for its own end in a process that nobody waits for
 _WORD = 5.0  # seconds in which a broken connection is explained by the process that broke it
-_LOST, _FIRST_LOST = -1, -2  # in place of a rank: a process ended without a word, and the one that speaks did
+_LOST, _FIRST_LOST = (
+    -1,
+    -2,
+)  # in place of a rank: a process ended without a word, and the one that speaks did
 _FAILED, _ORDER, _NOTHING = "failed", "order", "nothing"
-_BROKEN = ("gloo", "nccl", "connection", "socket", "broken pipe", "tcpstore", "recv")  # words of errors of a connection
+_BROKEN = (
+    "gloo",
+    "nccl",
+    "connection",
+    "socket",
+    "broken pipe",
+    "tcpstore",
+    "recv",
+)  # words of errors of a connection
 
 
 @dataclass(frozen=True)
@@ -96,15 +109,24 @@ class Processes:
             return
         self.world = World(0, count, 0, count, OURS)
         self._meet()
-        package = str(Path(nowcast.__file__).parent.parent)  # need not be installed, nor be in the current folder
+        package = str(
+            Path(nowcast.__file__).parent.parent
+        )  # need not be installed, nor be in the current folder
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        shared = {"PYTHONPATH": path, MARK: "1", "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        shared = {
+            "PYTHONPATH": path,
+            MARK: "1",
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+        }
         shared |= {"MASTER_ADDR": self.world.address, "MASTER_PORT": str(self.world.port)}
         with _without_interrupts():
             for rank in range(1, count):
                 environment = os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
                 arguments = [sys.executable, "-m", "nowcast", *command]
-                self._children.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment))
+                self._children.append(
+                    subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment)
+                )
 
     def give(self, order: dict) -> None:
         """Tell the other processes what to do; what JSON can express."""
@@ -143,19 +165,33 @@ class Processes:
         from torch.distributed import TCPStore
 
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, _terminate)  # else this process alone would end, without a word to the others
+            self._before = signal.signal(
+                signal.SIGTERM, _terminate
+            )  # else this process alone would end, without a word to the others
         world = self.world
-        serves = self.first and not (world.starter == TORCHRUN and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True")
+        serves = self.first and not (
+            world.starter == TORCHRUN and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        )
         end = time.monotonic() + _MEETING
         while self.store is None:
             try:
-                self.store = TCPStore(world.address, world.port, is_master=serves, timeout=_ATTEMPT, wait_for_workers=False)
+                self.store = TCPStore(
+                    world.address,
+                    world.port,
+                    is_master=serves,
+                    timeout=_ATTEMPT,
+                    wait_for_workers=False,
+                )
             except Exception as error:  # a port that is taken, or nobody there yet
                 if self._is_orphan():
                     raise SystemExit(EXIT_ERROR) from error
                 if not serves and time.monotonic() < end:
                     continue
-                what = "cannot be used" if serves else f"was not answered by the first process within {_MEETING:g} s"
+                what = (
+                    "cannot be used"
+                    if serves
+                    else f"was not answered by the first process within {_MEETING:g} s"
+                )
                 raise UserError(
                     f"{world.address}:{world.port}, where the {world.size} processes of this training meet, {what} ({first_line(error)[:200]}); "
                     "set another MASTER_PORT, or unset WORLD_SIZE RANK LOCAL_RANK if no processes were started."
@@ -202,17 +238,23 @@ class Processes:
 
     def _failure(self) -> Failure | None:
         """The first failure of all processes."""
-        return Failure(**json.loads(self.store.get(_FAILED))) if self.store.check([_FAILED]) else None
+        return (
+            Failure(**json.loads(self.store.get(_FAILED))) if self.store.check([_FAILED]) else None
+        )
 
     def _report(self, failure: Failure) -> Failure:
         """Enter a failure; the one that counts, which another process may have entered before."""
-        return Failure(**json.loads(self.store.compare_set(_FAILED, "", json.dumps(asdict(failure)))))
+        return Failure(
+            **json.loads(self.store.compare_set(_FAILED, "", json.dumps(asdict(failure))))
+        )
 
     def _end_well(self) -> None:
         self._say_farewell("left")
         if self.first:
             self.store.set(_NOTHING, "")
-            self._all_left("left", _LAST_STEPS)  # it serves the store, without which the others would take it for lost
+            self._all_left(
+                "left", _LAST_STEPS
+            )  # it serves the store, without which the others would take it for lost
 
     def _fail_first(self, error: BaseException) -> None:
         failure = self._explained(error)
@@ -228,10 +270,15 @@ class Processes:
         try:
             failure = self._explained(error)
             heard = self._until(lambda: self.store.check(["seen/0"]), _WORD)
-        except RuntimeError:  # the first process is gone, and with it the store; it may have said why
+        except (
+            RuntimeError
+        ):  # the first process is gone, and with it the store; it may have said why
             failure = self._seen or self._first_lost()
             heard = failure.rank != _FIRST_LOST or self.world.rank > 1
-        expected = isinstance(error, (UserError, KeyboardInterrupt, Terminated, SystemExit)) or failure.rank != self.world.rank
+        expected = (
+            isinstance(error, (UserError, KeyboardInterrupt, Terminated, SystemExit))
+            or failure.rank != self.world.rank
+        )
         if not expected:
             traceback.print_exception(error)
         elif not heard:
@@ -241,7 +288,9 @@ class Processes:
 
     def _say_farewell(self, *words: str) -> None:
         """Enter that nothing more will come from here; the first process may end this one from now on."""
-        for worker in multiprocessing.active_children():  # that prepare batches; they would notice only after seconds that they are not needed
+        for worker in (
+            multiprocessing.active_children()
+        ):  # that prepare batches; they would notice only after seconds that they are not needed
             worker.terminate()
         try:
             for word in words:
@@ -261,13 +310,20 @@ class Processes:
         code = next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_ERROR)
         if isinstance(error, UserError):
             return Failure(rank, code, str(error))
-        if _is_of_a_connection(error):  # counts as a failure of another process, so that no traceback is shown
+        if _is_of_a_connection(
+            error
+        ):  # counts as a failure of another process, so that no traceback is shown
             lost = f"a process of {size} was lost ({first_line(error)[:200]}); the last checkpoint is intact."
             return Failure(_LOST, code, lost)
-        return Failure(rank, code, f"process {rank} of {size} failed: {type(error).__name__}: {first_line(error)[:300]}")
+        return Failure(
+            rank,
+            code,
+            f"process {rank} of {size} failed: {type(error).__name__}: {first_line(error)[:300]}",
+        )
 
     def _all_left(self, word: str, seconds: float) -> None:
         """Wait until every other process has said a word, or is gone."""
+
         def silent(rank: int) -> bool:
             ended = self._children and self._children[rank - 1].poll() is not None
             return not ended and not self.store.check([f"{word}/{rank}"])
@@ -298,9 +354,17 @@ class Processes:
             if self._seen is None:
                 self._seen = self._look(store)
                 since = time.monotonic()
-                if self._seen is not None and not self._ending and signal.getsignal(signal.SIGTERM) is _terminate:
-                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # wakes it; there is nothing to save yet, or any more
-            elif time.monotonic() - since > (_LAST_STEPS if self.first or self._ending else _LEAVING):
+                if (
+                    self._seen is not None
+                    and not self._ending
+                    and signal.getsignal(signal.SIGTERM) is _terminate
+                ):
+                    signal.pthread_kill(
+                        threading.main_thread().ident, signal.SIGTERM
+                    )  # wakes it; there is nothing to save yet, or any more
+            elif time.monotonic() - since > (
+                _LAST_STEPS if self.first or self._ending else _LEAVING
+            ):
                 self._give_up(self._seen)
 
     def _look(self, store) -> Failure | None:
@@ -309,21 +373,33 @@ class Processes:
         try:
             for rank, child in enumerate(self._children, start=1):
                 if child.poll() and not store.check([_FAILED]):
-                    code = EXIT_TERMINATED if child.returncode == -signal.SIGTERM else EXIT_ERROR  # it came before there was anything to save
-                    lost = Failure(_LOST, code, f"process {rank} of {size} was lost ({_how(child.returncode)}); the last checkpoint is intact.")
+                    code = (
+                        EXIT_TERMINATED if child.returncode == -signal.SIGTERM else EXIT_ERROR
+                    )  # it came before there was anything to save
+                    lost = Failure(
+                        _LOST,
+                        code,
+                        f"process {rank} of {size} was lost ({_how(child.returncode)}); the last checkpoint is intact.",
+                    )
                     store.compare_set(_FAILED, "", json.dumps(asdict(lost)))
             if self._is_orphan():
                 return self._first_lost()
             if not store.check([_FAILED]):
                 return None
             failure = Failure(**json.loads(store.get(_FAILED)))
-            store.set(f"seen/{self.world.rank}", "")  # after which the first process, and the store, may be gone
+            store.set(
+                f"seen/{self.world.rank}", ""
+            )  # after which the first process, and the store, may be gone
             return failure
         except RuntimeError:  # nobody answers any more
             return None if self._closing.is_set() else self._first_lost()
 
     def _first_lost(self) -> Failure:
-        return Failure(_FIRST_LOST, EXIT_ERROR, f"the first of {self.world.size} processes was lost; the last checkpoint is intact.")
+        return Failure(
+            _FIRST_LOST,
+            EXIT_ERROR,
+            f"the first of {self.world.size} processes was lost; the last checkpoint is intact.",
+        )
 
     def _give_up(self, failure: Failure) -> None:
         """End this process, whose main thread waits for something that will not come."""
@@ -331,7 +407,11 @@ class Processes:
             child.kill()
         speaks = self.first or (failure.rank == _FIRST_LOST and self.world.rank == 1)
         if speaks:
-            self._say({EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}.get(failure.code, f"error: {one_line(failure.text)}"))
+            self._say(
+                {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}.get(
+                    failure.code, f"error: {one_line(failure.text)}"
+                )
+            )
         os._exit(failure.code)
 
 

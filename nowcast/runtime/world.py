@@ -14,8 +14,16 @@ from nowcast.errors import UserError
 OURS, TORCHRUN, SRUN, SCRIPT, ALONE = "nowcast", "torchrun", "srun", "WORLD_SIZE", ""
 MARK = "NOWCAST_WORLD"  # set for the processes that nowcast starts itself
 _TORCH = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
-_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE")  # Open MPI, MPICH and Intel MPI, MVAPICH, LSF
-_INTERACTIVE = ("bash", "interactive")  # names of Slurm jobs that are a shell to type in, as Lightning sees it, too
+_MPI = (
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+    "JSM_NAMESPACE_SIZE",
+)  # Open MPI, MPICH and Intel MPI, MVAPICH, LSF
+_INTERACTIVE = (
+    "bash",
+    "interactive",
+)  # names of Slurm jobs that are a shell to type in, as Lightning sees it, too
 _PORTS = range(15_000, 30_000)  # below those that a system gives out by itself
 
 
@@ -58,7 +66,10 @@ def started_world(environment: Mapping[str, str] = os.environ) -> World:
     """
     if MARK in environment or any(name in environment for name in _TORCH):
         return _of_torch(environment)
-    if _number(environment, "SLURM_NTASKS", default=1) > 1 or _number(environment, "SLURM_STEP_NUM_TASKS", default=1) > 1:
+    if (
+        _number(environment, "SLURM_NTASKS", default=1) > 1
+        or _number(environment, "SLURM_STEP_NUM_TASKS", default=1) > 1
+    ):
         return _of_slurm(environment)
     for name in _MPI:
         if _number(environment, name, default=1) > 1:
@@ -93,7 +104,9 @@ def check_devices(world: World, count: int, asked: str | int) -> None:
     else:
         wrong = f"torchrun started {found}"
         other = "or start it without torchrun"
-    raise UserError(f"{wrong}, but training.devices is {asked}{counted}; give training.devices={world.local_size}, {other}.")
+    raise UserError(
+        f"{wrong}, but training.devices is {asked}{counted}; give training.devices={world.local_size}, {other}."
+    )
 
 
 def refuse_many(command: str) -> None:
@@ -113,7 +126,9 @@ def refuse_many(command: str) -> None:
     if world.silent:
         raise SystemExit(2)
     name = f"WORLD_SIZE={world.size}" if world.starter == SCRIPT else world.starter
-    raise UserError(f"{command} runs in one process, but {name} stands for {world.size} of them; start it without. Only train shares its work.")
+    raise UserError(
+        f"{command} runs in one process, but {name} stands for {world.size} of them; start it without. Only train shares its work."
+    )
 
 
 def _of_torch(environment: Mapping[str, str]) -> World:
@@ -125,7 +140,11 @@ def _of_torch(environment: Mapping[str, str]) -> World:
     else:
         starter = SCRIPT
     size = _number(environment, "WORLD_SIZE")
-    lacking = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
+    lacking = [
+        name
+        for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        if name not in environment
+    ]
     if size == 1:
         lacking = []
     if size is None or lacking:
@@ -135,23 +154,41 @@ def _of_torch(environment: Mapping[str, str]) -> World:
             f"{given} in the environment is what a launcher of several processes sets, but {absent} is not set; "
             "unset WORLD_SIZE RANK LOCAL_RANK to train in one process, or start several with training.devices=N or torchrun --nproc_per_node=N."
         )
-    rank, local_rank = _number(environment, "RANK", default=0), _number(environment, "LOCAL_RANK", default=0)
+    rank, local_rank = (
+        _number(environment, "RANK", default=0),
+        _number(environment, "LOCAL_RANK", default=0),
+    )
     local_size = _number(environment, "LOCAL_WORLD_SIZE", default=size)
-    if not (0 <= local_rank < local_size <= size and local_rank <= rank < size and size % local_size == 0):
+    if not (
+        0 <= local_rank < local_size <= size
+        and local_rank <= rank < size
+        and size % local_size == 0
+    ):
         raise UserError(
             f"RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local_rank} and LOCAL_WORLD_SIZE={local_size} contradict one another; "
             "unset them to train in one process, or start several with training.devices=N or torchrun --nproc_per_node=N."
         )
-    address, port = environment.get("MASTER_ADDR", "127.0.0.1"), _number(environment, "MASTER_PORT", default=0)
+    address, port = (
+        environment.get("MASTER_ADDR", "127.0.0.1"),
+        _number(environment, "MASTER_PORT", default=0),
+    )
     return World(rank, size, local_rank, local_size, starter, address, port)
 
 
 def _of_slurm(environment: Mapping[str, str]) -> World:
     """The tasks of srun; a shell that salloc, srun or sbatch gave a user to type in is one process, whatever was reserved for it."""
-    by_srun = "SLURM_STEP_ID" in environment  # not set in the script of sbatch, nor in the shell of salloc
+    by_srun = (
+        "SLURM_STEP_ID" in environment
+    )  # not set in the script of sbatch, nor in the shell of salloc
     if not by_srun and environment.get("SLURM_JOB_NAME") in _INTERACTIVE:
         return World()
-    size = _number(environment, "SLURM_STEP_NUM_TASKS" if by_srun and "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS", default=1)
+    size = _number(
+        environment,
+        "SLURM_STEP_NUM_TASKS"
+        if by_srun and "SLURM_STEP_NUM_TASKS" in environment
+        else "SLURM_NTASKS",
+        default=1,
+    )
     if size == 1:
         return World()
     lacking = [name for name in ("SLURM_PROCID", "SLURM_LOCALID") if name not in environment]
@@ -161,10 +198,17 @@ def _of_slurm(environment: Mapping[str, str]) -> World:
             f"Start it with srun and training.devices={size}, or unset SLURM_NTASKS to train in one process."
         )
     local_size = _tasks_of_a_machine(environment, size)
-    job, step = _number(environment, "SLURM_JOB_ID", default=0), _number(environment, "SLURM_STEP_ID", default=0)
+    job, step = (
+        _number(environment, "SLURM_JOB_ID", default=0),
+        _number(environment, "SLURM_STEP_ID", default=0),
+    )
     port = _number(environment, "MASTER_PORT", default=_PORTS[(31 * job + step) % len(_PORTS)])
-    machines = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_NODELIST") or "127.0.0.1"
-    address = environment.get("MASTER_ADDR") or ("127.0.0.1" if local_size == size else _first_machine(machines))
+    machines = (
+        environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_NODELIST") or "127.0.0.1"
+    )
+    address = environment.get("MASTER_ADDR") or (
+        "127.0.0.1" if local_size == size else _first_machine(machines)
+    )
     rank, local_rank = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_LOCALID")
     return World(rank, size, local_rank, local_size, SRUN, address, port)
 
@@ -176,7 +220,9 @@ def _tasks_of_a_machine(environment: Mapping[str, str], size: int) -> int:
         return _number(environment, "SLURM_NTASKS_PER_NODE", default=size)
     even = re.fullmatch(r"(\d+)(?:\(x\d+\))?", spread)
     if even is None or size % int(even[1]):
-        raise UserError(f"Slurm spreads the {size} tasks unevenly over machines ({spread}); use --ntasks-per-node, the same number on each.")
+        raise UserError(
+            f"Slurm spreads the {size} tasks unevenly over machines ({spread}); use --ntasks-per-node, the same number on each."
+        )
     return int(even[1])
 
 
@@ -195,5 +241,7 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
     if value is None:
         return default
     if not re.fullmatch(r"\d{1,12}", value.strip()):
-        raise UserError(f"{name} is {value!r} in the environment; expected a whole number. Unset it to train in one process.")
+        raise UserError(
+            f"{name} is {value!r} in the environment; expected a whole number. Unset it to train in one process."
+        )
     return int(value)
