@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.convolutions import Conv2d
+from nowcast.models.convolutions import Conv2d, ordered_once
 from nowcast.models.network import Network, at_least, check_mask, fold, unfold
 
 SAMPLING = ("none", "forward", "reverse")
@@ -77,7 +77,8 @@ class Autoregressive(Network):
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W); any T."""
-        return self._follow(frames, frames.shape[1] + forecast_length - 1)[:, -forecast_length:]
+        with ordered_once():
+            return self._follow(frames, frames.shape[1] + forecast_length - 1)[:, -forecast_length:]
 
     def rehearse(self, window: Tensor, observed: Tensor | None, context_length: int, progress: float) -> Tensor:
         """Forecast every frame of a training window from those before it, be they the truth or forecasts.
@@ -111,7 +112,9 @@ class Autoregressive(Network):
             context_share, future_share = self.truth_shares(progress)
             draws = torch.rand(len(window), length, device=window.device)  # the first is of a frame that is always the truth
             truth = torch.cat([draws[:, :context_length] < context_share, draws[:, context_length:] < future_share], dim=1)
-        return self.finish(self._follow(self.frames(window, observed), length, truth), *window.shape[-2:])
+        with ordered_once():
+            raw = self._follow(self.frames(window, observed), length, truth)
+        return self.finish(raw, *window.shape[-2:])
 
     def truth_shares(self, progress: float) -> tuple[float, float]:
         """The chance that the truth goes in: of a context frame after the first, and of a future frame."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.errors import UserError
-from nowcast.models.convolutions import Conv2d, a_tensor_of, settings_text
+from nowcast.models.convolutions import Conv2d, a_tensor_of, ordered_once, settings_text
 from nowcast.models.network import at_least
 from nowcast.runtime.torch_private import call_is_forward
 
@@ -134,9 +134,10 @@ def unroll(cell: nn.Module, inputs: Tensor | None, state: Tensor | None, length:
     else:
         step = cell
     outputs = []
-    for frame in frames:
-        state = step(frame, state)
-        outputs.append(state)
+    with ordered_once():
+        for frame in frames:
+            state = step(frame, state)
+            outputs.append(state)
     return torch.stack(outputs, dim=1), state
 
 
