@@ -191,9 +191,9 @@ class Watch:
     def _usable(self, meant: dict[np.datetime64, np.datetime64]) -> dict[np.datetime64, Frames]:
         """Frames with an observation in them, by the times they are meant for; the others are a problem that has a name."""
         usable, nearest = {}, {}
-        for time, frames in self.incoming.frames.items():
-            moment = meant[time]
-            if moment not in nearest or abs(time - moment) < abs(nearest[moment].times[0] - moment):
+        for taken, frames in self.incoming.frames.items():
+            moment = meant[taken]
+            if moment not in nearest or abs(taken - moment) < abs(nearest[moment].times[0] - moment):
                 nearest[moment] = frames
         for moment, frames in nearest.items():
             if np.isnan(frames.values).all():
