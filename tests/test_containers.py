@@ -353,6 +353,19 @@ def patched(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
+def test_a_compressed_archive_is_read_no_further_than_a_member_that_claims_too_much(tmp_path):
+    """Behind it everything would have to be unpacked to know what follows."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        entry = tarfile.TarInfo("large.h5")
+        entry.size = 2**31 + 1
+        whole.write(entry.tobuf())
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(whole.getvalue() + bytes(1024)))
+    listed = json.loads(Listing().read(tmp_path / "a.tgz"))
+    message = "was read as far as large.h5, which claims 2147483649 bytes (more than"
+    assert listed["members"] == [] and message in listed["problem"]
+
+
 def test_an_encrypted_a_damaged_and_a_strangely_packed_member_of_a_zip_are_refused_each_on_its_own(
     tmp_path,
 ):
@@ -575,7 +588,7 @@ def test_a_tar_whose_first_member_is_hdf5_is_no_hdf5_file_and_both_members_are_r
     archive = write_tar(tmp_path / "two.tar", [("a.h5", first), ("b.h5", second)])
     assert archive.read_bytes()[512:516] == b"\x89HDF"
     with pytest.raises(
-        UserError, match="two.tar is not an HDF5 file but a tar archive of files; unpack it first"
+        UserError, match="two.tar is a tar archive, but an HDF5 file is needed; unpack it"
     ):
         Hdf5File(archive)
     assert not Auto().recognises(archive)
@@ -828,7 +841,7 @@ def test_commands_take_packed_files_and_lists_and_name_what_could_not_be_read(
             ["check", "[out.nc,out.nc]"],
             "give the path of an HDF5 file .a single one: lists are taken where several files are",
         ),
-        (["check", "a, b.tar.gz"], "is not an HDF5 file but compressed; unpack it first"),
+        (["check", "a, b.tar.gz"], "is not an HDF5 file but a tar archive, packed with gzip"),
         (
             ["convert", "input=out.nc", "output=x.nc"],
             "is an archive that nowcast convert made, no radar file",

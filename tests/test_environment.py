@@ -84,7 +84,10 @@ for variables in variants:
             os.environ.update(item.partition("=")[::2] for item in variables)
             before = dict(os.environ)
             draw() if variables[0].startswith("M") else work()
-            assert dict(os.environ) == before
+            after = dict(os.environ)
+            changed = {name for name in {*after, *before} if after.get(name) != before.get(name)}
+            # rasterio, as it is loaded, tells GDAL where certificates lie
+            assert changed <= {"PROJ_CURL_CA_BUNDLE", "GDAL_CURL_CA_BUNDLE"}, changed
             os._exit(0)
         except BaseException:
             print(variables, flush=True)

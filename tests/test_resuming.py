@@ -280,6 +280,11 @@ ADVICES = {  # a part of each message that names a setting of the training, or r
     "a whole number, at least": "test_training::test_wrong_settings_are_refused",
     "a number above 0 is needed": "test_training::test_wrong_settings_are_refused",
     "accepted are ": "test_training::test_wrong_settings_are_refused",
+    ", but training.devices is ": "test_processes::test_processes_that_would_each_train_for_themselves_are_refused",
+    "to train in one process, or start several with": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
+    "this process was not started by srun": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
+    "cannot work together here; start them with torchrun": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
+    "one process trains on one device": "test_processes::test_python_code_trains_in_one_process",
 }
 
 
@@ -302,8 +307,8 @@ def test_a_training_that_diverged_goes_on_with_what_its_message_advises(tmp_path
     run(tmp_path, epochs=1, schedule="constant", learning_rate=0.5)
     original = training.training_loss
 
-    def diverging(model, loss, batch, *, progress):
-        found = original(model, loss, batch, progress=progress)
+    def diverging(model, loss, batch, *, progress, **more):
+        found = original(model, loss, batch, progress=progress, **more)
         return found * math.nan if settings["learning_rate"] > 0.1 else found
 
     monkeypatch.setattr(training, "training_loss", diverging)

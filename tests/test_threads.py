@@ -54,7 +54,7 @@ try:
     main()
 except SystemExit:
     pass
-print(seen[:1], os.environ.get("GOMP_SPINCOUNT"))
+print(seen[:1], "GOMP_SPINCOUNT" in os.environ)
 """
 
 
@@ -65,4 +65,4 @@ def test_a_command_sets_it_before_torch_is_loaded(arguments, tmp_path):
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     called = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], env=environment, cwd=tmp_path,
                             capture_output=True, text=True, timeout=120)
-    assert called.stdout.splitlines()[-1:] == [f"['{SPIN_COUNT}'] {SPIN_COUNT}"], called.stderr
+    assert called.stdout.splitlines()[-1:] == [f"['{SPIN_COUNT}'] False"], called.stderr

@@ -104,7 +104,7 @@ KINDS = {
     "tar in the GNU format": (tar_of("w:", kind=tarfile.GNU_FORMAT), "a tar archive.*tar -xf"),
     "tar without a mark": (old_tar(), "a tar archive.*tar -xf"),
     "tar.gz": (tar_of("w:gz"), "a tar archive, packed with gzip.*tar -xf|a tar archive.*tar -xf"),
-    "tar.xz": (tar_of("w:xz"), "packed with xz.*unxz"),
+    "tar.xz": (tar_of("w:xz"), "packed with xz.*unxz|is a tar archive.*tar -xf"),
     "zip": (zip_of(**{"radar.h5": b"\x89HDF"}), "a zip (archive|file)"),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(90), "a 7z archive.*7z x"),
     "rar": (b"Rar!\x1a\x07\x01\0" + bytes(90), "a RAR archive.*unrar"),
@@ -466,9 +466,9 @@ def test_a_file_packed_with_a_filter_that_is_not_installed_says_which_and_how_to
     tmp_path, monkeypatch, code, name
 ):
     monkeypatch.setattr(hdf5, "_has_plugins", lambda: False)
-    path = with_filter(tmp_path / "a.h5", code)
-    if h5py.h5z.filter_avail(code):
+    if h5py.h5z.filter_avail(code):  # netCDF4 brings some along, for the process that loaded it
         pytest.skip("that filter is installed here")
+    path = with_filter(tmp_path / "a.h5", code)
     for read in (
         OdimHdf5().read,
         Auto().read,
