@@ -63,7 +63,13 @@ def test_a_name_of_something_else_is_no_lead_time(name):
 @pytest.mark.parametrize("text, expected", [
     ("Rain rate forecast", True), ("pysteps-generated nowcast", True), ("rain_nowcast", True), ("FC", True), ("Extrapolation forecast based on COTREC", True),
     ("Radar composite", False), ("Observations for the nowcast of tomorrow", False), ("National Forecast Centre composite", False), ("nowcasting archive", False),
-    ("", False), ("forecaster", False), ("Rain analysis and forecast input", False), ("Niederschlagsvorhersage Vorhersage", True),
+    ("", False), ("not a forecast", False), ("forecast: no", False), ("no forecast data included", False), ("Used in the forecast room", False),
+    ("VPR extrapolated to the ground", False), ("gaps filled by spatial extrapolation", False), ("freezing level from model forecast", False),
+    ("clutter prediction by CNN", False), ("nowcast.preprocessing", False), ("Nowcast dataset", False), ("These data are not forecasts", False),
+    ("NCEP/EMC 4KM Stage IV, Environmental Modeling and Prediction", False), ("Radar rain rate (nowcast domain)", False), ("nwc", False),
+    ("Rain rates extrapolated to the surface with a VPR correction", False), ("forecast zone", False), ("nowcast preprocess 2", False),
+    ("Reference frames of the DGMR nowcast benchmark, UK radar composites", False), ("Forecast of rain rate", True), ("predicted rainfall", True),
+    ("Niederschlagsvorhersage", True), ("Neerslagverwachting", True), ("rain forecast +30 min", True), ("forecaster", False), ("Rain analysis and forecast input", False), ("Niederschlagsvorhersage Vorhersage", True),
 ])  # fmt: skip
 def test_a_text_says_forecast_of_itself_or_not(text, expected):
     assert says_forecast(text) == expected
@@ -78,7 +84,8 @@ def test_a_lead_time_is_above_0_or_not(value, expected):
 
 
 def test_moments_are_read_as_text_digits_or_seconds_since_1970():
-    for text in ("2020-06-01T00:30:00Z", "20200601003000", "202006010030", "2020-06-01 00:30", "1590971400 sec UTC"):
+    assert moment_of("2020060103") == np.datetime64("2020-06-01T03:00")
+    for text in ("2020-06-01T02:30:00+02:00", "2020-06-01T00:30:00Z", "20200601003000", "202006010030", "2020-06-01 00:30", "1590971400 sec UTC"):
         assert moment_of(text) == np.datetime64("2020-06-01T00:30")
     assert moment_of("unknown") is None and moment_of("20209901003000") is None
 
@@ -164,6 +171,8 @@ CF_DIALECTS = [  # (name, value of a forecast, value of an analysis at 00:10, at
 @pytest.mark.parametrize("dims", [(), ("time",)])
 @pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC"])
 def test_cf_with_a_lead_time_a_reference_time_or_a_member_is_refused_and_an_analysis_is_read(tmp_path, kind, dims, name, ahead, none, attributes):
+    if name == "step" and not dims:
+        dims = ("time",)  # a single step that nothing connects with the field may be of anything
     ahead, none = (value if kind == "NETCDF4" or abs(value) < 2**31 else float(value) for value in (ahead, none))
     ahead, none = (np.int32(value) if isinstance(value, int) and abs(value) < 2**31 else value for value in (ahead, none))
     values = {"ahead": ahead, "none": none}
@@ -173,6 +182,15 @@ def test_cf_with_a_lead_time_a_reference_time_or_a_member_is_refused_and_an_anal
     }
     refused(paths["ahead"], f"{name} is ")
     assert Auto().read(paths["none"]).times[0] == np.datetime64("2020-06-01T00:10")
+
+
+@pytest.mark.parametrize("name, value, attributes", [
+    ("step", 5, {"units": "minutes"}), ("tau", 5.0, {"units": "minutes"}), ("timedelta", 300, {"units": "s"}), ("horizon", 300, {"units": "s"}),
+    ("number", 12, {}),
+])  # fmt: skip
+def test_a_single_number_that_nothing_connects_with_the_field_makes_no_forecast(tmp_path, name, value, attributes):
+    path = write_cf(tmp_path / "a.nc", [[[2.0]]], minutes=np.int32([10]), more=coordinate(name, np.int32(value), **attributes))
+    assert len(Auto().read(path)) == 1
 
 
 @pytest.mark.parametrize("dim", ["leadtime", "lead_time", "forecast_hour", "step", "prediction_timedelta", "forecast_period"])
@@ -233,7 +251,7 @@ def test_a_lead_time_of_another_field_or_a_base_time_with_offsets_refuses_nothin
 
 
 @pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("name, ahead, none, attributes", CF_DIALECTS)
+@pytest.mark.parametrize("name, ahead, none, attributes", [dialect for dialect in CF_DIALECTS if dialect[0] != "step"])
 def test_the_same_in_zarr(tmp_path, version, name, ahead, none, attributes):
     for which, value in (("ahead", ahead), ("none", none)):
         group = zarr.open_group(write_zarr(tmp_path / which, np.ones((1, 2, 2)), version=version, minutes=[10]), mode="r+")
@@ -459,3 +477,37 @@ def test_of_a_folder_with_analyses_and_forecasts_only_the_analyses_become_an_arc
     assert (summary.frames, str(summary.start), str(summary.end), len(summary.quarantine)) == (3, "2018-08-24T18:00:00", "2018-08-24T18:10:00", 6)
     assert all("how/simulated is 'True'" in reason for _, reason in summary.quarantine)
     shutil.rmtree(tmp_path)
+
+
+# observations that only speak of forecasts
+
+
+@pytest.mark.parametrize("group, name, value", [
+    ("how", "comment", "VPR extrapolated to the ground"), ("how", "task", "nowcast.preprocessing"), ("dataset1/how", "description", "not a forecast"),
+    ("how", "comment", "freezing level from model forecast"), ("how", "model_origin_time", "1970-01-01T00:00:00Z"),
+])  # fmt: skip
+def test_odim_that_only_speaks_of_forecasts_is_read(tmp_path, group, name, value):
+    assert len(Auto().read(with_attributes(write_odim(tmp_path / "a.h5", [[1.0]]), group, {name: value}))) == 1
+
+
+def test_odim_whose_scan_begins_some_seconds_after_its_nominal_time_is_read(tmp_path):
+    for quantity in ("RATE", "DBZH"):
+        path = write_odim(tmp_path / "a.h5", [[1.0]], quantity=quantity, starttime=b"180130", endtime=b"180400")
+        assert len(Auto().read(path)) == 1
+
+
+@pytest.mark.parametrize("stem", ["rain_nowcast_input", "nowcast.obs.", "prediction_target_", "uk-forecast-domain-radar_", "radar_ft2_", "RADAR_LT1_", "fc3_"])
+def test_a_name_that_says_what_forecasts_are_made_from_is_that_of_an_observation(tmp_path, stem):
+    assert len(TIF.read(tagged(tmp_path / f"{stem}202001010005.tif"))) == 1
+
+
+def test_a_refused_name_is_shown_as_it_is(tmp_path):
+    with pytest.raises(UserError, match="its name is 'RADAR_FCST_202001010005.tif' with 'fcst'"):
+        TIF.read(tagged(tmp_path / "RADAR_FCST_202001010005.tif"))
+
+
+def test_a_reference_time_of_ten_digits_is_an_hour_and_one_with_an_offset_is_counted_in_utc(tmp_path):
+    refused(with_attributes(write_odim(tmp_path / "a.h5", [[1.0]]), "how", {"model_run": "2018082412"}), "how/model_run")
+    refused(with_attributes(write_odim(tmp_path / "b.h5", [[1.0]]), "how", {"analysis_time": "2018-08-24T19:00:00+02:00"}), "how/analysis_time")
+    whole = with_attributes(write_odim(tmp_path / "c.h5", [[1.0]]), "how", {"analysis_time": "2018-08-24T20:00:00+02:00"})
+    assert len(Auto().read(whole)) == 1

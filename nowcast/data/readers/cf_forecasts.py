@@ -171,10 +171,12 @@ def _is_lead(source: "Source", field: "Variable", variable: "Variable") -> bool:
     listed = variable.name in field.text("coordinates").split()
     if not (listed or set(variable.dims) <= set(field.dims)):
         return False
-    of_time = cf_units.is_duration(units) or (
-        not units
-        and (listed or (bool(variable.dims) and not _times_along(source, variable.dims[0])))
-    )
+    if listed or variable.dims:
+        of_time = cf_units.is_duration(units) or (
+            not units and (listed or not _times_along(source, variable.dims[0]))
+        )
+    else:
+        of_time = False  # a single step or tau that nothing connects with the field is of anything
     return is_lead_name(variable.name, of_time=of_time)
 
 
@@ -230,11 +232,7 @@ def _refuse_members(
     listed = field.text("coordinates").split()
     for variable in source.variables.values():
         named = variable.text("standard_name") == "realization" or variable.name.lower() in MEMBERS
-        belongs = (
-            variable.name in listed
-            or (bool(variable.dims) and set(variable.dims) <= set(field.dims))
-            or variable.text("standard_name") == "realization"
-        )
+        belongs = variable.name in listed or variable.text("standard_name") == "realization"
         if (
             variable is not field
             and named

@@ -7,6 +7,7 @@ time of 0 is an analysis, which is an observation. Every refusal names the field
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +40,28 @@ _TEXT = re.compile(
     r"|(prod(uct)?|data|field|image|file|mars|grib|simulation)(group)?(id|name|type|title|data|datatype|description)?"
     r"|gribdatatype|typeofdata|typeofgeneratingprocess|generatingprocess"
 )
-_CODES = ("fc", "fcst", "nwc", "nwcst", "ft", "pf")  # whole texts, as in MARS' type of data
-_WORDS = re.compile(
-    r"\b(forecast(s|ed)?|nowcasts?|fcst|predicted|predictions?|extrapolat(ed|ion)"
-    r"|vorhersagen?|prognosen?|prévisions?|previsione|previsioni|pronósticos?)\b"
+_CODES = ("fc", "fcst", "nwcst", "ft", "pf")  # whole texts, as in MARS' type of data
+_FORECAST = (
+    r"(forecast(s|ed)?|nowcasts?|fcst|\w*vorhersagen?|prognosen?|prognos|neerslagverwachting|ennuste"
+    r"|prévisions?|previsione|previsioni|previsão|pronósticos?)"
 )
-_NOT_OF_ITSELF = re.compile(  # "observations for nowcasts", "national forecast centre"
-    r"\b(for|input|inputs|observ\w*|measur\w*|analys[ei]s|verif\w*|national|cent(er|re)|office|service|agency|challenge)\b"
+_RAIN_WORD = r"(rain\w*|precip\w*|reflectivit\w*|radar|accumulation\w*|rates?|fields?|intensit\w*)"
+_OF_ITSELF = re.compile(  # a text that ends with the word, or begins with it and goes on with rain
+    rf"\b{_FORECAST}$|^{_FORECAST} (of )?{_RAIN_WORD}\b"
+    rf"|^(predicted|extrapolated) {_RAIN_WORD}\b|\b{_RAIN_WORD} (predictions?|predicted)$"
+)
+_MORE = re.compile(r" ?(\b(based|using|with|of|at|in|valid|made|issued|up)\b|[(,:;+0-9]).*$")
+_NOT_OF_ITSELF = re.compile(  # "observations for nowcasts", "national forecast centre", "no forecast"
+    r"\b(for|from|by|to|not|no|none|without|used|inputs?|observ\w*|measur\w*|analys[ei]s|verif\w*"
+    r"|national|cent(er|re)|office|service|agency|challenge|institute|laboratory)\b"
 )
 _TRUE = ("true", "t", "yes", "y", "on")
 _DATE = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)[T _]?(\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d*)?\s*(?:Z|UTC)?",
     re.ASCII | re.IGNORECASE,
 )
+_HOUR = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(\d\d)", re.ASCII)  # 2024011509
+_BEFORE_RADAR = np.datetime64("1971-01-01", "s")  # a reference time before is where numbers count from
 _EPOCH = re.compile(r"(\d{9,10})(?:\.\d*)?(?:\s*sec)?(?:\s*UTC)?", re.ASCII | re.IGNORECASE)
 _NAME_WORDS = (
     "forecast",
@@ -63,8 +73,11 @@ _NAME_WORDS = (
     "predicted",
     "extrapolated",
 )
+_NAME_CONTEXT = ("input", "inputs", "obs", "observed", "observation", "observations", "target", "targets")
+_NAME_CONTEXT += ("domain", "verification", "analysis", "for", "truth")
+"""Words of a name beside which the others say what the file is for."""
 _NAME_LEAD = re.compile(
-    r"(?<![a-z0-9])(?:\+|(?:lead(?:time)?|ft|fc|lt)[_-]?)(\d{1,4})(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
+    r"(?<![a-z0-9])(?:\+|lead(?:time)?[_-]?|(?:ft|fc|lt)[_-]?(?=\d\d))(\d{1,4})(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
     r"|(?<=[a-z0-9])\+(\d{1,4})(?:s|min|mins|m|h|hr)(?![a-z0-9])"
 )
 _LABEL_LEAD = re.compile(
@@ -110,8 +123,12 @@ def is_reference_name(name: str) -> bool:
 
 def says_forecast(text: str) -> bool:
     """Whether a title, product or description says that it is of a forecast, and not of what forecasts are made from."""
-    words = re.sub(r"[_\-/.]+", " ", text.lower()).strip()
-    return words in _CODES or bool(_WORDS.search(words) and not _NOT_OF_ITSELF.search(words))
+    words = re.sub(r"[_\-/.\s]+", " ", text.lower()).strip()
+    if words in _CODES:
+        return True
+    if _NOT_OF_ITSELF.search(words):
+        return False
+    return bool(_OF_ITSELF.search(words) or _OF_ITSELF.search(_MORE.sub("", words)))
 
 
 def refuse_by_attributes(
@@ -174,7 +191,7 @@ def refuse_before(
 
     Observations that were put together keep the reference time of the first, so a single one may lie before the others.
     """
-    if reference is not None and reference < np.min(times):
+    if reference is not None and _BEFORE_RADAR < reference < np.min(times):
         refuse(
             path,
             name,
@@ -193,12 +210,13 @@ def refuse_name(path: str | Path) -> None:
     leads = [(match[0], int(match[1] or match[2])) for match in _NAME_LEAD.finditer(name)]
     found = [text for text, lead in leads if lead]
     if not leads:  # a lead time of 0 is that of an analysis, whatever else the name says
-        found = [word for word in re.split(r"[^a-z]+", name) if word in _NAME_WORDS]
+        words = re.split(r"[^a-z]+", name)
+        found = [word for word in words if word in _NAME_WORDS and not set(words) & set(_NAME_CONTEXT)]
     if found:
         refuse(
             path,
             "its name",
-            f"{name!r} with {found[0]!r}",
+            f"{Path(path).name!r} with {found[0]!r}",
             "none that says so (rename it if it was observed)",
         )
 
@@ -235,8 +253,14 @@ def moment_of(value) -> np.datetime64 | None:
         if match := _DATE.fullmatch(text):
             year, month, day, hour, minute, second = match.groups()
             return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}", "s")
+        if match := _HOUR.fullmatch(text):
+            year, month, day, hour = match.groups()
+            return np.datetime64(f"{year}-{month}-{day}T{hour}:00", "s")
         if match := _EPOCH.fullmatch(text):
             return np.datetime64(int(match[1]), "s")
+        if re.match(r"\d{4}-\d\d-\d\d[T ]", text):
+            moment = datetime.fromisoformat(text)  # with the difference from UTC
+            return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "s")
     except ValueError:
         pass
     return None

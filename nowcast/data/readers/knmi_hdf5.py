@@ -21,7 +21,7 @@ _TIME = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4});(\d\d:\d\d:\d\d)(\.\d+)?", re.ASC
 _NUMBER = r"[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?"
 _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?", re.ASCII)
 _IMAGE = re.compile(r"image\d{1,4}", re.ASCII)
-_FORECAST_PRODUCT = re.compile(r"_(FM|FC)(_|$)", re.ASCII)  # such as RAD_NL25_RAC_FM, KNMI's nowcasts
+_FORECAST_PRODUCT = re.compile(r"_(FM|FC|FCST|FORECAST)\d*(_|$)", re.ASCII)  # such as RAD_NL25_RAC_FM, KNMI's nowcasts
 _PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
 
 
@@ -68,6 +68,10 @@ def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
             valid = _time(file, name, "image_datetime_valid")
             if valid > end:
                 refuse(file.path, f"{name}/image_datetime_valid", f"{valid} UTC", f"none after overview/product_datetime_end, {end} UTC")
+    parameters = [file.attribute(name, "image_geo_parameter") for name in images]
+    if len(images) > 1 and None not in parameters and len(set(parameters)) == 1:
+        found = f"{len(images)} images of {parameters[0]}, as forecasts have them"
+        raise UserError(f"{file.path} contains {found}; expected one, as observations have it.")
     for group, attribute in (("overview", "product_group_name"), *((name, "image_product_name") for name in images)):
         product = str(file.attribute(group, attribute) or "")
         if _FORECAST_PRODUCT.search(product):

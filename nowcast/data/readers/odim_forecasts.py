@@ -17,6 +17,9 @@ _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
 _LONGEST_SCAN = np.timedelta64(
     900, "s"
 )  # a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
+_LATE_SCAN = np.timedelta64(
+    180, "s"
+)  # a scan may begin so long after its nominal time; forecasts are 5 minutes ahead or more
 _MOST_GROUPS = 100
 
 
@@ -89,7 +92,7 @@ def refuse_later_interval(
         UserError: so it is.
     """
     start, end = interval
-    if start >= nominal + _ROUNDING:
+    if start >= nominal + (_ROUNDING if summed else _LATE_SCAN):
         refuse(
             file.path,
             f"the start of {field} (startdate, starttime)",

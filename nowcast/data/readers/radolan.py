@@ -31,6 +31,7 @@ _HEADER = re.compile(
 )
 _RAIN = "RY RZ RW RH RB RL RU RV RQ EH EB EW EY EZ YW SQ SH SF W1 W2 W3 W4".split()  # products that are rain depths in 16 bits
 _FORECASTS = ("FX", "FZ", "FQ", "FS", "WN")  # products that are forecasts, or come with their forecasts
+_WITH_FORECASTS = ("RV", "RQ")  # an analysis and its forecasts
 _AHEAD = re.compile(r"VV *(\d{1,4})", re.ASCII)
 _NAME_AHEAD = re.compile(r"_(\d{3})(?:\.(?:gz|bz2|bin))*$", re.ASCII)  # as in DE1200_RV2209301100_005
 _REFERENCE = {(900, 900): (450, 450), (1100, 900): (550, 370), (1200, 1100): (600, 470), (1500, 1400): (800, 600)}
@@ -98,7 +99,8 @@ def _refuse_forecast(head: dict[str, str | None], path: str | Path) -> None:
     if ahead and int(ahead[1]):
         refuse(path, "VV in its header", f"{ahead[1]} minutes", "000")
     named = _NAME_AHEAD.search(Path(path).name)
-    if not ahead and named and int(named[1]):
+    comes_ahead = head["product"] in (*_WITH_FORECASTS, *_FORECASTS)
+    if not ahead and comes_ahead and named and int(named[1]):
         refuse(path, "the end of its name", repr(named[0]), "_000 where the header has no VV")
     if not ahead and head["product"] in _FORECASTS:
         refuse(path, "its product", repr(head["product"]), f"one of {', '.join(_RAIN)}")
