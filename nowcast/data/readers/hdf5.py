@@ -86,6 +86,7 @@ class Hdf5File:
             raise UserError(f"{path} is not an HDF5 file{instead(path) or '; give a radar file in HDF5'}.")
         with damage_reported(self.path):
             self._file = h5py.File(path, "r")
+        self._told: dict[str, dict] = {}
         self._held: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}  # datasets of which parts are read, open so that their chunks stay decoded, and the corners of chunks that are there
 
     def __enter__(self) -> "Hdf5File":
@@ -185,6 +186,8 @@ class Hdf5File:
 
     def described(self, name: str) -> dict[str, str | float | np.ndarray]:
         """All attributes of a member that are text or numbers: one value as str or number, several numbers in one row."""
+        if name in self._told:  # looked at more than once: before and after the times are known
+            return self._told[name]
         node = self.require(name)
         found = {}
         for attribute in node.attrs:
@@ -193,6 +196,7 @@ class Hdf5File:
                 values = self._values(name, attribute, node)
                 if values is not None and values.size:
                     found[attribute] = _plain(values[0]) if values.size == 1 else values
+        self._told[name] = found
         return found
 
     def axes(self, name: str) -> tuple[str, ...] | None:
