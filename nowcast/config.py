@@ -5,6 +5,7 @@ commas, brackets, equals signs and accents in them.
 """
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
         known = _known_keys(str(folder()), name, tuple(item for item in rest if item.startswith("data=")))
         config = compose_files(str(folder()), name, rest)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:  # ValueError: a group set to a number
-        raise UserError(_one_line(error)) from error
+        raise UserError(_explained(name, rest, error)) from error
     unknown, lacking = sorted(set(config) - known), sorted(known - set(config))
     if lacking:
         raise UserError(f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed.")
@@ -231,10 +232,44 @@ def _parent(config: DictConfig, key: str) -> tuple[DictConfig, str]:
     return (OmegaConf.select(config, head) if head else config), tail
 
 
+def _explained(name: str, overrides: list[str], error: Exception) -> str:
+    """What Hydra says of an override, in words that help where the mistake is a key or a sign before it."""
+    for item in overrides:
+        key, _, value = item.lstrip("+~").partition("=")
+        if item.startswith("+") and (folder() / key.partition("@")[0]).is_dir():
+            return f"{item!r} adds a choice that is there already; type {key.partition('@')[0]}={value}."
+    text = _one_line(error)
+    found = re.match(r"Could not override '([^']*)'", text)
+    return text if found is None else _no_such_setting(name, found[1])
+
+
+def _no_such_setting(name: str, key: str) -> str:
+    """That there is no setting of that name, with those that it may have been meant for."""
+    config = compose_files(str(folder()), name, [])
+    place, _, last = key.partition("@")[0].rpartition(".")
+    inside = OmegaConf.select(config, place, throw_on_missing=False) if place else config
+    if not isinstance(inside, DictConfig):
+        return _no_such_setting(name, place)
+    everywhere = [*_leaves(OmegaConf.to_container(config, resolve=False)), *map(str, config)]
+    everywhere = [other for other in everywhere if not other.endswith("_target_")]
+    everywhere += ["experiment"] if name == "train" else []
+    near = get_close_matches(key, everywhere, n=3, cutoff=0.7)
+    near += [other for other in everywhere if other.endswith(f".{last}") and other not in near]
+    sentence = f"there is no setting {key!r} here"
+    if near:
+        return f"{sentence}; did you mean {' or '.join(near[:3])}?"
+    names = ", ".join(sorted(str(other) for other in inside if other != "_target_")) or "none"
+    accepted = f"{place} has {names}" if place else f"accepted are {names}"
+    others = choices(place) if place else []
+    more = f"; another choice such as {place}={others[0]} has other settings" if others else ""
+    return f"{sentence}; {accepted}{more}."
+
+
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     noise = r"(full_key:|object_type=|reference_type=|Set the environment|Config search path|provider=|To append to your config|See https|Use --multirun)"
     text = " ".join(line for line in lines if not re.match(noise, line))[:400]
+    text = re.sub(r" ?To append to your (default list|config) use .*", "", text)
     if text.startswith("Interpolation key"):
         text += "; two chosen parts do not go together (loss=balanced_error, for instance, weighs rain rates: it needs data=radar)."
     return text

@@ -13,6 +13,10 @@ class Unavailable(UserError):
     """A file that cannot be read now: in use, out of reach, or not for this user. It may be as it should."""
 
 
+class SaidElsewhere(UserError):
+    """A mistake that another process of the same command says on the terminal."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its name."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,11 +1,13 @@
 """What Lightning needs to train in the processes of ``nowcast.runtime.processes``, and sums over them."""
 
 import logging
+import os
 import warnings
 from contextlib import contextmanager
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -42,13 +44,28 @@ def device_count(accelerator: str, devices: str | int) -> int:
     }
     try:
         with quiet():
-            return Trainer(
+            trainer = Trainer(
                 accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options
-            ).num_devices
+            )
+            count, on_cpu = trainer.num_devices, isinstance(trainer.accelerator, CPUAccelerator)
     except Exception as error:  # Lightning refuses in many ways what this machine does not have
         raise UserError(
             f"training.accelerator={accelerator} with training.devices={devices} cannot be used here: {first_line(error)}"
         ) from error
+    most = max(2, _cores())
+    if on_cpu and count > most:
+        raise UserError(
+            f"training.devices={devices} would start {count} processes on the {_cores()} cores of this machine; "
+            f"expected at most {most}, as each of them computes all the time."
+        )
+    return count
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def trainer_options(processes: Processes | None) -> dict:
@@ -130,6 +147,10 @@ class _Strategy(DDPStrategy):
     def __init__(self, processes: Processes):
         super().__init__(find_unused_parameters=True)
         self._processes = processes
+
+    def _configure_launcher(self) -> None:
+        """Nothing is to be launched: the processes are there. Lightning refuses its own launcher in a notebook."""
+        self._launcher = None
 
     def setup_distributed(self) -> None:
         """Connect the processes through the store they have; Lightning finds that done then."""

@@ -163,5 +163,5 @@ def test_a_command_in_an_initialised_program_is_refused_for_its_own_mistake_alon
     with hydra.initialize_config_dir(str(theirs), version_base="1.3"):
         with pytest.raises(UserError, match="there is no command 'trian'"):
             run(["trian"])
-        with pytest.raises(UserError, match="Could not override 'trainin'"):
+        with pytest.raises(UserError, match="there is no setting 'trainin' here; did you mean training"):
             run(["train", "trainin=3"])

@@ -20,7 +20,7 @@ import torch
 import two_processes
 from test_training import SETTINGS
 
-from nowcast import checkpoints
+from nowcast import checkpoints, training_processes
 from nowcast.cli import learning, main
 from nowcast.cli.common import stopped_by_signals
 from nowcast.data.sampling import EpochSampler
@@ -679,3 +679,9 @@ def test_python_code_trains_in_one_process(tmp_path):
             folder=tmp_path,
             seed=1,
         )
+
+
+def test_more_processes_on_a_cpu_than_cores_are_refused():
+    with pytest.raises(UserError, match=r"training.devices=99 would start 99 processes on the \d+ cores of this machine; expected at most \d+"):
+        training_processes.device_count("cpu", 99)
+    assert training_processes.device_count("cpu", 2) == 2

@@ -385,7 +385,7 @@ HYDRA = [  # what users of Hydra type, and what they are told to type instead
     ("training.learning_rate=choice(0.1,0.2)", "nowcast compare"), ("seed=range(3)", "nowcast compare"), ("training.learning_rate=interval(0,1)", "nowcast compare"),
     ("model=glob(*)", "nowcast compare"), ("+new=1", "unknown key 'new'"), ("+training.new=1", "training has no setting 'new'"),
     ("++model.new=1", "model has no setting 'new'"), ("~data", "every part of it is needed"), ("~seed", "every part of it is needed"), ("~nothing", "does not exist"),
-    ("data@other=radar", "Could not override"), ("+data@other=radar", "unknown key|Could not|task"), ("hydra.run.dir=", "output_dir is empty"),
+    ("data@other=radar", "there is no setting"), ("+data@other=radar", "unknown key|Could not|task"), ("hydra.run.dir=", "output_dir is empty"),
 ]
 
 
@@ -416,3 +416,27 @@ def test_the_configuration_is_shown_as_hydra_shows_it(capsys):
     assert yaml.safe_load(shown["--cfg job -p training"])["max_epochs"] == 2
     assert "the configuration has no part 'nothing'" in typed("train", "--cfg", "job", "--package=nothing")
     assert "the last" not in typed("train", "resume=a", "resume=b") and "resume was given 2 times" in typed("train", "resume=a", "resume=b")
+
+
+@pytest.mark.parametrize(("command", "typed", "sentence"), [
+    ("train", "experimnt=smoke", "there is no setting 'experimnt' here; did you mean experiment?"),
+    ("train", "training.learning_rat=2", "there is no setting 'training.learning_rat' here; did you mean training.learning_rate?"),
+    ("train", "max_epochs=2", "there is no setting 'max_epochs' here; did you mean training.max_epochs?"),
+    ("predict", "seed=9", "there is no setting 'seed' here; accepted are analysis_time, forecast_length, input"),
+    ("convert", "regrid.spacing=2000", "there is no setting 'regrid.spacing' here; regrid has none; another choice such as regrid=regular"),
+    ("train", "+experiment=smoke", "'+experiment=smoke' adds a choice that is there already; type experiment=smoke."),
+    ("train", "++model=unet", "type model=unet."),
+])  # fmt: skip
+def test_a_misspelled_key_names_its_nearest_neighbours(command, typed, sentence):
+    with pytest.raises(UserError) as refused:
+        config.compose(command, [typed])
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("command", ["predict", "info"])
+def test_a_tolerance_that_an_archive_has_of_its_own_is_refused_beside_it(command, folder, tmp_path):
+    archive, typed = str(folder / "a.nc"), "tolerance.negative_rate=0.2"
+    words = ["info", archive, typed] if command == "info" else [
+        "predict", "run=shipped", f"input={archive}", f"output={tmp_path}/f.nc", typed]
+    with pytest.raises(UserError, match="tolerance.negative_rate=0.2 would have no effect: the input is an archive"):
+        run(words)

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -318,3 +319,36 @@ def test_a_notebook_shows_progress_and_mistakes_in_a_real_kernel(tmp_path):
     assert "ipywidgets" not in "".join(texts) and "Warning" not in errors
     assert "a mistake:" in texts[2] and "none.nc" in texts[2]
     assert book.cells[3].outputs[-1].ename == "UserError"
+
+
+LEFT = """
+import multiprocessing, random
+from nowcast.runtime.surroundings import left_as_it_was
+
+random.seed(3)
+before = random.getstate()
+with left_as_it_was():
+    random.random()
+    multiprocessing.Queue()
+assert random.getstate() == before
+assert multiprocessing.get_start_method(allow_none=True) is None
+multiprocessing.set_start_method("spawn")
+with left_as_it_was():
+    multiprocessing.Queue()
+assert multiprocessing.get_start_method() == "spawn"
+"""
+
+
+def test_pythons_random_numbers_and_the_start_of_its_processes_stay_the_callers():
+    subprocess.run([sys.executable, "-c", LEFT], check=True, timeout=60)
+
+
+def test_a_command_among_several_processes_of_the_caller_is_refused_by_an_exception_in_each(monkeypatch, capsys):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
+                        "TORCHELASTIC_RUN_ID": "q"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="info runs in one process, but torchrun stands for 2 of them"):
+        run(["info", "a.nc"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["info", "a.nc"])
+    assert capsys.readouterr().err == ""  # the first process says it

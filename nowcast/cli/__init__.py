@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import nowcast
 from nowcast import config as configuration
 from nowcast.cli.hydra_words import translated
-from nowcast.errors import Terminated, UserError, first_line, one_line
+from nowcast.errors import SaidElsewhere, Terminated, UserError, first_line, one_line
 from nowcast.memory import keep_freed_memory
 from nowcast.runtime import environment
 from nowcast.runtime.surroundings import left_as_it_was
@@ -92,6 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with _any_character():
             run(arguments)
+    except SaidElsewhere:
+        sys.exit(EXIT_ERROR)
     except UserError as error:
         sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
         sys.exit(EXIT_ERROR)

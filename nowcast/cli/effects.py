@@ -156,6 +156,8 @@ _EVALUATED = (
 _READER = (
     Rule(("reader", "reader.*"), lambda settings: not _is_one_archive(settings), "the input is an archive of nowcast, which no reader is needed for",
          idle=(None, "auto")),
+    Rule(("tolerance.negative*", "tolerance.bad_share", "tolerance.corners", "tolerance.pixels"), lambda settings: not _is_one_archive(settings),
+         "the input is an archive of nowcast, which was made with a tolerance of its own", idle=()),
 )
 _CODING = (
     Rule(("reader.values.minutes",), _quantity_may_be("rain_depth"), "it is the interval of reader.values.quantity=rain_depth"),

@@ -407,7 +407,8 @@ class ConvLSTM(nn.Module):
     def _run(self, inputs: Tensor | None, state: State, length: int, mask: Tensor | None, at_rest: bool) -> tuple[Tensor, State]:
         kind = working_type(a_tensor_of(self.cell))
         if length == 0:
-            return state[0].unsqueeze(1)[:, :0].to(kind), state
+            h = state[0].to(kind)
+            return h.unsqueeze(1)[:, :0], (h, state[1])
         if mask is not None and inputs is not None:  # before any arithmetic: the gradient of a product with NaN or infinity is NaN, even where it is masked later
             inputs = torch.where(mask, inputs, 0.0)
         masks = self.cell.dropout_masks(None if inputs is None else inputs[0], state)

@@ -94,6 +94,8 @@ def settings_text(module: nn.Module, *names: str, **values) -> str:
     for name in (*names, *(name for name in values if name not in names)):
         value = values[name] if name in values else getattr(module, name)
         default = defaults[name].default if name in defaults else inspect.Parameter.empty
+        if isinstance(value, tuple) and isinstance(default, int):  # one number stands for both sides
+            default = (default,) * len(value)
         if type(value) is not type(default) or value != default:
             shown.append(f"{name}={value!r}")
     return ", ".join(shown)

@@ -313,7 +313,7 @@ class Processes:
         if _is_of_a_connection(
             error
         ):  # counts as a failure of another process, so that no traceback is shown
-            lost = f"a process of {size} was lost ({first_line(error)[:200]}); the last checkpoint is intact."
+            lost = f"a process of {size} was lost ({first_line(error)[:200]}); checkpoints that were saved are intact."
             return Failure(_LOST, code, lost)
         return Failure(
             rank,
@@ -379,7 +379,7 @@ class Processes:
                     lost = Failure(
                         _LOST,
                         code,
-                        f"process {rank} of {size} was lost ({_how(child.returncode)}); the last checkpoint is intact.",
+                        f"process {rank} of {size} was lost ({_how(child.returncode)}); checkpoints that were saved are intact.",
                     )
                     store.compare_set(_FAILED, "", json.dumps(asdict(lost)))
             if self._is_orphan():
@@ -398,7 +398,7 @@ class Processes:
         return Failure(
             _FIRST_LOST,
             EXIT_ERROR,
-            f"the first of {self.world.size} processes was lost; the last checkpoint is intact.",
+            f"the first of {self.world.size} processes was lost; checkpoints that were saved are intact.",
         )
 
     def _give_up(self, failure: Failure) -> None:

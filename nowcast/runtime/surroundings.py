@@ -6,7 +6,9 @@ environment variables, and which Hydra or matplotlib settings count.
 """
 
 import logging
+import multiprocessing
 import os
+import random
 import signal
 import sys
 import threading
@@ -68,6 +70,19 @@ def signal_handlers(handler: Callable | None = None) -> Iterator[None]:
         for number, found in before.items():
             if found is not None and signal.getsignal(number) is not found:  # None: set by a library in C
                 signal.signal(number, found)
+
+
+@contextmanager
+def _python() -> Iterator[None]:
+    """Python's own random numbers, and how its processes start where that was not chosen yet."""
+    numbers = random.getstate()
+    method = multiprocessing.get_start_method(allow_none=True)
+    try:
+        yield
+    finally:
+        random.setstate(numbers)
+        if method is None and multiprocessing.get_start_method(allow_none=True) is not None:
+            multiprocessing.set_start_method(None, force=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nowcast.errors import UserError
+from nowcast.errors import SaidElsewhere, UserError
 
 OURS, TORCHRUN, SRUN, SCRIPT, ALONE = "nowcast", "torchrun", "srun", "WORLD_SIZE", ""
 MARK = "NOWCAST_WORLD"  # set for the processes that nowcast starts itself
@@ -114,7 +114,7 @@ def refuse_many(command: str) -> None:
 
     Raises:
         UserError: there are several.
-        SystemExit: the same in the other processes, one of which says it.
+        SaidElsewhere: the same in the other processes, one of which says it.
     """
     try:
         world = started_world()
@@ -123,10 +123,9 @@ def refuse_many(command: str) -> None:
     in_batch_script = world.starter == SRUN and "SLURM_STEP_ID" not in os.environ
     if world.size == 1 or in_batch_script:
         return
-    if world.silent:
-        raise SystemExit(2)
     name = f"WORLD_SIZE={world.size}" if world.starter == SCRIPT else world.starter
-    raise UserError(
+    kind = SaidElsewhere if world.silent else UserError
+    raise kind(
         f"{command} runs in one process, but {name} stands for {world.size} of them; start it without. Only train shares its work."
     )
 
