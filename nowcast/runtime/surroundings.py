@@ -41,7 +41,7 @@ class _Process:
             if _Process._blocks > 1:
                 return
             stack = _Process._stack = ExitStack()
-            for context in (_environment(), warnings.catch_warnings(), _logging(), _matplotlib(), _torch()):
+            for context in (_environment(), warnings.catch_warnings(), _logging(), _matplotlib(), _torch(), _python()):
                 stack.enter_context(context)
 
     def __exit__(self, *error) -> None:
