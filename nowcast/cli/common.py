@@ -64,7 +64,10 @@ def files_and_settings(command: str, arguments: list[str], example: str) -> tupl
     files = [item for item in settings_of(arguments) if Path(item).exists() or "=" not in item]
     if len(files) != 1 and CFG not in arguments:
         advice = _how_to_type(files, arguments, lists=command == "info")
-        raise UserError(f"{command} takes one file, e.g. nowcast {command} {example}; {len(files)} came{advice}.")
+        raise UserError(
+            f"{command} takes one file, e.g. nowcast {command} {example}; "
+            f"{len(files)} came{advice}."
+        )
     return [Path(item) for item in files], [item for item in arguments if item not in files]
 
 

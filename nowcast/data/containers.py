@@ -70,6 +70,7 @@ class Member:
         changed: seconds since 1970, as the archive says.
         refusal: why it is not read; None: nothing is known against it.
         open: gives its content as a stream.
+        own_name: as ``name``, but perhaps equal to that of another member; "": as ``name``.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Member:
     changed: float
     refusal: str | None
     open: Callable[[], BinaryIO]
+    own_name: str = ""
 
 
 def member_path(container: str | Path, name: str) -> Path:
@@ -156,16 +158,14 @@ def _clean(name: str) -> str:
     return "/".join(parts) or "unnamed"
 
 
-def _kept_parts(path: str | Path) -> list[str]:
-    """The last folders and the name of a file; a member's begin in the folder of its archive.
+def _kept_parts(path: str | Path, member: str | None = None) -> list[str]:
+    """The last folders and the name of a file, or of a member beside its archive.
 
     Each is a name that stays in the folder it is put into, and that a file system can have.
     """
-    place = split_member(path)
-    if place is None:
-        whole = os.path.abspath(path)
-    else:
-        whole = f"{os.path.dirname(os.path.abspath(place[0]))}/{_clean(place[1])}"
+    whole = os.path.abspath(path)
+    if member is not None:
+        whole = f"{os.path.dirname(whole)}/{member}"
     parts = _clean(whole).split("/")[-_KEPT_PARTS:]
     return [part if len(os.fsencode(part)) <= _LONGEST_PART else "too-long" for part in parts]
 
@@ -206,13 +206,13 @@ def _named_apart(members: Iterable[Member]) -> Iterator[Member]:
             or len(os.fsencode(name.rpartition("/")[2])) > _LONGEST_LAST_NAME
         ):
             name, refusal = name[:80], f"has a name of {len(os.fsencode(name))} bytes; rename it"
-        folder, slash, last = name.rpartition("/")
+        own_name, (folder, slash, last) = name, name.rpartition("/")
         again = 1
         while name in seen:
             again += 1
             name = f"{folder}{slash}({again})/{last}"
         seen.add(name)
-        yield replace(member, name=name, refusal=refusal)
+        yield replace(member, name=name, refusal=refusal, own_name=own_name)
 
 
 class _LastBlock:
@@ -558,9 +558,7 @@ class Unpacking:
             place = Path(path)
             member = split_member(path)
             if member is not None:
-                place = stack.enter_context(self._member(*member, shown))
-                depth = min(_clean(member[1]).count("/"), _KEPT_PARTS - 1)
-                top = place.parents[depth]  # what stands for the inside of the archive
+                place, top = stack.enter_context(self._member(*member, shown))
                 names += [(f"{top}/", f"{member[0]}{_BETWEEN}"), (str(place), shown)]
             if is_compressed(place) and container_kind(place) is None:
                 inner = stack.enter_context(_decompressed(place, shown))
@@ -576,24 +574,25 @@ class Unpacking:
                 raise type(error)(text) from error
 
     @contextlib.contextmanager
-    def _member(self, container: Path, name: str, shown: str) -> Iterator[Path]:
-        """A member of an archive as a file."""
+    def _member(self, container: Path, name: str, shown: str) -> Iterator[tuple[Path, Path]]:
+        """(a member of an archive as a file, the folder that stands for the archive)."""
         with contextlib.ExitStack() as stack:
             with damage_reported(shown):
                 member = self._find(container, name, shown)
                 if member.refusal is not None:
                     raise UserError(f"{shown} {member.refusal}.")
+                parts = _kept_parts(container, member.own_name)
                 try:
                     with member.open() as stream:
                         place = stack.enter_context(
-                            _as_file(stream, _kept_parts(shown), shown, expected=member.size)
+                            _as_file(stream, parts, shown, expected=member.size)
                         )
                 except (zipfile.BadZipFile, tarfile.TarError) as error:
                     raise UserError(
                         f"{shown} is damaged or cut short ({first_line(error)}); fetch the "
                         "archive again."
                     ) from error
-            yield place
+            yield place, place.parents[min(member.own_name.count("/"), len(parts) - 1)]
 
     def _find(self, container: Path, name: str, shown: str) -> Member:
         """The member of that name: searched for from where the last one was found, and once from
@@ -715,7 +714,7 @@ def _decompressed(path: Path, shown: str) -> Iterator[Path]:
         raise UserError(_with_mask(shown, mask))
     with contextlib.ExitStack() as stack:
         with damage_reported(shown), unpacked(path, "a file") as stream:
-            parts = [*_kept_parts(shown)[:-1], plain]
+            parts = [*_kept_parts(path)[:-1], plain]
             place = stack.enter_context(_as_file(stream, parts, shown))
         yield place
 

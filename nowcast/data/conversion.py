@@ -485,7 +485,7 @@ def _naming(path: Path, error: UserError) -> str:
 
 
 def _name_that_counts(path: Path, parts: int) -> str:
-    """The last parts of a file's path; of a member, those of its archive where its own are fewer."""
+    """The last parts of a file's path; of a member, also of its archive's where its own are few."""
     member = split_member(path)
     if member is None:
         return end_of_path(path, parts)
