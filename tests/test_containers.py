@@ -273,7 +273,9 @@ def test_names_in_archives_are_text_and_lead_nowhere(tmp_path):
         assert (
             values == {5 * place: place for place in range(len(HOSTILE_NAMES))} and refusals == []
         )
-        assert {path.parent.parent for path in reader.seen} == {Path(tempfile.gettempdir())}
+        for path in reader.seen:
+            private, *parts = path.relative_to(tempfile.gettempdir()).parts
+            assert private.startswith("nowcast-unpacked-") and ".." not in parts
         assert reader.seen[7].name == "line\nbreak.txt" and reader.seen[10].name == "unnamed"
     values, refusals = frames_of(
         [
@@ -288,6 +290,93 @@ def test_names_in_archives_are_text_and_lead_nowhere(tmp_path):
     assert {
         path for path in tmp_path.parent.rglob("*") if path.parent != tmp_path and path != tmp_path
     } - outside == set() and left_behind() == []
+
+
+DATED = Arrays(
+    ArrayGrid(LAEA, 500.0, -500.0, 1000.0, 1000.0),
+    None,
+    Coding("rain_rate"),
+    time_in_name="%Y%m%d/%H%M",
+)
+DAYS = ("20240115", "20240116")
+
+
+def dated(folder, kind) -> list[Path]:
+    """One dry frame at 00:00 of two days, their dates in names of folders: the two are equal to
+    the byte."""
+    content = write_npy(folder / "x.npy", [[0.0, 0.0]]).read_bytes()
+    members = [(f"{day}/0000.npy", content) for day in DAYS]
+    if kind in CONTAINERS:
+        return [CONTAINERS[kind](folder / f"two.{kind}", members)]
+    if kind == "deep.tar":
+        members = [(f"a/../b/../../c/{name}", data) for name, data in members]
+        return [write_tar(folder / kind, members)]
+    if kind == "packed.tar":
+        members = [(f"{name}.gz", gzip.compress(data)) for name, data in members]
+        return [write_tar(folder / kind, members)]
+    paths = []
+    for day in DAYS:
+        inside = folder / "d" / day
+        inside.mkdir(parents=True)
+        if kind == "day.tar":
+            paths.append(write_tar(inside / kind, [("0000.npy", content)]))
+        else:
+            paths.append(inside / f"0000.npy.{kind}")
+            paths[-1].write_bytes(PACKERS[kind](content))
+    return paths
+
+
+@pytest.mark.parametrize(
+    "kind", ["tar", "tar.gz", "zip", "deep.tar", "packed.tar", "day.tar", "gz", "bz2", "xz"]
+)
+def test_times_in_the_names_of_folders_are_found_in_and_around_whatever_is_packed(
+    tmp_path, monkeypatch, kind
+):
+    paths = dated(tmp_path, kind)
+    expected = [np.datetime64(f"2024-01-{day}T00:00") for day in (15, 16)]
+    summary = convert(paths, tmp_path / "a.nc", reader=DATED)
+    assert (summary.frames, summary.duplicates, summary.quarantine) == (2, 0, ())
+    assert list(Archive(summary.path).times) == expected
+    assert convert(paths, tmp_path / "a.nc", reader=DATED).added == 0
+    monkeypatch.chdir(paths[0].parent)  # the folders are not in what is typed
+    member = open_containers([paths[0].name], Listing()).paths[0]
+    assert Unpacking(DATED).read(member).times[0] == expected[0]
+    assert left_behind() == []
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_a_member_that_was_added_to_a_tar_again_keeps_the_folders_of_its_name(tmp_path, packed):
+    content = write_npy(tmp_path / "x.npy", [[1.0, 0.0]]).read_bytes()
+    content = gzip.compress(content) if packed else content
+    archive = write_tar(tmp_path / "a.tar", 2 * [(f"20240115/0000.npy{packed}", content)])
+    summary = convert([archive], tmp_path / "a.nc", reader=DATED)
+    assert (summary.frames, summary.duplicates, summary.quarantine) == (1, 1, ())
+
+
+def test_the_folders_of_what_is_unpacked_are_plain_names_and_messages_show_what_was_typed(tmp_path):
+    inside = "/".join(["..", "y" * 400, *"abcdefghi", "..", "0000.txt"])
+    archive = write_tar(tmp_path / "t.tar", [(inside, text(0)), ("q/0005.txt", b"?")])
+    reader = Named()
+    values, refusals = frames_of([archive], reader)
+    assert values == {0: 1} and refusals == [f"{archive}: q/0005.txt is no minute and value"]
+    assert reader.seen[0].parts[-8:] == (*"cdefghi", "0000.txt")
+    assert reader.seen[1].parts[-3:] == (tmp_path.name, "q", "0005.txt")
+    long = write_tar(tmp_path / "l.tar", [(f"{'z' * 300}/0000.txt", text(0))])
+    assert frames_of([long], reader) == ({0: 1}, []) and reader.seen[-1].parent.name == "too-long"
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "gz"])
+def test_a_damaged_file_that_was_packed_whole_is_not_said_to_be_still_being_written(tmp_path, kind):
+    damaged = write_knmi(tmp_path / "a.h5", [[1, 2]]).read_bytes()[:-200]
+    if kind == "gz":
+        path = tmp_path / "b.h5.gz"
+        path.write_bytes(gzip.compress(damaged))
+    else:
+        path = member_path(CONTAINERS[kind](tmp_path / f"b.{kind}", [("b.h5", damaged)]), "b.h5")
+    with pytest.raises(UserError) as caught:
+        Unpacking(Auto()).read(path)
+    assert "fetch it again or leave it out" in str(caught.value)
+    assert "being written" not in str(caught.value)
 
 
 def test_members_of_one_name_are_each_a_file(tmp_path):

@@ -411,5 +411,5 @@ def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("nowcast.data.inputs.os.listdir", refuse)
-    with pytest.raises(UserError, match="cannot be looked into: Permission denied"):
+    with pytest.raises(UserError, match="may not be looked into by this user; change its permissions"):
         expand_inputs(tmp_path)

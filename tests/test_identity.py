@@ -216,8 +216,12 @@ def test_a_frame_that_was_issued_again_with_other_values_is_refused_also_where_b
     np.save(files[1], DRY + 2)
     with pytest.raises(
         UserError, match="202401152205.npy and 202401152205.npy both hold a frame of"
-    ):
+    ) as caught:
         convert(files[:4], tmp_path / "a.nc", reader=reader_of(IN_NAME))
+    assert (
+        f"the first is in the archive {tmp_path / 'a.nc'} already, which stays as it is: leave "
+        f"{files[1]} out, or, to have its values, convert all the files into another output"
+    ) in str(caught.value)
     assert (tmp_path / "a.nc").read_bytes() == before
 
 

@@ -1,5 +1,6 @@
 """The files that are meant, and their frames in time order."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,26 @@ def test_a_list_with_what_is_not_there_is_refused_by_that(tree, monkeypatch, tex
     with pytest.raises(UserError) as caught:
         expand_inputs(text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "closed"),
+    [("in", "in"), ("in/b.h5", "in"), ("in/*.h5", "in"), ("in/**/*.h5", "in"), ("in/deep/b.h5", "in"),
+     ("in/deep/*.h5", "in"), ("*/*.h5", "in"), ("**/*.h5", "in"), ("[in/b.h5]", "in"),
+     ("free/a.h5", None), ("free/*.tif", None), ("none/b.h5", None), ("b.h5", None), ("*.h5", None)],
+)  # fmt: skip
+def test_a_folder_that_may_not_be_looked_into_is_named_where_it_hides_what_was_typed(
+    tmp_path, monkeypatch, typed, closed
+):
+    (tmp_path / "in").mkdir()  # as for a user without rights: what is in it cannot be seen
+    (tmp_path / "free").mkdir()
+    monkeypatch.chdir(tmp_path)
+    may = os.access
+    monkeypatch.setattr(
+        "nowcast.data.inputs.os.access", lambda path, mode: str(path) != "in" and may(path, mode)
+    )
+    says = "matches no file"
+    if closed:
+        says = f"{closed} may not be looked into by this user; change its permissions"
+    with pytest.raises(UserError, match=says):
+        expand_inputs(typed)

@@ -84,6 +84,9 @@ def test_rain_in_several_groups_is_chosen_by_its_path(tmp_path, name):
     path = grouped(tmp_path / name, {"rain": ["gauge", "radar/composite"]})
     with pytest.raises(UserError, match="has rain in several groups: gauge/rain, radar/composite/rain; set reader.variable to one of these paths"):
         reader_of(name).read(path)
+    for refused in (Auto().read, Auto().choose(path).read):  # as convert and as info reads
+        with pytest.raises(UserError, match=f"several groups: .*; set reader.variable to one of these paths, with reader=.*{reader_of(name).__module__.rpartition('.')[2]}"):
+            refused(path)
     with pytest.raises(UserError, match="reader.variable is 'lidar/rain', but there is no group 'lidar'; expected one of the groups gauge, radar, radar/composite"):
         reader_of(name, variable="lidar/rain").read(path)
     with pytest.raises(UserError, match="has no variable 'snow'"):

@@ -101,6 +101,39 @@ def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers
     assert [str(result) for _, result in results] == ["a", "refuse: not today", "b", "c", "d", "e", "refuse: not today", "f", "g"]
 
 
+class Talkative:
+    """A reader whose answer is 5 MB of text, which a pipe does not contain."""
+
+    def read(self, path):
+        return "x" * 5_000_000 if path == "much" else "fine"
+
+
+def test_a_file_with_too_long_an_answer_is_refused_at_once_and_the_next_one_is_read(monkeypatch):
+    monkeypatch.setattr(reading, "_MOST_HEADER_BYTES", 2**20)
+    with ReadingProcess(Talkative(), seconds=60) as process:
+        assert process.read("a") == "fine"
+        began = time.monotonic()
+        with pytest.raises(UserError, match="much gave more than 1 MB of what describes it"):
+            process.read("much")
+        assert time.monotonic() - began < 30
+        assert process.read("a") == "fine"
+
+
+class Closing:
+    """A reader that closes the pipe to whoever asks, and lives on."""
+
+    def read(self, path):
+        os.closerange(3, 64)
+        time.sleep(600)
+
+
+def test_a_process_that_answers_no_more_and_lives_on_is_ended(monkeypatch):
+    monkeypatch.setattr(reading, "_ENDING_SECONDS", 0.2)
+    with ReadingProcess(Closing(), seconds=60) as process:
+        with pytest.raises(UserError, match="a ended the process that read it .by signal SIGKILL."):
+            process.read("a")
+
+
 def test_a_process_that_died_while_nobody_asked_costs_no_file():
     with ReadingProcess(Moody()) as process:
         number = int(process.read("process").source)

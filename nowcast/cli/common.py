@@ -63,8 +63,23 @@ def files_and_settings(command: str, arguments: list[str], example: str) -> tupl
     """The one file that is typed as it is, and the KEY=VALUE settings."""
     files = [item for item in settings_of(arguments) if Path(item).exists() or "=" not in item]
     if len(files) != 1 and CFG not in arguments:
-        raise UserError(f"{command} takes one file, e.g. nowcast {command} {example}; {len(files)} came.")
+        advice = _how_to_type(files, arguments, lists=command == "info")
+        raise UserError(
+            f"{command} takes one file, e.g. nowcast {command} {example}; "
+            f"{len(files)} came{advice}."
+        )
     return [Path(item) for item in files], [item for item in arguments if item not in files]
+
+
+def _how_to_type(files: list[str], arguments: list[str], *, lists: bool) -> str:
+    """What to do where a command takes one file and another number came, as words to add."""
+    typed = [item.removeprefix("input=") for item in arguments if item.startswith("input=")]
+    if not files and typed:
+        return f": type the file without input=, as in '{typed[0]}'"
+    if len(files) > 1 and lists:
+        shown = ",".join(files[:2]) + (",..." if len(files) > 2 else "")
+        return f": give several as a list or a pattern, in quotes: '[{shown}]' or '*.h5'"
+    return ""
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 A member of an archive has a path of its own, ``archive.tar: folder/name``: it stands for the
 member in lists, messages and provenance, and can be typed. Members are listed and read by the
-process that reads files, which can be killed. One at a time is unpacked, under its own last name
-(readers find times in it), into a private folder that goes with it: no name in an archive ever
-becomes a path outside that folder, and links and devices are not followed.
+process that reads files, which can be killed. One at a time is unpacked into a private folder that
+goes with it, under the end of the path that it would have beside its archive (readers find times in
+names and folders): no name in an archive ever becomes a path outside that folder, and links and
+devices are not followed.
 
 A tar that is compressed can only be read from front to back, so members keep the archive's order.
 """
@@ -44,6 +45,8 @@ _BETWEEN = ": "  # the path of an archive and the name of a member
 _MOST_BYTES = 2**31  # of a file that is unpacked; the largest map takes half of it
 _MOST_MEMBERS = 200_000  # two years of five-minute files
 _LONGEST_NAME, _LONGEST_LAST_NAME = 1000, 200  # bytes
+_LONGEST_PART = 255  # bytes of a folder's name, as file systems have them
+_KEPT_PARTS = 8  # of a path, for readers: %Y/%m/%d/%H/%M and more
 _MOST_NAMES = 2**24  # bytes of all names of an archive
 _PIECE = 2**20  # bytes
 _FOLDER = "nowcast-unpacked-"
@@ -67,6 +70,7 @@ class Member:
         changed: seconds since 1970, as the archive says.
         refusal: why it is not read; None: nothing is known against it.
         open: gives its content as a stream.
+        own_name: as ``name``, but perhaps equal to that of another member; "": as ``name``.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Member:
     changed: float
     refusal: str | None
     open: Callable[[], BinaryIO]
+    own_name: str = ""
 
 
 def member_path(container: str | Path, name: str) -> Path:
@@ -153,6 +158,18 @@ def _clean(name: str) -> str:
     return "/".join(parts) or "unnamed"
 
 
+def _kept_parts(path: str | Path, member: str | None = None) -> list[str]:
+    """The last folders and the name of a file, or of a member beside its archive.
+
+    Each is a name that stays in the folder it is put into, and that a file system can have.
+    """
+    whole = os.path.abspath(path)
+    if member is not None:
+        whole = f"{os.path.dirname(whole)}/{member}"
+    parts = _clean(whole).split("/")[-_KEPT_PARTS:]
+    return [part if len(os.fsencode(part)) <= _LONGEST_PART else "too-long" for part in parts]
+
+
 def _is_escaped(name: str) -> bool:
     try:
         os.fsencode(name)
@@ -189,13 +206,13 @@ def _named_apart(members: Iterable[Member]) -> Iterator[Member]:
             or len(os.fsencode(name.rpartition("/")[2])) > _LONGEST_LAST_NAME
         ):
             name, refusal = name[:80], f"has a name of {len(os.fsencode(name))} bytes; rename it"
-        folder, slash, last = name.rpartition("/")
+        own_name, (folder, slash, last) = name, name.rpartition("/")
         again = 1
         while name in seen:
             again += 1
             name = f"{folder}{slash}({again})/{last}"
         seen.add(name)
-        yield replace(member, name=name, refusal=refusal)
+        yield replace(member, name=name, refusal=refusal, own_name=own_name)
 
 
 class _LastBlock:
@@ -541,8 +558,8 @@ class Unpacking:
             place = Path(path)
             member = split_member(path)
             if member is not None:
-                place = stack.enter_context(self._member(*member, shown))
-                names += [(f"{place.parent}/", f"{member[0]}{_BETWEEN}"), (str(place), shown)]
+                place, top = stack.enter_context(self._member(*member, shown))
+                names += [(f"{top}/", f"{member[0]}{_BETWEEN}"), (str(place), shown)]
             if is_compressed(place) and container_kind(place) is None:
                 inner = stack.enter_context(_decompressed(place, shown))
                 names += [(f"{inner.parent}/", f"{Path(shown).parent}/"), (str(inner), shown)]
@@ -557,24 +574,25 @@ class Unpacking:
                 raise type(error)(text) from error
 
     @contextlib.contextmanager
-    def _member(self, container: Path, name: str, shown: str) -> Iterator[Path]:
-        """A member of an archive as a file."""
+    def _member(self, container: Path, name: str, shown: str) -> Iterator[tuple[Path, Path]]:
+        """(a member of an archive as a file, the folder that stands for the archive)."""
         with contextlib.ExitStack() as stack:
             with damage_reported(shown):
                 member = self._find(container, name, shown)
                 if member.refusal is not None:
                     raise UserError(f"{shown} {member.refusal}.")
+                parts = _kept_parts(container, member.own_name)
                 try:
                     with member.open() as stream:
                         place = stack.enter_context(
-                            _as_file(stream, Path(name).name, shown, expected=member.size)
+                            _as_file(stream, parts, shown, expected=member.size)
                         )
                 except (zipfile.BadZipFile, tarfile.TarError) as error:
                     raise UserError(
                         f"{shown} is damaged or cut short ({first_line(error)}); fetch the "
                         "archive again."
                     ) from error
-            yield place
+            yield place, place.parents[min(member.own_name.count("/"), len(parts) - 1)]
 
     def _find(self, container: Path, name: str, shown: str) -> Member:
         """The member of that name: searched for from where the last one was found, and once from
@@ -696,23 +714,31 @@ def _decompressed(path: Path, shown: str) -> Iterator[Path]:
         raise UserError(_with_mask(shown, mask))
     with contextlib.ExitStack() as stack:
         with damage_reported(shown), unpacked(path, "a file") as stream:
-            place = stack.enter_context(_as_file(stream, plain, shown))
+            parts = [*_kept_parts(path)[:-1], plain]
+            place = stack.enter_context(_as_file(stream, parts, shown))
         yield place
 
 
 @contextlib.contextmanager
 def _as_file(
-    stream: BinaryIO, name: str, shown: str, *, expected: int | None = None
+    stream: BinaryIO, parts: list[str], shown: str, *, expected: int | None = None
 ) -> Iterator[Path]:
-    """The content of a stream as a file of that name in a private folder, both removed at the end.
+    """The content of a stream as a file in a private folder, both removed at the end.
+
+    Args:
+        stream: the content.
+        parts: folders and name of the file there, each of them a plain name.
+        shown: what messages call it.
+        expected: its length [bytes], where that is known.
 
     Raises:
         UserError: it is too large, shorter than expected, or there is no room for it.
     """
     with _private_folder() as folder:
-        place = folder / name
+        place = folder.joinpath(*parts)
         size = 0
         try:
+            place.parent.mkdir(parents=True, exist_ok=True)
             if expected is not None:
                 require_space(place, expected)
             with open(place, "wb") as file:
@@ -738,6 +764,8 @@ def _as_file(
                 f"{shown} is cut short: {size} of {expected} bytes are there; fetch the archive "
                 "again."
             )
+        with contextlib.suppress(OSError):
+            os.utime(place, (0, 0))  # it is whole: nobody is still writing it, new as the copy is
         yield place
 
 

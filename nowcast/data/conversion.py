@@ -34,7 +34,7 @@ from nowcast.data.archive import (
     is_archive,
     write_archive,
 )
-from nowcast.data.containers import OpenedInputs, Unpacking, short_name, split_member
+from nowcast.data.containers import OpenedInputs, Unpacking, member_path, split_member
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
@@ -300,8 +300,7 @@ class _Conversion:
 
     def _origin(self, path: Path, digest: str | None) -> Origin:
         """Name and content of a file; of a member of an archive of files, whose SHA-256 may be known already."""
-        is_member = split_member(path) is not None
-        name = short_name(path) if is_member else end_of_path(path, max(1, self.path_parts))
+        name = _name_that_counts(path, max(1, self.path_parts))
         return Origin(name, _digest(path) if digest is None else _stored_digest(digest))
 
     def _identity(self, origin: Origin) -> Origin:
@@ -403,12 +402,23 @@ class _Conversion:
                 there = self.frames[moment]
                 with damage_reported(self.output):
                     before = there.dataset[there.place]
-                refuse_other_values(moment, before, values, there.origin.name, origin.name)
+                names, advice = (there.origin.name, origin.name), self._advice(there, path)
+                refuse_other_values(moment, before, values, *names, advice)
                 self.duplicates += 1
             else:
                 self._pack(moment, values, origin, discarded)
         if self.part is not None and (len(self.part) >= _PART_FRAMES or time.monotonic() - self.started > _PART_SECONDS):
             self._close_part()
+
+    def _advice(self, there: StoredFrame, path: Path) -> str:
+        """What to do where a file has other values than a frame that came before it."""
+        if self.old is None or there.stored != self.old._dataset:
+            return f"leave one of them out (the second is {path})"
+        return (
+            f"the first is in the archive {self.output} already, which stays as it is: leave "
+            f"{path} out, or, to have its values, convert all the files into another output, it "
+            "in the place of the first"
+        )
 
     def _pack(self, moment: np.datetime64, values: np.ndarray, origin: Origin, discarded: int) -> None:
         if self.part is None:
@@ -472,6 +482,16 @@ def _naming(path: Path, error: UserError) -> str:
     """A reason that names the file it is of, as most do."""
     reason = str(error)
     return reason if str(path) in reason else f"{path}: {reason}"
+
+
+def _name_that_counts(path: Path, parts: int) -> str:
+    """The last parts of a file's path; of a member, also of its archive's where its own are few."""
+    member = split_member(path)
+    if member is None:
+        return end_of_path(path, parts)
+    container, name = member
+    folders = max(0, parts - 1 - name.count("/"))
+    return str(member_path(end_of_path(container, 1 + folders), name))
 
 
 def _digest(path: Path) -> int:

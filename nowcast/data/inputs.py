@@ -13,6 +13,7 @@ from nowcast.errors import UserError
 from nowcast.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
+_FORBIDDEN = "{} may not be looked into by this user; change its permissions."
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
 
@@ -36,9 +37,11 @@ def expand_inputs(inputs: Inputs) -> list[Path]:
     for pattern in separate_inputs(inputs):
         try:
             found += _expanded(pattern)
+        except PermissionError as error:
+            raise UserError(_FORBIDDEN.format(error.filename or pattern)) from error
         except OSError as error:
             raise UserError(
-                f"{pattern!r} cannot be looked into: {error.strerror or error}."
+                f"{pattern!r} cannot be looked into: {error.strerror or error}; try again."
             ) from error
     return list(dict.fromkeys(found))
 
@@ -177,12 +180,33 @@ def _expanded(text: str) -> list[Path]:
         ]
     files = sorted(path for path in found if _is_data_set(path))
     if not files:
+        closed = _closed_folder(text)
+        if closed is not None:
+            raise UserError(_FORBIDDEN.format(closed))
         what = "is a folder without files" if os.path.isdir(text) else "matches no file"
         raise UserError(
             f"{text!r} {what}; give a file, a folder with files or a pattern such as "
             "'radar/**/*.h5', or a list of these: '[a.h5,b.h5]'."
         )
     return files
+
+
+def _closed_folder(text: str) -> str | None:
+    """A folder that hides what a path or pattern means, as this user may not look into it."""
+    parts = Path(text).parts
+    literal = next((n for n in range(len(parts), 0, -1) if os.path.isdir(Path(*parts[:n]))), 0)
+    folder = Path(*parts[:literal])
+    # of one that only leads on, the names in it need not be seen
+    outer = [Path(*parts[:n]) for n in range(1, literal)]
+    closed = [one for one in outer if not os.access(one, os.X_OK)]
+    looked_into = [folder]
+    for end in range(literal + 1, len(parts)):
+        inside = glob.iglob(os.path.join(*parts[literal:end]), root_dir=folder, recursive=True)
+        looked_into += [folder / name for name in inside if os.path.isdir(folder / name)]
+    by_name = literal < len(parts) and not glob.has_magic(parts[-1])
+    needed = os.X_OK if by_name else os.R_OK | os.X_OK
+    closed += [one for one in looked_into if not os.access(one, needed)]
+    return str(closed[0]) if closed else None
 
 
 def _is_data_set(path: str | Path) -> bool:
@@ -261,11 +285,16 @@ def refuse_other_set(
 
 
 def refuse_other_values(
-    time: np.datetime64, values: np.ndarray, again: np.ndarray, source: str, source_again: str
+    time: np.datetime64,
+    values: np.ndarray,
+    again: np.ndarray,
+    source: str,
+    source_again: str,
+    advice: str = "leave one of them out",
 ) -> None:
-    """Raise a UserError where two frames of one time differ."""
+    """Raise a UserError, with the advice, where two frames of one time differ."""
     if not np.array_equal(values, again, equal_nan=True):
         raise UserError(
             f"{source} and {source_again} both hold a frame of {time} UTC, with different values; "
-            "leave one of them out."
+            f"{advice}."
         )

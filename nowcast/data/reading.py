@@ -37,10 +37,15 @@ _SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at lea
 _MEMORY_MB = 8192  # address space of a reading process; a file that claims more is refused by the operating system
 _PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 _MOST_HEADER_BYTES = 2**26
+_ENDING_SECONDS = 10.0  # a process whose pipe is closed ends in a moment
 
 
 class TooSlow(UserError):
     """A file that was given up because reading it took too long."""
+
+
+class _TooMuch(Exception):
+    """An answer that is longer than any radar file has reason for."""
 
 
 class ReadingProcess:
@@ -125,8 +130,12 @@ class ReadingProcess:
             if "text" in header:
                 return header["text"]
             arrays = [np.frombuffer(self._receive(deadline), dtype).reshape(shape) for dtype, shape in header["arrays"]]
+        except _TooMuch:  # the process is still writing it: whoever called this ends it
+            most = f"more than {_MOST_HEADER_BYTES // 2**20} MB of what describes it"
+            advice = "it is damaged or hostile, leave it out; an archive of very many files, unpack"
+            raise UserError(f"{path} gave {most}; {advice}.") from None
         except (BrokenPipeError, EOFError):
-            code = self._process.wait()
+            code = self._ended()
             reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             advice = "it is damaged or hostile, leave it out"
             if code == -signal.SIGKILL:  # nothing in a file does that
@@ -138,10 +147,18 @@ class ReadingProcess:
         values, times, x, y, discarded = arrays
         return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"], discarded)
 
+    def _ended(self) -> int:
+        """The exit code of a process whose pipe is closed; one that lives on is killed."""
+        try:
+            return self._process.wait(timeout=_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
     def _receive(self, deadline: float, *, most: int | None = None) -> bytearray:
         (size,) = struct.unpack("<Q", self._bytes(8, deadline))
         if most is not None and size > most:
-            raise EOFError
+            raise _TooMuch
         return self._bytes(size, deadline)
 
     def _bytes(self, size: int, deadline: float) -> bytearray:

@@ -8,6 +8,10 @@ from nowcast.errors import UserError
 MAX_GROUPS = 1000
 
 
+class SeveralGroups(UserError):
+    """Rain is there, but it must be said in which of the groups."""
+
+
 def choose(
     path: Path,
     groups: Iterable[str],
@@ -30,7 +34,8 @@ def choose(
         (group, name of the variable without the group; None: any).
 
     Raises:
-        UserError: the path has no such group, or several groups have rain.
+        UserError: the path has no such group.
+        SeveralGroups: several groups have rain.
     """
     if variable is not None and "/" in variable:
         group, _, name = variable.strip("/").rpartition("/")
@@ -59,8 +64,9 @@ def choose(
     ]
     places = {name.rpartition("/")[0] for name in names}
     if len(places) > 1:
-        raise UserError(
-            f"{path} has rain in several groups: {', '.join(names[:20])}; set reader.variable to one of these paths."
+        raise SeveralGroups(
+            f"{path} has rain in several groups: {', '.join(names[:20])}; set reader.variable to "
+            "one of these paths, with reader=cf_netcdf (NetCDF) or reader=zarr_composite (zarr)."
         )
     return places.pop(), variable
 

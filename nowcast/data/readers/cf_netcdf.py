@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from nowcast.data.readers import cf
-from nowcast.data.readers.cf_groups import ancestors, choose, refuse_many
+from nowcast.data.readers.cf_groups import SeveralGroups, ancestors, choose, refuse_many
 from nowcast.data.readers.content import damage_reported, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import Hdf5File
@@ -54,6 +54,8 @@ class CfNetcdf:
         try:
             with opened(path, self.variable) as (source, variable):
                 return cf.has_rain(source, variable) and not is_rainfields(source)
+        except SeveralGroups:
+            return True  # reading it says what to set
         except UserError:
             return False
 

@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from nowcast.data.readers import cf
-from nowcast.data.readers.cf_groups import ancestors, choose, refuse_many
+from nowcast.data.readers.cf_groups import SeveralGroups, ancestors, choose, refuse_many
 from nowcast.data.readers.content import damage_reported, instead, require_file
 from nowcast.data.readers.decoding import Coding
 from nowcast.data.readers.hdf5 import MAX_PIXELS
@@ -69,6 +69,8 @@ class ZarrComposite:
         try:
             with _opened(Path(path), self) as (source, variable):
                 return cf.has_rain(source, variable)
+        except SeveralGroups:
+            return True  # reading it says what to set
         except UserError:
             return False
 
