@@ -151,16 +151,16 @@ class LagrangianConvLSTM(nn.Module):
             return self._leads_of_a_graph(context, forecast_length, observed, timestep, spacing, ever, newest)
         for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
             known = known > 0.5
-            frames.append(self._frame(logits, known, ever, newest))
+            frames.append(self._frame(logits, known, ever, newest, self._rates(logits.dtype)))
             if levels is not None:
                 probabilities.append(torch.where(known[:, None], torch.sigmoid(self.interpolated(logits, levels)), torch.nan))
         frames = torch.stack(frames, dim=1)[:, :, None]
         return frames if thresholds is None else (frames, torch.stack(probabilities, dim=2)[:, :, :, None])
 
-    def _frame(self, logits: Tensor, known: Tensor, ever: Tensor | None, newest: Tensor) -> Tensor:
+    def _frame(self, logits: Tensor, known: Tensor, ever: Tensor | None, newest: Tensor, rates: "_Rates") -> Tensor:
         """The forecast of a lead, (B, H, W), NaN where nothing is known, from its logits; ``ever``: where any frame was observed."""
         seen = known if ever is None else known & ever  # what carries rain where no radar looks decides nothing
-        return torch.where(known, self._decide(logits, seen, newest), torch.nan)
+        return torch.where(known, self._decide(logits, seen, newest, rates), torch.nan)
 
     def _leads_of_a_graph(self, context: Tensor, forecast_length: int, observed: Tensor | None, timestep: Tensor | float, spacing: Tensor | float,
                           ever: Tensor | None, newest: Tensor) -> Tensor:
@@ -168,13 +168,13 @@ class LagrangianConvLSTM(nn.Module):
         rain = self._moving(context, forecast_length, observed, timestep=timestep, spacing=spacing)
         told = torch.stack([rain.told(lead) for lead in range(1, forecast_length + 1)])
         minutes = rain.timestep * torch.arange(1, forecast_length + 1, dtype=rain.timestep.dtype, device=context.device)[:, None]
-        step = departure(rain.motion)
+        step, rates = departure(rain.motion), self._rates(rain.details.dtype)  # constants within a loop could not be functionalised
 
         def one(carried: tuple[Tensor, ...], entries: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
             (back,), (told, evolved, minutes) = carried, entries
             wide = torch.cat([told, rain.patterns], dim=1)
             logits, known = self._at_lead(rain, back, wide, evolved, minutes, rain.y, rain.stationary)
-            return (a_step_further(step, back),), self._frame(logits, known > 0.5, ever, newest)
+            return (a_step_further(step, back),), self._frame(logits, known > 0.5, ever, newest, rates)
 
         return follow(one, (step,), (told, rain.evolved, minutes))[1].transpose(0, 1)[:, :, None]
 
@@ -196,10 +196,10 @@ class LagrangianConvLSTM(nn.Module):
         at_least(1, members=members)
         frames = []
         for logits, known, noise in self._leads(context, forecast_length, observed, timestep=timestep, spacing=spacing, members=members):
-            parts = []
+            parts, rates = [], self._rates(logits.dtype)
             for part, drawn in zip(_stripes(logits, logits.shape[-1]), _stripes(noise, logits.shape[-1])):
-                part = self.interpolated(part, self.rates)
-                quantiles = torch.stack([self._quantile(part, (member + 0.5) / members) for member in range(members)], dim=1)
+                part = _product(rates.weights, part)
+                quantiles = torch.stack([_quantile(part, (member + 0.5) / members, rates.normalised) for member in range(members)], dim=1)
                 parts.append(quantiles.gather(1, drawn.argsort(dim=1).argsort(dim=1)))
             frames.append(torch.where(known[:, None] > 0.5, torch.cat(parts, dim=-2), torch.nan))
         return torch.stack(frames, dim=2)[:, :, :, None]
@@ -221,11 +221,21 @@ class LagrangianConvLSTM(nn.Module):
 
     def interpolated(self, logits: Tensor, levels: Tensor) -> Tensor:
         """Logits at the network's own levels, (B, len(LEVELS), H, W), finite, at others (K,): (B, K, H, W)."""
-        place = (self.levels < levels[:, None]).sum(dim=1, keepdim=True).clamp(1, len(LEVELS) - 1)
-        share = ((levels[:, None] - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1])).to(logits.dtype)
-        weights = torch.zeros(len(levels), len(LEVELS), dtype=logits.dtype, device=logits.device).scatter(1, place - 1, 1 - share).scatter(1, place, share)
-        with without_autocast(logits.device.type):
-            return (weights @ logits.flatten(2)).unflatten(2, logits.shape[2:])
+        return _product(self._interpolation(levels, logits.dtype), logits)
+
+    def _interpolation(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
+        """The matrix (K, len(LEVELS)) that makes logits at some levels (K,) of those at the network's own."""
+        own = self.levels
+        place = (own < levels[:, None]).sum(dim=1, keepdim=True).clamp(1, len(LEVELS) - 1)
+        share = ((levels[:, None] - own[place - 1]) / (own[place] - own[place - 1])).to(dtype)
+        weights = torch.zeros(len(levels), len(LEVELS), dtype=dtype, device=levels.device)
+        return weights.scatter(1, place - 1, 1 - share).scatter(1, place, share)
+
+    def _rates(self, dtype: torch.dtype) -> "_Rates":
+        """Of logits of some type."""
+        normalised = self.rates
+        physical = torch.tensor(_RATES, device=normalised.device)[:, None, None]
+        return _Rates(physical, normalised, self._interpolation(normalised, dtype))
 
     def leads(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
               every: int = 1, first: tuple[int, int] = (0, 0)) -> Iterator[tuple[Tensor, Tensor]]:
@@ -415,33 +425,33 @@ class LagrangianConvLSTM(nn.Module):
         first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
         return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
 
-    def _decide(self, logits: Tensor, known: Tensor, newest: Tensor) -> Tensor:
+    def _decide(self, logits: Tensor, known: Tensor, newest: Tensor, rates: "_Rates") -> Tensor:
         """The forecast, (B, H, W): between median and mean, of weak rain the median, kept on that side of some rates which promises the better CSI.
 
         Args:
             logits: (B, len(LEVELS), H, W).
             known: (B, H, W), the pixels that decide: where there is a forecast, and was an observation.
             newest: (B, H, W), what was observed last at each pixel, normalised.
+            rates: those that the forecast is made of.
         """
         width = logits.shape[-1]
-        parts = [torch.sigmoid(self.interpolated(part, self.rates)) for part in _stripes(logits, width)]  # probabilities of all rates
+        parts = [torch.sigmoid(_product(rates.weights, part)) for part in _stripes(logits, width)]  # probabilities of all rates
         now, expected = 0, 0
         for part, decides, before in zip(parts, _stripes(known, width), _stripes(newest, width)):
-            now = now + ((before[:, None] >= (1 - 1e-5) * self.rates[:, None, None]) & decides[:, None]).sum((2, 3))
+            now = now + ((before[:, None] >= (1 - 1e-5) * rates.normalised[:, None, None]) & decides[:, None]).sum((2, 3))
             expected = expected + torch.where(decides[:, None], part, 0.0).sum((2, 3))
         scale, least = _scale(now, expected), {}
         for rate, given in _DECISIONS.items():
             level = _RATES.index(rate)
             least[level] = _least(torch.cat([part[:, level] for part in parts], dim=1), known, scale[:, level], given=given)[:, None, None]
         weakest = next(iter(least))
-        rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
         values = []
         for part in parts:
             scaled = (part * scale[:, :, None, None]).clamp(max=1)
-            mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0).to(mean.dtype))
+            mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.physical.diff(dim=0)).sum(dim=1))
+            value = torch.lerp(_quantile(torch.logit(scaled, eps=1e-6), 0.5, rates.normalised), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0).to(mean.dtype))
             for level, enough in least.items():
-                value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
+                value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * rates.normalised[level]), value.clamp(max=(1 - 1e-4) * rates.normalised[level]))
             values.append(value.clamp(0, 1))
         return torch.cat(values, dim=1)
 
@@ -449,14 +459,35 @@ class LagrangianConvLSTM(nn.Module):
         """Of rain rates [mm/h], any shape."""
         return torch.log1p(rates / self.knee) / math.log1p(self.ceiling / self.knee)
 
-    def _quantile(self, logits: Tensor, share: float) -> Tensor:
-        """The normalised rain rate that this share of the distribution lies below, (B, H, W), of logits at ``rates``; 0 where that is below the first of them."""
-        value, margins = torch.zeros_like(logits[:, 0]), (logits - math.log((1 - share) / share)).unbind(dim=1)
-        for level, start in enumerate(self.rates):
-            above = min(level + 1, len(_RATES) - 1)
-            reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (self.rates[above] - start)
-            value = torch.where(margins[level] >= 0, start + reach, value)
-        return value
+
+class _Rates(NamedTuple):
+    """The rates ``_RATES``: in mm/h, (R, 1, 1); normalised, (R,); and the matrix that makes their logits of the network's own, (R, len(LEVELS))."""
+
+    physical: Tensor
+    normalised: Tensor
+    weights: Tensor
+
+
+def _product(weights: Tensor, logits: Tensor) -> Tensor:
+    """A matrix (K, L) with maps (B, L, H, W): (B, K, H, W)."""
+    with without_autocast(logits.device.type):
+        return (weights @ logits.flatten(2)).unflatten(2, logits.shape[2:])
+
+
+def _quantile(logits: Tensor, share: float, rates: Tensor) -> Tensor:
+    """The normalised rain rate that this share of the distribution lies below, (B, H, W), of logits at rates (R,); 0 where that is below the first of them."""
+    margins = logits - math.log((1 - share) / share)
+    if torch.compiler.is_exporting():  # all levels at once: what a higher level says is the larger value
+        above = torch.cat([margins[:, 1:], margins[:, -1:]], dim=1)
+        steps = torch.cat([rates.diff(), rates.new_zeros(1)])[:, None, None]
+        reach = (margins / (margins - above).clamp(min=1e-6)).clamp(0, 1) * steps
+        return torch.where(margins >= 0, rates[:, None, None] + reach, 0.0).amax(dim=1)
+    value, margins = torch.zeros_like(logits[:, 0]), margins.unbind(dim=1)
+    for level, start in enumerate(rates):
+        above = min(level + 1, len(_RATES) - 1)
+        reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (rates[above] - start)
+        value = torch.where(margins[level] >= 0, start + reach, value)
+    return value
 
 
 class _Moving(NamedTuple):
