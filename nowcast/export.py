@@ -150,7 +150,7 @@ def export_onnx(model, path: str | Path, *, forecast_length: int | None = None, 
         UserError: as for ``export_program``.
     """
     _need_onnx(verify)
-    path = Path(path)
+    path, model = Path(path), _loaded(model)
     found = _export(model, forecast_length, context_length, spacing, state, mask)
     program = _program(found)
     try:
@@ -159,6 +159,7 @@ def export_onnx(model, path: str | Path, *, forecast_length: int | None = None, 
                                      input_names=list(found.axes), output_names=list(found.outputs))
     except Exception as error:
         raise UserError(f"{_name(model)} is not expressed in ONNX: {_reason(error)}. Export a program of torch instead (export_program).") from error
+    _name_modes(made.model)
     _describe(made.model, found, model)
     with replacing(path) as temporary:
         made.save(str(temporary), external_data=False)
@@ -167,10 +168,14 @@ def export_onnx(model, path: str | Path, *, forecast_length: int | None = None, 
     return path
 
 
+def _loaded(model):
+    """A Forecaster in place of the name or path of a run."""
+    return Forecaster.load(run_folder(model)) if isinstance(model, (str, Path)) else model
+
+
 def _export(model, forecast_length: int | None, context_length: int | None, spacing: float | None, state: bool, mask: bool) -> _Export:
     """What is to be exported of a model, by its kind."""
-    if isinstance(model, (str, Path)):
-        model = Forecaster.load(run_folder(model))
+    model = _loaded(model)
     if isinstance(model, ConvLSTM):
         if forecast_length is not None or spacing is not None:
             raise UserError("a ConvLSTM layer takes no forecast_length and no spacing; leave them out.")
@@ -352,6 +357,14 @@ def _session(path: Path, names: tuple[str, ...]) -> Callable[[tuple[Tensor, ...]
         return [torch.from_numpy(found) for found in session.run(None, given)]
 
     return run
+
+
+def _name_modes(made) -> None:
+    """The mode of each GridSample as this opset calls it: within loops torch leaves the name of an older one, which is refused."""
+    for node in made.graph.all_nodes():
+        mode = node.attributes.get("mode")
+        if node.op_type == "GridSample" and mode is not None and mode.as_string() == "bilinear":
+            node.attributes["mode"] = type(mode)("mode", mode.type, "linear")
 
 
 def _describe(made, found: _Export, model) -> None:
