@@ -7,7 +7,19 @@
 
 Batch, height and width of what goes in are free, and so is the number of frames where the model reads any number; the
 length of the forecast is a constant of the export. Before it is returned a graph is run on sizes that it was not made with,
-and compared with the model.
+and compared with the model. Graphs compute in the types of their tensors: run a program without autocast.
+
+What can be exported, both ways:
+
+- ConvLSTM, EncoderForecaster, Persistence and Dry, which read any number of frames;
+- ConvGRU and TrajGRU (Hko7EncoderForecaster), FCLSTM, Conv2dLSTM, PredRNN, SimVP and UNet, for one number of context frames;
+- LagrangianConvLSTM, the shipped model among them, for one number of context frames and one grid spacing; the minutes between
+  frames are an input. Its graph takes minutes to make (12 leads: 80 s a program, 4 minutes an ONNX file, on one core). Advection
+  takes one minute.
+
+Refused: methods that compute with pysteps (Extrapolation, Sprog, Anvil, Linda, Steps), which are no operators of torch; a
+stateful ConvLSTM, for a graph remembers nothing; a ConvLSTM without an input. Ensembles and probabilities at thresholds are
+not among the outputs.
 
 Axes: B batch, T time, L leads, C channels, F hidden channels, H rows, W columns.
 """

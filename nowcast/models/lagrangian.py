@@ -677,13 +677,16 @@ def _correlations_of_all(bands: list[Tensor], weights: list[Tensor]) -> tuple[Te
 
 def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of frames (B, F, H, W), the newest first, with those one and two before them, and the newest's variance, (B,) each; of two frames alone, as if they had no tendency."""
+    given = fields.dtype
+    if torch.compiler.is_exporting():  # other runtimes sum a large map one by one: float32 would leave 3 digits of what is missing to a correlation of 1
+        fields, weight = fields.double(), weight.double()
     total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
     rest = fields - (weight * fields).sum((2, 3), keepdim=True) / total
     covariance = torch.einsum("bihw,bjhw->bij", weight * rest, rest).double() / total[:, 0].double() + 1e-12 * torch.eye(fields.shape[1], device=fields.device)
     square = torch.diagonal(covariance, dim1=1, dim2=2)
     one = covariance.diagonal(offset=1, dim1=1, dim2=2).sum(dim=1) / (square[:, :-1].sum(dim=1) * square[:, 1:].sum(dim=1)).sqrt()
     two = covariance[:, 0, 2] / (square[:, 0] * square[:, 2]).sqrt() if fields.shape[1] > 2 else one.square()
-    return one.to(fields.dtype), two.to(fields.dtype), square[:, 0].to(fields.dtype)
+    return one.to(given), two.to(given), square[:, 0].to(given)
 
 
 def _evolved(correlation: Tensor, second: Tensor, length: int) -> Tensor:
