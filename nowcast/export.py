@@ -7,7 +7,19 @@
 
 Batch, height and width of what goes in are free, and so is the number of frames where the model reads any number; the
 length of the forecast is a constant of the export. Before it is returned a graph is run on sizes that it was not made with,
-and compared with the model.
+and compared with the model. Graphs compute in the types of their tensors: run a program without autocast.
+
+What can be exported, both ways:
+
+- ConvLSTM, EncoderForecaster, Persistence and Dry, which read any number of frames;
+- ConvGRU and TrajGRU (Hko7EncoderForecaster), FCLSTM, Conv2dLSTM, PredRNN, SimVP and UNet, for one number of context frames;
+- LagrangianConvLSTM, the shipped model among them, for one number of context frames and one grid spacing; the minutes between
+  frames are an input. Its graph takes minutes to make (12 leads: 80 s a program, 4 minutes an ONNX file, on one core). Advection
+  takes one minute.
+
+Refused: methods that compute with pysteps (Extrapolation, Sprog, Anvil, Linda, Steps), which are no operators of torch; a
+stateful ConvLSTM, for a graph remembers nothing; a ConvLSTM without an input. Ensembles and probabilities at thresholds are
+not among the outputs.
 
 Axes: B batch, T time, L leads, C channels, F hidden channels, H rows, W columns.
 """
@@ -150,7 +162,7 @@ def export_onnx(model, path: str | Path, *, forecast_length: int | None = None, 
         UserError: as for ``export_program``.
     """
     _need_onnx(verify)
-    path = Path(path)
+    path, model = Path(path), _loaded(model)
     found = _export(model, forecast_length, context_length, spacing, state, mask)
     program = _program(found)
     try:
@@ -159,6 +171,7 @@ def export_onnx(model, path: str | Path, *, forecast_length: int | None = None, 
                                      input_names=list(found.axes), output_names=list(found.outputs))
     except Exception as error:
         raise UserError(f"{_name(model)} is not expressed in ONNX: {_reason(error)}. Export a program of torch instead (export_program).") from error
+    _name_modes(made.model)
     _describe(made.model, found, model)
     with replacing(path) as temporary:
         made.save(str(temporary), external_data=False)
@@ -167,10 +180,14 @@ def export_onnx(model, path: str | Path, *, forecast_length: int | None = None, 
     return path
 
 
+def _loaded(model):
+    """A Forecaster in place of the name or path of a run."""
+    return Forecaster.load(run_folder(model)) if isinstance(model, (str, Path)) else model
+
+
 def _export(model, forecast_length: int | None, context_length: int | None, spacing: float | None, state: bool, mask: bool) -> _Export:
     """What is to be exported of a model, by its kind."""
-    if isinstance(model, (str, Path)):
-        model = Forecaster.load(run_folder(model))
+    model = _loaded(model)
     if isinstance(model, ConvLSTM):
         if forecast_length is not None or spacing is not None:
             raise UserError("a ConvLSTM layer takes no forecast_length and no spacing; leave them out.")
@@ -352,6 +369,14 @@ def _session(path: Path, names: tuple[str, ...]) -> Callable[[tuple[Tensor, ...]
         return [torch.from_numpy(found) for found in session.run(None, given)]
 
     return run
+
+
+def _name_modes(made) -> None:
+    """The mode of each GridSample as this opset calls it: within loops torch leaves the name of an older one, which is refused."""
+    for node in made.graph.all_nodes():
+        mode = node.attributes.get("mode")
+        if node.op_type == "GridSample" and mode is not None and mode.as_string() == "bilinear":
+            node.attributes["mode"] = type(mode)("mode", mode.type, "linear")
 
 
 def _describe(made, found: _Export, model) -> None:

@@ -15,13 +15,17 @@ from nowcast.errors import MissingDependency, UserError
 from nowcast.export import _moving, export_onnx, export_program
 from nowcast.forecaster import Forecaster
 from nowcast.models import free_sizes, lagrangian, steps_in_time
+from nowcast.models.conv2d_lstm import Conv2dLSTM
 from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.dry import Dry
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.extrapolation import Extrapolation
+from nowcast.models.fc_lstm import FCLSTM
+from nowcast.models.hko7 import Hko7EncoderForecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.motion import smooth
-from nowcast.task import Task
-from nowcast.transform import LogRainRate
+from nowcast.models.persistence import Persistence
+from nowcast.runtime import torch_private
 
 SIZES = ((1, 1, 7, 9), (3, 6, 13, 8), (1, 9, 30, 21))  # batch, length, height, width; the graphs are made with others
 SMALL = {"input_kernel": 3, "state_kernel": 3}
@@ -38,24 +42,52 @@ def inputs_of(cell, batch: int, length: int, height: int, width: int) -> tuple[t
     return torch.randn(batch, length, 2, height, width), torch.randn(shape).tanh(), torch.randn(shape), torch.rand(batch, length) > 0.3
 
 
+def scan_in_steps(step, state, sequences):
+    """What torch's scan operator does, without making a graph."""
+    outputs = []
+    for place in range(len(sequences[0])):
+        state, output = step(state, tuple(sequence[place] for sequence in sequences))
+        outputs.append(output)
+    return state, torch.stack(outputs)
+
+
+def hko7(**recurrent) -> Hko7EncoderForecaster:
+    settings = {"state_kernels": None, "links": None} | recurrent
+    return Hko7EncoderForecaster([2], frame_channels=2, down=[[3, 2, 1]], up=[[4, 2, 1]], **settings)
+
+
+OTHERS = {
+    "ConvGRU": lambda: hko7(state_kernels=[[3, 1]]),
+    "TrajGRU": lambda: hko7(links=[2]),
+    "FCLSTM": lambda: FCLSTM([4], tile=8),
+    "Conv2dLSTM": lambda: Conv2dLSTM([2], hidden_units=4, tile=8),
+    "Persistence": Persistence,
+    "Dry": Dry,
+}
+
+
 @pytest.fixture(scope="module")
 def encoder_forecaster() -> Forecaster:
     torch.manual_seed(0)
-    model = EncoderForecaster([3, 3], **SMALL, patch=2, observed_channel=True)
-    return Forecaster(model, LogRainRate(), Task(context_length=3, forecast_length=2), precision="float32")
+    model = {"_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [3, 3], "patch": 2, "observed_channel": True}
+    transform = {"_target_": "nowcast.transform.LogRainRate"}
+    task = {"_target_": "nowcast.task.Task", "context_length": 3, "forecast_length": 2}
+    return Forecaster.from_settings({"task": task, "transform": transform, "model": model | SMALL}, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def onnx_file(encoder_forecaster, tmp_path_factory):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    return export_onnx(encoder_forecaster, tmp_path_factory.mktemp("onnx") / "model.onnx")
+    folder = tmp_path_factory.mktemp("run")
+    encoder_forecaster.save(folder)
+    return export_onnx(folder, folder / "model.onnx")
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"dilation": 2, "go_backwards": True}, {"stride": (3, 2), "norm_groups": 2}, {"padding": "valid", "dropout": 0.2, "state_dropout": 0.2, "state_kernel": 4, "checkpoint": 2}],
-    ids=lambda settings: "-".join(settings),
+    [pytest.param({"dilation": 2, "go_backwards": True}, marks=pytest.mark.slow), {"stride": (3, 2), "norm_groups": 2}, {"padding": "valid", "dropout": 0.2, "state_dropout": 0.2, "state_kernel": 4, "checkpoint": 2}],
+    ids=lambda settings: "-".join(settings) if isinstance(settings, dict) else None,
 )
 def test_a_layer_with_other_settings_exported_with_4_steps_computes_1_6_and_9_steps_of_maps_of_other_sizes(settings):
     model = layer(**settings)
@@ -96,6 +128,8 @@ def test_an_onnx_file_says_its_axes_units_and_what_it_was_made_of(onnx_file):
     session = pytest.importorskip("onnxruntime").InferenceSession(onnx_file)
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["nowcast.inputs"]) == {"rain_rate": "B T H W"} and json.loads(said["nowcast.units"])["forecast"] == "mm h-1"
+    task, transform = (json.loads(said[f"nowcast.{name}"]) for name in ("task", "transform"))
+    assert task["context_length"] == 3 and transform["_target_"] == "nowcast.transform.LogRainRate"
     assert said["nowcast.forecast_length"] == "2" and said["nowcast.missing"] == "NaN"
     assert session.get_outputs()[0].shape == ["batch", 2, "height", "width"]
 
@@ -111,7 +145,7 @@ def test_a_saved_program_runs_in_a_process_that_has_torch_alone(tmp_path):
 
 
 def test_without_torchs_scan_a_layer_is_exported_with_one_length_and_free_sizes(monkeypatch):
-    monkeypatch.setattr(steps_in_time, "_scan", None)
+    monkeypatch.setattr(torch_private, "scan", lambda: None)
     model = layer()
     program = export_program(model, context_length=4, verify=False).module()
     inputs = torch.randn(3, 4, 2, 13, 8)
@@ -188,13 +222,76 @@ def test_what_a_graph_of_the_shipped_model_would_compute_is_its_forecast_on_grid
             wanted = model(context, 2, observed, timestep=5.0, spacing=spacing)
             with monkeypatch.context() as patch:
                 patch.setattr(torch.compiler, "is_exporting", lambda: True)
+                patch.setattr(torch_private, "scan", lambda: scan_in_steps)
                 came = model(context, 2, observed, timestep=5.0, spacing=spacing)
         close = (came - wanted).abs() < 1e-3
         assert (close | (came.isnan() & wanted.isnan())).float().mean() > 0.999
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_made_for_2_frames_are_programs_for_other_batches_and_sizes(name):
+    torch.manual_seed(0)
+    export_program(OTHERS[name](), forecast_length=2, context_length=2)  # compares on other sizes
+
+
 @pytest.mark.slow
-def test_a_small_lagrangian_network_exported_on_40x44_forecasts_other_grids_and_batches(monkeypatch):
-    monkeypatch.setattr(lagrangian, "_COARSEST", 5.0)  # one grid of the motion instead of three: a graph of 3,300 operators
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_made_for_2_frames_are_the_same_in_onnxruntime(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    export_onnx(OTHERS[name](), tmp_path / "model.onnx", forecast_length=2, context_length=2)
+
+
+def test_a_graph_that_onnx_cannot_express_is_refused_with_the_reason_and_no_file(monkeypatch, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+
+    def unable(*arguments, **settings):
+        raise RuntimeError("no operator for it")
+
+    monkeypatch.setattr(torch.onnx, "export", unable)
+    with pytest.raises(UserError, match="Persistence is not expressed in ONNX: no operator for it"):
+        export_onnx(Persistence(), tmp_path / "model.onnx", forecast_length=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_repeated_steps_are_one_step_in_a_graph_and_the_same_numbers():
+    class Thrice(torch.nn.Module):
+        def forward(self, values):
+            return steps_in_time.repeated(lambda found: 2 * found + values.mean(), values, 3)
+
+    values = torch.arange(6.0).reshape(2, 3)
+    program = torch.export.export(Thrice(), (values,))
+    scans = [node for node in program.graph.nodes if "scan" in str(node.target)]
+    assert scans and torch.equal(program.module()(values), Thrice()(values))
+
+
+def parts_that_agree(came: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Share of the pixels that differ by no more than 1e-3, relative above 1 mm/h; NaN agrees with NaN."""
+    close = (came - wanted).abs() <= 1e-3 * wanted.abs().clamp(min=1)
+    return (close | (came.isnan() & wanted.isnan())).float().mean().item()
+
+
+@pytest.mark.slow
+def test_a_small_lagrangian_network_exported_on_35x49_forecasts_3_leads_of_other_grids_and_batches_in_onnxruntime(monkeypatch, tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(lagrangian, "_COARSEST", 10.0)  # two grids of the motion instead of three
+    torch.manual_seed(0)
     model = LagrangianConvLSTM([4, 4, 4], knee=0.5, ceiling=150.0)
-    export_program(model, forecast_length=1, context_length=2, spacing=5.0)  # compares on other sizes
+    export_onnx(model, tmp_path / "model.onnx", forecast_length=3, context_length=3, spacing=5.0)  # compares on other sizes
+
+
+@pytest.mark.slow
+def test_the_shipped_model_as_a_file_of_less_than_100_mb_forecasts_12_leads_as_it_does_itself_at_two_other_sizes(tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    path = export_onnx("shipped", tmp_path / "shipped.onnx", spacing=1.0, forecast_length=12)
+    assert path.stat().st_size < 100e6
+    session, forecaster = runtime.InferenceSession(path), Forecaster.load(run_folder("shipped"), precision="float32")
+    for batch, height, width in ((1, 150, 97), (3, 64, 130)):
+        rain = _moving(batch, 4, height, width)
+        (came,) = session.run(None, {"rain_rate": rain.numpy(), "timestep": np.full(batch, 5.0, np.float32)})
+        wanted = torch.from_numpy(forecaster.forecast_values(rain.numpy(), 12, scale=np.array([[5.0, 1.0]] * batch)))
+        assert parts_that_agree(torch.from_numpy(came), wanted) >= 0.999

@@ -95,7 +95,7 @@ def test_rain_carried_to_where_no_radar_looks_decides_nothing():
     observed[..., 50:] = False
     seen = []
     decide = network._decide
-    network._decide = lambda logits, known, newest: seen.append(known) or decide(logits, known, newest)
+    network._decide = lambda logits, known, newest, rates: seen.append(known) or decide(logits, known, newest, rates)
     forecast = network(context, 4, observed)
     assert forecast[0, 3, 0, :, 50:58].isfinite().any() and not any(known[..., 50:].any() for known in seen) and all(known[..., 20:50].all() for known in seen)
 
@@ -176,7 +176,7 @@ def test_a_rate_is_forecast_where_that_promises_the_best_csi():
 def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_near_the_mean_elsewhere():
     network = model()
     logits = (_STEEPNESS * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)).T.reshape(1, len(LEVELS), 1, 3)
-    forecast = network._decide(logits, torch.ones(1, 1, 3, dtype=torch.bool), torch.tensor([[[0.0, 0.3, 0.6]]]))[0, 0]
+    forecast = network._decide(logits, torch.ones(1, 1, 3, dtype=torch.bool), torch.tensor([[[0.0, 0.3, 0.6]]]), network._rates(logits.dtype))[0, 0]
     assert forecast[0] < network.levels[0] and forecast[1].item() == pytest.approx(0.3, abs=0.05) and forecast[2].item() == pytest.approx(0.6, abs=0.05)
 
 

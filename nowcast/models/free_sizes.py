@@ -88,10 +88,13 @@ def smooth(fields: Tensor, width: float, widest: Tensor | None = None) -> Tensor
         widest: a tensor without axes, beyond which the standard deviation does not go; None for no such bound.
     """
     radius = max(1, round(3 * width))  # rounded as a Python number, as where sizes are numbers: a tie would go the other way in float32
-    width = number(width, fields) if widest is None else widest.clamp(max=width)
-    bound = 2 * number(torch.sym_max(*fields.shape[-2:]), fields)
-    reach = (bound if widest is None else torch.minimum(bound, (3 * widest).round())).clamp(min=1, max=radius)
     lags = torch.arange(-radius, radius + 1, device=fields.device, dtype=fields.dtype)
+    bound = 2 * number(torch.sym_max(*fields.shape[-2:]), fields)
+    if widest is None:
+        reach = bound.clamp(min=1, max=radius)
+    else:
+        width = widest.clamp(max=width)
+        reach = torch.minimum(bound, (3 * widest).round()).clamp(min=1, max=radius)
     kernel = torch.exp(-0.5 * (lags / width) ** 2) * (lags.abs() <= reach)
     kernel = (kernel / kernel.sum())[None, None, :, None]
     return _along_rows(_along_rows(fields, kernel).mT, kernel).mT

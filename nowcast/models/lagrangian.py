@@ -14,7 +14,7 @@ Axes: B batch, T time, C channels, H rows, W columns, K levels.
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,9 @@ from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
 from nowcast.models.free_sizes import missing
 from nowcast.models.gates import apart
-from nowcast.models.motion import at, averaged_to, averaged, departures, motion_between, places, smooth
+from nowcast.models.motion import a_step_further, at, averaged_to, averaged, departure, departures, motion_between, places, smooth_both
 from nowcast.models.network import at_least, check_mask, precisely, without_autocast
+from nowcast.models.steps_in_time import follow, loops_stay
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit is linear in the logarithm of the rate."""
@@ -146,14 +147,36 @@ class LagrangianConvLSTM(nn.Module):
         newest = context[:, -1, 0] if observed is None else _newest(context[:, :, 0], observed[:, :, 0])
         ever = None if observed is None else observed[:, :, 0].any(dim=1)
         levels = None if thresholds is None else self._normalised(torch.tensor(thresholds, device=context.device))
+        if levels is None and loops_stay():
+            return self._leads_of_a_graph(context, forecast_length, observed, timestep, spacing, ever, newest)
         for logits, known in self.leads(context, forecast_length, observed, timestep=timestep, spacing=spacing):
             known = known > 0.5
-            seen = known if ever is None else known & ever  # what carries rain where no radar looks decides nothing
-            frames.append(torch.where(known, self._decide(logits, seen, newest), torch.nan))
+            frames.append(self._frame(logits, known, ever, newest, self._rates(logits.dtype)))
             if levels is not None:
                 probabilities.append(torch.where(known[:, None], torch.sigmoid(self.interpolated(logits, levels)), torch.nan))
         frames = torch.stack(frames, dim=1)[:, :, None]
         return frames if thresholds is None else (frames, torch.stack(probabilities, dim=2)[:, :, :, None])
+
+    def _frame(self, logits: Tensor, known: Tensor, ever: Tensor | None, newest: Tensor, rates: "_Rates") -> Tensor:
+        """The forecast of a lead, (B, H, W), NaN where nothing is known, from its logits; ``ever``: where any frame was observed."""
+        seen = known if ever is None else known & ever  # what carries rain where no radar looks decides nothing
+        return torch.where(known, self._decide(logits, seen, newest, rates), torch.nan)
+
+    def _leads_of_a_graph(self, context: Tensor, forecast_length: int, observed: Tensor | None, timestep: Tensor | float, spacing: Tensor | float,
+                          ever: Tensor | None, newest: Tensor) -> Tensor:
+        """``forward`` as a loop over the leads, which a graph contains once."""
+        rain = self._moving(context, forecast_length, observed, timestep=timestep, spacing=spacing)
+        told = torch.stack([rain.told(lead) for lead in range(1, forecast_length + 1)])
+        minutes = rain.timestep * torch.arange(1, forecast_length + 1, dtype=rain.timestep.dtype, device=context.device)[:, None]
+        step, rates = departure(rain.motion), self._rates(rain.details.dtype)  # constants within a loop could not be functionalised
+
+        def one(carried: tuple[Tensor, ...], entries: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+            (back,), (told, evolved, minutes) = carried, entries
+            wide = torch.cat([told, rain.patterns], dim=1)
+            logits, known = self._at_lead(rain, back, wide, evolved, minutes, rain.y, rain.stationary)
+            return (a_step_further(step, back),), self._frame(logits, known > 0.5, ever, newest, rates)
+
+        return follow(one, (step,), (told, rain.evolved, minutes))[1].transpose(0, 1)[:, :, None]
 
     def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0) -> Tensor:
         """Scenarios of equal chance, which at each pixel and lead are the middles of M equal shares of its distribution.
@@ -173,10 +196,10 @@ class LagrangianConvLSTM(nn.Module):
         at_least(1, members=members)
         frames = []
         for logits, known, noise in self._leads(context, forecast_length, observed, timestep=timestep, spacing=spacing, members=members):
-            parts = []
+            parts, rates = [], self._rates(logits.dtype)
             for part, drawn in zip(_stripes(logits, logits.shape[-1]), _stripes(noise, logits.shape[-1])):
-                part = self.interpolated(part, self.rates)
-                quantiles = torch.stack([self._quantile(part, (member + 0.5) / members) for member in range(members)], dim=1)
+                part = _product(rates.weights, part)
+                quantiles = torch.stack([_quantile(part, (member + 0.5) / members, rates.normalised) for member in range(members)], dim=1)
                 parts.append(quantiles.gather(1, drawn.argsort(dim=1).argsort(dim=1)))
             frames.append(torch.where(known[:, None] > 0.5, torch.cat(parts, dim=-2), torch.nan))
         return torch.stack(frames, dim=2)[:, :, :, None]
@@ -198,11 +221,21 @@ class LagrangianConvLSTM(nn.Module):
 
     def interpolated(self, logits: Tensor, levels: Tensor) -> Tensor:
         """Logits at the network's own levels, (B, len(LEVELS), H, W), finite, at others (K,): (B, K, H, W)."""
-        place = (self.levels < levels[:, None]).sum(dim=1, keepdim=True).clamp(1, len(LEVELS) - 1)
-        share = ((levels[:, None] - self.levels[place - 1]) / (self.levels[place] - self.levels[place - 1])).to(logits.dtype)
-        weights = torch.zeros(len(levels), len(LEVELS), dtype=logits.dtype, device=logits.device).scatter(1, place - 1, 1 - share).scatter(1, place, share)
-        with without_autocast(logits.device.type):
-            return (weights @ logits.flatten(2)).unflatten(2, logits.shape[2:])
+        return _product(self._interpolation(levels, logits.dtype), logits)
+
+    def _interpolation(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
+        """The matrix (K, len(LEVELS)) that makes logits at some levels (K,) of those at the network's own."""
+        own = self.levels
+        place = (own < levels[:, None]).sum(dim=1, keepdim=True).clamp(1, len(LEVELS) - 1)
+        share = ((levels[:, None] - own[place - 1]) / (own[place] - own[place - 1])).to(dtype)
+        weights = torch.zeros(len(levels), len(LEVELS), dtype=dtype, device=levels.device)
+        return weights.scatter(1, place - 1, 1 - share).scatter(1, place, share)
+
+    def _rates(self, dtype: torch.dtype) -> "_Rates":
+        """Of logits of some type."""
+        normalised = self.rates
+        physical = torch.tensor(_RATES, device=normalised.device)[:, None, None]
+        return _Rates(physical, normalised, self._interpolation(normalised, dtype))
 
     def leads(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, timestep: Tensor | float = 5.0, spacing: Tensor | float = 1.0,
               every: int = 1, first: tuple[int, int] = (0, 0)) -> Iterator[tuple[Tensor, Tensor]]:
@@ -213,6 +246,20 @@ class LagrangianConvLSTM(nn.Module):
     def _leads(self, context: Tensor, forecast_length: int, observed: Tensor | None, *, timestep: Tensor | float, spacing: Tensor | float,
                every: int = 1, first: tuple[int, int] = (0, 0), members: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """As ``leads``, and with members noise, (B, M, H', W'), of which only the order of the members at a pixel means something."""
+        rain = self._moving(context, forecast_length, observed, timestep=timestep, spacing=spacing, every=every, first=first)
+        noise = None if members == 0 else _Noise(members, rain.correlation, rain.strength, rain.size, rain.spacing)
+        for lead, back in enumerate(departures(rain.motion, forecast_length), start=1):
+            wide = torch.cat([rain.told(lead), rain.patterns], dim=1)
+            drawn = () if noise is None else noise.next()
+            found = []
+            for y, stationary in zip(_stripes(rain.y, rain.x.shape[-1]), _stripes(rain.stationary, rain.x.shape[-1])):
+                found.append(self._at_lead(rain, back, wide, rain.evolved[lead - 1], rain.timestep * lead, y, stationary, drawn))
+            logits, known, *drawn = (torch.cat(parts, dim=-2) for parts in zip(*found))
+            yield logits, known, sum(drawn) if drawn else None
+
+    def _moving(self, context: Tensor, forecast_length: int, observed: Tensor | None, *, timestep: Tensor | float, spacing: Tensor | float,
+                every: int = 1, first: tuple[int, int] = (0, 0)) -> "_Moving":
+        """What all leads are made of."""
         if context.ndim != 5 or context.shape[2] != 1 or context.shape[1] < 2 or 0 in context.shape or forecast_length < 1:
             raise UserError(
                 f"a context of shape {tuple(context.shape)} and a forecast length of {forecast_length} came; "
@@ -260,27 +307,32 @@ class LagrangianConvLSTM(nn.Module):
             scalars = torch.cat([averaged_to(speed, shape), told, changes], dim=1)
             cells = self._cells(aligned, seen, cell)
             x, y = places(height, width, like=frames, every=every, first=first, per_pixel=finer)
-            stripes = _stripes(y, x.shape[-1])
-            stationary = [at(stationary, x, y, size) for y in stripes]
-        noise = None if members == 0 else _Noise(members, correlation, strength, size, typical * finer)
+            stationary = torch.cat([at(stationary, x, rows, size) for rows in _stripes(y, x.shape[-1])], dim=-2)
         knots = _knots(forecast_length)
         coarse = self._coarse(cells, scalars, timestep, knots)
-        evolved = _evolved(correlation, tendency, forecast_length)
-        for lead, back in enumerate(departures(motion, forecast_length), start=1):
-            after = next(index for index, knot in enumerate(knots) if knot >= lead)
-            share = (knots[after] - lead) / (knots[after] - knots[after - 1]) if after else 0.0
-            told = coarse[:, after] if share == 0 else torch.lerp(coarse[:, after], coarse[:, after - 1], share)
-            wide = torch.cat([told, patterns], dim=1)
-            drawn = () if noise is None else noise.next()
-            found = []
-            for y, here in zip(stripes, stationary):
-                moved = coarser * at(back, x, y, size, beyond="border")
-                departed = x + moved[:, 0], y + moved[:, 1]
-                fine, known = at(details, *departed, size).split([details.shape[1] - 1, 1], dim=1)
-                logits = self._logits(fine, known, at(wide, *departed, size, beyond="border"), evolved[lead - 1], here, (timestep * lead)[:, None, None, None])
-                found.append((logits, known[:, 0], *(at(part, *departed, size, beyond="border") for part in drawn)))
-            logits, known, *drawn = (torch.cat(parts, dim=-2) for parts in zip(*found))
-            yield logits, known, sum(drawn) if drawn else None
+        return _Moving(
+            motion, coarser, timestep, typical * finer, details, patterns, stationary, x, y, coarse, knots,
+            correlation, strength, _evolved(correlation, tendency, forecast_length),
+        )
+
+    def _at_lead(self, rain: "_Moving", back: Tensor, wide: Tensor, evolved: Tensor, minutes: Tensor, y: Tensor, stationary: Tensor,
+                 drawn: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+        """Logits and how much is known, (B, H'), at the pixels of some rows y, and what is carried with them.
+
+        Args:
+            back: one of ``departures``.
+            wide: what the network tells of the lead, and the patterns.
+            evolved: of the lead, (3, B, scales).
+            minutes: to the lead, (B,).
+            stationary: (B, 1, H', W').
+            drawn: further fields (B, M, h, w).
+        """
+        moved = rain.coarser * at(back, rain.x, y, rain.size, beyond="border")
+        departed = rain.x + moved[:, 0], y + moved[:, 1]
+        fine, known = at(rain.details, *departed, rain.size).split([rain.details.shape[1] - 1, 1], dim=1)
+        wide = at(wide, *departed, rain.size, beyond="border")
+        logits = self._logits(fine, known, wide, evolved, stationary, minutes[:, None, None, None])
+        return logits, known[:, 0], *(at(part, *departed, rain.size, beyond="border") for part in drawn)
 
     def _typical(self, spacing: Tensor, nominal: Tensor | float) -> float:
         """The kilometres between pixels that the grids are laid out for, of (B,), or of the number that it was made of.
@@ -373,33 +425,33 @@ class LagrangianConvLSTM(nn.Module):
         first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
         return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
 
-    def _decide(self, logits: Tensor, known: Tensor, newest: Tensor) -> Tensor:
+    def _decide(self, logits: Tensor, known: Tensor, newest: Tensor, rates: "_Rates") -> Tensor:
         """The forecast, (B, H, W): between median and mean, of weak rain the median, kept on that side of some rates which promises the better CSI.
 
         Args:
             logits: (B, len(LEVELS), H, W).
             known: (B, H, W), the pixels that decide: where there is a forecast, and was an observation.
             newest: (B, H, W), what was observed last at each pixel, normalised.
+            rates: those that the forecast is made of.
         """
         width = logits.shape[-1]
-        parts = [torch.sigmoid(self.interpolated(part, self.rates)) for part in _stripes(logits, width)]  # probabilities of all rates
+        parts = [torch.sigmoid(_product(rates.weights, part)) for part in _stripes(logits, width)]  # probabilities of all rates
         now, expected = 0, 0
         for part, decides, before in zip(parts, _stripes(known, width), _stripes(newest, width)):
-            now = now + ((before[:, None] >= (1 - 1e-5) * self.rates[:, None, None]) & decides[:, None]).sum((2, 3))
+            now = now + ((before[:, None] >= (1 - 1e-5) * rates.normalised[:, None, None]) & decides[:, None]).sum((2, 3))
             expected = expected + torch.where(decides[:, None], part, 0.0).sum((2, 3))
         scale, least = _scale(now, expected), {}
         for rate, given in _DECISIONS.items():
             level = _RATES.index(rate)
             least[level] = _least(torch.cat([part[:, level] for part in parts], dim=1), known, scale[:, level], given=given)[:, None, None]
         weakest = next(iter(least))
-        rates = torch.tensor(_RATES, device=logits.device)[:, None, None]
         values = []
         for part in parts:
             scaled = (part * scale[:, :, None, None]).clamp(max=1)
-            mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.diff(dim=0)).sum(dim=1))
-            value = torch.lerp(self._quantile(torch.logit(scaled, eps=1e-6), 0.5), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0).to(mean.dtype))
+            mean = 0.5 * (_RATES[0] * scaled[:, 0] + ((scaled[:, 1:] + scaled[:, :-1]) * rates.physical.diff(dim=0)).sum(dim=1))
+            value = torch.lerp(_quantile(torch.logit(scaled, eps=1e-6), 0.5, rates.normalised), self._normalised(mean), torch.where(part[:, weakest] >= least[weakest], _MEAN, 0.0).to(mean.dtype))
             for level, enough in least.items():
-                value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * self.rates[level]), value.clamp(max=(1 - 1e-4) * self.rates[level]))
+                value = torch.where(part[:, level] >= enough, value.clamp(min=(1 + 1e-5) * rates.normalised[level]), value.clamp(max=(1 - 1e-4) * rates.normalised[level]))
             values.append(value.clamp(0, 1))
         return torch.cat(values, dim=1)
 
@@ -407,14 +459,80 @@ class LagrangianConvLSTM(nn.Module):
         """Of rain rates [mm/h], any shape."""
         return torch.log1p(rates / self.knee) / math.log1p(self.ceiling / self.knee)
 
-    def _quantile(self, logits: Tensor, share: float) -> Tensor:
-        """The normalised rain rate that this share of the distribution lies below, (B, H, W), of logits at ``rates``; 0 where that is below the first of them."""
-        value, margins = torch.zeros_like(logits[:, 0]), (logits - math.log((1 - share) / share)).unbind(dim=1)
-        for level, start in enumerate(self.rates):
-            above = min(level + 1, len(_RATES) - 1)
-            reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (self.rates[above] - start)
-            value = torch.where(margins[level] >= 0, start + reach, value)
-        return value
+
+class _Rates(NamedTuple):
+    """The rates ``_RATES``: in mm/h, (R, 1, 1); normalised, (R,); and the matrix that makes their logits of the network's own, (R, len(LEVELS))."""
+
+    physical: Tensor
+    normalised: Tensor
+    weights: Tensor
+
+
+def _product(weights: Tensor, logits: Tensor) -> Tensor:
+    """A matrix (K, L) with maps (B, L, H, W): (B, K, H, W)."""
+    with without_autocast(logits.device.type):
+        return (weights @ logits.flatten(2)).unflatten(2, logits.shape[2:])
+
+
+def _quantile(logits: Tensor, share: float, rates: Tensor) -> Tensor:
+    """The normalised rain rate that this share of the distribution lies below, (B, H, W), of logits at rates (R,); 0 where that is below the first of them."""
+    margins = logits - math.log((1 - share) / share)
+    if torch.compiler.is_exporting():  # all levels at once: what a higher level says is the larger value
+        above = torch.cat([margins[:, 1:], margins[:, -1:]], dim=1)
+        steps = torch.cat([rates.diff(), rates.new_zeros(1)])[:, None, None]
+        reach = (margins / (margins - above).clamp(min=1e-6)).clamp(0, 1) * steps
+        return torch.where(margins >= 0, rates[:, None, None] + reach, 0.0).amax(dim=1)
+    value, margins = torch.zeros_like(logits[:, 0]), margins.unbind(dim=1)
+    for level, start in enumerate(rates):
+        above = min(level + 1, len(_RATES) - 1)
+        reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1) * (rates[above] - start)
+        value = torch.where(margins[level] >= 0, start + reach, value)
+    return value
+
+
+class _Moving(NamedTuple):
+    """What a context says, brought to where its rain is at the analysis time: what the leads are made of.
+
+    Args:
+        motion: (B, 2, h, w) of its own grid.
+        coarser: pixels of the working grid to one of it.
+        timestep: (B,) minutes.
+        spacing: kilometres between points of the working grid.
+        details: (B, 3 * (details + 1) + 1, rows and columns of the working grid), the last field where anything is known.
+        patterns: (B, 3 * patterns, ...), on the cells.
+        stationary: (B, 1, H', W'), what stays at each pixel of the forecast.
+        x, y: of those pixels, (1, 1, W') and (1, H', 1), on the working grid.
+        coarse: (B, K, outputs, ...), what the network tells at the knots, on the cells.
+        knots: the K leads.
+        correlation, strength: of each scale, (B, scales), see ``_regression``.
+        evolved: (leads, 3, B, scales), see ``_evolved``.
+    """
+
+    motion: Tensor
+    coarser: int
+    timestep: Tensor
+    spacing: float
+    details: Tensor
+    patterns: Tensor
+    stationary: Tensor
+    x: Tensor
+    y: Tensor
+    coarse: Tensor
+    knots: list[int]
+    correlation: Tensor
+    strength: Tensor
+    evolved: Tensor
+
+    @property
+    def size(self) -> torch.Size:
+        """Rows and columns of the working grid."""
+        return self.details.shape[-2:]
+
+    def told(self, lead: int) -> Tensor:
+        """What the network tells of a lead, (B, outputs, ...)."""
+        after = next(index for index, knot in enumerate(self.knots) if knot >= lead)
+        share = (self.knots[after] - lead) / (self.knots[after] - self.knots[after - 1]) if after else 0.0
+        return self.coarse[:, after] if share == 0 else torch.lerp(self.coarse[:, after], self.coarse[:, after - 1], share)
 
 
 def _stripes(fields: Tensor, width: int) -> tuple[Tensor, ...]:
@@ -522,7 +640,7 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
         within = known * (aligned[:, places].amin(dim=1, keepdim=True) >= (1 - 1e-5) * wet).to(known.dtype) + _OUTSIDE * known
         coarse = F.avg_pool2d(within, cell), F.avg_pool2d(known, cell)
         weights = [within] * (len(fine) - 1) + [coarse[0]] * (_NARROW - len(fine) + 1) + [coarse[1]] * (_SCALES - _NARROW)
-        one, two, strength = (torch.stack(values, dim=1) for values in zip(*(_correlations(band[:, lags], weight) for band, weight in zip(bands, weights))))
+        one, two, strength = _correlations_of_all([band[:, lags] for band in bands], weights)
         return one, two, strength, (known.sum((2, 3)) > 0) & (known.sum((2, 3)) >= _OVERLAP * seen[:, -1:].sum((2, 3)))
 
     frames = min(3, aligned.shape[1])
@@ -542,15 +660,33 @@ def _regression(fine: list[Tensor], wide: list[Tensor], aligned: Tensor, seen: T
     return one, second, strength
 
 
+def _correlations_of_all(bands: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """``_correlations`` of each scale, (B, scales) each; in a graph, which that keeps short, of all that share a grid at once."""
+    if not torch.compiler.is_exporting():
+        found = [_correlations(band, weight) for band, weight in zip(bands, weights, strict=True)]
+    else:
+        fine = len(_DETAILS)
+        found = []
+        for some in (slice(0, fine), slice(fine, None)):
+            fields, weight = torch.cat(bands[some]), torch.cat(weights[some])
+            batches = [values.unflatten(0, (len(bands[some]), -1)) for values in _correlations(fields, weight)]
+            found += zip(*batches)
+    one, two, strength = (torch.stack(values, dim=1) for values in zip(*found))
+    return one, two, strength
+
+
 def _correlations(fields: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of frames (B, F, H, W), the newest first, with those one and two before them, and the newest's variance, (B,) each; of two frames alone, as if they had no tendency."""
+    given = fields.dtype
+    if torch.compiler.is_exporting():  # other runtimes sum a large map one by one: float32 would leave 3 digits of what is missing to a correlation of 1
+        fields, weight = fields.double(), weight.double()
     total = weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
     rest = fields - (weight * fields).sum((2, 3), keepdim=True) / total
     covariance = torch.einsum("bihw,bjhw->bij", weight * rest, rest).double() / total[:, 0].double() + 1e-12 * torch.eye(fields.shape[1], device=fields.device)
     square = torch.diagonal(covariance, dim1=1, dim2=2)
     one = covariance.diagonal(offset=1, dim1=1, dim2=2).sum(dim=1) / (square[:, :-1].sum(dim=1) * square[:, 1:].sum(dim=1)).sqrt()
     two = covariance[:, 0, 2] / (square[:, 0] * square[:, 2]).sqrt() if fields.shape[1] > 2 else one.square()
-    return one.to(fields.dtype), two.to(fields.dtype), square[:, 0].to(fields.dtype)
+    return one.to(given), two.to(given), square[:, 0].to(given)
 
 
 def _evolved(correlation: Tensor, second: Tensor, length: int) -> Tensor:
@@ -607,7 +743,11 @@ class _Noise:
 
 def _means(fields: Tensor, known: Tensor, widths: list[float]) -> list[Tensor]:
     """Fields (B, C, H, W) and their Gaussian means of ever larger widths [pixels] over what is known, (B, 1, H, W)."""
-    return [fields] + [smooth(fields * known, width) / smooth(known, width).clamp(min=1e-3) for width in widths]
+    means = [fields]
+    for width in widths:
+        values, weights = smooth_both(fields * known, known, width)
+        means.append(values / weights.clamp(min=1e-3))
+    return means
 
 
 def _changes(details: Tensor, known: Tensor, cell: int) -> Tensor:

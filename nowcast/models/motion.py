@@ -3,12 +3,15 @@
 A displacement field is (B, 2, H, W): how far, along x and along y, in pixels of its own grid. Axes: B batch, T time, C channels, H rows, W columns.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nowcast.models import free_sizes
 from nowcast.models.network import without_autocast
+from nowcast.models.steps_in_time import repeated
 
 _SHARES = (1.0, 0.03, 0.003)  # how much the windows, each twice as wide as the one before, have to say
 _EVERYWHERE = 1e-4  # the same of the whole field, which speaks where there is no rain
@@ -76,14 +79,24 @@ def departures(motion: Tensor, steps: int) -> list[Tensor]:
     Returns:
         ``steps`` displacements from a pixel to its departure, (B, 2, H, W); the motion is taken in the middle of each step (semi-Lagrangian).
     """
+    step = departure(motion)
+    found = [step]
+    for _ in range(steps - 1):
+        found.append(a_step_further(step, found[-1]))
+    return found
+
+
+def departure(motion: Tensor) -> Tensor:
+    """The first of ``departures``."""
     half = -motion / 2
     for _ in range(2):
         half = -sample(motion, half, beyond="border") / 2
-    step = 2 * half
-    found = [step]
-    for _ in range(steps - 1):
-        found.append(found[-1] + sample(step, found[-1], beyond="border"))
-    return found
+    return 2 * half
+
+
+def a_step_further(step: Tensor, back: Tensor) -> Tensor:
+    """The next of ``departures`` after one of them, and the first."""
+    return back + sample(step, back, beyond="border")
 
 
 def smooth(fields: Tensor, width: float) -> Tensor:
@@ -159,37 +172,44 @@ def motion_between(frames: Tensor, observed: Tensor, *, window: float, levels: i
         size = field.shape[-2:]
         if motion.shape[-2:] != size:
             motion = 2 * F.interpolate(motion, size=size, mode="bilinear", align_corners=False)
-        field = smooth(field * weight, 1.0) / smooth(weight, 1.0).clamp(min=1e-3)
-        for _ in range(_PASSES):
-            motion = smooth_by_edge(motion + _correction(field, weight, motion, max(1.0, window / 2**level)), max(0.7, window / 2 ** (level + 1)))
+        values, known = smooth_both(field * weight, weight, 1.0)
+        field = values / known.clamp(min=1e-3)
+        motion = repeated(partial(_better, field, weight, window / 2**level), motion, _PASSES)
         if exporting and smallest and level:  # of a grid that would not be there the motion is nothing
             motion = torch.where(free_sizes.number(shorter, frames) >= smallest * 2**level, motion, 0.0)
     return motion
 
 
+def _better(frames: Tensor, weights: Tensor, window: float, motion: Tensor) -> Tensor:
+    """A motion, (B, 2, H, W), with what ``_correction`` finds missing from it, smooth again."""
+    correction = _correction(frames, weights, motion, max(1.0, window))
+    return smooth_by_edge(motion + correction, max(0.7, window / 2))
+
+
 def smooth_by_edge(fields: Tensor, width: float) -> Tensor:
     """``smooth`` that counts only what lies inside the grid."""
-    return smooth(fields, width) / smooth(torch.ones_like(fields[:, :1]), width)
+    values, inside = smooth_both(fields, torch.ones_like(fields[:, :1]), width)
+    return values / inside
+
+
+def smooth_both(fields: Tensor, weights: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    """``smooth`` of fields, (B, C, H, W), and of their weights, (B, D, H, W); in a graph by one operation, which keeps it short."""
+    if not torch.compiler.is_exporting():
+        return smooth(fields, width), smooth(weights, width)
+    return smooth(torch.cat([fields, weights], dim=1), width).split([fields.shape[1], weights.shape[1]], dim=1)
 
 
 def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) -> Tensor:
     """What is missing from a motion, by least squares over the differences that are left when the frames are carried along it."""
-    batch, length, height, width = frames.shape
+    length, height, width = frames.shape[1:]
     back = departures(motion, length - 1)
-    last, last_weight = frames[:, -1:], weights[:, -1:]
-    sums = 0
-    for lag, displacement in enumerate(back, start=1):
-        carried = sample(torch.cat([frames[:, -1 - lag : length - lag], weights[:, -1 - lag : length - lag]], dim=1), displacement)
-        earlier, known = carried[:, :1], (carried[:, 1:] * last_weight).detach()
-        mean = (earlier + last) / 2
-        padded = F.pad(mean, (1, 1, 1, 1), mode="replicate")
-        gx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-        gy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-        rest = (last - earlier) / lag  # = -(gx u + gy v) of what is missing, a frame
-        known = known * (known > 0.5)
-        robust = known / (1 + (rest * lag) ** 2 / (rest * lag).square().mean((2, 3), keepdim=True).clamp(min=1e-8))
-        weight = robust * lag  # the longer the lag, the better a motion shows
-        sums = sums + torch.cat([gx * gx, gx * gy, gy * gy, -gx * rest, -gy * rest], dim=1) * weight
+    if torch.compiler.is_exporting() and length > 2:
+        sums = _products_at_once(frames, weights, back)
+    else:
+        sums = 0
+        for lag, displacement in enumerate(back, start=1):
+            earlier = torch.cat([frames[:, -1 - lag : length - lag], weights[:, -1 - lag : length - lag]], dim=1)
+            sums = sums + _products(earlier, frames[:, -1:], weights[:, -1:], displacement, lag)
     everywhere = sums.mean((2, 3), keepdim=True)
     side = max(1, int(window / _POINTS))  # what a window sums up can be summed on a coarser grid first
     sums, window = in_squares(sums, side), window / side
@@ -203,6 +223,38 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
     determinant = (a * c - b * b).clamp(min=1e-18)
     step = torch.stack([(c * p - b * q) / determinant, (a * q - b * p) / determinant], dim=1).clamp(-2.0, 2.0)
     return step if side == 1 else at(step, *places(height, width, like=frames, per_pixel=side), step.shape[-2:], beyond="border")
+
+
+def _products(earlier: Tensor, last: Tensor, last_weight: Tensor, displacement: Tensor, lag: int | Tensor) -> Tensor:
+    """What least squares sum up of a frame, carried along the motion, and the last one: (B, 5, H, W).
+
+    Args:
+        earlier: (B, 2, H, W), a frame and its weight.
+        last, last_weight: (B, 1, H, W).
+        displacement: (B, 2, H, W).
+        lag: how many frames earlier, of all or of each, (B, 1, 1, 1).
+    """
+    carried = sample(earlier, displacement)
+    earlier, known = carried[:, :1], (carried[:, 1:] * last_weight).detach()
+    mean = (earlier + last) / 2
+    padded = F.pad(mean, (1, 1, 1, 1), mode="replicate")
+    gx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    gy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    rest = (last - earlier) / lag  # = -(gx u + gy v) of what is missing, a frame
+    known = known * (known > 0.5)
+    robust = known / (1 + (rest * lag) ** 2 / (rest * lag).square().mean((2, 3), keepdim=True).clamp(min=1e-8))
+    weight = robust * lag  # the longer the lag, the better a motion shows
+    return torch.cat([gx * gx, gx * gy, gy * gy, -gx * rest, -gy * rest], dim=1) * weight
+
+
+def _products_at_once(frames: Tensor, weights: Tensor, back: list[Tensor]) -> Tensor:
+    """The sum of ``_products`` of all earlier frames as operations on one batch, which keep a graph short."""
+    lags = len(back)
+    earlier = torch.stack([frames[:, :-1], weights[:, :-1]], dim=2).flatten(0, 1)  # the oldest first
+    last, last_weight = (field[:, -1:, None].expand(-1, lags, -1, -1, -1).flatten(0, 1) for field in (frames, weights))
+    displacement = torch.stack(back[::-1], dim=1).flatten(0, 1)
+    lag = torch.arange(lags, 0, -1, device=frames.device, dtype=frames.dtype).repeat(frames.shape[0])[:, None, None, None]
+    return _products(earlier, last, last_weight, displacement, lag).unflatten(0, (-1, lags)).sum(dim=1)
 
 
 def _within(fields: Tensor, width: float) -> Tensor:

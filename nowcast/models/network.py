@@ -54,8 +54,13 @@ def unfold(folded: Tensor, patch: int) -> Tensor:
 
 
 def without_autocast(device_type: str):
-    """A context in which operations run in the types their tensors have; a device that knows no autocast needs none."""
-    return torch.autocast(device_type, enabled=False) if torch.amp.is_autocast_available(device_type) else nullcontext()
+    """A context in which operations run in the types their tensors have; a device that knows no autocast needs none.
+
+    Nor does a graph that is being made: ``nowcast.export`` makes it without autocast, and each context would become a graph of its own.
+    """
+    if torch.compiler.is_exporting() or not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def precisely(module: nn.Module, values: Tensor) -> Tensor:

@@ -21,6 +21,11 @@ def is_free(length: int | torch.SymInt) -> bool:
     return torch_private.scan() is not None and isinstance(length, torch.SymInt) and torch.compiler.is_exporting()
 
 
+def loops_stay() -> bool:
+    """Whether a graph is being made that can contain a loop, so that one of many operators is not unrolled but left to ``follow``."""
+    return torch.compiler.is_exporting() and torch_private.scan() is not None
+
+
 def follow(
     step: Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[tuple[Tensor, ...], Tensor]],
     state: tuple[Tensor, ...],
@@ -42,6 +47,25 @@ def follow(
         return tuple(map(_apart, carried)), _apart(output)
 
     return torch_private.scan()(one, tuple(map(_apart, state)), sequences)
+
+
+def repeated(step: Callable[[Tensor], Tensor], start: Tensor, times: int) -> Tensor:
+    """A step done so many times, each on what the one before returned; in a graph as a loop, which contains the step once.
+
+    Args:
+        step: returns a tensor of the shape and type of what it takes.
+        start: what the first step takes.
+        times: at least 1.
+    """
+    if not loops_stay():
+        for _ in range(times):
+            start = step(start)
+        return start
+
+    def one(carried, entries):
+        return (step(carried[0]),), entries[0]
+
+    return follow(one, (start,), (start.new_zeros(times),))[0][0]
 
 
 def _apart(tensor: Tensor) -> Tensor:
