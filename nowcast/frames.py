@@ -12,8 +12,9 @@ import numpy as np
 
 from nowcast.errors import UserError
 from nowcast.types import labelled, places
-from nowcast.types.arrays import as_numbers, as_spans, as_times
-from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, in_force
+from nowcast.types.arrays import as_numbers, as_spans, as_times, without_mask
+from nowcast.types.labels import refuse_other_labels
+from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, NEGATIVE_ROUNDING, in_force
 from nowcast.units import RAIN_RATE
 
 _PROBABILITY_ROUNDING = 0.01  # networks may end a little outside 0 to 1
@@ -115,21 +116,37 @@ def _evened(ascending: np.ndarray) -> np.ndarray | None:
     return even if np.abs(ascending - even).max() <= in_force().pixels * steps.mean() else None
 
 
-def checked_values(values, axes: str) -> np.ndarray:
+def checked_values(values, axes: str, grid: Grid | None = None) -> np.ndarray:
     """Rain rates as float32 with the given axes, all of them from 0 to 5000 mm/h or NaN (not observed, or masked).
 
+    What is below 0 by no more than 0.000001 mm/h is the rounding of floats, and becomes 0 in a copy.
+
+    Args:
+        values: an array of any library; labels that it has must fit.
+        axes: the axes that are needed, e.g. "THW".
+        grid: that the values lie on; None: it is not known.
+
     Raises:
-        UserError: another number of axes, or rates that no rain can have, as marks for missing pixels are.
+        UserError: another number of axes, rates that no rain can have, as marks for missing pixels are, or labels (names of axes, unit,
+            coordinates) that say that the values are something else.
     """
+    refuse_other_labels(values, "rain rates", axes, None if grid is None else (grid.y, grid.x))
     values = as_numbers(values, "rain rates")
     if values.ndim != len(axes):
         raise UserError(f"rain rates of shape {values.shape} came, but the axes {' '.join(axes)} are needed.")
     lowest = np.fmin.reduce(values, axis=None, initial=0.0)
     highest = np.fmax.reduce(values, axis=None, initial=0.0)
-    if lowest < 0 or np.isinf(highest):
-        with np.errstate(invalid="ignore"):
-            wrong = (values < 0) | np.isinf(values)
-        raise UserError(f"{wrong.sum()} rain rates are negative or infinite (e.g. {values[wrong][0]:g}); mark pixels that were not observed with NaN.")
+    if np.isinf(lowest) or np.isinf(highest):
+        wrong = np.isinf(values)
+        raise UserError(f"{wrong.sum()} rain rates are infinite; mark pixels that were not observed with NaN or a mask.")
+    if lowest < -NEGATIVE_ROUNDING:
+        wrong = values < -NEGATIVE_ROUNDING
+        raise UserError(
+            f"{wrong.sum()} rain rates are negative (e.g. {values[wrong][0]:g} mm/h); where they are rounding of dry pixels, set them to 0 "
+            "(numpy.maximum(values, 0)); where they are a mark, mark pixels that were not observed with NaN or a mask."
+        )
+    if lowest < 0:
+        values = np.where(values < 0, np.float32(0), values)
     if highest > HIGHEST_RATE:
         wrong = values > HIGHEST_RATE
         raise UserError(f"{wrong.sum()} rain rates are above {HIGHEST_RATE:g} mm/h (e.g. {values[wrong][0]:g}), which no rain reaches; mark pixels that were not observed "
@@ -143,7 +160,8 @@ class Frames:
 
     Args:
         values: rain rate [mm/h], (T, H, W) float32, NaN = not observed; arrays of other libraries are taken in, and what is masked in
-            them becomes NaN (``nowcast.types.arrays``). Rates below 0 or above 5000 mm/h are refused: they are marks, not rain.
+            them becomes NaN (``nowcast.types.arrays``). Rates below 0 or above 5000 mm/h are refused: they are marks, not rain
+            (but -0.000001 to 0, the rounding of floats, becomes 0). So are labels that do not fit (``nowcast.types.labels``).
         times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed. Fractions of a second are rounded.
         grid: where the pixels are.
         source: what the frames were read from (for messages and output metadata).
@@ -161,7 +179,7 @@ class Frames:
     discarded: np.ndarray | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "values", checked_values(self.values, "THW"))
+        object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
         object.__setattr__(self, "times", as_times(self.times, "frame times"))
         if self.values.shape[1:] != self.grid.shape:
             raise UserError(f"the frames have {self.values.shape[1:]} pixels, but the grid has {self.grid.shape}.")
@@ -169,8 +187,7 @@ class Frames:
             raise UserError(f"{len(self.values)} frames came with {self.times.size} times.")
         if np.isnat(self.times).any() or (np.diff(self.times) <= np.timedelta64(0, "s")).any():
             raise UserError("frame times must be strictly ascending, each one once.")
-        discarded = np.zeros(len(self.times), np.int64) if self.discarded is None else np.asarray(self.discarded, np.int64)
-        object.__setattr__(self, "discarded", discarded)
+        object.__setattr__(self, "discarded", _checked_discarded(self.discarded, len(self.times)))
 
     def __len__(self) -> int:
         return len(self.times)
@@ -207,7 +224,7 @@ class Forecast:
     members: np.ndarray | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "values", checked_values(self.values, "THW"))
+        object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
         analysis_time = as_times(self.analysis_time, "the analysis time")
         if analysis_time.size != 1 or np.isnat(analysis_time).any():
             found = "is missing" if analysis_time.size == 1 else f"is {analysis_time.size} times"
@@ -225,7 +242,7 @@ class Forecast:
                 raise UserError(f"probabilities of shape {self.probability.shape} of {len(self.thresholds)} thresholds do not match a forecast of shape {self.values.shape}; (thresholds, {wanted}) is needed.")
 
         if self.members is not None:
-            object.__setattr__(self, "members", checked_values(self.members, "MTHW"))
+            object.__setattr__(self, "members", checked_values(self.members, "MTHW", self.grid))
             if self.members.shape[1:] != self.values.shape or not len(self.members):
                 raise UserError(f"members of shape {self.members.shape} came with a forecast of shape {self.values.shape}; (members, {wanted}) is needed.")
 
@@ -244,12 +261,32 @@ class Forecast:
         return self.analysis_time + self.lead_times
 
 
+def _checked_discarded(discarded, frames: int) -> np.ndarray:
+    """Numbers of pixels that became missing, one for each frame, int64.
+
+    Raises:
+        UserError: another length, masks, or what is no whole number of at least 0.
+    """
+    if discarded is None:
+        return np.zeros(frames, np.int64)
+    counts, masked = without_mask(discarded, "the numbers of discarded pixels")
+    if counts.shape != (frames,):
+        raise UserError(f"discarded has the shape {counts.shape}, expected ({frames},): the number of pixels that became missing, for each of {frames} frames.")
+    if masked is not None or (counts.size and counts.dtype.kind not in "iu"):
+        found = "masked numbers" if masked is not None else f"values of type {counts.dtype}"
+        raise UserError(f"discarded contains {found}, expected whole numbers: how many pixels of each frame became missing.")
+    if (counts < 0).any():
+        raise UserError(f"discarded contains {counts.min()}, expected whole numbers of at least 0: how many pixels of each frame became missing.")
+    return counts.astype(np.int64)
+
+
 def _checked_probability(probability) -> np.ndarray:
     """Probabilities as float32, NaN where they are missing or masked.
 
     Raises:
         UserError: numbers that are far from 0 to 1, as percentages and marks for missing pixels are.
     """
+    refuse_other_labels(probability, "probabilities", "KTHW")
     probability = as_numbers(probability, "probabilities")
     lowest = np.fmin.reduce(probability, axis=None, initial=0.0)
     highest = np.fmax.reduce(probability, axis=None, initial=1.0)

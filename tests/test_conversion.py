@@ -236,7 +236,7 @@ def test_clipping_and_regridding_act_and_stand_in_the_archive(tmp_path):
     assert archive.settings == {
         "reader": {"_target_": "tests.Memory"}, "clip": 100.0,
         "regrid": {"_target_": "nowcast.data.regrid.Regular", "spacing": 2000.0, "crs": None, "x": None, "y": None},
-        "tolerance": {"negative_rate": 0.05, "bad_share": 0.001, "seconds": 15.0, "pixels": 0.1, "corners": 0.5},
+        "tolerance": {"negative_rate": 0.05, "bad_share": 0.001, "seconds": 15.0, "pixels": 0.1, "corners": 0.5, "negative_share": 0.01},
     }
 
 

@@ -67,7 +67,7 @@ CHANGED = {  # class -> each of its settings and another value
     "Regular": {"spacing": 1000, "crs": "EPSG:3035", "x": [0, 10000], "y": [0, 10000]},
     "Operation": {"cadence_minutes": 10, "deadline_minutes": 2, "max_age_minutes": 10, "poll_seconds": 1.0, "keep": 3, "formats": ["tif"], "thresholds": [2.0], "page": False},
     "Arrays": {"dataset": "other", "time_in_name": "%Y%m%d%H", "time_in_file": "when", "timestep": 10, "axes": "HWT", "values": DEPTH | {"minutes": 10}, "grid": GRID | {"x": 5.0}},
-    "Tolerance": {"negative_rate": 0.1, "bad_share": 0.01, "seconds": 5.0, "pixels": 0.2, "corners": 0.2},
+    "Tolerance": {"negative_rate": 0.1, "bad_share": 0.01, "seconds": 5.0, "pixels": 0.2, "corners": 0.2, "negative_share": 0.1},
     "ArrayGrid": {"crs": "EPSG:3857", "x": 5.0, "y": 5.0, "dx": 2.0, "dy": 2.0, "rows_from": "south"},
     "Coding": {"quantity": "reflectivity", "minutes": 10, "gain": 2.0, "offset": 1.0, "missing": [7], "undetect": 3.0, **Z_R},
     "GeoTiff": {"time": "%Y%m%d%H%M", "band": 2, "values": DEPTH},

@@ -88,7 +88,7 @@ def test_an_impossible_grid_is_refused(crs, x, y, message):
 
 @pytest.mark.parametrize(
     ("values", "frame_times", "message"),
-    [(np.zeros((2, 3)), times(0), "rain rates of shape .2, 3. came, but the axes T H W are needed"), (np.full((1, 2, 3), -1.0), times(0), "6 rain rates are negative or infinite"),
+    [(np.zeros((2, 3)), times(0), "rain rates of shape .2, 3. came, but the axes T H W are needed"), (np.full((1, 2, 3), -1.0), times(0), "6 rain rates are negative .e.g. -1 mm.h.; .*mark pixels"),
      (np.full((1, 2, 3), np.inf), times(0), "mark pixels that were not observed with NaN"), (np.zeros((1, 3, 3)), times(0), "but the grid has"),
      (np.zeros((2, 2, 3)), times(0), "2 frames came with 1 times"), (np.zeros((2, 2, 3)), times(5, 0), "strictly ascending, each one once")],
 )

@@ -97,13 +97,55 @@ def test_more_than_the_accepted_share_is_refused_with_both_values_and_the_tolera
     assert np.isnan(Tolerance(bad_share=0.0013).tidied(rates, "a")[0][0, :2]).all()
     assert Tolerance(negative_rate=1.0).tidied(rates, "a")[0][0, 0] == 0
     with pytest.raises(UserError, match="tolerance.bad_share=0 of the pixels"):
-        EXACT.tidied(np.where(field() == 0, np.float32(-1e-9), field()), "a")
+        EXACT.tidied(np.where(field() == 0, np.float32(-1e-5), field()), "a")
+
+
+@pytest.mark.parametrize("mark", [-0.01, -0.05, -0.001, -2e-6])
+def test_a_mark_a_little_below_zero_is_refused_by_its_number_and_rounding_never_is(mark):
+    for seed in range(10):
+        rates = field(seed)
+        pixels = np.random.default_rng(seed).permutation(1600)
+        rates.flat[pixels[:400]] = NAN  # 1,200 are observed: 12 of them may be a little below 0
+        rates.flat[pixels[-12:]] = np.float32(mark)
+        assert np.count_nonzero(DEFAULT.tidied(rates, "a")[0].flat[pixels[-12:]]) == 0
+        rates.flat[pixels[-13:]] = np.float32(mark)
+        with pytest.raises(
+            UserError,
+            match=f"a: 13 of 1200 observed pixels are {mark:g} mm/h: a mark for missing pixels[?]"
+            ".*tolerance.negative_share=0.01",
+        ):
+            DEFAULT.tidied(np.stack([field(), rates]), "a")
+        assert (Tolerance(negative_share=0.02).tidied(rates, "a")[0].flat[pixels[-13:]] == 0).all()
+        rates.flat[pixels[-13]] = mark * 0.9
+        with pytest.raises(UserError, match=f"13 of 1200 observed pixels are {mark:g} to "):
+            Tolerance(negative_share=0.0).tidied(rates, "a")
+        rates.flat[pixels[-800:]] = -np.float32(1e-6) * np.random.default_rng(seed).random(800)
+        for tolerance in (DEFAULT, EXACT, Tolerance(negative_share=0.0)):
+            assert (tolerance.tidied(rates, "a")[0].flat[pixels[-800:]] == 0).all()
+
+
+def test_one_odd_pixel_is_accepted_of_a_hundred_and_none_of_fewer():
+    for height, width, accepted in ((10, 10, True), (9, 11, False), (20, 30, True), (2, 3, False)):
+        for value, expected in ((-12.0, NAN), (-0.01, 0.0)):
+            rates = np.ones((height, width), np.float32)
+            rates[1, 1] = value
+            if accepted:
+                np.testing.assert_array_equal(DEFAULT.tidied(rates, "a")[0][1, 1], expected)
+                rates[0, 1] = value
+                if value == -0.01 and height * width == 600:  # 6 are accepted
+                    rates[:10, 0] = value
+            with pytest.raises(UserError, match="tolerance.(bad|negative)_share"):
+                DEFAULT.tidied(rates, "a")
+            for strict in (EXACT, Tolerance(bad_share=0.0, negative_share=0.0)):
+                with pytest.raises(UserError):
+                    strict.tidied(rates, "a")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("negative_rate", -0.1),
+        ("negative_share", 1.1),
         ("bad_share", 1.1),
         ("seconds", NAN),
         ("pixels", 0.5),
@@ -312,6 +354,20 @@ def test_an_archive_without_a_bad_pixel_holds_nothing_more_and_one_of_an_older_n
     frames = {"2.h5": Frames(np.ones((1, 2, 3)), times(10), grid(), discarded=[4])}
     assert convert(["2.h5"], path, reader=MemoryReader(frames)).frames == 3
     assert Archive(path).tolerance == DEFAULT and Archive(path).discarded.tolist() == [0, 0, 4]
+
+
+def test_frames_are_added_to_an_archive_made_before_a_field_of_tolerance_was_there(tmp_path):
+    path = write_archive(tmp_path / "a.nc", np.ones((2, 2, 3)), [0, 5])
+    with h5py.File(path, "r+") as file:
+        settings = json.loads(file.attrs["settings"])
+        del settings["tolerance"]["negative_share"]
+        file.attrs["settings"] = np.bytes_(json.dumps(settings, sort_keys=True).encode())
+    frames = {"2.h5": Frames(np.ones((1, 2, 3)), times(10), grid())}
+    with pytest.raises(UserError, match="tolerance.negative_share 0.01 against 0.5"):
+        other = Preparation(settings["reader"], tolerance=Tolerance(negative_share=0.5))
+        convert(["2.h5"], path, reader=MemoryReader(frames), prepare=other)
+    assert convert(["2.h5"], path, reader=MemoryReader(frames)).frames == 3
+    assert Archive(path).tolerance == DEFAULT
 
 
 # times

@@ -181,6 +181,8 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
         raise UserError(f"{found}; {anew}.")
     wanted = prepare.as_data()
     kept = {"tolerance": wanted["tolerance"]} | archive.settings  # an older nowcast, which accepted nothing off, did not note it
+    if isinstance(kept["tolerance"], dict):
+        kept["tolerance"] = asdict(DEFAULT) | kept["tolerance"]  # nor those of its fields that are newer
     other = [sentence for name in wanted for sentence in _differences(name, kept.get(name), wanted[name], archive)]
     if other:
         raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {anew}.")

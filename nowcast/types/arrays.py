@@ -12,10 +12,15 @@ from datetime import datetime
 import numpy as np
 
 from nowcast.errors import UserError, first_line
+from nowcast.types.labels import MARKS, attributes, refuse_packed
 
-_MARKS = ("_FillValue", "missing_value")
-_PACKING = ("scale_factor", "add_offset")
 _REAL_CALENDARS = ("", "standard", "gregorian", "proleptic_gregorian")
+_SECONDS = {  # from the year 1900 to 2262; spans up to a hundred years
+    "datetime64": (-2_208_988_800, 9_214_646_400),
+    "timedelta64": (-3_155_760_000, 3_155_760_000),
+}
+_DAY = 86_400
+_PARTS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 _PLAIN = (int, float, np.integer, np.floating, np.bool_)
 
 
@@ -130,6 +135,8 @@ def _unwrapped(values, name: str):
         return values.compute()
     if pandas is not None and isinstance(values, (pandas.Series, pandas.DataFrame, pandas.Index)):
         return values.to_numpy()
+    if hasattr(values, "ncattrs") or (hasattr(values, "attrs") and hasattr(values, "shape")):
+        return _of_file(values, name)
     return values
 
 
@@ -168,16 +175,20 @@ def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
 def _of_xarray(values, name: str):
     """The data of an xarray object; those that xarray was told not to decode still have their marks
     and packing in the attributes."""
-    packed = [word for word in _PACKING if word in values.attrs]
-    if packed:
-        raise UserError(
-            f"{name} are still packed ({packed[0]} is {values.attrs[packed[0]]}); open the "
-            "file with mask_and_scale=True, or pass xarray.decode_cf(...)."
-        )
-    data = _unwrapped(values.data, name)
-    marks = [
-        mark for word in _MARKS if word in values.attrs for mark in np.ravel(values.attrs[word])
-    ]
+    refuse_packed(values, name)
+    return _marked(_unwrapped(values.data, name), attributes(values))
+
+
+def _of_file(values, name: str):
+    """The data of an array in a file (of h5py, zarr or netCDF4), whose attributes NumPy drops."""
+    refuse_packed(values, name)
+    return _marked(np.asanyarray(values[...]), attributes(values))
+
+
+def _marked(data, given: dict):
+    """Data with the marks for missing values that attributes name masked."""
+    marks = [mark for word in MARKS if word in given for mark in np.ravel(given[word])]
+    marks = [mark for mark in marks if np.asarray(mark).dtype.kind in "iuf"]
     if not marks:
         return data
     data = np.asanyarray(data)
@@ -240,15 +251,20 @@ def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
     """Times or spans in whole seconds; NumPy alone would cut fractions off, and 04:59.9999 become
     04:59."""
     try:
+        if array.dtype.kind == "O" and array.size and all(map(_is_whole, array.ravel())):
+            array = array.astype(np.int64)
         if array.dtype.kind in "OUS":
             array = np.array(
                 [_moment(value) for value in array.ravel()],
                 dtype=f"{kind}[us]" if array.size else f"{kind}[s]",
             ).reshape(array.shape)
         if array.dtype.kind in "iu":
+            _refuse_other_than_seconds(array, kind, name)
             array = array.astype(np.int64).astype(f"{kind}[s]")
         if array.dtype.kind != kind[0].replace("d", "M").replace("t", "m"):
             raise TypeError(f"they are of type {array.dtype}")
+    except UserError:
+        raise
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(
             f"{name} are no times that are understood ({first_line(error)}); expected {kind} "
@@ -261,9 +277,33 @@ def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
     return np.where(~np.isnat(array) & (rest >= half), seconds + np.timedelta64(1, "s"), seconds)
 
 
+def _is_whole(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _refuse_other_than_seconds(array: np.ndarray, kind: str, name: str) -> None:
+    """Refuse whole numbers that are no seconds, as those in years that no radar knew: they count
+    milliseconds or nanoseconds."""
+    least, most = _SECONDS[kind]
+    if not array.size or (int(array.min()) >= least and int(array.max()) <= most):
+        return
+    size = max(abs(int(array.min())), abs(int(array.max())))
+    likely = most if kind == "datetime64" else _DAY
+    unit = next((one for one, parts in _PARTS.items() if size <= likely * parts), "ns")
+    count = f"{name} contain whole numbers up to {size}, which are too large for seconds"
+    if kind == "datetime64":
+        count += " since 1970 (years beyond 2262 or before 1900)"
+    raise UserError(
+        f"{count}; convert them to {kind} with the unit that they have, e.g. "
+        f"numpy.array(values).astype('{kind}[{unit}]')."
+    )
+
+
 def _moment(value):
     """A time or span of Python, of pandas or of cftime, or a text, as something NumPy knows; times
     with a zone in UTC."""
+    if _is_whole(value):
+        raise TypeError(f"{value!r} is a whole number among others")
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str):

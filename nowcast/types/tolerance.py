@@ -20,7 +20,10 @@ HIGHEST_RATE = 5000.0
 (32767, 1e20, 9.97e36)."""
 ROUNDING = 1e-6
 """Pixels: what projecting a point there and back costs in 64 bits is far less."""
+NEGATIVE_ROUNDING = 1e-6
+"""mm/h below 0: what arithmetic in 32 bits leaves of a dry pixel, however many there are."""
 _CAUSE = "gain, offset or the marks for missing and dry are wrong or not declared"
+_PIXELS_FOR_ONE = 100  # a field of so many may have one odd pixel, where its share is less than one
 # that a frame may be early or late; with half of it, no one could tell to which of two steps it
 # belongs
 _LARGEST_PART_OF_A_STEP = 0.25
@@ -34,10 +37,12 @@ class Tolerance:
     Args:
         negative_rate: rates [mm/h] below 0 by no more than this are dry (0): packing and
             interpolation round so. 0.05 is half of the 0.1 mm/h from which rain counts, so that no
-            pixel changes between dry and wet.
+            pixel changes between dry and wet. Down to -0.000001 mm/h it is the rounding of floats,
+            which is dry in any number of pixels.
         bad_share: share of a frame's pixels that may be further below 0, or above 5000 mm/h; these
             become missing and are counted. 0.001: faults of single pixels (BoM's 1 to 7 of
-            262,144), while a mark or a factor that is not declared shows in far more.
+            262,144), while a mark or a factor that is not declared shows in far more. One pixel is
+            accepted of a frame of 100 or more, unless this is 0.
         seconds: how far a frame may lie off the regular times of a series, but never more than a
             quarter of its step. 15: scans start some seconds late; at 15 m/s rain moves a quarter
             of a kilometre in that time.
@@ -47,6 +52,10 @@ class Tolerance:
         corners: how far the corners of an image that a file states may lie off what its number and
             size of pixels give, in pixels. 0.5: corners that are meant as the centres of pixels are
             a whole pixel off in all.
+        negative_share: share of a frame's observed pixels that may be a little below 0 (see
+            ``negative_rate``) and are then dry. 0.01: rounding shows in few pixels, while a mark
+            for missing ones, such as -0.01, that is not declared shows in many. One pixel is
+            accepted as of ``bad_share``.
 
     Raises:
         UserError: a number that is negative or not finite, a share above 1, or half a pixel and
@@ -58,9 +67,10 @@ class Tolerance:
     seconds: float = 15.0
     pixels: float = 0.1
     corners: float = 0.5
+    negative_share: float = 0.01
 
     def __post_init__(self):
-        highest = {"bad_share": 1.0, "pixels": 0.49, "corners": 1.0}
+        highest = {"bad_share": 1.0, "negative_share": 1.0, "pixels": 0.49, "corners": 1.0}
         for field in fields(self):
             value, limit = getattr(self, field.name), highest.get(field.name, 1e6)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -97,7 +107,8 @@ class Tolerance:
             (rates, pixels of each field that became missing, (...)).
 
         Raises:
-            UserError: a field with more bad pixels than ``bad_share``.
+            UserError: a field with more bad pixels than ``bad_share``, or more that are a little
+                below 0 than ``negative_share``.
         """
         fields_shape = rates.shape[:-2]
         lowest, highest = (
@@ -107,16 +118,13 @@ class Tolerance:
         if lowest >= 0 and highest <= HIGHEST_RATE:
             return rates, np.zeros(fields_shape, np.int64)
         with np.errstate(invalid="ignore"):
-            bad = (rates < -self.negative_rate) | (rates > HIGHEST_RATE)
-            rounded = (rates < 0) & ~bad
-        counts = (
-            np.count_nonzero(bad, axis=(-2, -1))
-            if rates.ndim > 1
-            else np.asarray(np.count_nonzero(bad))
-        )
+            rounded = (rates < 0) & (rates >= -NEGATIVE_ROUNDING)
+            bad = ((rates < -self.negative_rate) & ~rounded) | (rates > HIGHEST_RATE)
+            below = (rates < 0) & ~bad & ~rounded
+        counts = _by_field(bad)
         pixels = int(np.prod(rates.shape[-2:]))
         most = int(np.max(counts, initial=0))
-        if most > self.bad_share * pixels:
+        if most > _accepted(self.bad_share, pixels):
             found = (
                 f"rates that are negative or above {HIGHEST_RATE:g} mm/h (from {lowest:g} "
                 f"to {highest:g})"
@@ -128,10 +136,42 @@ class Tolerance:
             raise UserError(
                 f"{name} has {found} in {most} of {pixels} pixels, but {accepted}; {cause}."
             )
+        self._refuse_mark(rates, below, name, cause)
         rates = rates.copy()
         rates[bad] = np.nan
-        rates[rounded] = 0.0
+        rates[rounded | below] = 0.0
         return rates, counts
+
+    def _refuse_mark(self, rates: np.ndarray, below: np.ndarray, name: str, cause: str) -> None:
+        """Refuse fields of which so many pixels are a little below 0 that it is no rounding."""
+        counts, observed = np.ravel(_by_field(below)), np.ravel(_by_field(~np.isnan(rates)))
+        accepted = np.array([_accepted(self.negative_share, int(count)) for count in observed])
+        wrong = np.flatnonzero(counts > accepted)
+        if not wrong.size:
+            return
+        worst = wrong[counts[wrong].argmax()]
+        values = rates.reshape(observed.size, -1)[worst][below.reshape(observed.size, -1)[worst]]
+        low, high = values.min(), values.max()
+        found = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        raise UserError(
+            f"{name}: {counts[worst]} of {observed[worst]} observed pixels are {found} mm/h: a mark "
+            f"for missing pixels? {cause[:1].upper()}{cause[1:]}; expected at most "
+            f"tolerance.negative_share={self.negative_share:g} of the pixels a little below 0. "
+            "Declare the mark; where they are meant to be dry, set a higher "
+            "tolerance.negative_share."
+        )
+
+
+def _by_field(pixels: np.ndarray) -> np.ndarray:
+    """How many pixels are true in each field, (...) of (..., H, W); of a row, in all of it."""
+    axes = (-2, -1) if pixels.ndim > 1 else None
+    return np.asarray(np.count_nonzero(pixels, axis=axes))
+
+
+def _accepted(share: float, pixels: int) -> float:
+    """How many of the pixels of a field may be odd."""
+    one = 1 if share > 0 and pixels >= _PIXELS_FOR_ONE else 0
+    return max(share * pixels, one)
 
 
 DEFAULT = Tolerance()
