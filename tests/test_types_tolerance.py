@@ -466,6 +466,53 @@ def test_a_model_for_any_cadence_is_given_the_minutes_that_are_meant():
     assert forecaster.follow(late_frames(0, 4, 1, 3).times) and forecaster.task.timestep == 5
 
 
+class AnyCadence(Persistence):
+    SCALED = ANY_CADENCE = True
+
+    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
+        self.told = timestep.tolist()
+        return super().forward(context, forecast_length, observed)
+
+
+@pytest.mark.parametrize("twin", [7, 15, -7])
+@pytest.mark.parametrize("place", [-1, -2, -4])
+@pytest.mark.parametrize("as_archive", [True, False])
+def test_two_frames_of_one_time_give_the_forecast_of_the_one_that_is_nearer(
+    tmp_path, twin, place, as_archive
+):
+    regular = times(*range(0, 40, 5))
+    moments = np.sort(np.append(regular, regular[place] + twin * SECOND))
+    values = np.full((9, 2, 3), 9.0)
+    values[np.isin(moments, regular)] = np.arange(8)[:, None, None]
+    frames = Frames(values, moments, grid())
+    if as_archive:
+        convert(["a"], tmp_path / "a", reader=MemoryReader({"a": frames}))
+        given = tmp_path / "a"
+    else:
+        (tmp_path / "in").mkdir()
+        for number in range(9):
+            part = frames[number : number + 1]
+            seconds = int((part.times[0] - times(0)[0]) / SECOND)
+            write_cf(
+                tmp_path / "in" / f"{number}.nc",
+                part.values,
+                time={"units": "seconds since 2020-06-01"},
+                minutes=[seconds],
+            )
+        given = tmp_path / "in"
+    for context_length in (2, 4):
+        for model in (Persistence(), AnyCadence()):
+            forecaster = Forecaster(model, Identity(), Task(context_length, 2, 5))
+            found = newest_frames(given, context_length=context_length, reader=Auto(), outputs=[])
+            assert list(found.times) == list(regular[-context_length:])
+            for taken in (found, frames, frames[-context_length - 1 :]):
+                forecast = forecaster(taken)
+                assert forecast.analysis_time == regular[-1] and (forecast.values == 7).all()
+                assert list(np.diff(forecast.valid_times) / SECOND) == [300]
+    forecaster = Forecaster(AnyCadence(), Identity(), Task(4, 2, 10))
+    assert forecaster.follow(moments) and forecaster.task.timestep == 5
+
+
 def test_an_analysis_time_finds_the_frame_some_seconds_off(tmp_path):
     path = write_archive(tmp_path / "a.nc", np.ones((4, 2, 3)), [0, 5, 10, 15])
     frames = {"a": late_frames(2, 3, 4, 5)}
