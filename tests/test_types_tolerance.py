@@ -356,6 +356,21 @@ def test_an_archive_without_a_bad_pixel_holds_nothing_more_and_one_of_an_older_n
     assert Archive(path).tolerance == DEFAULT and Archive(path).discarded.tolist() == [0, 0, 4]
 
 
+def test_a_dry_field_packed_with_an_offset_in_32_bits_is_dry_in_any_number_of_pixels(tmp_path):
+    scales = [(np.float32(0.01), np.float32(offset)) for offset in (256.11, 256.36, 163.83, 20.01)]
+    lowest = []
+    for number, (scale, offset) in enumerate(scales):
+        raw = np.full((1, 20, 20), -round(float(offset) / 0.01), np.int16)
+        raw[0, 0] += 100
+        packing = {"scale_factor": scale, "add_offset": offset}
+        rate = {"standard_name": "rainfall_rate", "units": "mm h-1"}
+        path = write_cf(tmp_path / f"{number}.nc", raw, field=rate | packing)
+        values = CfNetcdf().read(path).values[0]
+        assert values[0] == pytest.approx(1, abs=1e-4) and (abs(values[1:]) < 1e-4).all()
+        lowest.append(float(raw[0, 1, 0]) * float(scale) + float(offset))
+    assert min(lowest) < -3e-6  # more than the rounding of a rate near 0
+
+
 def test_frames_are_added_to_an_archive_made_before_a_field_of_tolerance_was_there(tmp_path):
     path = write_archive(tmp_path / "a.nc", np.ones((2, 2, 3)), [0, 5])
     with h5py.File(path, "r+") as file:
