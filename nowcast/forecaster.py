@@ -16,7 +16,7 @@ import torch
 import nowcast
 from nowcast import checkpoints
 from nowcast.build import part, plain_data
-from nowcast.data.windows import are_regular, is_step, usual_step
+from nowcast.data.windows import are_regular, is_step, usual_step, without_twins
 from nowcast.errors import UserError, first_line
 from nowcast.files import replacing, run_folder
 from nowcast.frames import Forecast, Frames
@@ -170,6 +170,7 @@ class Forecaster:
                 thresholds that are not positive and ascending, members of a model that draws none, or a forecast that is missing everywhere.
         """
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
+        frames = self.one_of_each_time(frames, tolerance)
         task, need = self._task_for(frames, tolerance), self.task.context_length
         if len(frames) < need or not are_regular(frames.times[-need:], task.timedelta, tolerance):
             gaps = np.flatnonzero(~is_step(np.diff(frames.times), task.timedelta, tolerance))
@@ -192,6 +193,12 @@ class Forecaster:
             raise UserError(f"the forecast from {context.times[-1]} UTC is missing at every pixel and lead time: {_why_nothing(context, type(self.model).__name__)}")
         ensemble = self.forecast_members(context.values[None], members, length, scale=scale)[0] if members else None
         return Forecast(values[0, :, 0], context.times[-1], task.lead_times(length), context.grid, members=ensemble, **told)
+
+    def one_of_each_time(self, frames: Frames, tolerance: Tolerance = DEFAULT) -> Frames:
+        """The frames that a forecast is made from: of several that are meant for one time, the nearest to it."""
+        step = usual_step(frames.times[-2 * self.task.context_length :], tolerance) if self.any_cadence else self.task.timedelta
+        kept = without_twins(frames.times, step, tolerance)
+        return frames if len(kept) == len(frames) else frames[kept]
 
     def _task_for(self, frames: Frames, tolerance: Tolerance) -> Task:
         """The task, at the cadence of the frames where the model is told it."""
@@ -219,7 +226,8 @@ class Forecaster:
 
     def follow(self, times: Iterable[np.datetime64], tolerance: Tolerance = DEFAULT) -> bool:
         """Take the usual step between the newest of some times as the task's, where the model is made for any; whether that changed it."""
-        newest = np.sort(np.array(list(times), "datetime64[s]"))[-2 * self.task.context_length :]
+        newest = np.sort(np.array(list(times), "datetime64[s]"))[-4 * self.task.context_length :]
+        newest = newest[without_twins(newest, usual_step(newest, tolerance), tolerance)][-2 * self.task.context_length :]
         steps = np.diff(newest) / np.timedelta64(1, "m")
         usual = float(np.median(steps)) if steps.size else self.task.timestep
         regular = usual_step(newest, tolerance)

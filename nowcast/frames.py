@@ -196,7 +196,7 @@ class Frames:
         """The frames as an ``xarray.Dataset`` with CF's names: ``rainfall_rate(time, y, x)`` [mm/h]; nothing is copied."""
         return labelled.frames_to_xarray(self)
 
-    def __getitem__(self, selection: slice) -> "Frames":
+    def __getitem__(self, selection: slice | np.ndarray) -> "Frames":
         return replace(self, values=self.values[selection], times=self.times[selection], discarded=self.discarded[selection])
 
 

@@ -67,7 +67,7 @@ def publish(
         UserError: frames a forecast cannot be made from, members of a model that draws none, or a file that cannot be written.
     """
     write, clock = writer_for(output, members=members), [time.perf_counter()]
-    frames = read()
+    frames = forecaster.one_of_each_time(read(), tolerance)
     clock.append(time.perf_counter())
     with _clocked(forecaster.model) as network:
         forecast = forecaster(frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance)

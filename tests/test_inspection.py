@@ -1,11 +1,14 @@
 """What is said of an archive or a radar file is what lies in it."""
 
 import numpy as np
-from factories import write_archive, write_knmi
+from factories import MemoryReader, grid, times, write_archive, write_knmi
 
 from nowcast.data.archive import Archive
 from nowcast.data.inspection import check, info, info_of_frames
+from nowcast.data.conversion import convert
+from nowcast.data.radar import Radar
 from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.frames import Frames
 from nowcast.task import Task
 
 NAN = np.nan
@@ -104,3 +107,22 @@ def test_the_split_plan_counts_the_windows_of_each_part(tmp_path):
     assert "train: 13 windows, 17 frames, from 2020-06-01T00:00:00, before 2020-06-01T01:25:00" in text
     assert "validation: 3 windows, 7 frames, from 2020-06-01T01:25:00, before 2020-06-01T02:00:00" in text
     assert "test: 2 windows, 6 frames, from 2020-06-01T02:00:00" in text
+
+
+def test_a_frame_beside_another_of_the_same_time_is_named_and_breaks_no_run(tmp_path):
+    moments = np.sort(np.append(times(*range(0, 60, 5)), times(20) + np.timedelta64(7, "s")))  # frame 5 is the twin of frame 4
+    values = np.broadcast_to(np.arange(13, dtype=np.float32)[:, None, None], (13, 2, 3))
+    convert(["a"], tmp_path / "a.nc", reader=MemoryReader({"a": Frames(values, moments, grid())}))
+    text = check(tmp_path / "a.nc", Task(2, 2, 5))
+    assert "twins       1 frames that another one of the same time is used instead of\n            2020-06-01T00:20:07 beside 2020-06-01T00:20:00\n" in text
+    assert "cadence     5 min (11 of 11 steps)" in text and "the longest gap-free run is 12 frames" in text
+    cases = Radar(tmp_path / "a.nc", Task(2, 2, 5), seed=0, validation_from="2020-06-01T00:00", test_from="2020-06-01T00:00").part("test")
+    assert [cases.case(0, index)[:, 0, 0].tolist() for index in range(len(cases))][3:5] == [[3, 4, 6, 7], [4, 6, 7, 8]] and len(cases) == 9
+    assert str(cases.analysis_time(3)) == "2020-06-01T00:20:00"
+    whole, thinned = Archive(tmp_path / "a.nc"), Archive(tmp_path / "a.nc").use_one_of_each_time(np.timedelta64(300, "s"))
+    assert len(whole) == 13 and len(thinned.origins) == len(thinned.discarded) == thinned.shape[0] == 12
+    assert thinned.frames(4, 6).values[:, 0, 0].tolist() == [4, 6]
+
+
+def test_an_archive_without_twins_says_so(tmp_path):
+    assert "twins       0 frames" in check(made(tmp_path, raining(4)))

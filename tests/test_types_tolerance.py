@@ -356,6 +356,21 @@ def test_an_archive_without_a_bad_pixel_holds_nothing_more_and_one_of_an_older_n
     assert Archive(path).tolerance == DEFAULT and Archive(path).discarded.tolist() == [0, 0, 4]
 
 
+def test_a_dry_field_packed_with_an_offset_in_32_bits_is_dry_in_any_number_of_pixels(tmp_path):
+    scales = [(np.float32(0.01), np.float32(offset)) for offset in (256.11, 256.36, 163.83, 20.01)]
+    lowest = []
+    for number, (scale, offset) in enumerate(scales):
+        raw = np.full((1, 20, 20), -round(float(offset) / 0.01), np.int16)
+        raw[0, 0] += 100
+        packing = {"scale_factor": scale, "add_offset": offset}
+        rate = {"standard_name": "rainfall_rate", "units": "mm h-1"}
+        path = write_cf(tmp_path / f"{number}.nc", raw, field=rate | packing)
+        values = CfNetcdf().read(path).values[0]
+        assert values[0] == pytest.approx(1, abs=1e-4) and (abs(values[1:]) < 1e-4).all()
+        lowest.append(float(raw[0, 1, 0]) * float(scale) + float(offset))
+    assert min(lowest) < -3e-6  # more than the rounding of a rate near 0
+
+
 def test_frames_are_added_to_an_archive_made_before_a_field_of_tolerance_was_there(tmp_path):
     path = write_archive(tmp_path / "a.nc", np.ones((2, 2, 3)), [0, 5])
     with h5py.File(path, "r+") as file:
@@ -464,6 +479,53 @@ def test_a_model_for_any_cadence_is_given_the_minutes_that_are_meant():
     forecast = forecaster(late_frames(0, 4, 1, 3))
     assert forecaster.model.told == [5.0] and list(np.diff(forecast.valid_times) / SECOND) == [300]
     assert forecaster.follow(late_frames(0, 4, 1, 3).times) and forecaster.task.timestep == 5
+
+
+class AnyCadence(Persistence):
+    SCALED = ANY_CADENCE = True
+
+    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
+        self.told = timestep.tolist()
+        return super().forward(context, forecast_length, observed)
+
+
+@pytest.mark.parametrize("twin", [7, 15, -7])
+@pytest.mark.parametrize("place", [-1, -2, -4])
+@pytest.mark.parametrize("as_archive", [True, False])
+def test_two_frames_of_one_time_give_the_forecast_of_the_one_that_is_nearer(
+    tmp_path, twin, place, as_archive
+):
+    regular = times(*range(0, 40, 5))
+    moments = np.sort(np.append(regular, regular[place] + twin * SECOND))
+    values = np.full((9, 2, 3), 9.0)
+    values[np.isin(moments, regular)] = np.arange(8)[:, None, None]
+    frames = Frames(values, moments, grid())
+    if as_archive:
+        convert(["a"], tmp_path / "a", reader=MemoryReader({"a": frames}))
+        given = tmp_path / "a"
+    else:
+        (tmp_path / "in").mkdir()
+        for number in range(9):
+            part = frames[number : number + 1]
+            seconds = int((part.times[0] - times(0)[0]) / SECOND)
+            write_cf(
+                tmp_path / "in" / f"{number}.nc",
+                part.values,
+                time={"units": "seconds since 2020-06-01"},
+                minutes=[seconds],
+            )
+        given = tmp_path / "in"
+    for context_length in (2, 4):
+        for model in (Persistence(), AnyCadence()):
+            forecaster = Forecaster(model, Identity(), Task(context_length, 2, 5))
+            found = newest_frames(given, context_length=context_length, reader=Auto(), outputs=[])
+            assert list(found.times) == list(regular[-context_length:])
+            for taken in (found, frames, frames[-context_length - 1 :]):
+                forecast = forecaster(taken)
+                assert forecast.analysis_time == regular[-1] and (forecast.values == 7).all()
+                assert list(np.diff(forecast.valid_times) / SECOND) == [300]
+    forecaster = Forecaster(AnyCadence(), Identity(), Task(4, 2, 10))
+    assert forecaster.follow(moments) and forecaster.task.timestep == 5
 
 
 def test_an_analysis_time_finds_the_frame_some_seconds_off(tmp_path):

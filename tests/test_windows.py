@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from factories import times
 
-from nowcast.data.windows import TimeSplit, longest_run, window_starts
+from nowcast.data.windows import TimeSplit, longest_run, usual_step, window_starts, without_twins
 from nowcast.errors import UserError
 from nowcast.task import Task
+from nowcast.types.tolerance import Tolerance
 
 FOUR = Task(context_length=2, forecast_length=2, timestep=5)
 
@@ -101,3 +102,36 @@ def test_an_edge_on_the_wrong_side_of_the_others_default_is_refused():
 def test_an_unknown_part_is_refused():
     with pytest.raises(UserError, match="the part 'val' is unknown; accepted are train, validation, test"):
         TimeSplit().interval("val", times(0, 5))
+
+
+# several frames of one time
+
+SECOND = np.timedelta64(1, "s")
+
+
+@pytest.mark.parametrize("step", [120, 300, 600, 900])
+def test_of_frames_that_are_meant_for_one_time_the_nearest_is_used_and_the_step_stays(step):
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        slots = np.flatnonzero(generator.random(40) < 0.9)
+        regular = times(0)[0] + slots * step * SECOND
+        chosen = generator.choice(len(slots), 8, replace=False)
+        twins = regular[chosen] + generator.choice([-14, -7, -1, 1, 3, 8, 15], 8) * SECOND
+        both = np.unique(np.concatenate([regular, twins]))
+        assert usual_step(both) == step * SECOND
+        np.testing.assert_array_equal(both[without_twins(both, step * SECOND)], regular)
+        newest = both[-3:]
+        if (np.diff(newest) <= 30 * SECOND).any() and (np.diff(newest) > 30 * SECOND).any():
+            assert usual_step(newest) in np.diff(regular[-3:])
+
+
+def test_frames_without_twins_all_stay_whatever_their_step():
+    for step in (5, 10, 20, 30, 60, 120, 300):
+        regular = times(0)[0] + np.delete(np.arange(30), [7, 20]) * step * SECOND
+        assert len(without_twins(regular, step * SECOND)) == 28
+        assert step < 60 or usual_step(regular) == step * SECOND
+    late = times(0, 5, 10, 15) + np.array([0, 0, 20, 0]) * SECOND  # alone at its time: nothing is nearer
+    assert list(without_twins(late, 300 * SECOND)) == [0, 1, 2, 3]
+    pair = np.sort(np.append(times(0, 5, 10, 15), times(10) + 7 * SECOND))
+    assert list(without_twins(pair, 300 * SECOND)) == [0, 1, 2, 4] and list(without_twins(pair, None)) == [0, 1, 2, 3, 4]
+    assert len(without_twins(pair, 300 * SECOND, Tolerance(seconds=0))) == 5

@@ -55,6 +55,7 @@ class Gaps:
         sums: dict[str, SumsTogether] = {}
         with Archive(self.archive) as archive:
             window = Task(task.context_length + OLDER, task.forecast_length, task.timestep)
+            archive.use_one_of_each_time(task.timedelta)
             first = None if self.start is None else utc_time("what.start", self.start)
             starts = window_starts(archive.times, window, start=first, tolerance=archive.tolerance)[:: self.stride]
             if not len(starts):

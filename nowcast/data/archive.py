@@ -23,7 +23,7 @@ import nowcast
 from nowcast.types.cf_grid import axis_attributes, grid_mapping
 from nowcast.data.readers.content import damage_reported
 from nowcast.data.readers.hdf5 import Hdf5File
-from nowcast.data.windows import utc_text
+from nowcast.data.windows import newest_of_each_time, utc_text, without_twins
 from nowcast.errors import Unavailable, UserError
 from nowcast.files import require_space
 from nowcast.frames import Frames, Grid
@@ -74,6 +74,7 @@ class Archive:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._file = self._values = self._process = None
+        self._places: np.ndarray | None = None  # of the frames in the file; None: all of them
         with Hdf5File(path) as file:
             version = file.attribute("/", _MARK)
             if version not in _READ:
@@ -153,7 +154,23 @@ class Archive:
         if not 0 <= start < stop <= len(self):
             raise UserError(f"frames {start} to {stop} were asked for, but {self.path} holds frames 0 to {len(self)}.")
         with damage_reported(self.path):
-            return self._dataset()[start:stop, rows, columns]
+            dataset = self._dataset()
+            if self._places is None:
+                return dataset[start:stop, rows, columns]
+            return dataset[self._places[start:stop], rows, columns]
+
+    def use_one_of_each_time(self, step: np.timedelta64) -> "Archive":
+        """Leave out frames that another one of the same regular time is nearer to (see ``nowcast.data.windows.without_twins``); this archive.
+
+        Args:
+            step: between regular times.
+        """
+        kept = without_twins(self.times, step, self.tolerance)
+        if len(kept) < len(self.times):
+            self.__dict__.pop("origins", None)
+            self._places = kept if self._places is None else self._places[kept]
+            self.times, self.discarded = self.times[kept], self.discarded[kept]
+        return self
 
     def frames(self, start: int, stop: int) -> Frames:
         """The same, whole and with times and grid."""
@@ -175,7 +192,8 @@ class Archive:
             self._dataset()
             characters = self._file.require("source")[()]
             names = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in characters]
-            return [Origin(name, int(digest)) for name, digest in zip(names, self._file.dataset("source_digest", axes=1)[()])]
+            found = [Origin(name, int(digest)) for name, digest in zip(names, self._file.dataset("source_digest", axes=1)[()])]
+        return found if self._places is None else [found[place] for place in self._places]
 
 
 @dataclass(frozen=True)
@@ -207,7 +225,9 @@ class NewestFrames:
             stop = len(archive) if latest is None else int(np.searchsorted(archive.times, latest, side="right"))
             if stop == 0:
                 raise UserError(f"{path} holds no frame at the analysis time {utc_text(self.until)}; all frames are later.")
-            return archive.frames(max(0, stop - self.count), stop)
+            chosen = newest_of_each_time(archive.times[:stop], self.count, self.tolerance)
+            frames = archive.frames(chosen[0], chosen[-1] + 1)
+            return frames if len(chosen) == len(frames) else frames[chosen - chosen[0]]
 
 
 def _settings(file: Hdf5File) -> dict:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.containers import short_name, split_member
+from nowcast.data.windows import newest_of_each_time
 from nowcast.errors import UserError
 from nowcast.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
@@ -227,7 +228,8 @@ def read_frames(
     Args:
         paths: the radar files, all of one grid.
         reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
-        last: keep only that many of the newest frames; no more than these are held in memory.
+        last: keep only that many of the newest frames, and of several that are meant for one time
+            the nearest to it; little more than twice as many are held in memory.
         until: leave out frames after this time, UTC.
         tolerance: how far the grids of the files, and a frame from ``until``, may be off.
 
@@ -249,12 +251,15 @@ def read_frames(
                 refuse_other_values(time, kept[time][0], values, kept[time][1], short_name(path))
             elif latest is None or time <= latest:
                 kept[time] = values, short_name(path), discarded
-                if last is not None and len(kept) > last:
+                if last is not None and len(kept) > 2 * last + 1:
                     del kept[min(kept)]
     if not kept:
         found = f"{count} radar files hold no frame up to {until}; give files that do."
         raise UserError(found if count else "there are no radar files to read; give at least one.")
     times = sorted(kept)
+    if last is not None:
+        chosen = newest_of_each_time(np.array(times), last, tolerance)
+        times = [times[index] for index in chosen]
     source = " to ".join(dict.fromkeys(kept[time][1] for time in (times[0], times[-1])))
     return Frames(
         np.stack([kept[time][0] for time in times]),

@@ -8,7 +8,7 @@ import numpy as np
 import pyproj
 
 from nowcast.data.archive import Archive
-from nowcast.data.windows import PARTS, TimeSplit, is_step, longest_run, usual_step, window_starts
+from nowcast.data.windows import PARTS, TimeSplit, is_step, longest_run, usual_step, window_starts, without_twins
 from nowcast.errors import UserError
 from nowcast.frames import Frames, Grid
 from nowcast.task import Task
@@ -188,7 +188,7 @@ def _off_by(deviations: np.ndarray) -> str:
 def check(path: str | Path, task: Task | None = None, *, validation_from: str | None = None, test_from: str | None = None) -> str:
     """What in an archive asks for a second look before a model learns from it, in lines to read.
 
-    Gaps and odd times; frames that repeat the one before although it rains; changes of what is observed; pixels that are wet far
+    Gaps, odd times, and frames beside another one of the same time; frames that repeat the one before although it rains; changes of what is observed; pixels that are wet far
     oftener than those around them (clutter) or never (a beam that is blocked); rates above 150 mm/h; and how many windows
     training, validation and test would get. One frame at a time is in memory.
 
@@ -208,7 +208,8 @@ def check(path: str | Path, task: Task | None = None, *, validation_from: str | 
         return in_lines({
             "archive": str(path),
             "frames": f"{len(archive)}, {archive.times[0]} to {archive.times[-1]} UTC",
-            **_cadence(archive.times, archive.tolerance),
+            **_cadence(_one_of_each(archive.times, archive.tolerance), archive.tolerance),
+            "twins": _twins(archive),
             "odd times": _odd_times(archive.times, archive.tolerance),
             "frozen": _frozen(seen.equal),
             "coverage": _counted(seen.coverage, f"changes of more than {100 * _COVERAGE:g} % of the grid from one frame to the next"),
@@ -305,6 +306,22 @@ def _odd_times(times: np.ndarray, tolerance: Tolerance) -> list[str]:
     return _counted([str(time) for time in odd], f"frames beside the most common times (every {step / 60:g} min)")
 
 
+def _one_of_each(times: np.ndarray, tolerance: Tolerance) -> np.ndarray:
+    """The times of the frames that are used, where several are meant for one time."""
+    return times[without_twins(times, usual_step(times, tolerance), tolerance)]
+
+
+def _twins(archive: Archive) -> list[str]:
+    """Frames that are not used, as another one is nearer to the regular time that both are meant for."""
+    times = archive.times
+    used = _one_of_each(times, archive.tolerance)
+    lines = []
+    for time in np.setdiff1d(times, used):
+        beside = used[np.abs(used - time).argmin()]
+        lines.append(f"{time} beside {beside}")
+    return _counted(lines, "frames that another one of the same time is used instead of")
+
+
 def _frozen(equal: list[tuple[np.datetime64, np.datetime64]]) -> list[str]:
     """Runs of frames that are equal although it rains."""
     runs = []
@@ -337,7 +354,8 @@ def _pixels(seen: _Seen, grid: Grid, *, clutter: bool) -> list[str]:
 
 def _split_plan(archive: Archive, task: Task, split: TimeSplit) -> list[str]:
     """Windows that each part would hold."""
-    times, tolerance = archive.times, archive.tolerance
+    tolerance = archive.tolerance
+    times = archive.times[without_twins(archive.times, task.timedelta, tolerance)]
     lines = [f"windows of {task.context_length} + {task.forecast_length} frames every {task.timestep:g} min; the longest gap-free run is {longest_run(times, task.timedelta, tolerance)} frames"]
     for name in PARTS:
         start, end = split.interval(name, times)

@@ -66,7 +66,7 @@ class Radar:
             )
         if self.task.quantity != "rain_rate":
             raise UserError(f"radar archives hold rain rates, but the task forecasts {self.task.quantity}; set task=radar, or take other data.")
-        object.__setattr__(self, "_opened", Archive(self.archive))
+        object.__setattr__(self, "_opened", Archive(self.archive).use_one_of_each_time(self.task.timedelta))
         object.__setattr__(self, "_kept", KeptFrames(self._opened) if fits(self._opened, self.memory_mb) else self._opened)
         self._split.interval("train", self._opened.times)
         if not len(window_starts(self._opened.times, self.task, tolerance=self._opened.tolerance)):

@@ -61,7 +61,7 @@ class RadarEvents:
         both = sorted(set(self.test) & set(self.validation))
         if both:
             raise UserError(f"{', '.join(both)} is in data.test and in data.validation; an event can be in one of them.")
-        opened = {name: Archive(path) for name, path in zip(names, paths)}
+        opened = {name: Archive(path).use_one_of_each_time(self.task.timedelta) for name, path in zip(names, paths)}
         starts = {name: window_starts(archive.times, self.task, tolerance=archive.tolerance) for name, archive in opened.items()}
         for name in names:
             if not len(starts[name]):

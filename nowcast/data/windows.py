@@ -79,8 +79,84 @@ def are_regular(times: np.ndarray, step: np.timedelta64, tolerance: Tolerance = 
 def usual_step(times: np.ndarray, tolerance: Tolerance = DEFAULT) -> np.timedelta64 | None:
     """The step of a series some of whose frames may be missing, late or early: the most common one; None for fewer than two frames.
 
-    Where frames are off by seconds, it is the whole minute next to their usual distance, if that is within the tolerance.
+    Where frames are off by seconds, it is the whole minute next to their usual distance, if that is within the tolerance. Frames that can only
+    be twins (see ``without_twins``) count once.
     """
+    single, widest = _one_of_each_group(times, tolerance)
+    if widest:
+        step = _most_common_step(times[single], tolerance)
+        if step is not None and widest <= 2 * tolerance.off_time(step):
+            return step
+    return _most_common_step(times, tolerance)
+
+
+def _one_of_each_group(times: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, np.timedelta64]:
+    """(one of each group of frames that lie closer together than the tolerance, by index; the longest time from the first to the last frame of
+    one); all frames and 0 where there are none, or where frames follow each other so closely that this is their step.
+
+    Of a group it is the frame that has the seconds of a minute that most frames have, or the fewest.
+    """
+    limit, gaps = 2 * np.timedelta64(round(1000 * tolerance.seconds), "ms"), np.diff(times)
+    near, nothing = gaps <= limit, np.timedelta64(0, "ms")
+    if not near.any() or near.all():
+        return np.arange(len(times)), nothing
+    first = np.concatenate([[0], np.flatnonzero(~near) + 1])
+    after = np.concatenate([first[1:], [len(times)]])
+    widest = (times[after - 1] - times[first]).max()
+    if widest > limit:
+        return np.arange(len(times)), nothing
+    seconds = times.astype("datetime64[s]").astype(np.int64) % 60
+    alike = np.bincount(seconds, minlength=60)[seconds]
+    from_minute = _round(seconds, 60)
+    best = [max(range(start, end), key=lambda index: (alike[index], -from_minute[index], -index)) for start, end in zip(first, after)]
+    return np.array(best), widest
+
+
+def without_twins(times: np.ndarray, step: np.timedelta64 | None, tolerance: Tolerance = DEFAULT) -> np.ndarray:
+    """The frames to use where several are meant for one regular time, as 10:20:00 and 10:20:07 are: the one nearest to it, the first of equally
+    near ones.
+
+    Args:
+        times: UTC, (T,) datetime64[s], strictly ascending.
+        step: between regular times; None: it is not known, and all are used.
+        tolerance: how far frames may lie off regular times. Frames further off than twice that are used in any case.
+
+    Returns:
+        Their indices, ascending, int64.
+    """
+    times = np.asarray(times, "datetime64[s]")
+    if step is None or len(times) < 2 or not (np.diff(times) <= 2 * tolerance.off_time(step)).any():
+        return np.arange(len(times))
+    seconds = step.astype("timedelta64[s]").astype(np.int64)
+    after = (times - regular_phase(times, step, tolerance)).astype(np.int64)
+    slots = (after + seconds // 2) // seconds
+    off = np.abs(after - slots * seconds)
+    own = off * np.timedelta64(1, "s") > 2 * tolerance.off_time(step)
+    best = {}
+    for index in np.flatnonzero(~own).tolist():
+        slot = int(slots[index])
+        if slot not in best or off[index] < off[best[slot]]:
+            best[slot] = index
+    return np.sort(np.concatenate([np.flatnonzero(own), np.fromiter(best.values(), np.int64, len(best))]))
+
+
+def newest_of_each_time(times: np.ndarray, count: int, tolerance: Tolerance = DEFAULT) -> np.ndarray:
+    """The newest frames to use, of several that are meant for one time the nearest to it.
+
+    Args:
+        times: UTC, (T,) datetime64[s], strictly ascending.
+        count: how many are wanted.
+        tolerance: how far frames may lie off regular times.
+
+    Returns:
+        Their indices, ascending, at most ``count``.
+    """
+    before = max(0, len(times) - 2 * count - 1)
+    recent = times[before:]
+    return before + without_twins(recent, usual_step(recent, tolerance), tolerance)[-count:]
+
+
+def _most_common_step(times: np.ndarray, tolerance: Tolerance) -> np.timedelta64 | None:
     steps, counts = np.unique(np.diff(times), return_counts=True)
     if not steps.size:
         return None

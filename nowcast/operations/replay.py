@@ -84,7 +84,7 @@ def replay(
         UserError: too few frames, a gap, or a folder with something in it.
     """
     forecaster.follow(frames.times)
-    task = forecaster.task
+    task, frames = forecaster.task, forecaster.one_of_each_time(frames)
     if len(frames) <= task.context_length or not are_regular(frames.times, task.timedelta):
         raise UserError(f"{len(frames)} frames came; more than {task.context_length}, all {task.timestep:g} minutes apart, are needed for a replay.")
     frames = replace(frames, times=on_time(frames.times, task.timedelta))

@@ -580,10 +580,17 @@ def _rain_rate(source: Source, field: Variable, raw: np.ndarray, coding: Coding)
                 missing |= outside(values if unpacked else raw, limit)
     values[missing | dry] = np.nan
     if packed and coding.quantity != "reflectivity":
-        values[(values < 0) & (values * coding.gain > -_PACKING_NOISE)] = 0.0
+        rounded = values >= -_offset_rounding(field)
+        values[(values < 0) & (rounded | (values * coding.gain > -_PACKING_NOISE))] = 0.0
     rates = coding.rain_rate(values, field.path)
     rates[dry & ~missing] = 0.0
     return rates
+
+
+def _offset_rounding(field: Variable) -> float:
+    """How far below 0 a stored 0 may come out where the offset is a number of 32 bits, in the field's unit."""
+    offset = abs(_number(field, "add_offset", 0.0))
+    return float(np.spacing(np.float32(offset))) if 0 < offset < 1e6 else 0.0
 
 
 def _holes(source: Source, field: Variable) -> bool:
