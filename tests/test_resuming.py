@@ -284,6 +284,7 @@ ADVICES = {  # a part of each message that names a setting of the training, or r
     "to train in one process, or start several with": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
     "this process was not started by srun": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
     "cannot work together here; start them with torchrun": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
+    "as each of them computes all the time": "test_processes::test_more_processes_on_a_cpu_than_cores_are_refused",
     "one process trains on one device": "test_processes::test_python_code_trains_in_one_process",
 }
 
