@@ -18,11 +18,11 @@ import numpy as np
 
 import nowcast
 from nowcast import checkpoints
-from nowcast.benchmark.measuring import cores
 from nowcast.build import fits, resolve
 from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.forecaster import SETTINGS_FILE
+from nowcast.runtime.threads import cores
 from nowcast.training import CHECKPOINTS
 from nowcast.verification.scores import BETTER, ScoreRow
 from nowcast.verification.table import read_csv, score_title, thresholds_shown

@@ -1,6 +1,10 @@
 """The one exception for mistakes a user can mend."""
 
 
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+"""Exit codes of commands: a user's mistake, Ctrl-C, SIGTERM."""
+
+
 class UserError(ValueError):
     """A wrong input, setting or file. Its message is one line: what came, what is accepted, what to do."""
 

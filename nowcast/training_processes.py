@@ -1,7 +1,6 @@
 """What Lightning needs to train in the processes of ``nowcast.runtime.processes``, and sums over them."""
 
 import logging
-import os
 import warnings
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ from torch.distributed import PrefixStore
 
 from nowcast.errors import UserError, first_line
 from nowcast.runtime.processes import Processes
+from nowcast.runtime.threads import cores
 from nowcast.runtime.world import World
 
 _ON_PURPOSE = (
@@ -52,20 +52,13 @@ def device_count(accelerator: str, devices: str | int) -> int:
         raise UserError(
             f"training.accelerator={accelerator} with training.devices={devices} cannot be used here: {first_line(error)}"
         ) from error
-    most = max(2, _cores())
+    most = max(2, cores())
     if on_cpu and count > most:
         raise UserError(
-            f"training.devices={devices} would start {count} processes on the {_cores()} cores of this machine; "
+            f"training.devices={devices} would start {count} processes on the {cores()} cores of this machine; "
             f"expected at most {most}, as each of them computes all the time."
         )
     return count
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def trainer_options(processes: Processes | None) -> dict:

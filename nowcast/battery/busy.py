@@ -12,8 +12,8 @@ import numpy as np
 
 from nowcast.battery.stage import Outcome, Stage
 from nowcast.benchmark.competing import busy_processes
-from nowcast.benchmark.measuring import cores
 from nowcast.benchmark.rain import moving_rain, write_radar_files
+from nowcast.runtime.threads import cores
 
 _DEADLINE = 60.0  # seconds from a frame to its forecast; a fifth of the usual cadence
 _TIMESTEP = np.timedelta64(5, "m")

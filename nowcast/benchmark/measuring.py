@@ -24,7 +24,7 @@ from nowcast.errors import UserError
 from nowcast.files import replacing
 from nowcast.models.gates import implementation
 from nowcast.precision import autocast
-from nowcast.runtime.threads import WAITING_VARIABLES
+from nowcast.runtime.threads import WAITING_VARIABLES, cores
 from nowcast.training import Training, optimizer_of, training_loss
 
 PHASES = ("train", "forward")
@@ -110,11 +110,6 @@ def machine() -> dict:
         "system": platform.platform(),
         "waiting": {name: os.environ[name] for name in WAITING_VARIABLES if name in os.environ},
     }
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import nowcast
 from nowcast import config as configuration
 from nowcast.cli.hydra_words import translated
-from nowcast.errors import SaidElsewhere, Terminated, UserError, first_line, one_line
+from nowcast.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, SaidElsewhere, Terminated, UserError, first_line, one_line
 from nowcast.memory import keep_freed_memory
 from nowcast.runtime import environment
 from nowcast.runtime.surroundings import left_as_it_was
@@ -46,7 +46,6 @@ FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a q
 a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the
 composed configuration. Models are {models}.
 """
-EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -21,10 +21,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import nowcast
-from nowcast.errors import Terminated, UserError, first_line, one_line
+from nowcast.errors import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    Terminated,
+    UserError,
+    first_line,
+    one_line,
+)
 from nowcast.runtime.world import ALONE, MARK, OURS, TORCHRUN, World
 
-EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 _LOOK = 0.2  # seconds between looks at what the others do
 _MEETING = 300.0  # seconds in which processes that start at the same time have found each other, also on a busy machine
 _ATTEMPT = timedelta(seconds=10)  # of a connection

@@ -19,6 +19,13 @@ _SPINNING = "GOMP_SPINCOUNT"
 WAITING_VARIABLES = (_SPINNING, "OMP_WAIT_POLICY")  # that say how OpenMP's threads wait
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> bool:
     """Let the threads of this process, and of those that it starts, wait asleep.
 

@@ -110,24 +110,24 @@ def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
         UserError: as `require_file`; also, in the ``with`` block, whatever the compression raises on damage.
     """
     require_file(path, kind)
-    with damage_reported(path), _stream(path) as stream:
-        if is_compressed(path):
+    with damage_reported(path), _stream(path) as (stream, packed):
+        if packed:
             refuse_what_is_no_data(stream.read(HEAD), path, kind)
             stream.seek(0)
         yield stream
 
 
 @contextmanager
-def _stream(path: str | Path) -> Iterator[BinaryIO]:
-    """A file's content, decompressed on the way, whatever it is."""
+def _stream(path: str | Path) -> Iterator[tuple[BinaryIO, bool]]:
+    """A file's content, decompressed on the way, whatever it is; and whether it is packed."""
     with open(path, "rb") as file:
         opener = _opener(file.read(_MAGIC))
         file.seek(0)
         if opener is None:
-            yield file
+            yield file, False
         else:
             with opener(file) as stream:
-                yield stream
+                yield stream, True
 
 
 def _opener(start: bytes):
@@ -208,7 +208,7 @@ def beginning(path: str | Path, size: int) -> bytes:
     if not os.path.isfile(path):  # a pipe would be waited for
         return b""
     try:
-        with damage_reported(path), _stream(path) as stream:
+        with damage_reported(path), _stream(path) as (stream, _):
             return stream.read(size)
     except UserError:
         return b""
