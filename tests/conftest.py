@@ -1,11 +1,14 @@
-"""Settings of the whole suite, made before any test is imported, and the browser that pages are tried in."""
+"""Settings of the whole suite, made before any test is imported, and the browser that pages are
+tried in.
+"""
 
 import os
 import shutil
 
 import pytest
 
-# Tests run in a process for each core, on small tensors: threads beside them would only wait for each other. Processes that tests start follow.
+# Tests run in a process for each core, on small tensors: threads beside them would only wait for
+# each other. Processes that tests start follow.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -13,7 +16,11 @@ LACKING = ("pysteps", "cv2")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--skipped-to", help="write the tests that were skipped because pysteps is not there to a file, a line each: pytest @FILE runs them where it is")
+    parser.addoption(
+        "--skipped-to",
+        help="write the tests that were skipped because pysteps is not there to a file, a line "
+        "each: pytest @FILE runs them where it is",
+    )
 
 
 def pytest_configure(config):
@@ -45,7 +52,14 @@ def set_threads():
 
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @pytest.fixture(scope="module")

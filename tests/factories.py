@@ -10,9 +10,9 @@ import pyproj
 import pytest
 
 from nowcast.data.conversion import convert
-from nowcast.frames import Frames, Grid
-from nowcast.verification.scores import ScoreRow
-from nowcast.verification.sums import ScoreKey, rows_of_values
+from nowcast.evaluation.statistics.scores import ScoreRow
+from nowcast.evaluation.statistics.sums import ScoreKey, rows_of_values
+from nowcast.types.frames import Frames, Grid
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
 KNMI = "+proj=stere +lat_0=90 +lon_0=0.0 +lat_ts=60.0 +a=6378.137 +b=6356.752 +x_0=0 +y_0=0"
@@ -28,7 +28,9 @@ def shared_data() -> Path:
 
 def times(*minutes: int) -> np.ndarray:
     """UTC times so many minutes after 2020-06-01T00:00."""
-    return np.datetime64("2020-06-01T00:00", "s") + np.array(minutes, dtype=np.int64) * np.timedelta64(60, "s")
+    return np.datetime64("2020-06-01T00:00", "s") + np.array(
+        minutes, dtype=np.int64
+    ) * np.timedelta64(60, "s")
 
 
 def grid(height: int = 2, width: int = 3, *, left: float = 0.0) -> Grid:
@@ -52,7 +54,12 @@ def one_file_each(values: np.ndarray, minutes, *, on: Grid | None = None) -> Mem
     values = np.asarray(values, dtype=np.float32)
     place = on or grid(*values.shape[1:])
     moments = times(*minutes)
-    return MemoryReader({f"{i}.h5": Frames(values[i : i + 1], moments[i : i + 1], place) for i in range(len(values))})
+    return MemoryReader(
+        {
+            f"{i}.h5": Frames(values[i : i + 1], moments[i : i + 1], place)
+            for i in range(len(values))
+        }
+    )
 
 
 def write_archive(path: Path, values: np.ndarray, minutes) -> Path:
@@ -78,10 +85,15 @@ def write_attributes(file: h5py.File, groups: dict[str, dict], changes: dict) ->
 
 
 def write_knmi(path: Path, counts, **changes) -> Path:
-    """A KNMI HDF5 file of 2010-08-26 00:00 to 00:05; changes are attributes by name, None leaves one out."""
+    """A KNMI HDF5 file of 2010-08-26 00:00 to 00:05; changes are attributes by name, None leaves
+    one out.
+    """
     counts = np.asarray(counts, dtype=np.uint16)
     groups = {
-        "overview": {"product_datetime_start": b"26-AUG-2010;00:00:00.000", "product_datetime_end": b"26-AUG-2010;00:05:00.000"},
+        "overview": {
+            "product_datetime_start": b"26-AUG-2010;00:00:00.000",
+            "product_datetime_end": b"26-AUG-2010;00:05:00.000",
+        },
         "geographic": {
             "geo_product_corners": np.float32(knmi_corners(*counts.shape)),
             "geo_number_rows": np.int32([counts.shape[0]]),
@@ -107,8 +119,17 @@ def write_knmi(path: Path, counts, **changes) -> Path:
     return path
 
 
-def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset1/data1/what", scaling: dict | None = None, **changes) -> Path:
-    """An ODIM_H5 composite of 2018-08-24 18:00 with 1 km pixels; ``scaling`` (gain, offset, nodata, undetect) goes to ``place``.
+def write_odim(
+    path: Path,
+    raw,
+    *,
+    quantity: str = "RATE",
+    place: str = "dataset1/data1/what",
+    scaling: dict | None = None,
+    **changes,
+) -> Path:
+    """An ODIM_H5 composite of 2018-08-24 18:00 with 1 km pixels; ``scaling`` (gain, offset, nodata,
+    undetect) goes to ``place``.
 
     Changes are attributes of /what, /where and /dataset1/what by name; None leaves one out.
     """
@@ -119,9 +140,25 @@ def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset
     lonlat = {corner: to_lonlat(*point, inverse=True) for corner, point in corners.items()}
     groups = {
         "what": {"object": b"COMP", "date": b"20180824", "time": b"180000"},
-        "where": {"projdef": LAEA.encode(), "xsize": width, "ysize": height, "xscale": 1000.0, "yscale": 1000.0}
-        | {f"{corner}_{name}": lonlat[corner][i] for corner in lonlat for i, name in enumerate(("lon", "lat"))},
-        "dataset1/what": {"quantity": quantity.encode(), "startdate": b"20180824", "starttime": b"174500", "enddate": b"20180824", "endtime": b"180000"},
+        "where": {
+            "projdef": LAEA.encode(),
+            "xsize": width,
+            "ysize": height,
+            "xscale": 1000.0,
+            "yscale": 1000.0,
+        }
+        | {
+            f"{corner}_{name}": lonlat[corner][i]
+            for corner in lonlat
+            for i, name in enumerate(("lon", "lat"))
+        },
+        "dataset1/what": {
+            "quantity": quantity.encode(),
+            "startdate": b"20180824",
+            "starttime": b"174500",
+            "enddate": b"20180824",
+            "endtime": b"180000",
+        },
     }
     with h5py.File(path, "w") as file:
         file.attrs["Conventions"] = b"ODIM_H5/V2_2"
@@ -131,7 +168,9 @@ def write_odim(path: Path, raw, *, quantity: str = "RATE", place: str = "dataset
     return path
 
 
-def rows_of(score: str, by_lead, *, threshold: float | None = None, window: int | None = None) -> list[ScoreRow]:
+def rows_of(
+    score: str, by_lead, *, threshold: float | None = None, window: int | None = None
+) -> list[ScoreRow]:
     """Rows of one score: one per lead, then the one over all leads."""
     return rows_of_values({ScoreKey(score, threshold, window): np.asarray(by_lead, np.float64)})
 
@@ -140,9 +179,22 @@ def complaints(path) -> dict[str, list[str]]:
     """What the CF checker has to say, by how grave it is; its remarks on the calendar left out."""
     runner = pytest.importorskip("compliance_checker.runner")
     runner.CheckSuite.load_all_available_checkers()
-    newest = max((name for name in runner.CheckSuite.checkers if re.fullmatch(r"cf:1\.\d+", name)), key=lambda name: int(name[5:]))
+    newest = max(
+        (name for name in runner.CheckSuite.checkers if re.fullmatch(r"cf:1\.\d+", name)),
+        key=lambda name: int(name[5:]),
+    )
     report = path.with_suffix(".json")
-    runner.ComplianceChecker.run_checker(str(path), [newest], 0, "strict", output_filename=str(report), output_format="json")
+    runner.ComplianceChecker.run_checker(
+        str(path), [newest], 0, "strict", output_filename=str(report), output_format="json"
+    )
     found = json.loads(report.read_text())[newest]
     assert int(newest[5:]) >= 11 and found["possible_points"] > 50
-    return {grave: [text for check in found[f"{grave}_priorities"] for text in check["msgs"] if "calendar" not in text] for grave in ("high", "medium")}
+    return {
+        grave: [
+            text
+            for check in found[f"{grave}_priorities"]
+            for text in check["msgs"]
+            if "calendar" not in text
+        ]
+        for grave in ("high", "medium")
+    }

@@ -49,7 +49,9 @@ def write_cf(
     sides = dict(zip(dims, raw.shape, strict=True))
     x = 500.0 + 1000.0 * np.arange(sides["x"]) if x is None else np.asarray(x)
     y = -500.0 - 1000.0 * np.arange(sides["y"]) if y is None else np.asarray(y)
-    minutes = 5 * np.arange(sides.get("time", 1), dtype="i4") if minutes is None else np.asarray(minutes)
+    minutes = (
+        5 * np.arange(sides.get("time", 1), dtype="i4") if minutes is None else np.asarray(minutes)
+    )
     with netCDF4.Dataset(path, "w", format=kind) as file:
         file.Conventions = "CF-1.8"
         for dim, length in sides.items():
@@ -62,7 +64,9 @@ def write_cf(
             created.setncatts(attributes)
         if mapping is not None:
             file.createVariable("crs", "i4").setncatts(mapping)
-        attributes = changed(RATE if mapping is not None else {**RATE, "grid_mapping": None}, field or {})
+        attributes = changed(
+            RATE if mapping is not None else {**RATE, "grid_mapping": None}, field or {}
+        )
         fill = attributes.pop("_FillValue", None)
         rain = file.createVariable(name, raw.dtype, dims, fill_value=fill, **(storage or {}))
         rain.set_auto_maskandscale(False)

@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
-from nowcast.errors import UserError
-from nowcast.frames import Forecast, Frames, Grid
+from nowcast.readers.odim_hdf5 import OdimHdf5
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Forecast, Frames, Grid
 
 POLAR = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378137 +b=6356752 +units=km"
 
@@ -27,12 +27,16 @@ def forecast(values, analysis_time: str = "2010-08-26T23:55", crs: str = POLAR) 
     """A forecast every 5 minutes of values (T, H, W)."""
     values = np.asarray(values, np.float32)
     lead_times = np.arange(1, len(values) + 1) * np.timedelta64(300, "s")
-    return Forecast(values, np.datetime64(analysis_time, "s"), lead_times, grid(*values.shape[1:], crs))
+    return Forecast(
+        values, np.datetime64(analysis_time, "s"), lead_times, grid(*values.shape[1:], crs)
+    )
 
 
 def observed(path, **settings):
     """The frame of a file by our own reader, which refuses it while it says that it is a forecast."""
-    with pytest.raises(UserError, match="is a forecast, not an observation: how/lead_time_minutes is"):
+    with pytest.raises(
+        UserError, match="is a forecast, not an observation: how/lead_time_minutes is"
+    ):
         OdimHdf5(**settings).read(path)
     copy = path.with_name(f"observed_{path.name}")
     copy.write_bytes(path.read_bytes())

@@ -1,4 +1,6 @@
-"""What the tests of all readers do: compare a real file with its independently decoded numbers, cut files short."""
+"""What the tests of all readers do: compare a real file with its independently decoded numbers, cut
+files short.
+"""
 
 import json
 from pathlib import Path
@@ -6,21 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nowcast.build import build
-from nowcast.config import folder
-from nowcast.errors import UserError
-from nowcast.frames import Frames
+from nowcast.cli.config import folder
+from nowcast.runtime.build import build
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
 from tests.factories import shared_data
 
 
 def first_real_file(name: str) -> tuple[Path, dict]:
-    """(the first file of a real set, what it holds by an independent decoding); the test is skipped where there is none."""
+    """(the first file of a real set, what it holds by an independent decoding); the test is skipped
+    where there is none.
+    """
     expected = json.loads((shared_data() / "reference.json").read_text())[name]
     return shared_data() / expected["file"], expected
 
 
 def read_and_compare(reader, name: str) -> Frames:
-    """The first real file of a set, after its first frame was found equal to the reference to the last digit given."""
+    """The first real file of a set, after its first frame was found equal to the reference to the
+    last digit given.
+    """
     path, expected = first_real_file(name)
     assert reader.recognises(path)
     frames = reader.read(path)
@@ -30,14 +36,17 @@ def read_and_compare(reader, name: str) -> Frames:
     assert np.isnan(first).sum() == expected["missing_px"]
     assert observed.max() == pytest.approx(expected["max_mm_h"], abs=5e-4)
     assert observed.mean() == pytest.approx(expected["mean_mm_h_valid"], abs=5e-6)
-    assert (observed >= np.float32(0.1)).mean() == pytest.approx(expected["frac_ge_0p1_valid"], abs=5e-6)
+    assert (observed >= np.float32(0.1)).mean() == pytest.approx(
+        expected["frac_ge_0p1_valid"], abs=5e-6
+    )
     assert (observed >= 1).mean() == pytest.approx(expected["frac_ge_1_valid"], abs=5e-6)
     assert frames.times[0] == np.datetime64(expected["valid_time_utc"])
     return frames
 
 
 def cut_everywhere(reader, whole: Path, *, cuts: int = 60) -> int:
-    """Cut a file at many lengths, the last bytes among them: each part is refused in one line that names it, or is all there.
+    """Cut a file at many lengths, the last bytes among them: each part is refused in one line that
+    names it, or is all there.
 
     Returns:
         How many parts were refused.
@@ -46,7 +55,12 @@ def cut_everywhere(reader, whole: Path, *, cuts: int = 60) -> int:
     part = whole.parent / "cut" / whole.name
     part.parent.mkdir()
     refused = 0
-    for length in sorted({*range(0, len(content), max(1, len(content) // cuts)), *range(max(0, len(content) - 6), len(content))}):
+    for length in sorted(
+        {
+            *range(0, len(content), max(1, len(content) // cuts)),
+            *range(max(0, len(content) - 6), len(content)),
+        }
+    ):
         part.write_bytes(content[:length])
         assert reader.recognises(part) in (True, False)
         try:

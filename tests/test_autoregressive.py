@@ -16,7 +16,13 @@ class PlusOne(Autoregressive):
     """Forecasts what it read, plus 1, and keeps a list of what it read."""
 
     def __init__(self, *, patch=1, sampling="none", sampling_until=0.625, observed_channel=False):
-        super().__init__(patch=patch, sampling=sampling, sampling_until=sampling_until, output="linear", observed_channel=observed_channel)
+        super().__init__(
+            patch=patch,
+            sampling=sampling,
+            sampling_until=sampling_until,
+            output="linear",
+            observed_channel=observed_channel,
+        )
 
     def initial_state(self, batch, height, width):
         self.read = []
@@ -27,7 +33,9 @@ class PlusOne(Autoregressive):
         return frame[:, : self.patch**2] + 1, state + 1
 
 
-TENS = torch.tensor([10.0, 20, 30, 40, 50, 60]).reshape(1, 6, 1, 1, 1)  # six frames; the first three are the context
+TENS = torch.tensor([10.0, 20, 30, 40, 50, 60]).reshape(
+    1, 6, 1, 1, 1
+)  # six frames; the first three are the context
 
 
 def values(frames):
@@ -36,7 +44,12 @@ def values(frames):
 
 @pytest.mark.parametrize(
     ("context", "length", "read", "forecast"),
-    [(3, 3, [10, 20, 30, 31, 32], [31, 32, 33]), (1, 3, [10, 11, 12], [11, 12, 13]), (2, 1, [10, 20], [21]), (6, 1, [10, 20, 30, 40, 50, 60], [61])],
+    [
+        (3, 3, [10, 20, 30, 31, 32], [31, 32, 33]),
+        (1, 3, [10, 11, 12], [11, 12, 13]),
+        (2, 1, [10, 20], [21]),
+        (6, 1, [10, 20, 30, 40, 50, 60], [61]),
+    ],
 )
 def test_the_context_is_read_then_the_own_output(context, length, read, forecast):
     model = PlusOne()
@@ -49,22 +62,35 @@ TRUTH, OWN = [10, 20, 30, 40, 50], [10, 20, 30, 31, 32]
 
 @pytest.mark.parametrize(
     ("sampling", "progress", "read"),
-    [("none", 0.0, OWN), ("none", 1.0, OWN), ("forward", 0.0, TRUTH), ("forward", 0.625, OWN), ("forward", 1.0, OWN), ("reverse", 0.625, OWN)],
+    [
+        ("none", 0.0, OWN),
+        ("none", 1.0, OWN),
+        ("forward", 0.0, TRUTH),
+        ("forward", 0.625, OWN),
+        ("forward", 1.0, OWN),
+        ("reverse", 0.625, OWN),
+    ],
 )
-def test_a_rehearsal_forecasts_every_frame_but_the_first_from_what_was_read_before_it(sampling, progress, read):
+def test_a_rehearsal_forecasts_every_frame_but_the_first_from_what_was_read_before_it(
+    sampling, progress, read
+):
     model = PlusOne(sampling=sampling)
     assert values(model.rehearse(TENS, None, 3, progress)[0]) == [value + 1 for value in read]
     assert values(model.read) == read
 
 
 def chances(sampling, step):
-    """The reference's schedules (thuml/predrnn-pytorch, run.py), in iterations: chances of the truth in the context and after it."""
+    """The reference's schedules (thuml/predrnn-pytorch, run.py), in iterations: chances of the
+    truth in the context and after it.
+    """
     if sampling == "forward":
         return 1.0, max(0.0, 1.0 - 0.00002 * step)
     if step < 25_000:
         return 0.5, 0.5
     if step < 50_000:
-        return 1.0 - 0.5 * math.exp(-(step - 25_000) / 5_000), 0.5 - (0.5 / 25_000) * (step - 25_000)
+        return 1.0 - 0.5 * math.exp(-(step - 25_000) / 5_000), 0.5 - (0.5 / 25_000) * (
+            step - 25_000
+        )
     return 1.0, 0.0
 
 
@@ -72,27 +98,43 @@ def chances(sampling, step):
 def test_the_chances_are_those_of_the_reference_in_80000_iterations(sampling):
     model, steps = PlusOne(sampling=sampling), range(0, 80_001, 250)
     found = [model.truth_shares(step / 80_000) for step in steps]
-    np.testing.assert_allclose(found, [chances(sampling, step) for step in steps], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        found, [chances(sampling, step) for step in steps], rtol=0, atol=1e-12
+    )
 
 
 def test_the_schedules_are_stretched_with_sampling_until():
     assert PlusOne(sampling="forward", sampling_until=0.5).truth_shares(0.125) == (1.0, 0.75)
     assert PlusOne(sampling="reverse", sampling_until=1.0).truth_shares(0.4) == (0.5, 0.5)
-    assert PlusOne(sampling="reverse", sampling_until=1.0).truth_shares(0.7) == pytest.approx((1 - 0.5 * math.exp(-2), 0.3))
+    assert PlusOne(sampling="reverse", sampling_until=1.0).truth_shares(0.7) == pytest.approx(
+        (1 - 0.5 * math.exp(-2), 0.3)
+    )
     assert PlusOne(sampling="reverse", sampling_until=0.0).truth_shares(0.0) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("sampling", "step"),
-    [("forward", 0), ("forward", 20_000), ("forward", 40_000), ("reverse", 0), ("reverse", 30_000), ("reverse", 45_000), ("reverse", 60_000)],
+    [
+        ("forward", 0),
+        ("forward", 20_000),
+        ("forward", 40_000),
+        ("reverse", 0),
+        ("reverse", 30_000),
+        ("reverse", 45_000),
+        ("reverse", 60_000),
+    ],
 )
-def test_the_truth_is_read_as_often_as_the_schedule_says_by_one_draw_per_sample_and_frame(sampling, step):
+def test_the_truth_is_read_as_often_as_the_schedule_says_by_one_draw_per_sample_and_frame(
+    sampling, step
+):
     torch.manual_seed(0)
     model, samples = PlusOne(sampling=sampling), 20_000
     model.rehearse(TENS.expand(samples, -1, -1, -1, -1), None, 3, step / 80_000)
     read = torch.cat(model.read, dim=1).flatten(1)
     truth = read == TENS.flatten()[:5]
-    assert torch.equal(read[:, 1:], torch.where(truth, TENS.flatten()[:5], F.pad(read, (1, 0))[:, :5] + 1)[:, 1:])
+    assert torch.equal(
+        read[:, 1:], torch.where(truth, TENS.flatten()[:5], F.pad(read, (1, 0))[:, :5] + 1)[:, 1:]
+    )
     context, future = chances(sampling, step)
     expected = torch.tensor([1.0, context, context, future, future])
     torch.testing.assert_close(truth.float().mean(0), expected, rtol=0, atol=4 * 0.5 / samples**0.5)
@@ -159,9 +201,21 @@ def window(*shape):
 
 
 @NETWORKS
-@pytest.mark.parametrize(("sampling", "progress"), [("none", 0.2), ("forward", 0.0), ("forward", 0.3), ("reverse", 0.2), ("reverse", 0.5), ("reverse", 1.0)])
+@pytest.mark.parametrize(
+    ("sampling", "progress"),
+    [
+        ("none", 0.2),
+        ("forward", 0.0),
+        ("forward", 0.3),
+        ("reverse", 0.2),
+        ("reverse", 0.5),
+        ("reverse", 1.0),
+    ],
+)
 @pytest.mark.parametrize("observed_channel", [False, True])
-def test_a_rehearsed_forecast_of_a_frame_depends_on_no_frame_from_it_on(kind, sampling, progress, observed_channel):
+def test_a_rehearsed_forecast_of_a_frame_depends_on_no_frame_from_it_on(
+    kind, sampling, progress, observed_channel
+):
     model = network(kind, sampling=sampling, observed_channel=observed_channel)
     frames, observed = window(3, 6, 1, 4, 4)
 
@@ -181,15 +235,24 @@ def test_a_rehearsed_forecast_of_a_frame_depends_on_no_frame_from_it_on(kind, sa
 
 
 @NETWORKS
-@pytest.mark.parametrize(("sampling", "progress"), [("none", 0.0), ("forward", 0.7), ("reverse", 0.7)])
-def test_without_the_truth_a_rehearsal_of_the_future_is_the_forecast_bit_for_bit(kind, sampling, progress):
+@pytest.mark.parametrize(
+    ("sampling", "progress"), [("none", 0.0), ("forward", 0.7), ("reverse", 0.7)]
+)
+def test_without_the_truth_a_rehearsal_of_the_future_is_the_forecast_bit_for_bit(
+    kind, sampling, progress
+):
     model = network(kind, sampling=sampling, observed_channel=True)
     frames, observed = window(2, 7, 1, 5, 7)
     rehearsed = model.rehearse(frames, observed, 4, progress)
     assert rehearsed.shape == (2, 6, 1, 5, 7)
     assert torch.equal(rehearsed[:, 3:], model(frames[:, :4], 3, observed[:, :4]))
     for known in range(1, 4):  # and in the context each is a forecast by one frame
-        torch.testing.assert_close(rehearsed[:, known - 1 : known], model(frames[:, :known], 1, observed[:, :known]), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            rehearsed[:, known - 1 : known],
+            model(frames[:, :known], 1, observed[:, :known]),
+            rtol=0,
+            atol=1e-6,
+        )
 
 
 @NETWORKS
@@ -212,7 +275,9 @@ def test_a_longer_forecast_begins_with_the_shorter_one_and_any_context_will_do(k
     model = network(kind)
     frames, _ = window(1, 6, 1, 4, 4)
     for context in (1, 2, 6):
-        torch.testing.assert_close(model(frames[:, :context], 7)[:, :2], model(frames[:, :context], 2), rtol=0, atol=1e-7)
+        torch.testing.assert_close(
+            model(frames[:, :context], 7)[:, :2], model(frames[:, :context], 2), rtol=0, atol=1e-7
+        )
 
 
 @NETWORKS
@@ -220,17 +285,25 @@ def test_a_longer_forecast_begins_with_the_shorter_one_and_any_context_will_do(k
 def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_its_edge(kind, size):
     model = network(kind)
     context, _ = window(1, 2, 1, *size)
-    extended = np.pad(context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 2) for side in size), mode="edge")
+    extended = np.pad(
+        context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 2) for side in size), mode="edge"
+    )
     expected = model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]]
     torch.testing.assert_close(model(context, 3), expected, rtol=0, atol=1e-7)
 
 
 @NETWORKS
-def test_states_stay_float32_under_bfloat16_autocast_and_the_forecast_close_to_that_of_float32(kind):
+def test_states_stay_float32_under_bfloat16_autocast_and_the_forecast_close_to_that_of_float32(
+    kind,
+):
     model, states = network(kind, sampling="reverse").float(), []
 
     def flat(state):
-        return [state] if torch.is_tensor(state) else [tensor for part in state for tensor in flat(part)]
+        return (
+            [state]
+            if torch.is_tensor(state)
+            else [tensor for part in state for tensor in flat(part)]
+        )
 
     step = model.step
     model.step = lambda frame, state: states.append(flat(state)) or step(frame, state)
@@ -246,8 +319,12 @@ def test_states_stay_float32_under_bfloat16_autocast_and_the_forecast_close_to_t
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"sampling": "backward"}, "sampling is 'backward'; accepted are none, forward, reverse"),
-     ({"sampling_until": -0.1}, "sampling_until is -0.1; a share of the training, from 0 to 1"), ({"sampling_until": 50_000}, "a share of the training, from 0 to 1"), ({"patch": 0}, "patch is 0; it must be at least 1")],
+    [
+        ({"sampling": "backward"}, "sampling is 'backward'; accepted are none, forward, reverse"),
+        ({"sampling_until": -0.1}, "sampling_until is -0.1; a share of the training, from 0 to 1"),
+        ({"sampling_until": 50_000}, "a share of the training, from 0 to 1"),
+        ({"patch": 0}, "patch is 0; it must be at least 1"),
+    ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
@@ -256,8 +333,17 @@ def test_wrong_settings_are_refused(settings, message):
 
 @pytest.mark.parametrize(
     ("shape", "context"),
-    [((1, 6, 1, 4, 4), 0), ((1, 6, 1, 4, 4), 6), ((1, 6, 2, 4, 4), 3), ((6, 1, 4, 4), 3), ((0, 6, 1, 4, 4), 3), ((1, 1, 1, 4, 4), 1)],
+    [
+        ((1, 6, 1, 4, 4), 0),
+        ((1, 6, 1, 4, 4), 6),
+        ((1, 6, 2, 4, 4), 3),
+        ((6, 1, 4, 4), 3),
+        ((0, 6, 1, 4, 4), 3),
+        ((1, 1, 1, 4, 4), 1),
+    ],
 )
 def test_a_window_that_cannot_be_rehearsed_is_refused(shape, context):
-    with pytest.raises(ValueError, match=r"and from 1 to T - 1 of its frames as context, are needed"):
+    with pytest.raises(
+        ValueError, match=r"and from 1 to T - 1 of its frames as context, are needed"
+    ):
         PlusOne().rehearse(torch.zeros(shape), None, context, 0.0)

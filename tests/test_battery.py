@@ -1,4 +1,6 @@
-"""The battery itself: it counts, it fails when something fails, and what it breaks on purpose is still there to be broken."""
+"""The battery itself: it counts, it fails when something fails, and what it breaks on purpose is
+still there to be broken.
+"""
 
 import multiprocessing
 from pathlib import Path
@@ -6,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import nowcast
-from nowcast.battery import __main__ as battery
-from nowcast.battery import breakages, foreign, learning, missing
-from nowcast.battery.guarantees import GUARANTEES
-from nowcast.battery.stage import Outcome, Stage
-from nowcast.errors import UserError
+from nowcast.runtime.errors import UserError
+from tests.battery import __main__ as battery
+from tests.battery import breakages, foreign, learning, missing
+from tests.battery.guarantees import GUARANTEES
+from tests.battery.stage import Outcome, Stage
 
 
 def raising(error):
@@ -29,14 +31,24 @@ def test_an_outcome_counts_cases_and_keeps_the_failures():
     outcome.refused(raising(KeyError("x")), "e")
     outcome.refused(lambda: None, "f")
     assert outcome.cases == 6
-    assert outcome.failures == ["b went wrong", "d: the error has more than one line", "e: KeyError: 'x'", "f: accepted"]
+    assert outcome.failures == [
+        "b went wrong",
+        "d: the error has more than one line",
+        "e: KeyError: 'x'",
+        "f: accepted",
+    ]
     outcome.failures += ["g", "h"]
     assert outcome.told().splitlines()[-1] == "  and 1 more"
 
 
 @pytest.mark.parametrize(
     ("guarantee", "code"),
-    [(lambda stage: Outcome(3), 0), (lambda stage: Outcome(3, ["broken"]), 1), (lambda stage: Outcome(0), 1), (raising(OSError("no room")), 1)],
+    [
+        (lambda stage: Outcome(3), 0),
+        (lambda stage: Outcome(3, ["broken"]), 1),
+        (lambda stage: Outcome(0), 1),
+        (raising(OSError("no room")), 1),
+    ],
 )
 def test_the_exit_code_is_0_only_where_everything_holds(monkeypatch, capsys, guarantee, code):
     monkeypatch.setattr(battery, "GUARANTEES", {"one": lambda stage: Outcome(1), "two": guarantee})
@@ -46,7 +58,14 @@ def test_the_exit_code_is_0_only_where_everything_holds(monkeypatch, capsys, gua
 
 def test_one_guarantee_can_be_tried_alone_and_an_unknown_one_not(monkeypatch, capsys):
     tried = []
-    monkeypatch.setattr(battery, "GUARANTEES", {name: lambda stage, name=name: tried.append((name, stage.fast)) or Outcome(1) for name in ("one", "two")})
+    monkeypatch.setattr(
+        battery,
+        "GUARANTEES",
+        {
+            name: lambda stage, name=name: tried.append((name, stage.fast)) or Outcome(1)
+            for name in ("one", "two")
+        },
+    )
     assert battery.main(["--fast", "--only", "two"]) == 0 and tried == [("two", True)]
     with pytest.raises(SystemExit):
         battery.main(["--only", "three"])
@@ -61,8 +80,13 @@ def test_what_is_broken_on_purpose_is_there_and_has_a_guarantee(breakage):
 
 
 def test_a_breakage_that_is_out_of_date_says_so():
-    with pytest.raises(RuntimeError, match="files.py holds no 'nothing like it' any more; bring the breakage 'x' up to date"):
-        breakages._holds(breakages.Breakage("x", "files.py", "nothing like it", "", "poison"), broken=True)
+    with pytest.raises(
+        RuntimeError,
+        match="files.py holds no 'nothing like it' any more; bring the breakage 'x' up to date",
+    ):
+        breakages._holds(
+            breakages.Breakage("x", "files.py", "nothing like it", "", "poison"), broken=True
+        )
 
 
 def test_a_process_that_says_nothing_is_not_waited_for_for_ever(monkeypatch):
@@ -72,7 +96,15 @@ def test_a_process_that_says_nothing_is_not_waited_for_for_ever(monkeypatch):
         learning._heard(here, "begun")
 
 
-@pytest.mark.parametrize("guarantee", [learning.full_disk, learning.flushed_before_renamed, missing.truth_table, foreign.hostile_hdf5])
+@pytest.mark.parametrize(
+    "guarantee",
+    [
+        learning.full_disk,
+        learning.flushed_before_renamed,
+        missing.truth_table,
+        foreign.hostile_hdf5,
+    ],
+)
 def test_guarantees_hold(tmp_path, guarantee):
     outcome = guarantee(Stage(tmp_path, fast=True))
     assert outcome.cases >= 10 and outcome.failures == []

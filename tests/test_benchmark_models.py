@@ -8,29 +8,48 @@ import pytest
 import torch
 from torch import nn
 
-from nowcast import config
 from nowcast.benchmark import measuring
 from nowcast.benchmark.measuring import Host, measure, peak_memory, training_step
 from nowcast.benchmark.models import Models, multiply_adds, parameters
-from nowcast.build import build
-from nowcast.cli import main
+from nowcast.cli import config, main
+from nowcast.runtime.build import build
 
 CPU = torch.device("cpu")
-MODEL = {"_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [2], "input_kernel": 3, "state_kernel": 3}
-SETTINGS = {"model": MODEL, "loss": {"_target_": "nowcast.losses.CrossEntropy"}}
-TINY = Models(["whole"], size=8, context_length=2, forecast_length=2, batch_size=3, precision="float32", seconds=0)
+MODEL = {
+    "_target_": "nowcast.models.encoder_forecaster.EncoderForecaster",
+    "hidden_channels": [2],
+    "input_kernel": 3,
+    "state_kernel": 3,
+}
+SETTINGS = {"model": MODEL, "loss": {"_target_": "nowcast.training.losses.CrossEntropy"}}
+TINY = Models(
+    ["whole"],
+    size=8,
+    context_length=2,
+    forecast_length=2,
+    batch_size=3,
+    precision="float32",
+    seconds=0,
+)
 
 
 def host(**settings) -> Host:
     """The command line of a configuration with these models."""
-    return Host(lambda overrides: settings[overrides[0].removeprefix("model=")], lambda group: list(settings))
+    return Host(
+        lambda overrides: settings[overrides[0].removeprefix("model=")],
+        lambda group: list(settings),
+    )
 
 
 def test_the_network_of_shi2015_takes_18_4_billion_multiply_adds_for_ten_frames_from_ten():
-    """Gates: pixels x 25 x (inputs + hidden) x 4 hidden, on maps of 16 x 16 = 64 x 64 in patches of 4 x 4."""
+    """Gates: pixels x 25 x (inputs + hidden) x 4 hidden, on maps of 16 x 16 = 64 x 64 in patches of
+    4 x 4.
+    """
     widths, inputs = [128, 64, 64], [16, 128, 64]
     encoder = sum(256 * 25 * (i + h) * 4 * h for i, h in zip(inputs, widths, strict=True))
-    forecaster = sum(256 * 25 * (i + h) * 4 * h for i, h in zip([0, *inputs[1:]], widths, strict=True))
+    forecaster = sum(
+        256 * 25 * (i + h) * 4 * h for i, h in zip([0, *inputs[1:]], widths, strict=True)
+    )
     expected = 10 * encoder + 9 * forecaster + 10 * 256 * sum(widths) * 16
     model = build(config.plain(config.compose("train", ["model=shi2015"]))["model"])
     found = multiply_adds(model, torch.zeros(1, 10, 1, 64, 64), 10)
@@ -39,17 +58,24 @@ def test_the_network_of_shi2015_takes_18_4_billion_multiply_adds_for_ten_frames_
 
 @pytest.mark.parametrize(("layers", "both_ways"), [(1, False), (2, False), (2, True)])
 def test_the_products_inside_an_lstm_layer_are_counted(layers, both_ways):
-    """T B 4F (C + F), where a further layer reads the outputs of all directions of the layer before."""
+    """T B 4F (C + F), where a further layer reads the outputs of all directions of the layer
+    before.
+    """
     lstm = nn.LSTM(5, 11, layers, bidirectional=both_ways)
     directions = 2 if both_ways else 1
     read = [5, *[11 * directions] * (layers - 1)]
-    assert multiply_adds(lstm, torch.zeros(7, 3, 5)) == sum(7 * 3 * directions * 4 * 11 * (c + 11) for c in read)
+    assert multiply_adds(lstm, torch.zeros(7, 3, 5)) == sum(
+        7 * 3 * directions * 4 * 11 * (c + 11) for c in read
+    )
 
 
 def test_convolutions_and_matrix_products_are_counted_and_element_wise_work_is_not():
     convolution = nn.Conv2d(6, 8, 3, padding=1, groups=2)
     assert multiply_adds(convolution, torch.zeros(2, 6, 5, 4)) == 2 * 5 * 4 * 8 * 3 * 9
-    assert multiply_adds(nn.ConvTranspose2d(6, 8, 4, 2, 1), torch.zeros(1, 6, 5, 4)) == 5 * 4 * 6 * 8 * 16
+    assert (
+        multiply_adds(nn.ConvTranspose2d(6, 8, 4, 2, 1), torch.zeros(1, 6, 5, 4))
+        == 5 * 4 * 6 * 8 * 16
+    )
     assert multiply_adds(nn.Sequential(nn.Linear(3, 7), nn.Tanh()), torch.zeros(4, 3)) == 4 * 3 * 7
     assert multiply_adds(nn.GRU(5, 11), torch.zeros(7, 3, 5)) == 7 * 3 * 3 * 11 * (5 + 11)
     assert multiply_adds(nn.Sequential(nn.Sigmoid(), nn.AvgPool2d(2)), torch.zeros(1, 1, 8, 8)) == 0
@@ -69,7 +95,9 @@ def test_peak_memory_is_what_lies_there_at_the_same_time():
 
 
 def test_the_peak_of_a_training_step_holds_what_backward_needs():
-    """A chain of products by element, 1 MB each: every factor is kept until the way back, so 10 more products take 10 MB more."""
+    """A chain of products by element, 1 MB each: every factor is kept until the way back, so 10
+    more products take 10 MB more.
+    """
     weight = nn.Parameter(torch.full((250_000,), 0.5))
 
     def step(count):
@@ -99,21 +127,42 @@ def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gr
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
 
         def rehearse(self, window, observed, context_length, progress):
-            self.seen.append((window.shape[1], context_length, 0 <= progress <= 1, torch.is_autocast_enabled("cpu")))
+            self.seen.append(
+                (
+                    window.shape[1],
+                    context_length,
+                    0 <= progress <= 1,
+                    torch.is_autocast_enabled("cpu"),
+                )
+            )
             return self.weight * window[:, 1:]
 
-    model, loss = Rehearsing(), lambda forecast, target, observed: (forecast - 3 * target).square().mean()
+    model, loss = (
+        Rehearsing(),
+        lambda forecast, target, observed: (forecast - 3 * target).square().mean(),
+    )
     training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
-    assert model.weight.item() == pytest.approx(1.001) and model.weight.grad is None  # Adam's first step is its learning rate
+    assert (
+        model.weight.item() == pytest.approx(1.001) and model.weight.grad is None
+    )  # Adam's first step is its learning rate
 
 
 def test_a_model_that_fails_does_not_keep_the_others_from_being_measured():
     broken = SETTINGS | {"model": MODEL | {"hidden_channels": [0]}}
-    report = dataclasses.replace(TINY, models=["broken", "whole"]).run(host(broken=broken, whole=SETTINGS))
-    assert report.failed == {"broken": "hidden_channels is [0]; it must be at least 1, one number per layer."}
-    assert [(record["case"], record["phase"]) for record in report.records] == [("whole", "forward"), ("whole", "train")]
-    with pytest.raises(ValueError, match="none of the models could be measured: broken: hidden_channels is"):
+    report = dataclasses.replace(TINY, models=["broken", "whole"]).run(
+        host(broken=broken, whole=SETTINGS)
+    )
+    assert report.failed == {
+        "broken": "hidden_channels is [0]; it must be at least 1, one number per layer."
+    }
+    assert [(record["case"], record["phase"]) for record in report.records] == [
+        ("whole", "forward"),
+        ("whole", "train"),
+    ]
+    with pytest.raises(
+        ValueError, match="none of the models could be measured: broken: hidden_channels is"
+    ):
         dataclasses.replace(TINY, models=["broken"]).run(host(broken=broken))
 
 
@@ -131,15 +180,22 @@ def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
 
 def test_auto_is_the_precision_that_is_fast_here(monkeypatch):
     for fast, name in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("nowcast.precision.bf16_is_fast", lambda device, fast=fast: fast)
+        monkeypatch.setattr(
+            "nowcast.runtime.precision.bf16_is_fast", lambda device, fast=fast: fast
+        )
         report = dataclasses.replace(TINY, precision="auto").run(host(whole=SETTINGS))
         assert [record["precision"] for record in report.records] == [name, name]
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"size": 0}, "size is 0; a whole number, at least 1"), ({"batch_size": 2.5}, "batch_size is 2.5; a whole number, at least 1"), ({"precision": "fp8"}, "precision is 'fp8'; accepted are auto"),
-     ({"seconds": -1}, "seconds is -1; a number, 0 or more"), ({"seconds": math.inf}, "seconds is inf; a number, 0 or more")],
+    [
+        ({"size": 0}, "size is 0; a whole number, at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; a whole number, at least 1"),
+        ({"precision": "fp8"}, "precision is 'fp8'; accepted are auto"),
+        ({"seconds": -1}, "seconds is -1; a number, 0 or more"),
+        ({"seconds": math.inf}, "seconds is inf; a number, 0 or more"),
+    ],
 )
 def test_a_load_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
@@ -147,21 +203,63 @@ def test_a_load_that_makes_no_sense_is_refused(settings, message):
 
 
 def test_the_command_measures_several_models_in_one_run(tmp_path, capsys):
-    changes = ["models=[convlstm_small,shi2015]", "size=32", "context_length=2", "forecast_length=2", "batch_size=1", "seconds=0", "precision=float32"]
-    main(["benchmark", "what=models", f"output_dir={tmp_path}/out", *(f"what.{change}" for change in changes)])
+    changes = [
+        "models=[convlstm_small,shi2015]",
+        "size=32",
+        "context_length=2",
+        "forecast_length=2",
+        "batch_size=1",
+        "seconds=0",
+        "precision=float32",
+    ]
+    main(
+        [
+            "benchmark",
+            "what=models",
+            f"output_dir={tmp_path}/out",
+            *(f"what.{change}" for change in changes),
+        ]
+    )
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert list(content) == ["machine", "versions", "date", "settings", "records", "failed"]
-    assert content["machine"]["cores"] >= 1 and content["machine"]["cpu"] and content["versions"]["torch"] == torch.__version__
+    assert (
+        content["machine"]["cores"] >= 1
+        and content["machine"]["cpu"]
+        and content["versions"]["torch"] == torch.__version__
+    )
     assert content["settings"]["what"]["batch_size"] == 1 and content["failed"] == {}
     cases = {(record["case"], record["phase"]): record for record in content["records"]}
-    assert set(cases) == {(name, phase) for name in ("convlstm_small", "shi2015") for phase in ("train", "forward")}
+    assert set(cases) == {
+        (name, phase) for name in ("convlstm_small", "shi2015") for phase in ("train", "forward")
+    }
     record = cases["shi2015", "train"]
-    assert list(record) == ["case", "implementation", "precision", "phase", "milliseconds", "peak_memory_mb", "parameters", "multiply_adds", "sequences_per_second"]
-    assert record["parameters"] == 7_585_296 and record["precision"] == "float32" and record["implementation"] == "nowcast"
+    assert list(record) == [
+        "case",
+        "implementation",
+        "precision",
+        "phase",
+        "milliseconds",
+        "peak_memory_mb",
+        "parameters",
+        "multiply_adds",
+        "sequences_per_second",
+    ]
+    assert (
+        record["parameters"] == 7_585_296
+        and record["precision"] == "float32"
+        and record["implementation"] == "nowcast"
+    )
     assert record["sequences_per_second"] == pytest.approx(1000 / record["milliseconds"])
-    assert record["peak_memory_mb"] > 4 * 7.585296 > cases["shi2015", "forward"]["peak_memory_mb"]  # gradients are float32
+    assert (
+        record["peak_memory_mb"] > 4 * 7.585296 > cases["shi2015", "forward"]["peak_memory_mb"]
+    )  # gradients are float32
     text = capsys.readouterr().out
-    assert "2 → 2 frames of 32x32, batch 1" in text and "7,585,296" in text and "multiply-" in text and "bilinear warps are not counted" in text
+    assert (
+        "2 → 2 frames of 32x32, batch 1" in text
+        and "7,585,296" in text
+        and "multiply-" in text
+        and "bilinear warps are not counted" in text
+    )
 
 
 def test_parameters_are_counted_without_buffers():

@@ -1,4 +1,6 @@
-"""From radar files to a published forecast in a tiny size: what is measured, what is said, what is refused."""
+"""From radar files to a published forecast in a tiny size: what is measured, what is said, what is
+refused.
+"""
 
 import json
 import math
@@ -8,23 +10,35 @@ import sys
 import numpy as np
 import pytest
 
-from nowcast import config, prediction
+from nowcast.baselines.persistence import Persistence
 from nowcast.benchmark.measuring import Host
 from nowcast.benchmark.prediction import Prediction, cold_start
 from nowcast.benchmark.rain import moving_rain, write_radar_files
-from nowcast.cli import main
+from nowcast.cli import config, main
 from nowcast.data.inputs import read_frames
-from nowcast.data.readers.auto import Auto
-from nowcast.forecaster import Forecaster
-from nowcast.io.netcdf import read_forecast
-from nowcast.models.persistence import Persistence
-from nowcast.task import Task
-from nowcast.transform import Identity
+from nowcast.forecasting import prediction
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.output.netcdf import read_forecast
+from nowcast.readers.auto import Auto
+from nowcast.types.task import Task
+from nowcast.types.transform import Identity
 from tests.factories import times
 
-SETTINGS = config.plain(config.compose("train", ["experiment=radar_quickstart", "data.archive=none", "model.hidden_channels=[2]"]))
+SETTINGS = config.plain(
+    config.compose(
+        "train", ["experiment=radar_quickstart", "data.archive=none", "model.hidden_channels=[2]"]
+    )
+)
 HOST = Host(lambda overrides: SETTINGS, config.choices)
-TINY = Prediction(rows=24, columns=20, forecast_length=2, repeats=2, pysteps_repeats=1, busy_processes=1, busy_repeats=2)
+TINY = Prediction(
+    rows=24,
+    columns=20,
+    forecast_length=2,
+    repeats=2,
+    pysteps_repeats=1,
+    busy_processes=1,
+    busy_repeats=2,
+)
 BUSY = {"busy_whole", "busy_network"}
 PHASES = {"read", "network", "transform", "derive", "write", "whole", "rest", "cold_start"} | BUSY
 
@@ -35,11 +49,27 @@ def report():
 
 
 def test_every_part_is_measured_and_the_parts_make_the_whole(report):
-    ours = {record["phase"]: record for record in report.records if record["implementation"] == "nowcast"}
+    ours = {
+        record["phase"]: record
+        for record in report.records
+        if record["implementation"] == "nowcast"
+    }
     assert set(ours) == PHASES | {"imports", "picture", "animation"}
-    assert list(ours["whole"]) == ["case", "implementation", "precision", "phase", "milliseconds", "p95_milliseconds", "peak_memory_mb", "repeats", "context_length"]
+    assert list(ours["whole"]) == [
+        "case",
+        "implementation",
+        "precision",
+        "phase",
+        "milliseconds",
+        "p95_milliseconds",
+        "peak_memory_mb",
+        "repeats",
+        "context_length",
+    ]
     assert ours["whole"]["case"] == "24x20, 4 to 2 frames" and ours["whole"]["repeats"] == 2
-    assert all(0 <= record["milliseconds"] <= record["p95_milliseconds"] for record in ours.values())
+    assert all(
+        0 <= record["milliseconds"] <= record["p95_milliseconds"] for record in ours.values()
+    )
     assert ours["rest"]["milliseconds"] < ours["whole"]["milliseconds"]
     assert ours["cold_start"]["milliseconds"] > 100  # Python and torch alone take longer
     if sys.platform.startswith("linux"):
@@ -49,10 +79,21 @@ def test_every_part_is_measured_and_the_parts_make_the_whole(report):
 def test_forecasts_are_made_once_more_beside_busy_processes_which_are_then_gone(report):
     import subprocess
 
-    busy = [record for record in report.records if record["phase"] in BUSY and record["implementation"] == "nowcast"]
-    assert len(busy) == 2 and all(record["repeats"] == 2 and record["milliseconds"] > 0 for record in busy)
+    busy = [
+        record
+        for record in report.records
+        if record["phase"] in BUSY and record["implementation"] == "nowcast"
+    ]
+    assert len(busy) == 2 and all(
+        record["repeats"] == 2 and record["milliseconds"] > 0 for record in busy
+    )
     assert report.facts["busy_processes"] == 1
-    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "os.getppid"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "os.getppid"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert found.stdout == ""
 
 
@@ -66,15 +107,24 @@ def test_pysteps_is_measured_on_the_same_files(report):
     pytest.importorskip("cv2")
     assert report.failed == {}
     for name in ("pysteps_extrapolation", "pysteps_sprog"):
-        assert {record["phase"] for record in report.records if record["implementation"] == name} == PHASES
+        assert {
+            record["phase"] for record in report.records if record["implementation"] == name
+        } == PHASES
 
 
 def test_what_needs_pysteps_is_left_out_without_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    report = Prediction(rows=24, columns=20, forecast_length=1, repeats=1, busy_processes=0).run(HOST)
+    report = Prediction(rows=24, columns=20, forecast_length=1, repeats=1, busy_processes=0).run(
+        HOST
+    )
     assert {record["implementation"] for record in report.records} == {"nowcast"}
-    assert not BUSY & {record["phase"] for record in report.records}  # with no busy process nothing is measured beside it
-    assert set(report.failed) == {"pysteps_extrapolation", "pysteps_sprog"} and "optical flow needs pysteps" in report.failed["pysteps_sprog"]
+    assert not BUSY & {
+        record["phase"] for record in report.records
+    }  # with no busy process nothing is measured beside it
+    assert (
+        set(report.failed) == {"pysteps_extrapolation", "pysteps_sprog"}
+        and "optical flow needs pysteps" in report.failed["pysteps_sprog"]
+    )
 
 
 def test_a_fresh_process_that_fails_says_why(tmp_path):
@@ -83,8 +133,13 @@ def test_a_fresh_process_that_fails_says_why(tmp_path):
 
 
 def test_a_run_trained_on_other_data_is_refused(tmp_path):
-    Forecaster.from_settings(config.plain(config.compose("train", ["model.hidden_channels=[2]"]))).save(tmp_path)
-    with pytest.raises(ValueError, match="was trained on grey_level; a run trained on radar is needed to measure predictions"):
+    Forecaster.from_settings(
+        config.plain(config.compose("train", ["model.hidden_channels=[2]"]))
+    ).save(tmp_path)
+    with pytest.raises(
+        ValueError,
+        match="was trained on grey_level; a run trained on radar is needed to measure predictions",
+    ):
         Prediction(str(tmp_path), rows=8, columns=8).run(HOST)
 
 
@@ -92,30 +147,53 @@ def test_synthetic_radar_files_read_back_to_half_a_decibel(tmp_path):
     rain, moments = moving_rain(2, 30, 20), times(0, 5)
     frames = read_frames(write_radar_files(rain, moments, tmp_path), reader=Auto())
     assert (frames.times == moments).all() and frames.grid.spacing == pytest.approx((1000, 1000))
-    assert (np.isnan(frames.values) == np.isnan(rain)).all() and ((frames.values == 0) == (rain == 0)).all()
+    assert (np.isnan(frames.values) == np.isnan(rain)).all() and (
+        (frames.values == 0) == (rain == 0)
+    ).all()
     wet = rain > 0
-    assert np.abs(10 * np.log10(frames.values[wet] / rain[wet])).max() < 0.25 / 1.6 + 1e-3  # half a step of reflectivity, in decibels of rain rate
+    assert (
+        np.abs(10 * np.log10(frames.values[wet] / rain[wet])).max() < 0.25 / 1.6 + 1e-3
+    )  # half a step of reflectivity, in decibels of rain rate
 
 
 def test_publishing_tells_the_seconds_of_its_parts_and_keeps_the_context(tmp_path, monkeypatch):
-    clock = iter([0, 2, 3, 7, 8, 11, 18])  # read 2 s, the model from 3 to 7, all of the forecast until 8, derived until 11, written at 18
+    clock = iter(
+        [0, 2, 3, 7, 8, 11, 18]
+        # read 2 s, the model from 3 to 7, all of the forecast until 8, derived until 11, written at
+        # 18
+    )
     monkeypatch.setattr(prediction.time, "perf_counter", lambda: next(clock))
     rain, moments = moving_rain(3, 12, 10), times(0, 5, 10)
     frames = read_frames(write_radar_files(rain, moments, tmp_path), reader=Auto())
-    published = prediction.publish(Forecaster(Persistence(), Identity(), Task(2, 4)), lambda: frames, tmp_path / "f.nc", run="a run")
+    published = prediction.publish(
+        Forecaster(Persistence(), Identity(), Task(2, 4)),
+        lambda: frames,
+        tmp_path / "f.nc",
+        run="a run",
+    )
     assert published.seconds == {"read": 2, "network": 4, "transform": 2, "derive": 3, "write": 7}
     assert (published.context.times == moments[1:]).all()
-    np.testing.assert_array_equal(read_forecast(tmp_path / "f.nc").values, published.forecast.values)
+    np.testing.assert_array_equal(
+        read_forecast(tmp_path / "f.nc").values, published.forecast.values
+    )
 
 
 def test_the_clock_is_taken_off_the_model_again(tmp_path):
     model = Persistence()
-    frames = read_frames(write_radar_files(moving_rain(1, 12, 10), times(0), tmp_path), reader=Auto())
+    frames = read_frames(
+        write_radar_files(moving_rain(1, 12, 10), times(0), tmp_path), reader=Auto()
+    )
     prediction.publish(Forecaster(model, Identity(), Task(1, 1)), lambda: frames, tmp_path / "f.nc")
     assert not model._forward_hooks and not model._forward_pre_hooks
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"rows": 0}, "rows is 0; a whole number"), ({"repeats": 2.5}, "repeats is 2.5; a whole number")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rows": 0}, "rows is 0; a whole number"),
+        ({"repeats": 2.5}, "repeats is 2.5; a whole number"),
+    ],
+)
 def test_a_load_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Prediction(**settings)
@@ -127,10 +205,33 @@ def test_the_command_measures_a_trained_run(shipped, tmp_path, capsys, monkeypat
     run = config.run_folder("shipped") if shipped else tmp_path / "a run, trained"
     if not shipped:
         Forecaster.from_settings(SETTINGS).save(run)
-    changes = ["trained=shipped" if shipped else f"trained={run}", "rows=24", "columns=20", "forecast_length=1", "repeats=1", "pysteps_repeats=1", "busy_repeats=1"]
-    main(["benchmark", "what=prediction", f"output_dir={tmp_path}/out", *(f"what.{change}" for change in changes)])
+    changes = [
+        "trained=shipped" if shipped else f"trained={run}",
+        "rows=24",
+        "columns=20",
+        "forecast_length=1",
+        "repeats=1",
+        "pysteps_repeats=1",
+        "busy_repeats=1",
+    ]
+    main(
+        [
+            "benchmark",
+            "what=prediction",
+            f"output_dir={tmp_path}/out",
+            *(f"what.{change}" for change in changes),
+        ]
+    )
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
-    assert content["settings"]["what"]["trained"] == str(run) and content["settings"]["context_length"] == 4
+    assert (
+        content["settings"]["what"]["trained"] == str(run)
+        and content["settings"]["context_length"] == 4
+    )
     assert all(math.isfinite(record["p95_milliseconds"]) for record in content["records"])
     text = capsys.readouterr().out
-    assert "4 → 1 frames of 24x20" in text and "file to published NetCDF" in text and "cold start without model" in text and "beside 2 busy processes" in text
+    assert (
+        "4 → 1 frames of 24x20" in text
+        and "file to published NetCDF" in text
+        and "cold start without model" in text
+        and "beside 2 busy processes" in text
+    )

@@ -2,10 +2,10 @@ import numpy as np
 import pyproj
 import pytest
 
-from nowcast import coastlines
-from nowcast.coastlines import lines_on
-from nowcast.errors import UserError
-from nowcast.frames import Grid
+from nowcast.drawing import coastlines
+from nowcast.drawing.coastlines import lines_on
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Grid
 
 KNMI = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378137 +b=6356752 +units=m"
 DWD = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +R=6370040 +units=m"
@@ -24,7 +24,9 @@ def around(longitude, latitude, *, size=200, km=1.0, crs=None) -> Grid:
 
 
 def pixel(grid, longitude, latitude):
-    x, y = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True).transform(longitude, latitude)
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True).transform(
+        longitude, latitude
+    )
     dy, dx = grid.spacing
     return np.array([(x - grid.x[0]) / dx, (grid.y[0] - y) / dy])
 
@@ -50,22 +52,41 @@ def crossings(lines, row):
 
 
 PLACES = [  # longitude, latitude of places at the water's edge, from maps
-    ("Scheveningen", 4.272, 52.110), ("Cap Gris-Nez", 1.584, 50.871), ("South Foreland", 1.375, 51.141), ("Texel lighthouse", 4.856, 53.183),
+    ("Scheveningen", 4.272, 52.110),
+    ("Cap Gris-Nez", 1.584, 50.871),
+    ("South Foreland", 1.375, 51.141),
+    ("Texel lighthouse", 4.856, 53.183),
 ]
 
 
 @pytest.mark.parametrize(("name", "longitude", "latitude"), PLACES)
-@pytest.mark.parametrize("crs", [KNMI, DWD, "EPSG:4326", "EPSG:32631", GREENLAND_TO_SPAIN, "+proj=gnom +lat_0=52 +lon_0=4 +units=m"])
-def test_known_places_at_the_sea_lie_within_two_kilometres_of_the_coast_in_every_projection(name, longitude, latitude, crs):
+@pytest.mark.parametrize(
+    "crs",
+    [
+        KNMI,
+        DWD,
+        "EPSG:4326",
+        "EPSG:32631",
+        GREENLAND_TO_SPAIN,
+        "+proj=gnom +lat_0=52 +lon_0=4 +units=m",
+    ],
+)
+def test_known_places_at_the_sea_lie_within_two_kilometres_of_the_coast_in_every_projection(
+    name, longitude, latitude, crs
+):
     grid = around(3.0, 52.0, size=450, crs=crs)
-    narrow = np.cos(np.radians(latitude)) if crs == "EPSG:4326" else 1  # a degree of longitude is shorter than one of latitude
+    narrow = (
+        np.cos(np.radians(latitude)) if crs == "EPSG:4326" else 1
+    )  # a degree of longitude is shorter than one of latitude
     assert distance(lines_on(grid, kinds=("coast",)), pixel(grid, longitude, latitude)) * narrow < 2
 
 
 def test_a_row_through_the_strait_of_dover_meets_no_coast_and_one_further_south_meets_france_once():
     lines = lines_on(around(1.46, 50.97, size=44), kinds=("coast",))
     assert len(crossings(lines, row=15)) == 0  # latitude 51.03
-    assert crossings(lines, row=30) == pytest.approx([35.5], abs=2)  # latitude 50.89: the beach of Wissant, longitude 1.66, 14 km east of the middle
+    assert crossings(lines, row=30) == pytest.approx(
+        [35.5], abs=2
+    )  # latitude 50.89: the beach of Wissant, longitude 1.66, 14 km east of the middle
 
 
 def test_inland_there_are_borders_only_and_three_of_them_meet_at_vaalserberg():
@@ -79,7 +100,9 @@ def test_inland_there_are_borders_only_and_three_of_them_meet_at_vaalserberg():
 
 def test_lake_constance_is_drawn_on_a_grid_of_400_kilometres_and_not_on_one_of_3000():
     near, far = around(9.2, 47.7, size=400), around(9.2, 47.7, size=600, km=5.0)
-    assert distance(lines_on(near, kinds=("coast",)), pixel(near, 9.480, 47.654)) < 2  # Friedrichshafen
+    assert (
+        distance(lines_on(near, kinds=("coast",)), pixel(near, 9.480, 47.654)) < 2
+    )  # Friedrichshafen
     assert distance(lines_on(far, kinds=("coast",)), pixel(far, 9.480, 47.654)) > 20
 
 
@@ -87,13 +110,24 @@ def test_an_ocean_is_empty():
     assert lines_on(around(-35.0, 30.0, size=500)) == []
 
 
-@pytest.mark.parametrize("grid", [around(4.0, 52.0, size=101, crs=KNMI), around(25.0, 62.0, size=300), around(8.0, 47.0, size=333, crs="EPSG:21781")])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        around(4.0, 52.0, size=101, crs=KNMI),
+        around(25.0, 62.0, size=300),
+        around(8.0, 47.0, size=333, crs="EPSG:21781"),
+    ],
+)
 def test_no_line_leaves_the_grid_and_each_is_a_row_of_points(grid):
     lines = lines_on(grid)
     assert len(lines) > 3
     for line in lines:
         assert line.dtype == np.float32 and line.ndim == 2 and line.shape[1] == 2 and len(line) >= 2
-        assert line.min() >= -0.5 and line[:, 0].max() <= grid.shape[1] - 0.5 and line[:, 1].max() <= grid.shape[0] - 0.5
+        assert (
+            line.min() >= -0.5
+            and line[:, 0].max() <= grid.shape[1] - 0.5
+            and line[:, 1].max() <= grid.shape[0] - 0.5
+        )
 
 
 def test_every_coast_ends_at_the_rim_or_is_closed():
@@ -105,7 +139,9 @@ def test_every_coast_ends_at_the_rim_or_is_closed():
 
 def test_leaving_out_points_moves_a_line_by_the_tolerance_at_most():
     grid = around(4.0, 52.0, size=400, km=2.0)
-    fine, coarse = (lines_on(grid, kinds=("coast",), tolerance=tolerance) for tolerance in (0.0, 1.0))
+    fine, coarse = (
+        lines_on(grid, kinds=("coast",), tolerance=tolerance) for tolerance in (0.0, 1.0)
+    )
     assert sum(map(len, coarse)) < 0.75 * sum(map(len, fine))
     longest = max(fine, key=len)
     assert max(distance(coarse, point) for point in longest[::7]) <= 1 + 1e-3
@@ -114,7 +150,15 @@ def test_leaving_out_points_moves_a_line_by_the_tolerance_at_most():
 def test_three_points_of_a_straight_line_become_two_and_a_corner_stays():
     points = np.array([[0, 0], [1, 0.1], [2, 0], [2, 2], [5, 5], [6, 5.4], [7, 5]], float)
     keep = coastlines._simple(points, np.array([0, 0, 0, 0, 1, 1, 1]), 0.3)
-    assert keep.tolist() == [True, False, True, True, True, True, True]  # 0.1 off is left out, 0.4 off stays
+    assert keep.tolist() == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+    ]  # 0.1 off is left out, 0.4 off stays
 
 
 def test_a_line_is_cut_at_the_rim_of_the_pixels_and_comes_back_as_another():
@@ -136,7 +180,11 @@ def test_an_island_across_the_date_line_has_no_seam():
 
 def test_a_world_map_may_begin_anywhere():
     def length(first):
-        lines = lines_on(Grid("EPSG:4326", first + np.arange(0.0, 360.0), 89.5 - np.arange(180.0)), kinds=("coast",), tolerance=0.0)
+        lines = lines_on(
+            Grid("EPSG:4326", first + np.arange(0.0, 360.0), 89.5 - np.arange(180.0)),
+            kinds=("coast",),
+            tolerance=0.0,
+        )
         return sum(np.hypot(*np.diff(line, axis=0).T).sum() for line in lines)
 
     lengths = [length(first) for first in (-179.5, 0.5, -29.5)]
@@ -144,17 +192,31 @@ def test_a_world_map_may_begin_anywhere():
 
 
 def test_both_poles_can_be_looked_at_from_above():
-    north = Grid("+proj=stere +lat_0=90 +lat_ts=60 +units=km", np.arange(-400.0, 401, 10), np.arange(400.0, -401, -10))
+    north = Grid(
+        "+proj=stere +lat_0=90 +lat_ts=60 +units=km",
+        np.arange(-400.0, 401, 10),
+        np.arange(400.0, -401, -10),
+    )
     assert lines_on(north) == []  # Greenland ends 700 km from the pole
-    south = Grid("+proj=stere +lat_0=-90 +lat_ts=-60 +units=km", np.arange(-4000.0, 4001, 10), np.arange(4000.0, -4001, -10))
+    south = Grid(
+        "+proj=stere +lat_0=-90 +lat_ts=-60 +units=km",
+        np.arange(-4000.0, 4001, 10),
+        np.arange(4000.0, -4001, -10),
+    )
     lines = lines_on(south, kinds=("coast",))
     radius = 10 * np.hypot(*(np.concatenate(lines) - 400).T)
     angle = np.degrees(np.arctan2(*(np.concatenate(lines) - 400).T))
-    assert radius.min() > 400 and np.diff(np.sort(angle)).max() < 10  # all around, none to the pole itself
+    assert (
+        radius.min() > 400 and np.diff(np.sort(angle)).max() < 10
+    )  # all around, none to the pole itself
 
 
 def test_the_rim_of_the_earth_may_be_in_the_picture():
-    disc = Grid("+proj=geos +h=35785831 +lon_0=0 +R=6378137", np.linspace(-6e6, 6e6, 300), np.linspace(6e6, -6e6, 300))
+    disc = Grid(
+        "+proj=geos +h=35785831 +lon_0=0 +R=6378137",
+        np.linspace(-6e6, 6e6, 300),
+        np.linspace(6e6, -6e6, 300),
+    )
     lines = lines_on(disc, kinds=("coast",))
     assert distance(lines, pixel(disc, -17.53, 14.75)) < 2  # Dakar
     assert max(np.abs(np.diff(line, axis=0)).max() for line in lines) < 40
@@ -170,19 +232,34 @@ def test_far_off_the_map_there_is_no_coast():
 
 
 def test_a_cell_is_as_large_as_on_the_earth_whatever_the_projection_says():
-    assert coastlines.cell_kilometres(around(0.0, 60.0, size=3, crs="EPSG:4326")) == pytest.approx((1.002, 0.502), abs=0.002)  # 1/111.2 degree
-    assert coastlines.cell_kilometres(around(0.0, 60.0, size=9, crs="EPSG:3857")) == pytest.approx((0.5, 0.5), abs=0.005)
-    assert np.isnan(coastlines.cell_kilometres(Grid("+proj=geos +h=35785831 +lon_0=0", 7e6 + np.arange(3.0), -np.arange(3.0)))).all()
+    assert coastlines.cell_kilometres(around(0.0, 60.0, size=3, crs="EPSG:4326")) == pytest.approx(
+        (1.002, 0.502), abs=0.002
+    )  # 1/111.2 degree
+    assert coastlines.cell_kilometres(around(0.0, 60.0, size=9, crs="EPSG:3857")) == pytest.approx(
+        (0.5, 0.5), abs=0.005
+    )
+    assert np.isnan(
+        coastlines.cell_kilometres(
+            Grid("+proj=geos +h=35785831 +lon_0=0", 7e6 + np.arange(3.0), -np.arange(3.0))
+        )
+    ).all()
 
 
 def test_other_cells_cover_the_same_part_of_the_map():
-    wide = coastlines.resampled(Grid(KNMI, 10.0 + 2 * np.arange(6), 9.0 - np.arange(4)), 2, 3)  # x edges 9 to 21, y edges 9.5 to 5.5
+    wide = coastlines.resampled(
+        Grid(KNMI, 10.0 + 2 * np.arange(6), 9.0 - np.arange(4)), 2, 3
+    )  # x edges 9 to 21, y edges 9.5 to 5.5
     assert wide.x.tolist() == [11, 15, 19] and wide.y.tolist() == [8.5, 6.5]
-    assert coastlines.resampled(Grid(KNMI, np.array([5.0]), np.array([7.0])), 2, 2).x.tolist() == [4.75, 5.25]
+    assert coastlines.resampled(Grid(KNMI, np.array([5.0]), np.array([7.0])), 2, 2).x.tolist() == [
+        4.75,
+        5.25,
+    ]
 
 
 def test_an_unknown_kind_of_line_is_refused():
-    with pytest.raises(UserError, match="lines of kind 'river' are unknown; 'coast' and 'border' can be drawn"):
+    with pytest.raises(
+        UserError, match="lines of kind 'river' are unknown; 'coast' and 'border' can be drawn"
+    ):
         lines_on(around(4.0, 52.0), kinds=("river",))
 
 
@@ -193,6 +270,8 @@ def test_without_its_data_the_package_is_named(tmp_path, monkeypatch, there):
     spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]}) if there else None
     monkeypatch.setattr(coastlines, "find_spec", lambda name: spec)
     coastlines._shapes.cache_clear()
-    with pytest.raises(UserError, match="gshhs_i.dat is missing or damaged; install it with 'pip install"):
+    with pytest.raises(
+        UserError, match="gshhs_i.dat is missing or damaged; install it with 'pip install"
+    ):
         lines_on(around(4.0, 52.0))
     coastlines._shapes.cache_clear()

@@ -1,4 +1,6 @@
-"""Several models with several seeds: numbers worked by hand, and small trainings that are stopped and gone on with."""
+"""Several models with several seeds: numbers worked by hand, and small trainings that are stopped
+and gone on with.
+"""
 
 import csv
 import io
@@ -13,16 +15,36 @@ import pytest
 from rich.console import Console
 
 import nowcast
-from nowcast import checkpoints, comparison
 from nowcast.cli import main
-from nowcast.comparison import Result, Run, difference, differences, in_parallel, interval, paired, plan, refuse_others, table
-from nowcast.verification.scores import ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow
+from nowcast.training import checkpoints, comparison
+from nowcast.training.comparison import (
+    Result,
+    Run,
+    difference,
+    differences,
+    in_parallel,
+    interval,
+    paired,
+    plan,
+    refuse_others,
+    table,
+)
 
-FILE = {"models": {"A": ["model=convlstm_small"], "B": ["model=shi2015", "training.learning_rate=0.1"]}, "only": None, "common": [], "seeds": [1, 2], "parallel": 1, "output_dir": None}
+FILE = {
+    "models": {"A": ["model=convlstm_small"], "B": ["model=shi2015", "training.learning_rate=0.1"]},
+    "only": None,
+    "common": [],
+    "seeds": [1, 2],
+    "parallel": 1,
+    "output_dir": None,
+}
 
 
 def test_the_interval_is_students():
-    """2, 4, 9: mean 5, deviations -3 -1 4, variance 26 / 2 = 13; t of 2 degrees of freedom is 4.302653."""
+    """2, 4, 9: mean 5, deviations -3 -1 4, variance 26 / 2 = 13; t of 2 degrees of freedom is
+    4.302653.
+    """
     mean, half = interval([2, 4, 9])
     assert mean == 5
     assert half == pytest.approx(4.302653 * math.sqrt(13) / math.sqrt(3))
@@ -36,35 +58,65 @@ def test_a_single_seed_has_no_interval():
 
 def test_differences_are_taken_seed_by_seed_over_the_seeds_that_both_have():
     """Seeds 1 and 3: 3 - 2 = 1 and 12 - 9 = 3; the spread that both share cancels."""
-    assert paired({1: 3.0, 2: 5.0, 3: 12.0}, {3: 9.0, 1: 2.0, 4: 0.0}) == pytest.approx((2, 12.706205))
+    assert paired({1: 3.0, 2: 5.0, 3: 12.0}, {3: 9.0, 1: 2.0, 4: 0.0}) == pytest.approx(
+        (2, 12.706205)
+    )
     assert paired({1: 3.0}, {2: 3.0}) is None
 
 
-def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_after_it(tmp_path, monkeypatch):
-    from nowcast.verification.table import write_csv
+def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_after_it(
+    tmp_path, monkeypatch
+):
+    from nowcast.evaluation.table import write_csv
 
     def run(name, model, mse):
-        write_csv({"nowcast": [ScoreRow("mse", None, None, None, 1.0)], "persistence": [ScoreRow("mse", None, None, None, mse)]}, tmp_path / f"{name}.csv", lead_minutes=5)
+        write_csv(
+            {
+                "nowcast": [ScoreRow("mse", None, None, None, 1.0)],
+                "persistence": [ScoreRow("mse", None, None, None, mse)],
+            },
+            tmp_path / f"{name}.csv",
+            lead_minutes=5,
+        )
         return Run(name, 1, tmp_path / name, [], {"model": {"_target_": f"nowcast.models.{model}"}})
 
-    runs = [run("A", "persistence.Persistence", 3.0), run("B", "lagrangian.LagrangianConvLSTM", 2.0)]
+    runs = [
+        run("A", "persistence.Persistence", 3.0),
+        run("B", "lagrangian.LagrangianConvLSTM", 2.0),
+    ]
     monkeypatch.setattr(comparison, "step_to_finish", lambda run: None)
     monkeypatch.setattr(comparison, "_scores", lambda run: tmp_path / f"{run.model}.csv")
     found = comparison.results(runs, parameters=lambda settings: 7, lead_minutes=5)
-    assert [(one.model, one.rows[0].value) for one in found] == [("A", 1.0), ("B", 1.0), ("persistence", 3.0), ("persistence beside B", 2.0)]
+    assert [(one.model, one.rows[0].value) for one in found] == [
+        ("A", 1.0),
+        ("B", 1.0),
+        ("persistence", 3.0),
+        ("persistence beside B", 2.0),
+    ]
     lines = printed(found, "A")[1]
-    assert not any("−" in line for line in lines if "B" in line) and any(line.startswith("persistence 3") for line in lines)  # no difference over other pixels
-    assert comparison.judged_apart(runs)[0].startswith("B has no forecast for some pixels") and not comparison.judged_apart(runs[1:])
+    assert not any("−" in line for line in lines if "B" in line) and any(
+        line.startswith("persistence 3") for line in lines
+    )  # no difference over other pixels
+    assert comparison.judged_apart(runs)[0].startswith(
+        "B has no forecast for some pixels"
+    ) and not comparison.judged_apart(runs[1:])
 
 
 def result(model, seed, mse, parameters=10):
-    rows = [ScoreRow("mse", None, None, 1, mse + 1), ScoreRow("mse", None, None, None, mse), ScoreRow("psnr", None, None, None, 1.0)]
+    rows = [
+        ScoreRow("mse", None, None, 1, mse + 1),
+        ScoreRow("mse", None, None, None, mse),
+        ScoreRow("psnr", None, None, None, 1.0),
+    ]
     return Result(model, seed, parameters, rows)
 
 
 def printed(results, first):
     """The title, and the lines of the table from its heading to its last row."""
-    console, shown = Console(width=120, file=io.StringIO(), record=True), table(results, first=first)
+    console, shown = (
+        Console(width=120, file=io.StringIO(), record=True),
+        table(results, first=first),
+    )
     console.print(shown)
     lines = [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
     start = next(index for index, line in enumerate(lines) if line.startswith("model "))
@@ -72,9 +124,17 @@ def printed(results, first):
 
 
 def test_a_row_of_the_table_holds_mean_interval_and_the_difference_to_the_first_model():
-    """A: 100 ± 12.706 x 2 / sqrt 2 / sqrt 2 = 12.7; B: 90 and 94 give 92 ± 25.4; B - A is -9 and -7, -8 ± 12.7: no proof.
-    C - A is +50 and +50.5: 50.25 ± 3.2."""
-    results = [result("A", 1, 99.0), result("A", 2, 101.0), result("B", 1, 90.0), result("B", 2, 94.0), result("C", 1, 149.0, 1234), result("C", 2, 151.5, 1234)]
+    """A: 100 ± 12.706 x 2 / sqrt 2 / sqrt 2 = 12.7; B: 90 and 94 give 92 ± 25.4; B - A is -9 and
+    -7, -8 ± 12.7: no proof. C - A is +50 and +50.5: 50.25 ± 3.2.
+    """
+    results = [
+        result("A", 1, 99.0),
+        result("A", 2, 101.0),
+        result("B", 1, 90.0),
+        result("B", 2, 94.0),
+        result("C", 1, 149.0, 1234),
+        result("C", 2, 151.5, 1234),
+    ]
     title, lines = printed(results, "A")
     assert title == "Over all leads: mean over 2 seeds ± 95 % interval (Student)"
     assert lines[0] == "model parameters MSE ↓"
@@ -82,44 +142,86 @@ def test_a_row_of_the_table_holds_mean_interval_and_the_difference_to_the_first_
 
 
 def test_a_table_of_one_seed_says_that_it_has_no_intervals():
-    title, lines = printed([result("A", 1, 99.0), result("B", 1, 90.5), result("persistence", 1, 200.0, 0)], "A")
+    title, lines = printed(
+        [result("A", 1, 99.0), result("B", 1, 90.5), result("persistence", 1, 200.0, 0)], "A"
+    )
     assert title == "Over all leads: one seed, so without intervals"
     assert lines[2:7] == ["A 10 99.00", "B 10 90.50", "−8.500", "persistence 200.0", "+101.0"]
 
 
 def test_a_table_of_unequal_numbers_of_seeds_shows_them():
-    _, lines = printed([result("A", 1, 99.0), result("A", 2, 99.0), result("B", 1, float("nan"))], "A")
+    _, lines = printed(
+        [result("A", 1, 99.0), result("A", 2, 99.0), result("B", 1, float("nan"))], "A"
+    )
     assert lines[0] == "model parameters seeds MSE ↓"
     assert lines[2:5] == ["A 10 2 99.00 ±0", "B 10 1 –", "–"]
 
 
 def test_rain_is_shown_with_its_thresholds():
-    rows = [ScoreRow("csi", threshold, window, None, 0.5) for threshold in (0.1, 1, 5, 10) for window in (1, 5)] + [ScoreRow("far", 1, 1, None, 0.2)]
-    assert printed([Result("A", 1, 1, rows)], "A")[1][0] == "model parameters CSI ≥ 0.1 mm/h ↑ CSI ≥ 5 mm/h ↑ CSI ≥ 10 mm/h ↑"
+    rows = [
+        ScoreRow("csi", threshold, window, None, 0.5)
+        for threshold in (0.1, 1, 5, 10)
+        for window in (1, 5)
+    ] + [ScoreRow("far", 1, 1, None, 0.2)]
+    assert (
+        printed([Result("A", 1, 1, rows)], "A")[1][0]
+        == "model parameters CSI ≥ 0.1 mm/h ↑ CSI ≥ 5 mm/h ↑ CSI ≥ 10 mm/h ↑"
+    )
 
 
 def test_the_table_of_numbers_is_tidy(tmp_path):
     rows = [ScoreRow("csi", 0.5, 1, 2, 0.25), ScoreRow("csi", 0.5, 1, None, 1 / 3)]
     comparison.write_csv([Result("A", 3, 42, rows)], tmp_path / "a.csv", lead_minutes=5)
-    assert (tmp_path / "a.csv").read_text() == "model,seed,parameters,score,threshold,window,lead,value\nA,3,42,csi,0.5,1,10,0.25\nA,3,42,csi,0.5,1,,0.3333333333333333\n"
+    assert (
+        (tmp_path / "a.csv").read_text()
+        == "model,seed,parameters,score,threshold,window,lead,value\nA,3,42,csi,0.5,1,10,0.25\nA,3,42,csi,0.5,1,,0.3333333333333333\n"
+    )
 
 
 def test_a_models_own_setting_counts_before_a_typed_one_and_that_before_one_for_all():
-    found = plan(FILE | {"common": ["data.size=40", "training.max_epochs=9"]}, ["training.max_epochs=2", "training.learning_rate=0.5"])
-    assert found == {"A": ["data.size=40", "training.max_epochs=2", "training.learning_rate=0.5", "model=convlstm_small"],
-                     "B": ["data.size=40", "training.max_epochs=2", "training.learning_rate=0.1", "model=shi2015"]}
+    found = plan(
+        FILE | {"common": ["data.size=40", "training.max_epochs=9"]},
+        ["training.max_epochs=2", "training.learning_rate=0.5"],
+    )
+    assert found == {
+        "A": [
+            "data.size=40",
+            "training.max_epochs=2",
+            "training.learning_rate=0.5",
+            "model=convlstm_small",
+        ],
+        "B": [
+            "data.size=40",
+            "training.max_epochs=2",
+            "training.learning_rate=0.1",
+            "model=shi2015",
+        ],
+    }
     assert list(plan(FILE | {"only": ["B", "A"]}, [])) == ["B", "A"]
     assert list(plan(FILE | {"only": "B"}, [])) == ["B"]
 
 
 @pytest.mark.parametrize(
     ("changed", "typed", "message"),
-    [({"models": {}}, [], r"models is \{\}, but models by name"), ({"models": ["A"]}, [], "but models by name"), ({"seeds": []}, [], r"seeds is \[\], but a list of whole numbers must be given"),
-     ({"seeds": [1.5]}, [], "but a list of whole numbers must be given"), ({"seeds": [1, 1]}, [], "at least 1, and different numbers of 0 or more, are needed"), ({"seeds": [-1]}, [], "and different numbers of 0 or more"),
-     ({"parallel": 0}, [], "parallel is 0 and seeds is"), ({"parallel": "two"}, [], "parallel is 'two', but a whole number"), ({"only": ["C"]}, [], "only names 'C'; the models here are A, B"),
-     ({"only": []}, [], "but a list of names must be given"), ({"common": "x=1"}, [], "but a list of KEY=VALUE must be given"), ({"models": {"a/b": []}}, [], "a model is called 'a/b'; a plain name for its folder"),
-     ({"models": {"A": "model=unet"}}, [], "models.A is 'model=unet', but a list such as"), ({}, ["seed=3"], "'seed=3' cannot be given to a training: the comparison sets it itself"),
-     ({}, ["model=unet"], "'model=unet' cannot be given to a training"), ({"models": {"A": ["output_dir=x"]}}, [], "'output_dir=x' cannot be given to a training"), ({}, ["resume=x"], "'resume=x' cannot be given to a training")],
+    [
+        ({"models": {}}, [], r"models is \{\}, but models by name"),
+        ({"models": ["A"]}, [], "but models by name"),
+        ({"seeds": []}, [], r"seeds is \[\], but a list of whole numbers must be given"),
+        ({"seeds": [1.5]}, [], "but a list of whole numbers must be given"),
+        ({"seeds": [1, 1]}, [], "at least 1, and different numbers of 0 or more, are needed"),
+        ({"seeds": [-1]}, [], "and different numbers of 0 or more"),
+        ({"parallel": 0}, [], "parallel is 0 and seeds is"),
+        ({"parallel": "two"}, [], "parallel is 'two', but a whole number"),
+        ({"only": ["C"]}, [], "only names 'C'; the models here are A, B"),
+        ({"only": []}, [], "but a list of names must be given"),
+        ({"common": "x=1"}, [], "but a list of KEY=VALUE must be given"),
+        ({"models": {"a/b": []}}, [], "a model is called 'a/b'; a plain name for its folder"),
+        ({"models": {"A": "model=unet"}}, [], "models.A is 'model=unet', but a list such as"),
+        ({}, ["seed=3"], "'seed=3' cannot be given to a training: the comparison sets it itself"),
+        ({}, ["model=unet"], "'model=unet' cannot be given to a training"),
+        ({"models": {"A": ["output_dir=x"]}}, [], "'output_dir=x' cannot be given to a training"),
+        ({}, ["resume=x"], "'resume=x' cannot be given to a training"),
+    ],
 )
 def test_a_comparison_that_cannot_be_made_is_refused(changed, typed, message):
     with pytest.raises(ValueError, match=message):
@@ -127,65 +229,109 @@ def test_a_comparison_that_cannot_be_made_is_refused(changed, typed, message):
 
 
 def configuration(**changes):
-    parts = {"task": 1, "data": {"size": 64, "test_from": None}, "scores": 2, "baselines": {"persistence": {}}, "training": {"max_epochs": 3}, "loss": 4, "transform": 5}
+    parts = {
+        "task": 1,
+        "data": {"size": 64, "test_from": None},
+        "scores": 2,
+        "baselines": {"persistence": {}},
+        "training": {"max_epochs": 3},
+        "loss": 4,
+        "transform": 5,
+    }
     return parts | changes
 
 
 def test_the_place_of_a_run_and_the_cuts_it_found_in_its_data_make_no_difference():
     stored = configuration(output_dir="/a", data={"size": 64, "test_from": "2020-06-01T02:35:00"})
     assert difference(stored, configuration(output_dir=None)) is None
-    assert difference(stored, configuration(output_dir=None, data={"size": 64, "test_from": "2021-01-01"})) == "data.test_from"
-    assert difference(stored, configuration(output_dir=None, training={"max_epochs": 3, "workers": 1})) == "training.workers"
+    assert (
+        difference(
+            stored, configuration(output_dir=None, data={"size": 64, "test_from": "2021-01-01"})
+        )
+        == "data.test_from"
+    )
+    assert (
+        difference(stored, configuration(output_dir=None, training={"max_epochs": 3, "workers": 1}))
+        == "training.workers"
+    )
 
 
 def test_a_run_folder_of_other_settings_is_refused(tmp_path):
     (tmp_path / "config.yaml").touch()
-    other = [Run("A", 1, tmp_path, [], configuration())], lambda path: configuration(training={"max_epochs": 4})
+    other = (
+        [Run("A", 1, tmp_path, [], configuration())],
+        lambda path: configuration(training={"max_epochs": 4}),
+    )
     refuse_others(*other)  # a training that failed before its first checkpoint is made anew
     (tmp_path / "forecaster.json").touch()
-    with pytest.raises(ValueError, match=r"was made with another training\.max_epochs than is asked for now; choose another output_dir"):
+    with pytest.raises(
+        ValueError,
+        match=r"was made with another training\.max_epochs than is asked for now; choose another "
+        r"output_dir",
+    ):
         refuse_others(*other)
 
 
 def test_models_must_have_the_same_data_and_another_training_is_said():
-    assert differences({"A": configuration(), "B": configuration(training={"max_epochs": 4})}) == ["B is not trained as A is: training.max_epochs differs."]
-    with pytest.raises(ValueError, match=r"B has another data\.size than A; all models need the same data"):
-        differences({"A": configuration(), "B": configuration(data={"size": 32, "test_from": None})})
-    with pytest.raises(ValueError, match="a model is called 'persistence', which is the name of another row"):
+    assert differences({"A": configuration(), "B": configuration(training={"max_epochs": 4})}) == [
+        "B is not trained as A is: training.max_epochs differs."
+    ]
+    with pytest.raises(
+        ValueError, match=r"B has another data\.size than A; all models need the same data"
+    ):
+        differences(
+            {"A": configuration(), "B": configuration(data={"size": 32, "test_from": None})}
+        )
+    with pytest.raises(
+        ValueError, match="a model is called 'persistence', which is the name of another row"
+    ):
         differences({"A": configuration(), "persistence": configuration()})
 
 
 def test_a_comparison_needs_no_baselines():
-    assert differences({"A": configuration(baselines=None), "B": configuration(baselines=None)}) == []
+    assert (
+        differences({"A": configuration(baselines=None), "B": configuration(baselines=None)}) == []
+    )
 
 
 def runs(folder, count):
     return [Run("A", seed, folder / str(seed), [], {}) for seed in range(count)]
 
 
-def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_are_told(tmp_path, monkeypatch):
+def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_are_told(
+    tmp_path, monkeypatch
+):
     """Both wait until the other one is there; the second then fails."""
     (tmp_path / "stub.py").write_text(
         "import os, pathlib, sys, time\n"
         "folder = pathlib.Path(sys.argv[-1].removeprefix('output_dir='))\n"
         "(folder / 'here').touch()\n"
-        "while not all((folder.parent / name / 'here').exists() for name in '01'): time.sleep(0.01)\n"
+        "while not all((folder.parent / name / 'here').exists() for name in '01'): "
+        "time.sleep(0.01)\n"
         "print(sys.argv[1], os.environ['OMP_NUM_THREADS'])\n"
         "sys.exit('nowcast train: error: no\\n\\n' if folder.name == '1' else 0)\n"
     )
     monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
     monkeypatch.setattr(comparison, "cores", lambda: 6)
     told = []
-    assert in_parallel(runs(tmp_path, 2), count=2, report=told.append) == [f"A, seed 1: nowcast train: error: no ({tmp_path}/1/log.txt)"]
+    assert in_parallel(runs(tmp_path, 2), count=2, report=told.append) == [
+        f"A, seed 1: nowcast train: error: no ({tmp_path}/1/log.txt)"
+    ]
     assert (tmp_path / "0" / "log.txt").read_text() == "train 3\n"
-    assert sorted(line.partition(",")[0] for line in told[2:]) == ["A", "A"] and sorted(line.split()[-1] for line in told[2:]) == ["failed", "finished"]
+    assert sorted(line.partition(",")[0] for line in told[2:]) == ["A", "A"] and sorted(
+        line.split()[-1] for line in told[2:]
+    ) == ["failed", "finished"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch, how):
-    (tmp_path / "stub.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
+    (tmp_path / "stub.py").write_text(
+        "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
+    )
     monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started pytest in the background had it ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell that started pytest in the background had it ignored
 
     def interrupted(text):
         if "seed 1" in text:
@@ -203,7 +349,10 @@ def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch,
 
 
 def test_a_process_that_does_not_stop_by_itself_is_killed(tmp_path, monkeypatch):
-    (tmp_path / "stub.py").write_text("import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n")
+    (tmp_path / "stub.py").write_text(
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, "
+        "signal.SIG_IGN)\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
+    )
     monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
     monkeypatch.setattr(comparison, "_GRACE", 0.1)
 
@@ -231,9 +380,21 @@ def test_a_process_is_this_nowcast_wherever_it_is_started(tmp_path, monkeypatch)
     assert (tmp_path / "0" / "log.txt").read_text() == f"nowcast {nowcast.__version__}\n"
 
 
-TINY = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "data.size=32", "task.context_length=2", "task.forecast_length=2",
-        "training.max_epochs=2", "training.accelerator=cpu", "training.precision=float32"]
-SMALL, WIDE = (f'models.ConvLSTM=["model=convlstm_small","model.hidden_channels=[{width}]"]' for width in (2, 3))
+TINY = [
+    "data.train_sequences=4",
+    "data.validation_sequences=2",
+    "data.test_sequences=3",
+    "data.size=32",
+    "task.context_length=2",
+    "task.forecast_length=2",
+    "training.max_epochs=2",
+    "training.accelerator=cpu",
+    "training.precision=float32",
+]
+SMALL, WIDE = (
+    f'models.ConvLSTM=["model=convlstm_small","model.hidden_channels=[{width}]"]'
+    for width in (2, 3)
+)
 MODELS = [SMALL, WIDE.replace("models.ConvLSTM", "+models.Wide")]
 
 
@@ -242,7 +403,7 @@ def without_pictures():
     """They are drawn in other tests, and take longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("training_curve", "score_curves", "sequence_picture"):
-            patch.setattr(f"nowcast.plotting.{name}", lambda *_, **__: None)
+            patch.setattr(f"nowcast.drawing.plotting.{name}", lambda *_, **__: None)
         yield
 
 
@@ -252,12 +413,26 @@ def read(path):
 
 
 def compare(folder, *arguments):
-    main(["compare", f"output_dir={folder}", *MODELS, "only=[ConvLSTM,Wide]", "seeds=[1,2]", *TINY, *arguments])
+    main(
+        [
+            "compare",
+            f"output_dir={folder}",
+            *MODELS,
+            "only=[ConvLSTM,Wide]",
+            "seeds=[1,2]",
+            *TINY,
+            *arguments,
+        ]
+    )
 
 
 def started(capsys):
     """The lines that say which run is made by which command."""
-    return [line for line in capsys.readouterr().out.splitlines() if re.match(r"\w+, seed \d: nowcast ", line)]
+    return [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if re.match(r"\w+, seed \d: nowcast ", line)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -269,19 +444,41 @@ def compared(tmp_path_factory):
 
 def test_every_model_and_seed_is_an_ordinary_run_and_all_scores_are_in_one_table(compared):
     rows = read(compared / "comparison.csv")
-    assert {(row["model"], row["seed"]) for row in rows} == {(model, seed) for model in ("ConvLSTM", "Wide", "persistence") for seed in "12"}
+    assert {(row["model"], row["seed"]) for row in rows} == {
+        (model, seed) for model in ("ConvLSTM", "Wide", "persistence") for seed in "12"
+    }
     for model in ("ConvLSTM", "Wide"):
         for seed in "12":
-            own = {(row["score"], row["lead"]): row["value"] for row in read(compared / model / f"seed-{seed}" / "evaluation" / "scores.csv") if row["model"] == "nowcast"}
-            assert {(row["score"], row["lead"]): row["value"] for row in rows if (row["model"], row["seed"]) == (model, seed)} == own
-    weights = checkpoints.load(compared / "Wide" / "seed-1" / "checkpoints" / "last.ckpt")["state_dict"]
-    assert {row["parameters"] for row in rows if row["model"] == "Wide"} == {str(sum(weight.numel() for weight in weights.values()))}
+            own = {
+                (row["score"], row["lead"]): row["value"]
+                for row in read(compared / model / f"seed-{seed}" / "evaluation" / "scores.csv")
+                if row["model"] == "nowcast"
+            }
+            assert {
+                (row["score"], row["lead"]): row["value"]
+                for row in rows
+                if (row["model"], row["seed"]) == (model, seed)
+            } == own
+    weights = checkpoints.load(compared / "Wide" / "seed-1" / "checkpoints" / "last.ckpt")[
+        "state_dict"
+    ]
+    assert {row["parameters"] for row in rows if row["model"] == "Wide"} == {
+        str(sum(weight.numel() for weight in weights.values()))
+    }
     text = (compared / "comparison.txt").read_text()
-    assert "mean over 2 seeds" in text and "persistence" in text and "Wide: data.train_sequences=4" in text
+    assert (
+        "mean over 2 seeds" in text
+        and "persistence" in text
+        and "Wide: data.train_sequences=4" in text
+    )
 
 
 def test_the_seeds_make_different_models_of_one_kind_judged_on_the_same_cases(compared):
-    mse = {(row["model"], row["seed"]): row["value"] for row in read(compared / "comparison.csv") if row["score"] == "mse" and not row["lead"]}
+    mse = {
+        (row["model"], row["seed"]): row["value"]
+        for row in read(compared / "comparison.csv")
+        if row["score"] == "mse" and not row["lead"]
+    }
     assert mse["ConvLSTM", "1"] != mse["ConvLSTM", "2"]
     assert mse["persistence", "1"] == mse["persistence", "2"]
 
@@ -303,9 +500,11 @@ def test_what_is_finished_is_not_trained_again_and_what_is_missing_is(compared, 
     assert (copy / "comparison.csv").read_text() == (compared / "comparison.csv").read_text()
 
 
-def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_numbers(compared, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_numbers(
+    compared, tmp_path, capsys, monkeypatch
+):
     """Two runs are missing, Wide 1 and ConvLSTM 2; Ctrl-C comes in the second epoch of the latter."""
-    from nowcast import training
+    from nowcast.training import loop as training
 
     original, calls = training._Module.on_train_epoch_start, []
 
@@ -336,7 +535,10 @@ def test_scores_made_on_other_data_are_not_mixed_in(compared, tmp_path, capsys):
     main(["evaluate", f"run={copy}/Wide/seed-1", "data.size=64"])
     with pytest.raises(SystemExit):
         compare(copy)
-    assert f"{copy}/Wide/seed-1/evaluation/scores.csv holds other scores of persistence than the other models' do" in capsys.readouterr().err
+    assert (
+        f"{copy}/Wide/seed-1/evaluation/scores.csv holds other scores of persistence than the "
+        "other models' do" in capsys.readouterr().err
+    )
 
 
 def refused(capsys, *arguments):
@@ -349,20 +551,48 @@ def refused(capsys, *arguments):
 
 
 def test_other_settings_in_the_same_folder_are_refused(compared, capsys):
-    line = refused(capsys, f"output_dir={compared}", *MODELS, "seeds=[1,2]", *TINY, "data.digits_per_frame=1")
-    assert line == f"nowcast compare: error: {compared}/ConvLSTM/seed-1 was made with another data.digits_per_frame than is asked for now; choose another output_dir."
+    line = refused(
+        capsys, f"output_dir={compared}", *MODELS, "seeds=[1,2]", *TINY, "data.digits_per_frame=1"
+    )
+    assert (
+        line == f"nowcast compare: error: {compared}/ConvLSTM/seed-1 was made with another "
+        "data.digits_per_frame than is asked for now; choose another output_dir."
+    )
 
 
 def test_a_model_that_fails_is_named_at_the_end_and_does_not_lose_the_others(tmp_path, capsys):
     wrong = '+models.wrong=["model=convlstm_small","model.hidden_channels=[0]"]'
-    line = refused(capsys, f"output_dir={tmp_path}", wrong, SMALL, "only=[wrong,ConvLSTM]", "seeds=[1]", *TINY, "training.max_epochs=1")
-    assert line == "nowcast compare: error: 1 of 2 trainings failed: wrong, seed 1: hidden_channels is [0]; it must be at least 1, one number per layer."
-    assert {row["model"] for row in read(tmp_path / "comparison.csv")} == {"ConvLSTM", "persistence"}
+    line = refused(
+        capsys,
+        f"output_dir={tmp_path}",
+        wrong,
+        SMALL,
+        "only=[wrong,ConvLSTM]",
+        "seeds=[1]",
+        *TINY,
+        "training.max_epochs=1",
+    )
+    assert (
+        line
+        == "nowcast compare: error: 1 of 2 trainings failed: wrong, seed 1: hidden_channels is "
+        "[0]; it must be at least 1, one number per layer."
+    )
+    assert {row["model"] for row in read(tmp_path / "comparison.csv")} == {
+        "ConvLSTM",
+        "persistence",
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["only=[None]"], "only names 'None'"), (["training.max_epoch=3"], "max_epoch"), (["modles.x=[]"], "modles"), (["seeds=3"], "but a list of whole numbers"), (["--fast"], "there is no option '--fast'"), (["experiment=no"], "no")],
+    [
+        (["only=[None]"], "only names 'None'"),
+        (["training.max_epoch=3"], "max_epoch"),
+        (["modles.x=[]"], "modles"),
+        (["seeds=3"], "but a list of whole numbers"),
+        (["--fast"], "there is no option '--fast'"),
+        (["experiment=no"], "no"),
+    ],
 )
 def test_a_mistake_is_told_before_any_training(arguments, message, capsys, tmp_path):
     assert message in refused(capsys, f"output_dir={tmp_path}/x", *arguments)

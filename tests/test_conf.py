@@ -1,4 +1,6 @@
-"""The files in conf/ mirror the package: every one is composed, built and compared with its constructor."""
+"""The files in conf/ mirror the package: every one is composed, built and compared with its
+constructor.
+"""
 
 import inspect
 
@@ -6,12 +8,14 @@ import pytest
 import torch
 import yaml
 
-from nowcast import config
-from nowcast.build import build, resolve
-from nowcast.errors import UserError
+from nowcast.cli import config
+from nowcast.runtime.build import build, resolve
+from nowcast.runtime.errors import UserError
 from tests.factories import write_archive
 
-NODES = [path for path in sorted(config.folder().glob("*/*.yaml")) if path.parent.name != "experiment"]
+NODES = [
+    path for path in sorted(config.folder().glob("*/*.yaml")) if path.parent.name != "experiment"
+]
 EXPERIMENTS = config.choices("experiment")
 
 
@@ -29,7 +33,11 @@ def test_the_keys_of_a_file_are_the_settings_of_its_constructor(path):
     assert nodes
     for node in nodes:
         signature = inspect.signature(resolve(node["_target_"], path.stem)).parameters
-        accepted = {name for name, parameter in signature.items() if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)}
+        accepted = {
+            name
+            for name, parameter in signature.items()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        }
         assert set(node) - {"_target_"} == accepted
 
 
@@ -42,8 +50,13 @@ def archive(tmp_path):
 
 def overrides(experiment, archive):
     text = (config.folder() / "experiment" / f"{experiment}.yaml").read_text()
-    data = {"override /data: radar\n": [f"data.archive={archive}"], "override /data: radar_events\n": [f"data.archives={archive}"]}
-    return [f"experiment={experiment}"] + [item for named, items in data.items() if named in text for item in items]
+    data = {
+        "override /data: radar\n": [f"data.archive={archive}"],
+        "override /data: radar_events\n": [f"data.archives={archive}"],
+    }
+    return [f"experiment={experiment}"] + [
+        item for named, items in data.items() if named in text for item in items
+    ]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -51,7 +64,14 @@ def test_every_experiment_composes_and_builds(experiment, archive):
     settings = config.plain(config.compose("train", overrides(experiment, archive)))
     assert settings["name"] == experiment
     for name in ("task", "transform", "data", "model", "loss", "scores", "training", "baselines"):
-        built = build({key: value for key, value in settings[name].items() if key not in ("extrapolation", "sprog")}, name)
+        built = build(
+            {
+                key: value
+                for key, value in settings[name].items()
+                if key not in ("extrapolation", "sprog")
+            },
+            name,
+        )
         assert built is not None
     assert settings["data"]["task"] == settings["task"]
 
@@ -64,15 +84,31 @@ def test_every_command_composes(command):
 def test_shi2015_is_the_network_and_protocol_of_the_paper():
     settings = config.plain(config.compose("train", ["experiment=shi2015_moving_mnist"]))
     data, training = settings["data"], settings["training"]
-    assert [data[f"{part}_sequences"] for part in ("train", "validation", "test")] == [10_000, 2_000, 3_000]
-    assert (data["shared_digits"], data["fixed"], settings["task"]["context_length"], settings["task"]["forecast_length"]) == (500, True, 10, 10)
-    assert (training["optimizer"], training["learning_rate"], training["batch_size"], training["max_epochs"]) == ("rmsprop", 1e-3, 16, 200)
+    assert [data[f"{part}_sequences"] for part in ("train", "validation", "test")] == [
+        10_000,
+        2_000,
+        3_000,
+    ]
+    assert (
+        data["shared_digits"],
+        data["fixed"],
+        settings["task"]["context_length"],
+        settings["task"]["forecast_length"],
+    ) == (500, True, 10, 10)
+    assert (
+        training["optimizer"],
+        training["learning_rate"],
+        training["batch_size"],
+        training["max_epochs"],
+    ) == ("rmsprop", 1e-3, 16, 200)
     model = build(settings["model"], "model")
     assert sum(weight.numel() for weight in model.parameters()) == 7_585_296
     assert model.head.bias.abs().max() == 0
 
 
-ROWS = [  # further rows of table 1 of Shi et al. 2015, and its radar network, as conf/model/shi2015.yaml says to type them
+# further rows of table 1 of Shi et al. 2015, and its radar network, as conf/model/shi2015.yaml says
+# to type them
+ROWS = [
     (["hidden_channels=[256]"], 13_524_496),
     (["hidden_channels=[128,128]"], 10_042_896),
     (["hidden_channels=[128,128]", "input_kernel=9", "state_kernel=1"], 11_550_224),
@@ -105,9 +141,17 @@ def test_the_models_of_a_comparison_are_of_one_size():
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [("trainin.max_epochs=3", "trainin"), ("training.max_epoch=3", "max_epoch"), ("experiment=none_such", "none_such"), ("data=none_such", "none_such"),
-     ("max_epochs", "is not of the form KEY=VALUE"), ("--epochs=3", "there is no option '--epochs=3'"), ("training.max_epochs=[3", "mismatched|no viable|missing"),
-     ("data.archive=x.nc", "there is no setting 'data.archive' here"), ("output_dir=", "output_dir is empty; give a value, or null for none")],
+    [
+        ("trainin.max_epochs=3", "trainin"),
+        ("training.max_epoch=3", "max_epoch"),
+        ("experiment=none_such", "none_such"),
+        ("data=none_such", "none_such"),
+        ("max_epochs", "is not of the form KEY=VALUE"),
+        ("--epochs=3", "there is no option '--epochs=3'"),
+        ("training.max_epochs=[3", "mismatched|no viable|missing"),
+        ("data.archive=x.nc", "there is no setting 'data.archive' here"),
+        ("output_dir=", "output_dir is empty; give a value, or null for none"),
+    ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(typed, message):
     with pytest.raises(UserError, match=message) as caught:
@@ -117,9 +161,14 @@ def test_a_mistake_on_the_command_line_is_one_line(typed, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("# @package _global_\nseeed: 3\n", "unknown key 'seeed'; accepted are baselines, data"),
-     ("# @package _global_\ntraining: {max_epoch: 3}\n", "training has no setting 'max_epoch'; Training takes max_epochs"),
-     ("# @package _global_\ntraining: [\n", "expected the node|while parsing|experiment/wrong")],
+    [
+        ("# @package _global_\nseeed: 3\n", "unknown key 'seeed'; accepted are baselines, data"),
+        (
+            "# @package _global_\ntraining: {max_epoch: 3}\n",
+            "training has no setting 'max_epoch'; Training takes max_epochs",
+        ),
+        ("# @package _global_\ntraining: [\n", "expected the node|while parsing|experiment/wrong"),
+    ],
 )
 def test_a_mistake_inside_an_experiment_file_is_refused(tmp_path, monkeypatch, content, message):
     import shutil
@@ -132,12 +181,32 @@ def test_a_mistake_inside_an_experiment_file_is_refused(tmp_path, monkeypatch, c
         build(config.plain(config.compose("train", ["experiment=wrong"]))["training"], "training")
 
 
-NAMES = ["plain.nc", "with space.nc", "a,b.nc", "[x].nc", "a=b=c.nc", "Zürich é.nc", "{a}.nc", "it's.nc", '"q".nc', "back\\slash.nc", "${seed}.nc", "#1.nc", "~t(1).nc", "100%.nc"]
+NAMES = [
+    "plain.nc",
+    "with space.nc",
+    "a,b.nc",
+    "[x].nc",
+    "a=b=c.nc",
+    "Zürich é.nc",
+    "{a}.nc",
+    "it's.nc",
+    '"q".nc',
+    "back\\slash.nc",
+    "${seed}.nc",
+    "#1.nc",
+    "~t(1).nc",
+    "100%.nc",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_path_reaches_the_program_as_it_was_typed(tmp_path, name):
-    settings = config.plain(config.compose("train", ["data=radar", f"data.archive={tmp_path}/{name}", f"output_dir={tmp_path}/{name}"]))
+    settings = config.plain(
+        config.compose(
+            "train",
+            ["data=radar", f"data.archive={tmp_path}/{name}", f"output_dir={tmp_path}/{name}"],
+        )
+    )
     assert settings["data"]["archive"] == f"{tmp_path}/{name}"
     assert settings["output_dir"] == f"{tmp_path}/{name}"
 
@@ -161,14 +230,20 @@ def test_a_stored_configuration_takes_single_changes_and_no_unknown_ones(tmp_pat
     stored = config.load(tmp_path)
     config.override(stored, ["training.max_epochs=99", "data.test_file=/a b.npy"])
     settings = config.plain(stored)
-    assert (settings["training"]["max_epochs"], settings["data"]["test_file"], settings["data"]["seed"]) == (99, "/a b.npy", 3)
+    assert (
+        settings["training"]["max_epochs"],
+        settings["data"]["test_file"],
+        settings["data"]["seed"],
+    ) == (99, "/a b.npy", 3)
     for wrong in ("training.max_epoch=1", "+new=1", "~seed", "seed=1,2"):
         with pytest.raises(UserError, match="cannot be applied to a stored run"):
             config.override(stored, [wrong])
 
 
 def test_parts_that_do_not_go_together_are_told_in_one_line():
-    with pytest.raises(UserError, match="'transform.knee' not found; two chosen parts do not go together") as caught:
+    with pytest.raises(
+        UserError, match="'transform.knee' not found; two chosen parts do not go together"
+    ) as caught:
         config.plain(config.compose("train", ["loss=balanced_error"]))
     assert "\n" not in str(caught.value)
 
@@ -178,7 +253,15 @@ def test_a_missing_setting_is_named():
         config.plain(config.compose("train", ["data=radar"]))
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "is not a run folder: it holds no config.yaml"), ("[1, 2]", "is damaged"), ("a: [", "is damaged"), ("", "is damaged|holds no")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not a run folder: it holds no config.yaml"),
+        ("[1, 2]", "is damaged"),
+        ("a: [", "is damaged"),
+        ("", "is damaged|holds no"),
+    ],
+)
 def test_a_damaged_stored_configuration_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "config.yaml").write_text(content)

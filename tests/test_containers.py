@@ -34,18 +34,18 @@ from nowcast.data.containers import (
 )
 from nowcast.data.conversion import convert
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.readers.arrays import ArrayGrid, Arrays
-from nowcast.data.readers.auto import Auto
-from nowcast.data.readers.cf_netcdf import CfNetcdf
-from nowcast.data.readers.decoding import Coding
-from nowcast.data.readers.geotiff import GeoTiff
-from nowcast.data.readers.hdf5 import Hdf5File
 from nowcast.data.reading import ReadingProcess, opened_inputs
-from nowcast.errors import UserError
 from nowcast.evaluation.external import ForecastFiles
-from nowcast.frames import Frames
-from nowcast.operations.incoming import Incoming
-from nowcast.prediction import newest_frames
+from nowcast.forecasting.incoming import Incoming
+from nowcast.forecasting.prediction import newest_frames
+from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.auto import Auto
+from nowcast.readers.cf_netcdf import CfNetcdf
+from nowcast.readers.decoding import Coding
+from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.hdf5 import Hdf5File
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
 from tests.factories import LAEA, grid, shared_data, times, write_archive, write_knmi, write_odim
 from tests.factories_cf import write_cf
 from tests.factories_grib2 import write_mrms
@@ -445,7 +445,7 @@ def patched(path: Path, old: bytes, new: bytes) -> Path:
 def test_a_compressed_archive_is_read_no_further_than_a_member_that_claims_too_much(tmp_path):
     """Behind it everything would have to be unpacked to know what follows."""
     whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w") as archive:
+    with tarfile.open(fileobj=whole, mode="w"):
         entry = tarfile.TarInfo("large.h5")
         entry.size = 2**31 + 1
         whole.write(entry.tobuf())
@@ -786,7 +786,8 @@ def test_what_killed_programs_left_is_removed_when_nobody_uses_it_any_more(tmp_p
 def test_no_room_to_unpack_is_not_called_damage(tmp_path, monkeypatch):
     archive = write_tar(tmp_path / "a.tar", [("a.txt", text(0))])
     monkeypatch.setattr(
-        "nowcast.files.shutil.disk_usage", lambda path: type("Usage", (), {"total": 10, "free": 1})
+        "nowcast.runtime.files.shutil.disk_usage",
+        lambda path: type("Usage", (), {"total": 10, "free": 1}),
     )
     with pytest.raises(
         UserError,
@@ -796,9 +797,7 @@ def test_no_room_to_unpack_is_not_called_damage(tmp_path, monkeypatch):
         Unpacking(Named()).read(member_path(archive, "a.txt"))
 
 
-def test_archives_that_arrive_in_a_watch_give_frames_and_each_file_its_own_reason(
-    tmp_path,
-):
+def test_archives_that_arrive_in_a_watch_give_frames_and_each_file_its_own_reason(tmp_path):
     now = np.datetime64("2020-06-01T01:00")
     look_into = lambda path: open_containers([path], Listing())  # noqa: E731
     watched = Incoming(
@@ -836,7 +835,7 @@ def test_archives_that_arrive_in_a_watch_give_frames_and_each_file_its_own_reaso
 def test_of_an_archive_with_a_history_only_the_newest_files_are_read_in_a_watch(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("nowcast.operations.incoming._MOST_FILES", 3)
+    monkeypatch.setattr("nowcast.forecasting.incoming._MOST_FILES", 3)
     reader = Named()
     watched = Incoming(
         tmp_path,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
 from tests.equations import convolve, sigmoid
 
 
@@ -15,7 +15,12 @@ def equations(cell, inputs, h, c):
     wi, wf, wo = p.get("peephole", np.zeros((3, cell.hidden_channels)))[:, :, None, None]
     outputs = []
     for x in inputs:
-        xi, xf, xg, xo = np.split(convolve(x, p["input_weight"]) if "input_weight" in p else np.zeros((4 * len(h), *h.shape[1:])), 4)
+        xi, xf, xg, xo = np.split(
+            convolve(x, p["input_weight"])
+            if "input_weight" in p
+            else np.zeros((4 * len(h), *h.shape[1:])),
+            4,
+        )
         hi, hf, hg, ho = np.split(convolve(h, p["state_weight"]), 4)
         i = sigmoid(xi + hi + wi * c + bi)
         f = sigmoid(xf + hf + wf * c + bf)
@@ -27,7 +32,13 @@ def equations(cell, inputs, h, c):
 
 def random_layer(input_channels=2, hidden=3, *, input_kernel=5, state_kernel=3, peephole=True):
     torch.manual_seed(0)
-    layer = ConvLSTM(input_channels, hidden, input_kernel=input_kernel, state_kernel=state_kernel, peephole=peephole).double()
+    layer = ConvLSTM(
+        input_channels,
+        hidden,
+        input_kernel=input_kernel,
+        state_kernel=state_kernel,
+        peephole=peephole,
+    ).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return layer
@@ -35,9 +46,14 @@ def random_layer(input_channels=2, hidden=3, *, input_kernel=5, state_kernel=3, 
 
 @pytest.mark.parametrize("peephole", [True, False])
 @pytest.mark.parametrize(("input_kernel", "state_kernel"), [(5, 3), (1, 5), (3, 1)])
-def test_a_layer_computes_the_equations_of_the_paper_from_any_state(peephole, input_kernel, state_kernel):
+def test_a_layer_computes_the_equations_of_the_paper_from_any_state(
+    peephole, input_kernel, state_kernel
+):
     layer = random_layer(input_kernel=input_kernel, state_kernel=state_kernel, peephole=peephole)
-    inputs, h, c = (torch.randn(*shape, dtype=torch.float64) for shape in [(2, 4, 2, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)])
+    inputs, h, c = (
+        torch.randn(*shape, dtype=torch.float64)
+        for shape in [(2, 4, 2, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)]
+    )
     outputs, (last_h, last_c) = layer(inputs, (h, c))
     for b in range(2):
         expected, expected_c = equations(layer.cell, inputs[b].numpy(), h[b].numpy(), c[b].numpy())
@@ -85,7 +101,9 @@ def test_zero_steps_give_no_outputs_and_leave_the_state_alone():
 def test_any_map_size_works_with_the_same_weights(size):
     layer = random_layer()
     inputs = torch.randn(1, 2, 2, *size, dtype=torch.float64)
-    expected, _ = equations(layer.cell, inputs[0].numpy(), np.zeros((3, *size)), np.zeros((3, *size)))
+    expected, _ = equations(
+        layer.cell, inputs[0].numpy(), np.zeros((3, *size)), np.zeros((3, *size))
+    )
     np.testing.assert_allclose(layer(inputs)[0][0].detach(), expected, rtol=0, atol=1e-12)
 
 
@@ -96,7 +114,9 @@ def test_gradients_of_every_weight_agree_with_finite_differences():
     assert len(names) == 4
 
     def run(inputs, *values):
-        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (inputs,))[0]
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (inputs,))[
+            0
+        ]
 
     assert torch.autograd.gradcheck(run, (inputs, *values))
 
@@ -166,8 +186,14 @@ def with_option(option, *, hidden=2, size=(3, 4), batch=2):
     layer = ConvLSTM(settings.pop("input_channels"), hidden, **settings).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    state = tuple(torch.randn(batch, hidden, *layer.cell.state_size(*size), dtype=torch.float64) for _ in "hc")
-    inputs = torch.randn(batch, 3, layer.cell.input_channels, *size, dtype=torch.float64) if layer.cell.input_channels else None
+    state = tuple(
+        torch.randn(batch, hidden, *layer.cell.state_size(*size), dtype=torch.float64) for _ in "hc"
+    )
+    inputs = (
+        torch.randn(batch, 3, layer.cell.input_channels, *size, dtype=torch.float64)
+        if layer.cell.input_channels
+        else None
+    )
     if layer.channels_last:
         inputs, state = inputs.movedim(2, -1), tuple(part.movedim(1, -1) for part in state)
     return layer, inputs, state
@@ -184,21 +210,32 @@ def test_gradients_agree_with_finite_differences(option):
         torch.manual_seed(1)  # the same dropout masks every time
         x, tensors = (tensors[0], tensors[1:]) if given else (None, tensors)
         outputs, last = torch.func.functional_call(
-            layer, dict(zip(names, tensors[2:], strict=True)), (x, tensors[:2]), {"length": 3, "mask": mask}
+            layer,
+            dict(zip(names, tensors[2:], strict=True)),
+            (x, tensors[:2]),
+            {"length": 3, "mask": mask},
         )
         return outputs, *last
 
-    assert torch.autograd.gradcheck(run, (*given, *(part.requires_grad_() for part in state), *values))
+    assert torch.autograd.gradcheck(
+        run, (*given, *(part.requires_grad_() for part in state), *values)
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_fast_path_is_the_cell_step_by_step(option):
-    """All input convolutions in one call, blocks, channels last: the same numbers as one cell call per step."""
+    """All input convolutions in one call, blocks, channels last: the same numbers as one cell call
+    per step.
+    """
     layer, inputs, state = with_option(option)
     outputs, last = layer(inputs, state, length=3)
     torch.manual_seed(5)
     outputs, last = layer(inputs, state, length=3)
-    steps = [None] * 3 if inputs is None else list((inputs.movedim(-1, 2) if layer.channels_last else inputs).unbind(1))
+    steps = (
+        [None] * 3
+        if inputs is None
+        else list((inputs.movedim(-1, 2) if layer.channels_last else inputs).unbind(1))
+    )
     state = tuple(part.movedim(-1, 1) for part in state) if layer.channels_last else state
     torch.manual_seed(5)
     masks = layer.cell.dropout_masks(steps[0], state)
@@ -213,18 +250,39 @@ def test_the_fast_path_is_the_cell_step_by_step(option):
     torch.testing.assert_close(last, state, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in ("plain", "checkpoint", "checkpoint and dropout", "channels last", "no input", "no input, checkpoint")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        option
+        for option in OPTIONS
+        if option
+        not in (
+            "plain",
+            "checkpoint",
+            "checkpoint and dropout",
+            "channels last",
+            "no input",
+            "no input, checkpoint",
+        )
+    ],
+)
 def test_every_option_acts(option):
     """With what it changes left at its default and the other weights equal, the outputs differ."""
     layer, inputs, state = with_option(option)
     plain = ConvLSTM(2, 2, input_kernel=3, state_kernel=3).double()
-    for parameter in plain.parameters():  # what the option takes away is there, what it adds is neutral
+    for (
+        parameter
+    ) in plain.parameters():  # what the option takes away is there, what it adds is neutral
         torch.nn.init.normal_(parameter)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name not in plain.state_dict():
                 parameter.fill_(float("gain" in name))
-    shared = {name: weight for name, weight in layer.state_dict().items() if plain.state_dict().get(name, weight[:0]).shape == weight.shape}
+    shared = {
+        name: weight
+        for name, weight in layer.state_dict().items()
+        if plain.state_dict().get(name, weight[:0]).shape == weight.shape
+    }
     plain.load_state_dict(shared, strict=False)
     outputs = layer(inputs, state)[0]
     if option in ("valid", "stride"):
@@ -266,11 +324,17 @@ def test_checkpointing_keeps_less_and_changes_nothing():
     results = {}
     for steps in (0, 3):
         layer.checkpoint, kept = steps, []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
             outputs, _ = layer(inputs, state)
         layer.zero_grad()
         outputs.square().sum().backward()
-        results[steps] = (sum(kept), outputs.detach(), *(weight.grad.clone() for weight in layer.parameters()))
+        results[steps] = (
+            sum(kept),
+            outputs.detach(),
+            *(weight.grad.clone() for weight in layer.parameters()),
+        )
     assert results[3][0] < results[0][0] / 4
     for one, other in zip(results[0][1:], results[3][1:], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -278,15 +342,34 @@ def test_checkpointing_keeps_less_and_changes_nothing():
 
 def test_normalisation_gives_every_group_of_every_gate_zero_mean_and_unit_variance():
     torch.manual_seed(0)
-    layer = ConvLSTM(1, 4, input_kernel=3, state_kernel=3, norm_groups=2, activation="linear", gate_activation="linear", peephole=False, initialisation="keras").double()
+    layer = ConvLSTM(
+        1,
+        4,
+        input_kernel=3,
+        state_kernel=3,
+        norm_groups=2,
+        activation="linear",
+        gate_activation="linear",
+        peephole=False,
+        initialisation="keras",
+    ).double()
     seen = 50 + 9 * torch.randn(1, 1, 1, 32, 32, dtype=torch.float64)
-    gain, bias = torch.nn.init.normal_(layer.cell.gain).detach(), torch.nn.init.normal_(layer.cell.bias).detach()
+    gain, bias = (
+        torch.nn.init.normal_(layer.cell.gain).detach(),
+        torch.nn.init.normal_(layer.cell.bias).detach(),
+    )
     zeros = torch.zeros(1, 4, 32, 32, dtype=torch.float64)
     ones = torch.ones_like(zeros)
     _, (_, c) = layer(seen, (zeros, ones))  # c = f * 1 + i * g, all of them normalised
-    gates = torch.nn.functional.conv2d(seen[:, 0], layer.cell.input_weight, padding=1)[0].reshape(4, 2, 2, 32, 32)
-    normal = (gates - gates.mean((2, 3, 4), keepdim=True)) / gates.var((2, 3, 4), correction=0, keepdim=True).add(1e-5).sqrt()
-    i, f, g, _ = (gain[:, None, None] * normal.reshape(16, 32, 32) + bias[:, None, None]).reshape(4, 4, 32, 32)
+    gates = torch.nn.functional.conv2d(seen[:, 0], layer.cell.input_weight, padding=1)[0].reshape(
+        4, 2, 2, 32, 32
+    )
+    normal = (gates - gates.mean((2, 3, 4), keepdim=True)) / gates.var(
+        (2, 3, 4), correction=0, keepdim=True
+    ).add(1e-5).sqrt()
+    i, f, g, _ = (gain[:, None, None] * normal.reshape(16, 32, 32) + bias[:, None, None]).reshape(
+        4, 4, 32, 32
+    )
     torch.testing.assert_close(c[0], f + i * g, rtol=0, atol=1e-9)
 
 
@@ -302,21 +385,40 @@ def test_dropped_shares_scale_and_constancy_over_time():
         gates = mask.reshape(50, 4, -1)
         for one in range(4):  # each gate has its own
             for other in range(one):
-                assert ((gates[:, one] == 0) & (gates[:, other] == 0)).float().mean().item() == pytest.approx(share**2, abs=0.01)
+                assert (
+                    (gates[:, one] == 0) & (gates[:, other] == 0)
+                ).float().mean().item() == pytest.approx(share**2, abs=0.01)
 
 
 def test_dropout_acts_in_training_only_and_the_mean_of_many_draws_of_one_linear_step_is_the_undropped_one():
     torch.manual_seed(0)
-    layer = ConvLSTM(2, 3, input_kernel=3, state_kernel=3, dropout=0.5, state_dropout=0.5, activation="linear", gate_activation="linear", peephole=False)
+    layer = ConvLSTM(
+        2,
+        3,
+        input_kernel=3,
+        state_kernel=3,
+        dropout=0.5,
+        state_dropout=0.5,
+        activation="linear",
+        gate_activation="linear",
+        peephole=False,
+    )
     with torch.no_grad():
         layer.cell.bias.fill_(1.0)
     x, h, c = torch.randn(1, 1, 2, 4, 4), torch.randn(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
     layer.eval()
     assert torch.equal(layer(x, (h, c))[0], layer(x, (h, c))[0])
-    exact = layer(x, (h, c))[1][1]  # c = i * g: two gates with masks of their own, so the mean of the product is the product of the means
+    exact = layer(x, (h, c))[1][
+        1
+        # c = i * g: two gates with masks of their own, so the mean of the product is the product of
+        # the means
+    ]
     layer.train()
     assert not torch.equal(layer(x, (h, c))[0], layer(x, (h, c))[0])
-    many = layer(x.expand(20_000, -1, -1, -1, -1), (h.expand(20_000, -1, -1, -1), c.expand(20_000, -1, -1, -1)))[1][1]
+    many = layer(
+        x.expand(20_000, -1, -1, -1, -1),
+        (h.expand(20_000, -1, -1, -1), c.expand(20_000, -1, -1, -1)),
+    )[1][1]
     error = many.std(0) / 20_000**0.5
     assert ((many.mean(0) - exact[0]).abs() < 5 * error).all()
 
@@ -332,7 +434,10 @@ def test_a_stateful_layer_goes_on_until_it_is_reset_and_its_gradient_ends_at_the
     torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=0, atol=1e-12)
     second.sum().backward()
     assert x.grad[:, :2].abs().max() == 0 and x.grad[:, 2:].abs().max() > 0
-    with pytest.raises(ValueError, match=r"\(B, F, H, W\) is needed; call reset_state\(\) before sequences of another size"):
+    with pytest.raises(
+        ValueError,
+        match=r"\(B, F, H, W\) is needed; call reset_state\(\) before sequences of another size",
+    ):
         layer(x[:1])
     layer.reset_state()
     torch.testing.assert_close(layer(x[:1])[0], whole[:1], rtol=0, atol=1e-12)
@@ -361,17 +466,29 @@ def test_a_whole_model_in_bfloat16_keeps_its_cell_state_in_float32():
 def test_weights_and_inputs_in_any_memory_layout_give_the_same():
     layer, inputs, state = with_option("plain", size=(5, 6))
     expected = layer(inputs, state)[0].detach()
-    other = layer.to(memory_format=torch.channels_last)(inputs.permute(0, 1, 4, 3, 2).contiguous().permute(0, 1, 4, 3, 2), state)[0]
+    other = layer.to(memory_format=torch.channels_last)(
+        inputs.permute(0, 1, 4, 3, 2).contiguous().permute(0, 1, 4, 3, 2), state
+    )[0]
     torch.testing.assert_close(other.detach(), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"input_kernel": 0}, "input_kernel is 0; a whole number from 1, or two of them"), ({"state_kernel": (3, 3, 3)}, "a whole number from 1, or two of them"),
-     ({"stride": 2, "dilation": 2}, "stride is 2 and dilation is 2; only one of them can be above 1"), ({"padding": "full"}, "padding is 'full'; accepted are same, valid"),
-     ({"activation": "gelu"}, "activation is 'gelu'; accepted are tanh"), ({"dropout": 1.0}, "dropout is 1.0; a share from 0 up to"),
-     ({"state_dropout": -0.1}, "state_dropout is -0.1; a share"), ({"norm_groups": 3}, "norm_groups is 3; 0, or a number that divides the 4 hidden channels"),
-     ({"initialisation": "zeros"}, "initialisation is 'zeros'; accepted are paper, keras"), ({"checkpoint": -1}, "checkpoint is -1; 0, or a number of steps, is needed")],
+    [
+        ({"input_kernel": 0}, "input_kernel is 0; a whole number from 1, or two of them"),
+        ({"state_kernel": (3, 3, 3)}, "a whole number from 1, or two of them"),
+        (
+            {"stride": 2, "dilation": 2},
+            "stride is 2 and dilation is 2; only one of them can be above 1",
+        ),
+        ({"padding": "full"}, "padding is 'full'; accepted are same, valid"),
+        ({"activation": "gelu"}, "activation is 'gelu'; accepted are tanh"),
+        ({"dropout": 1.0}, "dropout is 1.0; a share from 0 up to"),
+        ({"state_dropout": -0.1}, "state_dropout is -0.1; a share"),
+        ({"norm_groups": 3}, "norm_groups is 3; 0, or a number that divides the 4 hidden channels"),
+        ({"initialisation": "zeros"}, "initialisation is 'zeros'; accepted are paper, keras"),
+        ({"checkpoint": -1}, "checkpoint is -1; 0, or a number of steps, is needed"),
+    ],
 )
 def test_a_setting_outside_what_is_accepted_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
@@ -379,7 +496,9 @@ def test_a_setting_outside_what_is_accepted_is_refused(settings, message):
 
 
 def test_maps_smaller_than_a_valid_kernel_are_refused():
-    with pytest.raises(ValueError, match="maps of 4 x 9 came, but valid padding needs at least 5 x 5"):
+    with pytest.raises(
+        ValueError, match="maps of 4 x 9 came, but valid padding needs at least 5 x 5"
+    ):
         ConvLSTM(1, 2, padding="valid")(torch.zeros(1, 1, 1, 4, 9))
 
 
@@ -391,7 +510,10 @@ def test_a_mask_of_another_shape_or_type_is_refused():
 
 def test_a_state_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\) \(B, F, H, W\) is needed"):
-        random_layer()(torch.zeros(1, 3, 2, 4, 4, dtype=torch.float64), (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5)))
+        random_layer()(
+            torch.zeros(1, 3, 2, 4, 4, dtype=torch.float64),
+            (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5)),
+        )
 
 
 def test_no_hidden_channel_is_refused():
@@ -412,7 +534,10 @@ def test_a_layer_without_input_asks_for_state_and_length():
     state = tuple(torch.zeros(2, 1, 3, 4, 4, dtype=torch.float64))
     with pytest.raises(ValueError, match="a length of at least 0; a state and -1 came"):
         random_layer(0)(None, state, length=-1)
-    with pytest.raises(ValueError, match="length is 3, but the input has 2 steps; give length only where there is no input"):
+    with pytest.raises(
+        ValueError,
+        match="length is 3, but the input has 2 steps; give length only where there is no input",
+    ):
         random_layer()(torch.zeros(1, 2, 2, 4, 4, dtype=torch.float64), length=3)
 
 
@@ -422,5 +547,8 @@ def test_inputs_with_their_channels_last_are_told_so():
 
 
 def test_a_wrong_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(1, 1, 3, 4, 4\) came; \(B, T, 2, H, W\), none of them 0 but T, is needed"):
+    with pytest.raises(
+        ValueError,
+        match=r"shape \(1, 1, 3, 4, 4\) came; \(B, T, 2, H, W\), none of them 0 but T, is needed",
+    ):
         random_layer()(torch.zeros(1, 1, 3, 4, 4))

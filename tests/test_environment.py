@@ -15,10 +15,10 @@ import pytest
 import rasterio
 
 from nowcast.cli import main
-from nowcast.data.readers.decoding import Coding
-from nowcast.data.readers.geotiff import GeoTiff
-from nowcast.errors import UserError
+from nowcast.readers.decoding import Coding
+from nowcast.readers.geotiff import GeoTiff
 from nowcast.runtime import environment
+from nowcast.runtime.errors import UserError
 from tests.factories import write_odim
 from tests.factories_grib2 import write_mrms
 from tests.test_reader_geotiff import write_tif
@@ -54,12 +54,12 @@ folder, variants = sys.argv[1], [item.split("|") for item in sys.argv[2:]]
 # shared by all, and none of the libraries that the variables are for:
 import h5py, numpy as np, scipy, nowcast.cli
 def work():
-    from nowcast.data.readers.decoding import Coding
-    from nowcast.data.readers.geotiff import GeoTiff
-    from nowcast.data.readers.mrms_grib2 import MrmsGrib2
-    from nowcast.data.readers.odim_hdf5 import OdimHdf5
-    from nowcast.frames import Forecast, Grid
-    from nowcast.io.geotiff import write_geotiff
+    from nowcast.readers.decoding import Coding
+    from nowcast.readers.geotiff import GeoTiff
+    from nowcast.readers.mrms_grib2 import MrmsGrib2
+    from nowcast.readers.odim_hdf5 import OdimHdf5
+    from nowcast.types.frames import Forecast, Grid
+    from nowcast.output.geotiff import write_geotiff
     reader = GeoTiff(Coding("rain_rate", missing=()), time="%Y%m%d%H%M")
     frames = reader.read(f"{folder}/point_202001010000.tif")
     assert frames.grid.crs == "EPSG:3067" and frames.grid.x.tolist() == [100500, 101500]
@@ -75,7 +75,7 @@ def work():
     with rasterio.open(path) as file:
         assert file.crs.to_epsg() == 3035 and file.read().tolist() == [[[1, 1], [1, 1]]]
 def draw():
-    from nowcast import plotting
+    from nowcast.drawing import plotting
     plotting._save(plotting._figure(1, 1), f"{folder}/{os.getpid()}.png")
 for variables in variants:
     child = os.fork()
@@ -99,9 +99,7 @@ print("done")
 """
 
 
-def test_in_a_program_that_imports_nowcast_all_works_and_no_variable_is_changed(
-    folder,
-):
+def test_in_a_program_that_imports_nowcast_all_works_and_no_variable_is_changed(folder):
     variants = [
         f"PROJ_DATA={place}"
         for place in (NOWHERE, folder / "empty", folder / "old", folder / "junk", "")
@@ -131,7 +129,7 @@ main(["info", f"{folder}/odim.h5"])
 told = ["reader.time=%Y%m%d%H%M", "reader.values.quantity=rain_rate", "reader.values.missing=[]"]
 main(["info", "reader=geotiff", *told, f"{folder}/point_202001010000.tif"])
 main(["convert", f"input={folder}/*.grib2", f"output={folder}/out.nc"])
-from nowcast import plotting
+from nowcast.drawing import plotting
 plotting._save(plotting._figure(1, 1), f"{folder}/figure.png")
 """
 ALL = {

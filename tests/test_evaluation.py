@@ -3,21 +3,21 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.errors import UserError
+from nowcast.baselines.persistence import Persistence
 from nowcast.evaluation.blocks import by_time, groups
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.plan import Plan
 from nowcast.evaluation.running import Source, evaluate, small
-from nowcast.forecaster import Forecaster
-from nowcast.models.persistence import Persistence
-from nowcast.task import Task
-from nowcast.transform import Identity
-from nowcast.verification.moving_mnist import MovingMnistScores
-from nowcast.verification.rain import RainScores
+from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
+from nowcast.evaluation.statistics.rain import RainScores
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime.errors import UserError
+from nowcast.types.task import Task
+from nowcast.types.transform import Identity
 
 HERE = Plan(workers=0, cache=None, show=False)
 START = np.datetime64("2020-06-01T00:00", "s")
-SCORES = {"_target_": "nowcast.verification.rain.RainScores", "thresholds": [0.5]}
+SCORES = {"_target_": "nowcast.evaluation.statistics.rain.RainScores", "thresholds": [0.5]}
 
 
 class Cases:
@@ -70,23 +70,60 @@ class Triple(Persistence):
     members = 3
 
     def ensemble(self, context, forecast_length, observed=None, *, members):
-        return torch.stack([k * super(Triple, self).forward(context, forecast_length, observed) for k in range(members)], dim=1)
+        return torch.stack(
+            [
+                k * super(Triple, self).forward(context, forecast_length, observed)
+                for k in range(members)
+            ],
+            dim=1,
+        )
 
 
 def forecaster(model, context_length=1, forecast_length=1):
     return Forecaster(model, Identity(), Task(context_length, forecast_length))
 
 
-def judged(cases, baselines=None, scores=None, *, forecast_length=1, plan=HERE, limit=None, judge=None, members=0):
-    source = Source({"nowcast": judge or forecaster(Persistence(), 1, forecast_length)}, cases, forecast_length=forecast_length, limit=limit, members=members)
-    task = {"_target_": "nowcast.task.Task", "context_length": 1, "forecast_length": forecast_length}
+def judged(
+    cases,
+    baselines=None,
+    scores=None,
+    *,
+    forecast_length=1,
+    plan=HERE,
+    limit=None,
+    judge=None,
+    members=0,
+):
+    source = Source(
+        {"nowcast": judge or forecaster(Persistence(), 1, forecast_length)},
+        cases,
+        forecast_length=forecast_length,
+        limit=limit,
+        members=members,
+    )
+    task = {
+        "_target_": "nowcast.types.task.Task",
+        "context_length": 1,
+        "forecast_length": forecast_length,
+    }
     scores = scores or RainScores((0.5,))
     settings = {"task": task, "scores": SCORES}
-    return evaluate(source, {name: forecaster(model, 1, forecast_length) for name, model in (baselines or {}).items()}, scores, plan=plan, settings=settings)
+    return evaluate(
+        source,
+        {name: forecaster(model, 1, forecast_length) for name, model in (baselines or {}).items()},
+        scores,
+        plan=plan,
+        settings=settings,
+    )
 
 
 def overall(results, score):
-    return {model: next(row.value for row in results.rows(model) if row.score == score and row.lead is None) for model in results.models}
+    return {
+        model: next(
+            row.value for row in results.rows(model) if row.score == score and row.lead is None
+        )
+        for model in results.models
+    }
 
 
 def same(one, other):
@@ -121,7 +158,9 @@ def test_cases_of_another_cadence_or_spacing_are_in_a_batch_of_their_own():
         def scale(self, epoch, index):
             return 5.0, (1.0, 1.0, 2.0, 2.0, 1.0)[index]
 
-    source = Source({"nowcast": forecaster(Persistence())}, Scaled(np.zeros((5, 2, 4, 4))), forecast_length=1)
+    source = Source(
+        {"nowcast": forecaster(Persistence())}, Scaled(np.zeros((5, 2, 4, 4))), forecast_length=1
+    )
     assert source.ranges() == [range(0, 2), range(2, 4), range(4, 5)]
 
 
@@ -133,8 +172,16 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
     class AnyCadence(Persistence):
         SCALED = ANY_CADENCE = True
 
-    with pytest.raises(UserError, match="the frames of analysis time 2020-06-01 01:00:00 UTC lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes"):
-        Source({"nowcast": forecaster(AnyCadence())}, Scaled(np.zeros((2, 2, 4, 4)), [0, 1]), forecast_length=1)
+    with pytest.raises(
+        UserError,
+        match="the frames of analysis time 2020-06-01 01:00:00 UTC lie 60 minutes apart; this "
+        "model forecasts from frames every 2 to 15 minutes",
+    ):
+        Source(
+            {"nowcast": forecaster(AnyCadence())},
+            Scaled(np.zeros((2, 2, 4, 4)), [0, 1]),
+            forecast_length=1,
+        )
 
 
 def test_slow_baselines_are_told_the_scale_of_each_case_and_kept_by_it(tmp_path):
@@ -150,8 +197,12 @@ def test_slow_baselines_are_told_the_scale_of_each_case_and_kept_by_it(tmp_path)
 
     cases = Scaled(np.ones((2, 2, 4, 4)))
     for _ in range(2):
-        results = judged(cases, {"told": Told().eval()}, plan=Plan(workers=0, cache=str(tmp_path), show=False))
-        assert results.totals["told"]["pixels.absolute_error"].sum() == 16  # the second is off by 1 everywhere
+        results = judged(
+            cases, {"told": Told().eval()}, plan=Plan(workers=0, cache=str(tmp_path), show=False)
+        )
+        assert (
+            results.totals["told"]["pixels.absolute_error"].sum() == 16
+        )  # the second is off by 1 everywhere
     assert len(list(tmp_path.rglob("*.h5"))) == 2
 
 
@@ -164,7 +215,9 @@ def test_cases_of_several_sizes_are_each_judged_on_their_own_grid():
             return self.values[index].shape[1:]
 
     results = judged(Sizes())
-    assert results.totals["nowcast"]["pixels.pixels"].sum() == 6 + 6 + 30 + 12 and results.cases == 4
+    assert (
+        results.totals["nowcast"]["pixels.pixels"].sum() == 6 + 6 + 30 + 12 and results.cases == 4
+    )
 
 
 def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cache(tmp_path):
@@ -172,16 +225,25 @@ def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cach
     values[2, 0] = 0  # a context that Fails refuses
     cases, baselines = TimedCases(values, range(5)), {"fails": Fails(), "triple": Triple()}
     here = judged(cases, baselines, plan=HERE)
-    for number, workers in enumerate((0, 1, 2)):
-        plan = Plan(workers=workers, cache=str(tmp_path / f"{workers}"), show=False, block_hours=1.0)
+    before = None
+    for workers in (0, 1, 2):
+        plan = Plan(
+            workers=workers, cache=str(tmp_path / f"{workers}"), show=False, block_hours=1.0
+        )
         first, again = judged(cases, baselines, plan=plan), judged(cases, baselines, plan=plan)
         assert [block.cases for block in first.blocks] == [1] * 5
         same(first, again)
-        assert first.facts["failures"] == {"fails": {"cases": 1, "reason": "no rain to follow"}} == again.facts["failures"]
+        assert (
+            first.facts["failures"]
+            == {"fails": {"cases": 1, "reason": "no rain to follow"}}
+            == again.facts["failures"]
+        )
         for model in here.models:
             for name, array in here.totals[model].items():
-                np.testing.assert_allclose(first.totals[model][name].sum(0), array.sum(0), rtol=1e-12)
-        if number:
+                np.testing.assert_allclose(
+                    first.totals[model][name].sum(0), array.sum(0), rtol=1e-12
+                )
+        if before is not None:
             same(first, before)
         before = first
 
@@ -195,18 +257,26 @@ def test_where_a_baseline_fails_persistence_stands_in_for_it_and_the_case_is_cou
 
 def test_an_ensemble_is_judged_by_its_mean_by_its_members_and_as_an_ensemble():
     results = judged(Cases([[[[2.0]], [[3.0]]]]), {"triple": Triple()})
-    assert results.models == ["nowcast", "triple", "triple member"] and results.members == {"triple": 3}
+    assert results.models == ["nowcast", "triple", "triple member"] and results.members == {
+        "triple": 3
+    }
     assert overall(results, "mae")["triple"] == 1  # the mean of 0, 2 and 4 is 2
     assert overall(results, "mae")["triple member"] == pytest.approx((3 + 1 + 1) / 3)
     # CRPS of 0, 2, 4 against 3: mean |x - y| = 5/3, half the mean |x - x'| over the 9 pairs = 16/18
-    crps = next(row.value for row in results.rows("triple") if row.score == "crps" and row.lead is None)
+    crps = next(
+        row.value for row in results.rows("triple") if row.score == "crps" and row.lead is None
+    )
     assert crps == pytest.approx(5 / 3 - 16 / 18)
 
 
 def test_scores_without_ensembles_and_networks_without_members_are_refused():
-    with pytest.raises(UserError, match="MovingMnistScores has no scores of ensembles; take scores=rain"):
+    with pytest.raises(
+        UserError, match="MovingMnistScores has no scores of ensembles; take scores=rain"
+    ):
         judged(Cases([[[[1.0]], [[1.0]]]]), {"triple": Triple()}, MovingMnistScores())
-    with pytest.raises(UserError, match="Persistence draws no members; take a network with state noise"):
+    with pytest.raises(
+        UserError, match="Persistence draws no members; take a network with state noise"
+    ):
         judged(Cases([[[[1.0]], [[1.0]]]]), members=2)
 
 
@@ -218,8 +288,20 @@ def test_a_case_without_a_comparable_pixel_is_counted():
 def test_progress_sees_every_batch(monkeypatch):
     monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", 1)
     seen = []
-    source = Source({"nowcast": forecaster(Persistence())}, Cases(np.ones((5, 2, 2, 2))), forecast_length=1, limit=3)
-    evaluate(source, {}, RainScores((0.5,)), plan=HERE, settings={}, progress=lambda batches: seen.extend(batches) or batches)
+    source = Source(
+        {"nowcast": forecaster(Persistence())},
+        Cases(np.ones((5, 2, 2, 2))),
+        forecast_length=1,
+        limit=3,
+    )
+    evaluate(
+        source,
+        {},
+        RainScores((0.5,)),
+        plan=HERE,
+        settings={},
+        progress=lambda batches: seen.extend(batches) or batches,
+    )
     assert [list(batch) for batch in seen] == [[0], [1], [2]]
 
 
@@ -229,17 +311,29 @@ def test_no_case_is_a_users_error():
 
 
 def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_baseline():
-    # the network is persistence (1); the baseline forecasts 2 everywhere but in the first column: its errors are 1, 2, 4
-    values = [[[[1, 1]], [[1, observed]]] for observed in (3, 1.5, 1.25, 2)]  # errors 4, 0.25, 0.0625, 1 against 1, 0.25, 0.5625, 0
+    # the network is persistence (1); the baseline forecasts 2 everywhere but in the first column:
+    # its errors are 1, 2, 4
+    values = [
+        [[[1, 1]], [[1, observed]]] for observed in (3, 1.5, 1.25, 2)
+    ]  # errors 4, 0.25, 0.0625, 1 against 1, 0.25, 0.5625, 0
     results = judged(Cases(values), {"double": Double()}, plan=Plan(workers=0, cache=None))
-    assert [(case.kind, case.title) for case in results.shown] == [("worst", "case 0"), ("typical", "case 1"), ("best", "case 2")]
-    assert results.shown[0].observation.tolist() == [[[1, 3]]] and results.shown[0].forecasts["double"][0, 0, 1] == 2
+    assert [(case.kind, case.title) for case in results.shown] == [
+        ("worst", "case 0"),
+        ("typical", "case 1"),
+        ("best", "case 2"),
+    ]
+    assert (
+        results.shown[0].observation.tolist() == [[[1, 3]]]
+        and results.shown[0].forecasts["double"][0, 0, 1] == 2
+    )
 
 
 def test_fields_for_pictures_are_means_of_the_observed_part_of_squares(monkeypatch):
     monkeypatch.setattr("nowcast.evaluation.running._SHOWN_SIDE", 2)
     values = np.array([[[1, 3, np.nan, np.nan], [np.nan, 5, np.nan, 7], [2, 2, 4, 4]]], np.float32)
-    assert small(values).tolist()[0][0][0] == 3 and np.isnan(small(values)[0, 0, 1])  # one of four is too little
+    assert small(values).tolist()[0][0][0] == 3 and np.isnan(
+        small(values)[0, 0, 1]
+    )  # one of four is too little
     assert small(values)[0, 1].tolist() == [2, 4]  # a square that reaches over the edge
 
 
@@ -247,7 +341,11 @@ def test_whole_days_are_blocks_where_there_are_ten_and_a_gap_of_six_hours_parts_
     times = START + np.arange(0, 24 * 60 * 11, 60) * np.timedelta64(1, "m")
     times = times[(np.arange(len(times)) < 100) | (np.arange(len(times)) >= 110)]
     blocks = by_time(times, [""] * len(times), window_hours=1.0)
-    assert len(blocks.labels) == 12 and blocks.of_case[:24].tolist() == [0] * 24 and blocks.of_case[24] == 1  # the gap cuts a day
+    assert (
+        len(blocks.labels) == 12
+        and blocks.of_case[:24].tolist() == [0] * 24
+        and blocks.of_case[24] == 1
+    )  # the gap cuts a day
     assert len(set(blocks.events)) == 2 and "24 hours" in blocks.rule
 
 
@@ -262,19 +360,26 @@ def test_cases_far_apart_on_purpose_are_not_as_many_events():
 def test_of_a_short_event_blocks_are_as_long_as_a_case_or_as_told():
     times = START + np.arange(0, 240, 5) * np.timedelta64(1, "m")
     blocks = by_time(times, [""] * 48, window_hours=80 / 60)
-    assert np.bincount(blocks.of_case).tolist() == [16, 16, 16] and set(blocks.events) == {"2020-06-01 00:00 to 03:55"}
+    assert np.bincount(blocks.of_case).tolist() == [16, 16, 16] and set(blocks.events) == {
+        "2020-06-01 00:00 to 03:55"
+    }
     assert np.bincount(by_time(times, [""] * 48, 1.0, hours=2.0).of_case).tolist() == [24, 24]
 
 
 def test_cases_of_two_archives_are_two_events_however_close():
     times = START + np.array([0, 5, 0, 5]) * np.timedelta64(1, "m")
     blocks = by_time(times, ["a", "a", "b", "b"], window_hours=1.0)
-    assert blocks.of_case.tolist() == [0, 0, 1, 1] and blocks.events == ["a: 2020-06-01 00:00 to 00:05", "b: 2020-06-01 00:00 to 00:05"]
+    assert blocks.of_case.tolist() == [0, 0, 1, 1] and blocks.events == [
+        "a: 2020-06-01 00:00 to 00:05",
+        "b: 2020-06-01 00:00 to 00:05",
+    ]
 
 
 def test_what_is_kept_of_independent_cases_does_not_grow_beyond_a_hundred_groups():
     blocks = groups(1000)
-    assert np.bincount(blocks.of_case).tolist() == [10] * 100 and blocks.labels[1] == "cases 10 to 19"
+    assert (
+        np.bincount(blocks.of_case).tolist() == [10] * 100 and blocks.labels[1] == "cases 10 to 19"
+    )
     assert len(groups(7).labels) == 7
 
 
@@ -284,7 +389,18 @@ def test_a_kept_forecast_comes_back_to_the_bit_and_a_damaged_one_counts_as_none(
     assert cache.get(key) is None
     cache.put(key, forecast)
     np.testing.assert_array_equal(cache.get(key), forecast)
-    assert len({key, cache.key("b", np.zeros((1, 2, 2)), 1), cache.key("a", np.ones((1, 2, 2)), 1), cache.key("a", np.zeros((1, 2, 2)), 2), cache.key("a", np.zeros((1, 1, 4)), 1)}) == 5
+    assert (
+        len(
+            {
+                key,
+                cache.key("b", np.zeros((1, 2, 2)), 1),
+                cache.key("a", np.ones((1, 2, 2)), 1),
+                cache.key("a", np.zeros((1, 2, 2)), 2),
+                cache.key("a", np.zeros((1, 1, 4)), 1),
+            }
+        )
+        == 5
+    )
     (path,) = (tmp_path / "c").glob("*/*.h5")
     path.write_bytes(path.read_bytes()[:-100])
     assert cache.get(key) is None
@@ -322,7 +438,17 @@ def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
     assert overall(first, "mae")["slow"] == 2 and overall(again, "mae")["slow"] == 0
 
 
-@pytest.mark.parametrize("settings", [{"workers": -1}, {"workers": 1000}, {"members": -1}, {"cache_gb": 0.0}, {"block_hours": -1.0}, {"block_hours": 1e-4}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"workers": -1},
+        {"workers": 1000},
+        {"members": -1},
+        {"cache_gb": 0.0},
+        {"block_hours": -1.0},
+        {"block_hours": 1e-4},
+    ],
+)
 def test_a_plan_out_of_range_is_refused(settings):
     with pytest.raises(UserError, match="is out of range; workers are 0 to 256"):
         Plan(**settings)

@@ -9,13 +9,24 @@ from nowcast.data import examples
 
 def field(path):
     with h5py.File(path) as file:
-        assert dict(file.attrs) == dict(file["dataset1"].attrs) == dict(file["dataset1/data1/data"].attrs) == {}
+        assert (
+            dict(file.attrs)
+            == dict(file["dataset1"].attrs)
+            == dict(file["dataset1/data1/data"].attrs)
+            == {}
+        )
         return file["/dataset1/data1/data"][()]
 
 
 def test_files_hold_rates_and_minus_9999_and_their_time_in_the_name(tmp_path):
-    paths = examples.write_civil_protection_files(tmp_path / "new", frames=14, shape=(140, 120), seed=3)
-    assert [path.name for path in (paths[0], paths[1], paths[-1])] == ["SRI_202611250000.h5", "SRI_202611250005.h5", "SRI_202611250105.h5"]
+    paths = examples.write_civil_protection_files(
+        tmp_path / "new", frames=14, shape=(140, 120), seed=3
+    )
+    assert [path.name for path in (paths[0], paths[1], paths[-1])] == [
+        "SRI_202611250000.h5",
+        "SRI_202611250005.h5",
+        "SRI_202611250105.h5",
+    ]
     assert sorted((tmp_path / "new").iterdir()) == paths
     first, last = field(paths[0]), field(paths[-1])
     assert first.dtype == np.float32 and first.shape == (140, 120)
@@ -33,22 +44,37 @@ def test_the_rain_has_cells_above_10_and_50_mm_per_hour():
 
 
 def test_the_rain_moves_by_3_columns_and_a_row_and_a_half_a_frame_and_changes_on_its_way():
-    """After five frames it lies 7 rows further down and 16 columns further right, there with a correlation of 0.98^5 = 0.90 of its logarithm."""
+    """After five frames it lies 7 rows further down and 16 columns further right, there with a
+    correlation of 0.98^5 = 0.90 of its logarithm.
+    """
     first, *_, last = islice(examples.moving_rain(200, 180, seed=1), 6)
     wet = np.log10(np.maximum(first, 0.1)), np.log10(np.maximum(last, 0.1))
-    moved = {shift: np.corrcoef(np.roll(wet[0], shift, (0, 1)).ravel(), wet[1].ravel())[0, 1] for shift in ((0, 0), (7, 16), (-7, -16))}
+    moved = {
+        shift: np.corrcoef(np.roll(wet[0], shift, (0, 1)).ravel(), wet[1].ravel())[0, 1]
+        for shift in ((0, 0), (7, 16), (-7, -16))
+    }
     assert 0.75 < moved[7, 16] < 0.95 and max(moved[0, 0], moved[-7, -16]) < 0.6
 
 
 def test_the_command_tells_what_it_wrote(tmp_path, capsys):
     examples.main([str(tmp_path), "--frames", "2", "--rows", "30", "--columns", "20"])
-    assert capsys.readouterr().out.startswith(f"wrote 2 files, {tmp_path}/SRI_202611250000.h5 to SRI_202611250005.h5, 0.0 MB")
+    assert capsys.readouterr().out.startswith(
+        f"wrote 2 files, {tmp_path}/SRI_202611250000.h5 to SRI_202611250005.h5, 0.0 MB"
+    )
     assert field(tmp_path / "SRI_202611250005.h5").shape == (30, 20)
 
 
 def test_numbers_below_1_are_one_line(tmp_path, capsys):
-    with pytest.raises(ValueError, match="0 frames of 4 rows and 5 columns were asked for; at least one of each is needed"):
+    with pytest.raises(
+        ValueError,
+        match="0 frames of 4 rows and 5 columns were asked for; at least one of each is needed",
+    ):
         examples.write_civil_protection_files(tmp_path, frames=0, shape=(4, 5))
     with pytest.raises(SystemExit) as exit:
         examples.main([str(tmp_path), "--rows", "-1"])
-    assert exit.value.code == 2 and capsys.readouterr().err == "python -m nowcast.data.examples: error: 144 frames of -1 rows and 1200 columns were asked for; at least one of each is needed.\n"
+    assert (
+        exit.value.code == 2
+        and capsys.readouterr().err
+        == "python -m nowcast.data.examples: error: 144 frames of -1 rows and 1200 columns were "
+        "asked for; at least one of each is needed.\n"
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.fc_lstm import FCLSTM, FCLSTMLayer
 from nowcast.models.tiles import cut, put_together
 from tests.equations import assert_extends_frames_by_their_edge, sigmoid
@@ -19,7 +19,10 @@ def small(hidden_channels=(5, 3), *, tile=4, **settings):
     return model
 
 
-@pytest.mark.parametrize(("hidden", "tile", "parameters"), [([2048, 2048], 64, 142_667_776), ([11, 11], 64, 232_588), ([11], 64, 230_498)])
+@pytest.mark.parametrize(
+    ("hidden", "tile", "parameters"),
+    [([2048, 2048], 64, 142_667_776), ([11, 11], 64, 232_588), ([11], 64, 230_498)],
+)
 def test_parameter_counts_are_those_of_the_papers_formula_and_table_1(hidden, tile, parameters):
     with torch.device("meta"):
         model = FCLSTM(hidden, tile=tile)
@@ -27,7 +30,9 @@ def test_parameter_counts_are_those_of_the_papers_formula_and_table_1(hidden, ti
 
 
 def written_out(layer, x, h, c):
-    """One step for one sample by the equations of the paper, each gate with its own matrices; x is None without an input."""
+    """One step for one sample by the equations of the paper, each gate with its own matrices; x is
+    None without an input.
+    """
     weights = {name: weight.detach().numpy() for name, weight in layer.named_parameters()}
     units = len(h)
     sums = {}
@@ -69,7 +74,10 @@ def test_the_forecast_is_that_of_the_equations_and_figure_3_in_numpy(forecast_le
 
 def test_a_layer_is_the_convlstm_whose_features_all_stand_in_one_pixel():
     torch.manual_seed(0)
-    layer, conv = FCLSTMLayer(7, 5).double(), ConvLSTM(7, 5, input_kernel=1, state_kernel=1).double()
+    layer, conv = (
+        FCLSTMLayer(7, 5).double(),
+        ConvLSTM(7, 5, input_kernel=1, state_kernel=1).double(),
+    )
     for weight, other in zip(layer.parameters(), conv.parameters(), strict=True):
         torch.nn.init.normal_(weight, std=0.5)
         other.data = weight.data.reshape(other.shape)
@@ -94,7 +102,12 @@ def test_weights_start_as_in_the_paper():
 def test_tiles_go_row_by_row_and_come_back():
     frame = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]])
     tiles = cut(frame.reshape(1, 1, 1, 4, 4), 2)
-    assert tiles[:, 0, 0].tolist() == [[[0, 1], [4, 5]], [[2, 3], [6, 7]], [[8, 9], [12, 13]], [[10, 11], [14, 15]]]
+    assert tiles[:, 0, 0].tolist() == [
+        [[0, 1], [4, 5]],
+        [[2, 3], [6, 7]],
+        [[8, 9], [12, 13]],
+        [[10, 11], [14, 15]],
+    ]
     frames = torch.rand(3, 2, 2, 4, 6)
     assert cut(frames, 2).shape == (18, 2, 2, 2, 2)
     assert torch.equal(cut(frames, 2)[6:12], cut(frames[1:2], 2))
@@ -109,7 +122,9 @@ def test_a_frame_of_two_tiles_is_two_forecasts():
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (4, 9)])
 def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_its_edge(size):
-    assert_extends_frames_by_their_edge(small(), size, multiple=4, context_length=2, forecast_length=3)
+    assert_extends_frames_by_their_edge(
+        small(), size, multiple=4, context_length=2, forecast_length=3
+    )
 
 
 def test_a_longer_forecast_begins_with_the_shorter_one_and_nothing_is_left_over_from_the_call_before():
@@ -134,14 +149,26 @@ def test_the_state_stays_in_float32_under_autocast():
 
 def test_every_parameter_gets_a_gradient():
     model = small(observed_channel=True)
-    model(torch.rand(1, 3, 1, 4, 4, dtype=torch.float64), 3, torch.rand(1, 3, 1, 4, 4) > 0.5).sum().backward()
-    assert [name for name, weight in model.named_parameters() if weight.grad is None or weight.grad.abs().max() == 0] == []
+    model(
+        torch.rand(1, 3, 1, 4, 4, dtype=torch.float64), 3, torch.rand(1, 3, 1, 4, 4) > 0.5
+    ).sum().backward()
+    assert [
+        name
+        for name, weight in model.named_parameters()
+        if weight.grad is None or weight.grad.abs().max() == 0
+    ] == []
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"hidden_channels": []}, r"hidden_channels is \[\]; it must be at least 1, one number per layer"), ({"hidden_channels": [4], "tile": 0}, "tile is 0; it must be at least 1"),
-     ({"hidden_channels": [4], "output": "relu"}, "accepted are sigmoid and linear")],
+    [
+        (
+            {"hidden_channels": []},
+            r"hidden_channels is \[\]; it must be at least 1, one number per layer",
+        ),
+        ({"hidden_channels": [4], "tile": 0}, "tile is 0; it must be at least 1"),
+        ({"hidden_channels": [4], "output": "relu"}, "accepted are sigmoid and linear"),
+    ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

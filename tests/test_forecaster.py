@@ -5,20 +5,29 @@ import pytest
 import safetensors.torch
 import torch
 
-from nowcast.forecaster import Forecaster
-from nowcast.frames import Frames, Grid
+from nowcast.baselines.persistence import Persistence
+from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
-from nowcast.models.persistence import Persistence
-from nowcast.task import Task
-from nowcast.transform import Identity, LogRainRate
+from nowcast.types.frames import Frames, Grid
+from nowcast.types.task import Task
+from nowcast.types.transform import Identity, LogRainRate
 from tests.factories import grid, times
 
 SETTINGS = {
-    "task": {"_target_": "nowcast.task.Task", "context_length": 3, "forecast_length": 2, "timestep": 5},
-    "transform": {"_target_": "nowcast.transform.LogRainRate", "knee": 0.5, "ceiling": 150.0},
+    "task": {
+        "_target_": "nowcast.types.task.Task",
+        "context_length": 3,
+        "forecast_length": 2,
+        "timestep": 5,
+    },
+    "transform": {"_target_": "nowcast.types.transform.LogRainRate", "knee": 0.5, "ceiling": 150.0},
     "model": {
-        "_target_": "nowcast.models.encoder_forecaster.EncoderForecaster", "hidden_channels": [4, 4], "input_kernel": 3,
-        "state_kernel": 3, "patch": 4, "observed_channel": True,
+        "_target_": "nowcast.models.encoder_forecaster.EncoderForecaster",
+        "hidden_channels": [4, 4],
+        "input_kernel": 3,
+        "state_kernel": 3,
+        "patch": 4,
+        "observed_channel": True,
     },
 }
 
@@ -75,7 +84,11 @@ def test_what_a_missing_pixel_held_before_cannot_be_seen_in_the_forecast():
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (1, 30), (64, 64)])
 def test_any_grid_size_and_any_horizon_come_back(size):
     forecast = forecaster()(frames(rain(3, *size)), 7)
-    assert forecast.values.shape == (7, *size) and (forecast.values >= 0).all() and (forecast.values <= 150).all()
+    assert (
+        forecast.values.shape == (7, *size)
+        and (forecast.values >= 0).all()
+        and (forecast.values <= 150).all()
+    )
 
 
 def test_saved_and_loaded_again_the_forecast_is_bit_identical(tmp_path):
@@ -84,7 +97,10 @@ def test_saved_and_loaded_again_the_forecast_is_bit_identical(tmp_path):
     loaded = Forecaster.load(tmp_path / "run")
     assert (loaded(frames(rain())).values == made(frames(rain())).values).all()
     assert loaded.task == made.task and loaded.transform == made.transform
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["forecaster.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "forecaster.json",
+        "model.safetensors",
+    ]
 
 
 def test_without_settings_nothing_can_be_saved(tmp_path):
@@ -94,8 +110,15 @@ def test_without_settings_nothing_can_be_saved(tmp_path):
 
 @pytest.mark.parametrize(
     ("minutes", "message"),
-    [((0, 10, 15), "radar.nc: a forecast from .*T00:15:00 UTC needs 3 frames in a row every 5 minutes, but only the last 2 are: the one before comes 10 minutes earlier"),
-     ((0, 5, 15), "only the last 1 are: the one before comes 10 minutes earlier"), ((0, 15, 30), "the one before comes 15 minutes earlier")],
+    [
+        (
+            (0, 10, 15),
+            "radar.nc: a forecast from .*T00:15:00 UTC needs 3 frames in a row every 5 minutes, "
+            "but only the last 2 are: the one before comes 10 minutes earlier",
+        ),
+        ((0, 5, 15), "only the last 1 are: the one before comes 10 minutes earlier"),
+        ((0, 15, 30), "the one before comes 15 minutes earlier"),
+    ],
 )
 def test_a_gap_in_the_context_is_refused(minutes, message):
     with pytest.raises(ValueError, match=message):
@@ -103,7 +126,11 @@ def test_a_gap_in_the_context_is_refused(minutes, message):
 
 
 def test_too_few_frames_are_refused():
-    with pytest.raises(ValueError, match="needs 3 frames in a row every 5 minutes, but only the last 2 are: there is none before"):
+    with pytest.raises(
+        ValueError,
+        match="needs 3 frames in a row every 5 minutes, but only the last 2 are: there is none "
+        "before",
+    ):
         forecaster()(frames(rain(2), (0, 5)))
 
 
@@ -111,30 +138,42 @@ def test_too_few_frames_are_refused():
 def test_a_newest_frame_without_any_observed_pixel_is_refused(missing):
     values = rain(3, 4, 4)
     values[missing] = np.nan
-    with pytest.raises(ValueError, match="no pixel of the newest frame, of 2020-06-01T00:10:00 UTC, was observed"):
+    with pytest.raises(
+        ValueError, match="no pixel of the newest frame, of 2020-06-01T00:10:00 UTC, was observed"
+    ):
         forecaster()(frames(values))
 
 
 @pytest.mark.parametrize("length", [0, -1, 100_000_000])
 def test_an_absurd_forecast_length_is_refused(length):
-    with pytest.raises(ValueError, match="a forecast of .* frames was asked for; 1 to 1000 are accepted"):
+    with pytest.raises(
+        ValueError, match="a forecast of .* frames was asked for; 1 to 1000 are accepted"
+    ):
         forecaster()(frames(rain()), length)
 
 
 @pytest.mark.parametrize("members", [0, -1, 10**9])
 def test_an_absurd_number_of_members_is_refused(members):
-    with pytest.raises(ValueError, match=f"{members} members were asked for; 1 to 1000 are accepted"):
+    with pytest.raises(
+        ValueError, match=f"{members} members were asked for; 1 to 1000 are accepted"
+    ):
         forecaster().forecast_members(np.zeros((1, 3, 4, 4), np.float32), members)
 
 
 def test_more_values_than_memory_holds_are_refused_before_anything_is_made():
     context = np.broadcast_to(np.float32(0), (1, 3, 10_000, 10_000))
-    with pytest.raises(ValueError, match="a forecast of 1 x 1 x 1000 x 10000 x 10000 values .* was asked for; 2147483648 values are accepted at once"):
+    with pytest.raises(
+        ValueError,
+        match="a forecast of 1 x 1 x 1000 x 10000 x 10000 values .* was asked for; 2147483648 "
+        "values are accepted at once",
+    ):
         forecaster().forecast_values(context, 1000)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is not a finished run folder: it holds no forecaster.json"):
+    with pytest.raises(
+        ValueError, match="is not a finished run folder: it holds no forecaster.json"
+    ):
         Forecaster.load(tmp_path)
 
 
@@ -142,12 +181,17 @@ def changed(folder, **changes):
     forecaster().save(folder)
     path = folder / "forecaster.json"
     settings = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+    path.write_text(
+        json.dumps({key: value for key, value in settings.items() if value is not None})
+    )
     return folder
 
 
 def test_a_run_of_another_format_says_which_nowcast_wrote_it(tmp_path):
-    with pytest.raises(ValueError, match="was written in run format 99 by nowcast 9.0, but nowcast .* reads format 1"):
+    with pytest.raises(
+        ValueError,
+        match="was written in run format 99 by nowcast 9.0, but nowcast .* reads format 1",
+    ):
         Forecaster.load(changed(tmp_path, format=99, nowcast="9.0"))
 
 
@@ -175,11 +219,24 @@ def test_weights_that_are_no_file_are_not_read(tmp_path):
     forecaster().save(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors").symlink_to("/dev/zero")
-    with pytest.raises(ValueError, match="model.safetensors is not a regular file; it cannot hold weights"):
+    with pytest.raises(
+        ValueError, match="model.safetensors is not a regular file; it cannot hold weights"
+    ):
         Forecaster.load(tmp_path)
 
 
-@pytest.mark.parametrize("model", [{"_target_": "os.system", "command": "touch HACKED"}, {"_target_": "nowcast.verification.table.write_csv", "rows_by_model": {}, "path": "HACKED", "lead_minutes": None}])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"_target_": "os.system", "command": "touch HACKED"},
+        {
+            "_target_": "nowcast.evaluation.table.write_csv",
+            "rows_by_model": {},
+            "path": "HACKED",
+            "lead_minutes": None,
+        },
+    ],
+)
 def test_a_run_folder_cannot_name_code_to_run(tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="is not a part of nowcast"):
@@ -207,7 +264,11 @@ def test_a_weight_that_changed_on_the_disk_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="model.safetensors is damaged, or not the file that forecaster.json was written for: it has another SHA-256"):
+    with pytest.raises(
+        ValueError,
+        match="model.safetensors is damaged, or not the file that forecaster.json was written "
+        "for: it has another SHA-256",
+    ):
         Forecaster.load(tmp_path)
 
 
@@ -216,11 +277,16 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_used(tmp_path):
     made.save(tmp_path / "run")
     with torch.no_grad():
         next(made.model.parameters()).fill_(float("nan"))
-    with pytest.raises(ValueError, match="hold numbers that are not finite; such a model is neither saved nor used"):
+    with pytest.raises(
+        ValueError, match="hold numbers that are not finite; such a model is neither saved nor used"
+    ):
         made.save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
     changed(tmp_path / "run", weights_sha256=None)
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in made.model.state_dict().items()}, tmp_path / "run" / "model.safetensors")
+    safetensors.torch.save_file(
+        {name: tensor.contiguous() for name, tensor in made.model.state_dict().items()},
+        tmp_path / "run" / "model.safetensors",
+    )
     with pytest.raises(ValueError, match="hold numbers that are not finite"):
         Forecaster.load(tmp_path / "run")
 
@@ -247,31 +313,53 @@ def test_a_model_for_any_scale_is_told_minutes_and_kilometres_and_forecasts_at_t
     forecast = Forecaster(model, Identity(), Task(2, 2, 5))(frames(rain(), (0, 10, 20)))
     assert model.timestep == [10.0] and model.spacing == pytest.approx([grid(6, 9).pixel_km])
     assert (forecast.valid_times == times(30, 40)).all()
-    Forecaster(model, Identity(), Task(2, 2, 5)).forecast_values(np.zeros((2, 2, 4, 4)), scale=np.array([[5, 1], [6, 0.5]]))
+    Forecaster(model, Identity(), Task(2, 2, 5)).forecast_values(
+        np.zeros((2, 2, 4, 4)), scale=np.array([[5, 1], [6, 0.5]])
+    )
     assert (model.timestep, model.spacing) == ([5.0, 6.0], [1.0, 0.5])
 
 
 def test_a_model_for_any_scale_refuses_to_guess_it():
-    with pytest.raises(ValueError, match="must be told the minutes between frames and the kilometres between pixels"):
+    with pytest.raises(
+        ValueError,
+        match="must be told the minutes between frames and the kilometres between pixels",
+    ):
         Forecaster(Told(), Identity(), Task(2, 2, 5)).forecast_values(np.zeros((1, 2, 4, 4)))
 
 
 def test_a_model_for_any_scale_refuses_frames_too_far_apart():
-    with pytest.raises(ValueError, match="lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes"):
+    with pytest.raises(
+        ValueError,
+        match="lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes",
+    ):
         Forecaster(Told(), Identity(), Task(2, 2, 5))(frames(rain(), (0, 60, 120)))
 
 
 def test_a_model_for_any_scale_refuses_pixels_too_far_apart():
-    coarse = Grid("+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", 30.0 * np.arange(9), -30.0 * np.arange(6))
-    with pytest.raises(ValueError, match="lie 30 km apart; this model forecasts on grids of 0.25 to 5 km"):
-        Forecaster(Told(), Identity(), Task(2, 2, 5))(Frames(rain(), times(0, 5, 10), coarse, "radar.nc"))
-    with pytest.raises(ValueError, match="lie 30 km apart"):  # also of one frame, whose cadence nobody knows
-        Forecaster(Told(), Identity(), Task(2, 2, 5))(Frames(rain(), times(0, 5, 10), coarse, "radar.nc")[-1:])
+    coarse = Grid(
+        "+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", 30.0 * np.arange(9), -30.0 * np.arange(6)
+    )
+    with pytest.raises(
+        ValueError, match="lie 30 km apart; this model forecasts on grids of 0.25 to 5 km"
+    ):
+        Forecaster(Told(), Identity(), Task(2, 2, 5))(
+            Frames(rain(), times(0, 5, 10), coarse, "radar.nc")
+        )
+    with pytest.raises(
+        ValueError, match="lie 30 km apart"
+    ):  # also of one frame, whose cadence nobody knows
+        Forecaster(Told(), Identity(), Task(2, 2, 5))(
+            Frames(rain(), times(0, 5, 10), coarse, "radar.nc")[-1:]
+        )
 
 
 def lagrangian():
     torch.manual_seed(0)
-    return Forecaster(LagrangianConvLSTM([2, 2, 2], knee=0.1, ceiling=100.0), LogRainRate(0.1, 100.0), Task(3, 2, 5))
+    return Forecaster(
+        LagrangianConvLSTM([2, 2, 2], knee=0.1, ceiling=100.0),
+        LogRainRate(0.1, 100.0),
+        Task(3, 2, 5),
+    )
 
 
 def test_probabilities_are_of_their_thresholds_and_missing_where_the_forecast_is():
@@ -279,8 +367,13 @@ def test_probabilities_are_of_their_thresholds_and_missing_where_the_forecast_is
     values[:, :, 20:] = np.nan
     forecast = lagrangian()(frames(values), thresholds=[0.5, 5])
     assert forecast.thresholds == (0.5, 5.0) and forecast.probability.shape == (2, 2, 24, 30)
-    assert (np.isnan(forecast.probability) == np.isnan(forecast.values)).all() and np.isnan(forecast.values[:, :, 20:]).all()
-    assert lagrangian()(frames(values)).probability is None and persistence()(frames(values), thresholds=[1]).probability is None
+    assert (np.isnan(forecast.probability) == np.isnan(forecast.values)).all() and np.isnan(
+        forecast.values[:, :, 20:]
+    ).all()
+    assert (
+        lagrangian()(frames(values)).probability is None
+        and persistence()(frames(values), thresholds=[1]).probability is None
+    )
     for wrong in (["a"], [5, 1], [-1]):
         with pytest.raises(ValueError, match="one or more positive rain rates"):
             lagrangian()(frames(values), thresholds=wrong)
@@ -297,7 +390,17 @@ def test_members_are_drawn_anew_for_each_context_and_alike_for_the_same():
     assert not np.array_equal(model(frames(2 * values), members=4).members, 2 * one)
 
 
-@pytest.mark.parametrize(("minutes", "step"), [((0, 10, 20), 10), ((0, 5, 10, 20, 25, 30), 5), ((0, 60, 120), 5), ((0, 5, 15), 5), ((0,), 5), ((), 5)])
+@pytest.mark.parametrize(
+    ("minutes", "step"),
+    [
+        ((0, 10, 20), 10),
+        ((0, 5, 10, 20, 25, 30), 5),
+        ((0, 60, 120), 5),
+        ((0, 5, 15), 5),
+        ((0,), 5),
+        ((), 5),
+    ],
+)
 def test_a_model_for_any_cadence_takes_the_usual_step_of_the_frames(minutes, step):
     model = Forecaster(Told(), Identity(), Task(2, 2, 5))
     assert model.follow(times(*minutes)) == (step != 5) and model.task.timestep == step

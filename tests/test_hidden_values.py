@@ -1,15 +1,17 @@
-"""What a mask hides changes nothing, whatever it is: forecasts, losses and gradients have the same bits for zeros, NaN, infinities and rain.
+"""What a mask hides changes nothing, whatever it is: forecasts, losses and gradients have the same
+bits for zeros, NaN, infinities and rain.
 
-The gradient of a product with NaN is NaN even where the product is masked afterwards, so hidden values have to be replaced before.
+The gradient of a product with NaN is NaN even where the product is masked afterwards, so hidden
+values have to be replaced before.
 """
 
 import pytest
 import torch
 
-from nowcast import losses
-from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.lagrangian import LagrangianConvLSTM
-from nowcast.training import training_loss
+from nowcast.training import losses
+from nowcast.training.loop import training_loss
 from tests.test_models import NAMES, model
 
 POISONS = (0.7, float("nan"), float("inf"), float("-inf"), 3e38)
@@ -45,7 +47,9 @@ def draw_layer(generator):
 
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("hooked", [False, True])
-def test_inputs_at_masked_steps_change_neither_outputs_nor_gradients_of_a_convlstm(seed, hooked, numpy_generator):
+def test_inputs_at_masked_steps_change_neither_outputs_nor_gradients_of_a_convlstm(
+    seed, hooked, numpy_generator
+):
     layer, inputs, mask = draw_layer(numpy_generator(seed))
     if hooked:
         layer.cell.register_forward_hook(lambda *_: None)
@@ -74,9 +78,14 @@ LOSSES = {
 
 
 def poisoned_batch(poison, *, shape=(2, 9, 1, 16, 16), context=5):
-    """A batch of rain in [0, 1], of which a third is hidden: single pixels, a whole frame of the context and one of the target."""
+    """A batch of rain in [0, 1], of which a third is hidden: single pixels, a whole frame of the
+    context and one of the target.
+    """
     generator = torch.Generator().manual_seed(3)
-    frames, observed = torch.rand(shape, generator=generator), torch.rand(shape, generator=generator) > 0.3
+    frames, observed = (
+        torch.rand(shape, generator=generator),
+        torch.rand(shape, generator=generator) > 0.3,
+    )
     observed[0, 1] = observed[1, context + 1] = False
     frames = torch.where(observed, frames, poison)
     parts = {"context": slice(0, context), "target": slice(context, None)}
@@ -90,7 +99,10 @@ def gradients(network, loss, batch):
     torch.manual_seed(5)
     value = training_loss(network, loss, batch, progress=0.4)
     value.backward()
-    return [value.detach(), *(weight.grad.clone() for weight in network.parameters() if weight.grad is not None)]
+    return [
+        value.detach(),
+        *(weight.grad.clone() for weight in network.parameters() if weight.grad is not None),
+    ]
 
 
 def assert_same_whatever_is_hidden(network, loss, **batch):
@@ -114,14 +126,19 @@ def test_hidden_pixels_change_neither_the_loss_nor_the_gradients_under_any_loss(
 def test_hidden_pixels_change_nothing_under_the_loss_of_an_ensemble():
     from nowcast.models.encoder_forecaster import EncoderForecaster
 
-    assert_same_whatever_is_hidden(EncoderForecaster([4, 4], input_kernel=3, state_kernel=3, state_noise=0.3), losses.CRPS(members=3))
+    assert_same_whatever_is_hidden(
+        EncoderForecaster([4, 4], input_kernel=3, state_kernel=3, state_noise=0.3),
+        losses.CRPS(members=3),
+    )
 
 
 @pytest.mark.parametrize("loss", ["exceedance", "squared"])
 def test_hidden_pixels_change_nothing_of_the_network_that_moves_with_the_rain(loss):
     torch.manual_seed(0)
     network = LagrangianConvLSTM([4, 4, 4], knee=0.1, ceiling=100.0)
-    levels = losses.ExceedanceError(knee=0.1, ceiling=100.0, thresholds=[0.1, 1.0, 10.0], weights=[1.0, 1.0, 1.0])
+    levels = losses.ExceedanceError(
+        knee=0.1, ceiling=100.0, thresholds=[0.1, 1.0, 10.0], weights=[1.0, 1.0, 1.0]
+    )
     batch = {"shape": (2, 6, 1, 32, 40), "context": 3}
     if loss == "exceedance":
         assert_same_whatever_is_hidden(network, levels, **batch)

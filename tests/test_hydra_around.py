@@ -12,15 +12,26 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
-from nowcast import config
-from nowcast.build import build, part
-from nowcast.cli import run
-from nowcast.errors import UserError
-from nowcast.forecaster import Forecaster
-from nowcast.runtime import composing
-from nowcast.task import Task
+from nowcast.cli import composing, config, run
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime.build import build, part
+from nowcast.runtime.errors import UserError
+from nowcast.types.task import Task
 
-COMMANDS = ("train", "evaluate", "predict", "watch", "convert", "compare", "benchmark", "check", "info", "replay", "serve", "report")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "watch",
+    "convert",
+    "compare",
+    "benchmark",
+    "check",
+    "info",
+    "replay",
+    "serve",
+    "report",
+)
 
 
 @pytest.fixture(params=[True, False], ids=["by the loader", "by public functions"])
@@ -34,7 +45,9 @@ def way(request, monkeypatch):
 def theirs(tmp_path):
     """Somebody's configurations: files, and a store with names that are ours, too."""
     (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "train.yaml").write_text("defaults: [data: radar, _self_]\nmine: ${theirs:3}\n")
+    (tmp_path / "conf" / "train.yaml").write_text(
+        "defaults: [data: radar, _self_]\nmine: ${theirs:3}\n"
+    )
     (tmp_path / "conf" / "data" / "radar.yaml").write_text("what: theirs\n")
     OmegaConf.register_new_resolver("theirs", lambda value: 2 * value, replace=True)
     store, before = ConfigStore.instance(), ConfigStore.instance().repo.copy()
@@ -49,8 +62,17 @@ def singletons():
     from hydra import version
     from omegaconf.basecontainer import BaseContainer
 
-    found = {kind.__name__: id(value) for kind, value in Singleton._instances.items() if kind.__name__ in ("GlobalHydra", "JobRuntime", "ConfigStore")}
-    return found, version.VersionBase.instance().version_base, GlobalHydra.instance().hydra, dict(BaseContainer._resolvers)
+    found = {
+        kind.__name__: id(value)
+        for kind, value in Singleton._instances.items()
+        if kind.__name__ in ("GlobalHydra", "JobRuntime", "ConfigStore")
+    }
+    return (
+        found,
+        version.VersionBase.instance().version_base,
+        GlobalHydra.instance().hydra,
+        dict(BaseContainer._resolvers),
+    )
 
 
 @pytest.mark.parametrize("base", ["1.2", "1.3", None])
@@ -58,19 +80,31 @@ def test_what_somebody_initialised_is_there_afterwards_and_composes_as_before(wa
     with hydra.initialize_config_dir(str(theirs), version_base=base):
         mine, before = hydra.compose("train"), singletons()
         ours = {name: config.compose(name, []) for name in COMMANDS}
-        assert singletons() == before and hydra.compose("train") == mine == {"data": {"what": "theirs"}, "mine": 6}
+        assert singletons() == before and hydra.compose("train") == mine == {
+            "data": {"what": "theirs"},
+            "mine": 6,
+        }
     assert not GlobalHydra.instance().is_initialized()
     assert ours == {name: config.compose(name, []) for name in COMMANDS}
-    assert ours["train"].data._target_ == "nowcast.data.moving_mnist.MovingMnist" and "unknown" not in ours["predict"]
+    assert (
+        ours["train"].data._target_ == "nowcast.data.moving_mnist.MovingMnist"
+        and "unknown" not in ours["predict"]
+    )
 
 
 def test_a_store_of_somebody_else_gives_no_choices_of_ours(theirs):
-    with hydra.initialize_config_dir(str(theirs), version_base="1.3"), pytest.raises(UserError, match="Could not find 'task/only_theirs'"):
+    with (
+        hydra.initialize_config_dir(str(theirs), version_base="1.3"),
+        pytest.raises(UserError, match="Could not find 'task/only_theirs'"),
+    ):
         config.compose("train", ["task=only_theirs"])
 
 
 def test_configurations_are_composed_in_many_threads_at_once(way, theirs):
-    typed = [["training.max_epochs=%d" % (index + 1), "data=radar" if index % 2 else "data=moving_mnist"] for index in range(12)]
+    typed = [
+        ["training.max_epochs=%d" % (index + 1), "data=radar" if index % 2 else "data=moving_mnist"]
+        for index in range(12)
+    ]
     with hydra.initialize_config_dir(str(theirs), version_base="1.2"):
         before = singletons()
         with ThreadPoolExecutor(6) as pool:
@@ -84,16 +118,28 @@ def test_parts_are_built_from_the_configuration_that_an_application_gets():
     settings = OmegaConf.create(
         {
             "length": 2,
-            "task": {"_target_": "nowcast.task.Task", "context_length": "${length}", "forecast_length": 3},
-            "transform": {"_target_": "nowcast.transform.LogRainRate"},
-            "model": {"_target_": "nowcast.models.persistence.Persistence"},
+            "task": {
+                "_target_": "nowcast.types.task.Task",
+                "context_length": "${length}",
+                "forecast_length": 3,
+            },
+            "transform": {"_target_": "nowcast.types.transform.LogRainRate"},
+            "model": {"_target_": "nowcast.baselines.persistence.Persistence"},
         }
     )
     assert build(settings.task) == part(settings, "task") == Task(2, 3)
     forecaster = Forecaster.from_settings(settings)
     assert forecaster.task == Task(2, 3) and type(forecaster.settings["task"]) is dict
     with pytest.raises(UserError, match="the settings cannot be read as plain data: .*nothing"):
-        build(OmegaConf.create({"_target_": "nowcast.task.Task", "context_length": "${nothing}", "forecast_length": 3}))
+        build(
+            OmegaConf.create(
+                {
+                    "_target_": "nowcast.types.task.Task",
+                    "context_length": "${nothing}",
+                    "forecast_length": 3,
+                }
+            )
+        )
 
 
 APPLICATION = """
@@ -114,10 +160,10 @@ APPLICATION = """
 
     @hydra.main(version_base="1.2", config_path=None, config_name="train")
     def application(cfg):
-        from nowcast import config
+        from nowcast.cli import config
         from nowcast.cli import main, run
-        from nowcast.errors import UserError
-        from nowcast.forecaster import Forecaster
+        from nowcast.runtime.errors import UserError
+        from nowcast.forecasting.forecaster import Forecaster
 
         def state():
             return GlobalHydra.instance().hydra, HydraConfig.get().job.name, os.getcwd(), logging.root.level, list(logging.root.handlers), cfg.task
@@ -155,13 +201,23 @@ APPLICATION = """
 def test_an_application_of_hydra_runs_commands_and_is_as_it_was(tmp_path):
     script = tmp_path / "application.py"
     script.write_text(textwrap.dedent(APPLICATION))
-    done = subprocess.run([sys.executable, script, "hydra.job.chdir=True"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0 and "both are as they were" in done.stdout, done.stdout[-2000:] + done.stderr[-3000:]
+    done = subprocess.run(
+        [sys.executable, script, "hydra.job.chdir=True"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0 and "both are as they were" in done.stdout, (
+        done.stdout[-2000:] + done.stderr[-3000:]
+    )
 
 
 def test_a_command_in_an_initialised_program_is_refused_for_its_own_mistake_alone(theirs):
     with hydra.initialize_config_dir(str(theirs), version_base="1.3"):
         with pytest.raises(UserError, match="there is no command 'trian'"):
             run(["trian"])
-        with pytest.raises(UserError, match="there is no setting 'trainin' here; did you mean training"):
+        with pytest.raises(
+            UserError, match="there is no setting 'trainin' here; did you mean training"
+        ):
             run(["train", "trainin=3"])

@@ -1,4 +1,6 @@
-"""A frame is known by its time and its values, a file by its content and, where that counts, its name: nothing dry is lost."""
+"""A frame is known by its time and its values, a file by its content and, where that counts, its
+name: nothing dry is lost.
+"""
 
 import csv
 import os
@@ -16,22 +18,22 @@ from nowcast.data import conversion
 from nowcast.data.archive import Archive
 from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inspection import check, info
-from nowcast.data.readers.arrays import ArrayGrid, Arrays
-from nowcast.data.readers.decoding import Coding
-from nowcast.data.readers.geotiff import GeoTiff
-from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
-from nowcast.data.readers.mch_gif import MchGif
-from nowcast.data.readers.names import end_of_path, time_in_name
 from nowcast.data.reading import TooSlow
-from nowcast.errors import UserError
-from nowcast.frames import Frames
-from nowcast.operations.incoming import Incoming
+from nowcast.forecasting.incoming import Incoming
+from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.decoding import Coding
+from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.readers.mch_gif import MchGif
+from nowcast.readers.names import end_of_path, time_in_name
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
 
 DRY = np.zeros((2, 3), np.float32)
 START = np.datetime64("2024-01-15T22:00")  # some frames are of the next day
 PLACE = ArrayGrid(LAEA, 500.0, -500.0, 1000.0, 1000.0)
 RATES = Coding("rain_rate")
-SAME = Preparation({"_target_": "nowcast.data.readers.arrays.Arrays"})
+SAME = Preparation({"_target_": "nowcast.readers.arrays.Arrays"})
 IN_NAME, IN_FOLDER, IN_FILE = "name", "folder", "file"
 
 
@@ -210,7 +212,8 @@ def test_a_frame_that_was_issued_again_with_other_values_is_refused_also_where_b
     files.append(write(tmp_path, IN_NAME, 5, DRY + 1, "_corrected"))
     with pytest.raises(
         UserError,
-        match="202401152205.npy and 202401152205_corrected.npy both hold a frame of 2024-01-15T22:05:00 UTC",
+        match="202401152205.npy and 202401152205_corrected.npy both hold a frame of "
+        "2024-01-15T22:05:00 UTC",
     ):
         convert(files, tmp_path / "a.nc", reader=reader_of(IN_NAME))
     np.save(files[1], DRY + 2)
@@ -228,10 +231,13 @@ def test_a_frame_that_was_issued_again_with_other_values_is_refused_also_where_b
 def test_a_conversion_of_dry_files_that_is_killed_goes_on_with_every_one_of_them(tmp_path):
     files = [write(tmp_path / "in", IN_NAME, 5 * i, DRY) for i in range(40)]
     program = (
-        "import sys, time\nfrom nowcast.data import conversion\nfrom nowcast.data.readers.arrays import ArrayGrid, Arrays\n"
-        "from nowcast.data.readers.decoding import Coding\nconversion._PART_FRAMES = 3\n"
-        f"reader = Arrays(ArrayGrid({LAEA!r}, 500.0, -500.0, 1000.0, 1000.0), None, Coding('rain_rate'), time_in_name='%Y%m%d%H%M')\n"
-        "conversion.convert(sys.argv[2:], sys.argv[1], reader=reader, progress=lambda *_: time.sleep(0.05))"
+        "import sys, time\nfrom nowcast.data import conversion\nfrom nowcast.readers.arrays "
+        "import ArrayGrid, Arrays\n"
+        "from nowcast.readers.decoding import Coding\nconversion._PART_FRAMES = 3\n"
+        f"reader = Arrays(ArrayGrid({LAEA!r}, 500.0, -500.0, 1000.0, 1000.0), None, "
+        "Coding('rain_rate'), time_in_name='%Y%m%d%H%M')\n"
+        "conversion.convert(sys.argv[2:], sys.argv[1], reader=reader, progress=lambda *_: "
+        "time.sleep(0.05))"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "a.nc"), *map(str, files)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
@@ -365,7 +371,8 @@ def test_copies_of_a_file_that_took_too_long_are_not_waited_for_and_a_reason_tha
         f"{first} took too long",
     ]
     assert reasons[2:] == [
-        f"{tmp_path / name} has the same content as {first}, of which this is known: {first} took too long"
+        f"{tmp_path / name} has the same content as {first}, of which this is known: {first} "
+        "took too long"
         for name in names[2:]
     ]
 

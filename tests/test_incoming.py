@@ -1,4 +1,6 @@
-"""Files that arrive slowly, twice, damaged or of another grid: each frame is taken once, whole, and the rest is rejected with its reason."""
+"""Files that arrive slowly, twice, damaged or of another grid: each frame is taken once, whole, and
+the rest is rejected with its reason.
+"""
 
 import errno
 import os
@@ -9,9 +11,9 @@ import pytest
 from factories import grid, times
 
 from nowcast.data.reading import TooSlow
-from nowcast.errors import UserError
-from nowcast.frames import Frames
-from nowcast.operations.incoming import Incoming
+from nowcast.forecasting.incoming import Incoming
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
 
 FIVE = np.timedelta64(300, "s")
 NOW = times(60)[0]
@@ -29,7 +31,13 @@ class TextReader:
             minute, value, left, *quantity = path.read_text().split(",")
         except ValueError:
             raise UserError(f"{path} is cut short") from None
-        return Frames([[[float(value)]]], times(int(minute)), grid(1, 1, left=float(left)), str(path), *quantity)
+        return Frames(
+            [[[float(value)]]],
+            times(int(minute)),
+            grid(1, 1, left=float(left)),
+            str(path),
+            *quantity,
+        )
 
 
 @pytest.fixture
@@ -49,12 +57,17 @@ def put(folder: Path, name: str, text: str) -> Path:
 
 
 def held(incoming):
-    return {int((time - times(0)[0]) / np.timedelta64(60, "s")): float(frames.values[0, 0, 0]) for time, frames in sorted(incoming.frames.items())}
+    return {
+        int((time - times(0)[0]) / np.timedelta64(60, "s")): float(frames.values[0, 0, 0])
+        for time, frames in sorted(incoming.frames.items())
+    }
 
 
 def looks(incoming, count=2, now=NOW):
     news = [incoming.look(now) for _ in range(count)]
-    return [time for item in news for time in item.times], [rejected for item in news for rejected in item.rejected]
+    return [time for item in news for time in item.times], [
+        rejected for item in news for rejected in item.rejected
+    ]
 
 
 def test_a_file_is_read_once_when_it_did_not_change_between_two_looks(tmp_path, incoming, reader):
@@ -80,7 +93,9 @@ def test_a_file_that_paused_half_way_is_rejected_and_read_again_when_it_goes_on(
 
 
 def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path, reader):
-    incoming = Incoming(tmp_path / "later" / "*.h5", reader, keep=7 * FIVE, switch_after=3, timestep=FIVE)
+    incoming = Incoming(
+        tmp_path / "later" / "*.h5", reader, keep=7 * FIVE, switch_after=3, timestep=FIVE
+    )
     assert looks(incoming) == ([], [])
     (tmp_path / "later").mkdir()
     put(tmp_path / "later", "a.h5", "5,1.5,0")
@@ -92,7 +107,10 @@ def test_the_same_frame_again_is_ignored_and_a_contradicting_one_rejected(tmp_pa
     looks(incoming)
     put(tmp_path, "b", "5,1.5,0")
     put(tmp_path, "c", "5,9,0")
-    assert looks(incoming) == ([], [("c", "it holds another frame of 2020-06-01T00:05:00 UTC than a, which came first")])
+    assert looks(incoming) == (
+        [],
+        [("c", "it holds another frame of 2020-06-01T00:05:00 UTC than a, which came first")],
+    )
     assert held(incoming) == {5: 1.5}
 
 
@@ -103,14 +121,26 @@ def test_a_file_that_is_written_again_with_other_values_replaces_its_frame(tmp_p
     assert looks(incoming) == (list(times(5)), []) and held(incoming) == {5: 2.25}
 
 
-def test_a_file_that_could_not_be_read_is_tried_again_for_some_minutes_and_told_of_once(tmp_path, incoming, reader):
+def test_a_file_that_could_not_be_read_is_tried_again_for_some_minutes_and_told_of_once(
+    tmp_path, incoming, reader
+):
     put(tmp_path, "a", "cut")
     put(tmp_path, "b", "5,1,0")
-    told = [rejected for second in range(0, 600, 10) for rejected in incoming.look(NOW + np.timedelta64(second, "s")).rejected]
-    assert told == [("a", "a is cut short")] and reader.was_read.count("a") == 3 and reader.was_read.count("b") == 1
+    told = [
+        rejected
+        for second in range(0, 600, 10)
+        for rejected in incoming.look(NOW + np.timedelta64(second, "s")).rejected
+    ]
+    assert (
+        told == [("a", "a is cut short")]
+        and reader.was_read.count("a") == 3
+        and reader.was_read.count("b") == 1
+    )
 
 
-def test_a_file_that_took_too_long_is_not_tried_again_and_a_folder_that_cannot_be_looked_at_is_waited_for(tmp_path, incoming, reader, monkeypatch):
+def test_a_file_that_took_too_long_is_not_tried_again_and_a_folder_that_cannot_be_looked_at_is_waited_for(
+    tmp_path, incoming, reader, monkeypatch
+):
     def slow(path):
         reader.was_read.append(path.name)
         raise TooSlow(f"{path} could not be read within 30 seconds")
@@ -141,7 +171,9 @@ def test_a_file_whose_rights_change_is_read_again(tmp_path, incoming, reader):
 
 def test_a_folder_that_is_gone_is_told_of_once(tmp_path, reader):
     (tmp_path / "in").mkdir()
-    incoming = Incoming(tmp_path / "in" / "*.h5", reader, keep=7 * FIVE, switch_after=3, timestep=FIVE)
+    incoming = Incoming(
+        tmp_path / "in" / "*.h5", reader, keep=7 * FIVE, switch_after=3, timestep=FIVE
+    )
     assert looks(incoming, 2) == ([], [])
     (tmp_path / "in").rmdir()
     assert looks(incoming, 3)[1] == [("*.h5", f"there is no folder {tmp_path / 'in'} any more")]
@@ -151,7 +183,16 @@ def test_a_folder_that_is_gone_is_told_of_once(tmp_path, reader):
 
 def test_a_frame_from_the_future_is_rejected(tmp_path, incoming):
     put(tmp_path, "a", "62,1,0")
-    assert looks(incoming) == ([], [("a", "its time 2020-06-01T01:02:00 UTC lies in the future; it is taken when that has come")])
+    assert looks(incoming) == (
+        [],
+        [
+            (
+                "a",
+                "its time 2020-06-01T01:02:00 UTC lies in the future; it is taken when that has "
+                "come",
+            )
+        ],
+    )
     assert looks(incoming) == ([], [])
     put(tmp_path, "b", "61,1,0")
     assert looks(incoming)[0] == list(times(61))  # a minute is within what clocks differ
@@ -171,7 +212,8 @@ def test_frames_of_another_grid_or_quantity_are_rejected_with_the_difference(tmp
     put(tmp_path, "b", "10,2,1000")
     put(tmp_path, "c", "10,2,0,rain depth in 5 min")
     assert looks(incoming)[1] == [
-        ("b", "it has another grid than the frames before: x from 500 to 500 against 1500 to 1500"), ("c", "it holds rain depth in 5 min, the frames before rain rate"),
+        ("b", "it has another grid than the frames before: x from 500 to 500 against 1500 to 1500"),
+        ("c", "it holds rain depth in 5 min, the frames before rain rate"),
     ]
     assert held(incoming) == {5: 1}
 
@@ -199,7 +241,9 @@ def test_another_quantity_never_takes_over(tmp_path, incoming):
     looks(incoming)
     for index in range(2, 8):
         put(tmp_path, str(index), f"{5 * index},{index},0,rain depth in 5 min")
-        assert looks(incoming)[1] == [(str(index), "it holds rain depth in 5 min, the frames before rain rate")]
+        assert looks(incoming)[1] == [
+            (str(index), "it holds rain depth in 5 min, the frames before rain rate")
+        ]
     assert held(incoming) == {5: 1}
 
 

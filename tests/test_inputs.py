@@ -8,7 +8,7 @@ import pytest
 from factories import one_file_each, times
 
 from nowcast.data.inputs import expand_inputs, read_frames
-from nowcast.errors import UserError
+from nowcast.runtime.errors import UserError
 
 NAN = np.nan
 THREE = np.float32(
@@ -177,8 +177,28 @@ def test_a_list_may_mix_files_folders_and_patterns_and_names_each_file_once(tree
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[]", "is a list without files; give at least one"), ("[ , ]", "is a list without files"), ("[a.h5,'b.h5]", "a quote (') that is not closed"), ('["a.h5"x]', "is not closed before the next comma"),
-     ("[a.h5,none.h5]", "'none.h5' matches no file"), ("[a.h5,none,more.h5]", "'none' matches no " "file"), ("[a.h5,b*.tif]", "'b*.tif' matches no file"), ([], "the list of files is empty")],
+    [("[]", "is a list without files; give at least one"), ("[ , ]", "is a list without files"), ("[a.h5,'b.h5]", "a "
+                                                                                                                  "quote "
+                                                                                                                  "(') "
+                                                                                                                  "that "
+                                                                                                                  "is "
+                                                                                                                  "not "
+                                                                                                                  "closed"), ('["a.h5"x]', "is "
+                                                                                                                                                                   "not "
+                                                                                                                                                                   "closed "
+                                                                                                                                                                   "before "
+                                                                                                                                                                   "the "
+                                                                                                                                                                   "next "
+                                                                                                                                                                   "comma"),
+     ("[a.h5,none.h5]", "'none.h5' matches no file"), ("[a.h5,none,more.h5]", "'none' matches no " "file"), ("[a.h5,b*.tif]", "'b*.tif' "
+                                                                                                                              "matches "
+                                                                                                                              "no "
+                                                                                                                              "file"), ([], "the "
+                                                                                                                                                                "list "
+                                                                                                                                                                "of "
+                                                                                                                                                                "files "
+                                                                                                                                                                "is "
+                                                                                                                                                                "empty")],
 )  # fmt: skip
 def test_a_list_with_what_is_not_there_is_refused_by_that(tree, monkeypatch, text, message):
     monkeypatch.chdir(tree)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from nowcast.verification.intervals import Estimate, Resampling, differences, drawn, estimates
-from nowcast.verification.sums import ScoreKey, with_overall
+from nowcast.evaluation.intervals import Estimate, Resampling, differences, drawn, estimates
+from nowcast.evaluation.statistics.sums import ScoreKey, with_overall
 
 MSE, ENTROPY = ScoreKey("mse"), ScoreKey("cross_entropy")
 
@@ -22,7 +22,9 @@ def blocks_of(values):
 def estimate(values, resampling=Resampling()):
     totals = blocks_of(values)
     whole = {name: array.sum(0) for name, array in totals.items()}
-    return estimates(mean_of(whole), mean_of(drawn(totals, resampling.weights(len(values)))), resampling)[MSE]
+    return estimates(
+        mean_of(whole), mean_of(drawn(totals, resampling.weights(len(values)))), resampling
+    )[MSE]
 
 
 def test_the_interval_of_a_mean_is_that_of_theory():
@@ -30,7 +32,9 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     found = estimate(values, Resampling(draws=4000))
     assert found.value[0] == pytest.approx(values.mean())
     half = 1.96 * values.std() / math.sqrt(400)
-    assert [found.low[0], found.high[0]] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.1 * half)
+    assert [found.low[0], found.high[0]] == pytest.approx(
+        [values.mean() - half, values.mean() + half], abs=0.1 * half
+    )
 
 
 def test_an_interval_of_95_per_cent_holds_the_truth_about_95_times_in_100():
@@ -64,7 +68,10 @@ def test_a_difference_whose_interval_holds_zero_does_not_differ():
 
 
 def test_draws_are_the_same_for_every_model_and_with_every_run_and_others_with_another_seed():
-    assert np.array_equal(Resampling().weights(7), Resampling().weights(7)) and (Resampling().weights(7).sum(1) == 7).all()
+    assert (
+        np.array_equal(Resampling().weights(7), Resampling().weights(7))
+        and (Resampling().weights(7).sum(1) == 7).all()
+    )
     assert not np.array_equal(Resampling().weights(7), Resampling(seed=2).weights(7))
 
 

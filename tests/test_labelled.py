@@ -1,12 +1,14 @@
-"""Frames and forecasts as xarray: the same numbers, places and times as in the file, under CF's names, and nothing is copied."""
+"""Frames and forecasts as xarray: the same numbers, places and times as in the file, under CF's
+names, and nothing is copied.
+"""
 
 import numpy as np
 import pytest
 import xarray
 from factories import grid, times
 
-from nowcast.frames import Forecast, Frames, Grid
-from nowcast.io.netcdf import write_forecast
+from nowcast.output.netcdf import write_forecast
+from nowcast.types.frames import Forecast, Frames, Grid
 
 MINUTE = np.timedelta64(60, "s")
 GENERATOR = np.random.default_rng(0)
@@ -22,15 +24,24 @@ def rates(*shape: int) -> np.ndarray:
 def forecast(place: Grid) -> Forecast:
     probability = GENERATOR.integers(0, 101, (2, 3, *place.shape)).astype(np.float32) / 100
     return Forecast(
-        rates(3, *place.shape), times(10)[0], np.array([5, 10, 15]) * MINUTE, place,
-        probability=probability, thresholds=(0.5, 5.0), members=rates(4, 3, *place.shape),
+        rates(3, *place.shape),
+        times(10)[0],
+        np.array([5, 10, 15]) * MINUTE,
+        place,
+        probability=probability,
+        thresholds=(0.5, 5.0),
+        members=rates(4, 3, *place.shape),
     )
 
 
 PLACES = {
     "laea": grid(5, 7),
     "longitudes": Grid("EPSG:4326", np.linspace(7.0, 8.0, 7), np.linspace(52.0, 51.0, 5)),
-    "rotated": Grid("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18", np.linspace(-2.0, 2.0, 7), np.linspace(3.0, 1.0, 5)),
+    "rotated": Grid(
+        "+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +lon_0=18",
+        np.linspace(-2.0, 2.0, 7),
+        np.linspace(3.0, 1.0, 5),
+    ),
 }
 
 
@@ -70,7 +81,9 @@ def test_a_forecast_is_labelled_as_its_file_is(place, tmp_path):
         for name in ("time", "y", "x", "forecast_reference_time", "realization"):
             np.testing.assert_array_equal(ours[name].values, file[name].values)
         seconds = file["forecast_period"].values  # a plain number [s] in the file
-        np.testing.assert_array_equal(ours["forecast_period"].values / np.timedelta64(1, "s"), seconds)
+        np.testing.assert_array_equal(
+            ours["forecast_period"].values / np.timedelta64(1, "s"), seconds
+        )
     np.testing.assert_array_equal(ours["probability"].values, made.probability)
     assert ours["threshold"].values.tolist() == [0.5, 5.0]
     assert ours["rainfall_rate_members"].mean("realization").dims == ("time", "y", "x")

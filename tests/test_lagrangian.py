@@ -5,10 +5,22 @@ import math
 import pytest
 import torch
 
-from nowcast.config import run_folder
-from nowcast.errors import UserError
-from nowcast.forecaster import Forecaster
-from nowcast.models.lagrangian import _SCALES, _STEEPNESS, LEVELS, LagrangianConvLSTM, _correlations, _evolved, _least, _Noise, _recent, _regression, _scale
+from nowcast.cli.config import run_folder
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.lagrangian import (
+    _SCALES,
+    _STEEPNESS,
+    LEVELS,
+    LagrangianConvLSTM,
+    _correlations,
+    _evolved,
+    _least,
+    _Noise,
+    _recent,
+    _regression,
+    _scale,
+)
+from nowcast.runtime.errors import UserError
 from tests.test_motion import blobs
 
 KNEE, CEILING = 0.1, 100.0
@@ -20,19 +32,28 @@ def model(seed=0):
 
 
 def normalised(rate):
-    return torch.log1p(torch.as_tensor(rate, dtype=torch.float32) / KNEE) / math.log1p(CEILING / KNEE)
+    return torch.log1p(torch.as_tensor(rate, dtype=torch.float32) / KNEE) / math.log1p(
+        CEILING / KNEE
+    )
 
 
 def moving(u, v, *, size=(64, 80), frames=4):
     """Showers up to about 10 mm/h that move by (u, v) pixels a frame, (1, T, 1, H, W)."""
-    return torch.stack([normalised((10 * blobs(u * t, v * t, size=size) - 0.3).clamp(min=0)) for t in range(frames)])[None, :, None]
+    return torch.stack(
+        [
+            normalised((10 * blobs(u * t, v * t, size=size) - 0.3).clamp(min=0))
+            for t in range(frames)
+        ]
+    )[None, :, None]
 
 
 def test_before_any_training_the_forecast_is_the_rain_moved_on():
     context = moving(4.0, -2.0, frames=8)
     forecast = model()(context[:, :4], 4)
     csi = csi_of(forecast[0, :, 0], context[0, 4:, 0])
-    persistence = csi_of(torch.where(forecast[0, :, 0].isnan(), torch.nan, context[0, 3, 0]), context[0, 4:, 0])
+    persistence = csi_of(
+        torch.where(forecast[0, :, 0].isnan(), torch.nan, context[0, 3, 0]), context[0, 4:, 0]
+    )
     assert csi > 0.75 > 0.5 > persistence
 
 
@@ -40,7 +61,10 @@ def test_what_comes_from_outside_has_no_forecast_and_everything_else_has_one():
     forecast = model()(moving(3.0, 0.0), 5)[0, :, 0]
     for lead in range(5):
         missing = forecast[lead].isnan()
-        assert missing[8:-8, : 3 * (lead + 1) - 2].all() and not missing[8:-8, 3 * (lead + 1) + 2 : -3].any()
+        assert (
+            missing[8:-8, : 3 * (lead + 1) - 2].all()
+            and not missing[8:-8, 3 * (lead + 1) + 2 : -3].any()
+        )
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -54,17 +78,26 @@ def test_a_forecast_made_in_stripes_is_the_forecast(batch, monkeypatch, set_thre
         monkeypatch.setattr("nowcast.models.lagrangian._STRIPE", pixels)
         torch.manual_seed(0)
         network = model()
-        found.append((*network(context, 3, observed, thresholds=[0.5, 5.0]), network.ensemble(context, 3, observed, members=3)))
+        found.append(
+            (
+                *network(context, 3, observed, thresholds=[0.5, 5.0]),
+                network.ensemble(context, 3, observed, members=3),
+            )
+        )
     for other in found[1:]:
         for one, same in zip(found[0], other):
             assert (one.isnan() == same.isnan()).all()
-            assert ((one - same).nan_to_num().abs() > 2e-5).sum() <= 3  # what lies on a threshold may fall to either side
+            assert (
+                (one - same).nan_to_num().abs() > 2e-5
+            ).sum() <= 3  # what lies on a threshold may fall to either side
 
 
 def test_what_stands_under_the_mask_changes_nothing():
     context, observed = moving(1.0, 1.0), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
     observed[:, 1], observed[..., :10, :] = False, False
-    one, other = (model()(torch.where(observed, context, value), 3, observed) for value in (0.0, 0.9))
+    one, other = (
+        model()(torch.where(observed, context, value), 3, observed) for value in (0.0, 0.9)
+    )
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
@@ -79,7 +112,11 @@ def test_a_frame_that_is_missing_costs_next_to_nothing(missing):
     context, observed = moving(2.0, -1.0, frames=8), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
     complete = csi_of(model()(context[:, :4], 4)[0, :, 0], context[0, 4:, 0])
     observed[:, missing] = False
-    assert csi_of(model()(context[:, :4], 4, observed)[0, :, 0], context[0, 4:, 0]) > complete - 0.02 > 0.75
+    assert (
+        csi_of(model()(context[:, :4], 4, observed)[0, :, 0], context[0, 4:, 0])
+        > complete - 0.02
+        > 0.75
+    )
 
 
 def test_where_the_newest_frame_is_missing_there_is_a_forecast_from_those_before():
@@ -95,9 +132,15 @@ def test_rain_carried_to_where_no_radar_looks_decides_nothing():
     observed[..., 50:] = False
     seen = []
     decide = network._decide
-    network._decide = lambda logits, known, newest, rates: seen.append(known) or decide(logits, known, newest, rates)
+    network._decide = lambda logits, known, newest, rates: (
+        seen.append(known) or decide(logits, known, newest, rates)
+    )
     forecast = network(context, 4, observed)
-    assert forecast[0, 3, 0, :, 50:58].isfinite().any() and not any(known[..., 50:].any() for known in seen) and all(known[..., 20:50].all() for known in seen)
+    assert (
+        forecast[0, 3, 0, :, 50:58].isfinite().any()
+        and not any(known[..., 50:].any() for known in seen)
+        and all(known[..., 20:50].all() for known in seen)
+    )
 
 
 def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
@@ -106,8 +149,12 @@ def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
     logits, known = next(network.leads(moving(1.0, 0.0), 1))
     assert (logits.diff(dim=1) <= 0).all() and known.shape == (1, 64, 80)
     middle = (network.levels[2] + network.levels[3]) / 2
-    torch.testing.assert_close(network.interpolated(logits, middle[None])[:, 0], logits[:, 2:4].mean(1))
-    found, where = network.exceedance(moving(1.0, 0.0), 2, None, network.levels, every=2, first=(1, 0))
+    torch.testing.assert_close(
+        network.interpolated(logits, middle[None])[:, 0], logits[:, 2:4].mean(1)
+    )
+    found, where = network.exceedance(
+        moving(1.0, 0.0), 2, None, network.levels, every=2, first=(1, 0)
+    )
     torch.testing.assert_close(found[:, :, 0], logits[:, :, 1::2, ::2])
     assert (found.shape, where.dtype) == ((1, len(LEVELS), 2, 32, 40), torch.bool)
 
@@ -124,24 +171,40 @@ def test_a_regression_of_second_order_is_found_again_from_three_frames():
     newest_first = torch.stack(frames[:-4:-1], dim=1)
     one, two, variance = _correlations(newest_first, torch.ones(1, 1, 256, 256))
     expected = keep / (1 - drag)  # by Yule and Walker
-    assert one.item() == pytest.approx(expected, abs=0.01) and two.item() == pytest.approx(keep * expected + drag, abs=0.01)
+    assert one.item() == pytest.approx(expected, abs=0.01) and two.item() == pytest.approx(
+        keep * expected + drag, abs=0.01
+    )
     assert variance.item() == pytest.approx(frames[-1].var().item(), rel=1e-3)
-    assert _correlations(newest_first[:, :2], torch.ones(1, 1, 256, 256))[1].item() == pytest.approx(one.item() ** 2, abs=0.01)  # no third frame, no tendency
+    assert _correlations(newest_first[:, :2], torch.ones(1, 1, 256, 256))[
+        1
+    ].item() == pytest.approx(one.item() ** 2, abs=0.01)  # no third frame, no tendency
     assert _correlations(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))[0].item() == 0
 
 
 def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger_than_its_memory_allows():
     rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
-    lasting, growing = (torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 200) for row, column in ((30, 30), (70, 60)))
-    aligned = 0.2 + torch.stack([0.5 * lasting + size * growing for size in (0.1, 0.2, 0.3, 0.4)])[None]
+    lasting, growing = (
+        torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 200)
+        for row, column in ((30, 30), (70, 60))
+    )
+    aligned = (
+        0.2 + torch.stack([0.5 * lasting + size * growing for size in (0.1, 0.2, 0.3, 0.4)])[None]
+    )
     seen = torch.ones_like(aligned)
     fields = _recent(aligned, seen)
     torch.testing.assert_close(fields[0, :3], aligned[0, [3, 2, 1]])
-    fine, wide = [fields] * 3, [torch.nn.functional.avg_pool2d(fields, 4)] * 4 + [0.2 * torch.ones(1, 4, 24, 24)]
+    fine, wide = (
+        [fields] * 3,
+        [torch.nn.functional.avg_pool2d(fields, 4)] * 4 + [0.2 * torch.ones(1, 4, 24, 24)],
+    )
     wide[1:4] = [torch.zeros(1, 4, 24, 24)] * 3  # all of the pattern is in the third scale
-    correlation, tendency, strength = _regression(fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1)
+    correlation, tendency, strength = _regression(
+        fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1
+    )
     assert correlation.shape == tendency.shape == strength.shape == (1, _SCALES)
-    assert tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < correlation[0, 2] < 1
+    assert (
+        tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < correlation[0, 2] < 1
+    )
     ahead, before, without = _evolved(correlation, tendency, 3)[:, :, 0, 2].unbind(dim=1)
     last, previous, onward = 0.4, 0.3, correlation[0, 2] * (1 - tendency[0, 2])
     expected = [onward * last + tendency[0, 2] * previous]
@@ -158,26 +221,55 @@ def test_two_frames_are_enough_for_a_forecast():
 
 
 def test_a_rate_is_forecast_where_that_promises_the_best_csi():
-    # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 / (1 + 1.3) for one, 2.2 / 4 for all
+    # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 /
+    # (1 + 1.3) for one, 2.2 / 4 for all
     everywhere, one = torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(1)
     assert 0.2 < _least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, one) <= 0.61
-    # rare rain, 0.3 / (1 + 0.06) for the likeliest pixel, 0.32 / 2 for the first two: the likeliest, though it is unlikely
+    # rare rain, 0.3 / (1 + 0.06) for the likeliest pixel, 0.32 / 2 for the first two: the
+    # likeliest, though it is unlikely
     assert 0.02 < _least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, one) <= 0.3
-    # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three, of which a third may be given away, and a half not
+    # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three, of which a third may
+    # be given away, and a half not
     falling = torch.tensor([[[0.5, 0.4], [0.4, 0.0]]])
-    assert [_least(falling, everywhere, one, given=given).item() > 0.45 for given in (0.0, 0.3, 0.4)] == [False, False, True]
-    # a rate that is nowhere likely is forecast nowhere, after its probabilities were moved to the area that it has now
-    assert [_least(torch.full((1, 2, 2), 0.05), everywhere, scale * one).item() for scale in (1.0, 2.0, 0.5)] == pytest.approx([0.1, 0.05, 0.2])
+    assert [
+        _least(falling, everywhere, one, given=given).item() > 0.45 for given in (0.0, 0.3, 0.4)
+    ] == [False, False, True]
+    # a rate that is nowhere likely is forecast nowhere, after its probabilities were moved to the
+    # area that it has now
+    assert [
+        _least(torch.full((1, 2, 2), 0.05), everywhere, scale * one).item()
+        for scale in (1.0, 2.0, 0.5)
+    ] == pytest.approx([0.1, 0.05, 0.2])
     # what has no forecast has no say: the first pixel alone is left, and it is forecast
-    assert _least(torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]), torch.tensor([[[True, False], [False, False]]]), one) <= 0.2
-    assert _scale(torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])).tolist() == [0.5, 2.0, 0.5, 1.0]
+    assert (
+        _least(
+            torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]),
+            torch.tensor([[[True, False], [False, False]]]),
+            one,
+        )
+        <= 0.2
+    )
+    assert _scale(
+        torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])
+    ).tolist() == [0.5, 2.0, 0.5, 1.0]
 
 
 def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_near_the_mean_elsewhere():
     network = model()
-    logits = (_STEEPNESS * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)).T.reshape(1, len(LEVELS), 1, 3)
-    forecast = network._decide(logits, torch.ones(1, 1, 3, dtype=torch.bool), torch.tensor([[[0.0, 0.3, 0.6]]]), network._rates(logits.dtype))[0, 0]
-    assert forecast[0] < network.levels[0] and forecast[1].item() == pytest.approx(0.3, abs=0.05) and forecast[2].item() == pytest.approx(0.6, abs=0.05)
+    logits = (_STEEPNESS * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)).T.reshape(
+        1, len(LEVELS), 1, 3
+    )
+    forecast = network._decide(
+        logits,
+        torch.ones(1, 1, 3, dtype=torch.bool),
+        torch.tensor([[[0.0, 0.3, 0.6]]]),
+        network._rates(logits.dtype),
+    )[0, 0]
+    assert (
+        forecast[0] < network.levels[0]
+        and forecast[1].item() == pytest.approx(0.3, abs=0.05)
+        and forecast[2].item() == pytest.approx(0.6, abs=0.05)
+    )
 
 
 def test_finer_pixels_of_the_same_rain_have_the_same_forecast():
@@ -192,7 +284,9 @@ def test_finer_pixels_of_the_same_rain_have_the_same_forecast():
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("size", [(1, 1), (5, 33), (40, 40)])
 def test_any_size_and_spacing_has_a_forecast_of_its_size(size, spacing):
-    forecast = model()(torch.rand(2, 4, 1, *size) * 0.3, 2, timestep=torch.tensor([2.0, 15.0]), spacing=spacing)
+    forecast = model()(
+        torch.rand(2, 4, 1, *size) * 0.3, 2, timestep=torch.tensor([2.0, 15.0]), spacing=spacing
+    )
     assert forecast.shape == (2, 2, 1, *size)
     assert ((forecast.nan_to_num() >= 0) & (forecast.nan_to_num() <= 1)).all()
 
@@ -201,8 +295,14 @@ def test_any_size_and_spacing_has_a_forecast_of_its_size(size, spacing):
 def test_an_area_one_pixel_wide_can_be_trained_on(size):
     model = LagrangianConvLSTM([4, 4, 4], knee=0.1, ceiling=100.0)
     for first in ((0, 0), (1, 1)):
-        logits, known = model.exceedance(torch.rand(1, 3, 1, *size), 2, None, model.levels, every=2, first=first)
-        assert logits.shape[-2:] == known.shape[-2:] == tuple(-(-(side - start) // 2) for side, start in zip(size, first))
+        logits, known = model.exceedance(
+            torch.rand(1, 3, 1, *size), 2, None, model.levels, every=2, first=first
+        )
+        assert (
+            logits.shape[-2:]
+            == known.shape[-2:]
+            == tuple(-(-(side - start) // 2) for side, start in zip(size, first))
+        )
 
 
 def test_it_learns():
@@ -219,13 +319,17 @@ def test_it_learns():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters()
+    )
 
 
 def test_a_wrong_call_is_refused():
     with pytest.raises(UserError, match="three numbers are needed, for cells of 4, 8 and 16 km"):
         LagrangianConvLSTM([4, 6], knee=KNEE, ceiling=CEILING)
-    with pytest.raises(UserError, match="with T at least 2 and no empty axis, and at least 1 are needed"):
+    with pytest.raises(
+        UserError, match="with T at least 2 and no empty axis, and at least 1 are needed"
+    ):
         model()(torch.rand(1, 1, 1, 8, 8), 2)
 
 
@@ -234,11 +338,16 @@ def test_its_members_are_at_each_pixel_the_middles_of_equal_shares_of_its_distri
     members = network.ensemble(context, 2, members=200)
     frames, probability = network(context, 2, thresholds=[0.5, 5.0])
     assert members.shape == (1, 200, 2, 1, *context.shape[-2:])
-    assert (members.isnan() == frames[:, None].isnan()).all() and torch.equal(frames.nan_to_num(-1), network(context, 2).nan_to_num(-1))
+    assert (members.isnan() == frames[:, None].isnan()).all() and torch.equal(
+        frames.nan_to_num(-1), network(context, 2).nan_to_num(-1)
+    )
     for k, level in enumerate(network._normalised(torch.tensor([0.5, 5.0]))):
         share = torch.where(members.isnan(), torch.nan, (members >= level).float()).mean(dim=1)
         known = ~share.isnan()
-        assert 0.02 < probability[:, k][known].std() and (share - probability[:, k])[known].abs().max() <= 0.005 + 1e-4
+        assert (
+            probability[:, k][known].std() > 0.02
+            and (share - probability[:, k])[known].abs().max() <= 0.005 + 1e-4
+        )
     with pytest.raises(UserError, match="members"):
         network.ensemble(context, 2, members=0)
 
@@ -249,12 +358,22 @@ def test_its_members_hang_together_in_space_and_time_and_no_two_draws_are_alike(
     members = network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60]
     torch.manual_seed(1)
     assert torch.equal(network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members)
-    assert not torch.equal(network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members)
+    assert not torch.equal(
+        network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members
+    )
     uncertain = members.amax(dim=0) > members.amin(dim=0)
-    above = torch.where(uncertain, (members - members.mean(dim=0)).sign(), torch.nan)  # which members say more than most
-    assert (above[:, :, :, 1:] * above[:, :, :, :-1]).nanmean() > 0.5 and (above[:, :, :, 16:] * above[:, :, :, :-16]).nanmean().abs() < 0.4
+    above = torch.where(
+        uncertain, (members - members.mean(dim=0)).sign(), torch.nan
+    )  # which members say more than most
+    assert (above[:, :, :, 1:] * above[:, :, :, :-1]).nanmean() > 0.5 and (
+        above[:, :, :, 16:] * above[:, :, :, :-16]
+    ).nanmean().abs() < 0.4
     assert (above[:, 2:] * above[:, 1:-1]).nanmean() > 0.3
-    total = members.mean(dim=(2, 3))  # over the area: members drawn pixel by pixel would all agree, members of all lowest and all highest values not at all
+    total = members.mean(
+        dim=(2, 3)
+        # over the area: members drawn pixel by pixel would all agree, members of all lowest and all
+        # highest values not at all
+    )
     pixel, area = members.std(dim=0).mean(dim=(1, 2)), total.std(dim=0)
     assert ((0.15 * pixel < area) & (area < 0.8 * pixel)).all()
 
@@ -265,20 +384,28 @@ def test_the_noise_of_a_scale_grows_as_it_forgets_its_last_frame():
     strength[0, 3] = 4.0  # a variance
     noise = _Noise(64, correlation, strength, (512, 480), 1.0)
     fields = [noise.next() for _ in range(5)]
-    assert all(detail.abs().max() == 0 and wide.shape == (1, 64, 128, 120) for detail, wide in fields)
+    assert all(
+        detail.abs().max() == 0 and wide.shape == (1, 64, 128, 120) for detail, wide in fields
+    )
     for lead, (_, wide) in enumerate(fields, start=1):
         assert wide.std().item() == pytest.approx(2 * math.sqrt(1 - 0.8 ** (2 * lead)), rel=0.05)
     first, second = (wide for _, wide in fields[3:])
-    assert ((first * second).mean() / (first.std() * second.std())).item() == pytest.approx(0.8 * math.sqrt((1 - 0.8**8) / (1 - 0.8**10)), abs=0.03)
+    assert ((first * second).mean() / (first.std() * second.std())).item() == pytest.approx(
+        0.8 * math.sqrt((1 - 0.8**8) / (1 - 0.8**10)), abs=0.03
+    )
 
 
 def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_grid():
     network = Forecaster.load(run_folder("shipped")).model.eval()
-    context = torch.nn.functional.pad(moving(1.0, 0.0), (0, 520, 0, 336))  # showers in one corner of 400 x 600 km
+    context = torch.nn.functional.pad(
+        moving(1.0, 0.0), (0, 520, 0, 336)
+    )  # showers in one corner of 400 x 600 km
     with torch.no_grad():
         forecast, probability = network(context, 12, thresholds=[0.1])
     assert forecast[0, 11, 0, 250:, 300:].isfinite().float().mean() > 0.5
-    assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[0, 11, 0, 250:, 300:].nan_to_num().max() < normalised(0.1)
+    assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[
+        0, 11, 0, 250:, 300:
+    ].nan_to_num().max() < normalised(0.1)
     assert probability[0, 0, 11, 0, 250:, 300:].nan_to_num().max() < 0.1
 
 
@@ -287,8 +414,15 @@ def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed():
     context = normalised(3 + torch.sin(rows / 9) + torch.cos(columns / 7)).expand(1, 4, 1, 64, 80)
     observed = ((rows - 30) ** 2 + (columns - 40) ** 2 < 24**2).expand_as(context)
     network = model()
-    torch.nn.init.zeros_(network.head.weight)  # the same everywhere, whatever its layers see of the edge
-    network._motion = lambda *_: (torch.full((1, 2, 32, 40), 0.2), 2)  # 0.4 pixels: values are read between pixels
-    (complete, _), (partly, known) = (next(network.leads(context, 1, seen)) for seen in (None, observed))
+    torch.nn.init.zeros_(
+        network.head.weight
+    )  # the same everywhere, whatever its layers see of the edge
+    network._motion = lambda *_: (
+        torch.full((1, 2, 32, 40), 0.2),
+        2,
+    )  # 0.4 pixels: values are read between pixels
+    (complete, _), (partly, known) = (
+        next(network.leads(context, 1, seen)) for seen in (None, observed)
+    )
     differences = (partly - complete)[0, 2][known[0] > 0.5]
     assert len(differences) > 1000 and differences.abs().max() < 0.15 * complete[0, 2].abs().max()

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import torch
-from nowcast.memory import keep_freed_memory
+from nowcast.runtime.memory import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -22,12 +22,19 @@ print(int(kept), faults() - before)
 
 
 def run(how):
-    return [int(word) for word in subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True).stdout.split()]
+    return [
+        int(word)
+        for word in subprocess.run(
+            [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True
+        ).stdout.split()
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be told to")
 def test_blocks_of_100_megabytes_are_paged_in_once():
-    """100 MB are 24,414 pages of 4 KiB (fewer, where the system gives larger ones); once settled, five more blocks take them all again, or none."""
+    """100 MB are 24,414 pages of 4 KiB (fewer, where the system gives larger ones); once settled,
+    five more blocks take them all again, or none.
+    """
     kept, faults = run("keep")
     if not kept:
         pytest.skip("another C library than glibc")

@@ -1,4 +1,6 @@
-"""A forecast that is missing, everywhere or at some lead times, says so: in Python, in the file, and on the terminal."""
+"""A forecast that is missing, everywhere or at some lead times, says so: in Python, in the file,
+and on the terminal.
+"""
 
 import h5py
 import numpy as np
@@ -6,20 +8,20 @@ import pytest
 from factories import grid, times, write_archive
 from test_forecaster import SETTINGS
 
+from nowcast.baselines.persistence import Persistence
 from nowcast.cli import main
 from nowcast.data import inspection
-from nowcast.data.readers.auto import Auto
-from nowcast.errors import UserError
-from nowcast.forecaster import Forecaster
-from nowcast.frames import Forecast, Frames
-from nowcast.io.contents import Contents
-from nowcast.io.geotiff import write_geotiff
-from nowcast.io.netcdf import read_attributes, write_forecast
-from nowcast.io.odim import write_odim
-from nowcast.models.persistence import Persistence
-from nowcast.prediction import notes
-from nowcast.task import Task
-from nowcast.transform import Identity
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.forecasting.prediction import notes
+from nowcast.output.contents import Contents
+from nowcast.output.geotiff import write_geotiff
+from nowcast.output.netcdf import read_attributes, write_forecast
+from nowcast.output.odim import write_odim
+from nowcast.readers.auto import Auto
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Forecast, Frames
+from nowcast.types.task import Task
+from nowcast.types.transform import Identity
 
 NAN = np.nan
 LEADS = np.arange(1, 5) * np.timedelta64(300, "s")
@@ -47,12 +49,17 @@ def two_frames(values=1.0) -> Frames:
 
 
 def test_a_forecaster_refuses_to_return_nothing_and_says_what_was_observed():
-    message = "the forecast from 2020-06-01T00:05:00 UTC is missing at every pixel and lead time: 6 of 6 pixels of the newest frame were observed, and FadesAway has a value for none"
+    message = (
+        "the forecast from 2020-06-01T00:05:00 UTC is missing at every pixel and lead "
+        "time: 6 of 6 pixels of the newest frame were observed, and FadesAway has a value "
+        "for none"
+    )
     with pytest.raises(UserError, match=message):
         fading(0)(two_frames())
     with pytest.raises(
         UserError,
-        match="no pixel of the newest frame, of 2020-06-01T00:05:00 UTC, was observed; there is nothing to forecast from",
+        match="no pixel of the newest frame, of 2020-06-01T00:05:00 UTC, was observed; there is "
+        "nothing to forecast from",
     ):
         fading(4)(two_frames(NAN))
     forecast = fading(3)(two_frames())

@@ -12,11 +12,19 @@ from nowcast.models.motion import at, averaged, departures, motion_between, plac
 def blobs(shift_x=0.0, shift_y=0.0, *, size=(64, 80), seed=0):
     """A smooth field of a dozen Gaussian hills, shifted."""
     generator = torch.Generator().manual_seed(seed)
-    rows, columns = torch.arange(size[0], dtype=torch.float64)[:, None], torch.arange(size[1], dtype=torch.float64)
+    rows, columns = (
+        torch.arange(size[0], dtype=torch.float64)[:, None],
+        torch.arange(size[1], dtype=torch.float64),
+    )
     field = 0
     for _ in range(12):
-        y, x, width = (torch.rand(1, generator=generator, dtype=torch.float64) * scale + low for scale, low in ((size[0], 0), (size[1], 0), (3, 3)))
-        field = field + torch.exp(-((rows - y - shift_y) ** 2 + (columns - x - shift_x) ** 2) / (2 * width**2))
+        y, x, width = (
+            torch.rand(1, generator=generator, dtype=torch.float64) * scale + low
+            for scale, low in ((size[0], 0), (size[1], 0), (3, 3))
+        )
+        field = field + torch.exp(
+            -((rows - y - shift_y) ** 2 + (columns - x - shift_x) ** 2) / (2 * width**2)
+        )
     return field
 
 
@@ -29,7 +37,9 @@ def uniform(u, v, size):
 
 
 def test_a_field_is_linear_between_its_points_also_on_a_coarser_grid():
-    field = torch.tensor([[0.0, 2.0], [4.0, 6.0]])[None, None]  # two points a side, over four pixels: their centres lie at 0.5 and 2.5
+    field = torch.tensor([[0.0, 2.0], [4.0, 6.0]])[
+        None, None
+    ]  # two points a side, over four pixels: their centres lie at 0.5 and 2.5
     x, y = places(4, 4, like=field)
     fine = at(field, x, y, (4, 4), beyond="border")
     assert fine[0, 0, 0].tolist() == [0.0, 0.5, 1.5, 2.0]
@@ -47,13 +57,19 @@ def test_every_second_pixel_and_finer_pixels_lie_where_they_should():
 def test_departures_of_a_steady_wind_lie_upwind_step_by_step():
     back = departures(uniform(2, -1, (20, 20)), 3)
     for step, displacement in enumerate(back, start=1):
-        torch.testing.assert_close(displacement[0, :, 10, 10], torch.tensor([-2.0 * step, 1.0 * step]))
+        torch.testing.assert_close(
+            displacement[0, :, 10, 10], torch.tensor([-2.0 * step, 1.0 * step])
+        )
 
 
 def test_departures_in_a_rotation_stay_on_their_circle():
     size, angle = 65, math.radians(6)
-    rows, columns = torch.meshgrid(torch.arange(size) - 32.0, torch.arange(size) - 32.0, indexing="ij")
-    motion = 2 * math.tan(angle / 2) * torch.stack([-rows, columns])[None]  # the chord's direction is the motion in its middle
+    rows, columns = torch.meshgrid(
+        torch.arange(size) - 32.0, torch.arange(size) - 32.0, indexing="ij"
+    )
+    motion = (
+        2 * math.tan(angle / 2) * torch.stack([-rows, columns])[None]
+    )  # the chord's direction is the motion in its middle
     back = departures(motion, 5)[-1][0, :, 32, 52]  # 20 pixels to the right of the middle
     turned = 20 * torch.tensor([math.cos(-5 * angle), math.sin(-5 * angle)])
     torch.testing.assert_close(torch.tensor([20.0, 0.0]) + back, turned, rtol=0, atol=0.15)
@@ -63,12 +79,16 @@ def test_departures_in_a_rotation_stay_on_their_circle():
 def test_the_motion_of_a_shifted_field_is_its_shift(motion):
     frames = sequence(*motion)
     found = motion_between(frames, torch.ones_like(frames), window=6.0)[0, :, 16:-16, 20:-20]
-    torch.testing.assert_close(found.mean((1, 2)), torch.tensor(motion, dtype=torch.float64), rtol=0, atol=0.15)
+    torch.testing.assert_close(
+        found.mean((1, 2)), torch.tensor(motion, dtype=torch.float64), rtol=0, atol=0.15
+    )
 
 
 @pytest.mark.parametrize("size", [(96, 128), (93, 131)])
 def test_windows_summed_up_on_a_coarser_grid_find_the_same_motion(size, monkeypatch):
-    rows, columns = torch.meshgrid(torch.arange(size[0]) - size[0] / 2, torch.arange(size[1]) - size[1] / 2, indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(size[0]) - size[0] / 2, torch.arange(size[1]) - size[1] / 2, indexing="ij"
+    )
     turning = 0.03 * torch.stack([-rows, columns])[None].double()  # pixels a frame
     frames = [blobs(size=size, seed=3)[None, None]]
     for _ in range(3):
@@ -85,8 +105,13 @@ def test_what_was_not_observed_has_no_say():
     frames, observed = sequence(1.5, -1.0), torch.ones(1, 4, 64, 80, dtype=torch.float64)
     observed[:, 2], observed[:, :, :8] = 0, 0
     hidden = torch.where(observed > 0, frames, 7.0)
-    torch.testing.assert_close(motion_between(hidden, observed, window=6.0), motion_between(torch.where(observed > 0, frames, 0.0), observed, window=6.0))
-    assert motion_between(hidden, observed, window=6.0)[0, :, 30, 40].tolist() == pytest.approx([1.5, -1.0], abs=0.15)
+    torch.testing.assert_close(
+        motion_between(hidden, observed, window=6.0),
+        motion_between(torch.where(observed > 0, frames, 0.0), observed, window=6.0),
+    )
+    assert motion_between(hidden, observed, window=6.0)[0, :, 30, 40].tolist() == pytest.approx(
+        [1.5, -1.0], abs=0.15
+    )
 
 
 @pytest.mark.parametrize("window", [6.0, 24.0])
@@ -100,7 +125,9 @@ def test_without_rain_and_on_small_grids_the_motion_is_0_and_finite(size, window
 
 
 def test_means_over_squares_count_only_pixels_with_weight():
-    field, weight = averaged(torch.tensor([[2.0, 9.0, 5.0]])[None, None], torch.tensor([[1.0, 0.0, 1.0]])[None, None], 2)
+    field, weight = averaged(
+        torch.tensor([[2.0, 9.0, 5.0]])[None, None], torch.tensor([[1.0, 0.0, 1.0]])[None, None], 2
+    )
     assert (field.tolist(), weight.tolist()) == ([[[[2.0, 5.0]]]], [[[[0.5, 1.0]]]])
 
 
@@ -112,9 +139,14 @@ def test_a_gaussian_mean_keeps_the_sum_and_has_its_width():
     assert (blurred.sum(0) * (torch.arange(41) - 20) ** 2).sum() == pytest.approx(2.5**2, rel=0.05)
 
 
-@pytest.mark.parametrize(("size", "width"), [((40, 56), 0.7), ((33, 47), 2.5), ((31, 130), 12.0), ((1, 9), 24.0), ((65, 3), 48.0)])
+@pytest.mark.parametrize(
+    ("size", "width"),
+    [((40, 56), 0.7), ((33, 47), 2.5), ((31, 130), 12.0), ((1, 9), 24.0), ((65, 3), 48.0)],
+)
 def test_a_gaussian_mean_is_the_convolution_along_rows_and_columns_with_zeros_beyond(size, width):
-    fields = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fields = torch.rand(
+        2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     radius = max(1, min(round(3 * width), 2 * max(size)))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / width) ** 2)
     kernel = (kernel / kernel.sum())[None, None, None]
@@ -124,10 +156,16 @@ def test_a_gaussian_mean_is_the_convolution_along_rows_and_columns_with_zeros_be
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize(("rows", "beyond"), [(64, "zeros"), (63, "border"), (4, "zeros"), (0, "zeros")])
+@pytest.mark.parametrize(
+    ("rows", "beyond"), [(64, "zeros"), (63, "border"), (4, "zeros"), (0, "zeros")]
+)
 def test_cores_that_share_the_rows_of_one_field_find_the_same(threads, rows, beyond, set_threads):
     fields = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0))
     x, y = places(rows, 90, like=fields, per_pixel=3)
     set_threads(threads)
-    alone = torch.cat([at(field[None], x, y + 0.3 * x, (20, 30), beyond=beyond) for field in fields])
-    torch.testing.assert_close(alone, at(fields, x, y + 0.3 * x, (20, 30), beyond=beyond), rtol=0, atol=0)
+    alone = torch.cat(
+        [at(field[None], x, y + 0.3 * x, (20, 30), beyond=beyond) for field in fields]
+    )
+    torch.testing.assert_close(
+        alone, at(fields, x, y + 0.3 * x, (20, 30), beyond=beyond), rtol=0, atol=0
+    )

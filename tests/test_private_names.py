@@ -1,4 +1,6 @@
-"""Private names of other libraries: they stand in two files, and without any of them the values are the same."""
+"""Private names of other libraries: they stand in two files, and without any of them the values are
+the same.
+"""
 
 import ast
 import builtins
@@ -10,13 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models import packed, recurrence
-from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convlstm import packed, recurrence
+from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.runtime import library_private, torch_private
 
 PACKAGE = Path(__file__).parents[1] / "nowcast"
-KEPT_IN = {"runtime/torch_private.py", "runtime/library_private.py", "runtime/composing.py"}  # the last: Hydra's loader
-PUBLIC = {"_replace", "_asdict", "_fields", "_exit"}  # of named tuples, and of os, documented as public
+KEPT_IN = {
+    "runtime/torch_private.py",
+    "runtime/library_private.py",
+    "cli/composing.py",
+}  # the last: Hydra's loader
+PUBLIC = {
+    "_replace",
+    "_asdict",
+    "_fields",
+    "_exit",
+}  # of named tuples, and of os, documented as public
 
 
 def private(name: str) -> bool:
@@ -35,7 +46,9 @@ def own_names() -> set[str]:
         for node in nodes(path):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 found.add(node.name)
-            elif isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)):
+            elif isinstance(node, ast.Name) or (
+                isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+            ):
                 found.add(node.id if isinstance(node, ast.Name) else node.attr)
             elif isinstance(node, ast.arg):
                 found.add(node.arg)
@@ -43,7 +56,9 @@ def own_names() -> set[str]:
 
 
 def foreign_privates(path: Path, own: set[str]) -> list[str]:
-    """Private names of other libraries in a file: attributes, imports, and names that are asked for as text."""
+    """Private names of other libraries in a file: attributes, imports, and names that are asked for
+    as text.
+    """
     found, modules = [], set()
     for node in nodes(path):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -58,17 +73,38 @@ def foreign_privates(path: Path, own: set[str]) -> list[str]:
             root = node.value
             while isinstance(root, ast.Attribute):
                 root = root.value
-            of_a_library = isinstance(root, ast.Name) and root.id in modules and not root.id.startswith("nowcast")
-            if node.attr not in own or (of_a_library and f"import {root.id}" in path.read_text(encoding="utf-8").split("from nowcast")[0]):
+            of_a_library = (
+                isinstance(root, ast.Name)
+                and root.id in modules
+                and not root.id.startswith("nowcast")
+            )
+            if node.attr not in own or (
+                of_a_library
+                and f"import {root.id}" in path.read_text(encoding="utf-8").split("from nowcast")[0]
+            ):
                 found.append(node.attr)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr", "setattr"):
-            found += [text.value for text in node.args if isinstance(text, ast.Constant) and isinstance(text.value, str) and private(text.value) and text.value not in own]
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("getattr", "hasattr", "setattr")
+        ):
+            found += [
+                text.value
+                for text in node.args
+                if isinstance(text, ast.Constant)
+                and isinstance(text.value, str)
+                and private(text.value)
+                and text.value not in own
+            ]
     return found
 
 
 def test_private_names_of_other_libraries_stand_in_two_files():
     own = own_names()
-    found = {str(path.relative_to(PACKAGE)): foreign_privates(path, own) for path in sorted(PACKAGE.rglob("*.py"))}
+    found = {
+        str(path.relative_to(PACKAGE)): foreign_privates(path, own)
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
     assert {path for path, names in found.items() if names} == KEPT_IN
 
 
@@ -85,15 +121,32 @@ ARGUMENTS = {"is_batch": (torch.zeros(1),), "call_is_forward": (torch.nn.Identit
 
 
 def results():
-    """Values and gradients of a ConvLSTM, those of a graph that is walked twice, and many gradients at once."""
+    """Values and gradients of a ConvLSTM, those of a graph that is walked twice, and many gradients
+    at once.
+    """
     torch.manual_seed(0)
-    layer, inputs = ConvLSTM(2, 4, input_kernel=3, state_kernel=3), torch.randn(2, 3, 2, 6, 5, requires_grad=True)
+    layer, inputs = (
+        ConvLSTM(2, 4, input_kernel=3, state_kernel=3),
+        torch.randn(2, 3, 2, 6, 5, requires_grad=True),
+    )
     outputs, (h, c) = layer(inputs)
-    loss, leaves = outputs.square().sum() + h.sum() + c.square().sum(), [inputs, *layer.parameters()]
+    loss, leaves = (
+        outputs.square().sum() + h.sum() + c.square().sum(),
+        [inputs, *layer.parameters()],
+    )
     first = torch.autograd.grad(loss, leaves, retain_graph=True)
     directions = torch.stack([torch.ones_like(outputs), outputs.detach()])
-    many = torch.autograd.grad(outputs, inputs, directions, is_grads_batched=True, retain_graph=True)
-    return [outputs.detach(), h.detach(), c.detach(), *first, *many, *torch.autograd.grad(loss, leaves)]
+    many = torch.autograd.grad(
+        outputs, inputs, directions, is_grads_batched=True, retain_graph=True
+    )
+    return [
+        outputs.detach(),
+        h.detach(),
+        c.detach(),
+        *first,
+        *many,
+        *torch.autograd.grad(loss, leaves),
+    ]
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -102,7 +155,9 @@ def test_without_a_private_name_of_torch_the_layer_computes_the_same(name, monke
     expected, before = results(), function(*arguments)
     place, names, answer = TORCH[name]
     with monkeypatch.context() as patch:
-        if name == "call_is_forward":  # torch itself reads it at every call, so it is taken away for the question alone
+        if (
+            name == "call_is_forward"
+        ):  # torch itself reads it at every call, so it is taken away for the question alone
             patch.setattr(torch_private, name, lambda module: False)
         elif name == "forward_derivatives_active":
             patch.setattr(torch_private, name, lambda: True)
@@ -141,13 +196,19 @@ def test_without_an_operator_of_onednn_the_layer_computes_the_same(missing, monk
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_what_the_processor_can_do_is_read_from_the_system_where_torch_does_not_say(monkeypatch, tmp_path):
+def test_what_the_processor_can_do_is_read_from_the_system_where_torch_does_not_say(
+    monkeypatch, tmp_path
+):
     said = torch_private.cpu_multiplies_bfloat16()
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     if Path("/proc/cpuinfo").is_file():
         assert torch_private.cpu_multiplies_bfloat16() == said
-    for text, expected in (("flags : fpu avx512f avx512_bf16 sse", True), ("flags : amx_tile", True), ("flags : avx512f", False)):
+    for text, expected in (
+        ("flags : fpu avx512f avx512_bf16 sse", True),
+        ("flags : amx_tile", True),
+        ("flags : avx512f", False),
+    ):
         (tmp_path / "cpuinfo").write_text(text)
         monkeypatch.setattr(torch_private, "_CPU_INFORMATION", tmp_path / "cpuinfo")
         assert torch_private.cpu_multiplies_bfloat16() == expected
@@ -180,18 +241,29 @@ def test_the_state_of_a_training_is_the_same_without_lightnings_private_name(tmp
 
         def on_train_batch_end(self, *_):
             without = Hidden(self.trainer, {"_checkpoint_connector"})
-            self.found = {"with": library_private.training_state(self.trainer), "without": library_private.training_state(without)}
+            self.found = {
+                "with": library_private.training_state(self.trainer),
+                "without": library_private.training_state(without),
+            }
 
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters())
 
     module = Module()
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    options = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
     trainer = lightning.Trainer(max_steps=1, default_root_dir=tmp_path, **options)
     trainer.fit(module, torch.utils.data.DataLoader(torch.rand(2, 2), batch_size=1))
     one, other = module.found["with"], module.found["without"]
     assert one.keys() == other.keys() and one["global_step"] == other["global_step"] == 1
-    assert all(torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items())
+    assert all(
+        torch.equal(value, other["state_dict"][key]) for key, value in one["state_dict"].items()
+    )
     assert one["loops"] == other["loops"]
     trainer._signal_connector.received_sigterm = True
     library_private.forget_received_sigterm(Hidden(trainer, {"_signal_connector"}))
@@ -212,7 +284,9 @@ def test_the_last_checkpoint_is_written_without_lightnings_private_names_too(tmp
 
     callback = Callback()
     library_private.save_last(callback, Trainer())
-    assert Trainer.saved == ["last.ckpt"] and callback.last_model_path == str(tmp_path / "last.ckpt")
+    assert Trainer.saved == ["last.ckpt"] and callback.last_model_path == str(
+        tmp_path / "last.ckpt"
+    )
 
 
 def test_gdals_errors_are_known_without_rasterios_private_name(monkeypatch):
@@ -234,7 +308,9 @@ def test_attributes_of_a_classic_file_are_read_without_scipys_private_name(seed,
     from scipy.io import netcdf_file
 
     generator = np.random.default_rng(seed)
-    given = {f"name_{index}": float(generator.normal()) for index in range(generator.integers(0, 6))} | {"units": "mm/h", "_FillValue": -9.0}
+    given = {
+        f"name_{index}": float(generator.normal()) for index in range(generator.integers(0, 6))
+    } | {"units": "mm/h", "_FillValue": -9.0}
     with netcdf_file(tmp_path / "a.nc", "w") as file:
         file.createDimension("x", 2)
         variable = file.createVariable("rain", "f4", ("x",))

@@ -1,4 +1,6 @@
-"""Training in several processes: the same numbers as in one, one line and one exit code whatever happens, nobody left behind."""
+"""Training in several processes: the same numbers as in one, one line and one exit code whatever
+happens, nobody left behind.
+"""
 
 import json
 import math
@@ -20,15 +22,16 @@ import torch
 import two_processes
 from test_training import SETTINGS
 
-from nowcast import checkpoints, training_processes
 from nowcast.cli import learning, main
 from nowcast.cli.common import stopped_by_signals
 from nowcast.data.sampling import EpochSampler
-from nowcast.errors import Terminated, UserError
-from nowcast.forecaster import Forecaster
-from nowcast.losses import SquaredError, counting_with
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.world import started_world
-from nowcast.training import Training, fit
+from nowcast.training import checkpoints
+from nowcast.training import processes as training_processes
+from nowcast.training.loop import Training, fit
+from nowcast.training.losses import SquaredError, counting_with
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,7 +83,9 @@ def ends(processes: list[subprocess.Popen], seconds: float = 400) -> list[tuple[
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """The trainings of ``two_processes`` in two processes, and meanwhile those that can be compared in this one."""
+    """The trainings of ``two_processes`` in two processes, and meanwhile those that can be compared
+    in this one.
+    """
     folder = tmp_path_factory.mktemp("two")
     two_processes.train(folder / "begun by one", **(STEADY | {"epochs": 1}))
     two = pair([sys.executable, str(ROOT / "tests" / "two_processes.py"), str(folder)])
@@ -99,14 +104,17 @@ MODELS = [name for name in two_processes.SMALL if name != "simvp"]
     "name", [*MODELS, *LOSSES, "csi", "foreign", "broken", "clipped", "one sample"]
 )
 def test_two_processes_train_as_one_with_batches_twice_as_large(results, name):
-    """Samples of which unequal parts are missing, a last batch that is smaller, and one that only one process has a sample of."""
+    """Samples of which unequal parts are missing, a last batch that is smaller, and one that only
+    one process has a sample of.
+    """
     one, two = results[0][name], results[1]["same"][name]
     rounding = (
         5e-3 if name == "lagrangian" else 2e-5
     )  # which is another one with each batch, at the edges of what its motion has carried there
     for quantity, values in one.items():
         if name == "lagrangian" and quantity == "weights":
-            continue  # Adam's first steps are as long for a gradient of rounding errors as for another one
+            # Adam's first steps are as long for a gradient of rounding errors as for another one
+            continue
         assert two[quantity] == pytest.approx(values, rel=rounding, nan_ok=True), quantity
 
 
@@ -129,7 +137,9 @@ def test_what_a_model_draws_at_random_differs_between_processes_and_is_drawn_aga
 
 @pytest.mark.parametrize("name", ["0-1", "1-2", "1-6"])
 def test_sigterm_to_one_of_two_ends_both_and_they_go_on_as_if_never_stopped(results, name):
-    """Process and training step: of 3 steps an epoch the first, the second, and the last of the next epoch, of which only one process has a sample."""
+    """Process and training step: of 3 steps an epoch the first, the second, and the last of the
+    next epoch, of which only one process has a sample.
+    """
     assert results[1]["alone"]["stopped"][name] == results[1]["alone"]["undisturbed"]
 
 
@@ -143,13 +153,19 @@ def test_one_process_goes_on_where_two_stopped_and_the_other_way_round_with_as_m
         assert results[1]["alone"]["begun by one"][quantity] == pytest.approx(values, rel=2e-5)
 
 
-def test_going_on_with_another_number_of_processes_and_of_samples_a_step_trains_on_with_these(results, tmp_path):
-    """3 epochs of 2 processes with one sample each a step, then one of a single process with 3 samples a step."""
+def test_going_on_with_another_number_of_processes_and_of_samples_a_step_trains_on_with_these(
+    results, tmp_path
+):
+    """3 epochs of 2 processes with one sample each a step, then one of a single process with 3
+    samples a step.
+    """
     folder = shutil.copytree(results[2] / "undisturbed", tmp_path / "run")
     trained = two_processes.train(folder, resume=True, size=3, **(STEADY | {"epochs": 4}))
     undisturbed = results[1]["alone"]["undisturbed"]
     for quantity in ("train", "validation"):
-        assert len(trained[quantity]) == 4 and trained[quantity][:3] == pytest.approx(undisturbed[quantity], rel=1e-9)
+        assert len(trained[quantity]) == 4 and trained[quantity][:3] == pytest.approx(
+            undisturbed[quantity], rel=1e-9
+        )
         assert np.isfinite(trained[quantity]).all()
 
 
@@ -197,7 +213,9 @@ def share(
 def test_processes_share_the_batches_of_one_process_whatever_their_number_and_size(
     monkeypatch, seed
 ):
-    """1 to 20 samples, 1 to 5 processes, batches of 1 to 4: equally many batches for each; together those of one process with the same samples a step."""
+    """1 to 20 samples, 1 to 5 processes, batches of 1 to 4: equally many batches for each; together
+    those of one process with the same samples a step.
+    """
     for length in range(1, 21):
         for world in range(1, 6):
             for batch_size in range(1, 5):
@@ -215,7 +233,9 @@ def test_processes_share_the_batches_of_one_process_whatever_their_number_and_si
 
 @pytest.mark.parametrize("name", list(two_processes.LOSSES))
 def test_the_mean_of_the_losses_of_parts_is_the_loss_of_the_whole_batch(name):
-    """Twenty batches of 5 sequences in parts of 2, 3, or 1, 1, 3, or 4, 1, of which 0 to 90 % are missing; the gradients, too."""
+    """Twenty batches of 5 sequences in parts of 2, 3, or 1, 1, 3, or 4, 1, of which 0 to 90 % are
+    missing; the gradients, too.
+    """
     loss, generator = two_processes.LOSSES[name], torch.Generator().manual_seed(3)
     for case in range(20):
         target = torch.rand(5, 2, 1, 8, 8, generator=generator)
@@ -330,7 +350,8 @@ def test_the_environment_of_every_starter_is_read_as_it_means(
     [
         (
             {"LOCAL_RANK": "1"},
-            "LOCAL_RANK=1 in the environment .* WORLD_SIZE is not set; unset WORLD_SIZE RANK LOCAL_RANK",
+            "LOCAL_RANK=1 in the environment .* WORLD_SIZE is not set; unset WORLD_SIZE RANK "
+            "LOCAL_RANK",
         ),
         ({"LOCAL_RANK": "0"}, "WORLD_SIZE is not set"),
         ({"RANK": "0"}, "WORLD_SIZE is not set"),
@@ -364,7 +385,8 @@ def test_an_environment_that_cannot_be_used_is_refused_with_what_to_set(variable
         (
             TORCHRUN | TWO,
             1,
-            "torchrun started 2 processes on this machine, but training.devices is 1; give training.devices=2, or start it without torchrun",
+            "torchrun started 2 processes on this machine, but training.devices is 1; give "
+            "training.devices=2, or start it without torchrun",
         ),
         (
             TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"},
@@ -380,14 +402,17 @@ def test_an_environment_that_cannot_be_used_is_refused_with_what_to_set(variable
         (
             STEP | {"SLURM_NTASKS": "2"},
             1,
-            "Slurm has 2 tasks .* but training.devices is 1; give training.devices=2, and start with srun",
+            "Slurm has 2 tasks .* but training.devices is 1; give training.devices=2, and start "
+            "with srun",
         ),
     ],
 )
 def test_processes_that_would_each_train_for_themselves_are_refused(
     monkeypatch, capsys, tmp_path, variables, devices, message
 ):
-    """As typed, in the first process of them; nothing is written. (It waits a little for the others to hear of it, which are not there.)"""
+    """As typed, in the first process of them; nothing is written. (It waits a little for the others
+    to hear of it, which are not there.)
+    """
     monkeypatch.setattr("nowcast.runtime.processes._WORD", 0.2)
     variables = {name: value.replace("1234", str(free_port())) for name, value in variables.items()}
     ranks = {
@@ -604,7 +629,9 @@ def children(process: int) -> list[int]:
     reason="there is no /proc to look for the processes of a process in",
 )
 def test_training_on_two_devices_as_typed_stops_on_sigterm_goes_on_and_is_evaluated(tmp_path):
-    """SIGTERM is sent to the process that the command started; the command exits with 143, and says once what to type."""
+    """SIGTERM is sent to the process that the command started; the command exits with 143, and says
+    once what to type.
+    """
     folder = tmp_path / "run"
     running = subprocess.Popen(
         command("training.max_epochs=500", f"output_dir={folder}"),
@@ -648,7 +675,9 @@ def test_training_on_two_devices_as_typed_stops_on_sigterm_goes_on_and_is_evalua
 
 
 def test_a_signal_that_comes_while_a_lock_is_taken_stops_a_service_as_soon_as_it_is_free():
-    """As ``threading.Event`` takes it, in `wait` and in `set`; called inside the signal, `stop` would wait for itself."""
+    """As ``threading.Event`` takes it, in `wait` and in `set`; called inside the signal, `stop`
+    would wait for itself.
+    """
     lock, stopped = threading.Lock(), threading.Event()
 
     def stop():
@@ -682,6 +711,10 @@ def test_python_code_trains_in_one_process(tmp_path):
 
 
 def test_more_processes_on_a_cpu_than_cores_are_refused():
-    with pytest.raises(UserError, match=r"training.devices=99 would start 99 processes on the \d+ cores of this machine; expected at most \d+"):
+    with pytest.raises(
+        UserError,
+        match=r"training.devices=99 would start 99 processes on the \d+ cores of this machine; "
+        r"expected at most \d+",
+    ):
         training_processes.device_count("cpu", 99)
     assert training_processes.device_count("cpu", 2) == 2

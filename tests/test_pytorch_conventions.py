@@ -1,4 +1,6 @@
-"""Layers and models are modules of PyTorch like torch's own: what works with an ``nn.Conv2d`` or ``nn.LSTMCell`` works with them."""
+"""Layers and models are modules of PyTorch like torch's own: what works with an ``nn.Conv2d`` or
+``nn.LSTMCell`` works with them.
+"""
 
 import copy
 import functools
@@ -15,13 +17,13 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from nowcast.models.conv_gru import ConvGRU
-from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.fc_lstm import FCLSTMLayer
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.predrnn import SpatioTemporalCell
 from nowcast.models.traj_gru import TrajGRU
-from nowcast.training import lay_like_parameters
+from nowcast.training.loop import lay_like_parameters
 from tests.test_models import NAMES, model, settings
 
 SETTINGS = [  # each with the fast way, and some without
@@ -39,7 +41,9 @@ LENGTH = 3
 def made_layer(options, *, dtype=torch.float32):
     torch.manual_seed(0)
     layer = ConvLSTM(2, 4, **({"input_kernel": 3, "state_kernel": 3} | options))
-    layer = layer if dtype == torch.float32 else layer.to(dtype)  # which torch's tensors without values do not allow
+    layer = (
+        layer if dtype == torch.float32 else layer.to(dtype)
+    )  # which torch's tensors without values do not allow
     for weight in layer.parameters():
         nn.init.normal_(weight, std=0.3)
     shape = (2, LENGTH, 7, 6, 2) if layer.channels_last else (2, LENGTH, 2, 7, 6)
@@ -85,7 +89,9 @@ def trained(module, call, optimizer, steps=2):
     for _ in range(steps):
         optimizer.step(closure)
     gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
-    assert gradients and all(gradient.isfinite().all() and gradient.is_contiguous() for gradient in gradients)
+    assert gradients and all(
+        gradient.isfinite().all() and gradient.is_contiguous() for gradient in gradients
+    )
     assert all(weight.isfinite().all() for weight in module.parameters())
 
 
@@ -136,7 +142,12 @@ def test_models_are_copied_moved_and_made_without_memory_as_other_modules_are(na
     empty.load_state_dict(network.state_dict())
     averaged = torch.optim.swa_utils.AveragedModel(network)
     averaged.update_parameters(network)
-    copies = [copy.deepcopy(network), pickle.loads(pickle.dumps(network)), torch.load(saved, weights_only=False), empty.eval()]
+    copies = [
+        copy.deepcopy(network),
+        pickle.loads(pickle.dumps(network)),
+        torch.load(saved, weights_only=False),
+        empty.eval(),
+    ]
     copies += [averaged.module.eval(), copy.deepcopy(network).share_memory()]
     with torch.no_grad():
         expected = forecast(network, context)
@@ -144,7 +155,9 @@ def test_models_are_copied_moved_and_made_without_memory_as_other_modules_are(na
         close(forecast(copy.deepcopy(network).double(), context.double()).float(), expected, 1e-3)
         for dtype in (torch.bfloat16, torch.float16):
             found = forecast(copy.deepcopy(network).to(dtype), context.to(dtype)).float()
-            assert ((found - expected).abs() > 0.1).float().mean() < 0.01  # a pixel at the edge of what is known may fall out
+            assert (
+                (found - expected).abs() > 0.1
+            ).float().mean() < 0.01  # a pixel at the edge of what is known may fall out
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -154,18 +167,31 @@ def test_every_module_of_a_model_calls_its_hooks(name):
         expected = forecast(network.eval(), context)
     called = {kind: set() for kind in ("before", "after", "backward")}
     lists = (nn.ModuleList, nn.ParameterList)
-    modules = {key: module for key, module in network.named_modules() if not isinstance(module, lists)}
+    modules = {
+        key: module for key, module in network.named_modules() if not isinstance(module, lists)
+    }
     handles = []
     for key, module in modules.items():
-        handles.append(module.register_forward_pre_hook(lambda *_, key=key: called["before"].add(key)))
+        handles.append(
+            module.register_forward_pre_hook(lambda *_, key=key: called["before"].add(key))
+        )
         handles.append(module.register_forward_hook(lambda *_, key=key: called["after"].add(key)))
-        handles.append(module.register_full_backward_hook(lambda *_, key=key: called["backward"].add(key)))
+        handles.append(
+            module.register_full_backward_hook(lambda *_, key=key: called["backward"].add(key))
+        )
     found = forecast(network, context)
     found.square().sum().backward()
     close(found, expected)
     assert called["before"] == called["after"] == modules.keys()
     silent = modules.keys() - called["backward"]
-    state_only = (nn.Sequential, nn.LSTM, ConvLSTM, ConvGRU, TrajGRU, FCLSTMLayer)  # torch watches outputs, and not those in an inner tuple
+    state_only = (
+        nn.Sequential,
+        nn.LSTM,
+        ConvLSTM,
+        ConvGRU,
+        TrajGRU,
+        FCLSTMLayer,
+    )  # torch watches outputs, and not those in an inner tuple
     assert all(isinstance(modules[key], state_only) for key in silent), silent
     for handle in handles:
         handle.remove()
@@ -211,9 +237,13 @@ CHANGES = {
     "weight_norm, a hook": _quiet(nn.utils.weight_norm),
     "weight_norm, a parametrization": parametrizations.weight_norm,
     "pruning": lambda module, name: prune.l1_unstructured(module, name, 0.4),
-    "parametrize": lambda module, name: parametrize.register_parametrization(module, name, Larger()),
+    "parametrize": lambda module, name: parametrize.register_parametrization(
+        module, name, Larger()
+    ),
 }
-UNCHANGED = [name for name in CHANGES if name.startswith("weight_norm")]  # it only writes the weight in another way
+UNCHANGED = [
+    name for name in CHANGES if name.startswith("weight_norm")
+]  # it only writes the weight in another way
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -224,7 +254,9 @@ def test_weights_that_are_made_of_others_act_and_are_trained(change, settings):
     before = layer(inputs)[0].detach()
     for name in ("input_weight", "state_weight"):
         CHANGES[change](layer.cell, name)
-    trained(layer, lambda layer: layer(inputs)[0], torch.optim.SGD(layer.parameters(), lr=1e-2), steps=3)
+    trained(
+        layer, lambda layer: layer(inputs)[0], torch.optim.SGD(layer.parameters(), lr=1e-2), steps=3
+    )
     layer.eval()
     found = layer(inputs)[0]
     plain, _ = made_layer(settings)
@@ -235,7 +267,11 @@ def test_weights_that_are_made_of_others_act_and_are_trained(change, settings):
     assert (found - before).abs().max() > 1e-4
 
 
-IN_TURN = [(name, list(CHANGES)[(index + shift) % len(CHANGES)]) for index, name in enumerate(ALL) for shift in (0, 3)]
+IN_TURN = [
+    (name, list(CHANGES)[(index + shift) % len(CHANGES)])
+    for index, name in enumerate(ALL)
+    for shift in (0, 3)
+]
 
 
 @pytest.mark.parametrize(("name", "change"), IN_TURN)
@@ -247,12 +283,20 @@ def test_every_model_is_trained_with_weights_made_of_others(name, change):
                 nn.init.normal_(weight, std=0.1)
         before = forecast(network.eval(), context)
         for module in list(network.modules()):
-            names = [key for key, weight in module.named_parameters(recurse=False) if key.endswith("weight") and weight.ndim > 1]
+            names = [
+                key
+                for key, weight in module.named_parameters(recurse=False)
+                if key.endswith("weight") and weight.ndim > 1
+            ]
             for key in names:
                 CHANGES[change](module, key)
         differs = (forecast(network, context) - before).abs().max() > 1e-5
     assert differs == (change not in UNCHANGED)
-    trained(network.train(), lambda network: forecast(network, context), torch.optim.SGD(network.parameters(), lr=1e-3))
+    trained(
+        network.train(),
+        lambda network: forecast(network, context),
+        torch.optim.SGD(network.parameters(), lr=1e-3),
+    )
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -265,15 +309,33 @@ def test_a_cell_with_hooks_is_called_once_for_every_step_with_the_same_results(s
             handles = []
             if hooked:
                 cell = layer.cell
-                handles.append(cell.register_forward_pre_hook(lambda cell, given: calls.append(("before", given[0].shape))))  # noqa: B023
-                handles.append(cell.register_forward_hook(lambda cell, given, state: calls.append(("after", state[0].shape))))  # noqa: B023
-                handles.append(cell.register_full_backward_pre_hook(lambda cell, gradient: calls.append(("backward before", gradient[0].shape))))  # noqa: B023
-                handles.append(cell.register_full_backward_hook(lambda cell, *gradients: calls.append(("backward", gradients[1][0].shape))))  # noqa: B023
+                handles.append(
+                    cell.register_forward_pre_hook(
+                        lambda cell, given: calls.append(("before", given[0].shape))
+                    )
+                )  # noqa: B023
+                handles.append(
+                    cell.register_forward_hook(
+                        lambda cell, given, state: calls.append(("after", state[0].shape))
+                    )
+                )  # noqa: B023
+                handles.append(
+                    cell.register_full_backward_pre_hook(
+                        lambda cell, gradient: calls.append(("backward before", gradient[0].shape))
+                    )
+                )  # noqa: B023
+                handles.append(
+                    cell.register_full_backward_hook(
+                        lambda cell, *gradients: calls.append(("backward", gradients[1][0].shape))
+                    )
+                )  # noqa: B023
             leaf = inputs.clone().requires_grad_()
             outputs, (h, c) = layer(leaf, **given)
             layer.zero_grad()
             (outputs.square().sum() + h.sum() + c.square().sum()).backward()
-            results.append([outputs, h, c, leaf.grad, *(weight.grad for weight in layer.parameters())])
+            results.append(
+                [outputs, h, c, leaf.grad, *(weight.grad for weight in layer.parameters())]
+            )
             for handle in handles:
                 handle.remove()
         for expected, found in zip(results[0], results[1], strict=True):
@@ -281,7 +343,12 @@ def test_a_cell_with_hooks_is_called_once_for_every_step_with_the_same_results(s
         assert all(torch.equal(*same) for same in zip(results[0], results[2], strict=True))
         frame, state = (2, 2, 7, 6), (2, 4, *layer.cell.state_size(7, 6))
         found = {call: calls.count(call) for call in calls}
-        kinds = {("before", frame), ("after", state), ("backward before", state), ("backward", state)}
+        kinds = {
+            ("before", frame),
+            ("after", state),
+            ("backward before", state),
+            ("backward", state),
+        }
         assert found.keys() == kinds
         if layer.checkpoint:  # steps are computed once more, as far as they are needed
             assert min(found.values()) == LENGTH and found["before", frame] == 2 * LENGTH
@@ -291,14 +358,22 @@ def test_a_cell_with_hooks_is_called_once_for_every_step_with_the_same_results(s
 
 def test_what_a_hook_returns_is_what_the_layer_goes_on_with():
     layer, inputs = made_layer({})
-    layer.cell.register_forward_hook(lambda cell, given, state: (torch.zeros_like(state[0]), state[1]))
+    layer.cell.register_forward_hook(
+        lambda cell, given, state: (torch.zeros_like(state[0]), state[1])
+    )
     assert layer(inputs)[0].abs().max() == 0
     layer, inputs = made_layer({})
-    layer.cell.register_forward_pre_hook(lambda cell, given: (torch.zeros_like(given[0]), *given[1:]))
+    layer.cell.register_forward_pre_hook(
+        lambda cell, given: (torch.zeros_like(given[0]), *given[1:])
+    )
     close(layer(inputs)[0], made_layer({})[0](torch.zeros_like(inputs))[0])
 
 
-@pytest.mark.parametrize("layer", [ConvLSTM(2, 3), ConvGRU(2, 3), TrajGRU(2, 3, links=2)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(
+    "layer",
+    [ConvLSTM(2, 3), ConvGRU(2, 3), TrajGRU(2, 3, links=2)],
+    ids=lambda layer: type(layer).__name__,
+)
 def test_hooks_of_all_modules_see_every_step_and_each_other_cell_too(layer):
     calls, inputs = [], torch.rand(1, 4, 2, 5, 5)
     expected = layer(inputs)[0]
@@ -348,9 +423,13 @@ def test_a_cell_of_another_kind_or_in_a_wrapper_is_called():
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_lent_parameters_are_used_to_the_end_of_the_backward_pass(settings):
-    """Gradients of functional_call are those of a layer that has these weights, also where steps are computed once more."""
+    """Gradients of functional_call are those of a layer that has these weights, also where steps
+    are computed once more.
+    """
     layer, inputs = made_layer(settings, dtype=torch.float64)
-    lent = {name: (1.3 * weight.detach()).requires_grad_() for name, weight in layer.named_parameters()}
+    lent = {
+        name: (1.3 * weight.detach()).requires_grad_() for name, weight in layer.named_parameters()
+    }
     own = copy.deepcopy(layer)
     own.load_state_dict(lent)
     outputs, _ = torch.func.functional_call(layer, lent, (inputs,))
@@ -362,12 +441,16 @@ def test_lent_parameters_are_used_to_the_end_of_the_backward_pass(settings):
 
 
 def test_a_weight_of_another_class_of_tensor_keeps_its_meaning():
-    """A weight plus a product of two thin matrices (LoRA), told by a subclass that answers operators itself."""
+    """A weight plus a product of two thin matrices (LoRA), told by a subclass that answers
+    operators itself.
+    """
 
     class LowRank(torch.Tensor):
         @staticmethod
         def __new__(cls, weight, left, right):
-            return torch.Tensor._make_wrapper_subclass(cls, weight.shape, dtype=weight.dtype, device=weight.device)
+            return torch.Tensor._make_wrapper_subclass(
+                cls, weight.shape, dtype=weight.dtype, device=weight.device
+            )
 
         def __init__(self, weight, left, right):
             self.parts = weight, left, right
@@ -380,7 +463,10 @@ def test_a_weight_of_another_class_of_tensor_keeps_its_meaning():
         def __torch_dispatch__(cls, function, types, arguments=(), keywords=None):
             if function is torch.ops.aten.detach.default:
                 return cls(*arguments[0].parts)
-            plain = torch.utils._pytree.tree_map(lambda part: part.whole() if isinstance(part, cls) else part, (arguments, keywords or {}))
+            plain = torch.utils._pytree.tree_map(
+                lambda part: part.whole() if isinstance(part, cls) else part,
+                (arguments, keywords or {}),
+            )
             return function(*plain[0], **plain[1])
 
     layer, inputs = made_layer({})
@@ -388,7 +474,9 @@ def test_a_weight_of_another_class_of_tensor_keeps_its_meaning():
     expected, _ = made_layer({})
     with torch.no_grad():
         expected.cell.state_weight += (left @ right).view_as(expected.cell.state_weight)
-    layer.cell.state_weight = nn.Parameter(LowRank(layer.cell.state_weight.detach(), left, right), requires_grad=False)
+    layer.cell.state_weight = nn.Parameter(
+        LowRank(layer.cell.state_weight.detach(), left, right), requires_grad=False
+    )
     close(layer(inputs)[0], expected(inputs)[0])
     layer.cell.input_weight.requires_grad_(False)
     close(layer(inputs)[0], expected(inputs)[0])
@@ -402,7 +490,9 @@ def test_layers_run_on_tensors_without_values(settings):
         layer, inputs = made_layer(settings)
         outputs, (h, c) = layer(inputs)
         (outputs.sum() + h.sum() + c.sum()).backward()
-    assert [part.shape for part in (outputs, h, c)] == [part.shape for part in flat(made_layer(settings)[0](torch.randn(inputs.shape)))]
+    assert [part.shape for part in (outputs, h, c)] == [
+        part.shape for part in flat(made_layer(settings)[0](torch.randn(inputs.shape)))
+    ]
     assert all(weight.grad.shape == weight.shape for weight in layer.parameters())
 
 
@@ -410,7 +500,9 @@ def flat(results):
     return (results[0], *results[1])
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "lagrangian"])  # which decides by values
+@pytest.mark.parametrize(
+    "name", [name for name in ALL if name != "lagrangian"]
+)  # which decides by values
 def test_models_run_on_tensors_without_values(name):
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -425,7 +517,9 @@ def test_models_run_on_tensors_without_values(name):
 @pytest.fixture
 def one_process(tmp_path):
     """A world of one process, with gloo."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
     yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
     torch.distributed.destroy_process_group()
 
@@ -434,12 +528,18 @@ def one_process(tmp_path):
 def test_sharded_layers_and_models_train_as_they_do_whole(one_process):
     from torch.distributed.fsdp import fully_shard
 
-    cases = [(*made_layer(settings), lambda layer, values: layer(values)[0]) for settings in SETTINGS]
+    cases = [
+        (*made_layer(settings), lambda layer, values: layer(values)[0]) for settings in SETTINGS
+    ]
     cases += [(*made_model(name), forecast) for name in ("convlstm_small", "trajgru_moving_mnist")]
     for index, (whole, inputs, call) in enumerate(cases):
         for parts in ("the whole", "every part")[index % 2 :]:
             sharded = copy.deepcopy(whole)
-            inner = [module for module in reversed(list(sharded.modules())) if module is not sharded and list(module.parameters(recurse=False))]
+            inner = [
+                module
+                for module in reversed(list(sharded.modules()))
+                if module is not sharded and list(module.parameters(recurse=False))
+            ]
             for module in inner if parts == "every part" else []:
                 if not isinstance(module, nn.ParameterList):
                     fully_shard(module, mesh=one_process)
@@ -463,8 +563,12 @@ MASK = torch.tensor([[True, False, True], [True, True, False]])
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("weights", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("settings", [{}, {"norm_groups": 2}, {"checkpoint": 2}], ids=str)
-def test_types_of_outputs_and_state_depend_on_the_weights_and_autocast_alone(settings, weights, autocast):
-    """And not on a mask, on the way that is taken, on the type of a given state, or on the number of steps."""
+def test_types_of_outputs_and_state_depend_on_the_weights_and_autocast_alone(
+    settings, weights, autocast
+):
+    """And not on a mask, on the way that is taken, on the type of a given state, or on the number
+    of steps.
+    """
     layer, inputs = made_layer(settings, dtype=weights)
     hooked, _ = made_layer(settings, dtype=weights)
     hooked.cell.register_forward_hook(lambda *_: None)
@@ -477,7 +581,10 @@ def test_types_of_outputs_and_state_depend_on_the_weights_and_autocast_alone(set
                     outputs, (h, c) = module(inputs, begin, mask=mask)
                     found.add((outputs.dtype, h.dtype, c.dtype))
         none, _ = layer(inputs[:, :0], (torch.zeros(2, 4, 7, 6),) * 2)
-    assert found == {(working, working, torch.promote_types(weights, torch.float32))} and none.dtype == working
+    assert (
+        found == {(working, working, torch.promote_types(weights, torch.float32))}
+        and none.dtype == working
+    )
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["no mask", "mask"])
@@ -498,11 +605,16 @@ def test_forecasts_are_float32_with_autocast_and_without(name):
     observed = torch.rand(context.shape) > 0.2
     for enabled in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            assert {network(context, 2).dtype, network(context, 2, observed).dtype} == {torch.float32}
+            assert {network(context, 2).dtype, network(context, 2, observed).dtype} == {
+                torch.float32
+            }
 
 
 def test_a_layer_without_memory_draws_its_weights_anew():
-    for made in (lambda: ConvLSTM(2, 3, forget_bias=1.0, norm_groups=1, initialisation="keras"), lambda: FCLSTMLayer(3, 4)):
+    for made in (
+        lambda: ConvLSTM(2, 3, forget_bias=1.0, norm_groups=1, initialisation="keras"),
+        lambda: FCLSTMLayer(3, 4),
+    ):
         with torch.device("meta"):
             layer = made()
         layer = layer.to_empty(device="cpu")
@@ -512,11 +624,16 @@ def test_a_layer_without_memory_draws_its_weights_anew():
                 module.reset_parameters()
         torch.manual_seed(4)
         expected = made()
-        assert all(torch.equal(*same) for same in zip(layer.parameters(), expected.parameters(), strict=True))
+        assert all(
+            torch.equal(*same)
+            for same in zip(layer.parameters(), expected.parameters(), strict=True)
+        )
 
 
 def test_what_a_fused_optimiser_remembers_is_laid_as_the_weights_lie():
-    """Adam, stopped by a checkpoint of weights with their channels last, goes on as if it had not been stopped."""
+    """Adam, stopped by a checkpoint of weights with their channels last, goes on as if it had not
+    been stopped.
+    """
     torch.manual_seed(0)
     straight = nn.Conv2d(3, 4, 3)
     stopped = copy.deepcopy(straight).to(memory_format=torch.channels_last)
@@ -568,8 +685,18 @@ def test_the_text_of_a_layer_shows_every_setting_that_it_was_made_with(kind, see
     for name, values in CHOICES[kind].items():
         if name in NEEDED[kind] or generator.random() < 0.6:
             given[name] = values[generator.integers(len(values))]
-    shown = given | {name: (value, value) for name, value in given.items() if kind in (ConvLSTM, EncoderForecaster) and name in ("input_kernel", "dilation") and isinstance(value, int)}
-    shown |= {"state_kernel": (given["state_kernel"],) * 2} if kind is ConvLSTM and isinstance(given.get("state_kernel"), int) else {}
+    shown = given | {
+        name: (value, value)
+        for name, value in given.items()
+        if kind in (ConvLSTM, EncoderForecaster)
+        and name in ("input_kernel", "dilation")
+        and isinstance(value, int)
+    }
+    shown |= (
+        {"state_kernel": (given["state_kernel"],) * 2}
+        if kind is ConvLSTM and isinstance(given.get("state_kernel"), int)
+        else {}
+    )
     shown.pop("dilation", None) if kind is ConvLSTM and given.get("dilation") == 1 else None
     text = repr(kind(**given))
     assert [name for name, value in shown.items() if f"{name}={value!r}" not in text] == []
@@ -577,10 +704,15 @@ def test_the_text_of_a_layer_shows_every_setting_that_it_was_made_with(kind, see
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_text_of_a_model_shows_the_settings_of_its_file(name):
-    """Each is there, but for those that are the default of the class, which torch's own modules leave out, too."""
+    """Each is there, but for those that are the default of the class, which torch's own modules
+    leave out, too.
+    """
     text = repr(_model_made_once(name))
     if name == "lagrangian":
-        given, kind = {"hidden_channels": [4, 4, 4], "knee": 0.1, "ceiling": 100.0}, LagrangianConvLSTM
+        given, kind = (
+            {"hidden_channels": [4, 4, 4], "knee": 0.1, "ceiling": 100.0},
+            LagrangianConvLSTM,
+        )
     else:
         given = settings(name, "radar")["model"]
         kind = type(_model_made_once(name))

@@ -1,4 +1,6 @@
-"""Cases are a pure function of (seed, epoch, index), rainier than chance, and never read more than their window."""
+"""Cases are a pure function of (seed, epoch, index), rainier than chance, and never read more than
+their window.
+"""
 
 import pickle
 
@@ -10,8 +12,8 @@ from factories import grid, times, write_archive
 from nowcast.data.archive import Archive
 from nowcast.data.radar import Radar
 from nowcast.data.windows import window_starts
-from nowcast.errors import UserError
-from nowcast.task import Task
+from nowcast.runtime.errors import UserError
+from nowcast.types.task import Task
 
 FOUR = Task(context_length=3, forecast_length=1, timestep=5)
 HEIGHT, WIDTH, FRAMES = 12, 10, 60
@@ -19,7 +21,9 @@ HEIGHT, WIDTH, FRAMES = 12, 10, 60
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """60 frames in two runs; each pixel's value tells its frame, row and column: 50 frame + 5 row + column / 2."""
+    """60 frames in two runs; each pixel's value tells its frame, row and column: 50 frame + 5 row +
+    column / 2.
+    """
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     values = np.stack([50.0 * frame + 5 * rows + columns / 2 for frame in range(FRAMES)])
     minutes = [5 * i + (30 if i >= 20 else 0) for i in range(FRAMES)]
@@ -28,7 +32,15 @@ def path(tmp_path_factory):
 
 def radar(path, **settings):
     split = {"validation_from": "2020-06-01T03:00", "test_from": "2020-06-01T04:20"}
-    return Radar(path, FOUR, **({"seed": 7, "crop": 4, "samples_per_epoch": 50, "validation_samples": 20} | split | settings))
+    return Radar(
+        path,
+        FOUR,
+        **(
+            {"seed": 7, "crop": 4, "samples_per_epoch": 50, "validation_samples": 20}
+            | split
+            | settings
+        ),
+    )
 
 
 def first_frames(cases, epoch=0):
@@ -38,7 +50,9 @@ def first_frames(cases, epoch=0):
 def test_a_case_is_one_window_of_one_crop(path):
     case = radar(path).part("train").case(0, 3)
     corner = case[0, 0, 0]
-    expected = corner + 50 * np.arange(4)[:, None, None] + 5 * np.arange(4)[:, None] + np.arange(4) / 2
+    expected = (
+        corner + 50 * np.arange(4)[:, None, None] + 5 * np.arange(4)[:, None] + np.arange(4) / 2
+    )
     np.testing.assert_array_equal(case, expected)
     assert case.dtype == np.float32
 
@@ -60,7 +74,10 @@ def test_no_case_crosses_the_gap_or_an_edge_of_the_split(path):
 
 def test_the_analysis_time_is_that_of_the_last_context_frame(path):
     part = radar(path).part("test")
-    assert [part.analysis_time(i) for i in (0, 10)] == [times(30 + 5 * 48)[0], times(30 + 5 * 58)[0]]
+    assert [part.analysis_time(i) for i in (0, 10)] == [
+        times(30 + 5 * 48)[0],
+        times(30 + 5 * 58)[0],
+    ]
     train = radar(path).part("train")
     frame = int(train.case(2, 5)[2, 0, 0] // 50)
     assert train.analysis_time(5, epoch=2) == times(5 * frame + (30 if frame >= 20 else 0))[0]
@@ -72,17 +89,27 @@ def test_the_same_seed_epoch_and_index_give_the_same_case_and_any_other_gives_ot
     np.testing.assert_array_equal(firsts, [radar(path).part("train").case(3, i) for i in range(50)])
     for other in (cases, radar(path, seed=8).part("train")):
         epoch = 4 if other is cases else 3
-        assert np.mean([np.array_equal(a, other.case(epoch, i)) for i, a in enumerate(firsts)]) < 0.2
+        assert (
+            np.mean([np.array_equal(a, other.case(epoch, i)) for i, a in enumerate(firsts)]) < 0.2
+        )
 
 
 def test_validation_and_test_cases_are_the_same_in_every_epoch_and_differ_from_training_draws(path):
     for part in ("validation", "test"):
         cases = radar(path).part(part)
-        np.testing.assert_array_equal([cases.case(0, i) for i in range(11)], [cases.case(9, i) for i in range(11)])
-    one_for_all = {"validation_from": "2020-06-01T00:00", "test_from": "2020-06-01T04:20", "crop_candidates": 1}
+        np.testing.assert_array_equal(
+            [cases.case(0, i) for i in range(11)], [cases.case(9, i) for i in range(11)]
+        )
+    one_for_all = {
+        "validation_from": "2020-06-01T00:00",
+        "test_from": "2020-06-01T04:20",
+        "crop_candidates": 1,
+    }
     validation = radar(path, **one_for_all).part("validation")
     train = radar(path, crop_candidates=1, validation_from="2020-06-01T04:20").part("train")
-    assert np.mean([np.array_equal(validation.case(0, i), train.case(0, i)) for i in range(20)]) < 0.2
+    assert (
+        np.mean([np.array_equal(validation.case(0, i), train.case(0, i)) for i in range(20)]) < 0.2
+    )
 
 
 def test_crops_reach_every_corner_of_the_grid(path):
@@ -90,7 +117,9 @@ def test_crops_reach_every_corner_of_the_grid(path):
     corners = np.array([2 * cases.case(0, i)[0, 0, 0] % 100 for i in range(600)])
     places = {(int(c) // 10 if c < 100 else 0, int(c) % 10) for c in corners}
     rows, columns = 8, 6  # HEIGHT - 4, WIDTH - 4
-    assert {(0, 0), (rows, 0), (0, columns), (rows, columns)} <= places and len(places) == (rows + 1) * (columns + 1)
+    assert {(0, 0), (rows, 0), (0, columns), (rows, columns)} <= places and len(places) == (
+        rows + 1
+    ) * (columns + 1)
 
 
 def test_a_crop_larger_than_the_grid_takes_the_whole_side(path):
@@ -102,13 +131,23 @@ def test_a_crop_larger_than_the_grid_takes_the_whole_side(path):
 def test_test_cases_are_the_whole_grid_and_keep_what_is_missing(tmp_path):
     values = np.zeros((30, 2, 3))
     values[25, 1, 2] = np.nan
-    cases = radar(write_archive(tmp_path / "a.nc", values, range(0, 150, 5)), validation_from="2020-06-01T01:00", test_from="2020-06-01T01:45").part("test")
-    np.testing.assert_array_equal(np.argwhere(np.isnan(cases.case(0, 1))), [[3, 1, 2]])  # frames 22 to 25
+    cases = radar(
+        write_archive(tmp_path / "a.nc", values, range(0, 150, 5)),
+        validation_from="2020-06-01T01:00",
+        test_from="2020-06-01T01:45",
+    ).part("test")
+    np.testing.assert_array_equal(
+        np.argwhere(np.isnan(cases.case(0, 1))), [[3, 1, 2]]
+    )  # frames 22 to 25
     assert cases.grid.difference(grid(2, 3)) is None and cases.shape == (4, 2, 3)
 
 
-def test_of_several_candidates_the_wettest_first_target_frame_wins_and_ties_go_to_the_most_observed(tmp_path):
-    values = np.full((60, 1, 4), np.nan)  # one column observed and wet, one observed and dry, two not observed
+def test_of_several_candidates_the_wettest_first_target_frame_wins_and_ties_go_to_the_most_observed(
+    tmp_path,
+):
+    values = np.full(
+        (60, 1, 4), np.nan
+    )  # one column observed and wet, one observed and dry, two not observed
     values[:, 0, 1], values[:, 0, 2] = 0.1, 0.09
     path = write_archive(tmp_path / "a.nc", values, range(0, 300, 5))
     kinds = {}
@@ -118,14 +157,18 @@ def test_of_several_candidates_the_wettest_first_target_frame_wins_and_ties_go_t
     assert np.mean(np.array(kinds[1]) == np.float32(0.1)) == pytest.approx(0.25, abs=0.12)
     assert np.mean(np.array(kinds[30]) == np.float32(0.1)) == 1.0
     values[:, 0, 1] = np.nan
-    cases = radar(write_archive(path, values, range(0, 300, 5)), crop=1, crop_candidates=30).part("train")
+    cases = radar(write_archive(path, values, range(0, 300, 5)), crop=1, crop_candidates=30).part(
+        "train"
+    )
     assert all(cases.case(0, i)[3, 0, 0] == np.float32(0.09) for i in range(20))
 
 
 def test_wetness_is_judged_by_the_first_target_frame_alone(tmp_path):
     values = np.zeros((60, 1, 2))
     values[::4, 0, 0] = 5.0  # rain in the left column every fourth frame
-    cases = radar(write_archive(tmp_path / "a.nc", values, range(0, 300, 5)), crop=1, crop_candidates=60).part("train")
+    cases = radar(
+        write_archive(tmp_path / "a.nc", values, range(0, 300, 5)), crop=1, crop_candidates=60
+    ).part("train")
     assert all(cases.case(0, i).ravel().tolist() == [0, 0, 0, 5] for i in range(20))
 
 
@@ -143,7 +186,10 @@ class Dataset(torch.utils.data.Dataset):
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_no_workers_and_two_workers_give_the_same_cases(path, part):
     cases = radar(path).part(part)
-    alone, shared = (torch.cat(list(torch.utils.data.DataLoader(Dataset(cases), batch_size=4, num_workers=n))) for n in (0, 2))
+    alone, shared = (
+        torch.cat(list(torch.utils.data.DataLoader(Dataset(cases), batch_size=4, num_workers=n)))
+        for n in (0, 2)
+    )
     assert torch.equal(alone, shared) and len(alone) == len(cases)
 
 
@@ -168,10 +214,18 @@ def test_never_more_than_a_window_of_a_crop_is_read(path, monkeypatch):
     assert pixels == [16] * 4 + [64]  # four candidates of 4 x 4, then 4 frames of 4 x 4
 
 
-def test_an_archive_that_fits_into_memory_is_decoded_once_and_gives_the_same_cases(tmp_path, monkeypatch):
-    values = np.random.default_rng(1).random((30, 250, 200)).astype(np.float32)  # 6 MB: 30 frames of 50,000 pixels, 4 bytes each
+def test_an_archive_that_fits_into_memory_is_decoded_once_and_gives_the_same_cases(
+    tmp_path, monkeypatch
+):
+    values = (
+        np.random.default_rng(1).random((30, 250, 200)).astype(np.float32)
+    )  # 6 MB: 30 frames of 50,000 pixels, 4 bytes each
     values[values > 0.9] = np.nan
-    large, frames, read = write_archive(tmp_path / "a.nc", values, range(0, 150, 5)), [], Archive.read
+    large, frames, read = (
+        write_archive(tmp_path / "a.nc", values, range(0, 150, 5)),
+        [],
+        Archive.read,
+    )
 
     def counted(self, start, stop, **selection):
         frames.extend(range(start, stop))
@@ -184,7 +238,12 @@ def test_an_archive_that_fits_into_memory_is_decoded_once_and_gives_the_same_cas
         data = radar(large, memory_mb=megabytes, **split)
         monkeypatch.setattr(Archive, "read", counted)
         frames.clear()
-        some[megabytes] = [data.part(part).case(epoch, index) for part in ("train", "validation") for epoch in (0, 1) for index in range(10)]
+        some[megabytes] = [
+            data.part(part).case(epoch, index)
+            for part in ("train", "validation")
+            for epoch in (0, 1)
+            for index in range(10)
+        ]
         assert (len(frames) == len(set(frames))) == (megabytes == 6)  # 5 MB is too little for all
         data.part("test").case(0, 0), data.part("test").case(0, 0)
         assert frames[-8:] == [*range(21, 25)] * 2  # test cases are never kept
@@ -197,27 +256,49 @@ def test_the_default_split_gives_each_part_its_windows(path):
     data = Radar(path, FOUR, seed=0, crop=4)
     firsts = {part: data.part(part)._starts for part in ("train", "validation", "test")}
     # 0 to 325 minutes: 60 % is 195, 80 % is 260
-    assert (firsts["train"].max() + 3, firsts["validation"].min(), firsts["validation"].max() + 3, firsts["test"].min()) == (32, 33, 45, 46)
+    assert (
+        firsts["train"].max() + 3,
+        firsts["validation"].min(),
+        firsts["validation"].max() + 3,
+        firsts["test"].min(),
+    ) == (32, 33, 45, 46)
     assert sum(map(len, firsts.values())) < len(window_starts(Archive(path).times, FOUR))
 
 
 def test_every_setting_out_of_range_is_named_at_once(path):
-    with pytest.raises(UserError, match="data: crop 0, samples_per_epoch 1.5, test_stride True, seed -1, memory_mb 0.5 is out of range; counts .* seed and memory_mb of"):
+    with pytest.raises(
+        UserError,
+        match="data: crop 0, samples_per_epoch 1.5, test_stride True, seed -1, memory_mb 0.5 is "
+        "out of range; counts .* seed and memory_mb of",
+    ):
         radar(path, crop=0, samples_per_epoch=1.5, test_stride=True, seed=-1, memory_mb=0.5)
 
 
 def test_an_archive_of_another_cadence_is_refused(path):
-    with pytest.raises(UserError, match="a.nc holds 60 frames, but a forecast needs 4 in a row every 10 min; the longest gap-free run is 1\\."):
+    with pytest.raises(
+        UserError,
+        match="a.nc holds 60 frames, but a forecast needs 4 in a row every 10 min; the longest "
+        "gap-free run is 1\\.",
+    ):
         Radar(path, Task(3, 1, timestep=10), seed=0)
-    with pytest.raises(UserError, match="needs 41 in a row every 5 min; the longest gap-free run is 40"):
+    with pytest.raises(
+        UserError, match="needs 41 in a row every 5 min; the longest gap-free run is 40"
+    ):
         Radar(path, Task(40, 1, timestep=5), seed=0)
 
 
 def test_a_part_without_a_window_is_refused_with_what_it_holds(path):
     data = radar(path, test_from="2020-06-01T05:15")
-    with pytest.raises(UserError, match="the test part of .*, 2020-06-01T05:15:00 to the end, holds 3 frames, but a forecast needs 4 .* run is 3; change data"):
+    with pytest.raises(
+        UserError,
+        match="the test part of .*, 2020-06-01T05:15:00 to the end, holds 3 frames, but a "
+        "forecast needs 4 .* run is 3; change data",
+    ):
         data.part("test")
-    with pytest.raises(UserError, match="the train part of .*, the beginning to 2020-06-01T00:10:00, holds 2 frames"):
+    with pytest.raises(
+        UserError,
+        match="the train part of .*, the beginning to 2020-06-01T00:10:00, holds 2 frames",
+    ):
         radar(path, validation_from="2020-06-01T00:10").part("train")
 
 

@@ -10,14 +10,20 @@ LENGTH = 12  # so many characters in a row of a message must stand in a test
 
 
 def constants(node: ast.AST) -> list[str]:
-    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return [
+        part.value
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
 
 
 def raises():
     for path in sorted((ROOT / "nowcast").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                yield pytest.param(constants(node.exc), id=f"{path.relative_to(ROOT)}:{node.lineno}")
+                yield pytest.param(
+                    constants(node.exc), id=f"{path.relative_to(ROOT)}:{node.lineno}"
+                )
 
 
 def runs(text: str) -> set[str]:
@@ -25,7 +31,9 @@ def runs(text: str) -> set[str]:
 
 
 def looked_for() -> set[str]:
-    """Runs of characters in the strings of the tests: messages stand in match=, in parametrize and in comparisons."""
+    """Runs of characters in the strings of the tests: messages stand in match=, in parametrize and
+    in comparisons.
+    """
     found = set()
     for path in (ROOT / "tests").glob("test_*.py"):
         for text in constants(ast.parse(path.read_text())):

@@ -1,20 +1,34 @@
-"""Rainfields: millimetres in 6 minutes become mm/h at the end of the interval, on the coordinates of the file."""
+"""Rainfields: millimetres in 6 minutes become mm/h at the end of the interval, on the coordinates
+of the file.
+"""
 
 import numpy as np
 import pytest
 
-from nowcast.data.readers.bom_rainfields import BomRainfields
-from nowcast.data.readers.cf_netcdf import CfNetcdf
-from nowcast.errors import UserError
+from nowcast.readers.bom_rainfields import BomRainfields
+from nowcast.readers.cf_netcdf import CfNetcdf
+from nowcast.runtime.errors import UserError
 from tests.factories import shared_data
 from tests.factories_cf import write_cf
-from tests.factories_readers import cut_everywhere, first_real_file, from_settings_file, read_and_compare
+from tests.factories_readers import (
+    cut_everywhere,
+    first_real_file,
+    from_settings_file,
+    read_and_compare,
+)
 
 ALBERS = {
     "grid_mapping_name": "albers_conical_equal_area", "standard_parallel": [-18.0, -36.0], "longitude_of_central_meridian": 144.752, "latitude_of_projection_origin": -37.852,
     "false_easting": 0.0, "false_northing": 0.0, "semi_major_axis": 6378137.0, "inverse_flattening": 298.2572221,
 }  # fmt: skip
-DEPTH = {"standard_name": "precipitation_amount", "units": "kg m-2", "scale_factor": 0.05, "add_offset": 0.0, "_FillValue": np.int16(-32768), "grid_mapping": "proj"}
+DEPTH = {
+    "standard_name": "precipitation_amount",
+    "units": "kg m-2",
+    "scale_factor": 0.05,
+    "add_offset": 0.0,
+    "_FillValue": np.int16(-32768),
+    "grid_mapping": "proj",
+}
 
 
 def write_bom(path, counts, *, start=0, end=360, leave_out=(), **field):
@@ -22,23 +36,48 @@ def write_bom(path, counts, *, start=0, end=360, leave_out=(), **field):
 
     def more(file):
         file.renameVariable("crs", "proj")
-        for name, seconds, attributes in (("start_time", start, {}), ("valid_time", end, {"standard_name": "time"})):
+        for name, seconds, attributes in (
+            ("start_time", start, {}),
+            ("valid_time", end, {"standard_name": "time"}),
+        ):
             if name not in leave_out:
                 file.createVariable(name, "i8")[...] = 1529143200 + seconds
-                file[name].setncatts({"units": "seconds since 1970-01-01 00:00:00 UTC"} | attributes)
+                file[name].setncatts(
+                    {"units": "seconds since 1970-01-01 00:00:00 UTC"} | attributes
+                )
         file.renameVariable("time", "unused")
         file["unused"].setncatts({"standard_name": "age", "units": "s"})
 
     counts = np.asarray(counts, np.int16)
     height, width = counts.shape
-    places = {"x": np.float32(-0.5 * (width // 2) + 0.5 * np.arange(width)), "y": np.float32(0.5 * (height // 2) - 0.5 * np.arange(height)), "x_is": {"units": "km"}, "y_is": {"units": "km"}}
-    return write_cf(path, counts, dims=("y", "x"), name="precipitation", mapping=ALBERS, field=DEPTH | field, minutes=np.int32([0]), more=more, **places)
+    places = {
+        "x": np.float32(-0.5 * (width // 2) + 0.5 * np.arange(width)),
+        "y": np.float32(0.5 * (height // 2) - 0.5 * np.arange(height)),
+        "x_is": {"units": "km"},
+        "y_is": {"units": "km"},
+    }
+    return write_cf(
+        path,
+        counts,
+        dims=("y", "x"),
+        name="precipitation",
+        mapping=ALBERS,
+        field=DEPTH | field,
+        minutes=np.int32([0]),
+        more=more,
+        **places,
+    )
 
 
 def test_a_real_file_has_the_pixels_that_were_decoded_independently():
     frames = read_and_compare(BomRainfields(), "bom")
     assert frames.quantity == "rain depth in 6 min"
-    assert [*frames.grid.x[[0, -1]], *frames.grid.y[[0, -1]]] == [-128_000, 127_500, 128_000, -127_500]
+    assert [*frames.grid.x[[0, -1]], *frames.grid.y[[0, -1]]] == [
+        -128_000,
+        127_500,
+        128_000,
+        -127_500,
+    ]
 
 
 def test_a_real_file_is_pixel_for_pixel_what_pysteps_reads():
@@ -47,7 +86,12 @@ def test_a_real_file_is_pixel_for_pixel_what_pysteps_reads():
     depth, _, about = importers.import_bom_rf3(str(path))
     frames = BomRainfields().read(path)
     np.testing.assert_allclose(frames.values[0], np.asarray(depth) * 10, rtol=1e-6)
-    assert about["accutime"] == 6 and (about["x1"], about["x2"], about["y1"], about["y2"]) == (-128_000, 127_500, -127_500, 128_000)
+    assert about["accutime"] == 6 and (about["x1"], about["x2"], about["y1"], about["y2"]) == (
+        -128_000,
+        127_500,
+        -127_500,
+        128_000,
+    )
 
 
 def test_the_real_files_are_6_minutes_apart_and_named_by_the_end_of_their_interval():
@@ -75,9 +119,24 @@ def test_the_interval_is_that_of_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"start": 360}, "its interval runs from 2018-06-16T10:06:00 to 2018-06-16T10:06:00; a rain depth needs one that ends after it starts"),
-     ({"leave_out": ["start_time"]}, "start_time is missing; expected a single time"), ({"leave_out": ["valid_time"]}, "valid_time is missing; expected a single time"),
-     ({"units": None}, "precipitation has the units ''; a rate such as"), ({"units": "mm h-1"}, "precipitation is precipitation_amount, a rain depth, but its units"),
+    [({"start": 360}, "its interval runs from 2018-06-16T10:06:00 to 2018-06-16T10:06:00; a rain "
+                      "depth needs one that ends after it starts"),
+     ({"leave_out": ["start_time"]}, "start_time is missing; expected a single time"), ({"leave_out": ["valid_time"]}, "valid_time "
+                                                                                                                       "is "
+                                                                                                                       "missing; "
+                                                                                                                       "expected "
+                                                                                                                       "a "
+                                                                                                                       "single "
+                                                                                                                       "time"),
+     ({"units": None}, "precipitation has the units ''; a rate such as"), ({"units": "mm h-1"}, "precipitation "
+                                                                                                "is "
+                                                                                                "precipitation_amount, "
+                                                                                                "a "
+                                                                                                "rain "
+                                                                                                "depth, "
+                                                                                                "but "
+                                                                                                "its "
+                                                                                                "units"),
      ({"grid_mapping": "absent"}, "the grid mapping absent of precipitation is not in the file")],
 )  # fmt: skip
 def test_a_file_that_says_too_little_or_contradicts_itself_is_refused(tmp_path, changes, message):
@@ -86,7 +145,12 @@ def test_a_file_that_says_too_little_or_contradicts_itself_is_refused(tmp_path, 
 
 
 def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path):
-    assert cut_everywhere(BomRainfields(), write_bom(tmp_path / "a.nc", np.arange(600).reshape(20, 30))) >= 60
+    assert (
+        cut_everywhere(
+            BomRainfields(), write_bom(tmp_path / "a.nc", np.arange(600).reshape(20, 30))
+        )
+        >= 60
+    )
 
 
 def test_it_is_built_from_its_settings_file():

@@ -5,9 +5,9 @@ import gzip
 
 import pytest
 
-from nowcast.data.readers import content
-from nowcast.data.readers.content import beginning, damage_reported, read_exactly, require_file, unpacked
-from nowcast.errors import UserError
+from nowcast.readers import content
+from nowcast.readers.content import beginning, damage_reported, read_exactly, require_file, unpacked
+from nowcast.runtime.errors import UserError
 
 TEXT = bytes(range(256)) * 20
 
@@ -29,7 +29,9 @@ def test_too_few_and_too_many_bytes_are_refused(tmp_path, pack):
     (tmp_path / "a").write_bytes(pack(TEXT))
     with pytest.raises(UserError, match="a is cut short: it holds 5120 of 5121 bytes"):
         read(tmp_path / "a", 5121)
-    with pytest.raises(UserError, match="a holds more than the 5119 bytes of data that it declares"):
+    with pytest.raises(
+        UserError, match="a holds more than the 5119 bytes of data that it declares"
+    ):
         read(tmp_path / "a", 5119)
 
 
@@ -54,18 +56,29 @@ def test_a_bomb_is_read_no_further_than_it_declares(tmp_path):
 
 def test_what_cannot_be_read_has_no_beginning_and_is_refused_by_name(tmp_path, monkeypatch):
     (tmp_path / "empty").touch()
-    for name, message in (("empty", "is empty; a radar file is needed"), ("none", "does not exist; give the path of a radar file"), (".", "is not a regular file")):
+    for name, message in (
+        ("empty", "is empty; a radar file is needed"),
+        ("none", "does not exist; give the path of a radar file"),
+        (".", "is not a regular file"),
+    ):
         assert beginning(tmp_path / name, 10) == b""
         with pytest.raises(UserError, match=message):
             read(tmp_path / name)
     (tmp_path / "mine").write_bytes(TEXT)
     monkeypatch.setattr(content.os, "access", lambda *_: False)
-    with pytest.raises(UserError, match="mine may not be read by this user; change its permissions"):
+    with pytest.raises(
+        UserError, match="mine may not be read by this user; change its permissions"
+    ):
         require_file(tmp_path / "mine", "a radar file")
 
 
 def test_damage_is_told_by_the_first_line_of_its_reason_and_a_user_error_passes():
-    with pytest.raises(UserError, match="a.gif is damaged or cut short .first line.; fetch it again"), damage_reported("a.gif"):
+    with (
+        pytest.raises(
+            UserError, match="a.gif is damaged or cut short .first line.; fetch it again"
+        ),
+        damage_reported("a.gif"),
+    ):
         raise ValueError("first line\nsecond line")
     with pytest.raises(UserError, match="^as it was$"), damage_reported("a.gif"):
         raise UserError("as it was")

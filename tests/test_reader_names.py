@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 
-from nowcast.data.readers.names import name_pattern, time_in_name
-from nowcast.errors import UserError
+from nowcast.readers.names import name_pattern, time_in_name
+from nowcast.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
     "name, pattern, expected",
     [
-        ("201609281445_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz", "%Y%m%d%H%M", "2016-09-28T14:45"),
+        (
+            "201609281445_fmi.radar.composite.lowest_FIN_SUOMI1.pgm.gz",
+            "%Y%m%d%H%M",
+            "2016-09-28T14:45",
+        ),
         ("AQC151351545F_00005.801.gif", "AQC%y%j%H%M", "2015-05-15T15:45"),
         ("raa01-yw2017.002_10000-1708160055-dwd---bin.gz", "%y%m%d%H%M", "2017-08-16T00:55"),
         ("2_20180616_100600.prcp-cscn.nc", "%Y%m%d_%H%M%S", "2018-06-16T10:06"),
@@ -27,7 +31,10 @@ def test_a_time_is_found_inside_a_name(name, pattern, expected):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("rain.h5", "its name holds no time of the form '%Y%m%d%H%M'; rename it, or set reader.time"),
+        (
+            "rain.h5",
+            "its name holds no time of the form '%Y%m%d%H%M'; rename it, or set reader.time",
+        ),
         ("20160928144500.h5", "holds no time of the form"),  # seconds follow: another number
         ("201613281445.h5", "holds no time of the form"),
         ("٢٠١٦٠٩٢٨١٤٤٥.h5", "holds no time of the form"),
@@ -39,7 +46,24 @@ def test_a_name_without_exactly_one_time_is_refused(name, message):
         time_in_name(name, "%Y%m%d%H%M", "reader.time")
 
 
-@pytest.mark.parametrize("pattern", ["", "%Y%m%d", "%Y%j%m%H", "%Y%y%m%d%H", "%Y%m%d%H%H", "%Y%m%d%H%q", "%Y%m%d%H%", "%H%M", "%Y%m%d%M"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "%Y%m%d",
+        "%Y%j%m%H",
+        "%Y%y%m%d%H",
+        "%Y%m%d%H%H",
+        "%Y%m%d%H%q",
+        "%Y%m%d%H%",
+        "%H%M",
+        "%Y%m%d%M",
+    ],
+)
 def test_a_pattern_that_is_no_complete_time_is_refused(pattern):
-    with pytest.raises(UserError, match="reader.time is .*; a pattern of year, month, day and hour .minute, second. such as '%Y%m%d%H%M'"):
+    with pytest.raises(
+        UserError,
+        match="reader.time is .*; a pattern of year, month, day and hour .minute, second. such "
+        "as '%Y%m%d%H%M'",
+    ):
         name_pattern(pattern, "reader.time")

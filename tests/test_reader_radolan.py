@@ -1,4 +1,6 @@
-"""RADOLAN's 12 bits become mm/h at the end of the interval, north up, on DWD's polar stereographic grid."""
+"""RADOLAN's 12 bits become mm/h at the end of the interval, north up, on DWD's polar stereographic
+grid.
+"""
 
 import bz2
 import gzip
@@ -7,25 +9,56 @@ import numpy as np
 import pyproj
 import pytest
 
-from nowcast.data.readers.radolan import Radolan
-from nowcast.errors import UserError
-from tests.factories_readers import cut_everywhere, first_real_file, from_settings_file, read_and_compare
+from nowcast.readers.radolan import Radolan
+from nowcast.runtime.errors import UserError
+from tests.factories_readers import (
+    cut_everywhere,
+    first_real_file,
+    from_settings_file,
+    read_and_compare,
+)
 
 NAN = np.nan
 RADARS = "MS 69<boo,ros,emd,hnr,umd,pro,ess,fld,drs,neu,nhb,oft,eis,tur,isn,fbg,mem>"
 
 
-def write_radolan(path, first_row=(), *, fill=0, shape=(900, 900), pack=bytes, product="RY", time="011500", date="0120", version=3, scale="PR E-02INT   5", size=None, rest=RADARS):
-    """A composite of 2020-01-01 15:00 whose southernmost row begins with the numbers given; elsewhere it is ``fill``."""
+def write_radolan(
+    path,
+    first_row=(),
+    *,
+    fill=0,
+    shape=(900, 900),
+    pack=bytes,
+    product="RY",
+    time="011500",
+    date="0120",
+    version=3,
+    scale="PR E-02INT   5",
+    size=None,
+    rest=RADARS,
+):
+    """A composite of 2020-01-01 15:00 whose southernmost row begins with the numbers given;
+    elsewhere it is ``fill``.
+    """
     numbers = np.full(shape, fill, "<u2")
     numbers[0, : len(first_row)] = first_row
-    head = f"{product}{time}10000{date}BY{{}}VS{version:2d}SW   2.21.0{scale}GP{shape[0]:4d}x{shape[1]:4d}{rest}"
+    head = (
+        f"{product}{time}10000{date}BY{{}}VS{version:2d}SW   "
+        f"2.21.0{scale}GP{shape[0]:4d}x{shape[1]:4d}{rest}"
+    )
     length = size or len(head.format("1234567")) + 1 + 2 * numbers.size
     path.write_bytes(pack(head.format(f"{length:7d}").encode() + b"\x03" + numbers.tobytes()))
     return path
 
 
-@pytest.mark.parametrize("name, quantity", [("dwd_yw", "rain depth in 5 min"), ("dwd_ry", "rain depth in 5 min"), ("dwd_rw", "rain depth in 60 min")])
+@pytest.mark.parametrize(
+    "name, quantity",
+    [
+        ("dwd_yw", "rain depth in 5 min"),
+        ("dwd_ry", "rain depth in 5 min"),
+        ("dwd_rw", "rain depth in 60 min"),
+    ],
+)
 def test_a_real_file_has_the_pixels_that_were_decoded_independently(name, quantity):
     assert read_and_compare(Radolan(), name).quantity == quantity
 
@@ -57,16 +90,31 @@ def test_cell_centres_are_those_of_wradlib(tmp_path, shape, version, earth):
 def test_the_outer_corners_of_the_national_grid_are_those_dwd_states(tmp_path):
     grid = Radolan().read(write_radolan(tmp_path / "a")).grid
     to_degrees = pyproj.Proj(grid.crs)
-    corners = [to_degrees(x, y, inverse=True) for y in (grid.y[-1] - 500, grid.y[0] + 500) for x in (grid.x[0] - 500, grid.x[-1] + 500)]
-    np.testing.assert_allclose(corners, [(3.5889, 46.9526), (14.6209, 47.0705), (2.0715, 54.5877), (15.7208, 54.7405)], atol=1e-4)
+    corners = [
+        to_degrees(x, y, inverse=True)
+        for y in (grid.y[-1] - 500, grid.y[0] + 500)
+        for x in (grid.x[0] - 500, grid.x[-1] + 500)
+    ]
+    np.testing.assert_allclose(
+        corners,
+        [(3.5889, 46.9526), (14.6209, 47.0705), (2.0715, 54.5877), (15.7208, 54.7405)],
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
-def test_hundredths_of_mm_in_5_minutes_become_mm_per_hour_and_only_no_data_and_negative_are_missing(tmp_path, pack):
+def test_hundredths_of_mm_in_5_minutes_become_mm_per_hour_and_only_no_data_and_negative_are_missing(
+    tmp_path, pack
+):
     row = [0, 1, 80 | 0x1000, 80 | 0x8000, 0x8000, 2500 | 0x2000, 7 | 0x4000, 4095]
     frames = Radolan().read(write_radolan(tmp_path / "a", row, pack=pack))
-    np.testing.assert_allclose(frames.values[0, -1, :8], [0, 0.12, 9.6, 9.6, 0, NAN, NAN, 491.4], rtol=1e-6)
-    assert frames.times[0] == np.datetime64("2020-01-01T15:00") and frames.quantity == "rain depth in 5 min"
+    np.testing.assert_allclose(
+        frames.values[0, -1, :8], [0, 0.12, 9.6, 9.6, 0, NAN, NAN, 491.4], rtol=1e-6
+    )
+    assert (
+        frames.times[0] == np.datetime64("2020-01-01T15:00")
+        and frames.quantity == "rain depth in 5 min"
+    )
     assert (frames.values[0, 0] == 0).all()
 
 
@@ -85,9 +133,13 @@ def test_precision_and_interval_are_those_of_the_header(tmp_path, scale, expecte
     assert frames.values[0, -1, 0] == pytest.approx(expected) and frames.quantity == quantity
 
 
-@pytest.mark.parametrize("rest", ["MF 00000000VR2017.002MS 69<boo>", "", RADARS, "VV 000MF 00000002QN 001" + RADARS])
+@pytest.mark.parametrize(
+    "rest", ["MF 00000000VR2017.002MS 69<boo>", "", RADARS, "VV 000MF 00000002QN 001" + RADARS]
+)
 def test_headers_of_other_years_are_read(tmp_path, rest):
-    assert Radolan().read(write_radolan(tmp_path / "a", [10], rest=rest)).values[0, -1, 0] == pytest.approx(1.2)
+    assert Radolan().read(write_radolan(tmp_path / "a", [10], rest=rest)).values[
+        0, -1, 0
+    ] == pytest.approx(1.2)
 
 
 def test_all_dry_and_all_missing_are_told_apart(tmp_path):
@@ -100,18 +152,36 @@ def test_all_dry_and_all_missing_are_told_apart(tmp_path):
     [
         ({"product": "RX"}, "holds the product 'RX'; rain depths .RY, RZ"),
         ({"product": "RE"}, "holds the product 'RE'"),
-        ({"rest": "VV 015" + RADARS}, "is a forecast, not an observation: VV in its header is 015 minutes, expected 000"),
-        ({"size": 810133}, "BY in its header is 810133 bytes, expected 1620141 for 900x ?900 16-bit numbers"),
-        ({"shape": (1, 1)}, "has 1x1 pixels, a grid whose place is not known here; accepted are 900x900, 1100x900"),
+        (
+            {"rest": "VV 015" + RADARS},
+            "is a forecast, not an observation: VV in its header is 015 minutes, expected 000",
+        ),
+        (
+            {"size": 810133},
+            "BY in its header is 810133 bytes, expected 1620141 for 900x ?900 16-bit numbers",
+        ),
+        (
+            {"shape": (1, 1)},
+            "has 1x1 pixels, a grid whose place is not known here; accepted are 900x900, 1100x900",
+        ),
         ({"shape": (900, 1100)}, "has 900x1100 pixels, a grid whose place is not known here"),
         ({"time": "321500"}, "has the time 32.01.20 15:00 in its header, which does not exist"),
         ({"time": "012500"}, "has the time 01.01.20 25:00 in its header"),
         ({"scale": "PR E+05INT   5"}, "has the precision E.05; E-03 to E.00 mm are accepted"),
-        ({"scale": "PR E-02INT   0"}, "INT in its header is 0 of unit 0, expected 1 minute to 366 days"),
-        ({"scale": "PR E-02INT   5U7"}, "the unit of INT in its header is U7, expected U0 .minutes. or U1"),
+        (
+            {"scale": "PR E-02INT   0"},
+            "INT in its header is 0 of unit 0, expected 1 minute to 366 days",
+        ),
+        (
+            {"scale": "PR E-02INT   5U7"},
+            "the unit of INT in its header is U7, expected U0 .minutes. or U1",
+        ),
         ({"scale": "INT   5"}, "has the header 'RY011500100000120BY"),
         ({"rest": "\xff" * 5000}, "has no end of a RADOLAN header"),
-        ({"first_row": [4095] * 900, "scale": "PR E+00INT   5"}, "rates that are negative or above 5000 mm/h"),
+        (
+            {"first_row": [4095] * 900, "scale": "PR E+00INT   5"},
+            "rates that are negative or above 5000 mm/h",
+        ),
     ],
 )
 def test_a_file_that_says_something_else_is_refused_by_name(tmp_path, changes, message):
@@ -120,8 +190,14 @@ def test_a_file_that_says_something_else_is_refused_by_name(tmp_path, changes, m
 
 
 def test_a_declared_size_beyond_measure_is_refused_unread(tmp_path):
-    (tmp_path / "a.bin").write_bytes(b"RY011500100000120BY2000000VS 3SW   2.21.0PR E-02INT   5GP999999999x999999999\x03")
-    with pytest.raises(UserError, match="BY in its header is 2000000 bytes, expected 1999999996000000079 for 999999999x999999999"):
+    (tmp_path / "a.bin").write_bytes(
+        b"RY011500100000120BY2000000VS 3SW   2.21.0PR E-02INT   5GP999999999x999999999\x03"
+    )
+    with pytest.raises(
+        UserError,
+        match="BY in its header is 2000000 bytes, expected 1999999996000000079 for "
+        "999999999x999999999",
+    ):
         Radolan().read(tmp_path / "a.bin")
 
 
@@ -131,7 +207,14 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, pack):
     assert cut_everywhere(Radolan(), path, cuts=30) >= 30
 
 
-@pytest.mark.parametrize("content, message", [(b"", "is empty; a RADOLAN file is needed"), (b"no radar data", "is not a RADOLAN file but a text that begins"), (b"RY\x03", "has the header 'RY'")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is empty; a RADOLAN file is needed"),
+        (b"no radar data", "is not a RADOLAN file but a text that begins"),
+        (b"RY\x03", "has the header 'RY'"),
+    ],
+)
 def test_a_foreign_file_is_not_recognised_and_refused(tmp_path, content, message):
     (tmp_path / "a").write_bytes(content)
     assert not Radolan().recognises(tmp_path / "a")

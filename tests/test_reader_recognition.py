@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from nowcast.data.readers.fmi_pgm import FmiPgm
-from nowcast.data.readers.geotiff import GeoTiff
-from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
-from nowcast.data.readers.mch_gif import MchGif
-from nowcast.data.readers.meteonet import MeteoNet
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
-from nowcast.data.readers.radolan import Radolan
+from nowcast.readers.fmi_pgm import FmiPgm
+from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.readers.mch_gif import MchGif
+from nowcast.readers.meteonet import MeteoNet
+from nowcast.readers.odim_hdf5 import OdimHdf5
+from nowcast.readers.radolan import Radolan
 from tests.factories import shared_data, write_knmi, write_odim
 from tests.test_reader_fmi_pgm import write_pgm
 from tests.test_reader_geotiff import write_tif
@@ -17,7 +17,15 @@ from tests.test_reader_mch_gif import write_gif
 from tests.test_reader_meteonet import write_meteonet
 from tests.test_reader_radolan import write_radolan
 
-READERS = {"knmi": KnmiHdf5(), "odim": OdimHdf5(), "gif": MchGif(), "pgm": FmiPgm(), "tif": GeoTiff(), "radolan": Radolan(), "npz": MeteoNet()}
+READERS = {
+    "knmi": KnmiHdf5(),
+    "odim": OdimHdf5(),
+    "gif": MchGif(),
+    "pgm": FmiPgm(),
+    "tif": GeoTiff(),
+    "radolan": Radolan(),
+    "npz": MeteoNet(),
+}
 SMALL = {
     "knmi": lambda folder: write_knmi(folder / "a", [[1]]),
     "odim": lambda folder: write_odim(folder / "a", [[1.0]]),
@@ -45,7 +53,9 @@ def test_every_real_file_is_recognised_by_its_own_reader_only():
     }  # fmt: skip
     seen = 0
     for folder, kind in folders.items():
-        for path in sorted(path for path in (shared_data() / "radar" / folder).rglob("*") if path.is_file())[::7]:
+        for path in sorted(
+            path for path in (shared_data() / "radar" / folder).rglob("*") if path.is_file()
+        )[::7]:
             expected = [kind] if kind and "coords" not in path.name else []
             assert claims(path) == expected, path
             seen += 1

@@ -10,10 +10,10 @@ import pytest
 from factories import grid, times, write_knmi
 
 from nowcast.data import reading
-from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.data.reading import ReadingProcess, in_order
-from nowcast.errors import UserError
-from nowcast.frames import Frames
+from nowcast.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
 
 
 class Moody:
@@ -32,14 +32,18 @@ class Moody:
         if name == "refuse":
             raise UserError("refuse: not today")
         source = str(os.getpid()) if name == "process" else name
-        return Frames(np.array([[[1.5, np.nan, 0]]]), times(5), grid(1, 3), source, "rain depth in 5 min")
+        return Frames(
+            np.array([[[1.5, np.nan, 0]]]), times(5), grid(1, 3), source, "rain depth in 5 min"
+        )
 
 
 class Large:
     """A reader of 240 MB."""
 
     def read(self, path):
-        return Frames(np.zeros((60, 1024, 1024), np.float32), times(*range(60)), grid(1024, 1024), path)
+        return Frames(
+            np.zeros((60, 1024, 1024), np.float32), times(*range(60)), grid(1024, 1024), path
+        )
 
 
 def test_frames_come_back_as_the_reader_gave_them(tmp_path):
@@ -56,15 +60,29 @@ def test_one_process_reads_many_files_and_refusals_do_not_end_it():
         first = int(process.read("process").source)
         with pytest.raises(UserError, match="refuse: not today"):
             process.read("refuse")
-        with pytest.raises(UserError, match="surprise cannot be read .ZeroDivisionError: no such thing.; it is damaged or of another format"):
+        with pytest.raises(
+            UserError,
+            match="surprise cannot be read .ZeroDivisionError: no such thing.; it is damaged or "
+            "of another format",
+        ):
             process.read("surprise")
         assert int(process.read("process").source) == first != os.getpid()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("crash", "crash ended the process that read it .by signal SIGSEGV.; it is damaged or hostile"),
-     ("hang", "hang could not be read within 3 seconds; the machine or the disk is busy, or it is damaged or hostile"), ("bloat", "bloat needs more memory than a radar file may take|by signal SIGKILL")],
+    [
+        (
+            "crash",
+            "crash ended the process that read it .by signal SIGSEGV.; it is damaged or hostile",
+        ),
+        (
+            "hang",
+            "hang could not be read within 3 seconds; the machine or the disk is busy, or it is "
+            "damaged or hostile",
+        ),
+        ("bloat", "bloat needs more memory than a radar file may take|by signal SIGKILL"),
+    ],
 )
 def test_a_file_that_crashes_hangs_or_bloats_is_an_error_and_the_next_one_is_read(name, message):
     with ReadingProcess(Moody(), seconds=3) as process:
@@ -75,13 +93,21 @@ def test_a_file_that_crashes_hangs_or_bloats_is_an_error_and_the_next_one_is_rea
 
 
 def test_large_frames_take_the_memory_of_one_copy_and_a_large_file_more_time(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # each of its threads takes 40 MB of address space
-    with ReadingProcess(Large(), memory_mb=750) as process:  # of which Python, numpy and PROJ take some 400
+    monkeypatch.setenv(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # each of its threads takes 40 MB of address space
+    with ReadingProcess(
+        Large(), memory_mb=750
+    ) as process:  # of which Python, numpy and PROJ take some 400
         assert process.read("large").values.nbytes == 240 * 2**20
     (tmp_path / "large").write_bytes(bytes(4 * 10**6))
     with open(tmp_path / "holes", "wb") as file:
         file.truncate(10**12)
-    assert reading._seconds_for(tmp_path / "large") == 122 and reading._seconds_for(tmp_path / "holes") < 121 and reading._seconds_for(tmp_path / "none") == 120
+    assert (
+        reading._seconds_for(tmp_path / "large") == 122
+        and reading._seconds_for(tmp_path / "holes") < 121
+        and reading._seconds_for(tmp_path / "none") == 120
+    )
 
 
 def test_no_process_is_left_behind():
@@ -96,9 +122,21 @@ def test_no_process_is_left_behind():
 @pytest.mark.parametrize("workers", [0, 3])
 def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers):
     paths = [Path(name) for name in ("a", "refuse", "b", "c", "d", "e", "refuse", "f", "g")]
-    results = list(in_order(paths, Moody(), lambda reader, path: reader.read(path).source, workers=workers))
+    results = list(
+        in_order(paths, Moody(), lambda reader, path: reader.read(path).source, workers=workers)
+    )
     assert [str(path) for path, _ in results] == [str(path) for path in paths]
-    assert [str(result) for _, result in results] == ["a", "refuse: not today", "b", "c", "d", "e", "refuse: not today", "f", "g"]
+    assert [str(result) for _, result in results] == [
+        "a",
+        "refuse: not today",
+        "b",
+        "c",
+        "d",
+        "e",
+        "refuse: not today",
+        "f",
+        "g",
+    ]
 
 
 class Talkative:
@@ -147,5 +185,9 @@ def test_a_process_that_cannot_be_started_is_told(monkeypatch):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("nowcast.data.reading.subprocess.Popen", refuse)
-    with pytest.raises(UserError, match="no process to read radar files could be started .Resource temporarily unavailable.; the file was not read"):
+    with pytest.raises(
+        UserError,
+        match="no process to read radar files could be started .Resource temporarily "
+        "unavailable.; the file was not read",
+    ):
         ReadingProcess(Moody()).read("fine")

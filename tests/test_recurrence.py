@@ -1,10 +1,12 @@
-"""A whole sequence as one function against its steps one by one: values, gradients, options, sizes, precisions."""
+"""A whole sequence as one function against its steps one by one: values, gradients, options, sizes,
+precisions.
+"""
 
 import pytest
 import torch
 
-from nowcast.models import gates, packed
-from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm import gates, packed
+from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
 
 OPTIONS = [
     {},
@@ -33,7 +35,17 @@ def fast(request, monkeypatch):
         monkeypatch.setattr(packed, "_works", lambda: False)
 
 
-def pair(monkeypatch, inputs, state, *, dtype=torch.float64, channels=(3, 4), precision=None, length=None, **options):
+def pair(
+    monkeypatch,
+    inputs,
+    state,
+    *,
+    dtype=torch.float64,
+    channels=(3, 4),
+    precision=None,
+    length=None,
+    **options,
+):
     """Outputs, states and gradients of both ways, by name."""
     torch.manual_seed(0)
     layer = ConvLSTM(*channels, **({"input_kernel": 3, "state_kernel": 5} | options)).to(dtype)
@@ -44,10 +56,16 @@ def pair(monkeypatch, inputs, state, *, dtype=torch.float64, channels=(3, 4), pr
         calls = []
         with monkeypatch.context() as patch:
             run = ConvLSTMCell.run
-            patch.setattr(ConvLSTMCell, "run", lambda *arguments: calls.append(1) or run(*arguments))  # noqa: B023
+            patch.setattr(
+                ConvLSTMCell, "run", lambda *arguments: calls.append(1) or run(*arguments)
+            )  # noqa: B023
             if not fast:
                 patch.setattr(ConvLSTMCell, "can_run", lambda *_: False)
-            leaves = [part.detach().clone(memory_format=torch.preserve_format).requires_grad_() for part in (inputs, *(state or ())) if part is not None]
+            leaves = [
+                part.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+                for part in (inputs, *(state or ()))
+                if part is not None
+            ]
             begin = tuple(leaves[-2:]) if state else None
             layer.reset_state()
             layer.zero_grad()
@@ -55,10 +73,18 @@ def pair(monkeypatch, inputs, state, *, dtype=torch.float64, channels=(3, 4), pr
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 outputs, (h, c) = layer(None if inputs is None else leaves[0], begin, length=length)
             generator = torch.Generator().manual_seed(1)
-            total = sum((part.double() * torch.randn(part.shape, generator=generator, dtype=torch.float64)).sum() for part in (outputs, h, c))
+            total = sum(
+                (
+                    part.double()
+                    * torch.randn(part.shape, generator=generator, dtype=torch.float64)
+                ).sum()
+                for part in (outputs, h, c)
+            )
             total.backward()
         assert bool(calls) == fast
-        gradients = {name: weight.grad for name, weight in layer.named_parameters()} | {f"leaf {index}": leaf.grad for index, leaf in enumerate(leaves)}
+        gradients = {name: weight.grad for name, weight in layer.named_parameters()} | {
+            f"leaf {index}": leaf.grad for index, leaf in enumerate(leaves)
+        }
         found.append({"outputs": outputs.detach(), "h": h.detach(), "c": c.detach()} | gradients)
     return found
 
@@ -72,7 +98,9 @@ def equal(found, expected, tolerance):
 
 
 def draw(*shape, dtype=torch.float64, seed=3):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 def state_of(options, batch, height, width, features=4, dtype=torch.float64):
@@ -84,28 +112,57 @@ def state_of(options, batch, height, width, features=4, dtype=torch.float64):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("begin", [False, True], ids=["from zeros", "from a state"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=["float64", "float32"])
-def test_a_sequence_and_its_steps_give_the_same_values_and_gradients(options, begin, dtype, tolerance, fast, monkeypatch):
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 2e-5)],
+    ids=["float64", "float32"],
+)
+def test_a_sequence_and_its_steps_give_the_same_values_and_gradients(
+    options, begin, dtype, tolerance, fast, monkeypatch
+):
     inputs = draw(2, 5, 3, 7, 9, dtype=dtype)
     inputs = inputs.movedim(2, -1) if options.get("channels_last") else inputs
     state = state_of(options, 2, 7, 9, dtype=dtype) if begin else None
     equal(*pair(monkeypatch, inputs, state, dtype=dtype, **options), tolerance)
 
 
-@pytest.mark.parametrize("options", [{}, {"peephole": False}, {"bias": False}, {"checkpoint": 3}], ids=str)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    "options", [{}, {"peephole": False}, {"bias": False}, {"checkpoint": 3}], ids=str
+)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 2e-5)],
+    ids=["float64", "float32"],
+)
 def test_a_layer_without_input_too(options, dtype, tolerance, fast, monkeypatch):
     state = draw(2, 4, 5, 6, dtype=dtype), draw(2, 4, 5, 6, dtype=dtype, seed=4)
-    equal(*pair(monkeypatch, None, state, dtype=dtype, channels=(0, 4), length=5, **options), tolerance)
+    equal(
+        *pair(monkeypatch, None, state, dtype=dtype, channels=(0, 4), length=5, **options),
+        tolerance,
+    )
 
 
 @pytest.mark.parametrize(
     ("channels", "shape"),
-    [((1, 1), (1, 1, 1, 1, 1)), ((1, 5), (3, 4, 1, 1, 1)), ((2, 1), (1, 3, 2, 1, 7)), ((16, 33), (2, 3, 16, 13, 1)), ((3, 64), (1, 2, 3, 17, 31)), ((5, 7), (4, 1, 5, 3, 2))],
+    [
+        ((1, 1), (1, 1, 1, 1, 1)),
+        ((1, 5), (3, 4, 1, 1, 1)),
+        ((2, 1), (1, 3, 2, 1, 7)),
+        ((16, 33), (2, 3, 16, 13, 1)),
+        ((3, 64), (1, 2, 3, 17, 31)),
+        ((5, 7), (4, 1, 5, 3, 2)),
+    ],
 )
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 2e-5)],
+    ids=["float64", "float32"],
+)
 def test_at_odd_sizes(channels, shape, dtype, tolerance, fast, monkeypatch):
-    equal(*pair(monkeypatch, draw(*shape, dtype=dtype), None, dtype=dtype, channels=channels), tolerance)
+    equal(
+        *pair(monkeypatch, draw(*shape, dtype=dtype), None, dtype=dtype, channels=channels),
+        tolerance,
+    )
 
 
 LAYOUTS = {
@@ -120,22 +177,53 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_however_the_input_lies_in_memory(layout, fast, monkeypatch):
     inputs = LAYOUTS[layout](draw(2, 4, 3, 6, 5, dtype=torch.float32))
-    state = tuple(part.transpose(0, 1).contiguous().transpose(0, 1) for part in state_of({}, 2, 6, 5, dtype=torch.float32))
+    state = tuple(
+        part.transpose(0, 1).contiguous().transpose(0, 1)
+        for part in state_of({}, 2, 6, 5, dtype=torch.float32)
+    )
     results = pair(monkeypatch, inputs, state, dtype=torch.float32)
     equal(*results, 2e-5)
-    again = pair(monkeypatch, inputs.contiguous(), tuple(part.contiguous() for part in state), dtype=torch.float32)
+    again = pair(
+        monkeypatch,
+        inputs.contiguous(),
+        tuple(part.contiguous() for part in state),
+        dtype=torch.float32,
+    )
     equal(again[0], results[0], 2e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "input_kernel": 4}, {"dropout": 0.4}, {"checkpoint": 2}, {"bias": False, "forget_bias": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2, "input_kernel": 4},
+        {"dropout": 0.4},
+        {"checkpoint": 2},
+        {"bias": False, "forget_bias": 1.0},
+    ],
+    ids=str,
+)
 def test_under_autocast_both_ways_are_as_near_to_float32_as_bfloat16_is(options, fast, monkeypatch):
-    inputs, state = draw(2, 6, 3, 9, 8, dtype=torch.float32), state_of(options, 2, 9, 8, dtype=torch.float32)
-    half, half_steps = pair(monkeypatch, inputs, state, dtype=torch.float32, precision="bfloat16", **options)
+    inputs, state = (
+        draw(2, 6, 3, 9, 8, dtype=torch.float32),
+        state_of(options, 2, 9, 8, dtype=torch.float32),
+    )
+    half, half_steps = pair(
+        monkeypatch, inputs, state, dtype=torch.float32, precision="bfloat16", **options
+    )
     exact, _ = pair(monkeypatch, inputs, state, dtype=torch.float32, **options)
-    assert half["outputs"].dtype == half["h"].dtype == torch.bfloat16 and half["c"].dtype == torch.float32
-    assert all(value.dtype == torch.float32 for name, value in half.items() if name not in ("outputs", "h"))
+    assert (
+        half["outputs"].dtype == half["h"].dtype == torch.bfloat16
+        and half["c"].dtype == torch.float32
+    )
+    assert all(
+        value.dtype == torch.float32 for name, value in half.items() if name not in ("outputs", "h")
+    )
     for name, value in exact.items():
-        error, steps = ((part[name].double() - value.double()).norm() / value.double().norm() for part in (half, half_steps))
+        error, steps = (
+            (part[name].double() - value.double()).norm() / value.double().norm()
+            for part in (half, half_steps)
+        )
         assert error < 0.02 and error < 2 * steps + 1e-3, (name, error, steps)
 
 
@@ -150,12 +238,19 @@ def test_weights_in_bfloat16_run_as_a_whole(fast, monkeypatch):
 def test_a_gradient_may_come_through_one_result_only(used, fast):
     def gradients(fused):
         torch.manual_seed(0)
-        layer, inputs = ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double(), draw(2, 4, 2, 5, 4).requires_grad_()
+        layer, inputs = (
+            ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double(),
+            draw(2, 4, 2, 5, 4).requires_grad_(),
+        )
         if not fused:
             layer.cell.can_run = lambda masks: False
         outputs, (h, c) = layer(inputs)
-        {"outputs": outputs, "h": h, "c": c, "last output": outputs[:, -1]}[used].square().sum().backward()
-        return {name: weight.grad for name, weight in layer.named_parameters()} | {"inputs": inputs.grad}
+        {"outputs": outputs, "h": h, "c": c, "last output": outputs[:, -1]}[
+            used
+        ].square().sum().backward()
+        return {name: weight.grad for name, weight in layer.named_parameters()} | {
+            "inputs": inputs.grad
+        }
 
     equal(gradients(True), gradients(False), 1e-12)
 
@@ -179,22 +274,41 @@ def test_a_graph_that_is_kept_can_be_walked_again(fast):
     first = torch.autograd.grad(loss, weights, retain_graph=True)
     second = torch.autograd.grad(loss, weights, retain_graph=True)
     third = torch.autograd.grad(loss, weights)
-    assert all(torch.equal(*same) for same in (*zip(first, second, strict=True), *zip(first, third, strict=True)))
+    assert all(
+        torch.equal(*same)
+        for same in (*zip(first, second, strict=True), *zip(first, third, strict=True))
+    )
     with pytest.raises(RuntimeError, match="second time"):
         torch.autograd.grad(loss, weights)
 
 
-@pytest.mark.parametrize("options", [{}, {"peephole": False, "bias": False, "forget_bias": 1.0}, {"stride": 2, "input_kernel": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"peephole": False, "bias": False, "forget_bias": 1.0}, {"stride": 2, "input_kernel": 2}],
+    ids=str,
+)
 @pytest.mark.parametrize("begin", [False, True])
 def test_gradients_and_second_derivatives_agree_with_finite_differences(options, begin):
     torch.manual_seed(0)
     layer = ConvLSTM(2, 2, **({"input_kernel": 3, "state_kernel": 3} | options)).double()
     inputs = draw(1, 3, 2, 4, 3).requires_grad_()
-    state = tuple(part.requires_grad_() for part in (draw(1, 2, *layer.cell.state_size(4, 3)), draw(1, 2, *layer.cell.state_size(4, 3), seed=5))) if begin else ()
+    state = (
+        tuple(
+            part.requires_grad_()
+            for part in (
+                draw(1, 2, *layer.cell.state_size(4, 3)),
+                draw(1, 2, *layer.cell.state_size(4, 3), seed=5),
+            )
+        )
+        if begin
+        else ()
+    )
 
     def function(inputs, *rest):
         start, weights = rest[: len(state)], rest[len(state) :]
-        outputs, final = torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (inputs, start or None))
+        outputs, final = torch.func.functional_call(
+            layer, dict(zip(names, weights, strict=True)), (inputs, start or None)
+        )
         return outputs, *final
 
     names, weights = zip(*layer.named_parameters(), strict=True)
@@ -210,19 +324,33 @@ def test_transforms_of_functions_take_the_steps_one_by_one():
     def loss(weights, sample):
         return torch.func.functional_call(layer, weights, (sample[None],))[0].square().sum()
 
-    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))({name: weight.detach() for name, weight in weights.items()}, inputs)
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(
+        {name: weight.detach() for name, weight in weights.items()}, inputs
+    )
     for index, sample in enumerate(inputs):
         expected = torch.autograd.grad(loss(weights, sample), list(weights.values()))
         for (name, value), wanted in zip(found.items(), expected, strict=True):
             torch.testing.assert_close(value[index], wanted, msg=name)
 
 
-@pytest.mark.parametrize("options", [{"activation": "relu"}, {"gate_activation": "hard_sigmoid"}, {"norm_groups": 2}, {"state_dropout": 0.3}, {"state_kernel": 4}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "relu"},
+        {"gate_activation": "hard_sigmoid"},
+        {"norm_groups": 2},
+        {"state_dropout": 0.3},
+        {"state_kernel": 4},
+    ],
+    ids=str,
+)
 def test_other_options_go_step_by_step(options):
     layer = ConvLSTM(2, 4, **({"input_kernel": 3, "state_kernel": 3} | options))
     layer.cell.run = None
     assert layer(torch.rand(1, 3, 2, 6, 6))[0].shape == (1, 3, 4, 6, 6)
-    assert ConvLSTM(2, 4).cell.can_run(None) and not layer.cell.can_run(layer.cell.dropout_masks(torch.rand(1, 2, 6, 6), layer.cell.initial_state(1, 6, 6)))
+    assert ConvLSTM(2, 4).cell.can_run(None) and not layer.cell.can_run(
+        layer.cell.dropout_masks(torch.rand(1, 2, 6, 6), layer.cell.initial_state(1, 6, 6))
+    )
 
 
 def test_nothing_waits_for_a_value_so_that_a_graph_can_capture_it():
@@ -232,7 +360,11 @@ def test_nothing_waits_for_a_value_so_that_a_graph_can_capture_it():
         inputs = torch.rand(2, 4, 2, 6, 5, requires_grad=True)
     outputs, (h, c) = layer(inputs)
     (outputs.sum() + c.sum()).backward()
-    assert outputs.shape == (2, 4, 3, 6, 5) and inputs.grad.shape == inputs.shape and h.device.type == "meta"
+    assert (
+        outputs.shape == (2, 4, 3, 6, 5)
+        and inputs.grad.shape == inputs.shape
+        and h.device.type == "meta"
+    )
 
 
 def test_outputs_go_to_the_next_layer_as_they_lie_in_memory():
@@ -248,17 +380,26 @@ def test_outputs_that_are_changed_in_place_are_noticed():
 
 
 def test_many_gradients_at_once_are_those_one_by_one():
-    layer, inputs = ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double(), draw(1, 3, 2, 4, 4).requires_grad_()
+    layer, inputs = (
+        ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double(),
+        draw(1, 3, 2, 4, 4).requires_grad_(),
+    )
     outputs, _ = layer(inputs)
     directions = draw(4, *outputs.shape)
-    (together,) = torch.autograd.grad(outputs, inputs, directions, is_grads_batched=True, retain_graph=True)
+    (together,) = torch.autograd.grad(
+        outputs, inputs, directions, is_grads_batched=True, retain_graph=True
+    )
     for direction, found in zip(directions, together, strict=True):
         (alone,) = torch.autograd.grad(outputs, inputs, direction, retain_graph=True)
         torch.testing.assert_close(found, alone)
 
 
 def test_forward_mode_derivatives_agree_with_finite_differences():
-    layer, inputs, direction = ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double().requires_grad_(False), draw(1, 3, 2, 4, 4), draw(1, 3, 2, 4, 4, seed=8)
+    layer, inputs, direction = (
+        ConvLSTM(2, 3, input_kernel=3, state_kernel=3).double().requires_grad_(False),
+        draw(1, 3, 2, 4, 4),
+        draw(1, 3, 2, 4, 4, seed=8),
+    )
     with torch.autograd.forward_ad.dual_level():
         outputs, _ = layer(torch.autograd.forward_ad.make_dual(inputs, direction))
         tangent = torch.autograd.forward_ad.unpack_dual(outputs).tangent

@@ -1,4 +1,6 @@
-"""Fields on another grid: means over the pixels under a cell, missing where too little was observed."""
+"""Fields on another grid: means over the pixels under a cell, missing where too little was
+observed.
+"""
 
 import numpy as np
 import pyproj
@@ -6,21 +8,33 @@ import pytest
 from factories import grid, times
 
 from nowcast.data.regrid import Regular, Unchanged, clipped
-from nowcast.errors import UserError
-from nowcast.frames import Frames, Grid
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames, Grid
 
 NAN = np.nan
 
 
 def frames(values, on=None):
     values = np.float32(values)
-    return Frames(values, times(*range(0, 5 * len(values), 5)), on or grid(*values.shape[1:]), "a.h5", "rain depth in 5 min")
+    return Frames(
+        values,
+        times(*range(0, 5 * len(values), 5)),
+        on or grid(*values.shape[1:]),
+        "a.h5",
+        "rain depth in 5 min",
+    )
 
 
 def test_a_cell_of_two_by_two_pixels_is_their_mean_and_missing_where_less_than_half_was_observed():
     result = Regular(2000.0)(frames([[[1, 3, 0, NAN, 7, NAN], [5, 7, NAN, 4, NAN, NAN]]]))
-    np.testing.assert_array_equal(result.values, np.float32([[[4, 2, NAN]]]))  # (0 + 4) / 2: half will do; 7 alone will not
-    assert (list(result.grid.x), list(result.grid.y), result.grid.crs) == ([1000, 3000, 5000], [-1000], grid().crs)
+    np.testing.assert_array_equal(
+        result.values, np.float32([[[4, 2, NAN]]])
+    )  # (0 + 4) / 2: half will do; 7 alone will not
+    assert (list(result.grid.x), list(result.grid.y), result.grid.crs) == (
+        [1000, 3000, 5000],
+        [-1000],
+        grid().crs,
+    )
     assert (result.source, result.quantity) == ("a.h5", "rain depth in 5 min")
 
 
@@ -42,8 +56,12 @@ def test_a_finer_grid_repeats_the_pixel_it_lies_in():
 def test_another_projection_takes_the_pixel_that_is_at_the_same_place():
     source = grid(50, 60)
     fields = np.random.default_rng(0).random((1, 50, 60)).astype(np.float32)
-    west, north = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True).transform(0, 0)
-    result = Regular(0.01, crs="EPSG:4326", x=[west - 0.1, west + 0.6], y=[north - 0.5, north + 0.1])(frames(fields, source))
+    west, north = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True).transform(
+        0, 0
+    )
+    result = Regular(
+        0.01, crs="EPSG:4326", x=[west - 0.1, west + 0.6], y=[north - 0.5, north + 0.1]
+    )(frames(fields, source))
     to_metres = pyproj.Transformer.from_crs("EPSG:4326", source.crs, always_xy=True)
     row, column = 12, 20
     x, y = to_metres.transform(result.grid.x[column], result.grid.y[row])
@@ -56,8 +74,12 @@ def test_another_projection_takes_the_pixel_that_is_at_the_same_place():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"spacing": 0.0}, "regrid.spacing is 0.0; a width of the cells above 0"), ({"spacing": 1.0, "x": [3, 1]}, "two edges in ascending order are needed"),
-     ({"spacing": 1.0, "crs": "nonsense", "x": [0, 1], "y": [0, 1]}, "is not one PROJ knows"), ({"spacing": 1.0, "crs": "EPSG:3035"}, "so regrid.x and regrid.y are needed")],
+    [
+        ({"spacing": 0.0}, "regrid.spacing is 0.0; a width of the cells above 0"),
+        ({"spacing": 1.0, "x": [3, 1]}, "two edges in ascending order are needed"),
+        ({"spacing": 1.0, "crs": "nonsense", "x": [0, 1], "y": [0, 1]}, "is not one PROJ knows"),
+        ({"spacing": 1.0, "crs": "EPSG:3035"}, "so regrid.x and regrid.y are needed"),
+    ],
 )
 def test_settings_that_make_no_grid_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
@@ -75,11 +97,21 @@ def test_a_grid_outside_one_too_large_and_one_without_a_cell_width_are_refused()
 
 @pytest.mark.parametrize("first", [176.0, -184.0])
 def test_longitudes_beyond_180_are_found_as_the_old_grid_counts_them(first):
-    source = Frames(np.ones((1, 2, 80), np.float32), times(0), Grid("EPSG:4326", first + 0.1 * np.arange(80), [-17.0, -19.0]))
-    assert np.isfinite(Regular(20_000.0, crs="EPSG:3460", x=[1_800_000, 2_400_000], y=[3_900_000, 3_960_000])(source).values).all()
+    source = Frames(
+        np.ones((1, 2, 80), np.float32),
+        times(0),
+        Grid("EPSG:4326", first + 0.1 * np.arange(80), [-17.0, -19.0]),
+    )
+    assert np.isfinite(
+        Regular(20_000.0, crs="EPSG:3460", x=[1_800_000, 2_400_000], y=[3_900_000, 3_960_000])(
+            source
+        ).values
+    ).all()
 
 
 def test_clipping_limits_rates_and_leaves_missing_alone():
-    np.testing.assert_array_equal(clipped(frames([[[1, 500, NAN]]]), 100.0).values, np.float32([[[1, 100, NAN]]]))
+    np.testing.assert_array_equal(
+        clipped(frames([[[1, 500, NAN]]]), 100.0).values, np.float32([[[1, 100, NAN]]])
+    )
     same = frames([[[1, 500, NAN]]])
     assert clipped(same, None) is same and Unchanged()(same) is same

@@ -12,17 +12,17 @@ import pytest
 from PIL import Image
 
 from nowcast import report
-from nowcast.errors import UserError
-from nowcast.frames import Grid
-from nowcast.plotting import MISSING_COLOUR, RAIN_COLOURS
+from nowcast.drawing.plotting import MISSING_COLOUR, RAIN_COLOURS
+from nowcast.evaluation.results import Block, ShownCase
+from nowcast.evaluation.statistics.rain import RainScores
+from nowcast.evaluation.statistics.sums import ScoreKey
+from nowcast.evaluation.table import digits
 from nowcast.report import axes, charts, pictures, runs, writing
 from nowcast.report.markup import clean, shortened, tag
 from nowcast.report.runs import Run
 from nowcast.report.scoring import Scoring, best_of
-from nowcast.results import Block, ShownCase
-from nowcast.verification.rain import RainScores
-from nowcast.verification.sums import ScoreKey
-from nowcast.verification.table import digits
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Grid
 from tests.factories import LAEA
 from tests.factories_results import CSI, MAE, results
 
@@ -50,12 +50,30 @@ def test_an_axis_has_round_numbers_and_places_values_between_its_ends():
     assert np.isnan(axis.at([np.nan], 50, 150))[0]
     upside_down = axes.logarithmic(100, 1, "wavelength", ticks=[1, 10, 100])
     assert upside_down.at([100, 10, 1], 0, 10) == pytest.approx([0, 5, 10])
-    assert [text for _, text in axes.linear(-0.5, 0.5, "").ticks] == ["−0.4", "−0.2", "0", "0.2", "0.4"]
-    assert [text for _, text in axes.logarithmic(1e-6, 1e8, "").ticks] == ["1.0e−6", "0.001", "1", "1000", "1.0e6"]
+    assert [text for _, text in axes.linear(-0.5, 0.5, "").ticks] == [
+        "−0.4",
+        "−0.2",
+        "0",
+        "0.2",
+        "0.4",
+    ]
+    assert [text for _, text in axes.logarithmic(1e-6, 1e8, "").ticks] == [
+        "1.0e−6",
+        "0.001",
+        "1",
+        "1000",
+        "1.0e6",
+    ]
 
 
 def test_an_axis_around_nothing_or_around_one_value_is_still_an_axis():
-    for axis in (axes.around([], ""), axes.around([np.nan], "", zero=False), axes.around([3.0], "", zero=False), axes.around([0.0], ""), axes.around([], "", holding=(1.0,))):
+    for axis in (
+        axes.around([], ""),
+        axes.around([np.nan], "", zero=False),
+        axes.around([3.0], "", zero=False),
+        axes.around([0.0], ""),
+        axes.around([], "", holding=(1.0,)),
+    ):
         assert axis.low < axis.high and axis.ticks
     assert axes.steps([5.0], ["5"], "").low < 5 < axes.steps([5.0], ["5"], "").high
 
@@ -63,12 +81,25 @@ def test_an_axis_around_nothing_or_around_one_value_is_still_an_axis():
 def test_a_line_has_a_gap_where_a_value_is_undefined_and_a_marker_where_a_point_stands_alone():
     assert charts.path(np.array([0.0, 1, 2, 3]), np.array([5.0, np.nan, 7, 8])) == "M0 5M2 7L3 8"
     plot = charts.Plot(axes.linear(0, 3, ""), axes.linear(0, 10, ""))
-    drawn = charts.series(plot, charts.Line("x", 0, np.arange(4.0), np.array([5.0, np.nan, 7, np.nan]), np.array([4.0, np.nan, 6, 6]), np.array([6.0, np.nan, 8, 8])))
+    drawn = charts.series(
+        plot,
+        charts.Line(
+            "x",
+            0,
+            np.arange(4.0),
+            np.array([5.0, np.nan, 7, np.nan]),
+            np.array([4.0, np.nan, 6, 6]),
+            np.array([6.0, np.nan, 8, 8]),
+        ),
+    )
     assert drawn.count('class="marker"') == 2 and drawn.count('class="band"') == 2
 
 
 def test_a_text_is_escaped_and_what_is_not_seen_is_written_out():
-    assert tag("p", "a < b & \"c\"", title="'x' \"y\"") == '<p title="&#39;x&#39; &#34;y&#34;">a &lt; b &amp; &#34;c&#34;</p>'
+    assert (
+        tag("p", 'a < b & "c"', title="'x' \"y\"")
+        == '<p title="&#39;x&#39; &#34;y&#34;">a &lt; b &amp; &#34;c&#34;</p>'
+    )
     assert clean("a\u202eb\x00\nc") == "a[U+202E]b[U+0000]\nc"
     assert clean("x" * 200_001).endswith("[1 more characters are left out]")
     assert shortened("many\nwords " * 9, 12) == "many words …"
@@ -77,34 +108,64 @@ def test_a_text_is_escaped_and_what_is_not_seen_is_written_out():
 def test_pictures_have_the_colours_of_the_rain_classes_and_missing_pixels_are_hatched_not_white():
     rain = np.array([[0, 0.3, 7.0], [60.0, np.nan, np.nan]], np.float32)
     image = np.asarray(Image.open(io.BytesIO(pictures.rain_png(rain))).convert("RGB"))
-    assert image[0].tolist() == [RAIN_COLOURS[0].tolist(), RAIN_COLOURS[1].tolist(), RAIN_COLOURS[5].tolist()] and image[1, 0].tolist() == RAIN_COLOURS[8].tolist()
-    missing = np.asarray(Image.open(io.BytesIO(pictures.rain_png(np.full((20, 20), np.nan)))).convert("RGB"))
-    assert {tuple(colour) for colour in missing.reshape(-1, 3)} == {tuple(MISSING_COLOUR), tuple(MISSING_COLOUR - 35)}
-    grey = np.asarray(Image.open(io.BytesIO(pictures.grey_png(np.array([[0, 1.0, np.nan]])))).convert("RGB"))
-    assert grey[0, 0].tolist() == [0, 0, 0] and grey[0, 1].tolist() == [255, 255, 255] and len(set(grey[0, 2].tolist())) == 3  # orange
+    assert (
+        image[0].tolist()
+        == [RAIN_COLOURS[0].tolist(), RAIN_COLOURS[1].tolist(), RAIN_COLOURS[5].tolist()]
+        and image[1, 0].tolist() == RAIN_COLOURS[8].tolist()
+    )
+    missing = np.asarray(
+        Image.open(io.BytesIO(pictures.rain_png(np.full((20, 20), np.nan)))).convert("RGB")
+    )
+    assert {tuple(colour) for colour in missing.reshape(-1, 3)} == {
+        tuple(MISSING_COLOUR),
+        tuple(MISSING_COLOUR - 35),
+    }
+    grey = np.asarray(
+        Image.open(io.BytesIO(pictures.grey_png(np.array([[0, 1.0, np.nan]])))).convert("RGB")
+    )
+    assert (
+        grey[0, 0].tolist() == [0, 0, 0]
+        and grey[0, 1].tolist() == [255, 255, 255]
+        and len(set(grey[0, 2].tolist())) == 3
+    )  # orange
 
 
 def test_pictures_grow_smaller_until_they_fit_and_the_rest_is_left_out_and_told(monkeypatch):
     fields = np.random.default_rng(0).gamma(0.5, 4, (2, 300, 200)).astype(np.float32)
     cells = np.arange(300.0) * 1000
-    cases = [ShownCase(kind, kind, fields[:1], fields, {"nowcast": fields}, Grid(LAEA, cells[:200], -cells)) for kind in ("worst", "best")]
+    cases = [
+        ShownCase(
+            kind, kind, fields[:1], fields, {"nowcast": fields}, Grid(LAEA, cells[:200], -cells)
+        )
+        for kind in ("worst", "best")
+    ]
     lines = {}
     found, side = pictures.animations(cases, grey=False, lead_minutes=5.0, lines=lines)
-    assert len(found) == 2 and side == 512 and [panel.name for panel in found[0].panels] == ["observation", "nowcast"]
-    assert [label for _, label in found[0].steps] == ["analysis time", "+5 min", "+10 min"] and len(lines) == 1  # the same coastlines serve both
+    assert (
+        len(found) == 2
+        and side == 512
+        and [panel.name for panel in found[0].panels] == ["observation", "nowcast"]
+    )
+    assert [label for _, label in found[0].steps] == ["analysis time", "+5 min", "+10 min"] and len(
+        lines
+    ) == 1  # the same coastlines serve both
     monkeypatch.setattr(pictures, "BUDGET", 60_000)
     found, side = pictures.animations(cases, grey=False, lead_minutes=5.0, lines={})
     assert len(found) == 2 and side <= 256
     monkeypatch.setattr(pictures, "BUDGET", 4_000)
     monkeypatch.setattr(pictures, "SIDES", (512, 64))
     shown = replace(results(), shown=cases)
-    assert "1 of 2 cases are left out: their pictures would make this file too large" in words(page(shown))
+    assert "1 of 2 cases are left out: their pictures would make this file too large" in words(
+        page(shown)
+    )
 
 
 def test_the_best_model_is_the_one_nearest_to_0_where_0_is_best_and_nobody_where_all_are_alike():
     assert best_of("mean_error", {"dry": -0.5, "nowcast": 0.1}) == {"nowcast"}
     assert best_of("frequency_bias", {"a": 0.5, "b": 1.5}) == {"b"}
-    assert best_of("mae", {"a": 0.5, "b": 0.50001}) == set() and best_of("mae", {"a": 0.5, "b": 0.4, "c": float("nan")}) == {"b"}
+    assert best_of("mae", {"a": 0.5, "b": 0.50001}) == set() and best_of(
+        "mae", {"a": 0.5, "b": 0.4, "c": float("nan")}
+    ) == {"b"}
     assert best_of("hits", {"a": 1.0, "b": 2.0}) == set()
 
 
@@ -114,20 +175,34 @@ def test_the_best_model_is_the_one_nearest_to_0_where_0_is_best_and_nobody_where
 def test_runs_are_named_by_as_much_of_their_paths_as_tells_them_apart(tmp_path):
     for place in ("first/run", "second/run", "third"):
         results().save(tmp_path / place / "evaluation")
-    assert [run.name for run in runs.load([tmp_path / "first/run", tmp_path / "second/run", tmp_path / "third"])] == ["first/run", "second/run", f"{tmp_path.name}/third"]
+    assert [
+        run.name
+        for run in runs.load([tmp_path / "first/run", tmp_path / "second/run", tmp_path / "third"])
+    ] == ["first/run", "second/run", f"{tmp_path.name}/third"]
     assert [run.name for run in runs.load([tmp_path / "third"])] == ["third"]
     (tmp_path / "third" / "config.yaml").write_text("a: 1\n")
-    (run,) = runs.load([tmp_path / "third" / "evaluation"])  # named by its run, whose settings lie there
+    (run,) = runs.load(
+        [tmp_path / "third" / "evaluation"]
+    )  # named by its run, whose settings lie there
     assert (run.name, run.config) == ("third", "a: 1\n")
 
 
-def test_the_losses_of_a_training_are_read_over_all_its_parts_and_damaged_rows_are_passed_over(tmp_path):
-    for version, text in {"version_0": "epoch,train_loss_epoch,validation_loss\n0,4.0,\n0,,3.0\n1,2.0,\nx,1,1\n", "version_10": "epoch,validation_loss\n1,1.5\n2,nan\n"}.items():
+def test_the_losses_of_a_training_are_read_over_all_its_parts_and_damaged_rows_are_passed_over(
+    tmp_path,
+):
+    for version, text in {
+        "version_0": "epoch,train_loss_epoch,validation_loss\n0,4.0,\n0,,3.0\n1,2.0,\nx,1,1\n",
+        "version_10": "epoch,validation_loss\n1,1.5\n2,nan\n",
+    }.items():
         (tmp_path / "logs" / version).mkdir(parents=True)
         (tmp_path / "logs" / version / "metrics.csv").write_text(text)
     results().save(tmp_path)
     (run,) = runs.load([tmp_path])
-    assert run.training.epochs.tolist() == [1, 2] and run.training.train_loss.tolist() == [4, 2] and run.training.validation_loss.tolist() == [3, 1.5]
+    assert (
+        run.training.epochs.tolist() == [1, 2]
+        and run.training.train_loss.tolist() == [4, 2]
+        and run.training.validation_loss.tolist() == [3, 1.5]
+    )
     text = words(writing.html([run]))
     assert "best validation 1.5 at epoch 2" in text
 
@@ -136,7 +211,11 @@ def test_runs_on_the_same_cases_are_one_table_with_equal_baselines_once():
     first = results(errors=(("nowcast", 0.1), ("persistence", 0.4)))
     second = results(errors=(("nowcast", 0.2), ("persistence", 0.4)))
     ((group, reason),) = runs.groups([Run("a", first), Run("b", second)])
-    assert reason == "" and group.results.models == ["a", "b", "persistence"] and (group.judged, group.references) == (["a", "b"], ["persistence"])
+    assert (
+        reason == ""
+        and group.results.models == ["a", "b", "persistence"]
+        and (group.judged, group.references) == (["a", "b"], ["persistence"])
+    )
     assert group.results.values("b")[MAE] == pytest.approx([0.2] * 3, rel=1e-5)
     assert Scoring(group).opponents("b") == ["a", "persistence"]
     assert [case.forecasts.keys() for case in group.results.shown] == [{"a", "b"}]
@@ -145,16 +224,34 @@ def test_runs_on_the_same_cases_are_one_table_with_equal_baselines_once():
     assert group.results.models == ["a", "b", "persistence", "b: persistence"]
 
 
-@pytest.mark.parametrize(("other", "said"), [
-    (results(blocks=5), "b and a were judged on different cases"),
-    (results(seed=1), "b and a were judged on different observations, or on different pixels of the same ones"),
-    (replace(results(), settings=results().settings | {"task": results().settings["task"] | {"timestep": 10}}), "b and a have different tasks"),
-])
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (results(blocks=5), "b and a were judged on different cases"),
+        (
+            results(seed=1),
+            "b and a were judged on different observations, or on different pixels of the same ones",
+        ),
+        (
+            replace(
+                results(),
+                settings=results().settings
+                | {"task": results().settings["task"] | {"timestep": 10}},
+            ),
+            "b and a have different tasks",
+        ),
+    ],
+)
 def test_runs_that_cannot_be_compared_stand_apart_with_the_reason(other, said):
     found = runs.groups([Run("a", results()), Run("b", other)])
     assert [reason for _, reason in found][0] == "" and found[1][1].startswith(said)
     text = writing.html([Run("a", results()), Run("b", other)])
-    assert said in words(text) and 'id="summary-1"' in text and 'id="summary-2"' in text and "Summary: b" in text
+    assert (
+        said in words(text)
+        and 'id="summary-1"' in text
+        and 'id="summary-2"' in text
+        and "Summary: b" in text
+    )
 
 
 def test_there_must_be_a_run_and_each_once(tmp_path):
@@ -163,19 +260,35 @@ def test_there_must_be_a_run_and_each_once(tmp_path):
         report.write([], tmp_path / "a.html")
     with pytest.raises(UserError, match="is named twice; name each run once"):
         report.write([tmp_path / "run", tmp_path / "x" / ".." / "run"], tmp_path / "a.html")
-    with pytest.raises(UserError, match=r"holds no evaluation.h5; make it with: nowcast evaluate run="):
+    with pytest.raises(
+        UserError, match=r"holds no evaluation.h5; make it with: nowcast evaluate run="
+    ):
         report.write([tmp_path / "run", tmp_path], tmp_path / "a.html")
-    with pytest.raises(UserError, match=r"a report on \['a', 'a'\] was asked for; one run or more with different names are needed"):
+    with pytest.raises(
+        UserError,
+        match=r"a report on \['a', 'a'\] was asked for; one run or more with different names are "
+        r"needed",
+    ):
         report.write_runs([Run("a", results()), Run("a", results())], tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
 
 
 def test_results_whose_arrays_do_not_fit_are_refused_before_anything_is_written(tmp_path):
     found = results()
-    broken = {model: {name: array for name, array in totals.items() if name != "pixels.hits"} for model, totals in found.totals.items()}
+    broken = {
+        model: {name: array for name, array in totals.items() if name != "pixels.hits"}
+        for model, totals in found.totals.items()
+    }
     short = replace(found.shown[0], observation=found.shown[0].observation[:1])
-    for one in (replace(found, totals=broken), replace(found, shown=[short]), replace(found, blocks=[]), replace(found, totals={})):
-        with pytest.raises(UserError, match=r"the evaluation a cannot be shown \(.+\); evaluate again"):
+    for one in (
+        replace(found, totals=broken),
+        replace(found, shown=[short]),
+        replace(found, blocks=[]),
+        replace(found, totals={}),
+    ):
+        with pytest.raises(
+            UserError, match=r"the evaluation a cannot be shown \(.+\); evaluate again"
+        ):
             report.write_runs([Run("a", one)], tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
 
@@ -186,10 +299,16 @@ def test_results_whose_arrays_do_not_fit_are_refused_before_anything_is_written(
 def test_the_report_says_what_the_differences_say_and_what_may_be_concluded(tmp_path):
     found = results()
     text = words(report.write_runs([Run("r", found)], tmp_path / "r.html").read_text())
-    assert "The cases are of 2 events: differences that hold in each of them are an indication" in text
+    assert (
+        "The cases are of 2 events: differences that hold in each of them are an indication" in text
+    )
     assert "Intervals from 6 blocks are too narrow" in text
     difference = found.differences("nowcast", "persistence")[MAE]
-    assert difference.differs[-1] and "−0.300" in text and "against persistence, over all leads Better (" in text
+    assert (
+        difference.differs[-1]
+        and "−0.300" in text
+        and "against persistence, over all leads Better (" in text
+    )
     assert re.search(r"Better \(\d+\) CSI ≥ 0\.5 mm/h.*?MAE, MSE", text)
     csi = found.estimates("nowcast")[CSI]
     assert f"{csi.value[-1]:.3f} {csi.low[-1]:.3f} to {csi.high[-1]:.3f}" in text
@@ -199,28 +318,57 @@ def test_the_report_says_what_the_differences_say_and_what_may_be_concluded(tmp_
 
 def test_a_difference_whose_interval_holds_0_is_open_and_one_the_wrong_way_is_worse():
     found = results()
-    swapped = replace(found, totals={"persistence": found.totals["persistence"], "nowcast": found.totals["nowcast"]}, shown=[])
+    swapped = replace(
+        found,
+        totals={"persistence": found.totals["persistence"], "nowcast": found.totals["nowcast"]},
+        shown=[],
+    )
     assert "against nowcast, over all leads Worse (" in words(page(swapped))
-    even = replace(found, totals={"nowcast": found.totals["persistence"], "persistence": found.totals["persistence"]}, shown=[])
-    assert "Better (" not in words(page(even)) and "Worse (" not in words(page(even)) and "Open (" in words(page(even))
+    even = replace(
+        found,
+        totals={"nowcast": found.totals["persistence"], "persistence": found.totals["persistence"]},
+        shown=[],
+    )
+    assert (
+        "Better (" not in words(page(even))
+        and "Worse (" not in words(page(even))
+        and "Open (" in words(page(even))
+    )
 
 
 def test_one_block_is_reported_without_intervals_and_says_so():
     text = words(page(results(blocks=1)))
-    assert "none: there is one block of cases" in text and "No interval (" in text and "One block of cases has no interval." in text
+    assert (
+        "none: there is one block of cases" in text
+        and "No interval (" in text
+        and "One block of cases has no interval." in text
+    )
     assert "which of these differences are more than chance is not known" in text
 
 
 def test_failures_and_what_was_left_out_are_told_at_the_top():
-    facts = {"failures": {"sprog": {"cases": 3, "reason": "all dry"}}, "no_pixels": 2, "left_out": ["steps is left out: no pysteps"]}
+    facts = {
+        "failures": {"sprog": {"cases": 3, "reason": "all dry"}},
+        "no_pixels": 2,
+        "left_out": ["steps is left out: no pysteps"],
+    }
     text = words(page(results(facts=facts)))
-    assert "sprog failed in 3 of 18 cases, and persistence stood in for it; the first reason: all dry" in text
-    assert "2 of 18 cases had no pixel that was observed and that all models forecast" in text and "steps is left out: no pysteps" in text
+    assert (
+        "sprog failed in 3 of 18 cases, and persistence stood in for it; the first reason: all dry"
+        in text
+    )
+    assert (
+        "2 of 18 cases had no pixel that was observed and that all models forecast" in text
+        and "steps is left out: no pysteps" in text
+    )
 
 
 def test_every_event_is_listed_and_wins_are_counted():
     text = words(page(results()))
-    assert "nowcast is better than persistence in 2 of 2 events." in text and "CSI ≥ 0.5 mm/h of each event, over all leads" in text
+    assert (
+        "nowcast is better than persistence in 2 of 2 events." in text
+        and "CSI ≥ 0.5 mm/h of each event, over all leads" in text
+    )
     first = results().of_event("first").values("nowcast")[CSI][-1]
     assert f"first 6 {first:.3f}" in text
 
@@ -228,43 +376,104 @@ def test_every_event_is_listed_and_wins_are_counted():
 def test_ensembles_have_ranks_reliability_and_roc():
     found = results(members=4)
     text = words(page(found))
-    shares = found.scores.ensemble_sums(1, 4).rank_histogram({name: array.sum(0).sum(-1, keepdims=True) for name, array in found.ensembles["nowcast"].items()})[..., 0]
+    shares = found.scores.ensemble_sums(1, 4).rank_histogram(
+        {
+            name: array.sum(0).sum(-1, keepdims=True)
+            for name, array in found.ensembles["nowcast"].items()
+        }
+    )[..., 0]
     assert shares.sum() == pytest.approx(1) and f"rank 0 share {shares[0]:.3f} flat 0.200" in text
-    assert "Ensembles" in text and "Reliability ≥ 0.5 mm/h, all leads" in text and "ROC ≥ 2 mm/h, all leads" in text and "nowcast has 4 members" in text
+    assert (
+        "Ensembles" in text
+        and "Reliability ≥ 0.5 mm/h, all leads" in text
+        and "ROC ≥ 2 mm/h, all leads" in text
+        and "nowcast has 4 members" in text
+    )
     assert "Ensembles" not in words(page(results()))
 
 
 def test_spectra_and_the_performance_diagram_show_the_numbers_of_the_results():
     generator = np.random.default_rng(0)
     scores = RainScores((0.5,), (1,), spectra=True)
-    settings = {"task": results().settings["task"], "scores": {"_target_": "nowcast.verification.rain.RainScores", "thresholds": [0.5], "windows": [1], "spectra": True}}
+    settings = {
+        "task": results().settings["task"],
+        "scores": {
+            "_target_": "nowcast.evaluation.statistics.rain.RainScores",
+            "thresholds": [0.5],
+            "windows": [1],
+            "spectra": True,
+        },
+    }
     totals = {}
     for model in ("nowcast", "persistence"):
         sums = scores.sums(2)
         field = generator.gamma(0.5, 2, (1, 2, 64, 64)).astype(np.float32)
         sums.add(field * np.float32(0.5 if model == "nowcast" else 1), field)
         totals[model] = {name: array[None] for name, array in sums.totals().items()}
-    found = replace(results(), settings=settings, blocks=[Block("b", "e", 1)], totals=totals, shown=[])
+    found = replace(
+        results(), settings=settings, blocks=[Block("b", "e", 1)], totals=totals, shown=[]
+    )
     text = words(page(found))
     key = next(key for key in found.values("nowcast") if key.score == "power_forecast")
-    assert "Share of the observed power at +5 min" in text and digits(found.values("nowcast")[key][0]) in text
-    ratio, detected = (found.values("nowcast")[ScoreKey(score, 0.5, 1)] for score in ("success_ratio", "pod"))
-    assert f"nowcast, +5 min success ratio {ratio[0]:.3f} POD {detected[0]:.3f}" in text and "Performance diagram" in text
+    assert (
+        "Share of the observed power at +5 min" in text
+        and digits(found.values("nowcast")[key][0]) in text
+    )
+    ratio, detected = (
+        found.values("nowcast")[ScoreKey(score, 0.5, 1)] for score in ("success_ratio", "pod")
+    )
+    assert (
+        f"nowcast, +5 min success ratio {ratio[0]:.3f} POD {detected[0]:.3f}" in text
+        and "Performance diagram" in text
+    )
 
 
 def test_nothing_of_the_content_becomes_markup_and_only_the_page_s_own_blocks_may_run(tmp_path):
-    facts = {"data": HOSTILE, "command": HOSTILE, "versions": {HOSTILE: HOSTILE}, "left_out": [HOSTILE], "failures": {HOSTILE: {"cases": 1, "reason": HOSTILE}}, HOSTILE: HOSTILE}
+    facts = {
+        "data": HOSTILE,
+        "command": HOSTILE,
+        "versions": {HOSTILE: HOSTILE},
+        "left_out": [HOSTILE],
+        "failures": {HOSTILE: {"cases": 1, "reason": HOSTILE}},
+        HOSTILE: HOSTILE,
+    }
     found = results(errors=((HOSTILE, 0.1), ("persistence", 0.4)), facts=facts, members=3)
-    found = replace(found, blocks=[replace(block, label=HOSTILE, event=HOSTILE + str(k % 2)) for k, block in enumerate(found.blocks)],
-                    shown=[replace(found.shown[0], kind=HOSTILE, title=HOSTILE)])
-    training = runs.Training(np.array([1, 2]), np.array([2.0, 1.0]), np.array([2.0, 1.0]), np.array([np.nan, np.nan]))
-    html = report.write_runs([Run(HOSTILE, found, folder=HOSTILE, config=HOSTILE, training=training)], tmp_path / "r.html").read_text()
-    assert html.count("<script") == 1 and "alert(1)" in html and "\u202e" not in html and "{{7*7}}" in html and "[U+202E]" in html
-    assert "https:" not in html and not re.findall(r'(?:src|href)="(?!data:|#)', html) and not re.findall(r"<[^>]+\son\w+=", html) and ' style="' not in html
+    found = replace(
+        found,
+        blocks=[
+            replace(block, label=HOSTILE, event=HOSTILE + str(k % 2))
+            for k, block in enumerate(found.blocks)
+        ],
+        shown=[replace(found.shown[0], kind=HOSTILE, title=HOSTILE)],
+    )
+    training = runs.Training(
+        np.array([1, 2]), np.array([2.0, 1.0]), np.array([2.0, 1.0]), np.array([np.nan, np.nan])
+    )
+    html = report.write_runs(
+        [Run(HOSTILE, found, folder=HOSTILE, config=HOSTILE, training=training)],
+        tmp_path / "r.html",
+    ).read_text()
+    assert (
+        html.count("<script") == 1
+        and "alert(1)" in html
+        and "\u202e" not in html
+        and "{{7*7}}" in html
+        and "[U+202E]" in html
+    )
+    assert (
+        "https:" not in html
+        and not re.findall(r'(?:src|href)="(?!data:|#)', html)
+        and not re.findall(r"<[^>]+\son\w+=", html)
+        and ' style="' not in html
+    )
     policy = unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)[1])
     for block in ("style", "script"):
         text = re.search(rf"<{block}>(.*?)</{block}>", html, re.S)[1]
-        assert f"{block}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+        assert (
+            f"{block}-src "
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            in policy
+        )
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
     assert unescape(html).count("<script") > 20  # what would run without escaping
 
@@ -279,7 +488,9 @@ def test_a_report_says_how_it_was_made_and_can_be_made_again(tmp_path):
 
 def test_a_case_without_a_grid_or_all_missing_is_shown(tmp_path):
     found = results()
-    empty = replace(found.shown[0], observation=np.full_like(found.shown[0].observation, np.nan), grid=None)
+    empty = replace(
+        found.shown[0], observation=np.full_like(found.shown[0].observation, np.nan), grid=None
+    )
     text = page(replace(found, shown=[empty]))
     assert text.count("<img ") == 1 + 2 + 2 and "coast" in text  # of the style; no lines are drawn
     assert "<use" not in text
@@ -293,4 +504,6 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path):
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(UserError):
         report.write_runs([Run("a", results())], tmp_path / "folder.html")
-    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name or path.name.startswith(".")] == []
+    assert [
+        path.name for path in tmp_path.iterdir() if "tmp" in path.name or path.name.startswith(".")
+    ] == []

@@ -1,4 +1,6 @@
-"""The report in a real browser: the system's Chromium, driven by playwright, from a file and without any network."""
+"""The report in a real browser: the system's Chromium, driven by playwright, from a file and
+without any network.
+"""
 
 from dataclasses import replace
 from datetime import datetime
@@ -7,31 +9,49 @@ import numpy as np
 import pytest
 
 from nowcast import report
+from nowcast.evaluation.results import ShownCase
 from nowcast.report.runs import Run, Training
-from nowcast.results import ShownCase
 from tests.factories_results import GRID, results
 
-HOSTILE = '<img src=x onerror="window.hacked = 1"><script>window.hacked = 2</script>\u202e' + "javascript:/*--></title></style>" + "x" * 120
-TRAINING = Training(np.arange(1, 6), np.linspace(5, 1, 5), np.array([5, 4, 3, 3.5, 3.6]), np.full(5, np.nan))
+HOSTILE = (
+    '<img src=x onerror="window.hacked = 1"><script>window.hacked = 2</script>\u202e'
+    + "javascript:/*--></title></style>"
+    + "x" * 120
+)
+TRAINING = Training(
+    np.arange(1, 6), np.linspace(5, 1, 5), np.array([5, 4, 3, 3.5, 3.6]), np.full(5, np.nan)
+)
 
 
 def shown(kind, rain):
     """A case of two leads, everywhere so many mm/h, with forecasts of half and of twice as much."""
     field = np.full((2, 12, 12), rain, np.float32)
     field[:, :2, :2] = np.nan
-    return ShownCase(kind, f"{kind} case", field[:1], field, {"nowcast": np.stack([field[0] / 2, field[1] * 20]), "persistence": field * 2}, GRID)
+    return ShownCase(
+        kind,
+        f"{kind} case",
+        field[:1],
+        field,
+        {"nowcast": np.stack([field[0] / 2, field[1] * 20]), "persistence": field * 2},
+        GRID,
+    )
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     found = results(members=4, blocks=12)
     found = replace(found, shown=[shown("worst", 3.0), shown("best", 12.0)])
-    return report.write_runs([Run("our run", found, training=TRAINING)], tmp_path_factory.mktemp("report") / "report #1 [é].html")
+    return report.write_runs(
+        [Run("our run", found, training=TRAINING)],
+        tmp_path_factory.mktemp("report") / "report #1 [é].html",
+    )
 
 
 @pytest.fixture
 def visit(browser):
-    """Opens a report; at the end of the test it must have asked for nothing and complained of nothing."""
+    """Opens a report; at the end of the test it must have asked for nothing and complained of
+    nothing.
+    """
     opened, requests, complaints = [], [], []
 
     def visiting(path, **options):
@@ -72,35 +92,67 @@ def colour(tab, panel):
             [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
             canvas.getContext("2d").drawImage(image, 0, 0);
             return [...canvas.getContext("2d").getImageData(6, 6, 1, 1).data].slice(0, 3);
-        }""", [panel])
+        }""",
+        [panel],
+    )
 
 
 def test_tabs_show_one_part_at_a_time_by_mouse_and_by_keyboard(file, visit):
     tab = visit(file)
     leads = tab.locator("#leads")
-    assert [one.inner_text() for one in leads.get_by_role("tab").all()] == ["Whole field", "≥ 0.5 mm/h", "≥ 2 mm/h"]
+    assert [one.inner_text() for one in leads.get_by_role("tab").all()] == [
+        "Whole field",
+        "≥ 0.5 mm/h",
+        "≥ 2 mm/h",
+    ]
     assert leads.get_by_role("tabpanel").count() == 1 and heading(leads, "MAE [mm/h]").is_visible()
     leads.get_by_role("tab", name="≥ 2 mm/h").click()
-    assert heading(leads, "CSI ≥ 2 mm/h").is_visible() and not heading(leads, "MAE [mm/h]").is_visible()
+    assert (
+        heading(leads, "CSI ≥ 2 mm/h").is_visible()
+        and not heading(leads, "MAE [mm/h]").is_visible()
+    )
     tab.keyboard.press("ArrowRight")  # round to the first
-    assert leads.get_by_role("tab", name="Whole field").get_attribute("aria-selected") == "true" and heading(leads, "MAE [mm/h]").is_visible()
+    assert (
+        leads.get_by_role("tab", name="Whole field").get_attribute("aria-selected") == "true"
+        and heading(leads, "MAE [mm/h]").is_visible()
+    )
     tab.keyboard.press("End")
-    assert leads.get_by_role("tab", selected=True).inner_text() == "≥ 2 mm/h" and leads.locator("[role=tab][tabindex='0']").count() == 1
+    assert (
+        leads.get_by_role("tab", selected=True).inner_text() == "≥ 2 mm/h"
+        and leads.locator("[role=tab][tabindex='0']").count() == 1
+    )
 
 
 def test_the_slider_moves_all_pictures_of_a_case_together(file, visit):
     tab = visit(file)
-    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [84, 163, 219]  # 3 mm/h: from 2; 1.5: from 1
+    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [
+        84,
+        163,
+        219,
+    ]  # 3 mm/h: from 2; 1.5: from 1
     slider = case(tab).locator("input")
     slider.focus()
     tab.keyboard.press("ArrowRight")
-    assert case(tab).locator("output").inner_text() == "+10 min" and slider.get_attribute("aria-valuetext") == "+10 min"
-    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [30, 0, 5]  # 60 mm/h
+    assert (
+        case(tab).locator("output").inner_text() == "+10 min"
+        and slider.get_attribute("aria-valuetext") == "+10 min"
+    )
+    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [
+        30,
+        0,
+        5,
+    ]  # 60 mm/h
     tab.keyboard.press("Home")
     assert case(tab).locator("output").inner_text() == "analysis time, observed"
-    assert case(tab).locator(".panel.none").count() == 2 and case(tab).get_by_text("forecast from +5 min").count() == 2
+    assert (
+        case(tab).locator(".panel.none").count() == 2
+        and case(tab).get_by_text("forecast from +5 min").count() == 2
+    )
     tab.locator("#cases").get_by_role("tab", name="Best").click()
-    assert case(tab).locator("output").inner_text() == "+5 min" and case(tab).locator(".casetitle").inner_text() == "best case"
+    assert (
+        case(tab).locator("output").inner_text() == "+5 min"
+        and case(tab).locator(".casetitle").inner_text() == "best case"
+    )
 
 
 def test_play_runs_through_the_frames_and_stops_where_it_is_told(file, visit):
@@ -109,14 +161,20 @@ def test_play_runs_through_the_frames_and_stops_where_it_is_told(file, visit):
     tab.clock.pause_at(datetime(2026, 1, 1, 1))
     button = case(tab).locator(".play")
     button.click()
-    assert button.get_attribute("aria-label") == "Pause" and case(tab).locator("output").inner_text() == "+10 min"
+    assert (
+        button.get_attribute("aria-label") == "Pause"
+        and case(tab).locator("output").inner_text() == "+10 min"
+    )
     tab.clock.run_for(1500)
     assert case(tab).locator("output").inner_text() == "analysis time, observed"
     tab.clock.run_for(400)
     assert case(tab).locator("output").inner_text() == "+5 min"
     button.click()
     tab.clock.run_for(5000)
-    assert case(tab).locator("output").inner_text() == "+5 min" and button.get_attribute("aria-label") == "Play"
+    assert (
+        case(tab).locator("output").inner_text() == "+5 min"
+        and button.get_attribute("aria-label") == "Play"
+    )
 
 
 def test_pointing_at_a_chart_tells_its_numbers(file, visit):
@@ -128,7 +186,10 @@ def test_pointing_at_a_chart_tells_its_numbers(file, visit):
     value = results(members=4, blocks=12).estimates("persistence")
     (mae,) = (estimate for key, estimate in value.items() if key.score == "mae")
     said = tab.locator("#tip").inner_text()
-    assert said.startswith("+10 min") and f"persistence: {mae.value[1]:.3f} ({mae.low[1]:.3f} to {mae.high[1]:.3f})" in said
+    assert (
+        said.startswith("+10 min")
+        and f"persistence: {mae.value[1]:.3f} ({mae.low[1]:.3f} to {mae.high[1]:.3f})" in said
+    )
     tab.mouse.move(2, 2)
     assert not tab.locator("#tip").is_visible()
 
@@ -137,9 +198,17 @@ def test_pointing_at_a_chart_tells_its_numbers(file, visit):
 def test_nothing_is_cut_off_on_a_phone(file, visit, width):
     tab = visit(file, viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    wide = tab.evaluate("""() => [...document.querySelectorAll("main *")].filter((e) => e.offsetParent && !e.closest(".scroll, pre, nav") && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))""")
+    wide = tab.evaluate(
+        """() => [...document.querySelectorAll("main *")].filter((e) => e.offsetParent && !e.closest(".scroll, pre, nav") && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"""
+    )
     assert wide == []
-    assert all(box["height"] >= 38 for box in (one.bounding_box() for one in tab.locator(".tablist button:visible, .player input:visible").all()))
+    assert all(
+        box["height"] >= 38
+        for box in (
+            one.bounding_box()
+            for one in tab.locator(".tablist button:visible, .player input:visible").all()
+        )
+    )
 
 
 def test_every_tab_is_printed_and_a_few_frames_of_each_case(file, visit):
@@ -153,44 +222,87 @@ def test_every_tab_is_printed_and_a_few_frames_of_each_case(file, visit):
 
 def test_without_scripts_everything_is_on_the_page(file, visit):
     tab = visit(file, java_script_enabled=False)
-    assert tab.locator(".tab:visible").count() == tab.locator(".tab").count() and tab.locator(".tabname:visible").count() > 8
-    assert tab.locator(".frame:visible").count() == 2 * (3 + 2 + 2) and tab.locator(".player:visible").count() == 0
+    assert (
+        tab.locator(".tab:visible").count() == tab.locator(".tab").count()
+        and tab.locator(".tabname:visible").count() > 8
+    )
+    assert (
+        tab.locator(".frame:visible").count() == 2 * (3 + 2 + 2)
+        and tab.locator(".player:visible").count() == 0
+    )
 
 
 def test_names_from_outside_do_nothing_and_scripts_of_others_do_not_run(visit, tmp_path):
-    found = results(errors=((HOSTILE, 0.1), ("persistence", 0.4)), facts={"data": HOSTILE, "command": HOSTILE, HOSTILE: HOSTILE})
-    found = replace(found, shown=[replace(found.shown[0], kind=HOSTILE, title=HOSTILE), replace(found.shown[0], title=HOSTILE + "2")])
-    tab = visit(report.write_runs([Run(HOSTILE, found, folder=HOSTILE, config=HOSTILE)], tmp_path / "r.html"))
+    found = results(
+        errors=((HOSTILE, 0.1), ("persistence", 0.4)),
+        facts={"data": HOSTILE, "command": HOSTILE, HOSTILE: HOSTILE},
+    )
+    found = replace(
+        found,
+        shown=[
+            replace(found.shown[0], kind=HOSTILE, title=HOSTILE),
+            replace(found.shown[0], title=HOSTILE + "2"),
+        ],
+    )
+    tab = visit(
+        report.write_runs(
+            [Run(HOSTILE, found, folder=HOSTILE, config=HOSTILE)], tmp_path / "r.html"
+        )
+    )
     assert tab.locator("html[data-ready]").count() == 1 and tab.evaluate("window.hacked") is None
     assert tab.title().startswith("<img src=x onerror") and "\u202e" not in tab.content()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
-    tab.evaluate("""() => { const script = document.createElement("script"); script.textContent = "window.hacked = 3"; document.body.append(script); }""")
+    tab.evaluate(
+        """() => { const script = document.createElement("script"); script.textContent = "window.hacked = 3"; document.body.append(script); }"""
+    )
     assert tab.evaluate("window.hacked") is None
     assert visit.complaints and all("Content Security Policy" in text for text in visit.complaints)
     visit.complaints.clear()
 
 
 def test_two_runs_stand_on_one_page(visit, tmp_path):
-    runs = [Run(name, results(errors=(("nowcast", error), ("persistence", 0.4)))) for name, error in (("first", 0.1), ("second", 0.2))]
+    runs = [
+        Run(name, results(errors=(("nowcast", error), ("persistence", 0.4))))
+        for name, error in (("first", 0.1), ("second", 0.2))
+    ]
     tab = visit(report.write_runs(runs, tmp_path / "r.html"))
-    assert [one.inner_text() for one in tab.locator("#leads .legend li").all()] == ["first", "second", "persistence"]
+    assert [one.inner_text() for one in tab.locator("#leads .legend li").all()] == [
+        "first",
+        "second",
+        "persistence",
+    ]
     assert tab.locator("#summary").get_by_text("second against the others").is_visible()
     assert [one.inner_text() for one in tab.locator("nav a").all()][0] == "Summary"
 
 
 def test_words_are_dark_on_light_and_light_on_dark(file, visit):
     def contrast(tab, selector):
-        return tab.evaluate("""(selector) => {
+        return tab.evaluate(
+            """(selector) => {
             const light = (text) => { const [r, g, b] = text.match(/[\\d.]+/g).map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
             const element = document.querySelector(selector);
             let behind = element;
             while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
             const [one, other] = [light(getComputedStyle(element).color), light(getComputedStyle(behind).backgroundColor)].sort((a, b) => b - a);
             return (one + 0.05) / (other + 0.05);
-        }""", selector)
+        }""",
+            selector,
+        )
 
     for scheme in ("light", "dark"):
         tab = visit(file, color_scheme=scheme)
-        for selector in ("h1", ".part p.soft", ".facts dt", ".verdict .better dt", "td.better em", "td small", ".tablist button[aria-selected=true]", "td.h0", "td.h5", "td.h9", "figcaption span"):
+        for selector in (
+            "h1",
+            ".part p.soft",
+            ".facts dt",
+            ".verdict .better dt",
+            "td.better em",
+            "td small",
+            ".tablist button[aria-selected=true]",
+            "td.h0",
+            "td.h5",
+            "td.h9",
+            "figcaption span",
+        ):
             if tab.locator(selector).count():
                 assert contrast(tab, selector) >= 4.5, (scheme, selector)

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from nowcast.errors import UserError
 from nowcast.evaluation.cache import ForecastCache
-from nowcast.results import Block, Results, conclusion
+from nowcast.evaluation.results import Block, Results, conclusion
+from nowcast.runtime.errors import UserError
 from tests.factories_results import CSI, MAE, results
 
 
@@ -17,7 +17,9 @@ def test_scores_and_paired_differences_come_with_intervals_by_lead_and_over_all(
     assert found.values("nowcast")[MAE] == pytest.approx([0.1] * 3, rel=1e-5)
     difference = found.differences("nowcast", "persistence")[MAE]
     assert difference.value == pytest.approx([-0.3] * 3, rel=1e-5) and difference.differs.all()
-    assert (difference.low <= difference.value + 1e-9).all() and (difference.high >= difference.value - 1e-9).all()
+    assert (difference.low <= difference.value + 1e-9).all() and (
+        difference.high >= difference.value - 1e-9
+    ).all()
     estimate = found.estimates("nowcast")[CSI]
     assert (estimate.low < estimate.value).all() and (estimate.value < estimate.high).all()
 
@@ -25,15 +27,26 @@ def test_scores_and_paired_differences_come_with_intervals_by_lead_and_over_all(
 def test_the_rows_of_a_model_are_its_scores_with_their_intervals():
     rows = {row[:4]: row for row in results().rows("persistence")}
     row = rows["mae", None, None, None]
-    assert row.value == pytest.approx(0.4, rel=1e-5) and row.low == pytest.approx(0.4, rel=1e-5) and row.high == pytest.approx(0.4, rel=1e-5)
+    assert (
+        row.value == pytest.approx(0.4, rel=1e-5)
+        and row.low == pytest.approx(0.4, rel=1e-5)
+        and row.high == pytest.approx(0.4, rel=1e-5)
+    )
     assert ("fss", 2.0, 3, 2) in rows
 
 
 def test_of_one_event_are_its_blocks_alone():
     found = results()
     first = found.of_event("first")
-    assert (found.events, first.events, first.cases, found.cases) == (["first", "second"], ["first"], 6, 18)
-    np.testing.assert_array_equal(first.totals["nowcast"]["pixels.hits"], found.totals["nowcast"]["pixels.hits"][:2])
+    assert (found.events, first.events, first.cases, found.cases) == (
+        ["first", "second"],
+        ["first"],
+        6,
+        18,
+    )
+    np.testing.assert_array_equal(
+        first.totals["nowcast"]["pixels.hits"], found.totals["nowcast"]["pixels.hits"][:2]
+    )
     with pytest.raises(UserError, match="there is no event 'third'; there are first, second"):
         found.of_event("third")
 
@@ -42,7 +55,9 @@ def test_one_block_has_scores_without_intervals():
     found = results(blocks=1)
     assert not found.has_intervals and np.isnan(found.estimates("nowcast")[MAE].low).all()
     assert np.isnan(found.differences("nowcast", "persistence")[MAE].high).all()
-    assert found.differences("nowcast", "persistence")[MAE].value == pytest.approx([-0.3] * 3, rel=1e-5)
+    assert found.differences("nowcast", "persistence")[MAE].value == pytest.approx(
+        [-0.3] * 3, rel=1e-5
+    )
 
 
 def test_results_read_back_as_they_were_kept(tmp_path):
@@ -50,22 +65,36 @@ def test_results_read_back_as_they_were_kept(tmp_path):
     found.save(tmp_path / "run" / "evaluation")
     for folder in (tmp_path / "run" / "evaluation", tmp_path / "run"):
         again = Results.load(folder)
-        assert (again.settings, again.blocks, again.facts, again.resampling, again.models) == (found.settings, found.blocks, found.facts, found.resampling, found.models)
+        assert (again.settings, again.blocks, again.facts, again.resampling, again.models) == (
+            found.settings,
+            found.blocks,
+            found.facts,
+            found.resampling,
+            found.models,
+        )
         for model in found.models:
             for name, array in found.totals[model].items():
                 np.testing.assert_array_equal(again.totals[model][name], array)
     (case,) = again.shown
-    assert (case.kind, case.title) == ("best", "case <b>1</b>") and case.grid.difference(found.shown[0].grid) is None
-    np.testing.assert_allclose(case.observation, found.shown[0].observation, rtol=1e-3)  # pictures: half the digits
+    assert (case.kind, case.title) == ("best", "case <b>1</b>") and case.grid.difference(
+        found.shown[0].grid
+    ) is None
+    np.testing.assert_allclose(
+        case.observation, found.shown[0].observation, rtol=1e-3
+    )  # pictures: half the digits
     assert repr(again.rows("nowcast")) == repr(found.rows("nowcast"))
 
 
 def test_a_folder_without_an_evaluation_is_told_how_to_make_one(tmp_path):
-    with pytest.raises(UserError, match="holds no evaluation.h5; make it with: nowcast evaluate run="):
+    with pytest.raises(
+        UserError, match="holds no evaluation.h5; make it with: nowcast evaluate run="
+    ):
         Results.load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "bytes", "about", "array", "external", "huge", "settings"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "bytes", "about", "array", "external", "huge", "settings"]
+)
 def test_a_damaged_or_hostile_file_is_one_sentence(tmp_path, damage):
     results().save(tmp_path)
     path = tmp_path / "evaluation.h5"
@@ -80,32 +109,48 @@ def test_a_damaged_or_hostile_file_is_one_sentence(tmp_path, damage):
                 file["about"] = np.frombuffer(b"{", np.uint8)
             elif damage == "settings":
                 del file["about"]
-                file["about"] = np.frombuffer(b'{"format": 2, "settings": {}, "blocks": [{"label": 1}]}', np.uint8)
+                file["about"] = np.frombuffer(
+                    b'{"format": 2, "settings": {}, "blocks": [{"label": 1}]}', np.uint8
+                )
             else:
                 del file["totals/0/pixels.hits"]
                 if damage == "external":
                     file["totals/0/pixels.hits"] = h5py.ExternalLink("/etc/passwd", "x")
                 elif damage == "huge":
-                    file.create_dataset("totals/0/pixels.hits", (2**20, 2**20), np.float64, chunks=(1, 1024))
+                    file.create_dataset(
+                        "totals/0/pixels.hits", (2**20, 2**20), np.float64, chunks=(1, 1024)
+                    )
                 else:
                     file.create_group("totals/0/pixels.hits")
-    reason = {"array": "is no array of this file", "external": "is no array of this file|unable to", "huge": "claims 1099511627776 values"}.get(damage, "")
+    reason = {
+        "array": "is no array of this file",
+        "external": "is no array of this file|unable to",
+        "huge": "claims 1099511627776 values",
+    }.get(damage, "")
     with pytest.raises(UserError, match=f"evaluation.h5 is damaged .*({reason}).*; evaluate again"):
         Results.load(tmp_path)
 
 
 def test_an_evaluation_of_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("nowcast.results.FORMAT", 1)
+    monkeypatch.setattr("nowcast.evaluation.results.FORMAT", 1)
     results().save(tmp_path)
-    monkeypatch.setattr("nowcast.results.FORMAT", 2)
-    with pytest.raises(UserError, match="is an evaluation of format 1; this nowcast reads 2: evaluate again"):
+    monkeypatch.setattr("nowcast.evaluation.results.FORMAT", 2)
+    with pytest.raises(
+        UserError, match="is an evaluation of format 1; this nowcast reads 2: evaluate again"
+    ):
         Results.load(tmp_path)
 
 
-@pytest.mark.parametrize(("events", "blocks", "said"), [
-    (1, 6, ["describe this event alone", "6 blocks are too narrow"]), (3, 12, ["are an indication"]), (8, 40, ["likely to hold on similar events"]),
-    (30, 30, ["can be expected on other events"]), (1, 1, ["this event alone", "One block of cases has no interval"]),
-])
+@pytest.mark.parametrize(
+    ("events", "blocks", "said"),
+    [
+        (1, 6, ["describe this event alone", "6 blocks are too narrow"]),
+        (3, 12, ["are an indication"]),
+        (8, 40, ["likely to hold on similar events"]),
+        (30, 30, ["can be expected on other events"]),
+        (1, 1, ["this event alone", "One block of cases has no interval"]),
+    ],
+)
 def test_what_may_be_concluded_depends_on_the_number_of_independent_events(events, blocks, said):
     text = " ".join(conclusion(events, blocks, by_time=True))
     assert all(part in text for part in said) and ("too narrow" in text) == (2 <= blocks < 10)
@@ -122,11 +167,15 @@ def test_on_a_full_disk_nothing_is_kept_and_that_is_one_line(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="evaluation.h5 could not be written: No space left on device"):
+    with pytest.raises(
+        UserError, match="evaluation.h5 could not be written: No space left on device"
+    ):
         results().save(tmp_path)
     cache = ForecastCache(tmp_path, 1e9)
     cache.put("abcd", np.ones((2, 3, 3)))
-    assert cache.get("abcd") is None and not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert cache.get("abcd") is None and not [
+        path for path in tmp_path.rglob("*") if path.is_file()
+    ]
 
 
 def test_independent_sequences_need_no_events():

@@ -1,4 +1,6 @@
-"""A run goes on under other settings: each of them acts from there on, or is refused before anything is written."""
+"""A run goes on under other settings: each of them acts from there on, or is refused before
+anything is written.
+"""
 
 import ast
 import dataclasses
@@ -10,18 +12,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from nowcast import checkpoints, cli, resuming, training
-from nowcast import config as configuration
+from nowcast import cli
+from nowcast.cli import config as configuration
 from nowcast.data.moving_mnist import MovingMnist
-from nowcast.errors import UserError
-from nowcast.forecaster import Forecaster
-from nowcast.losses import CrossEntropy
-from nowcast.task import Task
-from nowcast.training import Training, fit
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime.errors import UserError
+from nowcast.training import checkpoints, resuming
+from nowcast.training import loop as training
+from nowcast.training.loop import Training, fit
+from nowcast.training.losses import CrossEntropy
+from nowcast.types.task import Task
 
 SETTINGS = {
-    "task": {"_target_": "nowcast.task.Task", "context_length": 2, "forecast_length": 2, "timestep": 1, "quantity": "grey_level"},
-    "transform": {"_target_": "nowcast.transform.Identity"},
+    "task": {
+        "_target_": "nowcast.types.task.Task",
+        "context_length": 2,
+        "forecast_length": 2,
+        "timestep": 1,
+        "quantity": "grey_level",
+    },
+    "transform": {"_target_": "nowcast.types.transform.Identity"},
     "model": {
         "_target_": "nowcast.models.encoder_forecaster.EncoderForecaster",
         "hidden_channels": [2],
@@ -30,7 +40,13 @@ SETTINGS = {
         "patch": 8,
     },
 }
-PLAN = {"batch_size": 2, "precision": "float32", "accelerator": "cpu", "schedule": "cosine", "learning_rate": 0.01}
+PLAN = {
+    "batch_size": 2,
+    "precision": "float32",
+    "accelerator": "cpu",
+    "schedule": "cosine",
+    "learning_rate": 0.01,
+}
 STEPS = 4  # in an epoch of 8 sequences
 
 
@@ -45,7 +61,15 @@ def run(folder, *, epochs, resume=False, begun=None, before=None, **settings):
     data = MovingMnist(task, 1, train_sequences=8, validation_sequences=2, fixed=False)
     plan = Training(max_epochs=epochs, **(PLAN | settings))
     return fit(
-        forecaster, data, loss=CrossEntropy(), settings=plan, folder=folder, seed=1, resume=resume, begun=begun, before=before
+        forecaster,
+        data,
+        loss=CrossEntropy(),
+        settings=plan,
+        folder=folder,
+        seed=1,
+        resume=resume,
+        begun=begun,
+        before=before,
     ), forecaster
 
 
@@ -56,7 +80,9 @@ def state(folder):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """What every step is made with: learning rates, size of the batch, norm of the gradient that clips, precision."""
+    """What every step is made with: learning rates, size of the batch, norm of the gradient that
+    clips, precision.
+    """
     seen, original = [], training._Module.training_step
 
     def step(self, batch, index):
@@ -127,10 +153,15 @@ def test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with(begu
     value, expected = ACTING[name]
     told = []
     run(begun, epochs=2, resume=True, begun=told.extend, schedule="constant", **{name: value})
-    assert watched and all(step[key] == found for step in watched for key, found in expected.items())
+    assert watched and all(
+        step[key] == found for step in watched for key, found in expected.items()
+    )
     assert "from epoch 1, step 4 on: training.max_epochs=2 in place of 1" in told
     before = PLAN.get(name, getattr(Training, name))
-    assert any(f"training.{name}={value} in place of {'null' if before is None else before}" in sentence for sentence in told)
+    assert any(
+        f"training.{name}={value} in place of {'null' if before is None else before}" in sentence
+        for sentence in told
+    )
 
 
 def test_a_changed_learning_rate_goes_on_along_the_schedule(tmp_path, watched):
@@ -145,8 +176,13 @@ def test_another_schedule_acts_from_the_next_step_on(tmp_path, watched, first, s
     run(tmp_path, epochs=1, schedule=first)
     watched.clear()
     run(tmp_path, epochs=3, resume=True, schedule=second)
-    shares = [training._cosine(3 * STEPS, step) if second == "cosine" else 1.0 for step in range(STEPS, 3 * STEPS)]
-    assert [step["rate"] for step in watched] == pytest.approx([0.01 * share for share in shares], rel=1e-12)
+    shares = [
+        training._cosine(3 * STEPS, step) if second == "cosine" else 1.0
+        for step in range(STEPS, 3 * STEPS)
+    ]
+    assert [step["rate"] for step in watched] == pytest.approx(
+        [0.01 * share for share in shares], rel=1e-12
+    )
 
 
 def test_more_epochs_stretch_the_schedule_from_the_next_step_on(tmp_path, watched):
@@ -157,28 +193,40 @@ def test_more_epochs_stretch_the_schedule_from_the_next_step_on(tmp_path, watche
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
-def test_a_gradient_is_clipped_from_the_resume_on_whether_or_not_the_optimizer_was_fused(tmp_path, clip):
+def test_a_gradient_is_clipped_from_the_resume_on_whether_or_not_the_optimizer_was_fused(
+    tmp_path, clip
+):
     run(tmp_path, epochs=1, schedule="constant", gradient_clip=1.0 if clip is None else None)
     history, _ = run(tmp_path, epochs=2, schedule="constant", gradient_clip=clip, resume=True)
     assert len(history.train_loss) == 2 and all(map(math.isfinite, history.train_loss))
 
 
 @pytest.mark.parametrize(("size", "batches"), [(4, 2), (1, 8), (3, 3)])
-def test_another_batch_size_begins_the_epoch_that_had_begun_anew_and_keeps_the_place_in_the_schedule(tmp_path, watched, size, batches):
+def test_another_batch_size_begins_the_epoch_that_had_begun_anew_and_keeps_the_place_in_the_schedule(
+    tmp_path, watched, size, batches
+):
     cut(tmp_path, 6, watched)  # the second step of the second epoch
     told = []
     history, _ = run(tmp_path, epochs=3, resume=True, batch_size=size, begun=told.extend)
     by_epoch = {epoch: [step for step in watched if step["epoch"] == epoch] for epoch in (1, 2)}
     assert {epoch: len(steps) for epoch, steps in by_epoch.items()} == {1: batches, 2: batches}
     for epoch, steps in by_epoch.items():
-        assert sorted(key for step in steps for key in step["keys"]) == [[epoch, index] for index in range(8)]
-    assert [step["progress"] for step in watched] == pytest.approx([place / (3 * batches) for place in range(batches, 3 * batches)])
-    assert watched[-1]["rate"] == pytest.approx(0.01 * training._cosine(3 * batches, 3 * batches - 1))
+        assert sorted(key for step in steps for key in step["keys"]) == [
+            [epoch, index] for index in range(8)
+        ]
+    assert [step["progress"] for step in watched] == pytest.approx(
+        [place / (3 * batches) for place in range(batches, 3 * batches)]
+    )
+    assert watched[-1]["rate"] == pytest.approx(
+        0.01 * training._cosine(3 * batches, 3 * batches - 1)
+    )
     assert "epoch 1 begins anew, as its batches are others now" in told
     assert len(history.train_loss) == len(history.validation_loss) == 3
 
 
-def test_a_run_whose_batch_size_changed_goes_on_bit_for_bit_when_it_is_resumed_once_more(tmp_path, watched):
+def test_a_run_whose_batch_size_changed_goes_on_bit_for_bit_when_it_is_resumed_once_more(
+    tmp_path, watched
+):
     for name in ("once", "twice"):
         run(tmp_path / name, epochs=1)
     _, once = run(tmp_path / "once", epochs=3, resume=True, batch_size=4)
@@ -190,13 +238,32 @@ def test_a_run_whose_batch_size_changed_goes_on_bit_for_bit_when_it_is_resumed_o
 
 
 def test_another_patience_acts_from_the_resume_on(tmp_path):
-    flat = {"schedule": "constant", "learning_rate": 1e-12}  # no epoch is better than the first by much
+    flat = {
+        "schedule": "constant",
+        "learning_rate": 1e-12,
+    }  # no epoch is better than the first by much
     run(tmp_path, epochs=2, patience=5, **flat)
     name = "EarlyStopping"
-    before = next(value for key, value in checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")["callbacks"].items() if name in key)
+    before = next(
+        value
+        for key, value in checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")[
+            "callbacks"
+        ].items()
+        if name in key
+    )
     history, _ = run(tmp_path, epochs=30, patience=2, resume=True, **flat)
-    after = next(value for key, value in checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")["callbacks"].items() if name in key)
-    assert (before["patience"], after["patience"]) == (5, 2) and after["wait_count"] == 2 and len(history.train_loss) < 30
+    after = next(
+        value
+        for key, value in checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")[
+            "callbacks"
+        ].items()
+        if name in key
+    )
+    assert (
+        (before["patience"], after["patience"]) == (5, 2)
+        and after["wait_count"] == 2
+        and len(history.train_loss) < 30
+    )
 
 
 def test_patience_can_be_given_to_a_run_without_one_and_taken_from_a_run_that_it_ended(tmp_path):
@@ -205,18 +272,36 @@ def test_patience_can_be_given_to_a_run_without_one_and_taken_from_a_run_that_it
     history, _ = run(tmp_path, epochs=30, patience=1, resume=True, **flat)
     ended = len(history.train_loss)
     assert ended < 30
-    with pytest.raises(UserError, match="training.max_epochs would have no effect: no step is left .* patience of 1 epochs has ended it; give a larger training.patience, too"):
+    with pytest.raises(
+        UserError,
+        match="training.max_epochs would have no effect: no step is left .* patience of 1 epochs "
+        "has ended it; give a larger training.patience, too",
+    ):
         run(tmp_path, epochs=40, patience=1, resume=True, **flat)
     history, _ = run(tmp_path, epochs=ended + 1, patience=None, resume=True, **flat)
     assert len(history.train_loss) == ended + 1
 
 
 REFUSED = {  # what is changed -> the sentence
-    "optimizer": ({"epochs": 2, "optimizer": "rmsprop"}, "was trained with training.optimizer=adam, whose averages of gradients rmsprop cannot go on with"),
+    "optimizer": (
+        {"epochs": 2, "optimizer": "rmsprop"},
+        "was trained with training.optimizer=adam, whose averages of gradients rmsprop cannot go "
+        "on with",
+    ),
     "select_threshold": ({"epochs": 2, "select": "csi"}, "use training.select=validation_loss"),
-    "no step left": ({"epochs": 1, "learning_rate": 0.5}, "training.learning_rate would have no effect: no step is left .* its 1 epochs are done; give a larger training.max_epochs, too"),
-    "precision of nothing": ({"epochs": 1, "precision": "bf16-mixed"}, "training.precision would have no effect"),
-    "batch size of nothing": ({"epochs": 1, "batch_size": 8}, "training.batch_size would have no effect"),
+    "no step left": (
+        {"epochs": 1, "learning_rate": 0.5},
+        "training.learning_rate would have no effect: no step is left .* its 1 epochs are done; "
+        "give a larger training.max_epochs, too",
+    ),
+    "precision of nothing": (
+        {"epochs": 1, "precision": "bf16-mixed"},
+        "training.precision would have no effect",
+    ),
+    "batch size of nothing": (
+        {"epochs": 1, "batch_size": 8},
+        "training.batch_size would have no effect",
+    ),
     "workers of nothing": ({"epochs": 1, "workers": 2}, "training.workers would have no effect"),
 }
 
@@ -226,7 +311,12 @@ def test_what_a_run_cannot_go_on_with_is_refused_before_anything_is_written(begu
     settings, message = REFUSED[name]
     before = state(begun)
     with pytest.raises(UserError, match=message):
-        run(begun, resume=True, **({"schedule": "constant"} | settings), begun=lambda _: pytest.fail("nothing begins"))
+        run(
+            begun,
+            resume=True,
+            **({"schedule": "constant"} | settings),
+            begun=lambda _: pytest.fail("nothing begins"),
+        )
     assert state(begun) == before
 
 
@@ -239,14 +329,31 @@ def test_a_checkpoint_of_an_older_nowcast_has_the_settings_of_its_configuration(
     run(tmp_path, epochs=1, schedule="constant")
     path = tmp_path / "checkpoints" / "last.ckpt"
     content = checkpoints.load(path)
-    older = {name: value for name, value in content.items() if name not in (resuming.SETTINGS, resuming.SHIFT)}
+    older = {
+        name: value
+        for name, value in content.items()
+        if name not in (resuming.SETTINGS, resuming.SHIFT)
+    }
     checkpoints.save(older, path)
     told, plan = [], Training(max_epochs=1, **(PLAN | {"schedule": "constant"}))
-    run(tmp_path, epochs=2, resume=True, schedule="constant", batch_size=8, before=plan, begun=told.extend)
-    assert any("training.batch_size=8 in place of 2" in sentence for sentence in told) and watched[-1]["progress"] == 0.5
+    run(
+        tmp_path,
+        epochs=2,
+        resume=True,
+        schedule="constant",
+        batch_size=8,
+        before=plan,
+        begun=told.extend,
+    )
+    assert (
+        any("training.batch_size=8 in place of 2" in sentence for sentence in told)
+        and watched[-1]["progress"] == 0.5
+    )
 
 
-def test_without_changes_nothing_is_told_and_the_weights_are_those_of_an_uninterrupted_run(tmp_path, watched):
+def test_without_changes_nothing_is_told_and_the_weights_are_those_of_an_uninterrupted_run(
+    tmp_path, watched
+):
     _, whole = run(tmp_path / "whole", epochs=3)
     cut(tmp_path / "cut", 6, watched)
     told = []
@@ -256,10 +363,13 @@ def test_without_changes_nothing_is_told_and_the_weights_are_those_of_an_uninter
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-ADVICES = {  # a part of each message that names a setting of the training, or resume -> the test in which the advice is followed
+# a part of each message that names a setting of the training, or resume -> the test in which the
+# advice is followed
+ADVICES = {
     "try a lower training.learning_rate": "test_a_training_that_diverged_goes_on_with_what_its_message_advises",
     "training.gradient_clip=1.": "test_a_training_that_diverged_goes_on_with_what_its_message_advises",
-    "Train again with a lower training.learning_rate": "no run folder has such weights: they are never saved",
+    "Train again with a lower training.learning_rate": "no run folder has such weights: they are "
+    "never saved",
     "training.workers=0 shows what is wrong": "test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with",
     "training.max_epochs=": "test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with",
     "would have no effect: no step is left": "test_what_a_run_cannot_go_on_with_is_refused_before_anything_is_written",
@@ -294,7 +404,11 @@ def messages():
     for path in sorted(Path(training.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                text = "".join(part.value for part in ast.walk(node.exc) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+                text = "".join(
+                    part.value
+                    for part in ast.walk(node.exc)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                )
                 if "training." in text or "resume" in text:
                     yield pytest.param(text, id=f"{path.name}:{node.lineno}")
 
@@ -314,7 +428,11 @@ def test_a_training_that_diverged_goes_on_with_what_its_message_advises(tmp_path
 
     monkeypatch.setattr(training, "training_loss", diverging)
     settings = {"learning_rate": 0.5, "skipped": 1}
-    with pytest.raises(UserError, match="The last checkpoint is intact. .* try a lower training.learning_rate, or training.gradient_clip=1"):
+    with pytest.raises(
+        UserError,
+        match="The last checkpoint is intact. .* try a lower training.learning_rate, or "
+        "training.gradient_clip=1",
+    ):
         run(tmp_path, epochs=3, schedule="constant", resume=True, **settings)
     settings |= {"learning_rate": 0.01, "gradient_clip": 1.0}
     history, _ = run(tmp_path, epochs=3, schedule="constant", resume=True, **settings)
@@ -332,8 +450,17 @@ def test_a_folder_is_only_advised_to_be_resumed_where_that_works(one_epoch, tmp_
         Forecaster.load(folder)
 
 
-SMALL = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "model.hidden_channels=[2]", "model.patch=8",
-         "training.accelerator=cpu", "training.precision=float32", "training.schedule=constant", "training.batch_size=2"]
+SMALL = [
+    "data.train_sequences=4",
+    "data.validation_sequences=2",
+    "data.test_sequences=3",
+    "model.hidden_channels=[2]",
+    "model.patch=8",
+    "training.accelerator=cpu",
+    "training.precision=float32",
+    "training.schedule=constant",
+    "training.batch_size=2",
+]
 
 
 def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsys):
@@ -341,14 +468,29 @@ def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsy
     cli.run(["train", f"output_dir={folder}", *SMALL, "training.max_epochs=1"])
     config = folder / "config.yaml"
     first, files = config.read_text(), state(folder)
-    for typed, message in ((["training.optimizer=rmsprop", "training.max_epochs=2"], "averages of gradients"), (["training.learning_rate=0.1"], "no step is left"),
-                           (["training.select_threshold=3", "training.max_epochs=2"], "training.select=csi"), (["training.nonsense=1"], "cannot be applied"),
-                           (["model.patch=2"], "only training.* can be changed"), (["name=x"], "only training.* can be changed")):
+    for typed, message in (
+        (["training.optimizer=rmsprop", "training.max_epochs=2"], "averages of gradients"),
+        (["training.learning_rate=0.1"], "no step is left"),
+        (["training.select_threshold=3", "training.max_epochs=2"], "training.select=csi"),
+        (["training.nonsense=1"], "cannot be applied"),
+        (["model.patch=2"], "only training.* can be changed"),
+        (["name=x"], "only training.* can be changed"),
+    ):
         with pytest.raises(UserError, match=message):
             cli.run(["train", f"resume={folder}", *typed])
         assert state(folder) == files
     cli.run(["train", f"resume={folder}", "training.max_epochs=2", "training.learning_rate=0.002"])
-    cli.run(["train", "resume=auto", f"output_dir={folder}", *SMALL, "training.max_epochs=3", "training.learning_rate=0.001", "training.patience=9"])
+    cli.run(
+        [
+            "train",
+            "resume=auto",
+            f"output_dir={folder}",
+            *SMALL,
+            "training.max_epochs=3",
+            "training.learning_rate=0.001",
+            "training.patience=9",
+        ]
+    )
     lines = config.read_text().splitlines()
     assert [line for line in lines if line.startswith("# ")] == [
         "# from epoch 1, step 2 on: training.max_epochs=2 in place of 1",
@@ -357,7 +499,10 @@ def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsy
         "# from epoch 2, step 4 on: training.learning_rate=0.001 in place of 0.002",
         "# from epoch 2, step 4 on: training.patience=9 in place of null",
     ]
-    assert "# from" not in first and "from epoch 2, step 4 on: training.patience=9" in capsys.readouterr().out
+    assert (
+        "# from" not in first
+        and "from epoch 2, step 4 on: training.patience=9" in capsys.readouterr().out
+    )
     stored = configuration.plain(configuration.load(folder))["training"]
     assert (stored["max_epochs"], stored["learning_rate"], stored["patience"]) == (3, 0.001, 9)
     files = state(folder)

@@ -1,4 +1,6 @@
-"""Commands called from Python: mistakes are exceptions, and the calling program finds its own state again."""
+"""Commands called from Python: mistakes are exceptions, and the calling program finds its own state
+again.
+"""
 
 import importlib.util
 import io
@@ -16,30 +18,59 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast import training
 from nowcast.cli import main, run
-from nowcast.errors import Terminated, UserError
-from nowcast.files import SHIPPED, run_folder
-from nowcast.forecaster import Forecaster
+from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime import progress
+from nowcast.runtime.errors import Terminated, UserError
+from nowcast.runtime.files import SHIPPED, run_folder
 from nowcast.runtime.surroundings import SIGNALS, left_as_it_was, signal_handlers
+from nowcast.training import loop as training
 from tests.factories import write_archive
 
-SMALL = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=3", "model.hidden_channels=[2]", "model.patch=8",
-         "training.max_epochs=1", "training.accelerator=cpu", "training.precision=float32"]
+SMALL = [
+    "data.train_sequences=4",
+    "data.validation_sequences=2",
+    "data.test_sequences=3",
+    "model.hidden_channels=[2]",
+    "model.patch=8",
+    "training.max_epochs=1",
+    "training.accelerator=cpu",
+    "training.precision=float32",
+]
 
 
 def state():
     """All of a program that a command must leave as it was."""
-    loggers = {name: logging.getLogger(name) for name in ("", "lightning", "lightning.pytorch", "lightning.fabric", "matplotlib", "somebody")}
+    loggers = {
+        name: logging.getLogger(name)
+        for name in (
+            "",
+            "lightning",
+            "lightning.pytorch",
+            "lightning.fabric",
+            "matplotlib",
+            "somebody",
+        )
+    }
     return {
         "environment": dict(os.environ),
         "folder": os.getcwd(),
-        "logging": {name: (list(logger.handlers), logger.level, logger.propagate, logger.disabled) for name, logger in loggers.items()},
+        "logging": {
+            name: (list(logger.handlers), logger.level, logger.propagate, logger.disabled)
+            for name, logger in loggers.items()
+        },
         "warnings": (list(warnings.filters), warnings.showwarning),
         "signals": {number: signal.getsignal(number) for number in SIGNALS},
-        "torch": (torch.get_default_dtype(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
-                  torch.is_inference_mode_enabled(), torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark, torch.get_default_device()),
+        "torch": (
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.benchmark,
+            torch.get_default_device(),
+        ),
         "random": torch.get_rng_state().tolist(),
         "matplotlib": dict.copy(matplotlib.rcParams),
         "streams": (sys.stdout, sys.stderr, sys.argv[:]),
@@ -72,14 +103,22 @@ def theirs(monkeypatch):
 def archive(tmp_path_factory):
     rows, columns = np.mgrid[:40, :40]
     frames = [8 * np.exp(-((rows - 20) ** 2 + (columns - 8 - t) ** 2) / 30) for t in range(8)]
-    return write_archive(tmp_path_factory.mktemp("rain") / "a.nc", np.stack(frames).astype(np.float32), range(0, 40, 5))
+    return write_archive(
+        tmp_path_factory.mktemp("rain") / "a.nc",
+        np.stack(frames).astype(np.float32),
+        range(0, 40, 5),
+    )
 
 
 @pytest.mark.parametrize("kind", ["as usual", "float64", "no_grad", "inference_mode"])
-def test_training_from_python_leaves_the_program_as_it_was_whatever_its_settings(tmp_path, monkeypatch, theirs, kind):
+def test_training_from_python_leaves_the_program_as_it_was_whatever_its_settings(
+    tmp_path, monkeypatch, theirs, kind
+):
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float64 if kind == "float64" else torch.float32)
-    mode = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}.get(kind, torch.enable_grad)
+    mode = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}.get(
+        kind, torch.enable_grad
+    )
     try:
         with mode():
             before = state()
@@ -111,9 +150,22 @@ def test_other_commands_leave_the_program_as_it_was(tmp_path, theirs, archive, c
     assert {name: value for name, value in after.items() if value != before[name]} == {}
 
 
-MISTAKES = [["trian"], ["train", "training.max_epochs=0"], ["train", "--multirun"], ["predict", "input=/none.h5", "output=a.nc"], ["evaluate", "run=/none"],
-            ["convert", "input=/none/*.h5", "output=a.nc"], ["info", "/none"], ["serve", "/none"], ["watch", "input=/none", "output=/tmp/none"], ["report", "run=/none"],
-            ["compare", "only=[none]"], ["benchmark", "what=none"], ["check", "/none"], ["replay", "input=/none.nc", "output=/tmp/none"]]
+MISTAKES = [
+    ["trian"],
+    ["train", "training.max_epochs=0"],
+    ["train", "--multirun"],
+    ["predict", "input=/none.h5", "output=a.nc"],
+    ["evaluate", "run=/none"],
+    ["convert", "input=/none/*.h5", "output=a.nc"],
+    ["info", "/none"],
+    ["serve", "/none"],
+    ["watch", "input=/none", "output=/tmp/none"],
+    ["report", "run=/none"],
+    ["compare", "only=[none]"],
+    ["benchmark", "what=none"],
+    ["check", "/none"],
+    ["replay", "input=/none.nc", "output=/tmp/none"],
+]
 
 
 @pytest.mark.parametrize("typed", MISTAKES, ids=" ".join)
@@ -127,7 +179,9 @@ def test_a_mistake_is_an_exception_in_python_and_exit_code_2_on_the_command_line
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
-def test_an_interruption_stays_itself_and_signals_are_answered_as_before(tmp_path, monkeypatch, theirs, stop):
+def test_an_interruption_stays_itself_and_signals_are_answered_as_before(
+    tmp_path, monkeypatch, theirs, stop
+):
     number = signal.SIGINT if stop is KeyboardInterrupt else signal.SIGTERM
     if stop is KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -165,7 +219,17 @@ def in_thread(work):
 
 def test_commands_run_outside_the_main_thread(tmp_path, archive):
     in_thread(lambda: run(["train", f"output_dir={tmp_path}/run", *SMALL]))
-    in_thread(lambda: run(["predict", f"input={archive}", f"output={tmp_path}/a.nc", "forecast_length=2", "pictures=false"]))
+    in_thread(
+        lambda: run(
+            [
+                "predict",
+                f"input={archive}",
+                f"output={tmp_path}/a.nc",
+                "forecast_length=2",
+                "pictures=false",
+            ]
+        )
+    )
     assert (tmp_path / "run" / "forecaster.json").is_file() and (tmp_path / "a.nc").is_file()
 
 
@@ -175,7 +239,15 @@ def test_commands_in_several_threads_at_once_leave_the_program_as_it_was(tmp_pat
 
     def work(number):
         try:
-            run(["predict", f"input={archive}", f"output={tmp_path}/{number}.nc", f"forecast_length={1 + 2 * number}", "pictures=false"])
+            run(
+                [
+                    "predict",
+                    f"input={archive}",
+                    f"output={tmp_path}/{number}.nc",
+                    f"forecast_length={1 + 2 * number}",
+                    "pictures=false",
+                ]
+            )
         except Exception as error:
             failed.append(error)
 
@@ -193,7 +265,9 @@ def test_commands_in_several_threads_at_once_leave_the_program_as_it_was(tmp_pat
     assert {name: value for name, value in after.items() if value != before[name]} == {}
 
 
-def test_services_run_outside_the_main_thread_and_leave_its_signals_alone(tmp_path, capsys, monkeypatch):
+def test_services_run_outside_the_main_thread_and_leave_its_signals_alone(
+    tmp_path, capsys, monkeypatch
+):
     from nowcast.cli import forecasting
 
     stops, original = [], forecasting.stopped_by_signals
@@ -243,7 +317,9 @@ def test_whatever_a_block_changes_is_as_it_was_after_it():
     assert state() == before and logging.root.manager.disable == 0
 
 
-def test_the_shipped_model_is_loaded_by_its_name_and_a_folder_of_that_name_by_its_path(tmp_path, monkeypatch):
+def test_the_shipped_model_is_loaded_by_its_name_and_a_folder_of_that_name_by_its_path(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert Forecaster.load("shipped").any_cadence and run_folder(SHIPPED).is_dir()
     for folder in ("./shipped", tmp_path / "shipped", run_folder("elsewhere")):
@@ -272,7 +348,15 @@ def test_a_line_of_progress_is_written_over_itself_and_ends_full(notebook, monke
         shown(2, 2)
     lines = capsys.readouterr().err
     assert lines.count("\n") == 2 and "\x1b" not in lines
-    assert [part.split("]")[1].split()[0] for part in lines.split("\r")[1:]] == ["0/3", "1/3", "2/3", "3/3", "0/2", "1/2", "2/2"]
+    assert [part.split("]")[1].split()[0] for part in lines.split("\r")[1:]] == [
+        "0/3",
+        "1/3",
+        "2/3",
+        "3/3",
+        "0/2",
+        "1/2",
+        "2/2",
+    ]
 
 
 def test_training_in_a_notebook_shows_every_epoch_with_its_losses(notebook, tmp_path, capsys):
@@ -287,7 +371,7 @@ def test_training_in_a_notebook_shows_every_epoch_with_its_losses(notebook, tmp_
 
 CELLS = """
 from nowcast.cli import run
-from nowcast.errors import UserError
+from nowcast.runtime.errors import UserError
 ---
 run(["train", "output_dir=run", {small}])
 ---
@@ -302,7 +386,10 @@ run(["info", "none.nc"])
 """
 
 
-@pytest.mark.skipif(not all(importlib.util.find_spec(name) for name in ("nbclient", "ipykernel", "nbformat")), reason="nbclient and ipykernel are not installed")
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("nbclient", "ipykernel", "nbformat")),
+    reason="nbclient and ipykernel are not installed",
+)
 def test_a_notebook_shows_progress_and_mistakes_in_a_real_kernel(tmp_path):
     import nbformat
     from nbclient import NotebookClient
@@ -310,11 +397,15 @@ def test_a_notebook_shows_progress_and_mistakes_in_a_real_kernel(tmp_path):
 
     cells = CELLS.format(small=", ".join(map(repr, SMALL))).split("---\n")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    client = NotebookClient(book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(
+        book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
     with pytest.raises(CellExecutionError, match="UserError"):
         client.execute()
     texts = ["".join(output.get("text", "") for output in cell.outputs) for cell in book.cells]
-    errors = "".join(output.text for output in book.cells[1].outputs if output.get("name") == "stderr")
+    errors = "".join(
+        output.text for output in book.cells[1].outputs if output.get("name") == "stderr"
+    )
     assert "epoch 1/1 [####################] 1/1" in errors and "validation" in errors
     assert "ipywidgets" not in "".join(texts) and "Warning" not in errors
     assert "a mistake:" in texts[2] and "none.nc" in texts[2]
@@ -343,11 +434,22 @@ def test_pythons_random_numbers_and_the_start_of_its_processes_stay_the_callers(
     subprocess.run([sys.executable, "-c", LEFT], check=True, timeout=60)
 
 
-def test_a_command_among_several_processes_of_the_caller_is_refused_by_an_exception_in_each(monkeypatch, capsys):
-    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
-                        "TORCHELASTIC_RUN_ID": "q"}.items():
+def test_a_command_among_several_processes_of_the_caller_is_refused_by_an_exception_in_each(
+    monkeypatch, capsys
+):
+    for name, value in {
+        "WORLD_SIZE": "2",
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "1",
+        "TORCHELASTIC_RUN_ID": "q",
+    }.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="info runs in one process, but torchrun stands for 2 of them"):
+    with pytest.raises(
+        UserError, match="info runs in one process, but torchrun stands for 2 of them"
+    ):
         run(["info", "a.nc"])
     with pytest.raises(SystemExit, match="2"):
         main(["info", "a.nc"])

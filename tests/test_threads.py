@@ -1,4 +1,6 @@
-"""Threads that compute wait asleep: in every process of nowcast, before torch is loaded, unless the user chose."""
+"""Threads that compute wait asleep: in every process of nowcast, before torch is loaded, unless the
+user chose.
+"""
 
 import os
 import subprocess
@@ -58,11 +60,25 @@ print(seen[:1], "GOMP_SPINCOUNT" in os.environ)
 """
 
 
-@pytest.mark.parametrize("arguments", [["predict", "run=shipped", "input=none.h5", "output=none.nc"],
-                                       ["train", "experiment=smoke", "training.max_epochs=0"]], ids=lambda a: a[0])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "run=shipped", "input=none.h5", "output=none.nc"],
+        ["train", "experiment=smoke", "training.max_epochs=0"],
+    ],
+    ids=lambda a: a[0],
+)
 def test_a_command_sets_it_before_torch_is_loaded(arguments, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name not in threads.WAITING_VARIABLES}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in threads.WAITING_VARIABLES
+    }
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    called = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], env=environment, cwd=tmp_path,
-                            capture_output=True, text=True, timeout=120)
+    called = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert called.stdout.splitlines()[-1:] == [f"['{SPIN_COUNT}'] False"], called.stderr

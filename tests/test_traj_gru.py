@@ -1,4 +1,6 @@
-"""The TrajGRU against its equations and a bilinear warp in plain NumPy loops, and against the ConvGRUs it contains."""
+"""The TrajGRU against its equations and a bilinear warp in plain NumPy loops, and against the
+ConvGRUs it contains.
+"""
 
 from math import floor
 
@@ -12,7 +14,9 @@ from tests.test_conv_gru import convolve, leaky, sigmoid
 
 
 def warp_by_hand(image, flow):
-    """An image (F, H, W) along one flow (2, H, W): the pixel from (row - y, column - x), bilinear, zeros outside."""
+    """An image (F, H, W) along one flow (2, H, W): the pixel from (row - y, column - x), bilinear,
+    zeros outside.
+    """
     out = np.zeros(image.shape)
     for row in range(image.shape[1]):
         for column in range(image.shape[2]):
@@ -34,10 +38,19 @@ def equations(cell, inputs, h):
         flow = convolve(leaky(features), cell.flow_output)
         links = len(flow) // 2
         warped = [warp_by_hand(h, flow[2 * link : 2 * link + 2]) for link in range(links)]
-        weight = cell.from_state.weight.detach().numpy()[:, :, 0, 0].reshape(3 * len(h), len(h), links)
-        from_state = sum(np.einsum("of,fyx->oyx", weight[:, :, link], warped[link]) for link in range(links))
+        weight = (
+            cell.from_state.weight.detach().numpy()[:, :, 0, 0].reshape(3 * len(h), len(h), links)
+        )
+        from_state = sum(
+            np.einsum("of,fyx->oyx", weight[:, :, link], warped[link]) for link in range(links)
+        )
         hr, hu, hc = np.split(from_state + cell.from_state.bias.detach().numpy()[:, None, None], 3)
-        xr, xu, xc = np.split(np.zeros((3 * len(h), 1, 1)) if cell.from_input is None else convolve(x, cell.from_input), 3)
+        xr, xu, xc = np.split(
+            np.zeros((3 * len(h), 1, 1))
+            if cell.from_input is None
+            else convolve(x, cell.from_input),
+            3,
+        )
         r, u = sigmoid(xr + hr), sigmoid(xu + hu)
         h = u * h + (1 - u) * leaky(xc + r * hc)
         outputs.append(h)
@@ -55,7 +68,10 @@ def random_layer(input_channels=2, hidden=3, *, links=2):
 @pytest.mark.parametrize("size", [(5, 4), (1, 1), (1, 7), (9, 3)])
 def test_a_warp_is_the_bilinear_one_written_out_also_across_borders(size):
     torch.manual_seed(1)
-    values, flow = torch.randn(2, 3, *size, dtype=torch.float64), 2 * torch.randn(2, 4, *size, dtype=torch.float64)
+    values, flow = (
+        torch.randn(2, 3, *size, dtype=torch.float64),
+        2 * torch.randn(2, 4, *size, dtype=torch.float64),
+    )
     warped = warp(values, flow)
     assert warped.shape == (2, 3, 2, *size)
     for b in range(2):
@@ -66,44 +82,67 @@ def test_a_warp_is_the_bilinear_one_written_out_also_across_borders(size):
 
 @pytest.mark.parametrize(
     ("x", "y", "expected"),
-    [(1, 0, [[0, 1, 2], [0, 4, 5]]), (-1, 0, [[2, 3, 0], [5, 6, 0]]), (0, 1, [[0, 0, 0], [1, 2, 3]]),
-     (0.5, 0, [[0.5, 1.5, 2.5], [2, 4.5, 5.5]]), (3, 0, [[0, 0, 0], [0, 0, 0]])],
+    [
+        (1, 0, [[0, 1, 2], [0, 4, 5]]),
+        (-1, 0, [[2, 3, 0], [5, 6, 0]]),
+        (0, 1, [[0, 0, 0], [1, 2, 3]]),
+        (0.5, 0, [[0.5, 1.5, 2.5], [2, 4.5, 5.5]]),
+        (3, 0, [[0, 0, 0], [0, 0, 0]]),
+    ],
 )
 def test_a_flow_is_the_motion_in_pixels(x, y, expected):
     values = torch.tensor([[1.0, 2, 3], [4, 5, 6]])[None, None]
     flow = torch.tensor([float(x), float(y)])[None, :, None, None].expand(1, 2, 2, 3)
-    torch.testing.assert_close(warp(values, flow)[0, 0, 0], torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(
+        warp(values, flow)[0, 0, 0], torch.tensor(expected, dtype=torch.float32)
+    )
 
 
 def test_a_flow_of_zero_is_the_identity_bit_by_bit_on_sides_that_are_powers_of_two():
     for size, tolerance in (((16, 64), 0), ((1, 32), 0), ((96, 30), 1e-4), ((7, 13), 1e-5)):
         values = torch.rand(1, 2, *size)
-        torch.testing.assert_close(warp(values, torch.zeros(1, 2, *size))[:, :, 0], values, rtol=0, atol=tolerance)
+        torch.testing.assert_close(
+            warp(values, torch.zeros(1, 2, *size))[:, :, 0], values, rtol=0, atol=tolerance
+        )
 
 
 def test_gradients_of_a_warp_agree_with_finite_differences():
     torch.manual_seed(0)
     values = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
-    flow = (torch.randint(-2, 3, (1, 4, 3, 4)) + 0.2 + 0.6 * torch.rand(1, 4, 3, 4, dtype=torch.float64)).requires_grad_()  # between pixels
+    flow = (
+        torch.randint(-2, 3, (1, 4, 3, 4)) + 0.2 + 0.6 * torch.rand(1, 4, 3, 4, dtype=torch.float64)
+    ).requires_grad_()  # between pixels
     assert torch.autograd.gradcheck(warp, (values, flow))
 
 
 @pytest.mark.parametrize("size", [(5, 4), (1, 1), (1, 7)])
 def test_a_layer_computes_the_equations_from_any_state(size):
     layer = random_layer()
-    inputs, h = torch.randn(2, 3, 2, *size, dtype=torch.float64), torch.randn(2, 3, *size, dtype=torch.float64)
+    inputs, h = (
+        torch.randn(2, 3, 2, *size, dtype=torch.float64),
+        torch.randn(2, 3, *size, dtype=torch.float64),
+    )
     outputs, last = layer(inputs, h)
     for b in range(2):
-        np.testing.assert_allclose(outputs[b].detach(), equations(layer.cell, inputs[b].numpy(), h[b].numpy()), rtol=0, atol=1e-11)
+        np.testing.assert_allclose(
+            outputs[b].detach(),
+            equations(layer.cell, inputs[b].numpy(), h[b].numpy()),
+            rtol=0,
+            atol=1e-11,
+        )
         np.testing.assert_array_equal(last[b].detach(), outputs[b, -1].detach())
-    assert layer.cell.flows(None, h).abs().max() > 0.5  # pixels: the test would not see a flow of nothing
+    assert (
+        layer.cell.flows(None, h).abs().max() > 0.5
+    )  # pixels: the test would not see a flow of nothing
 
 
 def test_a_layer_without_input_is_driven_by_its_state_alone():
     layer = random_layer(0)
     h = torch.randn(1, 3, 4, 5, dtype=torch.float64)
     outputs, _ = layer(None, h, length=3)
-    np.testing.assert_allclose(outputs[0].detach(), equations(layer.cell, [None] * 3, h[0].numpy()), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(
+        outputs[0].detach(), equations(layer.cell, [None] * 3, h[0].numpy()), rtol=0, atol=1e-11
+    )
 
 
 def test_a_fresh_layer_is_a_gru_with_1x1_connections_whatever_its_links():
@@ -121,7 +160,9 @@ def test_nine_links_to_the_neighbours_make_a_3x3_conv_gru():
     layer, plain = TrajGRU(2, 3, links=9).double(), ConvGRU(2, 3, state_kernel=3).double()
     plain.cell.from_input.load_state_dict(layer.cell.from_input.state_dict())
     with torch.no_grad():
-        offsets = [(-x, -y) for y in (-1, 0, 1) for x in (-1, 0, 1)]  # the kernel's point to the right shows what moves to the left
+        offsets = [
+            (-x, -y) for y in (-1, 0, 1) for x in (-1, 0, 1)
+        ]  # the kernel's point to the right shows what moves to the left
         layer.cell.flow_output.bias.copy_(torch.tensor(offsets).flatten())
         plain.cell.from_state.weight.copy_(layer.cell.from_state.weight.reshape(9, 3, 3, 3))
     inputs = torch.randn(2, 4, 2, 6, 5, dtype=torch.float64)
@@ -136,7 +177,9 @@ def test_gradients_of_every_weight_agree_with_finite_differences():
     assert len(names) == 10
 
     def run(inputs, h, *values):
-        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (inputs, h))[0]
+        return torch.func.functional_call(
+            layer, dict(zip(names, values, strict=True)), (inputs, h)
+        )[0]
 
     assert torch.autograd.gradcheck(run, (inputs, h, *values), fast_mode=True)
 
@@ -144,9 +187,16 @@ def test_gradients_of_every_weight_agree_with_finite_differences():
 def test_flows_start_at_zero_and_the_rest_as_in_the_authors_code():
     torch.manual_seed(0)
     cell = TrajGRUCell(16, 32, links=5)
-    expected = {"from_input": 9 * (16 + 96), "from_state": 5 * 32 + 96, "flow_from_input": 25 * (16 + 32), "flow_from_state": 25 * (32 + 32)}
+    expected = {
+        "from_input": 9 * (16 + 96),
+        "from_state": 5 * 32 + 96,
+        "flow_from_input": 25 * (16 + 32),
+        "flow_from_state": 25 * (32 + 32),
+    }
     for name, fans in expected.items():
-        assert getattr(cell, name).weight.std().item() == pytest.approx((2 / 1.04 / (fans / 2)) ** 0.5, rel=0.02)
+        assert getattr(cell, name).weight.std().item() == pytest.approx(
+            (2 / 1.04 / (fans / 2)) ** 0.5, rel=0.02
+        )
         assert getattr(cell, name).bias.abs().max() == 0
     assert cell.flow_output.weight.abs().max() == cell.flow_output.bias.abs().max() == 0
 
@@ -173,5 +223,7 @@ def test_the_state_stays_float32_under_bfloat16_autocast_and_the_result_stays_ne
 def test_no_link_is_refused_and_so_is_a_missing_input():
     with pytest.raises(ValueError, match="links is 0; it must be at least 1"):
         TrajGRUCell(1, 4, links=0)
-    with pytest.raises(ValueError, match="this TrajGRUCell has 2 input channels, but no input came"):
+    with pytest.raises(
+        ValueError, match="this TrajGRUCell has 2 input channels, but no input came"
+    ):
         random_layer()(None)

@@ -1,4 +1,6 @@
-"""Masks become NaN wherever an array enters, whatever library it comes from; times are rounded, and none may be masked."""
+"""Masks become NaN wherever an array enters, whatever library it comes from; times are rounded, and
+none may be masked.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,23 +9,23 @@ import pytest
 import torch
 from factories import grid, times
 
-from nowcast.data.readers.decoding import Coding
-from nowcast.errors import UserError
-from nowcast.forecaster import Forecaster
-from nowcast.frames import Forecast, Frames, Grid
-from nowcast.models.persistence import Persistence
-from nowcast.plotting import rain_classes
-from nowcast.task import Task
-from nowcast.transform import FlooredLogRainRate, Identity, LogRainRate
+from nowcast.baselines.persistence import Persistence
+from nowcast.drawing.plotting import rain_classes
+from nowcast.evaluation.statistics.events import contingency
+from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
+from nowcast.evaluation.statistics.neighbourhood import fraction_sums
+from nowcast.evaluation.statistics.protocols import Hko7Scores, SevirScores
+from nowcast.evaluation.statistics.rain import RainScores
+from nowcast.evaluation.statistics.scores import csi, hss, ratio
+from nowcast.evaluation.statistics.structure import sal
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.readers.decoding import Coding
+from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import as_numbers, as_spans, as_times, unmasked
-from nowcast.units import rain_rate_from_reflectivity
-from nowcast.verification.events import contingency
-from nowcast.verification.moving_mnist import MovingMnistScores
-from nowcast.verification.neighbourhood import fraction_sums
-from nowcast.verification.protocols import Hko7Scores, SevirScores
-from nowcast.verification.rain import RainScores
-from nowcast.verification.scores import csi, hss, ratio
-from nowcast.verification.structure import sal
+from nowcast.types.frames import Forecast, Frames, Grid
+from nowcast.types.task import Task
+from nowcast.types.transform import FlooredLogRainRate, Identity, LogRainRate
+from nowcast.types.units import rain_rate_from_reflectivity
 
 NAN = np.nan
 FILLS = (9.969209968386869e36, -9999.0, 0.0, 32767.0, 1e20, np.inf, np.nan)
@@ -164,7 +166,8 @@ def test_packed_values_of_xarray_are_refused_instead_of_read_as_rates():
 
     with pytest.raises(
         UserError,
-        match=r"rain rates are still packed .scale_factor is 0.1.; open the file with mask_and_scale=True",
+        match=r"rain rates are still packed .scale_factor is 0.1.; open the file with "
+        r"mask_and_scale=True",
     ):
         Frames(xarray.DataArray(np.ones((1, 2, 3)), attrs={"scale_factor": 0.1}), times(0), grid())
 
@@ -182,7 +185,8 @@ def test_marks_that_were_not_masked_are_refused_by_frames_and_forecasts(mark):
     ):
         with pytest.raises(
             UserError,
-            match="1 rain rates are (above 5000 mm/h|negative|infinite).*mark pixels that were not observed",
+            match="1 rain rates are (above 5000 mm/h|negative|infinite).*mark pixels that were "
+            "not observed",
         ):
             make()
 

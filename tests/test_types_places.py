@@ -1,4 +1,6 @@
-"""Grids are equal where their pixels lie in the same places, whatever the projection is called; and they stay grids all the way to the files."""
+"""Grids are equal where their pixels lie in the same places, whatever the projection is called; and
+they stay grids all the way to the files.
+"""
 
 import pickle
 import warnings
@@ -13,12 +15,12 @@ from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inputs import read_frames
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.regrid import Regular
-from nowcast.errors import UserError
-from nowcast.frames import Forecast, Frames, Grid
-from nowcast.io.geotiff import write_geotiff
-from nowcast.io.netcdf import read_forecast, write_forecast
-from nowcast.io.odim import write_odim
+from nowcast.output.geotiff import write_geotiff
+from nowcast.output.netcdf import read_forecast, write_forecast
+from nowcast.output.odim import write_odim
+from nowcast.runtime.errors import UserError
 from nowcast.types import places
+from nowcast.types.frames import Forecast, Frames, Grid
 
 EUROPE = "+proj=laea +lat_0=52 +lon_0=10 +x_0=4321000 +y_0=3210000 +ellps=GRS80 +units=m +no_defs"
 CODES = (
@@ -167,7 +169,8 @@ def test_a_tenth_of_a_pixel_is_accepted_and_the_tolerance_can_be_set():
         assert one.difference(Grid(crs, x + 300, y), pixels=0.2) is None
     assert (
         one.difference(Grid(EUROPE, x + 201, y))
-        == "x from 0 to 198000 against 201 to 198201, 0.101 pixels apart where 0.1 are accepted (tolerance.pixels)"
+        == "x from 0 to 198000 against 201 to 198201, 0.101 pixels apart where 0.1 are accepted "
+        "(tolerance.pixels)"
     )
 
 
@@ -209,7 +212,8 @@ def descriptions() -> dict:
     return {
         "pyproj": crs, "number": 3035, "NumPy's number": np.int64(3035), "NumPy's text": np.str_("EPSG:3035"), "pair": ("EPSG", 3035), "rasterio": rasterio.CRS.from_epsg(3035),
         "PROJ's parameters": {"proj": "laea", "lat_0": 52, "lon_0": 10, "x_0": 4321000, "y_0": 3210000, "ellps": "GRS80", "units": "m"}, "PROJJSON": crs.to_json_dict(),
-        "of a PROJ string": pyproj.CRS(EUROPE), "of CF": pyproj.CRS.from_cf(crs.to_cf()), "of ESRI": pyproj.CRS.from_wkt(crs.to_wkt("WKT1_ESRI")), "with heights": pyproj.CRS("EPSG:3035+5773"),
+        "of a PROJ string": pyproj.CRS(EUROPE), "of CF": pyproj.CRS.from_cf(crs.to_cf()), "of ESRI": pyproj.CRS.from_wkt(crs.to_wkt("WKT1_ESRI")), "with "
+                                                                                                                                                   "heights": pyproj.CRS("EPSG:3035+5773"),
         "rasterio of PROJ": rasterio.CRS.from_string(EUROPE),
     }  # fmt: skip
 

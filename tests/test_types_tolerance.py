@@ -1,4 +1,6 @@
-"""What is off by rounding is taken as what it was meant to be, in every reader; what is further off is refused with both values."""
+"""What is off by rounding is taken as what it was meant to be, in every reader; what is further off
+is refused with both values.
+"""
 
 import json
 from dataclasses import asdict, replace
@@ -10,21 +12,12 @@ import pytest
 from factories import MemoryReader, grid, shared_data, times, write_archive, write_knmi, write_odim
 from factories_cf import add_bounds, write_cf
 
-from nowcast.build import build
-from nowcast.config import compose, folder, plain
+from nowcast.baselines.persistence import Persistence
+from nowcast.cli.config import compose, folder, plain
 from nowcast.data import inspection
 from nowcast.data.archive import Archive
 from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inputs import read_frames
-from nowcast.data.readers.arrays import ArrayGrid, Arrays
-from nowcast.data.readers.auto import Auto
-from nowcast.data.readers.axes import straight_axis
-from nowcast.data.readers.bom_rainfields import BomRainfields
-from nowcast.data.readers.cf_netcdf import CfNetcdf
-from nowcast.data.readers.decoding import Coding, interval_minutes
-from nowcast.data.readers.geotiff import GeoTiff
-from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.windows import (
@@ -35,19 +28,28 @@ from nowcast.data.windows import (
     usual_step,
     window_starts,
 )
-from nowcast.errors import UserError
 from nowcast.evaluation.external import ForecastFiles
-from nowcast.forecaster import Forecaster
-from nowcast.frames import Forecast, Frames, Grid
-from nowcast.io.contents import Contents
-from nowcast.io.netcdf import write_forecast
-from nowcast.models.persistence import Persistence
-from nowcast.operations import watch
-from nowcast.operations.replay import replay
-from nowcast.prediction import newest_frames
-from nowcast.task import Task
-from nowcast.transform import Identity
+from nowcast.forecasting import watch
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.forecasting.prediction import newest_frames
+from nowcast.forecasting.replay import replay
+from nowcast.output.contents import Contents
+from nowcast.output.netcdf import write_forecast
+from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.auto import Auto
+from nowcast.readers.axes import straight_axis
+from nowcast.readers.bom_rainfields import BomRainfields
+from nowcast.readers.cf_netcdf import CfNetcdf
+from nowcast.readers.decoding import Coding, interval_minutes
+from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.readers.odim_hdf5 import OdimHdf5
+from nowcast.runtime.build import build
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Forecast, Frames, Grid
+from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance, applied
+from nowcast.types.transform import Identity
 
 NAN = np.nan
 EXACT = Tolerance(0, 0, 0, 0, 0)
@@ -56,7 +58,9 @@ SECOND = np.timedelta64(1, "s")
 
 
 def field(seed: int = 0, side: int = 40) -> np.ndarray:
-    """A field of 1,600 pixels with rates that tenths and 32 bits tell exactly; one bad pixel is 0.06 % of it."""
+    """A field of 1,600 pixels with rates that tenths and 32 bits tell exactly; one bad pixel is
+    0.06 % of it.
+    """
     return np.random.default_rng(seed).integers(0, 200, (side, side)).astype(np.float32) / 2
 
 
@@ -91,7 +95,8 @@ def test_more_than_the_accepted_share_is_refused_with_both_values_and_the_tolera
     rates[0, :2] = -1.0, 6000.0
     with pytest.raises(
         UserError,
-        match=r"a has rates that are negative or above 5000 mm/h \(from -1 to 6000\) in 2 of 1600 pixels, but tolerance.negative_rate=0.05 mm/h and tolerance.bad_share=0.001",
+        match=r"a has rates that are negative or above 5000 mm/h \(from -1 to 6000\) in 2 of "
+        r"1600 pixels, but tolerance.negative_rate=0.05 mm/h and tolerance.bad_share=0.001",
     ):
         DEFAULT.tidied(rates, "a")
     assert np.isnan(Tolerance(bad_share=0.0013).tidied(rates, "a")[0][0, :2]).all()
@@ -246,7 +251,8 @@ def test_every_reader_takes_rounding_for_dry_and_one_bad_pixel_for_missing_and_r
     )  # without a tolerance of its own the usual one holds
     with pytest.raises(
         UserError,
-        match="rates that are negative .* in [12] of 1600 pixels, but tolerance.negative_rate=0 mm/h and tolerance.bad_share=0 of",
+        match="rates that are negative .* in [12] of 1600 pixels, but tolerance.negative_rate=0 "
+        "mm/h and tolerance.bad_share=0 of",
     ):
         Tolerant(reader, NO_BAD_RATES).read(path)
     (tmp_path / "many").mkdir()
@@ -653,7 +659,8 @@ def test_coordinates_rounded_by_a_provider_are_a_grid_and_rows_that_bend_are_non
     two[2, 3] += 0.02
     with pytest.raises(
         UserError,
-        match="x do not form columns: they differ by up to 0.11 in one of them, 1 lie between two and tolerance.pixels=0.1 is accepted",
+        match="x do not form columns: they differ by up to 0.11 in one of them, 1 lie between "
+        "two and tolerance.pixels=0.1 is accepted",
     ):
         straight_axis(two, "x", "a", of_columns=True)
 
@@ -663,7 +670,9 @@ def test_corners_of_a_file_may_be_off_by_the_tolerance(tmp_path):
     path = write_odim(tmp_path / "a.h5", field(), xscale=scale)
     assert Tolerant(OdimHdf5()).read(path).grid.shape == (40, 40)
     with pytest.raises(
-        UserError, match="the corners in where are 40000 apart in x, expected 40400 for xsize 40 and xscale 1010, give or take 0.3"
+        UserError,
+        match="the corners in where are 40000 apart in x, expected 40400 for xsize 40 and xscale "
+        "1010, give or take 0.3",
     ):
         Tolerant(OdimHdf5(), Tolerance(corners=0.3)).read(path)
 

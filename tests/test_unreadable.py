@@ -1,4 +1,6 @@
-"""A file that is in use, out of reach, something else or packed in an unknown way is told from a damaged one, with the right thing to do."""
+"""A file that is in use, out of reach, something else or packed in an unknown way is told from a
+damaged one, with the right thing to do.
+"""
 
 import builtins
 import errno
@@ -20,38 +22,41 @@ import numpy as np
 import pytest
 from factories import grid, times, write_archive, write_knmi, write_odim
 
-from nowcast import checkpoints
-from nowcast import config as configuration
+from nowcast.cli import config as configuration
 from nowcast.cli import main
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.conversion import convert
-from nowcast.data.readers import hdf5
-from nowcast.data.readers.arrays import ArrayGrid, Arrays
-from nowcast.data.readers.auto import Auto, readers
-from nowcast.data.readers.content import damage_reported, kind_of_content
-from nowcast.data.readers.decoding import Coding
-from nowcast.data.readers.geotiff import GeoTiff
-from nowcast.data.readers.knmi_hdf5 import KnmiHdf5
-from nowcast.data.readers.odim_hdf5 import OdimHdf5
-from nowcast.data.readers.zarr_composite import ZarrComposite
 from nowcast.data.reading import ReadingProcess
-from nowcast.errors import Unavailable, UserError
-from nowcast.files import locked
-from nowcast.forecaster import Forecaster
-from nowcast.frames import Frames
-from nowcast.operations.incoming import Incoming
-from nowcast.results import Results
+from nowcast.evaluation.results import Results
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.forecasting.incoming import Incoming
+from nowcast.readers import hdf5
+from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.auto import Auto, readers
+from nowcast.readers.content import damage_reported, kind_of_content
+from nowcast.readers.decoding import Coding
+from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.readers.odim_hdf5 import OdimHdf5
+from nowcast.readers.zarr_composite import ZarrComposite
+from nowcast.runtime.errors import Unavailable, UserError
+from nowcast.runtime.files import locked
+from nowcast.training import checkpoints
+from nowcast.types.frames import Frames
 from tests.factories_results import results
 
-MISLEADING = "damaged|fetch it again|replace=true .o|convert the radar files again|evaluate again|start anew without"
+MISLEADING = (
+    "damaged|fetch it again|replace=true .o|convert the radar files again|evaluate "
+    "again|start anew without"
+)
 SETTINGS = {
     "task": {
-        "_target_": "nowcast.task.Task",
+        "_target_": "nowcast.types.task.Task",
         "context_length": 3,
         "forecast_length": 2,
         "timestep": 5,
     },
-    "transform": {"_target_": "nowcast.transform.LogRainRate", "knee": 0.5, "ceiling": 150.0},
+    "transform": {"_target_": "nowcast.types.transform.LogRainRate", "knee": 0.5, "ceiling": 150.0},
     "model": {"_target_": "nowcast.models.convlstm_stack.ConvLSTMStack", "hidden_channels": [4]},
 }
 OLD = 1_000_000_000  # a time of change, in seconds since 1970, long before any test
@@ -185,7 +190,8 @@ def test_every_kind_is_told_by_its_first_bytes_and_no_real_format_is_one_that_no
 CODES = {
     "EACCES": "may not be read by this user .Permission denied.*permissions",
     "EPERM": "may not be read by this user .*permissions",
-    "EIO": "could not be read because its disk reports an error .Input/output error.*look after the disk",
+    "EIO": "could not be read because its disk reports an error .Input/output error.*look after "
+    "the disk",
     "ESTALE": "cannot be reached.*network mount.*Stale file handle",
     "ETIMEDOUT": "cannot be reached.*network mount",
     "EHOSTDOWN": "cannot be reached.*network mount",
@@ -231,7 +237,8 @@ def test_what_the_system_says_of_a_file_is_passed_on_by_every_reader_and_is_no_d
     [
         (
             OSError(
-                "Can't synchronously read data (can't open directory (/usr/local/lib/plugin). Please verify its existence)"
+                "Can't synchronously read data (can't open directory (/usr/local/lib/plugin). "
+                "Please verify its existence)"
             ),
             "HDF5 filter that is not installed here.*pip install hdf5plugin",
         ),
@@ -245,7 +252,8 @@ def test_what_the_system_says_of_a_file_is_passed_on_by_every_reader_and_is_no_d
         ),
         (
             OSError(
-                "Unable to open file (unable to lock file, errno = 37, error message = 'No locks available')"
+                "Unable to open file (unable to lock file, errno = 37, error message = 'No locks "
+                "available')"
             ),
             "could not be locked.*HDF5_USE_FILE_LOCKING=FALSE",
         ),
@@ -261,13 +269,15 @@ def test_what_the_system_says_of_a_file_is_passed_on_by_every_reader_and_is_no_d
         ),
         (
             OSError(
-                "Can't read data (file read failed: time = x, errno = 5, error message = 'Input/output error')"
+                "Can't read data (file read failed: time = x, errno = 5, error message = "
+                "'Input/output error')"
             ),
             "its disk reports an error",
         ),
         (
             OSError(
-                "Can't read data (file read failed: time = x, errno = 116, error message = 'Stale file handle')"
+                "Can't read data (file read failed: time = x, errno = 116, error message = "
+                "'Stale file handle')"
             ),
             "network mount",
         ),
@@ -340,7 +350,10 @@ def test_damage_is_still_called_so_and_a_file_that_changed_a_moment_ago_may_be_o
         raise raised
 
 
-HOLDING = "import h5py, sys, time\nfile = h5py.File(sys.argv[1], 'a')\nprint('held', flush=True)\ntime.sleep(600)"
+HOLDING = (
+    "import h5py, sys, time\nfile = h5py.File(sys.argv[1], 'a')\nprint('held', "
+    "flush=True)\ntime.sleep(600)"
+)
 
 
 @pytest.fixture
@@ -394,7 +407,8 @@ def test_a_file_and_an_archive_that_another_program_writes_are_in_use_and_nothin
     second.wait()
     with pytest.raises(
         Unavailable,
-        match="a.nc is being written by another program, or by one that was ended before it was done",
+        match="a.nc is being written by another program, or by one that was ended before it was "
+        "done",
     ):
         Archive(tmp_path / "a.nc")
     summary = convert([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.nc", reader=KnmiHdf5())
@@ -432,7 +446,9 @@ def test_a_watch_takes_a_file_that_was_in_use_for_long_as_soon_as_it_can(tmp_pat
 
 
 def with_filter(path, code: int, *, is_applied: bool = True):
-    """An ODIM file whose pixels claim a filter that no library has; nobody could have written it with that, so the pipeline is made by hand."""
+    """An ODIM file whose pixels claim a filter that no library has; nobody could have written it
+    with that, so the pipeline is made by hand.
+    """
     write_odim(path, np.ones((40, 50)))
     with h5py.File(path, "a") as file:
         values = file["dataset1/data1/data"][()]
@@ -492,8 +508,10 @@ def test_files_of_hdf5plugin_are_read_where_it_is_installed_without_being_asked_
     pytest.importorskip("hdf5plugin")
     write_odim(tmp_path / "a.h5", np.ones((40, 50)))
     program = (
-        "import sys, h5py, hdf5plugin\nwith h5py.File(sys.argv[1], 'a') as file:\n    values = file['dataset1/data1/data'][()]\n"
-        "    del file['dataset1/data1/data']\n    file.create_dataset('dataset1/data1/data', data=values, chunks=(20, 25), **hdf5plugin.Zstd())"
+        "import sys, h5py, hdf5plugin\nwith h5py.File(sys.argv[1], 'a') as file:\n    values = "
+        "file['dataset1/data1/data'][()]\n"
+        "    del file['dataset1/data1/data']\n    file.create_dataset('dataset1/data1/data', "
+        "data=values, chunks=(20, 25), **hdf5plugin.Zstd())"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.h5")], check=True)
     assert OdimHdf5().read(tmp_path / "a.h5").values.max() == 1
@@ -504,7 +522,8 @@ def test_files_of_hdf5plugin_are_read_where_it_is_installed_without_being_asked_
     [
         (
             4,
-            "a.h5 is of version 4 of the HDF5 format, and 3 is the newest that is known here; update h5py",
+            "a.h5 is of version 4 of the HDF5 format, and 3 is the newest that is known here; "
+            "update h5py",
         ),
         (200, "a.h5 is damaged or cut short"),
     ],
@@ -582,7 +601,7 @@ def test_a_lock_on_a_file_system_that_knows_none_is_not_another_program(tmp_path
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("nowcast.files.fcntl.flock", refuse)
+    monkeypatch.setattr("nowcast.runtime.files.fcntl.flock", refuse)
     with (
         pytest.raises(
             UserError, match="cannot write: .*lock cannot be locked there .No locks available"
@@ -734,7 +753,9 @@ def test_a_disk_that_fails_within_a_file_is_not_damage_also_where_the_library_do
         return Broken(file) if str(file) == str(path) else real(file, *arguments, **settings)
 
     monkeypatch.setattr(builtins, "open", opened)
-    with pytest.raises(Unavailable, match="a.tif could not be read because its disk reports an error"):
+    with pytest.raises(
+        Unavailable, match="a.tif could not be read because its disk reports an error"
+    ):
         GeoTiff().read(path)
 
 

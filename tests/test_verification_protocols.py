@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from nowcast.errors import UserError
-from nowcast.verification.protocols import Hko7Scores, SevirScores, Shi2015Scores
+from nowcast.evaluation.statistics.protocols import Hko7Scores, SevirScores, Shi2015Scores
+from nowcast.runtime.errors import UserError
 
 
 def verified(settings, forecast, observation):
     """(score, threshold, window, lead) -> value of one case, (T, H, W)."""
-    forecast, observation = (np.asarray(field, np.float32)[None] for field in (forecast, observation))
+    forecast, observation = (
+        np.asarray(field, np.float32)[None] for field in (forecast, observation)
+    )
     sums = settings.sums(forecast.shape[1])
     sums.add(forecast, observation)
     return {row[:4]: row.value for row in sums.rows()}
@@ -24,8 +26,17 @@ def test_shi_2015_is_the_mean_of_the_leads_at_half_a_millimetre_an_hour():
 
 def test_hko_7_leaves_missing_pixels_out_and_takes_the_mean_of_the_leads():
     found = verified(Hko7Scores(), [[[6, np.nan, 0]], [[6, 6, 0]]], [[[6, 6, 0]], [[6, 0, np.nan]]])
-    assert found["csi", 5.0, 1, 1] == 1 and found["csi", 5.0, 1, 2] == 1 / 2 and found["csi", 5.0, 1, None] == 3 / 4
-    assert {key[1] for key in found if key[0] == "csi"} == {0.5, 2.0, 5.0, 10.0, 30.0} and ("b_mse", None, None, None) in found
+    assert (
+        found["csi", 5.0, 1, 1] == 1
+        and found["csi", 5.0, 1, 2] == 1 / 2
+        and found["csi", 5.0, 1, None] == 3 / 4
+    )
+    assert {key[1] for key in found if key[0] == "csi"} == {0.5, 2.0, 5.0, 10.0, 30.0} and (
+        "b_mse",
+        None,
+        None,
+        None,
+    ) in found
 
 
 def test_sevir_is_pooled_over_everything_and_a_missing_pixel_is_a_correct_negative():
@@ -35,7 +46,9 @@ def test_sevir_is_pooled_over_everything_and_a_missing_pixel_is_a_correct_negati
     forecast[1, 0] = [0, 16 / 255]
     found = verified(SevirScores(), forecast, observation)
     assert found["csi", 16.0, 1, 1] == 1 and found["csi", 16.0, 1, 2] == 0
-    assert found["csi", 16.0, 1, None] == 1 / 3  # 1 hit, 1 miss, 1 false alarm; the mean of the leads would be 1/2
+    assert (
+        found["csi", 16.0, 1, None] == 1 / 3
+    )  # 1 hit, 1 miss, 1 false alarm; the mean of the leads would be 1/2
     assert found["correct_negatives", 16.0, 1, None] == 1 and np.isnan(found["csi", 219.0, 1, None])
 
 
@@ -51,7 +64,10 @@ def test_csi_m_of_sevir_is_the_mean_of_the_thresholds_pixel_by_pixel_and_by_bloc
     forecast, observation = rng.random((2, 2, 32, 32)).astype(np.float32)
     found = verified(SevirScores(), forecast, observation)
     for pool in (1, 4, 16):
-        by_threshold = [found["csi", threshold, pool, None] for threshold in (16.0, 74.0, 133.0, 160.0, 181.0, 219.0)]
+        by_threshold = [
+            found["csi", threshold, pool, None]
+            for threshold in (16.0, 74.0, 133.0, 160.0, 181.0, 219.0)
+        ]
         assert found["csi_mean", None, pool, None] == pytest.approx(np.mean(by_threshold))
     f, o = (np.round(field * 255, 3) >= 74 for field in (forecast, observation))
     assert found["csi", 74.0, 1, None] == (f & o).sum() / (f | o).sum()

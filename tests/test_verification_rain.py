@@ -4,10 +4,9 @@ import pickle
 import numpy as np
 import pytest
 
-from nowcast.errors import UserError
-from nowcast.verification import scores
-from nowcast.verification.rain import RainScores
-
+from nowcast.evaluation.statistics import scores
+from nowcast.evaluation.statistics.rain import RainScores
+from nowcast.runtime.errors import UserError
 
 COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
 
@@ -54,7 +53,9 @@ def test_one_of_one_and_ten_of_a_hundred_pool_to_eleven_of_101_not_to_the_mean_o
     forecast = observation.copy()
     observation[0, ..., :1] = forecast[0, ..., :1] = 5
     observation[1], forecast[1, ..., :10] = 5, 5
-    assert verified(forecast, observation)["csi", 1, 1] == 11 / 101  # the mean of 1/1 and 10/100 would be 0.55
+    assert (
+        verified(forecast, observation)["csi", 1, 1] == 11 / 101
+    )  # the mean of 1/1 and 10/100 would be 0.55
 
 
 def test_a_pixel_missing_in_either_field_is_counted_nowhere():
@@ -66,12 +67,17 @@ def test_a_pixel_missing_in_either_field_is_counted_nowhere():
 
 def test_without_any_event_event_scores_are_undefined_and_errors_are_not():
     value = verified(fields(0, 0), fields(0, 0.5))
-    assert all(math.isnan(value[score, 1, 1]) for score in ("csi", "pod", "far", "hss", "frequency_bias"))
+    assert all(
+        math.isnan(value[score, 1, 1]) for score in ("csi", "pod", "far", "hss", "frequency_bias")
+    )
     assert (value["mae", None, 1], value["mse", None, 1]) == (0.25, 0.125)
 
 
 def test_a_score_undefined_at_one_lead_is_undefined_over_all_leads():
-    value = verified(np.array([5, 0], np.float32).reshape(1, 2, 1, 1), np.array([5, 0], np.float32).reshape(1, 2, 1, 1))
+    value = verified(
+        np.array([5, 0], np.float32).reshape(1, 2, 1, 1),
+        np.array([5, 0], np.float32).reshape(1, 2, 1, 1),
+    )
     assert value["csi", 1, 1] == 1
     assert math.isnan(value["csi", 1, 2]) and math.isnan(value["csi", 1, None])
 
@@ -119,19 +125,33 @@ def test_sums_added_in_pieces_are_the_sums_at_once():
     second.add(forecast[1:5], observation[1:5])
     third.add(forecast[5:], observation[5:])
     pooled = settings.sums(3) + pickle.loads(pickle.dumps(third)) + (first + second)
-    exact = ("pixels.hits", "pixels.misses", "pixels.false_alarms", "pixels.pixels", "fractions.fraction_products", "fractions.fraction_squares", "fractions.events")
+    exact = (
+        "pixels.hits",
+        "pixels.misses",
+        "pixels.false_alarms",
+        "pixels.pixels",
+        "fractions.fraction_products",
+        "fractions.fraction_squares",
+        "fractions.events",
+    )
     for name in exact:
         assert np.array_equal(pooled.totals()[name], once.totals()[name])
     for one, other in zip(pooled.rows(), once.rows()):
-        assert one[:4] == other[:4] and one.value == pytest.approx(other.value, rel=1e-12, nan_ok=True)
+        assert one[:4] == other[:4] and one.value == pytest.approx(
+            other.value, rel=1e-12, nan_ok=True
+        )
 
 
 def test_sums_over_nothing_and_over_only_missing_pixels_are_undefined_everywhere():
     sums = RainScores([1], windows=[3]).sums(2)
-    assert all(math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows())
+    assert all(
+        math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows()
+    )
     sums.add(np.full((1, 2, 2, 2), np.nan, np.float32), np.ones((1, 2, 2, 2), np.float32))
     assert sums.totals()["pixels.pixels"].tolist() == [0, 0]
-    assert all(math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows())
+    assert all(
+        math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows()
+    )
 
 
 def test_hss_of_more_pixels_than_int64_products_hold_is_right():
@@ -145,7 +165,11 @@ def test_rows_name_threshold_window_and_lead():
     rows = sums.rows()
     assert len(rows) == (15 * 2 + 6 + 2) * 3  # with B-MSE and B-MAE
     assert rows[0][:5] == ("csi", 0.5, 1, 1, 1.0)
-    assert [row[:4] for row in rows if row.score == "mae"] == [("mae", None, None, 1), ("mae", None, None, 2), ("mae", None, None, None)]
+    assert [row[:4] for row in rows if row.score == "mae"] == [
+        ("mae", None, None, 1),
+        ("mae", None, None, 2),
+        ("mae", None, None, None),
+    ]
 
 
 def test_scores_agree_with_pysteps_on_fields_without_gaps():
@@ -157,31 +181,68 @@ def test_scores_agree_with_pysteps_on_fields_without_gaps():
     value = verified(forecast, observation, thresholds=(0.5, 2))
     for threshold in (0.5, 2):
         # pysteps counts > threshold: just below it, that is the same event.
-        oracle = detection.det_cat_fct(forecast[0, 0], observation[0, 0], np.nextafter(np.float32(threshold), np.float32(0)))
-        for ours, theirs in (("csi", "CSI"), ("pod", "POD"), ("far", "FAR"), ("hss", "HSS"), ("frequency_bias", "BIAS")):
+        oracle = detection.det_cat_fct(
+            forecast[0, 0], observation[0, 0], np.nextafter(np.float32(threshold), np.float32(0))
+        )
+        for ours, theirs in (
+            ("csi", "CSI"),
+            ("pod", "POD"),
+            ("far", "FAR"),
+            ("hss", "HSS"),
+            ("frequency_bias", "BIAS"),
+        ):
             assert value[ours, threshold, 1] == pytest.approx(oracle[theirs], rel=1e-9)
-    oracle = continuous.det_cont_fct(forecast[0, 0], observation[0, 0], scores=["MAE", "MSE", "corr_p"])
+    oracle = continuous.det_cont_fct(
+        forecast[0, 0], observation[0, 0], scores=["MAE", "MSE", "corr_p"]
+    )
     assert value["mae", None, 1] == pytest.approx(oracle["MAE"], rel=1e-6)
     assert value["mse", None, 1] == pytest.approx(oracle["MSE"], rel=1e-6)
     assert value["correlation", None, 1] == pytest.approx(oracle["corr_p"], rel=1e-6)
 
 
-@pytest.mark.parametrize("thresholds", [[], [0], [-1, 1], [2, 1], [1, 1], [math.nan], [math.inf], ["1"], [True], 5, [0.1, 0.1 + 1e-12]])
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        [],
+        [0],
+        [-1, 1],
+        [2, 1],
+        [1, 1],
+        [math.nan],
+        [math.inf],
+        ["1"],
+        [True],
+        5,
+        [0.1, 0.1 + 1e-12],
+    ],
+)
 def test_thresholds_that_are_no_ascending_rain_rates_are_refused(thresholds):
-    with pytest.raises(UserError, match="thresholds are .*; give one or more positive rain rates in mm/h, ascending"):
+    with pytest.raises(
+        UserError,
+        match="thresholds are .*; give one or more positive rain rates in mm/h, ascending",
+    ):
         RainScores(thresholds)
 
 
-@pytest.mark.parametrize("windows", [[0], [-1, 1], [5, 1], [5, 5], [1.0], ["1"], [True], 5, [1, 1001]])
+@pytest.mark.parametrize(
+    "windows", [[0], [-1, 1], [5, 1], [5, 5], [1.0], ["1"], [True], 5, [1, 1001]]
+)
 def test_windows_that_are_no_ascending_widths_are_refused(windows):
-    with pytest.raises(UserError, match="windows are .*; give widths in whole pixels from 1 to 1000, ascending"):
+    with pytest.raises(
+        UserError, match="windows are .*; give widths in whole pixels from 1 to 1000, ascending"
+    ):
         RainScores([1], windows=windows)
 
 
-@pytest.mark.parametrize("forecast, observation", [((1, 2, 4, 4), (1, 2, 4, 5)), ((2, 4, 4), (2, 4, 4)), ((1, 3, 4, 4), (1, 3, 4, 4))])
+@pytest.mark.parametrize(
+    "forecast, observation",
+    [((1, 2, 4, 4), (1, 2, 4, 5)), ((2, 4, 4), (2, 4, 4)), ((1, 3, 4, 4), (1, 3, 4, 4))],
+)
 def test_fields_of_another_shape_are_refused(forecast, observation):
     with pytest.raises(UserError, match=r"both must be \(batch, 2 leads, height, width\)"):
-        RainScores([1]).sums(2).add(np.zeros(forecast, np.float32), np.zeros(observation, np.float32))
+        RainScores([1]).sums(2).add(
+            np.zeros(forecast, np.float32), np.zeros(observation, np.float32)
+        )
 
 
 def test_an_infinite_rain_rate_is_refused():
@@ -190,11 +251,23 @@ def test_an_infinite_rain_rate_is_refused():
 
 
 def test_sums_of_other_thresholds_or_leads_are_refused():
-    with pytest.raises(UserError, match=r"2 leads, thresholds \[1.0\] cannot be added to sums over 2 leads, thresholds \[2.0\]; verify"):
+    with pytest.raises(
+        UserError,
+        match=r"2 leads, thresholds \[1.0\] cannot be added to sums over 2 leads, thresholds "
+        r"\[2.0\]; verify",
+    ):
         RainScores([1]).sums(2) + RainScores([2]).sums(2)
-    with pytest.raises(UserError, match=r"windows \[3\] cannot be added to sums over 2 leads, thresholds \[1.0\], windows \[5\]; verify"):
+    with pytest.raises(
+        UserError,
+        match=r"windows \[3\] cannot be added to sums over 2 leads, thresholds \[1.0\], windows "
+        r"\[5\]; verify",
+    ):
         RainScores([1], windows=[3]).sums(2) + RainScores([1], windows=[5]).sums(2)
     with pytest.raises(UserError, match="cannot be added to sums over 3 leads"):
         RainScores([1]).sums(2) + RainScores([1]).sums(3)
-    with pytest.raises(UserError, match="sums of pixels, balanced, fractions, pools cannot be added to sums of pixels, balanced, pools; verify"):
+    with pytest.raises(
+        UserError,
+        match="sums of pixels, balanced, fractions, pools cannot be added to sums of pixels, "
+        "balanced, pools; verify",
+    ):
         RainScores([1], windows=[3]).sums(2) + RainScores([1]).sums(2)

@@ -5,8 +5,8 @@ import pytest
 from factories import times
 
 from nowcast.data.windows import TimeSplit, longest_run, usual_step, window_starts, without_twins
-from nowcast.errors import UserError
-from nowcast.task import Task
+from nowcast.runtime.errors import UserError
+from nowcast.types.task import Task
 from nowcast.types.tolerance import Tolerance
 
 FOUR = Task(context_length=2, forecast_length=2, timestep=5)
@@ -32,19 +32,31 @@ def test_frames_every_10_minutes_hold_no_window_of_5_minutes_but_one_of_10():
 
 
 def test_fewer_frames_than_a_window_hold_none():
-    assert [len(window_starts(times(*range(0, 5 * n, 5)), FOUR)) for n in (0, 1, 3, 4)] == [0, 0, 0, 1]
+    assert [len(window_starts(times(*range(0, 5 * n, 5)), FOUR)) for n in (0, 1, 3, 4)] == [
+        0,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_a_window_starts_at_the_start_or_later_and_ends_before_the_end():
     moments = times(*range(0, 50, 5))
-    assert list(window_starts(moments, FOUR, start=times(10)[0], end=times(35)[0])) == [2, 3]  # 10 to 25, 15 to 30
+    assert list(window_starts(moments, FOUR, start=times(10)[0], end=times(35)[0])) == [
+        2,
+        3,
+    ]  # 10 to 25, 15 to 30
 
 
 def test_random_gaps_give_the_windows_of_a_frame_by_frame_search():
     generator = np.random.default_rng(1)
     minutes = np.flatnonzero(generator.random(300) < 0.8) * 5
     moments, present = times(*minutes), set(minutes.tolist())
-    expected = [i for i, m in enumerate(minutes) if all(m + 5 * k in present for k in range(4)) and 200 <= m and m + 15 < 1200]
+    expected = [
+        i
+        for i, m in enumerate(minutes)
+        if all(m + 5 * k in present for k in range(4)) and m >= 200 and m + 15 < 1200
+    ]
     assert list(window_starts(moments, FOUR, start=times(200)[0], end=times(1200)[0])) == expected
     assert len(expected) > 50
 
@@ -65,7 +77,10 @@ def test_the_default_split_is_at_60_and_80_percent_of_the_period_on_a_frame_time
 
 
 def test_a_share_between_two_frames_goes_to_the_nearer_one():
-    assert TimeSplit().interval("validation", times(0, 50, 63, 78, 100)) == (times(63)[0], times(78)[0])
+    assert TimeSplit().interval("validation", times(0, 50, 63, 78, 100)) == (
+        times(63)[0],
+        times(78)[0],
+    )
 
 
 def test_the_three_parts_share_no_frame_and_no_window_crosses_an_edge():
@@ -74,7 +89,13 @@ def test_the_three_parts_share_no_frame_and_no_window_crosses_an_edge():
     used = []
     for part in ("train", "validation", "test"):
         start, end = split.interval(part, moments)
-        used.append({frame for first in window_starts(moments, FOUR, start=start, end=end) for frame in range(first, first + 4)})
+        used.append(
+            {
+                frame
+                for first in window_starts(moments, FOUR, start=start, end=end)
+                for frame in range(first, first + 4)
+            }
+        )
     assert [(min(frames), max(frames)) for frames in used] == [(0, 23), (24, 59), (60, 99)]
 
 
@@ -85,22 +106,33 @@ def test_a_time_with_an_offset_is_brought_to_utc():
 
 @pytest.mark.parametrize("wrong", ["yesterday", 2020, "2020-13-01"])
 def test_a_time_that_is_none_is_refused(wrong):
-    with pytest.raises(UserError, match=f"data.test_from is {wrong!r}; a UTC time such as 2020-06-01T00:00 is needed"):
+    with pytest.raises(
+        UserError,
+        match=f"data.test_from is {wrong!r}; a UTC time such as 2020-06-01T00:00 is needed",
+    ):
         TimeSplit(test_from=wrong)
 
 
 def test_edges_in_the_wrong_order_are_refused():
-    with pytest.raises(UserError, match="data.validation_from 2020-06-02 is after data.test_from 2020-06-01"):
+    with pytest.raises(
+        UserError, match="data.validation_from 2020-06-02 is after data.test_from 2020-06-01"
+    ):
         TimeSplit(validation_from="2020-06-02", test_from="2020-06-01")
 
 
 def test_an_edge_on_the_wrong_side_of_the_others_default_is_refused():
-    with pytest.raises(UserError, match="validation would start at 2020-06-01T01:00:00, after the test at 2020-06-01T00:20:00; set both"):
+    with pytest.raises(
+        UserError,
+        match="validation would start at 2020-06-01T01:00:00, after the test at "
+        "2020-06-01T00:20:00; set both",
+    ):
         TimeSplit(test_from="2020-06-01T00:20").interval("train", times(*range(0, 105, 5)))
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(UserError, match="the part 'val' is unknown; accepted are train, validation, test"):
+    with pytest.raises(
+        UserError, match="the part 'val' is unknown; accepted are train, validation, test"
+    ):
         TimeSplit().interval("val", times(0, 5))
 
 
@@ -130,8 +162,12 @@ def test_frames_without_twins_all_stay_whatever_their_step():
         regular = times(0)[0] + np.delete(np.arange(30), [7, 20]) * step * SECOND
         assert len(without_twins(regular, step * SECOND)) == 28
         assert step < 60 or usual_step(regular) == step * SECOND
-    late = times(0, 5, 10, 15) + np.array([0, 0, 20, 0]) * SECOND  # alone at its time: nothing is nearer
+    late = (
+        times(0, 5, 10, 15) + np.array([0, 0, 20, 0]) * SECOND
+    )  # alone at its time: nothing is nearer
     assert list(without_twins(late, 300 * SECOND)) == [0, 1, 2, 3]
     pair = np.sort(np.append(times(0, 5, 10, 15), times(10) + 7 * SECOND))
-    assert list(without_twins(pair, 300 * SECOND)) == [0, 1, 2, 4] and list(without_twins(pair, None)) == [0, 1, 2, 3, 4]
+    assert list(without_twins(pair, 300 * SECOND)) == [0, 1, 2, 4] and list(
+        without_twins(pair, None)
+    ) == [0, 1, 2, 3, 4]
     assert len(without_twins(pair, 300 * SECOND, Tolerance(seconds=0))) == 5

@@ -1,4 +1,6 @@
-"""Trainings that the tests run in one process and in two, and what is compared of them; `python tests/two_processes.py FOLDER` is one of the two."""
+"""Trainings that the tests run in one process and in two, and what is compared of them; `python
+tests/two_processes.py FOLDER` is one of the two.
+"""
 
 import json
 import os
@@ -9,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nowcast import config
+from nowcast.cli import config
 from nowcast.data.synthetic_rain import SyntheticRain
-from nowcast.errors import Terminated
-from nowcast.forecaster import Forecaster
-from nowcast.losses import (
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime.errors import Terminated
+from nowcast.runtime.processes import Processes
+from nowcast.runtime.world import started_world
+from nowcast.training.loop import Training, fit
+from nowcast.training.losses import (
     CRPS,
     AbsoluteError,
     BalancedError,
@@ -23,10 +28,7 @@ from nowcast.losses import (
     StructuralError,
     WeightedError,
 )
-from nowcast.runtime.processes import Processes
-from nowcast.runtime.world import started_world
-from nowcast.task import Task
-from nowcast.training import Training, fit
+from nowcast.types.task import Task
 
 SMALL = {
     "conv2d_lstm": ["model.tile=16", "model.conv_channels=[4,4]", "model.hidden_units=8"],
@@ -63,7 +65,9 @@ LOSSES = {
 
 
 class Rain:
-    """Cases of four frames of 32 x 32 pixels, from 0 to 40 mm/h; of the first sample a tenth is missing, of the second two tenths, and so on."""
+    """Cases of four frames of 32 x 32 pixels, from 0 to 40 mm/h; of the first sample a tenth is
+    missing, of the second two tenths, and so on.
+    """
 
     grid = None
 
@@ -141,7 +145,9 @@ def train(
     resume=False,
     **settings,
 ):
-    """Train a small model of a file in conf/model, ``size`` samples a step in all; its losses and weights as numbers."""
+    """Train a small model of a file in conf/model, ``size`` samples a step in all; its losses and
+    weights as numbers.
+    """
     count = 1 if processes is None else processes.world.size
     radar = [
         "data=radar",
@@ -233,7 +239,9 @@ STEADY = {"source": Rain(5, 5), "epochs": 3, "learning_rate": 1e-2}
 
 
 def of_two_alone(folder: Path, processes) -> dict:
-    """What only two processes do: random draws, what becomes of trainings that one of them is told to stop, and of one that one process began."""
+    """What only two processes do: random draws, what becomes of trainings that one of them is told
+    to stop, and of one that one process began.
+    """
     found = {"drawn": [], "stopped": {}}
     noise = {"model": "convlstm_s", "overrides": ["model.sampling=forward"], "source": Rain(4, 2)}
     members = {"overrides": ["model.state_noise=0.1"], "loss": CRPS(members=2)}

@@ -1,1 +1,3 @@
-"""Measurements on the machine at hand; one file for each thing that is measured, ``measuring`` for what they share."""
+"""Measurements on the machine at hand; one file for each thing that is measured, ``measuring`` for
+what they share.
+"""

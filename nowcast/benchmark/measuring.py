@@ -20,17 +20,20 @@ import torch
 from torch import Tensor, nn
 
 import nowcast
-from nowcast.errors import UserError
-from nowcast.files import replacing
-from nowcast.models.gates import implementation
-from nowcast.precision import autocast
+from nowcast.models.convlstm.gates import implementation
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import replacing
+from nowcast.runtime.precision import autocast
 from nowcast.runtime.threads import WAITING_VARIABLES, cores
-from nowcast.training import Training, optimizer_of, training_loss
+from nowcast.training.loop import Training, optimizer_of, training_loss
 
 PHASES = ("train", "forward")
 REPEATS = 3  # at least, of every timing
 MEGABYTE = 1e6
-RECORDED = {"float32": "float32", "bf16-mixed": "bfloat16"}  # precisions of a training as the file calls them
+RECORDED = {
+    "float32": "float32",
+    "bf16-mixed": "bfloat16",
+}  # precisions of a training as the file calls them
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Host:
     """What a benchmark gets from the command line.
 
     Args:
-        settings_of: overrides, as typed behind ``nowcast train`` -> the configuration of that training as plain data.
+        settings_of: overrides, as typed behind ``nowcast train`` -> the configuration of that
+            training as plain data.
         choices: a group of the configuration -> the names that can be chosen for it.
         progress: wraps an iteration.
     """
@@ -53,8 +57,8 @@ class Report:
     """What a benchmark found.
 
     Args:
-        records: one per measurement: case, implementation, precision ("float32" or "bfloat16"), phase, milliseconds, and what else
-            the benchmark says of it.
+        records: one per measurement: case, implementation, precision ("float32" or "bfloat16"),
+            phase, milliseconds, and what else the benchmark says of it.
         tables: for the terminal, of ``rich``.
         sentences: what is to be said of them.
         failed: why a case has no records, or lacks some.
@@ -71,7 +75,8 @@ class Report:
 
 
 def check_settings(benchmark, *, may_be_0: tuple[str, ...] = ()) -> None:
-    """Refuse numbers a benchmark cannot work with: its counts are whole and at least 1, ``seconds`` is finite and not negative.
+    """Refuse numbers a benchmark cannot work with: its counts are whole and at least 1, ``seconds``
+    is finite and not negative.
 
     Args:
         benchmark: has the settings as attributes.
@@ -89,7 +94,9 @@ def check_settings(benchmark, *, may_be_0: tuple[str, ...] = ()) -> None:
         elif isinstance(value, (int, float)):
             least = 0 if name in may_be_0 else 1
             if not isinstance(value, int) or value < least:
-                raise UserError(f"{name} is {value!r}; a whole number, at least {least}, is needed.")
+                raise UserError(
+                    f"{name} is {value!r}; a whole number, at least {least}, is needed."
+                )
 
 
 def device() -> torch.device:
@@ -104,7 +111,9 @@ def machine() -> dict:
         "cpu": _cpu_name(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1) if hasattr(os, "sysconf") else None,
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+        if hasattr(os, "sysconf")
+        else None,
         "gpu": gpu and gpu.name,
         "gpu_memory_gb": gpu and round(gpu.total_memory / 1e9, 1),
         "system": platform.platform(),
@@ -114,13 +123,17 @@ def machine() -> dict:
 
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    )
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict:
-    """Versions of what takes part, and what computes a ConvLSTM's gates; cuda and cudnn are None where no GPU is used."""
+    """Versions of what takes part, and what computes a ConvLSTM's gates; cuda and cudnn are None
+    where no GPU is used.
+    """
     gpu = torch.cuda.is_available()
     return {
         "python": platform.python_version(),
@@ -134,9 +147,11 @@ def versions() -> dict:
 
 
 def peak_memory(step: Callable[[], object], device: torch.device) -> int:
-    """Bytes of tensors at the peak of a step, beyond what was allocated before it; libraries' own buffers are seen on a GPU only.
+    """Bytes of tensors at the peak of a step, beyond what was allocated before it; libraries' own
+    buffers are seen on a GPU only.
 
-    A step that frees what was allocated before it is charged too much on the CPU, where such blocks are not known.
+    A step that frees what was allocated before it is charged too much on the CPU, where such blocks
+    are not known.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -149,7 +164,9 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
-    changes = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [
+        event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
     changes.sort(key=lambda event: event.start_ns())
     return max(itertools.accumulate(event.nbytes() for event in changes), default=0)
 
@@ -159,8 +176,11 @@ def measure(step: Callable[[], object], device: torch.device, *, seconds: float)
     return measure_together({"step": step}, device, seconds=seconds)["step"]
 
 
-def measure_together(steps: dict[str, Callable[[], object]], device: torch.device, *, seconds: float) -> dict[str, float]:
-    """Median times of steps in milliseconds, after one of each that does not count; they take turns, so that all see the same noise.
+def measure_together(
+    steps: dict[str, Callable[[], object]], device: torch.device, *, seconds: float
+) -> dict[str, float]:
+    """Median times of steps in milliseconds, after one of each that does not count; they take
+    turns, so that all see the same noise.
 
     Args:
         steps: what is timed; work it leaves to a GPU is waited for.
@@ -185,16 +205,31 @@ def measure_together(steps: dict[str, Callable[[], object]], device: torch.devic
     return {name: 1000 * statistics.median(found) for name, found in times.items()}
 
 
-def random_batch(batch_size: int, context_length: int, forecast_length: int, side: int, device: torch.device) -> dict[str, Tensor]:
-    """A batch as ``nowcast.data.sampling.loader`` gives it: noise in [0, 1], (B, T, 1, H, W), all of it observed."""
+def random_batch(
+    batch_size: int, context_length: int, forecast_length: int, side: int, device: torch.device
+) -> dict[str, Tensor]:
+    """A batch as ``nowcast.data.sampling.loader`` gives it: noise in [0, 1], (B, T, 1, H, W), all
+    of it observed.
+    """
     shape = (batch_size, context_length + forecast_length, 1, side, side)
     frames = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
     parts = {"context": frames[:, :context_length], "target": frames[:, context_length:]}
-    return parts | {f"{name}_observed": torch.ones_like(values, dtype=torch.bool) for name, values in parts.items()}
+    return parts | {
+        f"{name}_observed": torch.ones_like(values, dtype=torch.bool)
+        for name, values in parts.items()
+    }
 
 
-def training_step(model: nn.Module, loss, batch: dict[str, Tensor] | Callable[[], dict[str, Tensor]], *, precision: str, plan: Training | None = None) -> Callable[[], None]:
-    """Forward, loss, backward and optimiser as one call, as in ``nowcast.training``. It leaves no gradients behind.
+def training_step(
+    model: nn.Module,
+    loss,
+    batch: dict[str, Tensor] | Callable[[], dict[str, Tensor]],
+    *,
+    precision: str,
+    plan: Training | None = None,
+) -> Callable[[], None]:
+    """Forward, loss, backward and optimiser as one call, as in ``nowcast.training.loop``. It leaves
+    no gradients behind.
 
     Args:
         model, loss: what is trained.
@@ -202,7 +237,10 @@ def training_step(model: nn.Module, loss, batch: dict[str, Tensor] | Callable[[]
         precision: "float32" or "bf16-mixed".
         plan: whose optimiser is taken; None for Adam.
     """
-    optimizer, draw = optimizer_of(model.parameters(), plan or Training(max_epochs=1)), batch if callable(batch) else lambda: batch
+    optimizer, draw = (
+        optimizer_of(model.parameters(), plan or Training(max_epochs=1)),
+        batch if callable(batch) else lambda: batch,
+    )
     model.train()
 
     def step() -> None:
@@ -216,7 +254,9 @@ def training_step(model: nn.Module, loss, batch: dict[str, Tensor] | Callable[[]
     return step
 
 
-def forecasting_step(model: nn.Module, batch: dict[str, Tensor], *, precision: str) -> Callable[[], None]:
+def forecasting_step(
+    model: nn.Module, batch: dict[str, Tensor], *, precision: str
+) -> Callable[[], None]:
     """A forecast of a batch as one call."""
     model.eval()
 
@@ -244,7 +284,9 @@ def write(path: str | Path, settings: dict, report: Report) -> None:
         "failed": report.failed,
     }
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def title(*lines: str) -> str:
@@ -255,14 +297,19 @@ def title(*lines: str) -> str:
 
 
 def grid(title: str, headings: list[str], rows: list[list[str]]):
-    """A ``rich.table.Table`` for terminals of 80 columns; the first column holds names, all others numbers."""
+    """A ``rich.table.Table`` for terminals of 80 columns; the first column holds names, all others
+    numbers.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     result = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, heading in enumerate(headings):
-        result.add_column(escape(heading), **({"justify": "right", "no_wrap": True} if index else {"overflow": "fold"}))
+        result.add_column(
+            escape(heading),
+            **({"justify": "right", "no_wrap": True} if index else {"overflow": "fold"}),
+        )
     for row in rows:
         result.add_row(*(escape(cell) for cell in row))
     return result

@@ -12,17 +12,36 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nowcast.benchmark.measuring import MEGABYTE, PHASES, RECORDED, Host, Report, check_settings, device, forecasting_step, grid, measure, number, peak_memory, random_batch, short, title, training_step
-from nowcast.build import part
-from nowcast.errors import UserError, first_line
-from nowcast.precision import check_precision, precision_of
+from nowcast.benchmark.measuring import (
+    MEGABYTE,
+    PHASES,
+    RECORDED,
+    Host,
+    Report,
+    check_settings,
+    device,
+    forecasting_step,
+    grid,
+    measure,
+    number,
+    peak_memory,
+    random_batch,
+    short,
+    title,
+    training_step,
+)
+from nowcast.runtime.build import part
+from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.precision import check_precision, precision_of
 
 NOT_COUNTED = (
-    "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of one sequence; element-wise work, "
+    "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of "
+    "one sequence; element-wise work, "
     "normalisation, pooling and bilinear warps are not counted."
 )
 MEMORY = (
-    "Memory is that of the tensors of a training step of one batch (activations, gradients) at its peak, in 1e6 bytes; weights, the state of "
+    "Memory is that of the tensors of a training step of one batch (activations, gradients) at "
+    "its peak, in 1e6 bytes; weights, the state of "
     "Adam and the batch itself come on top, and on a CPU the libraries' own buffers, too."
 )
 
@@ -36,7 +55,8 @@ class Models:
         size: side of the square frames [pixels].
         context_length, forecast_length: frames in and out.
         batch_size: sequences at once.
-        precision: "float32" or "bf16-mixed"; "auto": bf16-mixed where the hardware is fast at it, as nowcast itself does.
+        precision: "float32" or "bf16-mixed"; "auto": bf16-mixed where the hardware is fast at it,
+            as nowcast itself does.
         seconds: of every timing; there are at least three repeats.
     """
 
@@ -53,7 +73,8 @@ class Models:
         check_precision(self.precision)
 
     def run(self, host: Host) -> Report:
-        """Measure them; one that fails, or needs more memory than there is, does not keep the others from it.
+        """Measure them; one that fails, or needs more memory than there is, does not keep the
+        others from it.
 
         Raises:
             UserError: a model that is not there, or none that could be measured.
@@ -61,25 +82,47 @@ class Models:
         known = host.choices("model")
         names = known if self.models is None else list(dict.fromkeys(self.models))
         if not names or set(names) - set(known):
-            raise UserError(f"models is {self.models!r}; a list of these is needed: {', '.join(known)}.")
-        lengths = [f"task.context_length={self.context_length}", f"task.forecast_length={self.forecast_length}", f"data.size={self.size}"]
+            raise UserError(
+                f"models is {self.models!r}; a list of these is needed: {', '.join(known)}."
+            )
+        lengths = [
+            f"task.context_length={self.context_length}",
+            f"task.forecast_length={self.forecast_length}",
+            f"data.size={self.size}",
+        ]
         on, records, failed = device(), [], {}
         for name in host.progress(names):
             try:
-                for record in self._records_of(name, host.settings_of([f"model={name}", *lengths]), on):
+                for record in self._records_of(
+                    name, host.settings_of([f"model={name}", *lengths]), on
+                ):
                     records.append(record)
             except Exception as error:  # whatever a model refuses, or torch for want of memory
                 failed[name] = first_line(error)
             gc.collect()
             torch.cuda.empty_cache()
         if not records:
-            raise UserError(f"none of the models could be measured: {'; '.join(f'{name}: {reason}' for name, reason in failed.items())}")
-        return Report(records, [self._table(names, records, on)], [NOT_COUNTED, MEMORY], failed, {"models": names, "device": on.type})
+            raise UserError(
+                "none of the models could be measured: "
+                f"{'; '.join(f'{name}: {reason}' for name, reason in failed.items())}"
+            )
+        return Report(
+            records,
+            [self._table(names, records, on)],
+            [NOT_COUNTED, MEMORY],
+            failed,
+            {"models": names, "device": on.type},
+        )
 
     def _records_of(self, name: str, settings: dict, device: torch.device) -> Iterator[dict]:
         model, loss = part(settings, "model"), part(settings, "loss")
         one = self.batch(torch.device("cpu"), batch_size=1)
-        facts = {"parameters": parameters(model), "multiply_adds": multiply_adds(model, one["context"], self.forecast_length, one["context_observed"])}
+        facts = {
+            "parameters": parameters(model),
+            "multiply_adds": multiply_adds(
+                model, one["context"], self.forecast_length, one["context_observed"]
+            ),
+        }
         model, batch = model.to(device), self.batch(device)
         for phase in reversed(PHASES):  # what has too little memory to train may still forecast
             precision = precision_of(self.precision, device.type)
@@ -103,18 +146,42 @@ class Models:
 
     def batch(self, device: torch.device, *, batch_size: int | None = None) -> dict[str, Tensor]:
         """Noise of these sizes, see ``random_batch``."""
-        return random_batch(batch_size or self.batch_size, self.context_length, self.forecast_length, self.size, device)
+        return random_batch(
+            batch_size or self.batch_size,
+            self.context_length,
+            self.forecast_length,
+            self.size,
+            device,
+        )
 
     def _table(self, names: list[str], records: list[dict], device: torch.device):
         found = {(record["case"], record["phase"]): record for record in records}
-        sizes = f"{self.context_length} → {self.forecast_length} frames of {self.size}x{self.size}, batch {self.batch_size}"
+        sizes = (
+            f"{self.context_length} → {self.forecast_length} frames of "
+            f"{self.size}x{self.size}, batch {self.batch_size}"
+        )
         rows = []
         for name in names:
             training, forecasting = (found.get((name, phase), {}) for phase in PHASES)
             either = training or forecasting
-            rows.append([name, number(either.get("parameters"), "{:,}"), short(either.get("multiply_adds")), number(training.get("peak_memory_mb"), "{:,.0f}"),
-                         number(training.get("sequences_per_second"), "{:.3g}"), number(forecasting.get("sequences_per_second"), "{:.3g}")])
-        headings = ["model", "parameters", "multiply-\nadds", "memory\n[MB]", "training\n[seq/s]", "forecast\n[seq/s]"]
+            rows.append(
+                [
+                    name,
+                    number(either.get("parameters"), "{:,}"),
+                    short(either.get("multiply_adds")),
+                    number(training.get("peak_memory_mb"), "{:,.0f}"),
+                    number(training.get("sequences_per_second"), "{:.3g}"),
+                    number(forecasting.get("sequences_per_second"), "{:.3g}"),
+                ]
+            )
+        headings = [
+            "model",
+            "parameters",
+            "multiply-\nadds",
+            "memory\n[MB]",
+            "training\n[seq/s]",
+            "forecast\n[seq/s]",
+        ]
         return grid(title(sizes, f"in {precision_of(self.precision, device.type)}"), headings, rows)
 
 
@@ -124,13 +191,19 @@ def parameters(model: nn.Module) -> int:
 
 
 def multiply_adds(model: nn.Module, *inputs) -> int:
-    """Multiply-adds of convolutions, matrix products and LSTM layers in one forward pass on the CPU; nothing else is counted."""
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_operations})
+    """Multiply-adds of convolutions, matrix products and LSTM layers in one forward pass on the
+    CPU; nothing else is counted.
+    """
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_operations}
+    )
     with torch.inference_mode(), counter:
         model.eval()(*inputs)
     return counter.get_total_flops() // 2
 
 
 def _lstm_operations(inputs: tuple, input_weight: tuple, state_weight: tuple, *_, **__) -> int:
-    """Operations of what ``nn.LSTM`` becomes on the CPU, one layer and direction, from the shapes (T, B, C), (4F, C) and (4F, F)."""
+    """Operations of what ``nn.LSTM`` becomes on the CPU, one layer and direction, from the shapes
+    (T, B, C), (4F, C) and (4F, F).
+    """
     return 2 * math.prod(inputs[:-1]) * (math.prod(input_weight) + math.prod(state_weight))

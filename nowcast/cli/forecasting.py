@@ -6,25 +6,31 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nowcast import prediction
-from nowcast.build import fits, part
-from nowcast.cli.common import files_and_settings, load, plain_or_shown, print_line, stopped_by_signals
+from nowcast.cli.common import (
+    files_and_settings,
+    load,
+    plain_or_shown,
+    print_line,
+    stopped_by_signals,
+)
 from nowcast.data.archive import Archive
 from nowcast.data.containers import Listing, Unpacking, open_containers
 from nowcast.data.inputs import literal_folder, separate_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.windows import utc_text
-from nowcast.errors import UserError
-from nowcast.files import run_folder, sha256_of
-from nowcast.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
-from nowcast.io.publish import writer_for
-from nowcast.operations import replay as replaying
-from nowcast.operations.clock import Clock
-from nowcast.operations.decision import frames_to_keep
-from nowcast.operations.incoming import Incoming
-from nowcast.operations.watch import Watch, line
+from nowcast.forecasting import prediction
+from nowcast.forecasting import replay as replaying
+from nowcast.forecasting.clock import Clock
+from nowcast.forecasting.decision import frames_to_keep
+from nowcast.forecasting.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
+from nowcast.forecasting.incoming import Incoming
+from nowcast.forecasting.watch import Watch, line
+from nowcast.output.publish import writer_for
 from nowcast.page.server import serve as start_server
+from nowcast.runtime.build import fits, part
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import run_folder, sha256_of
 
 
 def predict(arguments: list[str]) -> None:
@@ -33,34 +39,68 @@ def predict(arguments: list[str]) -> None:
     if settings is None:
         return
     output = Path(settings["output"])
-    length, thresholds, members = settings["forecast_length"], settings["thresholds"], settings["members"]
-    if not fits(length, int | None) or not fits(settings["pictures"], bool) or not fits(thresholds, list[float]) or not fits(members, int) or members < 0:
+    length, thresholds, members = (
+        settings["forecast_length"],
+        settings["thresholds"],
+        settings["members"],
+    )
+    if (
+        not fits(length, int | None)
+        or not fits(settings["pictures"], bool)
+        or not fits(thresholds, list[float])
+        or not fits(members, int)
+        or members < 0
+    ):
         raise UserError(
-            f"forecast_length is {length!r}, pictures is {settings['pictures']!r}, thresholds is {thresholds!r} and members is {members!r}; a whole number of frames, "
+            f"forecast_length is {length!r}, pictures is {settings['pictures']!r}, thresholds is "
+            f"{thresholds!r} and members is {members!r}; a whole number of frames, "
             "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
         )
     writer_for(output, members=members)
-    pictures = [output.with_suffix(suffix) for suffix in (".png", ".gif")] if settings["pictures"] else []
+    pictures = (
+        [output.with_suffix(suffix) for suffix in (".png", ".gif")] if settings["pictures"] else []
+    )
     forecaster, tolerance = _radar_run(settings), part(settings, "tolerance")
 
     def read():
-        return prediction.newest_frames(settings["input"], context_length=forecaster.task.context_length, reader=part(settings, "reader"),
-                                        outputs=[output, *pictures], analysis_time=settings["analysis_time"], tolerance=tolerance)
+        return prediction.newest_frames(
+            settings["input"],
+            context_length=forecaster.task.context_length,
+            reader=part(settings, "reader"),
+            outputs=[output, *pictures],
+            analysis_time=settings["analysis_time"],
+            tolerance=tolerance,
+        )
 
     run = run_folder(settings["run"])
     published = prediction.publish(
-        forecaster, read, output, forecast_length=length, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), thresholds=thresholds,
-        members=members, tolerance=tolerance,
+        forecaster,
+        read,
+        output,
+        forecast_length=length,
+        run=run.name,
+        model_sha256=sha256_of(run / WEIGHTS_FILE),
+        thresholds=thresholds,
+        members=members,
+        tolerance=tolerance,
     )
     forecast = published.forecast
     for note in prediction.notes(published.context, forecast):
         print_line(note)
     last = utc_text(forecast.valid_times[-1])
-    print_line(f"analysis time {utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up to {last}")
-    written = f"{published.files[0]}" + (f" to {published.files[-1].name}" if len(published.files) > 1 else "")
-    print_line(f"wrote {written} ({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})")
+    print_line(
+        f"analysis time {utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up "
+        f"to {last}"
+    )
+    written = f"{published.files[0]}" + (
+        f" to {published.files[-1].name}" if len(published.files) > 1 else ""
+    )
+    print_line(
+        f"wrote {written} "
+        f"({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})"
+    )
     if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
-        from nowcast import plotting
+        from nowcast.drawing import plotting
 
         for draw, picture in zip((plotting.forecast_strip, plotting.forecast_animation), pictures):
             draw(published.context, forecast, picture)
@@ -73,41 +113,75 @@ def watch(arguments: list[str]) -> None:
     if settings is None:
         return
     if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
-        raise UserError(f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is needed.")
-    operation, run, output, clock = part(settings, "operation"), run_folder(settings["run"]), Path(settings["output"]), Clock()
+        raise UserError(
+            f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is "
+            "needed."
+        )
+    operation, run, output, clock = (
+        part(settings, "operation"),
+        run_folder(settings["run"]),
+        Path(settings["output"]),
+        Clock(),
+    )
     for pattern in separate_inputs(settings["input"]):
         folder = literal_folder(pattern)
         if _is_within(output.resolve(), folder.resolve(), pattern):
-            raise UserError(f"the forecasts in {output} would be found as input {pattern!r}; a folder of their own is needed for them.")
+            raise UserError(
+                f"the forecasts in {output} would be found as input {pattern!r}; a folder of "
+                "their own is needed for them."
+            )
         if not folder.is_dir():
-            raise UserError(f"input is {pattern!r}, but there is no folder {folder}; make it, or mend the setting.")
+            raise UserError(
+                f"input is {pattern!r}, but there is no folder {folder}; make it, or mend the "
+                "setting."
+            )
     forecaster = _radar_run(settings)
     task = forecaster.task
     tolerance, seconds = part(settings, "tolerance"), settings["reading_seconds"]
-    reading = ReadingProcess(Unpacking(Tolerant(part(settings, "reader"), tolerance)), seconds=seconds)
+    reading = ReadingProcess(
+        Unpacking(Tolerant(part(settings, "reader"), tolerance)), seconds=seconds
+    )
     listing = ReadingProcess(Listing(), seconds=seconds)
     with stopped_by_signals(clock.stop), reading as reader, listing:
         keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
         incoming = Incoming(
-            settings["input"], reader.read, look_into=lambda path: open_containers([path], listing), keep=keep,
-            switch_after=task.context_length, timestep=task.timedelta, tolerance=tolerance,
+            settings["input"],
+            reader.read,
+            look_into=lambda path: open_containers([path], listing),
+            keep=keep,
+            switch_after=task.context_length,
+            timestep=task.timedelta,
+            tolerance=tolerance,
         )
-        print_line(f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it")
+        print_line(
+            f"watching {settings['input']}, publishing to {output}; SIGTERM or Ctrl-C ends it"
+        )
         Watch(
-            incoming, forecaster, output, operation, clock=clock, run=run.name, model_sha256=sha256_of(run / WEIGHTS_FILE), report=lambda record: print_line(line(record))
+            incoming,
+            forecaster,
+            output,
+            operation,
+            clock=clock,
+            run=run.name,
+            model_sha256=sha256_of(run / WEIGHTS_FILE),
+            report=lambda record: print_line(line(record)),
         ).run()
     print_line("stopped")
 
 
 def _is_within(output: Path, folder: Path, pattern: str) -> bool:
-    """Whether files in the output folder would be found by the pattern, whose folder is that before its first wildcard."""
+    """Whether files in the output folder would be found by the pattern, whose folder is that before
+    its first wildcard.
+    """
     if output == folder:
         return True
     if folder not in output.parents:
         return False
     wild = Path(pattern).parts[len(literal_folder(pattern).parts) : -1]
     between = output.relative_to(folder).parts
-    return "**" in wild or (len(wild) == len(between) and all(fnmatch(name, one) for name, one in zip(between, wild)))
+    return "**" in wild or (
+        len(wild) == len(between) and all(fnmatch(name, one) for name, one in zip(between, wild))
+    )
 
 
 def replay(arguments: list[str]) -> None:
@@ -121,11 +195,20 @@ def replay(arguments: list[str]) -> None:
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
-    cycles = replaying.replay(frames, forecaster, Path(settings["output"]), every=every, on_record=lambda record: print_line(line(record)))
+    cycles = replaying.replay(
+        frames,
+        forecaster,
+        Path(settings["output"]),
+        every=every,
+        on_record=lambda record: print_line(line(record)),
+    )
     Console().print(replaying.table(cycles))
     wrong = [cycle for cycle in cycles if not cycle.as_documented]
     if wrong:
-        raise UserError(f"{len(wrong)} of {len(cycles)} cycles had another outcome than documented; the first: {wrong[0].time} UTC, {', '.join(wrong[0].outcomes) or 'none'}.")
+        raise UserError(
+            f"{len(wrong)} of {len(cycles)} cycles had another outcome than documented; the "
+            f"first: {wrong[0].time} UTC, {', '.join(wrong[0].outcomes) or 'none'}."
+        )
     print_line(f"{len(cycles)} cycles, each with a status and the documented outcome")
 
 
@@ -136,7 +219,10 @@ def serve(arguments: list[str]) -> None:
     if settings is None:
         return
     if not fits(settings["port"], int) or not fits(settings["host"], str):
-        raise UserError(f"host is {settings['host']!r} and port is {settings['port']!r}; an address and a number are needed.")
+        raise UserError(
+            f"host is {settings['host']!r} and port is {settings['port']!r}; an address and a "
+            "number are needed."
+        )
     stop = threading.Event()
     server = start_server(folders[0], settings["host"], settings["port"])
     try:
@@ -151,5 +237,8 @@ def _radar_run(settings: dict) -> Forecaster:
     """The forecaster of a run that was trained on radar."""
     forecaster = load(run_folder(settings["run"]), settings["precision"])
     if forecaster.task.quantity != "rain_rate":
-        raise UserError(f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); a run trained on radar is needed.")
+        raise UserError(
+            f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); a run "
+            "trained on radar is needed."
+        )
     return forecaster

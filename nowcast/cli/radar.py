@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from nowcast.build import fits, part
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
 from nowcast.data.archive import Archive
@@ -13,11 +12,12 @@ from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
-from nowcast.errors import UserError
-from nowcast.frames import Frames
-from nowcast.io.contents import Contents
+from nowcast.output.contents import Contents
+from nowcast.runtime.build import fits, part
+from nowcast.runtime.errors import UserError
 from nowcast.runtime.progress import counted
-from nowcast.task import Task
+from nowcast.types.frames import Frames
+from nowcast.types.task import Task
 
 
 def convert(arguments: list[str]) -> None:
@@ -26,11 +26,22 @@ def convert(arguments: list[str]) -> None:
     if settings is None:
         return
     output = _netcdf_path(settings["output"])
-    for name, hint in (("clip", float | None), ("workers", int | None), ("strict", bool), ("replace", bool)):
+    for name, hint in (
+        ("clip", float | None),
+        ("workers", int | None),
+        ("strict", bool),
+        ("replace", bool),
+    ):
         if not fits(settings[name], hint):
-            raise UserError(f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted.")
-    paths = [path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)]
-    prepare = conversion.Preparation(settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance"))
+            raise UserError(
+                f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted."
+            )
+    paths = [
+        path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)
+    ]
+    prepare = conversion.Preparation(
+        settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance")
+    )
     workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
     read = len(paths)
     with counted("reading", len(paths)) as shown:
@@ -41,14 +52,25 @@ def convert(arguments: list[str]) -> None:
             shown(done, total)
 
         summary = conversion.convert(
-            paths, output, reader=part(settings, "reader"), prepare=prepare, workers=workers, strict=settings["strict"],
-            replace=settings["replace"], progress=show,
+            paths,
+            output,
+            reader=part(settings, "reader"),
+            prepare=prepare,
+            workers=workers,
+            strict=settings["strict"],
+            replace=settings["replace"],
+            progress=show,
         )
-    print_line(f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}")
+    print_line(
+        f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}"
+    )
     if summary.quarantine:
         path, reason = summary.quarantine[0]
         count = len(summary.quarantine)
-        sys.stderr.write(f"nowcast convert: {count} of {read} files could not be read and are listed in {summary.report}; the first: {reason}\n")
+        sys.stderr.write(
+            f"nowcast convert: {count} of {read} files could not be read and are listed in "
+            f"{summary.report}; the first: {reason}\n"
+        )
 
 
 def info(arguments: list[str]) -> None:
@@ -86,9 +108,20 @@ def check(arguments: list[str]) -> None:
     if settings is None:
         return
     with Archive(files[0]) as archive:
-        timestep = inspection.common_minutes(archive.times, archive.tolerance) if settings["timestep"] is None else settings["timestep"]
+        timestep = (
+            inspection.common_minutes(archive.times, archive.tolerance)
+            if settings["timestep"] is None
+            else settings["timestep"]
+        )
     task = Task(settings["context_length"], settings["forecast_length"], timestep)
-    print_line(inspection.check(files[0], task, validation_from=settings["validation_from"], test_from=settings["test_from"]))
+    print_line(
+        inspection.check(
+            files[0],
+            task,
+            validation_from=settings["validation_from"],
+            test_from=settings["test_from"],
+        )
+    )
 
 
 def _netcdf_path(output: str) -> Path:

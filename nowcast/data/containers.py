@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from nowcast.data.readers.content import (
+from nowcast.readers.content import (
     HEAD,
     TAR_BLOCK,
     archive_kind,
@@ -38,8 +38,8 @@ from nowcast.data.readers.content import (
     stored_beginning,
     unpacked,
 )
-from nowcast.errors import UserError, first_line
-from nowcast.files import require_space
+from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.files import require_space
 
 _BETWEEN = ": "  # the path of an archive and the name of a member
 _MOST_BYTES = 2**31  # of a file that is unpacked; the largest map takes half of it
@@ -105,7 +105,8 @@ def short_name(path: str | Path) -> str:
 
 def stored_size(path: str | Path) -> int:
     """Bytes on the disk that are read to have a file, or (all of the archive) a member; 0 for
-    none."""
+    none.
+    """
     place = split_member(path)
     try:
         status = os.stat(path if place is None else place[0])
@@ -148,7 +149,8 @@ def _is_zipped_data_set(path: str | Path) -> bool:
 
 def _clean(name: str) -> str:
     """A member's name as a relative path that stays where it is put, of characters that a path may
-    have."""
+    have.
+    """
     name = (
         name.replace("\0", "")
         .encode("utf-8", "surrogateescape" if _is_escaped(name) else "replace")
@@ -186,7 +188,8 @@ def _is_hidden(name: str) -> bool:
 
 def _named_apart(members: Iterable[Member]) -> Iterator[Member]:
     """Members with clean names, no two of which are equal: of a name that comes again, each is a
-    file of its own."""
+    file of its own.
+    """
     seen, length = set(), 0
     for count, member in enumerate(members, start=1):
         length += len(member.name)
@@ -217,7 +220,8 @@ def _named_apart(members: Iterable[Member]) -> Iterator[Member]:
 
 class _LastBlock:
     """A stream for tarfile that remembers what it read last, which tells the end of an archive
-    from damage."""
+    from damage.
+    """
 
     def __init__(self, stream: BinaryIO):
         self._stream, self.last = stream, b""
@@ -294,7 +298,8 @@ def _tar_refusal(entry: tarfile.TarInfo) -> str | None:
 
 def _check_end(source: _LastBlock) -> None:
     """Refuse what makes tarfile stop without a word: a damaged header, no end, another archive
-    behind the end."""
+    behind the end.
+    """
     if not source.last:
         raise UserError("has no mark at its end, so files may be lacking; fetch it again")
     if source.last.strip(b"\0"):
@@ -379,7 +384,8 @@ class Listing:
 
     def read(self, path: str | Path) -> str:
         """JSON: null for what is no archive; else names, times of change and digests of the
-        members, and what is wrong with it."""
+        members, and what is wrong with it.
+        """
         kind = container_kind(path)
         if kind is None:
             return "null"
@@ -400,7 +406,8 @@ class Listing:
 
 def _digest(member: Member, *, alone: bool) -> str | None:
     """SHA-256 of a member's content, in hexadecimal; None where only this member is damaged, not
-    what follows it."""
+    what follows it.
+    """
     digest = hashlib.sha256()
     try:
         with member.open() as stream:
@@ -415,7 +422,8 @@ def _digest(member: Member, *, alone: bool) -> str | None:
 
 def _without_stores(members: list[list]) -> tuple[list[list], list[str]]:
     """The members without those of zarr stores, and the folders of the stores: a store is one data
-    set of many files."""
+    set of many files.
+    """
     roots = {
         folder
         for folder, _, last in (member[0].rpartition("/") for member in members)
@@ -544,7 +552,8 @@ class Unpacking:
     @contextlib.contextmanager
     def _plain(self, path: str | Path) -> Iterator[tuple[Path, Callable[[str], str]]]:
         """(the file, unpacked where it is packed; what puts the given path for its own into a
-        text)."""
+        text).
+        """
         shown, names = os.fspath(path), []
 
         def named(text: str) -> str:
@@ -596,7 +605,8 @@ class Unpacking:
 
     def _find(self, container: Path, name: str, shown: str) -> Member:
         """The member of that name: searched for from where the last one was found, and once from
-        the beginning."""
+        the beginning.
+        """
         for _ in range(2):
             if self._at is None or not self._at.is_in(container):
                 self._leave()
@@ -645,7 +655,8 @@ class _Position:
 
     def go_to(self, name: str) -> Member | None:
         """The next member of that name (any, where going back costs nothing); None if there is
-        none up to the end."""
+        none up to the end.
+        """
         if name in self._known:
             return self._known[name]
         for member in self._members:
@@ -672,7 +683,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _refuse_archive(place: Path, shown: str, *, inside: bool) -> None:
     """Raise a UserError for an archive where a single file is needed, and for what is packed in a
-    way that is not known here."""
+    way that is not known here.
+    """
     kind = container_kind(place)
     found = kind_of_content(stored_beginning(place, HEAD))
     if kind is None and found is not None and found.is_never_data:
@@ -782,7 +794,8 @@ def _write(file: BinaryIO, piece: bytes, shown: str, folder: Path) -> None:
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     """A folder that only this user can look into; it is locked while it is used, so that what
-    killed processes left can be told."""
+    killed processes left can be told.
+    """
     _remove_abandoned()
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
@@ -810,7 +823,8 @@ def remove_folders_of(process: int) -> None:
 @functools.cache
 def _remove_abandoned() -> None:
     """Remove, once in a process, folders of others that were killed together with those that would
-    have removed them."""
+    have removed them.
+    """
     for folder in _folders(_FOLDER):
         try:
             if time.time() - os.stat(folder).st_mtime < _ABANDONED_SECONDS:

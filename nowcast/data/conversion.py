@@ -1,8 +1,9 @@
 """Radar files into an archive: any number of them, in any order, in several goes.
 
-Files are read by processes that can be killed. What they give is packed into parts beside the archive; a conversion that was
-interrupted goes on from there. At the end, the archive's own frames and those of the parts are copied, packed as they are, into a new
-archive in time order, which then takes the old one's place.
+Files are read by processes that can be killed. What they give is packed into parts beside the
+archive; a conversion that was interrupted goes on from there. At the end, the archive's own frames
+and those of the parts are copied, packed as they are, into a new archive in time order, which then
+takes the old one's place.
 
 A frame is what it is by its time and its values; a file by its content and, where the reader takes
 anything from it, its name: dry frames are often equal to the byte, and the name may be all that
@@ -36,19 +37,22 @@ from nowcast.data.archive import (
 )
 from nowcast.data.containers import OpenedInputs, Unpacking, member_path, split_member
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
-from nowcast.data.readers.content import damage_reported
-from nowcast.data.readers.hdf5 import Hdf5File
-from nowcast.data.readers.names import end_of_path
 from nowcast.data.reading import TooSlow, in_order, opened_inputs
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.data.tolerant import Tolerant
-from nowcast.errors import Unavailable, UserError, first_line
-from nowcast.files import is_one_of, leftovers, locked, replacing
-from nowcast.frames import Frames, Grid
+from nowcast.readers.content import damage_reported
+from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.names import end_of_path
+from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.runtime.files import is_one_of, leftovers, locked, replacing
+from nowcast.types.frames import Frames, Grid
 from nowcast.types.places import projection_text, same_projection
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
-_PART_FRAMES, _PART_SECONDS = 256, 20.0  # a part is closed after so many frames or seconds: more is never lost
+_PART_FRAMES, _PART_SECONDS = (
+    256,
+    20.0,
+)  # a part is closed after so many frames or seconds: more is never lost
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class Preparation:
 
     def __post_init__(self):
         if self.clip is not None and not 0 < self.clip < float("inf"):
-            raise UserError(f"clip is {self.clip!r}; the highest rate [mm/h] to keep, above 0, is needed, or null.")
+            raise UserError(
+                f"clip is {self.clip!r}; the highest rate [mm/h] to keep, above 0, is needed, or "
+                "null."
+            )
 
     def __call__(self, frames: Frames) -> Frames:
         """Frames as they go into the archive."""
@@ -77,8 +84,19 @@ class Preparation:
 
     def as_data(self) -> dict:
         """The same as JSON can hold it; equal data, equal treatment."""
-        regrid = {"_target_": f"{type(self.regrid).__module__}.{type(self.regrid).__qualname__}"} | vars(self.regrid)
-        return json.loads(json.dumps({"reader": self.reader, "clip": self.clip, "regrid": regrid, "tolerance": asdict(self.tolerance)}))
+        regrid = {
+            "_target_": f"{type(self.regrid).__module__}.{type(self.regrid).__qualname__}"
+        } | vars(self.regrid)
+        return json.loads(
+            json.dumps(
+                {
+                    "reader": self.reader,
+                    "clip": self.clip,
+                    "regrid": regrid,
+                    "tolerance": asdict(self.tolerance),
+                }
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,8 @@ class ArchiveSummary:
         end: time of the last frame, UTC.
         quarantine: (file, reason) of each that could not be read.
         report: where these are listed; None where there are none.
-        discarded: pixels in the archive that became missing because the files have them negative or implausible.
+        discarded: pixels in the archive that became missing because the files have them negative or
+            implausible.
     """
 
     path: Path
@@ -110,8 +129,13 @@ class ArchiveSummary:
     def __str__(self) -> str:
         earlier = f" ({self.added} of them new)" if self.added < self.frames else ""
         again = f", {self.duplicates} that came twice left out" if self.duplicates else ""
-        bad = f", {self.discarded} pixels that cannot be rain made missing" if self.discarded else ""
-        return f"{self.path}: {self.frames} frames{earlier}, {self.start} to {self.end} UTC{again}{bad}"
+        bad = (
+            f", {self.discarded} pixels that cannot be rain made missing" if self.discarded else ""
+        )
+        return (
+            f"{self.path}: {self.frames} frames{earlier}, {self.start} to {self.end} "
+            f"UTC{again}{bad}"
+        )
 
 
 def convert(
@@ -125,47 +149,67 @@ def convert(
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ArchiveSummary:
-    """Write radar files into one archive, in time order; an archive that exists gets the new frames.
+    """Write radar files into one archive, in time order; an archive that exists gets the new
+    frames.
 
     Args:
         paths: the radar files, all of one grid and one quantity, in any order; archives of files
             (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
-        reader: has ``read(path) -> Frames``, see ``nowcast.data.readers``; and, where it is not 1 (the
+        reader: has ``read(path) -> Frames``, see ``nowcast.readers``; and, where it is not 1 (the
             file's name), ``path_parts``: how many of the last parts of the path decide, with the
             content, what is read; 0: none.
         prepare: clipping and regridding; None: neither.
-        workers: processes that read; 0: everything in this process, which a hostile file can then crash or hang.
-        strict: whether a file that cannot be read is an error; else it is listed in a report beside the archive.
+        workers: processes that read; 0: everything in this process, which a hostile file can then
+            crash or hang.
+        strict: whether a file that cannot be read is an error; else it is listed in a report beside
+            the archive.
         replace: whether to start a new archive where there is one.
         progress: called after each file with the number of files done and of all.
 
     Raises:
-        UserError: no files, none that can be read (strict: one), another grid or quantity, two different frames of one time, an
-            existing file that is no archive or was made with other settings, or a full disk.
+        UserError: no files, none that can be read (strict: one), another grid or quantity, two
+            different frames of one time, an existing file that is no archive or was made with other
+            settings, or a full disk.
     """
     output = Path(os.path.realpath(output))  # a link to an archive stays a link
-    paths = sorted(dict.fromkeys(Path(path) for path in paths), key=lambda path: (path.name, str(path)))
+    paths = sorted(
+        dict.fromkeys(Path(path) for path in paths), key=lambda path: (path.name, str(path))
+    )
     if not paths:
         raise UserError("there are no radar files to convert; give at least one.")
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
-        raise UserError(f"workers is {workers!r}; a whole number of processes, 0 or more, is needed.")
+        raise UserError(
+            f"workers is {workers!r}; a whole number of processes, 0 or more, is needed."
+        )
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the radar files; give the archive another path.")
-    prepare = prepare or Preparation({"_target_": f"{type(reader).__module__}.{type(reader).__qualname__}"})
+    prepare = prepare or Preparation(
+        {"_target_": f"{type(reader).__module__}.{type(reader).__qualname__}"}
+    )
     reader = Tolerant(reader, prepare.tolerance)
     with _alone(output):
         try:
             with contextlib.ExitStack() as stack:
-                old = None if replace or not output.exists() else stack.enter_context(_opened(output, prepare))
-                packed, path_parts = stack.enter_context(PackedFiles()), getattr(reader, "path_parts", 1)
+                old = (
+                    None
+                    if replace or not output.exists()
+                    else stack.enter_context(_opened(output, prepare))
+                )
+                packed, path_parts = (
+                    stack.enter_context(PackedFiles()),
+                    getattr(reader, "path_parts", 1),
+                )
                 conversion = _Conversion(output, prepare, old, packed, path_parts)
                 inputs = opened_inputs(paths, separately=workers > 0, digests=True)
                 summary = conversion.run(inputs, reader, workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
             return summary
         except (OSError, RuntimeError) as error:
-            raise UserError(f"{output} could not be written: {getattr(error, 'strerror', None) or first_line(error)}.") from error
+            raise UserError(
+                f"{output} could not be written: "
+                f"{getattr(error, 'strerror', None) or first_line(error)}."
+            ) from error
 
 
 def _opened(output: Path, prepare: Preparation) -> Archive:
@@ -180,10 +224,18 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
         found = f"{output} was made by an older nowcast, which frames cannot be added to"
         raise UserError(f"{found}; {anew}.")
     wanted = prepare.as_data()
-    kept = {"tolerance": wanted["tolerance"]} | archive.settings  # an older nowcast, which accepted nothing off, did not note it
+    kept = {
+        "tolerance": wanted["tolerance"]
+    } | archive.settings  # an older nowcast, which accepted nothing off, did not note it
     if isinstance(kept["tolerance"], dict):
-        kept["tolerance"] = asdict(DEFAULT) | kept["tolerance"]  # nor those of its fields that are newer
-    other = [sentence for name in wanted for sentence in _differences(name, kept.get(name), wanted[name], archive)]
+        kept["tolerance"] = (
+            asdict(DEFAULT) | kept["tolerance"]
+        )  # nor those of its fields that are newer
+    other = [
+        sentence
+        for name in wanted
+        for sentence in _differences(name, kept.get(name), wanted[name], archive)
+    ]
     if other:
         raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {anew}.")
     return archive
@@ -209,7 +261,9 @@ def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
     if _are_of_one_class(kept, wanted) and kept.keys() == wanted.keys():
         for key in wanted:
             yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
-    elif kept != wanted and not (name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)):
+    elif kept != wanted and not (
+        name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)
+    ):
         yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"
 
 
@@ -232,14 +286,22 @@ def _in_the_same_place(kept, wanted, archive: Archive) -> bool:
     if kept is None or wanted is None:
         return False
     try:
-        return same_projection(projection_text(kept), projection_text(wanted), archive.grid.x, archive.grid.y, archive.tolerance.pixels)
+        return same_projection(
+            projection_text(kept),
+            projection_text(wanted),
+            archive.grid.x,
+            archive.grid.y,
+            archive.tolerance.pixels,
+        )
     except UserError:
         return False
 
 
 @contextlib.contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """A lock beside the archive, so that no other conversion writes it; leftovers of killed ones are removed under it."""
+    """A lock beside the archive, so that no other conversion writes it; leftovers of killed ones
+    are removed under it.
+    """
     lock = output.with_name(f".{output.name}.lock")
     busy = f"another conversion is writing {output}; wait for it, or give another output."
     with locked(lock, busy=busy, unwritable=f"{output} cannot be written"):
@@ -270,7 +332,9 @@ class _Conversion:
         self.known: set[Origin] = set()
         self.duplicates, self.started = 0, 0.0
 
-    def run(self, inputs: OpenedInputs, reader, workers: int, strict: bool, progress) -> ArchiveSummary:
+    def run(
+        self, inputs: OpenedInputs, reader, workers: int, strict: bool, progress
+    ) -> ArchiveSummary:
         """All of it."""
         paths, reader = inputs.paths, Unpacking(reader, inputs.refused)
         if self.old is not None:
@@ -289,19 +353,44 @@ class _Conversion:
         report = self._report(quarantine)
         if not self.frames:
             path, reason = quarantine[0]
-            raise UserError(reason if len(quarantine) == 1 else f"none of the {len(quarantine)} files could be read (listed in {report}); the first: {reason}")
+            raise UserError(
+                reason
+                if len(quarantine) == 1
+                else f"none of the {len(quarantine)} files could be read (listed in {report}); "
+                f"the first: {reason}"
+            )
         times = sorted(self.frames)
         if len(times) > kept:
             if self.old is not None:
                 self.old.require_unchanged()
             with replacing(self.output) as temporary:
-                settings = self.prepare.as_data() | ({} if self.old is None else self.old.settings)  # in the words it was made with
-                write_archive([self.frames[moment] for moment in times], temporary, grid=self.like.grid, quantity=self.like.quantity, settings=settings)
+                settings = self.prepare.as_data() | (
+                    {} if self.old is None else self.old.settings
+                )  # in the words it was made with
+                write_archive(
+                    [self.frames[moment] for moment in times],
+                    temporary,
+                    grid=self.like.grid,
+                    quantity=self.like.quantity,
+                    settings=settings,
+                )
         discarded = sum(frame.discarded for frame in self.frames.values())
-        return ArchiveSummary(self.output, len(times), len(times) - kept, self.duplicates, times[0], times[-1], tuple(quarantine), report, discarded)
+        return ArchiveSummary(
+            self.output,
+            len(times),
+            len(times) - kept,
+            self.duplicates,
+            times[0],
+            times[-1],
+            tuple(quarantine),
+            report,
+            discarded,
+        )
 
     def _origin(self, path: Path, digest: str | None) -> Origin:
-        """Name and content of a file; of a member of an archive of files, whose SHA-256 may be known already."""
+        """Name and content of a file; of a member of an archive of files, whose SHA-256 may be
+        known already.
+        """
         name = _name_that_counts(path, max(1, self.path_parts))
         return Origin(name, _digest(path) if digest is None else _stored_digest(digest))
 
@@ -312,16 +401,25 @@ class _Conversion:
     def _take_archive(self) -> None:
         """The frames that are in the archive already."""
         for place, (moment, origin) in enumerate(zip(self.old.times, self.old.origins)):
-            self.frames[moment] = StoredFrame(moment, origin, self.old._dataset, place, int(self.old.discarded[place]))
+            self.frames[moment] = StoredFrame(
+                moment, origin, self.old._dataset, place, int(self.old.discarded[place])
+            )
             self.known.add(self._identity(origin))
         self._expect(self.old.grid, self.old.quantity, self.output)
 
     def _expect(self, grid: Grid, quantity: str, path: Path) -> None:
         """Every file from now on must be like this one."""
-        self.like, self.first = Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), path
+        self.like, self.first = (
+            Frames(
+                np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity
+            ),
+            path,
+        )
 
     def _take_parts(self, wanted: set[Origin]) -> None:
-        """The frames of an interrupted conversion with the same settings, of the files that are asked for again."""
+        """The frames of an interrupted conversion with the same settings, of the files that are
+        asked for again.
+        """
         mark = self.parts / "settings.json"
         settings = json.dumps(self.prepare.as_data(), sort_keys=True)
         if not (mark.is_file() and mark.read_text(encoding="utf-8") == settings):
@@ -344,7 +442,18 @@ class _Conversion:
                 if there is None:
                     if self.like is None:
                         self._expect(grid, quantity, Path(frame.origin.name))
-                    refuse_other_set(Frames(np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity), Path(frame.origin.name), self.like, self.first, self.prepare.tolerance)
+                    refuse_other_set(
+                        Frames(
+                            np.empty((0, *grid.shape)),
+                            np.empty(0, "datetime64[s]"),
+                            grid,
+                            quantity=quantity,
+                        ),
+                        Path(frame.origin.name),
+                        self.like,
+                        self.first,
+                        self.prepare.tolerance,
+                    )
                     self.frames[frame.time] = frame
                     self.known.add(identity)
                 elif self._identity(there.origin) != identity:
@@ -409,7 +518,9 @@ class _Conversion:
                 self.duplicates += 1
             else:
                 self._pack(moment, values, origin, discarded)
-        if self.part is not None and (len(self.part) >= _PART_FRAMES or time.monotonic() - self.started > _PART_SECONDS):
+        if self.part is not None and (
+            len(self.part) >= _PART_FRAMES or time.monotonic() - self.started > _PART_SECONDS
+        ):
             self._close_part()
 
     def _advice(self, there: StoredFrame, path: Path) -> str:
@@ -422,16 +533,25 @@ class _Conversion:
             "in the place of the first"
         )
 
-    def _pack(self, moment: np.datetime64, values: np.ndarray, origin: Origin, discarded: int) -> None:
+    def _pack(
+        self, moment: np.datetime64, values: np.ndarray, origin: Origin, discarded: int
+    ) -> None:
         if self.part is None:
             self.parts.mkdir(parents=True, exist_ok=True)
             with replacing(self.parts / "settings.json") as temporary:
-                temporary.write_text(json.dumps(self.prepare.as_data(), sort_keys=True), encoding="utf-8")
-            self.part, self.started = PackedFrames(self.parts / "open.h5", self.like.grid, self.like.quantity), time.monotonic()
+                temporary.write_text(
+                    json.dumps(self.prepare.as_data(), sort_keys=True), encoding="utf-8"
+                )
+            self.part, self.started = (
+                PackedFrames(self.parts / "open.h5", self.like.grid, self.like.quantity),
+                time.monotonic(),
+            )
         self.frames[moment] = self.part.append(moment, values, origin, discarded)
 
     def _close_part(self) -> None:
-        """Complete the part and take its frames from there; it survives whatever happens to this process."""
+        """Complete the part and take its frames from there; it survives whatever happens to this
+        process.
+        """
         if self.part is None:
             return
         part, self.part = self.part, None
@@ -445,7 +565,9 @@ class _Conversion:
             self.frames[frame.time] = frame
 
     def _drop_part(self) -> None:
-        """What was being packed when the conversion failed; and the folder, where nothing else is in it."""
+        """What was being packed when the conversion failed; and the folder, where nothing else is
+        in it.
+        """
         if self.part is not None:
             part, self.part = self.part, None
             with contextlib.suppress(OSError, RuntimeError):
@@ -460,7 +582,10 @@ class _Conversion:
         if not quarantine:
             path.unlink(missing_ok=True)
             return None
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
             table = csv.writer(file)
             table.writerow(["file", "reason"])
             table.writerows((str(bad), reason) for bad, reason in quarantine)
@@ -469,7 +594,11 @@ class _Conversion:
 
 def is_own(path: Path, output: Path) -> bool:
     """Whether a file in a folder of radar files is the archive, or what belongs to it."""
-    return path.name in (output.name, _report_path(output).name) and path.resolve().parent == output.resolve().parent and (is_archive(path) or path.suffix == ".csv")
+    return (
+        path.name in (output.name, _report_path(output).name)
+        and path.resolve().parent == output.resolve().parent
+        and (is_archive(path) or path.suffix == ".csv")
+    )
 
 
 def _report_path(output: Path) -> Path:
@@ -497,7 +626,9 @@ def _name_that_counts(path: Path, parts: int) -> str:
 
 
 def _digest(path: Path) -> int:
-    """The first eight bytes of the SHA-256 of a file, or a folder's files; `UNREAD` of what cannot be read."""
+    """The first eight bytes of the SHA-256 of a file, or a folder's files; `UNREAD` of what cannot
+    be read.
+    """
     digest = hashlib.sha256()
     store = path.is_dir()
     try:

@@ -10,8 +10,8 @@ import numpy as np
 
 from nowcast.data.containers import short_name, split_member
 from nowcast.data.windows import newest_of_each_time
-from nowcast.errors import UserError
-from nowcast.frames import Frames
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _FORBIDDEN = "{} may not be looked into by this user; change its permissions."
@@ -128,7 +128,8 @@ def _pieces(inside: str, text: str) -> list[_Piece]:
 
 def _joined(pieces: list[_Piece]) -> list[str]:
     """The items of a list: a name with commas, which its pieces are not, is put together again
-    where it is there."""
+    where it is there.
+    """
     items, place = [], 0
     while place < len(pieces):
         item, step = pieces[place].text if pieces[place].quoted else pieces[place].text.strip(), 1
@@ -153,7 +154,8 @@ def _is_there(item: str) -> bool:
 
 def literal_folder(pattern: str | Path) -> Path:
     """The folder a pattern begins with that exists as it is written; of one that does not exist,
-    what was typed of it."""
+    what was typed of it.
+    """
     parts = Path(pattern).parts
     if os.path.isdir(pattern) or not glob.has_magic(os.fspath(pattern)):
         return Path(pattern)
@@ -227,7 +229,7 @@ def read_frames(
 
     Args:
         paths: the radar files, all of one grid.
-        reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
+        reader: has ``read(path) -> Frames``; see ``nowcast.readers``.
         last: keep only that many of the newest frames, and of several that are meant for one time
             the nearest to it; little more than twice as many are held in memory.
         until: leave out frames after this time, UTC.
@@ -275,7 +277,8 @@ def refuse_other_set(
     frames: Frames, path: Path, like: Frames, first: Path, tolerance: Tolerance = DEFAULT
 ) -> None:
     """Raise a UserError that says the difference where frames are of another grid or quantity than
-    those of the first file."""
+    those of the first file.
+    """
     difference = like.grid.difference(frames.grid, tolerance.pixels)
     if difference:
         raise UserError(

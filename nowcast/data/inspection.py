@@ -8,10 +8,18 @@ import numpy as np
 import pyproj
 
 from nowcast.data.archive import Archive
-from nowcast.data.windows import PARTS, TimeSplit, is_step, longest_run, usual_step, window_starts, without_twins
-from nowcast.errors import UserError
-from nowcast.frames import Frames, Grid
-from nowcast.task import Task
+from nowcast.data.windows import (
+    PARTS,
+    TimeSplit,
+    is_step,
+    longest_run,
+    usual_step,
+    window_starts,
+    without_twins,
+)
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames, Grid
+from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, Tolerance
 
 _RAIN = 0.1  # mm/h
@@ -20,8 +28,14 @@ _HIGH = 150.0  # mm/h: above it there is more clutter and hail than rain
 _FROZEN_PIXELS = 10  # so many equal wet pixels in two frames are no chance
 _COVERAGE = 0.005  # share of the grid that appears or is lost from one frame to the next
 _FEWEST_FRAMES = 24  # pixels are judged by how often they are wet: fewer frames say nothing
-_NEIGHBOURHOOD, _SELF = 9, 3  # pixels: a square around a pixel, without the square it is the middle of
-_OFTENER, _SELDOM = 0.4, 0.2  # difference in wet share that makes clutter; wet share around a pixel that is never wet
+_NEIGHBOURHOOD, _SELF = (
+    9,
+    3,
+)  # pixels: a square around a pixel, without the square it is the middle of
+_OFTENER, _SELDOM = (
+    0.4,
+    0.2,
+)  # difference in wet share that makes clutter; wet share around a pixel that is never wet
 _NAME = 12  # characters before the text of a line
 
 
@@ -37,19 +51,36 @@ def info(path: str | Path) -> str:
             total.add(archive.read(index, index + 1))
         files = len(set(archive.origins))
         settings = archive.settings or {}
-        return in_lines({
-            "archive": str(path),
-            **({"made from": f"{files} files, {_described(settings)}"} if archive.settings else {}),
-            **_contents(archive.times, archive.grid, archive.quantity, total, archive.tolerance),
-            **_discarded_pixels(archive.discarded),
-        })
+        return in_lines(
+            {
+                "archive": str(path),
+                **(
+                    {"made from": f"{files} files, {_described(settings)}"}
+                    if archive.settings
+                    else {}
+                ),
+                **_contents(
+                    archive.times, archive.grid, archive.quantity, total, archive.tolerance
+                ),
+                **_discarded_pixels(archive.discarded),
+            }
+        )
 
 
 def _described(settings: dict) -> str:
     """How an archive was made, in words."""
     reader = str(settings.get("reader", {}).get("_target_", "an unknown reader")).rpartition(".")[2]
-    clip, regrid = settings.get("clip"), {k: v for k, v in settings.get("regrid", {}).items() if k != "_target_" and v is not None}
-    return ", ".join([f"reader {reader}", *([f"rates clipped to {clip:g} mm/h"] if clip else []), *([f"regridded ({regrid})"] if regrid else [])])
+    clip, regrid = (
+        settings.get("clip"),
+        {k: v for k, v in settings.get("regrid", {}).items() if k != "_target_" and v is not None},
+    )
+    return ", ".join(
+        [
+            f"reader {reader}",
+            *([f"rates clipped to {clip:g} mm/h"] if clip else []),
+            *([f"regridded ({regrid})"] if regrid else []),
+        ]
+    )
 
 
 def info_of_frames(frames: Frames, format: str, tolerance: Tolerance = DEFAULT) -> str:
@@ -63,18 +94,35 @@ def info_of_frames(frames: Frames, format: str, tolerance: Tolerance = DEFAULT) 
     total = _Total(frames.values.shape)
     total.add(frames.values)
     described = _contents(frames.times, frames.grid, frames.quantity, total, tolerance)
-    return in_lines({"file": frames.source, "format": format, **described, **_discarded_pixels(frames.discarded)})
+    return in_lines(
+        {
+            "file": frames.source,
+            "format": format,
+            **described,
+            **_discarded_pixels(frames.discarded),
+        }
+    )
 
 
 def _discarded_pixels(counts: np.ndarray) -> dict[str, str]:
-    """What there is to say of pixels that became missing, by frame (T,); nothing where there are none."""
+    """What there is to say of pixels that became missing, by frame (T,); nothing where there are
+    none.
+    """
     if not counts.any():
         return {}
-    return {"discarded": f"{counts.sum()} pixels in {np.count_nonzero(counts)} frames, negative or above {HIGHEST_RATE:g} mm/h in the file, are missing now"}
+    return {
+        "discarded": f"{counts.sum()} pixels in {np.count_nonzero(counts)} frames, negative or "
+        f"above {HIGHEST_RATE:g} mm/h in the file, are missing now"
+    }
 
 
-def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | UserError]], tolerance: Tolerance = DEFAULT) -> str:
-    """What several files contain together, in lines to read; the frames of one at a time are in memory.
+def info_of_members(
+    name: str | Path,
+    results: Iterable[tuple[Path, Frames | UserError]],
+    tolerance: Tolerance = DEFAULT,
+) -> str:
+    """What several files contain together, in lines to read; the frames of one at a time are in
+    memory.
 
     Args:
         name: of the files: an archive of them, a folder, or a list.
@@ -90,7 +138,9 @@ def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | Use
         read += 1
         if first is None:
             first, total = result, _Total((0, *result.grid.shape))
-        if first.quantity != result.quantity or first.grid.difference(result.grid, tolerance.pixels):
+        if first.quantity != result.quantity or first.grid.difference(
+            result.grid, tolerance.pixels
+        ):
             others += 1
             continue
         times.append(result.times)
@@ -99,10 +149,14 @@ def info_of_members(name: str | Path, results: Iterable[tuple[Path, Frames | Use
         total.add(result.values)
     entries = {"file": str(name), "files": f"{read + len(refusals)}, of which {read} can be read"}
     if first is not None:
-        entries |= _contents(np.unique(np.concatenate(times)), first.grid, first.quantity, total, tolerance)
+        entries |= _contents(
+            np.unique(np.concatenate(times)), first.grid, first.quantity, total, tolerance
+        )
         entries |= _discarded_pixels(np.concatenate(discarded))
     if others:
-        entries["others"] = f"{others} files of another grid or quantity than the first, left out here"
+        entries["others"] = (
+            f"{others} files of another grid or quantity than the first, left out here"
+        )
     if refusals:
         entries["unreadable"] = _counted(refusals, "files")
     return in_lines(entries)
@@ -125,22 +179,31 @@ class _Total:
 
 
 def described_values(values: np.ndarray, grid: Grid, nothing: str) -> dict[str, str]:
-    """Grid and rain of some fields [mm/h], (T, H, W), as entries for `in_lines`; ``nothing`` is said of fields without any value."""
+    """Grid and rain of some fields [mm/h], (T, H, W), as entries for `in_lines`; ``nothing`` is
+    said of fields without any value.
+    """
     total = _Total(values.shape)
     total.add(values)
     return _described_total(grid, total, nothing)
 
 
-def _described_total(grid: Grid, total: _Total, nothing: str = "nothing was observed") -> dict[str, str]:
+def _described_total(
+    grid: Grid, total: _Total, nothing: str = "nothing was observed"
+) -> dict[str, str]:
     return {
         "grid": grid.describe(),
         "missing": f"{100 * (1 - total.observed / total.pixels):.2f} % of the pixels",
-        "raining": f"{100 * total.raining / total.observed:.2f} % of the observed pixels (>= {_RAIN} mm/h)" if total.observed else nothing,
+        "raining": f"{100 * total.raining / total.observed:.2f} % of the observed pixels (>= "
+        f"{_RAIN} mm/h)"
+        if total.observed
+        else nothing,
         "maximum": f"{total.highest:.2f} mm/h" if total.observed else nothing,
     }
 
 
-def _contents(times: np.ndarray, grid: Grid, quantity: str, total: _Total, tolerance: Tolerance) -> dict[str, str]:
+def _contents(
+    times: np.ndarray, grid: Grid, quantity: str, total: _Total, tolerance: Tolerance
+) -> dict[str, str]:
     empty = {"empty": f"{total.empty} frames without any observation"} if total.empty else {}
     return {
         "frames": str(len(times)),
@@ -156,7 +219,10 @@ def in_lines(entries: dict[str, str | list[str]]) -> str:
     """Name and text of each entry; a list goes on below its first line."""
     width = max(_NAME, *(len(name) + 1 for name in entries))
     indent = "\n" + " " * width
-    return "\n".join(f"{name:<{width}}{text if isinstance(text, str) else indent.join(text)}" for name, text in entries.items())
+    return "\n".join(
+        f"{name:<{width}}{text if isinstance(text, str) else indent.join(text)}"
+        for name, text in entries.items()
+    )
 
 
 def _minutes(step: np.timedelta64) -> str:
@@ -176,7 +242,11 @@ def _cadence(times: np.ndarray, tolerance: Tolerance) -> dict[str, str | list[st
     regular = is_step(steps, step, tolerance)
     gaps = np.flatnonzero((steps > step) & ~regular)
     lines = [f"{times[gap]} to {times[gap + 1]}: {_minutes(steps[gap])}" for gap in gaps]
-    return {"cadence": f"{_minutes(step)} ({np.count_nonzero(regular)} of {steps.size} steps{_off_by(steps[regular] - step)})", "gaps": [str(len(gaps)), *_listed(lines)]}
+    return {
+        "cadence": f"{_minutes(step)} ({np.count_nonzero(regular)} of {steps.size} "
+        f"steps{_off_by(steps[regular] - step)})",
+        "gaps": [str(len(gaps)), *_listed(lines)],
+    }
 
 
 def _off_by(deviations: np.ndarray) -> str:
@@ -185,16 +255,24 @@ def _off_by(deviations: np.ndarray) -> str:
     return f", off by up to {most} s" if most else ""
 
 
-def check(path: str | Path, task: Task | None = None, *, validation_from: str | None = None, test_from: str | None = None) -> str:
+def check(
+    path: str | Path,
+    task: Task | None = None,
+    *,
+    validation_from: str | None = None,
+    test_from: str | None = None,
+) -> str:
     """What in an archive asks for a second look before a model learns from it, in lines to read.
 
-    Gaps, odd times, and frames beside another one of the same time; frames that repeat the one before although it rains; changes of what is observed; pixels that are wet far
-    oftener than those around them (clutter) or never (a beam that is blocked); rates above 150 mm/h; and how many windows
-    training, validation and test would get. One frame at a time is in memory.
+    Gaps, odd times, and frames beside another one of the same time; frames that repeat the one
+    before although it rains; changes of what is observed; pixels that are wet far oftener than
+    those around them (clutter) or never (a beam that is blocked); rates above 150 mm/h; and how
+    many windows training, validation and test would get. One frame at a time is in memory.
 
     Args:
         path: the archive.
-        task: windows of what length and step; None: 4 frames in and 12 out at the archive's own step.
+        task: windows of what length and step; None: 4 frames in and 12 out at the archive's own
+            step.
         validation_from, test_from: where the archive would be cut, as in ``nowcast.data.radar``.
 
     Raises:
@@ -205,21 +283,36 @@ def check(path: str | Path, task: Task | None = None, *, validation_from: str | 
         seen = _Seen(archive.shape[1:])
         for index, time in enumerate(archive.times):
             seen.add(time, archive.read(index, index + 1)[0])
-        return in_lines({
-            "archive": str(path),
-            "frames": f"{len(archive)}, {archive.times[0]} to {archive.times[-1]} UTC",
-            **_cadence(_one_of_each(archive.times, archive.tolerance), archive.tolerance),
-            "twins": _twins(archive),
-            "odd times": _odd_times(archive.times, archive.tolerance),
-            "frozen": _frozen(seen.equal),
-            "coverage": _counted(seen.coverage, f"changes of more than {100 * _COVERAGE:g} % of the grid from one frame to the next"),
-            "empty": _counted([str(time) for time in seen.empty], "frames without any observation"),
-            "discarded": _counted(_discarded_frames(archive), "frames with pixels that were negative or implausibly high, and are missing now"),
-            "clutter": _pixels(seen, archive.grid, clutter=True),
-            "blocked": _pixels(seen, archive.grid, clutter=False),
-            "high": _counted(seen.high, f"frames with rates above {_HIGH:g} mm/h (nowcast convert clip={_HIGH:g} would limit them)"),
-            "split": _split_plan(archive, task, TimeSplit(validation_from, test_from)),
-        })
+        return in_lines(
+            {
+                "archive": str(path),
+                "frames": f"{len(archive)}, {archive.times[0]} to {archive.times[-1]} UTC",
+                **_cadence(_one_of_each(archive.times, archive.tolerance), archive.tolerance),
+                "twins": _twins(archive),
+                "odd times": _odd_times(archive.times, archive.tolerance),
+                "frozen": _frozen(seen.equal),
+                "coverage": _counted(
+                    seen.coverage,
+                    f"changes of more than {100 * _COVERAGE:g} % of the grid from one frame to "
+                    "the next",
+                ),
+                "empty": _counted(
+                    [str(time) for time in seen.empty], "frames without any observation"
+                ),
+                "discarded": _counted(
+                    _discarded_frames(archive),
+                    "frames with pixels that were negative or implausibly high, and are missing now",
+                ),
+                "clutter": _pixels(seen, archive.grid, clutter=True),
+                "blocked": _pixels(seen, archive.grid, clutter=False),
+                "high": _counted(
+                    seen.high,
+                    f"frames with rates above {_HIGH:g} mm/h (nowcast convert clip={_HIGH:g} "
+                    "would limit them)",
+                ),
+                "split": _split_plan(archive, task, TimeSplit(validation_from, test_from)),
+            }
+        )
 
 
 def common_minutes(times: np.ndarray, tolerance: Tolerance = DEFAULT) -> float:
@@ -229,7 +322,10 @@ def common_minutes(times: np.ndarray, tolerance: Tolerance = DEFAULT) -> float:
 
 
 def _discarded_frames(archive: Archive) -> list[str]:
-    return [f"{archive.times[index]}: {archive.discarded[index]} pixels" for index in np.flatnonzero(archive.discarded)]
+    return [
+        f"{archive.times[index]}: {archive.discarded[index]} pixels"
+        for index in np.flatnonzero(archive.discarded)
+    ]
 
 
 @dataclass
@@ -242,7 +338,9 @@ class _Seen:
 
     shape: tuple[int, int]
     frames: int = 0
-    equal: list = field(default_factory=list)  # (time before, time) of wet frames that repeat the one before
+    equal: list = field(
+        default_factory=list
+    )  # (time before, time) of wet frames that repeat the one before
     coverage: list = field(default_factory=list)
     empty: list = field(default_factory=list)
     high: list = field(default_factory=list)
@@ -261,14 +359,21 @@ class _Seen:
         if not observed.any():
             self.empty.append(time)
         if self.before is not None:
-            if np.count_nonzero(wet) >= _FROZEN_PIXELS and np.array_equal(values, self.before, equal_nan=True):
+            if np.count_nonzero(wet) >= _FROZEN_PIXELS and np.array_equal(
+                values, self.before, equal_nan=True
+            ):
                 self.equal.append((self.time_before, time))
             changed = np.count_nonzero(observed != self.observed_before) / observed.size
             if changed > _COVERAGE:
-                self.coverage.append(f"{time}: {100 * self.observed_before.mean():.2f} % observed before, {100 * share:.2f} % then")
+                self.coverage.append(
+                    f"{time}: {100 * self.observed_before.mean():.2f} % observed before, "
+                    f"{100 * share:.2f} % then"
+                )
         above = np.count_nonzero(values > _HIGH)
         if above:
-            self.high.append(f"{time}: {above} pixels, up to {np.fmax.reduce(values, axis=None):.1f} mm/h")
+            self.high.append(
+                f"{time}: {above} pixels, up to {np.fmax.reduce(values, axis=None):.1f} mm/h"
+            )
         self.before, self.time_before, self.observed_before = values, time, observed
 
     def suspects(self, *, clutter: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -276,7 +381,10 @@ class _Seen:
         from scipy.ndimage import uniform_filter
 
         def around(counts):
-            sums = [side**2 * uniform_filter(counts.astype(np.float64), side, mode="constant") for side in (_NEIGHBOURHOOD, _SELF)]
+            sums = [
+                side**2 * uniform_filter(counts.astype(np.float64), side, mode="constant")
+                for side in (_NEIGHBOURHOOD, _SELF)
+            ]
             return sums[0] - sums[1]
 
         enough = self.observed >= _FEWEST_FRAMES
@@ -285,7 +393,11 @@ class _Seen:
         pixels = around(counts[0])
         surroundings = np.where(pixels > 0.5, around(counts[1]) / np.maximum(pixels, 1), np.nan)
         with np.errstate(invalid="ignore"):
-            odd = share - surroundings >= _OFTENER if clutter else (counts[1] == 0) & (surroundings >= _SELDOM)
+            odd = (
+                share - surroundings >= _OFTENER
+                if clutter
+                else (counts[1] == 0) & (surroundings >= _SELDOM)
+            )
         return odd & enough, share, surroundings
 
 
@@ -302,8 +414,13 @@ def _odd_times(times: np.ndarray, tolerance: Tolerance) -> list[str]:
     phases = times.astype(np.int64) % step
     values, counts = np.unique(phases, return_counts=True)
     off = np.abs(phases - values[counts.argmax()])
-    odd = times[np.minimum(off, step - off) * np.timedelta64(1, "s") > 2 * tolerance.off_time(usual)]
-    return _counted([str(time) for time in odd], f"frames beside the most common times (every {step / 60:g} min)")
+    odd = times[
+        np.minimum(off, step - off) * np.timedelta64(1, "s") > 2 * tolerance.off_time(usual)
+    ]
+    return _counted(
+        [str(time) for time in odd],
+        f"frames beside the most common times (every {step / 60:g} min)",
+    )
 
 
 def _one_of_each(times: np.ndarray, tolerance: Tolerance) -> np.ndarray:
@@ -312,7 +429,9 @@ def _one_of_each(times: np.ndarray, tolerance: Tolerance) -> np.ndarray:
 
 
 def _twins(archive: Archive) -> list[str]:
-    """Frames that are not used, as another one is nearer to the regular time that both are meant for."""
+    """Frames that are not used, as another one is nearer to the regular time that both are meant
+    for.
+    """
     times = archive.times
     used = _one_of_each(times, archive.tolerance)
     lines = []
@@ -330,37 +449,63 @@ def _frozen(equal: list[tuple[np.datetime64, np.datetime64]]) -> list[str]:
             runs[-1].append(time)
         else:
             runs.append([before, time])
-    return _counted([f"{run[0]} to {run[-1]}: {len(run)} equal frames" for run in runs], "runs of equal frames with rain in them")
+    return _counted(
+        [f"{run[0]} to {run[-1]}: {len(run)} equal frames" for run in runs],
+        "runs of equal frames with rain in them",
+    )
 
 
 def _pixels(seen: _Seen, grid: Grid, *, clutter: bool) -> list[str]:
     what = (
-        f"pixels wet at least {100 * _OFTENER:g} percentage points oftener than those around them" if clutter
-        else f"pixels never wet although those around them are in at least {100 * _SELDOM:g} % of the frames"
+        f"pixels wet at least {100 * _OFTENER:g} percentage points oftener than those around them"
+        if clutter
+        else f"pixels never wet although those around them are in at least {100 * _SELDOM:g} % "
+        "of the frames"
     )
     if seen.frames < _FEWEST_FRAMES:
-        return [f"not judged: {seen.frames} frames say nothing about single pixels, {_FEWEST_FRAMES} are needed"]
+        return [
+            f"not judged: {seen.frames} frames say nothing about single pixels, {_FEWEST_FRAMES} "
+            "are needed"
+        ]
     odd, share, surroundings = seen.suspects(clutter=clutter)
     rows, columns = np.nonzero(odd)
     worst = np.argsort(-np.abs(share - surroundings)[rows, columns], kind="stable")[:_LISTED]
-    to_degrees = pyproj.Transformer.from_crs(pyproj.CRS(grid.crs), pyproj.CRS(grid.crs).geodetic_crs, always_xy=True)
+    to_degrees = pyproj.Transformer.from_crs(
+        pyproj.CRS(grid.crs), pyproj.CRS(grid.crs).geodetic_crs, always_xy=True
+    )
     lines = []
     for row, column in zip(rows[worst], columns[worst]):
         longitude, latitude = to_degrees.transform(grid.x[column], grid.y[row])
-        wet = f"wet in {100 * share[row, column]:.0f} % of the frames, around it {100 * surroundings[row, column]:.0f} %"
+        wet = (
+            f"wet in {100 * share[row, column]:.0f} % of the frames, around it "
+            f"{100 * surroundings[row, column]:.0f} %"
+        )
         lines.append(f"row {row}, column {column} ({latitude:.3f} N, {longitude:.3f} E): {wet}")
-    return [f"{len(rows)} {what}", *lines, *([f"and {len(rows) - _LISTED} more"] if len(rows) > _LISTED else [])]
+    return [
+        f"{len(rows)} {what}",
+        *lines,
+        *([f"and {len(rows) - _LISTED} more"] if len(rows) > _LISTED else []),
+    ]
 
 
 def _split_plan(archive: Archive, task: Task, split: TimeSplit) -> list[str]:
     """Windows that each part would hold."""
     tolerance = archive.tolerance
     times = archive.times[without_twins(archive.times, task.timedelta, tolerance)]
-    lines = [f"windows of {task.context_length} + {task.forecast_length} frames every {task.timestep:g} min; the longest gap-free run is {longest_run(times, task.timedelta, tolerance)} frames"]
+    lines = [
+        f"windows of {task.context_length} + {task.forecast_length} frames every "
+        f"{task.timestep:g} min; the longest gap-free run is "
+        f"{longest_run(times, task.timedelta, tolerance)} frames"
+    ]
     for name in PARTS:
         start, end = split.interval(name, times)
         count = len(window_starts(times, task, start=start, end=end, tolerance=tolerance))
-        inside = np.count_nonzero((times >= (times[0] if start is None else start)) & ((times < end) if end is not None else True))
-        lines.append(f"{name}: {count} windows, {inside} frames, from {times[0] if start is None else start}" + (f", before {end}" if end is not None else ""))
+        inside = np.count_nonzero(
+            (times >= (times[0] if start is None else start))
+            & ((times < end) if end is not None else True)
+        )
+        lines.append(
+            f"{name}: {count} windows, {inside} frames, from {times[0] if start is None else start}"
+            + (f", before {end}" if end is not None else "")
+        )
     return lines
-

@@ -9,11 +9,15 @@ _MEGABYTE = 1e6
 
 def fits(archive: Archive, megabytes: int) -> bool:
     """Whether all frames of an archive, as float32, take no more than so many 1e6 bytes."""
-    return np.prod(archive.shape, dtype=np.float64) * np.dtype(np.float32).itemsize <= megabytes * _MEGABYTE
+    return (
+        np.prod(archive.shape, dtype=np.float64) * np.dtype(np.float32).itemsize
+        <= megabytes * _MEGABYTE
+    )
 
 
 class KeptFrames:
-    """Reads as an ``Archive`` does, but every frame only once: it is kept, whole, by the process that read it.
+    """Reads as an ``Archive`` does, but every frame only once: it is kept, whole, by the process
+    that read it.
 
     Args:
         archive: where the frames are; all of them may end up in memory.
@@ -25,8 +29,11 @@ class KeptFrames:
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_frames": {}}
 
-    def read(self, start: int, stop: int, *, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
-        """A copy of rain rates [mm/h] of frames start to stop - 1, (T, h, w) float32, NaN = not observed.
+    def read(
+        self, start: int, stop: int, *, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> np.ndarray:
+        """A copy of rain rates [mm/h] of frames start to stop - 1, (T, h, w) float32, NaN = not
+        observed.
 
         Raises:
             UserError: as ``Archive.read``.

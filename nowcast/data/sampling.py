@@ -1,7 +1,8 @@
 """Randomness as a pure function of (seed, epoch, sample index).
 
-No generator is carried from sample to sample, so any number of workers draws the same batches, two runs with one seed
-are identical, and a resumed run goes on exactly where the uninterrupted one would be.
+No generator is carried from sample to sample, so any number of workers draws the same batches, two
+runs with one seed are identical, and a resumed run goes on exactly where the uninterrupted one
+would be.
 """
 
 import math
@@ -21,11 +22,13 @@ _TIMEOUT = 600.0  # seconds that a process may take for a batch
 
 
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch, each index once, shared out among the processes of a distributed run.
+    """Keys (epoch, index) of one epoch, each index once, shared out among the processes of a
+    distributed run.
 
-    Process r of n takes the places r, r + n, r + 2 n, ..., so that together their batches are those of one process with batches n times as
-    large, in the same order. All need equally many batches, or they would wait for each other for ever: one that has none left for the last
-    gets a sample of which nothing counts, with the key (epoch, -1 - index).
+    Process r of n takes the places r, r + n, r + 2 n, ..., so that together their batches are those
+    of one process with batches n times as large, in the same order. All need equally many batches,
+    or they would wait for each other for ever: one that has none left for the last gets a sample of
+    which nothing counts, with the key (epoch, -1 - index).
 
     Args:
         length: number of samples in an epoch.
@@ -35,7 +38,10 @@ class EpochSampler(Sampler):
 
     def __init__(self, length: int, *, seed: int | None = None, batch_size: int = 1):
         self.length, self.seed, self.epoch, self.batch_size = length, seed, 0, batch_size
-        self.done = (0, 0)  # an epoch, and how many of its samples lie behind: what a resumed run begins in
+        self.done = (
+            0,
+            0,
+        )  # an epoch, and how many of its samples lie behind: what a resumed run begins in
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -44,7 +50,11 @@ class EpochSampler(Sampler):
     def _share(self) -> tuple[range, bool]:
         """Places of this process, and whether it needs a sample of which nothing counts besides."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
+        rank, world = (
+            (torch.distributed.get_rank(), torch.distributed.get_world_size())
+            if distributed
+            else (0, 1)
+        )
         own, most = range(rank, self.length, world), range(0, self.length, world)
         return own, math.ceil(len(own) / self.batch_size) < math.ceil(len(most) / self.batch_size)
 
@@ -65,12 +75,14 @@ class EpochSampler(Sampler):
 
 
 class SequenceDataset(Dataset):
-    """Cases in physical values -> normalised tensors for training. The only place numpy becomes torch for training.
+    """Cases in physical values -> normalised tensors for training. The only place numpy becomes
+    torch for training.
 
     Args:
-        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)`` values with NaN for "not observed"; where its frames have a scale, also
-            ``scale(epoch, index) -> (minutes between frames, kilometres between pixels)``.
-        transform: see ``nowcast.transform``.
+        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)`` values with NaN for "not
+            observed"; where its frames have a scale, also ``scale(epoch, index) -> (minutes between
+            frames, kilometres between pixels)``.
+        transform: see ``nowcast.types.transform``.
         context_length: frames that go in; the rest is target.
     """
 
@@ -81,7 +93,8 @@ class SequenceDataset(Dataset):
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its key, and its scale, where it has one.
+        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its
+        key, and its scale, where it has one.
 
         Of an index below 0, see ``EpochSampler``, nothing was observed in the target.
         """
@@ -89,7 +102,11 @@ class SequenceDataset(Dataset):
         place = (epoch, index) if index >= 0 else (epoch, -1 - index)
         values, observed = self.transform.normalise(self.cases.case(*place)[:, None])
         past, future = slice(None, self.context_length), slice(self.context_length, None)
-        scale = {"scale": torch.tensor(self.cases.scale(*place))} if hasattr(self.cases, "scale") else {}
+        scale = (
+            {"scale": torch.tensor(self.cases.scale(*place))}
+            if hasattr(self.cases, "scale")
+            else {}
+        )
         if index < 0:
             observed[future] = False
         return scale | {
@@ -101,8 +118,18 @@ class SequenceDataset(Dataset):
         }
 
 
-def loader(cases, transform, *, context_length: int, batch_size: int, workers: int = 0, seed: int | None = None) -> DataLoader:
-    """Batches of ``SequenceDataset`` samples, (B, T, 1, H, W) each; shuffled and new every epoch where a seed is given."""
+def loader(
+    cases,
+    transform,
+    *,
+    context_length: int,
+    batch_size: int,
+    workers: int = 0,
+    seed: int | None = None,
+) -> DataLoader:
+    """Batches of ``SequenceDataset`` samples, (B, T, 1, H, W) each; shuffled and new every epoch
+    where a seed is given.
+    """
     dataset = SequenceDataset(cases, transform, context_length=context_length)
     return DataLoader(
         dataset,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.frames import Frames
+from nowcast.types.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 
 
@@ -14,7 +14,7 @@ class Tolerant:
     """A reader whose files may be off by a tolerance.
 
     Args:
-        reader: has ``read(path) -> Frames``; see ``nowcast.data.readers``.
+        reader: has ``read(path) -> Frames``; see ``nowcast.readers``.
         tolerance: how far values, coordinates and times may be off.
     """
 
@@ -23,7 +23,9 @@ class Tolerant:
 
     @property
     def path_parts(self) -> int:
-        """How many of the last parts of a path decide, with the content, what is read; as the reader says."""
+        """How many of the last parts of a path decide, with the content, what is read; as the
+        reader says.
+        """
         return getattr(self.reader, "path_parts", 1)
 
     def read(self, path: str | Path) -> Frames:
@@ -39,7 +41,8 @@ class Tolerant:
 
 def noted(frames: Frames, discarded: list[int]) -> Frames:
     """Frames with the pixels that became missing in each field that was read; in the first frame
-    where fields are no frames."""
+    where fields are no frames.
+    """
     if not any(discarded):
         return frames
     counts = np.array(discarded, np.int64)

@@ -1,1 +1,3 @@
-"""Forecasts of models, baselines and other systems against what came: over the same pixels, in several processes, with intervals."""
+"""Forecasts of models, baselines and other systems against what came: over the same pixels, in
+several processes, with intervals.
+"""

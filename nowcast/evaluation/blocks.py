@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nowcast.results import ALL_CASES
+from nowcast.evaluation.results import ALL_CASES
 
 _DAY = 24.0
 _ENOUGH = 10  # blocks: with fewer whole days, shorter blocks are taken
-_EVENT_GAP = np.timedelta64(6, "h")  # without any case, and the rain that comes then is another event
+_EVENT_GAP = np.timedelta64(
+    6, "h"
+)  # without any case, and the rain that comes then is another event
 _GROUPS = 100
 
 
@@ -30,26 +32,41 @@ class Blocks:
 
 
 def groups(cases: int) -> Blocks:
-    """Blocks of cases that do not depend on each other: at most 100 groups of equal size, so that what is kept of them does not grow."""
+    """Blocks of cases that do not depend on each other: at most 100 groups of equal size, so that
+    what is kept of them does not grow.
+    """
     count = min(cases, _GROUPS)
     of_case = np.arange(cases) * count // max(cases, 1)
-    labels = [f"cases {np.flatnonzero(of_case == k)[0]} to {np.flatnonzero(of_case == k)[-1]}" for k in range(count)]
+    labels = [
+        f"cases {np.flatnonzero(of_case == k)[0]} to {np.flatnonzero(of_case == k)[-1]}"
+        for k in range(count)
+    ]
     return Blocks(labels, [ALL_CASES] * count, of_case, f"{count} groups of independent cases")
 
 
-def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: float | None = None, *, stride_hours: float = 0.0) -> Blocks:
+def by_time(
+    times: np.ndarray,
+    sources: list[str],
+    window_hours: float,
+    hours: float | None = None,
+    *,
+    stride_hours: float = 0.0,
+) -> Blocks:
     """Blocks of consecutive analysis times.
 
     Args:
         times: analysis times, UTC, (cases,), ascending within a source.
-        sources: where each case comes from, e.g. its archive; cases of two sources are never in one block.
+        sources: where each case comes from, e.g. its archive; cases of two sources are never in one
+            block.
         window_hours: from the first context frame to the last lead.
-        hours: the length of a block; None: whole days where that makes ten blocks or more, else so many windows that cases of two
-            blocks share few frames.
-        stride_hours: at which cases were taken, others between them left out on purpose; 0: there are no others.
+        hours: the length of a block; None: whole days where that makes ten blocks or more, else so
+            many windows that cases of two blocks share few frames.
+        stride_hours: at which cases were taken, others between them left out on purpose; 0: there
+            are no others.
 
     Returns:
-        Blocks in the order of the cases. An event ends where the source changes, or where no case comes for six hours, or for one and a half strides.
+        Blocks in the order of the cases. An event ends where the source changes, or where no case
+        comes for six hours, or for one and a half strides.
     """
     change = np.array([one != other for one, other in zip(sources[1:], sources)], bool)
     gap = max(_EVENT_GAP, np.timedelta64(int(1.5 * 3600 * stride_hours), "s"))
@@ -59,13 +76,27 @@ def by_time(times: np.ndarray, sources: list[str], window_hours: float, hours: f
     if hours is None and len(_cut(times, event, chosen)[1]) < _ENOUGH:
         chosen = window_hours
     of_case, firsts = _cut(times, event, chosen)
-    names = [_event_name(times[event == k], sources[int(np.flatnonzero(event == k)[0])], len(set(sources)) > 1) for k in range(event[-1] + 1)]
-    labels = [f"{sources[i] + ' ' if len(set(sources)) > 1 else ''}{_minute(times[i])}" for i in firsts]
-    return Blocks(labels, [names[event[i]] for i in firsts], of_case, f"{len(firsts)} blocks of {chosen:.3g} hours of consecutive analysis times")
+    names = [
+        _event_name(
+            times[event == k], sources[int(np.flatnonzero(event == k)[0])], len(set(sources)) > 1
+        )
+        for k in range(event[-1] + 1)
+    ]
+    labels = [
+        f"{sources[i] + ' ' if len(set(sources)) > 1 else ''}{_minute(times[i])}" for i in firsts
+    ]
+    return Blocks(
+        labels,
+        [names[event[i]] for i in firsts],
+        of_case,
+        f"{len(firsts)} blocks of {chosen:.3g} hours of consecutive analysis times",
+    )
 
 
 def _cut(times: np.ndarray, event: np.ndarray, hours: float) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each case's block, and the first case of each block: events cut every so many hours, whole days at midnight."""
+    """The number of each case's block, and the first case of each block: events cut every so many
+    hours, whole days at midnight.
+    """
     if hours == _DAY:
         piece = times.astype("datetime64[D]").astype(np.int64)
     else:
@@ -77,7 +108,9 @@ def _cut(times: np.ndarray, event: np.ndarray, hours: float) -> tuple[np.ndarray
 
 def _event_name(times: np.ndarray, source: str, with_source: bool) -> str:
     first, last = _minute(times[0]), _minute(times[-1])
-    period = first if first == last else f"{first} to {last[11:] if last[:10] == first[:10] else last}"
+    period = (
+        first if first == last else f"{first} to {last[11:] if last[:10] == first[:10] else last}"
+    )
     return f"{source}: {period}" if with_source else period
 
 

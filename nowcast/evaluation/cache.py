@@ -1,4 +1,6 @@
-"""Forecasts of slow baselines, kept by what they were made from: the same context, model and settings never run twice."""
+"""Forecasts of slow baselines, kept by what they were made from: the same context, model and
+settings never run twice.
+"""
 
 import hashlib
 import io
@@ -9,10 +11,11 @@ import h5py
 import numpy as np
 
 import nowcast
-from nowcast.errors import UserError
-from nowcast.files import replacing
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import replacing
 
-_METHODS = 2  # raised when the baselines forecast in another way, so that what they made before is not taken
+# raised when the baselines forecast in another way, so that what they made before is not taken
+_METHODS = 2
 _PRUNE_EVERY = 64  # new files, between two looks at the size of the folder
 
 
@@ -28,14 +31,19 @@ class ForecastCache:
         self.folder, self.limit, self._added = folder, limit, 0
 
     def key(self, model: str, context: np.ndarray, forecast_length: int) -> str:
-        """Name of the forecast that a model makes of a context (T, H, W): the digest of everything that decides it.
+        """Name of the forecast that a model makes of a context (T, H, W): the digest of everything
+        that decides it.
 
         Args:
             model: its class and settings, in words.
             context: physical values, NaN = not observed.
             forecast_length: number of leads.
         """
-        digest = hashlib.blake2b(f"{nowcast.__version__} {_METHODS}\n{_pysteps_version()}\n{model}\n{forecast_length}\n{context.shape}\n".encode(), digest_size=20)
+        digest = hashlib.blake2b(
+            f"{nowcast.__version__} "
+            f"{_METHODS}\n{_pysteps_version()}\n{model}\n{forecast_length}\n{context.shape}\n".encode(),
+            digest_size=20,
+        )
         digest.update(np.ascontiguousarray(context, np.float32).view(np.uint8).data)
         return digest.hexdigest()
 
@@ -55,7 +63,15 @@ class ForecastCache:
         content = io.BytesIO()  # on a full disk HDF5 can crash, while writing bytes raises
         with h5py.File(content, "w") as file:
             chunks = (1,) * (forecast.ndim - 2) + forecast.shape[-2:]
-            file.create_dataset("forecast", data=forecast, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True)
+            file.create_dataset(
+                "forecast",
+                data=forecast,
+                chunks=chunks,
+                compression="gzip",
+                compression_opts=1,
+                shuffle=True,
+                fletcher32=True,
+            )
         try:
             with replacing(self._path(key)) as temporary:
                 temporary.write_bytes(content.getbuffer())

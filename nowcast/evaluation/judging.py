@@ -1,4 +1,5 @@
-"""One batch of cases: the baselines' forecasts, the pixels that all can be judged on, and the sums over them.
+"""One batch of cases: the baselines' forecasts, the pixels that all can be judged on, and the sums
+over them.
 
 B cases, M members, T leads, H rows, W columns.
 """
@@ -9,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nowcast.errors import UserError, first_line
 from nowcast.evaluation.cache import ForecastCache
-from nowcast.forecaster import Forecaster
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.types.arrays import unmasked
 
 MEMBER = "{} member"  # the row of an ensemble's single members beside that of its mean
@@ -27,7 +28,8 @@ class Batch:
         forecasts: of the judged models by name, (B, T, H, W), NaN = no forecast.
         members: of those among them that have an ensemble, (B, M, T, H, W).
         blocks: number of the block of each case, (B,).
-        scale: minutes between frames and kilometres between pixels of each case, (B, 2), for models that must know them; None where they have none.
+        scale: minutes between frames and kilometres between pixels of each case, (B, 2), for models
+            that must know them; None where they have none.
     """
 
     context: np.ndarray
@@ -41,7 +43,14 @@ class Batch:
         for name in ("context", "observation"):
             object.__setattr__(self, name, unmasked(getattr(self, name), name))
         for name in ("forecasts", "members"):
-            object.__setattr__(self, name, {model: unmasked(values, f"{name} of {model}") for model, values in getattr(self, name).items()})
+            object.__setattr__(
+                self,
+                name,
+                {
+                    model: unmasked(values, f"{name} of {model}")
+                    for model, values in getattr(self, name).items()
+                },
+            )
 
 
 @dataclass
@@ -67,7 +76,8 @@ class Judgement:
     Args:
         sums: (model, block) -> sums of its scores.
         ensembles: (model, block) -> sums of its ensemble scores.
-        squared_errors: by model, the mean squared error of each case, (B,); NaN without a comparable pixel.
+        squared_errors: by model, the mean squared error of each case, (B,); NaN without a
+            comparable pixel.
         failures: by model.
     """
 
@@ -78,11 +88,17 @@ class Judgement:
 
     def add(self, other: "Judgement") -> None:
         """Take in the judgement of the cases that follow."""
-        for mine, theirs in ((self.sums, other.sums), (self.ensembles, other.ensembles), (self.failures, other.failures)):
+        for mine, theirs in (
+            (self.sums, other.sums),
+            (self.ensembles, other.ensembles),
+            (self.failures, other.failures),
+        ):
             for key, value in theirs.items():
                 mine[key] = mine[key] + value if key in mine else value
         for model, errors in other.squared_errors.items():
-            self.squared_errors[model] = np.concatenate([self.squared_errors.get(model, np.zeros(0)), errors])
+            self.squared_errors[model] = np.concatenate(
+                [self.squared_errors.get(model, np.zeros(0)), errors]
+            )
 
 
 @dataclass(frozen=True)
@@ -91,9 +107,11 @@ class Judge:
 
     Args:
         baselines: by name; all get the same context.
-        scores: has ``sums(forecast_length)`` and, for ensembles, ``ensemble_sums(forecast_length, members)``.
+        scores: has ``sums(forecast_length)`` and, for ensembles, ``ensemble_sums(forecast_length,
+            members)``.
         cache: of slow baselines' forecasts; None: they are made anew.
-        strict: whether a baseline that says that it cannot run (a UserError) ends the evaluation; else it is a failure like others.
+        strict: whether a baseline that says that it cannot run (a UserError) ends the evaluation;
+            else it is a failure like others.
     """
 
     baselines: dict[str, Forecaster]
@@ -102,7 +120,9 @@ class Judge:
     strict: bool = False
 
     def __call__(self, batch: Batch) -> Judgement:
-        """Forecast with the baselines, and score all over the pixels where every forecast and the observation hold a number."""
+        """Forecast with the baselines, and score all over the pixels where every forecast and the
+        observation hold a number.
+        """
         forecasts, members, failures = self.forecasts(batch)
         comparable = np.logical_and.reduce([~np.isnan(forecast) for forecast in forecasts.values()])
         observation = np.where(comparable, batch.observation, np.float32(np.nan))
@@ -116,18 +136,26 @@ class Judge:
                 judgement.sums[name, block] = sums = self.scores.sums(length)
                 sums.add(forecast[mine], observation[mine])
             for name, ensemble in members.items():
-                judgement.ensembles[name, block] = sums = self.scores.ensemble_sums(length, ensemble.shape[1])
+                judgement.ensembles[name, block] = sums = self.scores.ensemble_sums(
+                    length, ensemble.shape[1]
+                )
                 sums.add(ensemble[mine], observation[mine])
                 judgement.sums[MEMBER.format(name), block] = sums = self.scores.sums(length)
                 for number in range(ensemble.shape[1]):
                     sums.add(ensemble[mine, number], observation[mine])
         return judgement
 
-    def forecasts(self, batch: Batch) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Failures]]:
-        """Forecasts of all by name, (B, T, H, W), members of those that have them, (B, M, T, H, W), and failures."""
+    def forecasts(
+        self, batch: Batch
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Failures]]:
+        """Forecasts of all by name, (B, T, H, W), members of those that have them, (B, M, T, H, W),
+        and failures.
+        """
         forecasts, members, failures = dict(batch.forecasts), dict(batch.members), {}
         for name, forecaster in self.baselines.items():
-            made, failed = self._made(forecaster, batch.context, batch.observation.shape[1], batch.scale)
+            made, failed = self._made(
+                forecaster, batch.context, batch.observation.shape[1], batch.scale
+            )
             if failed.cases:
                 failures[name] = failed
             if made.ndim == 5:
@@ -135,15 +163,28 @@ class Judge:
             forecasts[name] = made
         return forecasts, members, failures
 
-    def _made(self, forecaster: Forecaster, context: np.ndarray, length: int, scale: np.ndarray | None) -> tuple[np.ndarray, Failures]:
+    def _made(
+        self, forecaster: Forecaster, context: np.ndarray, length: int, scale: np.ndarray | None
+    ) -> tuple[np.ndarray, Failures]:
         """A baseline's forecast, or its members."""
         if not getattr(forecaster.model, "SLOW", False):
             return forecaster.forecast_values(context, length, scale=scale), Failures()
         found, failures = [], Failures()
         for k, case in enumerate(context):
             try:
-                found.append(self._kept(forecaster, case, length, scale[k : k + 1] if scale is not None and getattr(forecaster.model, "SCALED", False) else None))
-            except Exception as error:  # whatever a method makes of a case: it is counted and told, and the others are still compared
+                found.append(
+                    self._kept(
+                        forecaster,
+                        case,
+                        length,
+                        scale[k : k + 1]
+                        if scale is not None and getattr(forecaster.model, "SCALED", False)
+                        else None,
+                    )
+                )
+            # whatever a method makes of a case: it is counted and told, and the others are still
+            # compared
+            except Exception as error:
                 if self.strict and isinstance(error, UserError):
                     raise
                 failures += Failures(1, first_line(error))
@@ -155,11 +196,19 @@ class Judge:
                 found[k] = np.repeat(last[None], number, axis=0) if number else last
         return np.stack(found), failures
 
-    def _kept(self, forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None) -> np.ndarray:
+    def _kept(
+        self, forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None
+    ) -> np.ndarray:
         """The forecast of one case, (T, H, W) or (M, T, H, W), from the cache where it is there."""
         if self.cache is None:
             return _forecast(forecaster, case, length, scale)
-        model = json.dumps((forecaster.settings or {}).get("model") or [type(forecaster.model).__qualname__, sorted(map(str, vars(forecaster.model).items()))])
+        model = json.dumps(
+            (forecaster.settings or {}).get("model")
+            or [
+                type(forecaster.model).__qualname__,
+                sorted(map(str, vars(forecaster.model).items())),
+            ]
+        )
         key = self.cache.key(model if scale is None else f"{model} {scale.tolist()}", case, length)
         kept = self.cache.get(key)
         if kept is None:
@@ -173,9 +222,15 @@ def mean_of_members(members: np.ndarray) -> np.ndarray:
     return members.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _forecast(forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None) -> np.ndarray:
+def _forecast(
+    forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None
+) -> np.ndarray:
     members = getattr(forecaster.model, "members", 0)
-    return forecaster.forecast_members(case[None], members, length, scale=scale)[0] if members else forecaster.forecast_values(case[None], length, scale=scale)[0]
+    return (
+        forecaster.forecast_members(case[None], members, length, scale=scale)[0]
+        if members
+        else forecaster.forecast_values(case[None], length, scale=scale)[0]
+    )
 
 
 def _squared_errors(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:
@@ -191,7 +246,10 @@ def _squared_errors(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray
 
 
 def skills(errors: Mapping[str, np.ndarray], judged: str, reference: str | None) -> np.ndarray:
-    """How well each case was forecast, (B,): 1 - MSE / MSE of the reference; without one, -MSE. NaN where the reference is perfect, or nothing came."""
+    """How well each case was forecast, (B,): 1 - MSE / MSE of the reference; without one, -MSE.
+
+    NaN where the reference is perfect, or nothing came.
+    """
     if reference is None:
         return -errors[judged]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,8 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nowcast.errors import UserError
-from nowcast.verification.intervals import Resampling
+from nowcast.evaluation.intervals import Resampling
+from nowcast.runtime.errors import UserError
 
 _SECOND = 1 / 3600  # hours
 
@@ -16,15 +16,20 @@ class Plan:
     """How an evaluation is run.
 
     Args:
-        workers: processes that make the baselines' forecasts and score; null: one for each core where a baseline is slow (those of
-            pysteps), else none; 0: none, all happens in this process.
-        cache: folder in which the forecasts of slow baselines are kept for the next evaluation of the same cases; null: nowhere.
-        cache_gb: size of that folder [1e9 bytes]; beyond it the forecasts used longest ago are deleted.
-        block_hours: length of the blocks that intervals are drawn from; null: whole days where there are ten, else the length of a case.
+        workers: processes that make the baselines' forecasts and score; null: one for each core
+            where a baseline is slow (those of pysteps), else none; 0: none, all happens in this
+            process.
+        cache: folder in which the forecasts of slow baselines are kept for the next evaluation of
+            the same cases; null: nowhere.
+        cache_gb: size of that folder [1e9 bytes]; beyond it the forecasts used longest ago are
+            deleted.
+        block_hours: length of the blocks that intervals are drawn from; null: whole days where
+            there are ten, else the length of a case.
         draws: of the bootstrap.
         level: of the intervals.
         seed: of the draws.
-        members: of the judged network, which must draw some (state noise, or the scenarios of model=lagrangian); 0: it is judged without members.
+        members: of the judged network, which must draw some (state noise, or the scenarios of
+            model=lagrangian); 0: it is judged without members.
         show: whether the worst, a typical and the best case are kept as fields, for the report.
 
     Raises:
@@ -42,11 +47,25 @@ class Plan:
     show: bool = True
 
     def __post_init__(self):
-        wrong = [f"evaluation.{name}={getattr(self, name)!r}" for name, most in (("workers", 256), ("members", 1000)) if not 0 <= (getattr(self, name) or 0) <= most]
-        wrong += [f"evaluation.{name}={getattr(self, name)!r}" for name in ("cache_gb", "block_hours")
-                  if getattr(self, name) is not None and not (math.isfinite(getattr(self, name)) and getattr(self, name) > (_SECOND if name == "block_hours" else 0))]
+        wrong = [
+            f"evaluation.{name}={getattr(self, name)!r}"
+            for name, most in (("workers", 256), ("members", 1000))
+            if not 0 <= (getattr(self, name) or 0) <= most
+        ]
+        wrong += [
+            f"evaluation.{name}={getattr(self, name)!r}"
+            for name in ("cache_gb", "block_hours")
+            if getattr(self, name) is not None
+            and not (
+                math.isfinite(getattr(self, name))
+                and getattr(self, name) > (_SECOND if name == "block_hours" else 0)
+            )
+        ]
         if wrong:
-            raise UserError(f"{', '.join(wrong)} is out of range; workers are 0 to 256, members 0 to 1000, cache_gb above 0 and block_hours above a second.")
+            raise UserError(
+                f"{', '.join(wrong)} is out of range; workers are 0 to 256, members 0 to 1000, "
+                "cache_gb above 0 and block_hours above a second."
+            )
         self.resampling  # refuses what it cannot do
 
     @property
@@ -63,4 +82,12 @@ class Plan:
         """How many worker processes to start, where a baseline is slow or none is."""
         if self.workers is not None:
             return self.workers
-        return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))) if slow else 0
+        return (
+            (
+                os.process_cpu_count()
+                if hasattr(os, "process_cpu_count")
+                else len(os.sched_getaffinity(0))
+            )
+            if slow
+            else 0
+        )

@@ -1,7 +1,9 @@
-"""torch's convolutions with contiguous weights that still run with the channels last in memory, the order they are fast in.
+"""torch's convolutions with contiguous weights that still run with the channels last in memory, the
+order they are fast in.
 
-A weight that lies in that order for good cannot be flattened, sharded, pruned or written by safetensors, so it is put into it where it is
-used. Of a weight of 400,000 numbers this takes a tenth of a millisecond, less than a tenth of what the convolution itself does with it.
+A weight that lies in that order for good cannot be flattened, sharded, pruned or written by
+safetensors, so it is put into it where it is used. Of a weight of 400,000 numbers this takes a
+tenth of a millisecond, less than a tenth of what the convolution itself does with it.
 """
 
 import inspect
@@ -19,9 +21,15 @@ from nowcast.runtime import torch_private
 def ordered(weight: Tensor) -> Tensor:
     """A weight (G, C, k, l) with its channels last in memory; its gradient comes back contiguous.
 
-    Compilers, exporters and transforms choose the order themselves, and so do tensors that are not torch's own: these get the weight as it is.
+    Compilers, exporters and transforms choose the order themselves, and so do tensors that are not
+    torch's own: these get the weight as it is.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch_private.transforms_active() or not torch_private.is_plain(weight):
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch_private.transforms_active()
+        or not torch_private.is_plain(weight)
+    ):
         return weight
     made = getattr(_this_thread, "made", None)
     if made is None:
@@ -36,8 +44,14 @@ _this_thread = threading.local()
 
 
 def ordered_once():
-    """A context in which each weight is ordered once: for the steps of one sequence, between which no weight changes."""
-    return nullcontext() if torch.compiler.is_compiling() or torch.jit.is_tracing() else _ordered_once()
+    """A context in which each weight is ordered once: for the steps of one sequence, between which
+    no weight changes.
+    """
+    return (
+        nullcontext()
+        if torch.compiler.is_compiling() or torch.jit.is_tracing()
+        else _ordered_once()
+    )
 
 
 @contextmanager
@@ -66,7 +80,15 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, G, H', W')."""
-        return F.conv2d(maps, ordered(self.weight), self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(
+            maps,
+            ordered(self.weight),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -74,16 +96,28 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, G, H', W')."""
-        return F.conv_transpose2d(maps, ordered(self.weight), self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(
+            maps,
+            ordered(self.weight),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
 
 
 def a_tensor_of(module: nn.Module) -> Tensor:
-    """One of a module's weights, for its type and device: those it has registered, for others may be left from an earlier call."""
+    """One of a module's weights, for its type and device: those it has registered, for others may
+    be left from an earlier call.
+    """
     return next(chain(module.parameters(), module.buffers()))
 
 
 def settings_text(module: nn.Module, *names: str, **values) -> str:
-    """What a module was made with, for its ``extra_repr``: every setting that is not the default of its constructor.
+    """What a module was made with, for its ``extra_repr``: every setting that is not the default of
+    its constructor.
 
     Args:
         names: of attributes called as the argument.
@@ -94,7 +128,9 @@ def settings_text(module: nn.Module, *names: str, **values) -> str:
     for name in (*names, *(name for name in values if name not in names)):
         value = values[name] if name in values else getattr(module, name)
         default = defaults[name].default if name in defaults else inspect.Parameter.empty
-        if isinstance(value, tuple) and isinstance(default, int):  # one number stands for both sides
+        if isinstance(value, tuple) and isinstance(
+            default, int
+        ):  # one number stands for both sides
             default = (default,) * len(value)
         if type(value) is not type(default) or value != default:
             shown.append(f"{name}={value!r}")

@@ -1,38 +1,43 @@
 """The encoder-forecaster of Shi et al. 2015, figure 3, made of ConvLSTM layers.
 
-Axes: B batch, M member, T time, C channels, H rows, W columns; p is the patch size, C' = C p^2 the channels of a folded frame.
+Axes: B batch, M member, T time, C channels, H rows, W columns; p is the patch size, C' = C p^2 the
+channels of a folded frame.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.errors import UserError
-from nowcast.models.convlstm import ConvLSTM, State
+from nowcast.models.convlstm.layer import ConvLSTM, State
 from nowcast.models.convolutions import Conv2d
 from nowcast.models.network import Network, at_least, fold, precisely, unfold, without_autocast
+from nowcast.runtime.errors import UserError
 from nowcast.runtime.torch_private import call_is_forward
 
 
 class EncoderForecaster(Network):
-    """Encode the context into the states of a stack of ConvLSTM layers, unroll a second stack from them.
+    """Encode the context into the states of a stack of ConvLSTM layers, unroll a second stack from
+    them.
 
-    Frames are folded p x p into channels. The forecaster's layers come in the encoder's order and start from its final
-    states, layer by layer; the first of them has no input. A 1x1 convolution over the hidden states of all layers gives
-    a frame; the first frame is read from the encoder's final states, so T frames take T - 1 forecaster steps.
+    Frames are folded p x p into channels. The forecaster's layers come in the encoder's order and
+    start from its final states, layer by layer; the first of them has no input. A 1x1 convolution
+    over the hidden states of all layers gives a frame; the first frame is read from the encoder's
+    final states, so T frames take T - 1 forecaster steps.
 
     Args:
         hidden_channels: one number per layer, e.g. [128, 64, 64].
         input_kernel: side of the input convolutions.
         state_kernel: side of the convolutions on the hidden state.
         patch: p; frames of any size are padded to a multiple of it and cut back.
-        peephole, norm_groups, forget_bias, dropout, initialisation, checkpoint: of every layer, as in ``ConvLSTM``;
-            dropout acts on the layers' inputs.
-        state_noise: standard deviation, to begin with, of the noise ``ensemble`` adds to the encoder's final states; it
-            is then learnt for every channel of h and c. 0 for a network without members.
+        peephole, norm_groups, forget_bias, dropout, initialisation, checkpoint: of every layer, as
+            in ``ConvLSTM``; dropout acts on the layers' inputs.
+        state_noise: standard deviation, to begin with, of the noise ``ensemble`` adds to the
+            encoder's final states; it is then learnt for every channel of h and c. 0 for a network
+            without members.
         output: "sigmoid" (values in (0, 1)) or "linear".
-        output_bias: where the head's bias starts. 0 in the paper; -5 under a sigmoid starts with almost empty frames, which
-            a network would else spend its first hundreds of steps to learn.
+        output_bias: where the head's bias starts. 0 in the paper; -5 under a sigmoid starts with
+            almost empty frames, which a network would else spend its first hundreds of steps to
+            learn.
         observed_channel: give the network the observed mask as a second input channel.
     """
 
@@ -59,31 +64,59 @@ class EncoderForecaster(Network):
         at_least(1, hidden_channels=hidden_channels, patch=patch)
         at_least(0, state_noise=state_noise)
         super().__init__(multiple=patch, output=output, observed_channel=observed_channel)
-        self.patch, self.hidden_channels, self.state_noise, self.output_bias = patch, list(hidden_channels), state_noise, output_bias
-        layer = {"input_kernel": input_kernel, "state_kernel": state_kernel, "peephole": peephole, "norm_groups": norm_groups}
-        layer |= {"forget_bias": forget_bias, "dropout": dropout, "initialisation": initialisation, "checkpoint": checkpoint}
+        self.patch, self.hidden_channels, self.state_noise, self.output_bias = (
+            patch,
+            list(hidden_channels),
+            state_noise,
+            output_bias,
+        )
+        layer = {
+            "input_kernel": input_kernel,
+            "state_kernel": state_kernel,
+            "peephole": peephole,
+            "norm_groups": norm_groups,
+        }
+        layer |= {
+            "forget_bias": forget_bias,
+            "dropout": dropout,
+            "initialisation": initialisation,
+            "checkpoint": checkpoint,
+        }
 
         def stack(first: int) -> nn.ModuleList:
             inputs = [first, *hidden_channels[:-1]]
-            return nn.ModuleList(ConvLSTM(i, hidden, **layer) for i, hidden in zip(inputs, hidden_channels, strict=True))
+            return nn.ModuleList(
+                ConvLSTM(i, hidden, **layer)
+                for i, hidden in zip(inputs, hidden_channels, strict=True)
+            )
 
         self.encoder = stack(self.channels * patch**2)
         self.forecaster = stack(0)
         self.head = Conv2d(sum(hidden_channels), patch**2, 1)
-        nn.init.uniform_(self.head.weight, -(self.head.in_channels**-0.5), self.head.in_channels**-0.5)
+        nn.init.uniform_(
+            self.head.weight, -(self.head.in_channels**-0.5), self.head.in_channels**-0.5
+        )
         nn.init.constant_(self.head.bias, output_bias)
-        noises = [torch.full((2, hidden), float(state_noise)) for hidden in hidden_channels] if state_noise else []
+        noises = (
+            [torch.full((2, hidden), float(state_noise)) for hidden in hidden_channels]
+            if state_noise
+            else []
+        )
         self.noise = nn.ParameterList(noises)
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
         return self._decode(self._encode(frames), forecast_length)
 
-    def ensemble(self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int) -> Tensor:
-        """Forecasts that differ by the noise on the states they start from, drawn from torch's generator.
+    def ensemble(
+        self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int
+    ) -> Tensor:
+        """Forecasts that differ by the noise on the states they start from, drawn from torch's
+        generator.
 
         Args:
-            context, forecast_length, observed: as for ``forward``, which gives the forecast without noise.
+            context, forecast_length, observed: as for ``forward``, which gives the forecast without
+                noise.
             members: M, at least 1.
 
         Returns:
@@ -93,13 +126,23 @@ class EncoderForecaster(Network):
             UserError: the network was made without noise.
         """
         if not len(self.noise):
-            raise UserError("this network was made with state_noise=0, so all members would be equal; make it with, e.g., model.state_noise=0.1.")
+            raise UserError(
+                "this network was made with state_noise=0, so all members would be equal; make "
+                "it with, e.g., model.state_noise=0.1."
+            )
         at_least(1, members=members)
         self.check(context, forecast_length, observed)
         states = []
-        for state, scales in zip(self._encode(self.frames(context, observed)), self.noise, strict=True):
+        for state, scales in zip(
+            self._encode(self.frames(context, observed)), self.noise, strict=True
+        ):
             many = (part.repeat_interleave(members, dim=0) for part in state)
-            states.append(tuple(part + scale[:, None, None] * torch.randn_like(part) for part, scale in zip(many, scales, strict=True)))
+            states.append(
+                tuple(
+                    part + scale[:, None, None] * torch.randn_like(part)
+                    for part, scale in zip(many, scales, strict=True)
+                )
+            )
         raw = self._decode(states, forecast_length).unflatten(0, (len(context), members))
         return self.finish(raw, *context.shape[-2:])
 
@@ -120,14 +163,26 @@ class EncoderForecaster(Network):
             first.append(state[0])
             rest.append(sequence.flatten(0, 1))
         batch = first[0].shape[0]
-        raw = [self._read(first).unsqueeze(1), self._read(rest).unflatten(0, (batch, forecast_length - 1))]
+        raw = [
+            self._read(first).unsqueeze(1),
+            self._read(rest).unflatten(0, (batch, forecast_length - 1)),
+        ]
         return unfold(torch.cat(raw, dim=1), self.patch)
 
     def _read(self, hidden: list[Tensor]) -> Tensor:
-        """The head on hidden states of all layers (N, F, H, W), without laying them side by side first -> (N, p^2, H, W)."""
-        if type(self.head) is not Conv2d or not call_is_forward(self.head):  # it is more than its weights
+        """The head on hidden states of all layers (N, F, H, W), without laying them side by side
+        first -> (N, p^2, H, W).
+        """
+        if type(self.head) is not Conv2d or not call_is_forward(
+            self.head
+        ):  # it is more than its weights
             return precisely(self.head, torch.cat(hidden, dim=1))
         weights = self.head.weight.flatten(1).split([part.shape[1] for part in hidden], dim=1)
-        with without_autocast(hidden[0].device.type):  # channels lie last, so that a 1x1 convolution is a matrix product
-            parts = [F.linear(part.movedim(1, -1).to(weight.dtype), weight) for part, weight in zip(hidden, weights, strict=True)]
+        with without_autocast(
+            hidden[0].device.type
+        ):  # channels lie last, so that a 1x1 convolution is a matrix product
+            parts = [
+                F.linear(part.movedim(1, -1).to(weight.dtype), weight)
+                for part, weight in zip(hidden, weights, strict=True)
+            ]
         return (sum(parts) + self.head.bias).movedim(-1, 1)

@@ -1,4 +1,5 @@
-"""FC-LSTM: the fully connected LSTM that Shi et al. 2015 (arXiv 1506.04214) compare their ConvLSTM with.
+"""FC-LSTM: the fully connected LSTM that Shi et al. 2015 (arXiv 1506.04214) compare their ConvLSTM
+with.
 
     i_t = sigmoid(Wxi x_t + Whi h_{t-1} + w_ci . c_{t-1} + b_i)
     f_t = sigmoid(Wxf x_t + Whf h_{t-1} + w_cf . c_{t-1} + b_f)
@@ -6,8 +7,9 @@
     o_t = sigmoid(Wxo x_t + Who h_{t-1} + w_co . c_t + b_o)
     h_t = o_t . tanh(c_t)
 
-W are full matrices, . is a product by element: the peepholes w are diagonal, one number per unit. Axes: B batch, T time,
-C channels, H rows, W columns, D inputs, F hidden units. The four gates lie along one axis in the order i, f, c, o.
+W are full matrices, . is a product by element: the peepholes w are diagonal, one number per unit.
+Axes: B batch, T time, C channels, H rows, W columns, D inputs, F hidden units. The four gates lie
+along one axis in the order i, f, c, o.
 """
 
 import torch
@@ -26,7 +28,8 @@ class FCLSTMLayer(nn.Module):
     """A fully connected LSTM layer over a sequence.
 
     Args:
-        inputs: D; 0 for a layer that has no input at all (an unconditioned forecaster's first layer).
+        inputs: D; 0 for a layer that has no input at all (an unconditioned forecaster's first
+            layer).
         units: F.
 
     Weights start uniform in +-1/sqrt(their inputs), biases and peepholes at 0, as in the paper.
@@ -59,7 +62,8 @@ class FCLSTMLayer(nn.Module):
         Args:
             from_input: the input's share of the gates, bias included: (B, 4F) or (4F,).
             state: h and c, (B, F) each.
-            weight, peephole: (4F, F) and (3, F), the layer's own, read once a sequence: a parametrization computes them whenever they are asked for.
+            weight, peephole: (4F, F) and (3, F), the layer's own, read once a sequence: a
+                parametrization computes them whenever they are asked for.
 
         Returns:
             The new state; its h is the layer's output.
@@ -71,7 +75,9 @@ class FCLSTMLayer(nn.Module):
         c = torch.sigmoid(f + w_f * c) * c + torch.sigmoid(i + w_i * c) * torch.tanh(g)
         return (torch.sigmoid(o + w_o * c) * torch.tanh(c)).to(weight.dtype), c
 
-    def forward(self, inputs: Tensor | None, state: State | None, length: int) -> tuple[Tensor, State]:
+    def forward(
+        self, inputs: Tensor | None, state: State | None, length: int
+    ) -> tuple[Tensor, State]:
         """Run the layer.
 
         Args:
@@ -84,7 +90,9 @@ class FCLSTMLayer(nn.Module):
         """
         bias, weight, peephole = self.bias, self.state_weight, self.peephole
         if state is None:
-            zeros = torch.zeros(inputs.shape[0], self.units, dtype=weight.dtype, device=weight.device)
+            zeros = torch.zeros(
+                inputs.shape[0], self.units, dtype=weight.dtype, device=weight.device
+            )
             state = (zeros, zeros.to(torch.promote_types(zeros.dtype, torch.float32)))
         if length == 0:
             return state[0].unsqueeze(1)[:, :0], state
@@ -100,15 +108,17 @@ class FCLSTMLayer(nn.Module):
 
 
 class FCLSTM(Network):
-    """Encoder-forecaster of fully connected LSTM layers, whose units see every pixel alike and know no neighbourhood.
+    """Encoder-forecaster of fully connected LSTM layers, whose units see every pixel alike and know
+    no neighbourhood.
 
-    The forecaster's layers come in the encoder's order and start from its final states, layer by layer; the first of
-    them has no input. A fully connected layer over the last layer's hidden state gives a frame; the first frame is read
-    from the encoder's final state, so T frames take T - 1 forecaster steps.
+    The forecaster's layers come in the encoder's order and start from its final states, layer by
+    layer; the first of them has no input. A fully connected layer over the last layer's hidden
+    state gives a frame; the first frame is read from the encoder's final state, so T frames take T
+    - 1 forecaster steps.
 
-    Its matrices fix the size of what it sees. Frames of another size, such as radar images, are cut into tiles, which
-    are forecast each on its own and put together again: any height and width works (padded to whole tiles), but
-    nothing moves from one tile into the next.
+    Its matrices fix the size of what it sees. Frames of another size, such as radar images, are cut
+    into tiles, which are forecast each on its own and put together again: any height and width
+    works (padded to whole tiles), but nothing moves from one tile into the next.
 
     Args:
         hidden_channels: units of every layer; the paper's FC-LSTM-2048-2048 is [2048, 2048].
@@ -120,19 +130,31 @@ class FCLSTM(Network):
 
     SETTINGS = ("hidden_channels", "tile", "output_bias")
 
-    def __init__(self, hidden_channels: list[int], *, tile: int = 64, output: str = "sigmoid", output_bias: float = 0.0, observed_channel: bool = False):
+    def __init__(
+        self,
+        hidden_channels: list[int],
+        *,
+        tile: int = 64,
+        output: str = "sigmoid",
+        output_bias: float = 0.0,
+        observed_channel: bool = False,
+    ):
         at_least(1, hidden_channels=hidden_channels, tile=tile)
         super().__init__(multiple=tile, output=output, observed_channel=observed_channel)
         self.hidden_channels, self.tile, self.output_bias = list(hidden_channels), tile, output_bias
 
         def stack(first: int) -> nn.ModuleList:
             inputs = [first, *hidden_channels[:-1]]
-            return nn.ModuleList(FCLSTMLayer(i, units) for i, units in zip(inputs, hidden_channels, strict=True))
+            return nn.ModuleList(
+                FCLSTMLayer(i, units) for i, units in zip(inputs, hidden_channels, strict=True)
+            )
 
         self.encoder = stack(self.channels * tile**2)
         self.forecaster = stack(0)
         self.head = nn.Linear(hidden_channels[-1], tile**2)
-        nn.init.uniform_(self.head.weight, -(self.head.in_features**-0.5), self.head.in_features**-0.5)
+        nn.init.uniform_(
+            self.head.weight, -(self.head.in_features**-0.5), self.head.in_features**-0.5
+        )
         nn.init.constant_(self.head.bias, output_bias)
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:

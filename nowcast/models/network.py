@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.errors import UserError
 from nowcast.models import free_sizes
 from nowcast.models.convolutions import a_tensor_of, settings_text
+from nowcast.runtime.errors import UserError
 
 OUTPUTS = ("sigmoid", "linear")
 
@@ -27,7 +27,10 @@ def at_least(least: float, **settings: float) -> None:
     for name, value in settings.items():
         numbers = value if isinstance(value, (list, tuple)) else [value]
         if not numbers or any(number < least for number in numbers):
-            raise UserError(f"{name} is {value}; it must be at least {least}{', one number per layer' if numbers is value else ''}.")
+            raise UserError(
+                f"{name} is {value}; it must be at least "
+                f"{least}{', one number per layer' if numbers is value else ''}."
+            )
 
 
 def check_mask(observed: Tensor | None, frames: Tensor) -> None:
@@ -38,13 +41,16 @@ def check_mask(observed: Tensor | None, frames: Tensor) -> None:
     """
     if observed is not None and (observed.shape != frames.shape or observed.dtype != torch.bool):
         raise UserError(
-            f"an observed mask of shape {tuple(observed.shape)} and type {observed.dtype} came for frames of shape {tuple(frames.shape)}; "
+            f"an observed mask of shape {tuple(observed.shape)} and type {observed.dtype} came "
+            f"for frames of shape {tuple(frames.shape)}; "
             "a boolean one of their shape is needed."
         )
 
 
 def fold(frames: Tensor, patch: int) -> Tensor:
-    """Fold p x p pixels into channels, channel by channel: (B, T, C, H, W) -> (B, T, C p^2, H / p, W / p)."""
+    """Fold p x p pixels into channels, channel by channel: (B, T, C, H, W) -> (B, T, C p^2, H / p,
+    W / p).
+    """
     return F.pixel_unshuffle(frames.flatten(0, 1), patch).unflatten(0, frames.shape[:2])
 
 
@@ -54,9 +60,11 @@ def unfold(folded: Tensor, patch: int) -> Tensor:
 
 
 def without_autocast(device_type: str):
-    """A context in which operations run in the types their tensors have; a device that knows no autocast needs none.
+    """A context in which operations run in the types their tensors have; a device that knows no
+    autocast needs none.
 
-    Nor does a graph that is being made: ``nowcast.export`` makes it without autocast, and each context would become a graph of its own.
+    Nor does a graph that is being made: ``nowcast.forecasting.export`` makes it without autocast,
+    and each context would become a graph of its own.
     """
     if torch.compiler.is_exporting() or not torch.amp.is_autocast_available(device_type):
         return nullcontext()
@@ -64,13 +72,17 @@ def without_autocast(device_type: str):
 
 
 def precisely(module: nn.Module, values: Tensor) -> Tensor:
-    """A last layer in the type of its weights, also under autocast: bfloat16 would leave 8 bits of a forecast."""
+    """A last layer in the type of its weights, also under autocast: bfloat16 would leave 8 bits of
+    a forecast.
+    """
     with without_autocast(values.device.type):
         return module(values.to(a_tensor_of(module).dtype))
 
 
 def _padded(fields: Tensor, below: int, right: int, *, repeat: bool) -> Tensor:
-    """Maps (N, C, H, W) with rows below and columns to the right: the outermost pixel again, or zeros."""
+    """Maps (N, C, H, W) with rows below and columns to the right: the outermost pixel again, or
+    zeros.
+    """
     if torch.compiler.is_exporting():
         return free_sizes.padded(fields, below, right, repeat=repeat)
     return F.pad(fields, (0, right, 0, below), mode="replicate" if repeat else "constant")
@@ -79,25 +91,30 @@ def _padded(fields: Tensor, below: int, right: int, *, repeat: bool) -> Tensor:
 class Network(nn.Module):
     """From context frames to the frames that follow; a subclass defines ``unroll``.
 
-    Done here, once for every network: the call is checked; what was not observed is 0, whatever stood there; the mask
-    becomes a second channel where asked for; frames are padded to a size the network can divide (the outermost pixels
-    repeat, unobserved), its raw output is cut back and activated.
+    Done here, once for every network: the call is checked; what was not observed is 0, whatever
+    stood there; the mask becomes a second channel where asked for; frames are padded to a size the
+    network can divide (the outermost pixels repeat, unobserved), its raw output is cut back and
+    activated.
 
     Args:
         multiple: heights and widths are padded to multiples of it.
         output: "sigmoid" (values in (0, 1)) or "linear".
         observed_channel: give the network the observed mask as a second input channel.
-        context_length: the number of context frames the network is made for, or 1 for any; of a longer context it
-            sees the last ones.
+        context_length: the number of context frames the network is made for, or 1 for any; of a
+            longer context it sees the last ones.
 
     Attributes:
         channels: C of the frames ``unroll`` gets, 1 or 2.
     """
 
     SETTINGS: ClassVar[tuple[str, ...]] = ()
-    """Attributes called as arguments of the subclass's constructor, to be shown beside those of this one."""
+    """Attributes called as arguments of the subclass's constructor, to be shown beside those of
+    this one.
+    """
 
-    def __init__(self, *, multiple: int, output: str, observed_channel: bool, context_length: int = 1):
+    def __init__(
+        self, *, multiple: int, output: str, observed_channel: bool, context_length: int = 1
+    ):
         super().__init__()
         if output not in OUTPUTS:
             raise UserError(f"output is {output!r}; accepted are {' and '.join(OUTPUTS)}.")
@@ -107,7 +124,10 @@ class Network(nn.Module):
         self.observed_channel = observed_channel
 
     def extra_repr(self) -> str:
-        """What it was made with; what is the default is left out. A subclass names its settings in ``SETTINGS``."""
+        """What it was made with; what is the default is left out.
+
+        A subclass names its settings in ``SETTINGS``.
+        """
         return settings_text(self, *self.SETTINGS, "output", "observed_channel")
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
@@ -122,12 +142,16 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> Tensor:
+    def forward(
+        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
+    ) -> Tensor:
         """Predict the frames that follow.
 
         Args:
-            context: (B, T, 1, H, W), normalised; any B, H, W, and any T that is at least ``context_length``.
-            forecast_length: number of frames to predict, at least 1; need not be the one trained with.
+            context: (B, T, 1, H, W), normalised; any B, H, W, and any T that is at least
+                ``context_length``.
+            forecast_length: number of frames to predict, at least 1; need not be the one trained
+                with.
             observed: boolean mask of the context's shape; None means all of it.
 
         Returns:
@@ -148,16 +172,22 @@ class Network(nn.Module):
         """
         if context.ndim != 5 or context.shape[2] != 1 or 0 in context.shape or forecast_length < 1:
             raise UserError(
-                f"a context of shape {tuple(context.shape)} and a forecast length of {forecast_length} came; "
+                f"a context of shape {tuple(context.shape)} and a forecast length of "
+                f"{forecast_length} came; "
                 "(B, T, 1, H, W) without an empty axis and at least 1 are needed."
             )
         if context.shape[1] < self.context_length:
-            raise UserError(f"a context of {context.shape[1]} frames came, but this {type(self).__name__} was made for {self.context_length}; give at least so many.")
+            raise UserError(
+                f"a context of {context.shape[1]} frames came, but this {type(self).__name__} "
+                f"was made for {self.context_length}; give at least so many."
+            )
 
         check_mask(observed, context)
 
     def frames(self, values: Tensor, observed: Tensor | None) -> Tensor:
-        """What the network sees of frames: (B, T, 1, H, W) -> (B, T, channels, H', W'), H' and W' multiples of ``multiple``."""
+        """What the network sees of frames: (B, T, 1, H, W) -> (B, T, channels, H', W'), H' and W'
+        multiples of ``multiple``.
+        """
         batch = values.shape[0]
         if observed is not None:
             values = torch.where(observed, values, 0.0)
@@ -171,21 +201,28 @@ class Network(nn.Module):
     def finish(self, raw: Tensor, height: int, width: int) -> Tensor:
         """Raw output (..., H', W') -> values (..., height, width), float32."""
         exporting = torch.compiler.is_exporting()
-        raw = (free_sizes.cropped(raw, height, width) if exporting else raw[..., :height, :width]).float()
+        raw = (
+            free_sizes.cropped(raw, height, width) if exporting else raw[..., :height, :width]
+        ).float()
         return torch.sigmoid(raw) if self.output == "sigmoid" else raw
 
     def as_input(self, raw: Tensor) -> Tensor:
-        """A raw output frame (B, 1, H', W') as the network's next input frame (B, channels, H', W'), all of it observed."""
+        """A raw output frame (B, 1, H', W') as the network's next input frame (B, channels, H',
+        W'), all of it observed.
+        """
         value = torch.sigmoid(raw) if self.output == "sigmoid" else raw
         return value if self.channels == 1 else torch.cat([value, torch.ones_like(value)], dim=1)
 
-    def in_blocks(self, block: Callable[[Tensor], Tensor], frames: Tensor, forecast_length: int) -> Tensor:
+    def in_blocks(
+        self, block: Callable[[Tensor], Tensor], frames: Tensor, forecast_length: int
+    ) -> Tensor:
         """A forecast of any length where a fixed number of frames is predicted at once.
 
         Args:
             block: frames (B, T, C, H, W) -> raw frames that follow (B, steps, 1, H, W).
             frames: (B, T, C, H, W); fed-back frames push out the oldest of them.
-            forecast_length: more than ``steps``: the network goes on from its own forecasts; fewer: cut.
+            forecast_length: more than ``steps``: the network goes on from its own forecasts; fewer:
+                cut.
 
         Returns:
             Raw (B, forecast_length, 1, H, W).

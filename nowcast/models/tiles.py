@@ -1,15 +1,21 @@
-"""Frames cut into square tiles and put together again: for networks whose fully connected layers fix the size they see.
+"""Frames cut into square tiles and put together again: for networks whose fully connected layers
+fix the size they see.
 
-Axes: B batch, T time, C channels, H rows, W columns; s is the side of a tile, N = B (H / s) (W / s) the number of tiles.
+Axes: B batch, T time, C channels, H rows, W columns; s is the side of a tile, N = B (H / s) (W / s)
+the number of tiles.
 """
 
 from torch import Tensor
 
 
 def cut(frames: Tensor, side: int) -> Tensor:
-    """(B, T, C, H, W) -> (N, T, C, s, s), H and W multiples of s; the tiles of a frame row by row, then the next sequence."""
+    """(B, T, C, H, W) -> (N, T, C, s, s), H and W multiples of s; the tiles of a frame row by row,
+    then the next sequence.
+    """
     rows, columns = frames.shape[-2] // side, frames.shape[-1] // side
-    tiles = frames.unflatten(4, (columns, side)).unflatten(3, (rows, side))  # B T C rows s columns s
+    tiles = frames.unflatten(4, (columns, side)).unflatten(
+        3, (rows, side)
+    )  # B T C rows s columns s
     return tiles.permute(0, 3, 5, 1, 2, 4, 6).flatten(0, 2)
 
 

@@ -12,16 +12,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nowcast.errors import UserError
+from nowcast.runtime.errors import UserError
 
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json", ".txt": "text/plain; charset=utf-8", ".png": "image/png", ".gif": "image/gif", ".nc": "application/x-netcdf",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".nc": "application/x-netcdf",
     ".tif": "image/tiff",
 }
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-                               "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+    "'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -41,7 +48,12 @@ class Server(ThreadingHTTPServer):
         self.address_family, self.root = family, root
         self._clients, self._lock = set(), threading.Lock()
         super().__init__(address, _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="nowcast page", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="nowcast page",
+            daemon=True,
+        )
         self._thread.start()
 
     @property
@@ -104,10 +116,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None) -> None:
         """The reason as one plain line; whatever else the client said is not read."""
-        code = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        code = (
+            HTTPStatus.METHOD_NOT_ALLOWED
+            if code == HTTPStatus.NOT_IMPLEMENTED
+            else HTTPStatus(code)
+        )
         body = f"{code.value} {code.phrase}\n".encode()
         extra = {"Allow": "GET, HEAD"} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
-        self._start(code, {"Content-Type": _TYPES[".txt"], "Content-Length": len(body), "Cache-Control": "no-store", "Connection": "close", **extra})
+        self._start(
+            code,
+            {
+                "Content-Type": _TYPES[".txt"],
+                "Content-Length": len(body),
+                "Cache-Control": "no-store",
+                "Connection": "close",
+                **extra,
+            },
+        )
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -120,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # a body is not read, and must not be taken for the next request
+            self.close_connection = (
+                True  # a body is not read, and must not be taken for the next request
+            )
         path = _file_of(self.server.root, self.path)
         try:
             file = None if path is None else open(path, "rb")
@@ -132,7 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
         with file:
             facts = os.fstat(file.fileno())
             tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"'
-            headers = {"ETag": tag, "Cache-Control": _caching(path), "Content-Type": _TYPES.get(path.suffix, "application/octet-stream")}
+            headers = {
+                "ETag": tag,
+                "Cache-Control": _caching(path),
+                "Content-Type": _TYPES.get(path.suffix, "application/octet-stream"),
+            }
             if tag in (self.headers.get("If-None-Match") or ""):
                 self._start(HTTPStatus.NOT_MODIFIED, headers)
                 return
@@ -141,38 +172,61 @@ class _Handler(BaseHTTPRequestHandler):
             while left and (block := file.read(min(left, 1 << 16))):
                 self.wfile.write(block)
                 left -= len(block)
-            self.close_connection |= left > 0  # the file became shorter: fewer bytes came than were promised
+            self.close_connection |= (
+                left > 0
+            )  # the file became shorter: fewer bytes came than were promised
 
 
 def _caching(path: Path) -> str:
-    """Fields never change under their address (each publication has a folder of its own); everything else is asked for again."""
+    """Fields never change under their address (each publication has a folder of its own);
+    everything else is asked for again.
+    """
     return "max-age=3600" if path.suffix == ".bin" else "no-cache"
 
 
 def _file_of(root: Path, target: str) -> Path | None:
-    """The regular file that a request means; None for what is not there, hidden, a folder, or outside the root (links, too)."""
+    """The regular file that a request means; None for what is not there, hidden, a folder, or
+    outside the root (links, too).
+    """
     try:
         parts = unquote(urlsplit(target).path, errors="strict").split("/")[1:]
     except ValueError:
         return None
     if parts == [""]:
         parts = ["index.html"]
-    if not all(part and not part.startswith(".") and part.isprintable() and "\\" not in part for part in parts):
+    if not all(
+        part and not part.startswith(".") and part.isprintable() and "\\" not in part
+        for part in parts
+    ):
         return None
     try:
         path = root.joinpath(*parts).resolve(strict=True)
-        inside = path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        inside = path.is_relative_to(root) and not any(
+            part.startswith(".") for part in path.relative_to(root).parts
+        )
         return path if inside and stat.S_ISREG(path.stat().st_mode) else None
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ):  # RuntimeError: links in a circle, before Python 3.13
         return None
 
 
-def serve(folder: str | Path, host: str = "127.0.0.1", port: int = 8000, *, stop: threading.Event | None = None) -> Server:
+def serve(
+    folder: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    stop: threading.Event | None = None,
+) -> Server:
     """Serve a folder over HTTP, read-only, until the server is closed.
 
     Args:
-        folder: what can be read; hidden files and links that lead out of it cannot, and no folder is listed.
-        host: the address to listen on; ``127.0.0.1`` is this machine alone, ``0.0.0.0`` everyone who can reach it.
+        folder: what can be read; hidden files and links that lead out of it cannot, and no folder
+            is listed.
+        host: the address to listen on; ``127.0.0.1`` is this machine alone, ``0.0.0.0`` everyone
+            who can reach it.
         port: 0 takes any free one (see ``Server.url``).
         stop: an event that closes the server.
 
@@ -186,14 +240,25 @@ def serve(folder: str | Path, host: str = "127.0.0.1", port: int = 8000, *, stop
     if not root.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that nowcast watch writes to.")
     if not 0 <= port <= 65535:
-        raise UserError(f"port {port} does not exist; give one from 1 to 65535, or 0 for any free one.")
+        raise UserError(
+            f"port {port} does not exist; give one from 1 to 65535, or 0 for any free one."
+        )
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         server = Server(address, family, root.resolve())
     except (OSError, UnicodeError) as error:
         busy = getattr(error, "errno", None) == errno.EADDRINUSE
-        reason = "another program listens there" if busy else getattr(error, "strerror", None) or error
-        raise UserError(f"port {port} of {host} cannot be served: {reason}; give another port (0 takes a free one) or host.") from None
+        reason = (
+            "another program listens there" if busy else getattr(error, "strerror", None) or error
+        )
+        raise UserError(
+            f"port {port} of {host} cannot be served: {reason}; give another port (0 takes a "
+            "free one) or host."
+        ) from None
     if stop is not None:
-        threading.Thread(target=lambda: (stop.wait(), server.close()), name="nowcast page, stop", daemon=True).start()
+        threading.Thread(
+            target=lambda: (stop.wait(), server.close()), name="nowcast page, stop", daemon=True
+        ).start()
     return server

@@ -30,7 +30,11 @@ class Axis:
         """Places of values between those of the ends, which they do not leave; NaN stays."""
         low, high = (math.log(end) if self.log else end for end in (self.low, self.high))
         with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.log(np.asarray(values, np.float64)) if self.log else np.asarray(values, np.float64)
+            values = (
+                np.log(np.asarray(values, np.float64))
+                if self.log
+                else np.asarray(values, np.float64)
+            )
         return start + np.clip((values - low) / (high - low), 0, 1) * (end - start)
 
 
@@ -45,7 +49,9 @@ def logarithmic(low: float, high: float, label: str, *, ticks=None) -> Axis:
     """An axis of ratios between two positive ends, with powers of ten, or the ticks that are given."""
     if ticks is None:
         smallest, largest = sorted((low, high))
-        powers = range(math.ceil(math.log10(smallest) - 1e-9), math.floor(math.log10(largest) + 1e-9) + 1)
+        powers = range(
+            math.ceil(math.log10(smallest) - 1e-9), math.floor(math.log10(largest) + 1e-9) + 1
+        )
         every = max(1, math.ceil(len(powers) / _MOST_TICKS))
         ticks = [10.0**power for power in powers][::every]
     return Axis(low, high, label, tuple((value, _text(value)) for value in ticks), log=True)
@@ -68,7 +74,10 @@ def steps(values, texts, label: str) -> Axis:
 def around(values, label: str, *, zero: bool = True, holding: tuple[float, ...] = ()) -> Axis:
     """An axis around values, from 0 where ``zero``; ``holding`` are values that it shows, too."""
     finite = [float(value) for value in np.ravel(values) if math.isfinite(value)]
-    low, high = (min([*finite, *holding, *([0.0] if zero else [])], default=0.0), max([*finite, *holding, *([0.0] if zero else [])], default=1.0))
+    low, high = (
+        min([*finite, *holding, *([0.0] if zero else [])], default=0.0),
+        max([*finite, *holding, *([0.0] if zero else [])], default=1.0),
+    )
     if not finite and high <= low:
         low, high = 0.0, 1.0
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
@@ -82,4 +91,9 @@ def _round_step(step: float) -> float:
 
 
 def _text(value: float) -> str:
-    return (f"{value:.6g}" if 1e-4 < abs(value) < 1e6 or value == 0 else f"{value:.1e}").replace("-", "−").replace("e+0", "e").replace("e−0", "e−")
+    return (
+        (f"{value:.6g}" if 1e-4 < abs(value) < 1e6 or value == 0 else f"{value:.1e}")
+        .replace("-", "−")
+        .replace("e+0", "e")
+        .replace("e−0", "e−")
+    )

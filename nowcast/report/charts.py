@@ -1,4 +1,6 @@
-"""Charts as SVG, drawn here: small, with texts that stay texts, colours that follow the page's, and titles on every point."""
+"""Charts as SVG, drawn here: small, with texts that stay texts, colours that follow the page's, and
+titles on every point.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -93,21 +95,48 @@ class Plot:
         parts = []
         for value, text in self.y.ticks:
             at = float(self.down(value))
-            parts += [tag("line", class_="grid", x1=self.left, x2=self.right, y1=at, y2=at), tag("text", text, class_="tick end", x=self.left - 6, y=at + 3.5)]
+            parts += [
+                tag("line", class_="grid", x1=self.left, x2=self.right, y1=at, y2=at),
+                tag("text", text, class_="tick end", x=self.left - 6, y=at + 3.5),
+            ]
         for value, text in self.x.ticks:
             at = float(self.across(value))
-            parts += [tag("line", class_="grid", x1=at, x2=at, y1=self.top, y2=self.bottom), tag("text", text, class_="tick middle", x=at, y=self.bottom + 14)]
+            parts += [
+                tag("line", class_="grid", x1=at, x2=at, y1=self.top, y2=self.bottom),
+                tag("text", text, class_="tick middle", x=at, y=self.bottom + 14),
+            ]
         middle = (self.left + self.right) / 2
         parts.append(tag("text", self.x.label, class_="axis middle", x=middle, y=self.height - 6))
-        parts.append(tag("path", class_="edge", d=f"M{place(self.left)} {place(self.top)}V{place(self.bottom)}H{place(self.right)}"))
+        parts.append(
+            tag(
+                "path",
+                class_="edge",
+                d=f"M{place(self.left)} {place(self.top)}V{place(self.bottom)}H{place(self.right)}",
+            )
+        )
         if self.y.label:
             at = (self.top + self.bottom) / 2
-            parts.append(tag("text", self.y.label, class_="axis middle", transform=f"translate(11 {place(at)}) rotate(-90)"))
+            parts.append(
+                tag(
+                    "text",
+                    self.y.label,
+                    class_="axis middle",
+                    transform=f"translate(11 {place(at)}) rotate(-90)",
+                )
+            )
         return parts
 
     def draw(self, *parts, description: str) -> Markup:
         """The chart as an image with a description."""
-        return tag("svg", *self.frame(), *parts, class_="chart", viewBox=f"0 0 {self.width} {self.height}", role="img", aria_label=description)
+        return tag(
+            "svg",
+            *self.frame(),
+            *parts,
+            class_="chart",
+            viewBox=f"0 0 {self.width} {self.height}",
+            role="img",
+            aria_label=description,
+        )
 
 
 def style(number: int) -> str:
@@ -118,13 +147,23 @@ def style(number: int) -> str:
 def marker(number: int, x: float, y: float, *, hollow: bool = False) -> Markup:
     """The marker of a series."""
     hollow = hollow or number >= COLOURS
-    return tag("path", class_="marker hollow" if hollow else "marker", d=_SHAPES[number % len(_SHAPES)], transform=f"translate({place(float(x))} {place(float(y))})")
+    return tag(
+        "path",
+        class_="marker hollow" if hollow else "marker",
+        d=_SHAPES[number % len(_SHAPES)],
+        transform=f"translate({place(float(x))} {place(float(y))})",
+    )
 
 
 def swatch(number: int) -> Markup:
     """How a series looks, for a legend."""
-    parts = [tag("path", class_="line", d="M1 7H33"), *([] if number == REFERENCE else [marker(number, 17.0, 7.0)])]
-    return tag("svg", *parts, class_=f"swatch {style(number)}", viewBox="0 0 34 14", aria_hidden="true")
+    parts = [
+        tag("path", class_="line", d="M1 7H33"),
+        *([] if number == REFERENCE else [marker(number, 17.0, 7.0)]),
+    ]
+    return tag(
+        "svg", *parts, class_=f"swatch {style(number)}", viewBox="0 0 34 14", aria_hidden="true"
+    )
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:
@@ -144,12 +183,19 @@ def series(plot: Plot, line: Line, *, markers: bool = True) -> Markup:
     x, y = plot.across(line.x), plot.down(line.y)
     parts = []
     if line.low is not None:
-        parts += [tag("path", class_="band", d=outline) for outline in _bands(x, plot.down(line.low), plot.down(line.high))]
+        parts += [
+            tag("path", class_="band", d=outline)
+            for outline in _bands(x, plot.down(line.low), plot.down(line.high))
+        ]
     parts.append(tag("path", class_="line", d=path(x, y)))
     if markers and line.number != REFERENCE:
         every = math.ceil(len(x) / _MOST_MARKERS)
         lonely = _alone(y)
-        parts += [marker(line.number, a, b) for k, (a, b) in enumerate(zip(x, y)) if math.isfinite(a) and math.isfinite(b) and (k % every == 0 or lonely[k])]
+        parts += [
+            marker(line.number, a, b)
+            for k, (a, b) in enumerate(zip(x, y))
+            if math.isfinite(a) and math.isfinite(b) and (k % every == 0 or lonely[k])
+        ]
     return tag("g", *parts, class_=style(line.number))
 
 
@@ -166,7 +212,9 @@ def _bands(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
     outlines = []
     for start, end in zip(edges[::2], edges[1::2]):
         there, back = slice(start, end), slice(end - 1, start - 1 if start else None, -1)
-        outlines.append(f"{path(x[there], high[there])}{path(x[back], low[back]).replace('M', 'L', 1)}Z")
+        outlines.append(
+            f"{path(x[there], high[there])}{path(x[back], low[back]).replace('M', 'L', 1)}Z"
+        )
     return outlines
 
 
@@ -175,13 +223,41 @@ def columns(plot: Plot, x: np.ndarray, texts: list[str]) -> Markup:
     places = plot.across(x)
     edges = np.concatenate([[plot.left], (places[1:] + places[:-1]) / 2, [plot.right]])
     parts = []
-    for at, left, right, text in zip(places, np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:]), texts):
-        area = tag("rect", class_="hit", x=float(left), y=plot.top, width=float(right - left), height=float(plot.bottom - plot.top))
-        parts.append(tag("g", tag("title", text), area, tag("line", class_="cross", x1=float(at), x2=float(at), y1=plot.top, y2=plot.bottom), class_="column"))
+    for at, left, right, text in zip(
+        places, np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:]), texts
+    ):
+        area = tag(
+            "rect",
+            class_="hit",
+            x=float(left),
+            y=plot.top,
+            width=float(right - left),
+            height=float(plot.bottom - plot.top),
+        )
+        parts.append(
+            tag(
+                "g",
+                tag("title", text),
+                area,
+                tag(
+                    "line", class_="cross", x1=float(at), x2=float(at), y1=plot.top, y2=plot.bottom
+                ),
+                class_="column",
+            )
+        )
     return tag("g", *parts, class_="columns")
 
 
-def lines_chart(lines: list[Line], *, x: Axis, y: Axis, description: str, texts: list[str], rules: tuple[float, ...] = (), markers: bool = True) -> Markup:
+def lines_chart(
+    lines: list[Line],
+    *,
+    x: Axis,
+    y: Axis,
+    description: str,
+    texts: list[str],
+    rules: tuple[float, ...] = (),
+    markers: bool = True,
+) -> Markup:
     """Lines over one axis.
 
     Args:
@@ -198,7 +274,15 @@ def lines_chart(lines: list[Line], *, x: Axis, y: Axis, description: str, texts:
         at = float(plot.down(value))
         parts.append(tag("line", class_="rule", x1=plot.left, x2=plot.right, y1=at, y2=at))
     if not any(np.isfinite(line.y).any() for line in lines):
-        parts.append(tag("text", "undefined: no event", class_="axis middle", x=(plot.left + plot.right) / 2, y=(plot.top + plot.bottom) / 2))
+        parts.append(
+            tag(
+                "text",
+                "undefined: no event",
+                class_="axis middle",
+                x=(plot.left + plot.right) / 2,
+                y=(plot.top + plot.bottom) / 2,
+            )
+        )
     parts += [series(plot, line, markers=markers) for line in lines[::-1]]
     return plot.draw(*parts, columns(plot, lines[0].x, texts), description=description)
 
@@ -209,11 +293,27 @@ def points(plot: Plot, line: Line) -> list[Markup]:
     known = [k for k in range(len(x)) if math.isfinite(x[k]) and math.isfinite(y[k])]
     parts = [tag("path", class_="line thin", d=path(x, y))]
     for k in known:
-        parts.append(tag("g", tag("title", line.texts[k]), marker(line.number, x[k], y[k], hollow=k == known[0] and len(known) > 1), class_="point"))
+        parts.append(
+            tag(
+                "g",
+                tag("title", line.texts[k]),
+                marker(line.number, x[k], y[k], hollow=k == known[0] and len(known) > 1),
+                class_="point",
+            )
+        )
     return [tag("g", *parts, class_=style(line.number))]
 
 
-def bars(values: np.ndarray, *, x: Axis, y: Axis, description: str, texts: list[str], number: int, rule: float) -> Markup:
+def bars(
+    values: np.ndarray,
+    *,
+    x: Axis,
+    y: Axis,
+    description: str,
+    texts: list[str],
+    number: int,
+    rule: float,
+) -> Markup:
     """Bars of values, one for each whole number from 0, and a line at ``rule``."""
     plot = Plot(x, y)
     edges = plot.across(np.arange(len(values) + 1) - 0.5)
@@ -222,9 +322,23 @@ def bars(values: np.ndarray, *, x: Axis, y: Axis, description: str, texts: list[
     for left, right, value in zip(edges, edges[1:], values):
         if math.isfinite(value):
             top = float(plot.down(value))
-            parts.append(tag("rect", class_="bar", x=float(left) + gap, width=max(float(right - left) - 2 * gap, 0.5), y=top, height=plot.bottom - top))
+            parts.append(
+                tag(
+                    "rect",
+                    class_="bar",
+                    x=float(left) + gap,
+                    width=max(float(right - left) - 2 * gap, 0.5),
+                    y=top,
+                    height=plot.bottom - top,
+                )
+            )
     at = float(plot.down(rule))
-    return plot.draw(tag("g", *parts, class_=style(number)), tag("line", class_="rule", x1=plot.left, x2=plot.right, y1=at, y2=at), columns(plot, np.arange(len(values)), texts), description=description)
+    return plot.draw(
+        tag("g", *parts, class_=style(number)),
+        tag("line", class_="rule", x1=plot.left, x2=plot.right, y1=at, y2=at),
+        columns(plot, np.arange(len(values)), texts),
+        description=description,
+    )
 
 
 def interval_picture(value: float, low: float, high: float, *, reach: float, mark: str) -> Markup:
@@ -241,8 +355,23 @@ def interval_picture(value: float, low: float, high: float, *, reach: float, mar
     def at(number: float) -> float:
         return 60 + 56 * max(-1.0, min(1.0, number / reach))
 
-    whisker = [tag("path", class_="whisker", d=f"M{place(at(low))} 9H{place(at(high))}M{place(at(low))} 5v8M{place(at(high))} 5v8")] if math.isfinite(low) else []
-    parts = [tag("path", class_="zero", d="M60 1V17"), *whisker, tag("circle", class_="dot", cx=at(value), cy=9, r=3.4)]
+    whisker = (
+        [
+            tag(
+                "path",
+                class_="whisker",
+                d=f"M{place(at(low))} 9H{place(at(high))}M{place(at(low))} 5v8M{place(at(high))} "
+                "5v8",
+            )
+        ]
+        if math.isfinite(low)
+        else []
+    )
+    parts = [
+        tag("path", class_="zero", d="M60 1V17"),
+        *whisker,
+        tag("circle", class_="dot", cx=at(value), cy=9, r=3.4),
+    ]
     return tag("svg", *parts, class_=f"interval {mark}", viewBox="0 0 120 18", aria_hidden="true")
 
 
@@ -251,5 +380,8 @@ def description_of(title: str, lines: list[Line], first: str, last: str) -> str:
     said = []
     for line in lines:
         known = np.flatnonzero(np.isfinite(line.y))
-        said.append(f"{shortened(line.name, 40)}: " + (f"{line.y[known[0]]:.3g} to {line.y[known[-1]]:.3g}" if known.size else "undefined"))
+        said.append(
+            f"{shortened(line.name, 40)}: "
+            + (f"{line.y[known[0]]:.3g} to {line.y[known[-1]]:.3g}" if known.size else "undefined")
+        )
     return f"{title}, from {first} to {last}. {'; '.join(said)}."

@@ -1,4 +1,6 @@
-"""What a report consists of, before it is HTML: sections of sentences, tables, figures, tabs and cases. report.html writes each of them."""
+"""What a report consists of, before it is HTML: sections of sentences, tables, figures, tabs and
+cases. report.html writes each of them.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -13,7 +15,8 @@ class Cell:
     Args:
         text: what it says.
         note: in small letters after it, e.g. an interval.
-        mark: "better", "worse" or "open" (of a difference), "best", "useful", or "h0" to "h10" (colour of a value from 0 to 1); several with spaces.
+        mark: "better", "worse" or "open" (of a difference), "best", "useful", or "h0" to "h10"
+            (colour of a value from 0 to 1); several with spaces.
         picture: an SVG before it.
     """
 
@@ -93,7 +96,8 @@ class Words:
 
     Args:
         sentences: each a paragraph, or an item.
-        style: "" for paragraphs, "soft" for small ones, "list", or "warning" for a list that must not be missed.
+        style: "" for paragraphs, "soft" for small ones, "list", or "warning" for a list that must
+            not be missed.
     """
 
     kind: ClassVar[str] = "words"
@@ -227,7 +231,9 @@ class Animation:
     @property
     def steps(self) -> list[tuple[int, str]]:
         """All steps with their labels."""
-        return sorted({frame.step: frame.label for panel in self.panels for frame in panel.frames}.items())
+        return sorted(
+            {frame.step: frame.label for panel in self.panels for frame in panel.frames}.items()
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Text from anywhere as text of a page: escaped, and with every character that is not seen made visible."""
+"""Text from anywhere as text of a page: escaped, and with every character that is not seen made
+visible.
+"""
 
 from markupsafe import Markup, escape
 
@@ -6,7 +8,9 @@ _LONGEST = 200_000  # characters of one text
 
 
 def clean(text) -> str:
-    """A text without characters that are not seen or turn the direction of others: each is written as [U+202E]."""
+    """A text without characters that are not seen or turn the direction of others: each is written
+    as [U+202E].
+    """
     text = str(text).replace("\r\n", "\n")
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}\n[{len(text) - _LONGEST} more characters are left out]"
@@ -27,10 +31,17 @@ def tag(name: str, *children, **attributes) -> Markup:
     Args:
         name: of the element.
         children: elements, or texts, which are escaped.
-        attributes: an underscore at the end is dropped, others become hyphens: ``class_``, ``stroke_width``. None: it is left out.
+        attributes: an underscore at the end is dropped, others become hyphens: ``class_``,
+            ``stroke_width``. None: it is left out.
     """
-    pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"' for key, value in attributes.items() if value is not None)
-    inside = "".join(child if isinstance(child, Markup) else str(escape(clean(child))) for child in children)
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inside = "".join(
+        child if isinstance(child, Markup) else str(escape(clean(child))) for child in children
+    )
     return Markup(f"<{name}{pairs}>{inside}</{name}>")
 
 

@@ -11,16 +11,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from nowcast.coastlines import cell_kilometres, lines_on, resampled
-from nowcast.frames import Grid
-from nowcast.plotting import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_COLOURS, cell_aspect, rain_classes, scale_bar, shrink
+from nowcast.drawing.coastlines import cell_kilometres, lines_on, resampled
+from nowcast.drawing.plotting import (
+    GREY_MISSING_COLOUR,
+    MISSING_COLOUR,
+    RAIN_COLOURS,
+    cell_aspect,
+    rain_classes,
+    scale_bar,
+    shrink,
+)
+from nowcast.evaluation.results import ShownCase
+from nowcast.evaluation.table import evenly, lead_label
 from nowcast.report.charts import path
 from nowcast.report.document import Animation, Frame, Panel
-from nowcast.results import ShownCase
-from nowcast.verification.table import evenly, lead_label
+from nowcast.types.frames import Grid
 
 BUDGET = 6_000_000  # bytes of all pictures, before base64 makes them a third larger
-SIDES = (512, 384, 256, 171, 128, 86, 64, 43)  # pixels of the longer side, of which the first is taken with which they fit; results keep 512
+SIDES = (
+    512,
+    384,
+    256,
+    171,
+    128,
+    86,
+    64,
+    43,
+)  # pixels of the longer side, of which the first is taken with which they fit; results keep 512
 _SMALLEST_WIDTH = 240  # CSS pixels of a picture on the page
 _HATCH = 7  # pixels from one line to the next
 _PRINTED = 4
@@ -28,8 +45,11 @@ _GREYS = 250
 _LONGEST_LINES = 150_000  # characters of coastlines
 
 
-def animations(cases: list[ShownCase], *, grey: bool, lead_minutes: float | None, lines: dict[str, str]) -> tuple[list[Animation], int]:
-    """Cases as animations, and the longer side of their pictures at most: as large as fits into the budget.
+def animations(
+    cases: list[ShownCase], *, grey: bool, lead_minutes: float | None, lines: dict[str, str]
+) -> tuple[list[Animation], int]:
+    """Cases as animations, and the longer side of their pictures at most: as large as fits into the
+    budget.
 
     Args:
         cases: to show; the last ones are left out where even the smallest pictures do not fit.
@@ -57,31 +77,46 @@ def animations(cases: list[ShownCase], *, grey: bool, lead_minutes: float | None
     return found, side
 
 
-def _animation(case: ShownCase, side: int, grey: bool, lead_minutes: float | None, budget: int) -> tuple[Animation, int]:
+def _animation(
+    case: ShownCase, side: int, grey: bool, lead_minutes: float | None, budget: int
+) -> tuple[Animation, int]:
     """An animation, and the bytes of its pictures; where they pass the budget, it is not whole."""
     height, width = _size(case.observation.shape[1:], side)
     first = 1 - len(case.context)
     panels, spent = [], 0
-    for name, fields, start in (("observation", [*case.context, *case.observation], first), *((name, values, 1) for name, values in case.forecasts.items())):
+    for name, fields, start in (
+        ("observation", [*case.context, *case.observation], first),
+        *((name, values, 1) for name, values in case.forecasts.items()),
+    ):
         frames = []
         for step, values in enumerate(fields, start=start):
             picture = (grey_png if grey else rain_png)(shrink(values, height, width))
             spent += len(picture)
             if spent > budget:
                 return Animation(case.title, panels, (1, 1), (1, 1), not grey), spent
-            frames.append(Frame(step, lead_label(step, lead_minutes) if step else _ANALYSIS[lead_minutes is None], _uri(picture)))
+            frames.append(
+                Frame(
+                    step,
+                    lead_label(step, lead_minutes) if step else _ANALYSIS[lead_minutes is None],
+                    _uri(picture),
+                )
+            )
         panels.append(Panel(name, frames))
     wide = max(_SMALLEST_WIDTH, width)
     shown = (wide, max(1, round(wide * height / width / cell_aspect(case.grid))))
     steps = sorted({1, *(k + 1 for k in evenly(len(case.observation), _PRINTED))})
-    return Animation(case.title, panels, shown, (width, height), not grey, printed=steps[-_PRINTED:]), spent
+    return Animation(
+        case.title, panels, shown, (width, height), not grey, printed=steps[-_PRINTED:]
+    ), spent
 
 
 _ANALYSIS = ("analysis time", "last frame of the context")
 
 
 def _size(shape: tuple[int, int], side: int) -> tuple[int, int]:
-    """Height and width of pictures whose longer side is at most so long: whole numbers of pixels become one."""
+    """Height and width of pictures whose longer side is at most so long: whole numbers of pixels
+    become one.
+    """
     step = math.ceil(max(shape) / side)
     return tuple(max(1, math.ceil(length / step)) for length in shape)
 
@@ -94,14 +129,22 @@ def rain_png(values: np.ndarray) -> bytes:
     """Rain rates [mm/h], (H, W), in the colours of their classes."""
     classes = rain_classes(values)
     missing = len(RAIN_COLOURS)
-    return _png(_hatched(classes, classes == missing, missing), [*RAIN_COLOURS, MISSING_COLOUR, MISSING_COLOUR - 35], bits=4)
+    return _png(
+        _hatched(classes, classes == missing, missing),
+        [*RAIN_COLOURS, MISSING_COLOUR, MISSING_COLOUR - 35],
+        bits=4,
+    )
 
 
 def grey_png(values: np.ndarray) -> bytes:
     """Grey values in [0, 1] (clipped), (H, W)."""
     levels = np.round(np.nan_to_num(values).clip(0, 1) * (_GREYS - 1)).astype(np.uint8)
     ramp = np.repeat(np.linspace(0, 255, _GREYS).round().astype(np.uint8)[:, None], 3, 1)
-    return _png(_hatched(levels, np.isnan(values), _GREYS), [*ramp, GREY_MISSING_COLOUR, GREY_MISSING_COLOUR // 2], bits=8)
+    return _png(
+        _hatched(levels, np.isnan(values), _GREYS),
+        [*ramp, GREY_MISSING_COLOUR, GREY_MISSING_COLOUR // 2],
+        bits=8,
+    )
 
 
 def _hatched(indices: np.ndarray, missing: np.ndarray, index: int) -> np.ndarray:

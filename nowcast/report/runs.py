@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.errors import UserError, first_line
-from nowcast.results import Results, ShownCase
+from nowcast.evaluation.results import Results, ShownCase
+from nowcast.runtime.errors import UserError, first_line
 
 _LARGEST_TEXT = 2**20  # bytes of a configuration that are read
 _MOST_EPOCHS = 100_000
@@ -76,18 +76,26 @@ def load(folders: list[Path]) -> list[Run]:
         UserError: no folder, the same one twice, or one without an evaluation that can be read.
     """
     if not folders:
-        raise UserError("there is no run to report on; give the folder of one, or several as run=[DIR1,DIR2].")
+        raise UserError(
+            "there is no run to report on; give the folder of one, or several as run=[DIR1,DIR2]."
+        )
     places = [_run_folder(Path(folder)) for folder in folders]
     for place in places:
         if [other.resolve() for other in places].count(place.resolve()) > 1:
             raise UserError(f"{place} is named twice; name each run once.")
-    return [Run(name, Results.load(folder), str(folder), _text(place / "config.yaml"), _training(place))
-            for folder, place, name in zip(folders, places, _names(places))]
+    return [
+        Run(name, Results.load(folder), str(folder), _text(place / "config.yaml"), _training(place))
+        for folder, place, name in zip(folders, places, _names(places))
+    ]
 
 
 def _run_folder(folder: Path) -> Path:
     """The folder of a run, also where its evaluation was named."""
-    return folder.parent if folder.resolve().name == "evaluation" and (folder.parent / "config.yaml").is_file() else folder
+    return (
+        folder.parent
+        if folder.resolve().name == "evaluation" and (folder.parent / "config.yaml").is_file()
+        else folder
+    )
 
 
 def _names(places: list[Path]) -> list[str]:
@@ -114,7 +122,14 @@ def check(results: Results, name: str) -> None:
             lacks = "it holds no model or no case"
         elif not all(_fits(case, results) for case in results.shown):
             lacks = "a case to look at lacks frames"
-    except (UserError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        UserError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         lacks = first_line(error)
     if lacks:
         raise UserError(f"the evaluation {name} cannot be shown ({lacks}); evaluate again.")
@@ -124,8 +139,15 @@ def _fits(case: ShownCase, results: Results) -> bool:
     """Whether the fields of a case are of one size, and as many as the task says."""
     shape = case.observation.shape
     fields = [case.observation, *case.forecasts.values()]
-    return (len(shape) == 3 and all(shape) and shape[0] == results.task.forecast_length and all(one.shape == shape for one in fields)
-            and case.context.ndim == 3 and case.context.shape[1:] == shape[1:] and (case.grid is None or case.grid.shape == shape[1:]))
+    return (
+        len(shape) == 3
+        and all(shape)
+        and shape[0] == results.task.forecast_length
+        and all(one.shape == shape for one in fields)
+        and case.context.ndim == 3
+        and case.context.shape[1:] == shape[1:]
+        and (case.grid is None or case.grid.shape == shape[1:])
+    )
 
 
 def _text(path: Path) -> str:
@@ -138,19 +160,32 @@ def _text(path: Path) -> str:
 
 
 def _training(folder: Path) -> Training | None:
-    """The losses that Lightning wrote, of all parts of a training that was resumed; None where there are none."""
+    """The losses that Lightning wrote, of all parts of a training that was resumed; None where
+    there are none.
+    """
     by_epoch: dict[int, dict[str, float]] = {}
-    for path in sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: (len(path.parent.name), path.parent.name)):
+    for path in sorted(
+        folder.glob("logs/version_*/metrics.csv"),
+        key=lambda path: (len(path.parent.name), path.parent.name),
+    ):
         for row in _rows(path):
             epoch = _number(row.get("epoch"))
             if not (0 <= epoch < _MOST_EPOCHS):
                 continue
-            found = {name: _number(row.get(name)) for name in ("train_loss_epoch", "validation_loss", "validation_csi")}
-            by_epoch.setdefault(int(epoch), {}).update({name: value for name, value in found.items() if math.isfinite(value)})
+            found = {
+                name: _number(row.get(name))
+                for name in ("train_loss_epoch", "validation_loss", "validation_csi")
+            }
+            by_epoch.setdefault(int(epoch), {}).update(
+                {name: value for name, value in found.items() if math.isfinite(value)}
+            )
     epochs = sorted(epoch for epoch, found in by_epoch.items() if found)
     if not epochs:
         return None
-    columns = ([by_epoch[epoch].get(name, math.nan) for epoch in epochs] for name in ("train_loss_epoch", "validation_loss", "validation_csi"))
+    columns = (
+        [by_epoch[epoch].get(name, math.nan) for epoch in epochs]
+        for name in ("train_loss_epoch", "validation_loss", "validation_csi")
+    )
     return Training(np.array(epochs) + 1, *(np.array(column) for column in columns))
 
 
@@ -170,7 +205,9 @@ def _number(text) -> float:
 
 
 def groups(runs: list[Run]) -> list[tuple[Group, str]]:
-    """Runs in groups that can be compared, each with a sentence that says why it is not part of the first; empty for the first."""
+    """Runs in groups that can be compared, each with a sentence that says why it is not part of the
+    first; empty for the first.
+    """
     found: list[tuple[list[Run], str]] = []
     for run in runs:
         reasons = [difference(members[0], run) for members, _ in found]
@@ -191,20 +228,32 @@ def difference(one: Run, other: Run) -> str:
     if first.blocks != second.blocks:
         return f"{names} were judged on different cases: their numbers do not belong in one table."
     mine, theirs = _observed(first), _observed(second)
-    if mine.keys() != theirs.keys() or not all(np.allclose(mine[key], theirs[key], rtol=1e-9, atol=0, equal_nan=True) for key in mine):
-        return (f"{names} were judged on different observations, or on different pixels of the same ones, because a baseline of one of them has no forecast for some: "
-                "their numbers do not belong in one table. Evaluate both with the same baselines.")
+    if mine.keys() != theirs.keys() or not all(
+        np.allclose(mine[key], theirs[key], rtol=1e-9, atol=0, equal_nan=True) for key in mine
+    ):
+        return (
+            f"{names} were judged on different observations, or on different pixels of the same "
+            "ones, because a baseline of one of them has no forecast for some: "
+            "their numbers do not belong in one table. Evaluate both with the same baselines."
+        )
     return ""
 
 
 def _observed(results: Results) -> dict:
-    """What of the scores is a property of the observations, and of the pixels that are judged, alone."""
+    """What of the scores is a property of the observations, and of the pixels that are judged,
+    alone.
+    """
     values = results.values(results.models[0])
     found = {}
     for key, hits in values.items():
         if key.score == "hits":
             events = hits + values[key._replace(score="misses")]
-            found |= {("events", key): events, ("all", key): events + values[key._replace(score="false_alarms")] + values[key._replace(score="correct_negatives")]}
+            found |= {
+                ("events", key): events,
+                ("all", key): events
+                + values[key._replace(score="false_alarms")]
+                + values[key._replace(score="correct_negatives")],
+            }
         if key.score in ("cross_entropy_floor", "power_observation", "fss_random"):
             found[key] = values[key]
     return found
@@ -221,7 +270,11 @@ class _Merged:
 
 
 def _group(runs: list[Run]) -> Group:
-    """One set of results of several runs. A baseline that has the same totals in two of them is one; other names are told apart by their run's."""
+    """One set of results of several runs.
+
+    A baseline that has the same totals in two of them is one; other names are told apart by their
+    run's.
+    """
     if len(runs) == 1:
         results = runs[0].results
         return Group(runs, results, results.models[:1], results.baselines)
@@ -232,11 +285,19 @@ def _group(runs: list[Run]) -> Group:
         for model in run.results.baselines:
             names[model] = _baseline_name(model, run, merged.totals)
             merged.totals[names[model]] = run.results.totals[model]
-        merged.ensembles |= {names[model]: totals for model, totals in run.results.ensembles.items()}
+        merged.ensembles |= {
+            names[model]: totals for model, totals in run.results.ensembles.items()
+        }
         merged.members |= {names[model]: count for model, count in run.results.members.items()}
         for case in run.results.shown:
             _merge_case(merged.shown, replace(case, kind=f"{case.kind} of {run.name}"), names)
-    results = replace(runs[0].results, totals=merged.totals, ensembles=merged.ensembles, members=merged.members, shown=list(merged.shown.values()))
+    results = replace(
+        runs[0].results,
+        totals=merged.totals,
+        ensembles=merged.ensembles,
+        members=merged.members,
+        shown=list(merged.shown.values()),
+    )
     return Group(runs, results, judged, [model for model in results.models if model not in judged])
 
 
@@ -251,7 +312,9 @@ def _baseline_name(model: str, run: Run, totals: dict) -> str:
 
 
 def _equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name], equal_nan=True) for name in one
+    )
 
 
 def _merge_case(shown: dict, case: ShownCase, names: dict[str, str]) -> None:
@@ -260,5 +323,8 @@ def _merge_case(shown: dict, case: ShownCase, names: dict[str, str]) -> None:
     same = shown.get(case.title)
     if same is None:
         shown[case.title] = replace(case, forecasts=forecasts)
-    elif same.observation.shape == case.observation.shape and same.context.shape == case.context.shape:
+    elif (
+        same.observation.shape == case.observation.shape
+        and same.context.shape == case.context.shape
+    ):
         shown[case.title] = replace(same, forecasts=forecasts | same.forecasts)

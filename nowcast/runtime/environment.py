@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from nowcast.errors import UserError, first_line
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.library_private import lead_gdal_to
 
 _PROJ = ("PROJ_DATA", "PROJ_LIB")
@@ -83,14 +83,16 @@ dry."""
 
 def cleaned(variables: Mapping[str, str]) -> dict[str, str]:
     """Variables of the environment without those of other software that break reading, writing or
-    drawing."""
+    drawing.
+    """
     kept = {name: value for name, value in variables.items() if not _is_foreign(name, value)}
     return kept | _LOADED
 
 
 def settle() -> None:
     """Make the environment of this process one that the libraries work in; before they are loaded,
-    and only where the process is ours."""
+    and only where the process is ours.
+    """
     if "PYTHONWARNINGS" in os.environ:
         warnings.resetwarnings()
         for category in (
@@ -190,7 +192,8 @@ def _advice() -> str:
 
 def loaded_without(module: str, variable: str):
     """A module; where it cannot be loaded because of a variable, without that one, which is there
-    again afterwards."""
+    again afterwards.
+    """
     before = set(sys.modules)
     try:
         return importlib.import_module(module)
@@ -209,7 +212,8 @@ def loaded_without(module: str, variable: str):
 
 def named_in(error: BaseException, variables: Mapping[str, str] = os.environ) -> list[str]:
     """NAME=VALUE of the variables of other software that an exception speaks of, by name or by
-    value."""
+    value.
+    """
     text = str(error)
     found = [
         (name, value) for name, value in sorted(variables.items()) if name.startswith(_OF_LIBRARIES)

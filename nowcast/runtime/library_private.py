@@ -1,6 +1,8 @@
-"""Private names of libraries other than torch: every one that nowcast uses stands here and nowhere else.
+"""Private names of libraries other than torch: every one that nowcast uses stands here and nowhere
+else.
 
-Without a private name each function does the same by public ones, or what is safe; a test takes the names away.
+Without a private name each function does the same by public ones, or what is safe; a test takes the
+names away.
 """
 
 import copy
@@ -12,14 +14,18 @@ _SCIPY_OWN = _OF_FILE | {"data", "dimensions", "maskandscale"}
 
 
 def forget_received_sigterm(trainer) -> None:
-    """Make a ``lightning.Trainer`` forget a SIGTERM that it has noticed; without the private name it ends the training by itself."""
+    """Make a ``lightning.Trainer`` forget a SIGTERM that it has noticed; without the private name
+    it ends the training by itself.
+    """
     connector = getattr(trainer, "_signal_connector", None)
     if hasattr(connector, "received_sigterm"):
         connector.received_sigterm = False
 
 
 def leave_signals_alone(trainer) -> None:
-    """Keep a ``lightning.Trainer`` from putting handlers of its own in the place of those of signals; without the private name it does."""
+    """Keep a ``lightning.Trainer`` from putting handlers of its own in the place of those of
+    signals; without the private name it does.
+    """
     connector = getattr(trainer, "_signal_connector", None)
     if hasattr(connector, "register_signal_handlers"):
         connector.register_signal_handlers = lambda: None
@@ -28,8 +34,8 @@ def leave_signals_alone(trainer) -> None:
 def training_state(trainer) -> dict:
     """A copy of what a ``lightning.Trainer`` would write to a checkpoint now.
 
-    Without the private name the trainer is asked to save, and what it hands to its files is kept. Of several processes only the first
-    gets it then, the others {}; all of them have to call this.
+    Without the private name the trainer is asked to save, and what it hands to its files is kept.
+    Of several processes only the first gets it then, the others {}; all of them have to call this.
     """
     connector = getattr(trainer, "_checkpoint_connector", None)
     if hasattr(connector, "dump_checkpoint"):
@@ -58,7 +64,9 @@ class _InMemory:
 
 
 def save_last(callback, trainer) -> None:
-    """Let a ``ModelCheckpoint`` write its last checkpoint unless it has done so at this step; without the private names it is written again."""
+    """Let a ``ModelCheckpoint`` write its last checkpoint unless it has done so at this step;
+    without the private names it is written again.
+    """
     names = ("_last_global_step_saved", "_save_last_checkpoint", "_monitor_candidates")
     if not all(hasattr(callback, name) for name in names):
         path = Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"
@@ -90,7 +98,9 @@ def classic_attributes(owner) -> dict:
 
 
 def lead_gdal_to(folder: Path) -> bool:
-    """Let the GDAL of rasterio find map projections in a folder; False where the private name is gone."""
+    """Let the GDAL of rasterio find map projections in a folder; False where the private name is
+    gone.
+    """
     try:
         from rasterio._env import set_proj_data_search_path  # no public way leads there
     except ImportError:

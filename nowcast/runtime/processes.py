@@ -1,8 +1,10 @@
 """Processes that work on one thing: they start together, know what the others do, and end together.
 
-The first process (rank 0) speaks for all of them: where another one fails, it passes its error on and ends without a word, and the first process raises
-that error as its own. So a mistake is one line with one exit code, whoever found it. They talk through torch's key-value store, which the first
-process serves (under torchrun its agent does); a thread in each looks into it, so that a process that waits for one that is gone does not wait for ever.
+The first process (rank 0) speaks for all of them: where another one fails, it passes its error on
+and ends without a word, and the first process raises that error as its own. So a mistake is one
+line with one exit code, whoever found it. They talk through torch's key-value store, which the
+first process serves (under torchrun its agent does); a thread in each looks into it, so that a
+process that waits for one that is gone does not wait for ever.
 """
 
 import json
@@ -21,7 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import nowcast
-from nowcast.errors import (
+from nowcast.runtime.errors import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
@@ -33,12 +35,18 @@ from nowcast.errors import (
 from nowcast.runtime.world import ALONE, MARK, OURS, TORCHRUN, World
 
 _LOOK = 0.2  # seconds between looks at what the others do
-_MEETING = 300.0  # seconds in which processes that start at the same time have found each other, also on a busy machine
+# seconds in which processes that start at the same time have found each other, also on a busy
+# machine
+_MEETING = 300.0
 _ATTEMPT = timedelta(seconds=10)  # of a connection
 _GROUP = timedelta(
     minutes=30
-)  # torch's own: one process may need longer than another to make its data ready; the watcher knows if it is lost
-_LAST_STEPS = 20.0  # seconds that the first process has to end by itself once another one failed: it may be writing a checkpoint
+    # torch's own: one process may need longer than another to make its data ready; the watcher
+    # knows if it is lost
+)
+# seconds that the first process has to end by itself once another one failed: it may be writing a
+# checkpoint
+_LAST_STEPS = 20.0
 _LEAVING = 2.0  # the same of the others, which write nothing
 _CLEANING = 0.5  # seconds that Python may take for its own end in a process that nobody waits for
 _WORD = 5.0  # seconds in which a broken connection is explained by the process that broke it
@@ -63,7 +71,8 @@ class Failure:
     """Why a process ended.
 
     Args:
-        rank: the process that failed first; ``_LOST`` or ``_FIRST_LOST``, where it could not say so.
+        rank: the process that failed first; ``_LOST`` or ``_FIRST_LOST``, where it could not say
+            so.
         code: with which all of them exit.
         text: a sentence.
     """
@@ -80,11 +89,13 @@ class Failure:
 
 
 class Processes:
-    """The processes of a training, as a context: whatever happens inside to one of them ends all of them.
+    """The processes of a training, as a context: whatever happens inside to one of them ends all of
+    them.
 
     Args:
         world: what this process was started as.
-        say: called with the end of a line on the terminal where the process that has to write it is stuck, before it ends at once.
+        say: called with the end of a line on the terminal where the process that has to write it is
+            stuck, before it ends at once.
     """
 
     def __init__(self, world: World, *, say: Callable[[str], None]):
@@ -106,10 +117,12 @@ class Processes:
         return self.world.rank == 0
 
     def start(self, count: int, command: list[str]) -> None:
-        """Become the first of ``count`` processes; the others are started here, and meet this one as ``world.started_world`` finds them.
+        """Become the first of ``count`` processes; the others are started here, and meet this one
+        as ``world.started_world`` finds them.
 
         Args:
-            count: number of processes; nothing is started where this one is not alone, or to stay alone.
+            count: number of processes; nothing is started where this one is not alone, or to stay
+                alone.
             command: arguments of nowcast.
         """
         if self.world.starter != ALONE or count == 1:
@@ -200,8 +213,10 @@ class Processes:
                     else f"was not answered by the first process within {_MEETING:g} s"
                 )
                 raise UserError(
-                    f"{world.address}:{world.port}, where the {world.size} processes of this training meet, {what} ({first_line(error)[:200]}); "
-                    "set another MASTER_PORT, or unset WORLD_SIZE RANK LOCAL_RANK if no processes were started."
+                    f"{world.address}:{world.port}, where the {world.size} processes of this "
+                    f"training meet, {what} ({first_line(error)[:200]}); "
+                    "set another MASTER_PORT, or unset WORLD_SIZE RANK LOCAL_RANK if no "
+                    "processes were started."
                 ) from error
         self.store.set_timeout(_GROUP)
         if serves and not world.port:
@@ -227,12 +242,16 @@ class Processes:
             return
         absent = [rank for rank in range(self.world.size) if not self.store.check([f"here/{rank}"])]
         raise UserError(
-            f"of {self.world.size} processes that are to train together, {', '.join(map(str, absent))} did not come within {_MEETING:g} s; "
-            "start all of them (torchrun, srun), or unset WORLD_SIZE RANK LOCAL_RANK or SLURM_NTASKS to train in one."
+            f"of {self.world.size} processes that are to train together, "
+            f"{', '.join(map(str, absent))} did not come within {_MEETING:g} s; "
+            "start all of them (torchrun, srun), or unset WORLD_SIZE RANK LOCAL_RANK or "
+            "SLURM_NTASKS to train in one."
         )
 
     def _wait_for(self, condition: Callable[[], bool], *, seconds: float = float("inf")) -> bool:
-        """Whether a condition was met in time; a failure elsewhere ends the waiting with its exception."""
+        """Whether a condition was met in time; a failure elsewhere ends the waiting with its
+        exception.
+        """
         end = time.monotonic() + seconds
         while not condition():
             failure = self._failure()
@@ -265,7 +284,8 @@ class Processes:
 
     def _fail_first(self, error: BaseException) -> None:
         failure = self._explained(error)
-        # Else they would take the end of the store for that of this process; one that was lost will never say it.
+        # Else they would take the end of the store for that of this process; one that was lost will
+        # never say it.
         self._all_left("seen", _LEAVING if failure.rank == _LOST else _WORD)
         if self._children:
             self._all_left("gone", _LEAVING + _LOOK)
@@ -273,7 +293,9 @@ class Processes:
             raise failure.error() from error
 
     def _fail_other(self, error: BaseException) -> None:
-        """End without a word, if the first process has taken it over; an error that nobody expected shows where it came from."""
+        """End without a word, if the first process has taken it over; an error that nobody expected
+        shows where it came from.
+        """
         try:
             failure = self._explained(error)
             heard = self._until(lambda: self.store.check(["seen/0"]), _WORD)
@@ -294,7 +316,9 @@ class Processes:
         raise SystemExit(failure.code) from error
 
     def _say_farewell(self, *words: str) -> None:
-        """Enter that nothing more will come from here; the first process may end this one from now on."""
+        """Enter that nothing more will come from here; the first process may end this one from now
+        on.
+        """
         for worker in (
             multiprocessing.active_children()
         ):  # that prepare batches; they would notice only after seconds that they are not needed
@@ -306,7 +330,9 @@ class Processes:
             pass
 
     def _explained(self, error: BaseException) -> Failure:
-        """The failure that an error of this process stands for; a broken connection is only what is seen of it here."""
+        """The failure that an error of this process stands for; a broken connection is only what is
+        seen of it here.
+        """
         if _is_of_a_connection(error):
             self._until(lambda: self._failure() is not None, _WORD)
         return self._report(self._own(error))
@@ -320,7 +346,10 @@ class Processes:
         if _is_of_a_connection(
             error
         ):  # counts as a failure of another process, so that no traceback is shown
-            lost = f"a process of {size} was lost ({first_line(error)[:200]}); checkpoints that were saved are intact."
+            lost = (
+                f"a process of {size} was lost ({first_line(error)[:200]}); checkpoints that "
+                "were saved are intact."
+            )
             return Failure(_LOST, code, lost)
         return Failure(
             rank,
@@ -347,7 +376,9 @@ class Processes:
         return True
 
     def _end_children(self) -> None:
-        """Wait for the processes that were started here; those that do not end by themselves are ended."""
+        """Wait for the processes that were started here; those that do not end by themselves are
+        ended.
+        """
         self._until(lambda: all(child.poll() is not None for child in self._children), _CLEANING)
         for child in self._children:
             if child.poll() is None:
@@ -386,7 +417,8 @@ class Processes:
                     lost = Failure(
                         _LOST,
                         code,
-                        f"process {rank} of {size} was lost ({_how(child.returncode)}); checkpoints that were saved are intact.",
+                        f"process {rank} of {size} was lost ({_how(child.returncode)}); "
+                        "checkpoints that were saved are intact.",
                     )
                     store.compare_set(_FAILED, "", json.dumps(asdict(lost)))
             if self._is_orphan():
@@ -405,7 +437,8 @@ class Processes:
         return Failure(
             _FIRST_LOST,
             EXIT_ERROR,
-            f"the first of {self.world.size} processes was lost; checkpoints that were saved are intact.",
+            f"the first of {self.world.size} processes was lost; checkpoints that were saved are "
+            "intact.",
         )
 
     def _give_up(self, failure: Failure) -> None:
@@ -437,7 +470,9 @@ def _terminate(number: int, frame) -> None:
 
 @contextmanager
 def _without_interrupts():
-    """Processes started meanwhile take no notice of Ctrl-C, which a terminal sends to all: the first one does, and ends the others."""
+    """Processes started meanwhile take no notice of Ctrl-C, which a terminal sends to all: the
+    first one does, and ends the others.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

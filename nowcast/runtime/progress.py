@@ -1,7 +1,8 @@
 """How far the work is, on a terminal and in a notebook.
 
-A terminal gets rich's bar. A notebook's output is no terminal, and rich would ask for ipywidgets there: without them
-it shows nothing and warns. It gets a line of text instead, written anew over itself, which every front end shows.
+A terminal gets rich's bar. A notebook's output is no terminal, and rich would ask for ipywidgets
+there: without them it shows nothing and warns. It gets a line of text instead, written anew over
+itself, which every front end shows.
 """
 
 import sys
@@ -20,7 +21,9 @@ _BLOCKS = 20  # of a full bar
 def in_notebook() -> bool:
     """Whether the program runs in a kernel of Jupyter, whose standard error is no terminal."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    shell = (
+        ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    )
     return shell is not None and hasattr(shell, "kernel")
 
 
@@ -72,7 +75,9 @@ class ProgressLine:
 def tracked(items: Sequence, description: str) -> Iterator:
     """The items, with progress on standard error as they are taken."""
     if not in_notebook():
-        yield from track(items, description=description, console=Console(stderr=True), transient=True)
+        yield from track(
+            items, description=description, console=Console(stderr=True), transient=True
+        )
         return
     line, total = ProgressLine(description), length_hint(items)
     try:

@@ -1,8 +1,10 @@
-"""The state of the process that belongs to the program that calls us, put back as it was after a command.
+"""The state of the process that belongs to the program that calls us, put back as it was after a
+command.
 
-A command runs in its own process on a terminal, but also in a notebook, a service or somebody's script. The libraries
-it uses change what is global there: logging handlers, filters of warnings, signal handlers, settings of torch,
-environment variables, and which Hydra or matplotlib settings count.
+A command runs in its own process on a terminal, but also in a notebook, a service or somebody's
+script. The libraries it uses change what is global there: logging handlers, filters of warnings,
+signal handlers, settings of torch, environment variables, and which Hydra or matplotlib settings
+count.
 """
 
 import logging
@@ -23,15 +25,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def left_as_it_was() -> Iterator[None]:
     """A block after which the calling program finds its own state again, whatever was done in it.
 
-    Inside it torch computes as it does in a fresh process: float32 by default, on the CPU, gradients where they are
-    wanted. Modules that were imported stay imported.
+    Inside it torch computes as it does in a fresh process: float32 by default, on the CPU,
+    gradients where they are wanted. Modules that were imported stay imported.
     """
     with _Process(), signal_handlers(), _gradients():
         yield
 
 
 class _Process:
-    """What is one for all threads: kept when the first block begins, and put back when the last one ends."""
+    """What is one for all threads: kept when the first block begins, and put back when the last one
+    ends.
+    """
 
     _lock, _blocks, _stack = threading.Lock(), 0, ExitStack()
 
@@ -41,7 +45,14 @@ class _Process:
             if _Process._blocks > 1:
                 return
             stack = _Process._stack = ExitStack()
-            for context in (_environment(), warnings.catch_warnings(), _logging(), _matplotlib(), _torch(), _python()):
+            for context in (
+                _environment(),
+                warnings.catch_warnings(),
+                _logging(),
+                _matplotlib(),
+                _torch(),
+                _python(),
+            ):
                 stack.enter_context(context)
 
     def __exit__(self, *error) -> None:
@@ -53,12 +64,15 @@ class _Process:
 
 @contextmanager
 def signal_handlers(handler: Callable | None = None) -> Iterator[None]:
-    """A block after which SIGTERM and SIGINT are answered as before; nothing is done outside the main thread.
+    """A block after which SIGTERM and SIGINT are answered as before; nothing is done outside the
+    main thread.
 
     Args:
         handler: answers both inside the block; None: they are left to what the block does.
     """
-    if threading.current_thread() is not threading.main_thread():  # where Python has no signal handlers
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # where Python has no signal handlers
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -68,7 +82,9 @@ def signal_handlers(handler: Callable | None = None) -> Iterator[None]:
         yield
     finally:
         for number, found in before.items():
-            if found is not None and signal.getsignal(number) is not found:  # None: set by a library in C
+            if (
+                found is not None and signal.getsignal(number) is not found
+            ):  # None: set by a library in C
                 signal.signal(number, found)
 
 
@@ -121,7 +137,7 @@ def _logging() -> Iterator[None]:
 
 @contextmanager
 def _matplotlib() -> Iterator[None]:
-    """matplotlib's settings, the backend among them, where it is loaded."""
+    """Matplotlib's settings, the backend among them, where it is loaded."""
     matplotlib = sys.modules.get("matplotlib")
     if matplotlib is None or not hasattr(matplotlib, "rcParams"):
         yield
@@ -135,7 +151,9 @@ def _matplotlib() -> Iterator[None]:
 
 @contextmanager
 def _gradients() -> Iterator[None]:
-    """Gradients where they are wanted, and the CPU where no device is named; both are the calling thread's own."""
+    """Gradients where they are wanted, and the CPU where no device is named; both are the calling
+    thread's own.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_default_device"):
         yield
@@ -143,14 +161,16 @@ def _gradients() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        if torch.get_default_device().type != "cpu":  # a device context costs a little in every call
+        if (
+            torch.get_default_device().type != "cpu"
+        ):  # a device context costs a little in every call
             stack.enter_context(torch.device("cpu"))
         yield
 
 
 @contextmanager
 def _torch() -> Iterator[None]:
-    """torch's settings, where it is loaded; a program that has not loaded it has none."""
+    """Torch's settings, where it is loaded; a program that has not loaded it has none."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_default_dtype"):
         yield
@@ -158,9 +178,15 @@ def _torch() -> Iterator[None]:
     before = {
         "dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(),
-        "algorithms": (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        "algorithms": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
         "precision": torch.get_float32_matmul_precision(),
-        "cudnn": {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic", "enabled")},
+        "cudnn": {
+            name: getattr(torch.backends.cudnn, name)
+            for name in ("benchmark", "deterministic", "enabled")
+        },
         "random": torch.get_rng_state(),
         "anomalies": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
     }
@@ -171,7 +197,9 @@ def _torch() -> Iterator[None]:
         torch.set_default_dtype(before["dtype"])
         if torch.get_num_threads() != before["threads"]:
             torch.set_num_threads(before["threads"])
-        torch.use_deterministic_algorithms(before["algorithms"][0], warn_only=before["algorithms"][1])
+        torch.use_deterministic_algorithms(
+            before["algorithms"][0], warn_only=before["algorithms"][1]
+        )
         if torch.get_float32_matmul_precision() != before["precision"]:
             torch.set_float32_matmul_precision(before["precision"])
         for name, value in before["cudnn"].items():

@@ -29,8 +29,9 @@ def cores() -> int:
 def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> bool:
     """Let the threads of this process, and of those that it starts, wait asleep.
 
-    OpenMP reads its variables once, when torch is loaded: call this before. Nothing is changed where
-    the user said how threads wait (`GOMP_SPINCOUNT` or `OMP_WAIT_POLICY`), or where torch is loaded.
+    OpenMP reads its variables once, when torch is loaded: call this before. Nothing is changed
+    where the user said how threads wait (`GOMP_SPINCOUNT` or `OMP_WAIT_POLICY`), or where torch is
+    loaded.
 
     Args:
         environment: the variables of the process.

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from nowcast.errors import Unavailable, UserError, first_line
+from nowcast.runtime.errors import Unavailable, UserError, first_line
 
 HEAD = 512  # bytes that tell what a file is: tar has its mark at 257
 _PIECE, _READ_THROUGH = 2**20, 2**28  # bytes of a file that are read to see whether they can be
@@ -228,7 +228,8 @@ def require_regular(path: str | Path, kind: str) -> int:
 
 _IN_USE = "is in use by another program ({}); wait until that is done with it, and try again"
 _AWAY = (
-    "cannot be reached: its file system, perhaps a network mount, does not answer as it should ({}); "
+    "cannot be reached: its file system, perhaps a network mount, does not answer as it should "
+    "({}); "
     "try again when it does"
 )
 _FORBIDDEN = "may not be read by this user ({}); change its permissions, or those of its folder"
@@ -354,7 +355,8 @@ _WORDS = (
     (
         r"already open for",
         Unavailable,
-        "is being written by another program, or by one that was ended before it was done ({words}); "
+        "is being written by another program, or by one that was ended before it was done "
+        "({words}); "
         "wait until it is complete. If nothing writes to it any more, fetch it again, or take the "
         "mark off a copy of it (h5clear -s COPY)",
     ),
@@ -371,11 +373,7 @@ _WORDS = (
         "is compressed with {name}, which the GDAL here cannot unpack; "
         "write it anew (gdal_translate -co COMPRESS=DEFLATE)",
     ),
-    (
-        r"encrypted|password",
-        UserError,
-        "is encrypted ({words}); unpack it with its password first",
-    ),
+    (r"encrypted|password", UserError, "is encrypted ({words}); unpack it with its password first"),
     (
         r"compression method is not supported|compression type",
         UserError,
@@ -391,7 +389,8 @@ _WORDS = (
     (
         r"zarr_format",
         UserError,
-        "is of a version of zarr that is not known here ({words}); 2 and 3 are read: update zarr, or "
+        "is of a version of zarr that is not known here ({words}); 2 and 3 are read: update "
+        "zarr, or "
         "write it as one of these",
     ),
 )

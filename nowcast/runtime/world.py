@@ -1,7 +1,9 @@
 """The processes that this one was started with, as whoever started them says in the environment.
 
-Four starters are known: torchrun, srun, a script that sets torch's variables by itself, and nowcast. What their variables say is read here once, so
-that nothing else depends on the environment: Lightning reads the same variables by rules of its own, which take one process for two, or two for one.
+Four starters are known: torchrun, srun, a script that sets torch's variables by itself, and
+nowcast. What their variables say is read here once, so that nothing else depends on the
+environment: Lightning reads the same variables by rules of its own, which take one process for two,
+or two for one.
 """
 
 import os
@@ -9,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nowcast.errors import SaidElsewhere, UserError
+from nowcast.runtime.errors import SaidElsewhere, UserError
 
 OURS, TORCHRUN, SRUN, SCRIPT, ALONE = "nowcast", "torchrun", "srun", "WORLD_SIZE", ""
 MARK = "NOWCAST_WORLD"  # set for the processes that nowcast starts itself
@@ -62,7 +64,8 @@ def started_world(environment: Mapping[str, str] = os.environ) -> World:
     """What this process was started as.
 
     Raises:
-        UserError: the variables contradict one another, or are of a starter that is not supported; the sentence says what to set.
+        UserError: the variables contradict one another, or are of a starter that is not supported;
+            the sentence says what to set.
     """
     if MARK in environment or any(name in environment for name in _TORCH):
         return _of_torch(environment)
@@ -74,14 +77,17 @@ def started_world(environment: Mapping[str, str] = os.environ) -> World:
     for name in _MPI:
         if _number(environment, name, default=1) > 1:
             raise UserError(
-                f"{name}={environment[name]}: processes that mpirun or jsrun started cannot work together here; "
-                "start them with torchrun --nproc_per_node=N, or one process with training.devices=N."
+                f"{name}={environment[name]}: processes that mpirun or jsrun started cannot work "
+                "together here; "
+                "start them with torchrun --nproc_per_node=N, or one process with "
+                "training.devices=N."
             )
     return World()
 
 
 def check_devices(world: World, count: int, asked: str | int) -> None:
-    """Refuse processes that were started, but would not be used: each would train the same model for itself.
+    """Refuse processes that were started, but would not be used: each would train the same model
+    for itself.
 
     Args:
         world: the processes.
@@ -105,7 +111,8 @@ def check_devices(world: World, count: int, asked: str | int) -> None:
         wrong = f"torchrun started {found}"
         other = "or start it without torchrun"
     raise UserError(
-        f"{wrong}, but training.devices is {asked}{counted}; give training.devices={world.local_size}, {other}."
+        f"{wrong}, but training.devices is {asked}{counted}; give "
+        f"training.devices={world.local_size}, {other}."
     )
 
 
@@ -126,7 +133,8 @@ def refuse_many(command: str) -> None:
     name = f"WORLD_SIZE={world.size}" if world.starter == SCRIPT else world.starter
     kind = SaidElsewhere if world.silent else UserError
     raise kind(
-        f"{command} runs in one process, but {name} stands for {world.size} of them; start it without. Only train shares its work."
+        f"{command} runs in one process, but {name} stands for {world.size} of them; start it "
+        "without. Only train shares its work."
     )
 
 
@@ -150,8 +158,10 @@ def _of_torch(environment: Mapping[str, str]) -> World:
         given = ", ".join(f"{name}={environment[name]}" for name in _TORCH if name in environment)
         absent = " and ".join(["WORLD_SIZE"] if size is None else lacking)
         raise UserError(
-            f"{given} in the environment is what a launcher of several processes sets, but {absent} is not set; "
-            "unset WORLD_SIZE RANK LOCAL_RANK to train in one process, or start several with training.devices=N or torchrun --nproc_per_node=N."
+            f"{given} in the environment is what a launcher of several processes sets, but "
+            f"{absent} is not set; "
+            "unset WORLD_SIZE RANK LOCAL_RANK to train in one process, or start several with "
+            "training.devices=N or torchrun --nproc_per_node=N."
         )
     rank, local_rank = (
         _number(environment, "RANK", default=0),
@@ -164,8 +174,10 @@ def _of_torch(environment: Mapping[str, str]) -> World:
         and size % local_size == 0
     ):
         raise UserError(
-            f"RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local_rank} and LOCAL_WORLD_SIZE={local_size} contradict one another; "
-            "unset them to train in one process, or start several with training.devices=N or torchrun --nproc_per_node=N."
+            f"RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local_rank} and "
+            f"LOCAL_WORLD_SIZE={local_size} contradict one another; "
+            "unset them to train in one process, or start several with training.devices=N or "
+            "torchrun --nproc_per_node=N."
         )
     address, port = (
         environment.get("MASTER_ADDR", "127.0.0.1"),
@@ -175,7 +187,9 @@ def _of_torch(environment: Mapping[str, str]) -> World:
 
 
 def _of_slurm(environment: Mapping[str, str]) -> World:
-    """The tasks of srun; a shell that salloc, srun or sbatch gave a user to type in is one process, whatever was reserved for it."""
+    """The tasks of srun; a shell that salloc, srun or sbatch gave a user to type in is one process,
+    whatever was reserved for it.
+    """
     by_srun = (
         "SLURM_STEP_ID" in environment
     )  # not set in the script of sbatch, nor in the shell of salloc
@@ -193,8 +207,10 @@ def _of_slurm(environment: Mapping[str, str]) -> World:
     lacking = [name for name in ("SLURM_PROCID", "SLURM_LOCALID") if name not in environment]
     if lacking:
         raise UserError(
-            f"SLURM_NTASKS={size}, but {' and '.join(lacking)} is not set: this process was not started by srun. "
-            f"Start it with srun and training.devices={size}, or unset SLURM_NTASKS to train in one process."
+            f"SLURM_NTASKS={size}, but {' and '.join(lacking)} is not set: this process was not "
+            "started by srun. "
+            f"Start it with srun and training.devices={size}, or unset SLURM_NTASKS to train in "
+            "one process."
         )
     local_size = _tasks_of_a_machine(environment, size)
     job, step = (
@@ -220,7 +236,8 @@ def _tasks_of_a_machine(environment: Mapping[str, str], size: int) -> int:
     even = re.fullmatch(r"(\d+)(?:\(x\d+\))?", spread)
     if even is None or size % int(even[1]):
         raise UserError(
-            f"Slurm spreads the {size} tasks unevenly over machines ({spread}); use --ntasks-per-node, the same number on each."
+            f"Slurm spreads the {size} tasks unevenly over machines ({spread}); use "
+            "--ntasks-per-node, the same number on each."
         )
     return int(even[1])
 
@@ -241,6 +258,7 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
         return default
     if not re.fullmatch(r"\d{1,12}", value.strip()):
         raise UserError(
-            f"{name} is {value!r} in the environment; expected a whole number. Unset it to train in one process."
+            f"{name} is {value!r} in the environment; expected a whole number. Unset it to train "
+            "in one process."
         )
     return int(value)

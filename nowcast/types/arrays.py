@@ -11,7 +11,7 @@ from datetime import datetime
 
 import numpy as np
 
-from nowcast.errors import UserError, first_line
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.types.labels import MARKS, attributes, refuse_packed
 
 _REAL_CALENDARS = ("", "standard", "gregorian", "proleptic_gregorian")
@@ -174,7 +174,8 @@ def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 def _of_xarray(values, name: str):
     """The data of an xarray object; those that xarray was told not to decode still have their marks
-    and packing in the attributes."""
+    and packing in the attributes.
+    """
     refuse_packed(values, name)
     return _marked(_unwrapped(values.data, name), attributes(values))
 
@@ -249,7 +250,8 @@ def _stated(values, name: str, kind: str) -> np.ndarray:
 
 def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
     """Times or spans in whole seconds; NumPy alone would cut fractions off, and 04:59.9999 become
-    04:59."""
+    04:59.
+    """
     try:
         if array.dtype.kind == "O" and array.size and all(map(_is_whole, array.ravel())):
             array = array.astype(np.int64)
@@ -283,7 +285,8 @@ def _is_whole(value) -> bool:
 
 def _refuse_other_than_seconds(array: np.ndarray, kind: str, name: str) -> None:
     """Refuse whole numbers that are no seconds, as those in years that no radar knew: they count
-    milliseconds or nanoseconds."""
+    milliseconds or nanoseconds.
+    """
     least, most = _SECONDS[kind]
     if not array.size or (int(array.min()) >= least and int(array.max()) <= most):
         return
@@ -301,7 +304,8 @@ def _refuse_other_than_seconds(array: np.ndarray, kind: str, name: str) -> None:
 
 def _moment(value):
     """A time or span of Python, of pandas or of cftime, or a text, as something NumPy knows; times
-    with a zone in UTC."""
+    with a zone in UTC.
+    """
     if _is_whole(value):
         raise TypeError(f"{value!r} is a whole number among others")
     if isinstance(value, bytes):

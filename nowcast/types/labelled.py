@@ -36,7 +36,7 @@ def frames_to_xarray(frames: Any) -> "xarray.Dataset":
     """Observed frames as ``rainfall_rate(time, y, x)`` [mm/h].
 
     Args:
-        frames: ``nowcast.frames.Frames``.
+        frames: ``nowcast.types.frames.Frames``.
 
     Returns:
         A data set with coordinates ``time`` (UTC), ``y`` and ``x``, and the grid mapping ``crs``.
@@ -55,8 +55,8 @@ def forecast_to_xarray(forecast: Any) -> "xarray.Dataset":
     """A forecast as ``rainfall_rate(time, y, x)`` [mm/h], named like its NetCDF file.
 
     Args:
-        forecast: ``nowcast.frames.Forecast``; its members become ``rainfall_rate_members`` and its
-            probabilities ``probability``, where it has any.
+        forecast: ``nowcast.types.frames.Forecast``; its members become ``rainfall_rate_members``
+            and its probabilities ``probability``, where it has any.
 
     Returns:
         A data set whose ``time`` is the valid time (UTC), with ``forecast_reference_time`` and

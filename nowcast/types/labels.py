@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nowcast.errors import UserError
+from nowcast.runtime.errors import UserError
 
 MARKS = ("_FillValue", "missing_value")
 PACKING = ("scale_factor", "add_offset")
@@ -31,7 +31,9 @@ _USUAL = {"T": "time", "H": "y", "W": "x", "M": "realization", "K": "threshold"}
 _NUMBER = r"(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 _MILLIMETRES = r"mm|millimet(?:er|re)s?"
 _OF_WATER = r"kg ?/ ?\(?m2|kg m-2|l ?/ ?m2|l m-2"
-_AMOUNT = rf"(?P<mm>{_MILLIMETRES}|{_OF_WATER})|m|met(?:er|re)s?|cm|centimet(?:er|re)s?|in|inch(?:es)?"
+_AMOUNT = (
+    rf"(?P<mm>{_MILLIMETRES}|{_OF_WATER})|m|met(?:er|re)s?|cm|centimet(?:er|re)s?|in|inch(?:es)?"
+)
 _HOUR = r"h|hrs?|hours?"
 _TIME = rf"(?P<h>{_HOUR})|s|secs?|seconds?|mins?|minutes?|d|days?"
 _RATE = re.compile(
@@ -45,7 +47,8 @@ _ALSO_OTHER |= {"percent", "kg s-1 m-2", "kg/m2s", "kg/(m2 s)", "kg/s/m2", "pa",
 
 def attributes(values: Any) -> dict:
     """The attributes of an array that has any, by name; of a variable of netCDF4 without those that
-    it acts on itself."""
+    it acts on itself.
+    """
     if hasattr(values, "ncattrs"):
         return _of_netcdf4(values)
     given = getattr(values, "attrs", None)
@@ -182,7 +185,8 @@ def _refuse_other_unit(values: Any, name: str, axes: str) -> None:
 
 def is_other_unit(units: str) -> bool:
     """Whether a text is a unit of rain (or of something else that radars measure) that is known and
-    is not mm/h."""
+    is not mm/h.
+    """
     text = " ".join(re.sub(r"\*\*|\^", "", units.lower()).replace(" per ", "/").split())
     text = re.sub(r"[·*]|\.(?=[a-z])", " ", text).replace("⁻¹", "-1").replace("⁻²", "-2")
     text = re.sub(r"\s*/\s*", "/", " ".join(text.split()))

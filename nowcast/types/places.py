@@ -1,5 +1,6 @@
 """Where pixels lie: projections in any spelling as one text, and how far two grids lie apart,
-whatever their projections are called."""
+whatever their projections are called.
+"""
 
 import math
 import numbers
@@ -8,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pyproj
 
-from nowcast.errors import UserError, first_line
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.types.tolerance import ROUNDING
 
 _SMALLEST_EARTH = 1e6  # metres; the radius of a smaller one was given in kilometres
@@ -73,7 +74,8 @@ def _means(text: str, crs: pyproj.CRS) -> bool:
 
 def same_projection(one: str, other: str, x: np.ndarray, y: np.ndarray, pixels: float) -> bool:
     """Whether the coordinates (W,) and (H,) of a grid mean the same places in two projections, to
-    ``pixels`` of a pixel."""
+    ``pixels`` of a pixel.
+    """
     return (
         one == other
         or _difference(one, other, _ends(x), _ends(y), _ends(x), _ends(y), max(pixels, ROUNDING))
@@ -149,7 +151,8 @@ def _difference(
     crs: str, other_crs: str, x: tuple, y: tuple, other_x: tuple, other_y: tuple, pixels: float
 ) -> str | None:
     """As ``difference`` for two spellings, by corners, middles of the edges and the middle of both
-    grids."""
+    grids.
+    """
     named = f"projection {crs:.300} against {other_crs:.300}"
     mine, theirs = (
         np.meshgrid(*(np.linspace(first, last, min(size, 3)) for first, last, size in axes))
@@ -228,7 +231,8 @@ def _transformer(crs: str, other_crs: str) -> pyproj.Transformer:
 
 def _without_null_shift(crs: pyproj.CRS) -> pyproj.CRS:
     """The projection without a shift by nothing: +towgs84=0,0,0 is written out of habit, on earths
-    where it cannot be true."""
+    where it cannot be true.
+    """
     null = (
         crs.is_bound
         and crs.source_crs is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from nowcast.errors import UserError
+from nowcast.runtime.errors import UserError
 
 HIGHEST_RATE = 5000.0
 """mm/h, 82 dBZ: beyond clutter and hail. Only a mark for "no data" that was not declared is higher
@@ -86,7 +86,8 @@ class Tolerance:
 
     def off_time(self, step: np.timedelta64) -> np.timedelta64:
         """How far frames that follow each other by ``step`` may lie off their times,
-        timedelta64[ms]."""
+        timedelta64[ms].
+        """
         milliseconds = step / np.timedelta64(1, "ms")
         return np.timedelta64(
             int(min(1000 * self.seconds, _LARGEST_PART_OF_A_STEP * abs(milliseconds))), "ms"
@@ -154,7 +155,8 @@ class Tolerance:
         low, high = values.min(), values.max()
         found = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         raise UserError(
-            f"{name}: {counts[worst]} of {observed[worst]} observed pixels are {found} mm/h: a mark "
+            f"{name}: {counts[worst]} of {observed[worst]} observed pixels are {found} mm/h: a "
+            "mark "
             f"for missing pixels? {cause[:1].upper()}{cause[1:]}; expected at most "
             f"tolerance.negative_share={self.negative_share:g} of the pixels a little below 0. "
             "Declare the mark; where they are meant to be dry, set a higher "
@@ -184,7 +186,8 @@ _DISCARDED: ContextVar[list[int] | None] = ContextVar("discarded", default=None)
 @contextmanager
 def applied(tolerance: Tolerance) -> Iterator[list[int]]:
     """Let a tolerance hold for all files that are read in the block; gives the pixels that became
-    missing of each field read, in their order."""
+    missing of each field read, in their order.
+    """
     discarded: list[int] = []
     tokens = _IN_FORCE.set(tolerance), _DISCARDED.set(discarded)
     try:

@@ -1,0 +1,46 @@
+"""Extrapolation along the motion that the Lagrangian network moves with: the network without its
+network. Needs no pysteps.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from nowcast.models.motion import at, averaged, departures, motion_between, places
+from nowcast.runtime.errors import UserError
+
+_DRY = 0.1  # mm/h
+_COARSER = 2  # pixels to a side of those on which the motion is looked for
+_WINDOW = 7.0  # of them
+
+
+class Advection(nn.Module):
+    """The last frame carried along the motion of all context frames; works on rain rates [mm/h].
+
+    The motion is that of ``nowcast.models.motion``, on pixels of twice the size. What it brings in
+    from outside the grid, or from where the last frame was not observed, has no forecast (NaN).
+    """
+
+    def forward(
+        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
+    ) -> Tensor:
+        """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
+        if context.shape[1] < 2:
+            raise UserError(
+                f"advection needs at least 2 context frames to see motion; {context.shape[1]} came."
+            )
+        frames, size = context[:, :, 0], context.shape[-2:]
+        mask = torch.ones_like(frames) if observed is None else observed[:, :, 0].to(frames.dtype)
+        frames = torch.where(mask > 0, frames, 0.0)
+        means, weights = averaged(torch.log1p(frames.clamp(min=0) / _DRY), mask, _COARSER)
+        motion = motion_between(means, weights, window=_WINDOW, levels=4, smallest=4)
+        x, y = places(*size, like=frames)
+        last, covered = (
+            torch.stack([frames[:, -1], mask[:, -1]], dim=1),
+            tuple(side * _COARSER for side in means.shape[-2:]),
+        )
+        forecast = []
+        for back in departures(motion, forecast_length):
+            moved = _COARSER * at(back, x, y, covered, beyond="border")
+            rain, known = at(last, x + moved[:, 0], y + moved[:, 1], size).unbind(dim=1)
+            forecast.append(torch.where(known > 0.999, rain, torch.nan))
+        return torch.stack(forecast, dim=1)[:, :, None]

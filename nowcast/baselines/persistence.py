@@ -1,0 +1,17 @@
+"""The forecast that nothing changes."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Persistence(nn.Module):
+    """Repeat the last context frame; where that was not observed there is no forecast (NaN)."""
+
+    def forward(
+        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
+    ) -> Tensor:
+        """(B, T, 1, H, W) -> (B, forecast_length, 1, H, W)."""
+        last = context[:, -1:]
+        if observed is not None:
+            last = torch.where(observed[:, -1:], last, torch.nan)
+        return last.expand(-1, forecast_length, -1, -1, -1)

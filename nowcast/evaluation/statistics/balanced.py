@@ -1,0 +1,78 @@
+"""B-MSE and B-MAE of HKO-7 (Shi et al. 2017): errors on the scale of radar pixels, weighted by how
+hard it rained. T leads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from nowcast.evaluation.statistics.scores import ratio
+from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, fields_of
+
+STEPS = np.array([2, 5, 10, 30], np.float32)
+"""Rain rates [mm/h] of the truth from which on a pixel weighs more."""
+WEIGHTS = np.array([1, 2, 5, 10, 30], np.float32)
+_A, _B = 58.53, 1.56  # Z = a R^b of HKO-7
+_BLOCK = 2**15  # pixels worked on at once: their arrays stay in the processor's cache
+
+
+@dataclass
+class BalancedSums(AddedSums):
+    """Weighted errors, summed over frames.
+
+    Args:
+        squared_error, absolute_error: (T,).
+        frames: with at least one pixel that counts, (T,).
+    """
+
+    squared_error: np.ndarray
+    absolute_error: np.ndarray
+    frames: np.ndarray
+
+    @classmethod
+    def zero(cls, forecast_length: int) -> Self:
+        """Sums over nothing."""
+        return cls(*np.zeros((3, forecast_length)))
+
+    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+        """Add a batch, see ``SumsTogether.add``."""
+        for lead, f, o in fields_of(forecast, observation):
+            squared, absolute, counted = _frame(f.reshape(-1), o.reshape(-1))
+            self.squared_error[lead] += squared
+            self.absolute_error[lead] += absolute
+            self.frames[lead] += counted
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """Means over frames of the sums over their pixels."""
+        return {
+            ScoreKey("b_mse"): ratio(totals["squared_error"], totals["frames"]),
+            ScoreKey("b_mae"): ratio(totals["absolute_error"], totals["frames"]),
+        }
+
+
+def pixel_scale(rain_rate: np.ndarray) -> np.ndarray:
+    """Rain rates [mm/h] -> (dBZ + 10) / 70, clipped to [0, 1], float32: what HKO-7 calls a pixel."""
+    with np.errstate(divide="ignore"):
+        dbz = 10 * np.log10(_A) + 10 * _B * np.log10(rain_rate)
+    return np.clip((dbz + 10) / 70, 0, 1).astype(np.float32)
+
+
+def _frame(forecast: np.ndarray, observation: np.ndarray) -> tuple[float, float, bool]:
+    """Weighted sums of squared and absolute errors over the pixels (P,) where both hold a number,
+    and whether there is one.
+    """
+    squared = absolute = 0.0
+    counted = False
+    for start in range(0, forecast.size, _BLOCK):
+        f, o = forecast[start : start + _BLOCK], observation[start : start + _BLOCK]
+        known = ~(np.isnan(f) | np.isnan(o))
+        counted = counted or bool(known.any())
+        wet = known & ((f > 0) | (o > 0))  # elsewhere both pixels are 0
+        f, o = f[wet], o[wet]
+        error = np.abs(pixel_scale(f) - pixel_scale(o))
+        weighted = WEIGHTS[np.searchsorted(STEPS, o, side="right")] * error
+        absolute += weighted.sum(dtype=np.float64)
+        squared += (weighted * error).sum(dtype=np.float64)
+    return squared, absolute, counted

@@ -1,0 +1,141 @@
+"""What is forecast from what: a pure function of the frames that are there. It never fails, and
+never takes missing for dry.
+
+The ladder, from the top:
+1. every frame of the context is there: the network's own forecast.
+2. one frame inside the context is missing, both its neighbours are there: it is filled in between
+  them, and the network forecasts.
+3. the newest frame is missing: the same from the newest one that is there, with so many more lead
+  times that the forecast ends when it would have ended.
+4. more is missing: extrapolation from the two newest frames, where pysteps is installed.
+5. only one frame is there: it persists.
+6. no frame is younger than ``max_age``: nothing; an old forecast is not sold as a new one.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nowcast.types.task import Task
+
+_BEFORE = 3  # steps before the context in which a frame still helps to fill a gap or to see motion
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to forecast from.
+
+    Args:
+        method: "nowcast", "extrapolation" or "persistence".
+        times: of the frames to use, ascending; the last one is the analysis time. For "nowcast" the
+            task's context, where those in ``filled`` are not there and are made from their
+            neighbours.
+        filled: times among them without a frame.
+        forecast_length: lead times, so many that the last one is as late as it would be without
+            anything missing.
+        reason: why this is not the network's forecast from complete frames; None where it is.
+    """
+
+    method: str
+    times: tuple[np.datetime64, ...]
+    filled: tuple[np.datetime64, ...]
+    forecast_length: int
+    reason: str | None
+
+    @property
+    def analysis_time(self) -> np.datetime64:
+        """The newest frame used."""
+        return self.times[-1]
+
+
+def frames_to_keep(task: Task, *, slowest: float = 0.0) -> np.timedelta64:
+    """How far back frames can be of use, at the slowest cadence [minutes] that they may have."""
+    return (task.context_length + _BEFORE) * max(
+        task.timedelta, np.timedelta64(round(60 * slowest), "s")
+    )
+
+
+def decide(
+    usable: Mapping[np.datetime64, object],
+    cycle: np.datetime64,
+    task: Task,
+    *,
+    max_age: np.timedelta64,
+    problems: Mapping[np.datetime64, str],
+    can_extrapolate: bool,
+) -> tuple[Plan | None, str | None]:
+    """Choose a forecast for a cycle.
+
+    Args:
+        usable: times of the frames that are there and hold at least one observation.
+        cycle: the time the newest frame should have.
+        task: what the network was made for.
+        max_age: an analysis time further behind the cycle is refused.
+        problems: what is wrong with a frame that is not usable, in words, where that is known.
+        can_extrapolate: whether pysteps is installed.
+
+    Returns:
+        (plan, None), or (None, why there is none).
+    """
+    newest = max((time for time in usable if time <= cycle), default=None)
+    lacking = [_lack(cycle, problems)] if newest != cycle else []
+    if newest is None or cycle - newest > max_age:
+        age = (
+            "no frame at all"
+            if newest is None
+            else f"the newest usable frame, of {_clock(newest)}, is {_minutes(cycle - newest)} "
+            "minutes older than that"
+        )
+        return (
+            None,
+            f"{lacking[0]}, and {age}"
+            if newest is None
+            else f"{lacking[0]}, and {age}; at most {_minutes(max_age)} are accepted",
+        )
+    length = task.forecast_length + math.ceil((cycle - newest) / task.timedelta)
+    context = tuple(
+        newest - step * task.timedelta for step in range(task.context_length - 1, -1, -1)
+    )
+    absent = [time for time in context if time not in usable]
+    lacking += [_lack(time, problems) for time in absent]
+    reason = "; ".join(lacking) or None
+    if not absent:
+        return Plan("nowcast", context, (), length, reason), None
+    if (
+        len(absent) == 1
+        and absent[0] != newest
+        and {absent[0] - task.timedelta, absent[0] + task.timedelta} <= set(usable)
+    ):
+        return Plan(
+            "nowcast",
+            context,
+            tuple(absent),
+            length,
+            f"{reason}; it was filled in between its neighbours",
+        ), None
+    before = max(
+        (
+            time
+            for time in usable
+            if newest - frames_to_keep(task) <= time < newest
+            and (newest - time) % task.timedelta == np.timedelta64(0)
+        ),
+        default=None,
+    )
+    if before is not None and can_extrapolate:
+        return Plan("extrapolation", (before, newest), (), length, reason), None
+    return Plan("persistence", (newest,), (), length, reason), None
+
+
+def _lack(time: np.datetime64, problems: Mapping[np.datetime64, str]) -> str:
+    return f"the frame of {_clock(time)} {problems.get(time, 'did not come')}"
+
+
+def _clock(time: np.datetime64) -> str:
+    return f"{str(time)[11:16]} UTC"
+
+
+def _minutes(span: np.timedelta64) -> str:
+    return f"{span / np.timedelta64(60, 's'):g}"

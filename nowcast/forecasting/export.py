@@ -1,0 +1,602 @@
+"""A trained model as a graph of operators that runs without nowcast: for ``torch.export``, or as an
+ONNX file.
+
+    from nowcast.forecasting.export import export_onnx, export_program
+
+    export_onnx("runs/my-run", "nowcast.onnx")                # rain rates in, rain rates out, mm/h
+    program = export_program(ConvLSTM(1, 16), state=True)     # torch.export.save(program, "layer.pt2")
+
+Batch, height and width of what goes in are free, and so is the number of frames where the model
+reads any number; the length of the forecast is a constant of the export. Before it is returned a
+graph is run on sizes that it was not made with, and compared with the model. Graphs compute in the
+types of their tensors: run a program without autocast.
+
+What can be exported, both ways:
+
+- ConvLSTM, EncoderForecaster, Persistence and Dry, which read any number of frames;
+- ConvGRU and TrajGRU (Hko7EncoderForecaster), FCLSTM, Conv2dLSTM, PredRNN, SimVP and UNet, for one
+  number of context frames;
+- LagrangianConvLSTM, the shipped model among them, for one number of context frames and one grid
+  spacing; the minutes between frames are an input. Its graph takes minutes to make (12 leads: 80 s
+  a program, 4 minutes an ONNX file, on one core). Advection takes one minute.
+
+Refused: methods that compute with pysteps (Extrapolation, Sprog, Anvil, Linda, Steps), which are no
+operators of torch; a stateful ConvLSTM, for a graph remembers nothing; a ConvLSTM without an input.
+Ensembles and probabilities at thresholds are not among the outputs.
+
+Axes: B batch, T time, L leads, C channels, F hidden channels, H rows, W columns.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+import nowcast
+from nowcast.baselines.dry import Dry
+from nowcast.baselines.persistence import Persistence
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.encoder_forecaster import EncoderForecaster
+from nowcast.models.network import Network
+from nowcast.runtime.errors import MissingDependency, UserError, first_line
+from nowcast.runtime.files import replacing, run_folder
+
+_ANY_LENGTH = (
+    ConvLSTM,
+    EncoderForecaster,
+    Persistence,
+    Dry,
+)  # what reads any number of frames in one graph
+_TOLERANCE = 1e-3  # of normalised values; float32 in another order of operations stays far below it
+_FEW = 1e-3  # share of the pixels that may lie on the other side of a threshold after rounding
+_OPSET = 20
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What is exported, and how it is called.
+
+    Args:
+        module: the wrapper whose call is exported.
+        sample: makes arguments for a batch, a length, a height and a width.
+        axes: name -> its axes, in the order of the arguments; "1" stands for an axis of one entry.
+        outputs: the same of what is returned.
+        units: name -> unit.
+        length: the number of frames that the graph is made with, and whether it is free.
+        side: sizes are made of multiples of it.
+    """
+
+    module: nn.Module
+    sample: Callable[[int, int, int, int], tuple[Tensor, ...]]
+    axes: dict[str, str]
+    outputs: dict[str, str]
+    units: dict[str, str]
+    length: tuple[int, bool]
+    side: int
+
+
+class _Layer(nn.Module):
+    """A ConvLSTM whose optional arguments are all there or not at all."""
+
+    def __init__(self, layer: ConvLSTM, names: tuple[str, ...]):
+        super().__init__()
+        self.layer, self.names = layer, names
+
+    def forward(self, inputs: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        given = dict(zip(self.names, rest, strict=True))
+        state = (given["h"], given["c"]) if "h" in given else None
+        outputs, (h, c) = self.layer(inputs, state, mask=given.get("mask"))
+        return outputs, h, c
+
+
+class _Normalised(nn.Module):
+    """A model's call with a forecast length, and a spacing, that do not change."""
+
+    def __init__(self, model: nn.Module, forecast_length: int, spacing: float | None):
+        super().__init__()
+        self.model, self.forecast_length, self.spacing = model, forecast_length, spacing
+
+    def forward(self, context: Tensor, observed: Tensor, *timestep: Tensor) -> Tensor:
+        told = {} if self.spacing is None else {"timestep": timestep[0], "spacing": self.spacing}
+        return self.model(context, self.forecast_length, observed, **told)
+
+
+class _Physical(nn.Module):
+    """The same from physical values to physical values, NaN where not observed or not forecast: (B,
+    T, H, W) -> (B, L, H, W).
+    """
+
+    def __init__(self, forecaster: Forecaster, forecast_length: int, spacing: float | None):
+        super().__init__()
+        self.call, self.transform = (
+            _Normalised(forecaster.model, forecast_length, spacing),
+            forecaster.transform,
+        )
+
+    def forward(self, values: Tensor, *timestep: Tensor) -> Tensor:
+        observed = ~values.isnan()
+        normalised = self.transform.normalise_(torch.where(observed, values, 0.0))
+        forecast = self.call(normalised[:, :, None], observed[:, :, None], *timestep)[:, :, 0]
+        return self.transform.restored(
+            torch.where(observed.any(dim=1, keepdim=True), forecast, torch.nan)
+        )
+
+
+def export_program(
+    model,
+    *,
+    forecast_length: int | None = None,
+    context_length: int | None = None,
+    spacing: float | None = None,
+    state: bool = False,
+    mask: bool = False,
+    verify: bool = True,
+) -> ExportedProgram:
+    """A model, or a ConvLSTM layer, as a program of ``torch.export``, for inference.
+
+    What goes in and comes out depends on what is exported:
+
+    - a run folder, "shipped", or a Forecaster: rain rates (B, T, H, W) float32 [mm/h] (or grey
+      levels), NaN where not observed -> the forecast (B, L, H, W) in the same unit, NaN where there
+      is none;
+    - a model: context (B, T, 1, H, W), normalised, and observed, boolean, of its shape -> forecast
+      (B, L, 1, H, W);
+    - a ConvLSTM: inputs (B, T, C, H, W), then h and c with ``state``, and mask (B, T) with ``mask``
+      -> outputs, h, c.
+
+    Models that are told the scale of their frames take timestep, (B,) minutes, as a last argument.
+
+    Args:
+        model: what to export.
+        forecast_length: L; None for that of the run's task.
+        context_length: T; None for any, where the model reads any in one graph, else that of the
+            run's task or of the model.
+        spacing: kilometres between pixels, for models that are told: grids are laid out for it.
+        state, mask: of a ConvLSTM, which of its optional arguments the program takes.
+        verify: run the program, in float32, on sizes it was not made with, and compare.
+
+    Raises:
+        UserError: what cannot be exported, and why; or the program does not do what the model does.
+    """
+    found = _export(model, forecast_length, context_length, spacing, state, mask)
+    program = _program(found)
+    if verify:
+        runs = program.module()
+        _compare(found, lambda arguments: runs(*arguments), "the exported program")
+    return program
+
+
+def export_onnx(
+    model,
+    path: str | Path,
+    *,
+    forecast_length: int | None = None,
+    context_length: int | None = None,
+    spacing: float | None = None,
+    state: bool = False,
+    mask: bool = False,
+    verify: bool = True,
+) -> Path:
+    """The same as an ONNX file, which names its inputs and outputs, their axes and units.
+
+    Args:
+        model, forecast_length, context_length, spacing, state, mask: as for ``export_program``.
+        path: of the file, *.onnx.
+        verify: run the file by onnxruntime on sizes it was not made with, and compare.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingDependency: onnx, onnxscript or (to verify) onnxruntime is not installed.
+        UserError: as for ``export_program``.
+    """
+    _need_onnx(verify)
+    path, model = Path(path), _loaded(model)
+    found = _export(model, forecast_length, context_length, spacing, state, mask)
+    program = _program(found)
+    try:
+        with torch.no_grad():  # with gradients, scans of sizes that are free cannot be decomposed
+            made = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                verbose=False,
+                opset_version=_OPSET,
+                input_names=list(found.axes),
+                output_names=list(found.outputs),
+            )
+    except Exception as error:
+        raise UserError(
+            f"{_name(model)} is not expressed in ONNX: {_reason(error)}. Export a program of "
+            "torch instead (export_program)."
+        ) from error
+    _name_modes(made.model)
+    _describe(made.model, found, model)
+    with replacing(path) as temporary:
+        made.save(str(temporary), external_data=False)
+        if verify:
+            _compare(found, _session(temporary, tuple(found.axes)), f"{path} in onnxruntime")
+    return path
+
+
+def _loaded(model):
+    """A Forecaster in place of the name or path of a run."""
+    return Forecaster.load(run_folder(model)) if isinstance(model, (str, Path)) else model
+
+
+def _export(
+    model,
+    forecast_length: int | None,
+    context_length: int | None,
+    spacing: float | None,
+    state: bool,
+    mask: bool,
+) -> _Export:
+    """What is to be exported of a model, by its kind."""
+    model = _loaded(model)
+    if isinstance(model, ConvLSTM):
+        if forecast_length is not None or spacing is not None:
+            raise UserError(
+                "a ConvLSTM layer takes no forecast_length and no spacing; leave them out."
+            )
+        return _layer(model, context_length, state, mask)
+    if state or mask:
+        raise UserError(
+            f"state and mask are arguments of a ConvLSTM layer, but {_name(model)} is exported; "
+            "leave them out."
+        )
+    network = model.model if isinstance(model, Forecaster) else model
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{_name(model)} is not exported; expected a run folder, a Forecaster, a model or a "
+            "ConvLSTM."
+        )
+    if getattr(network, "SLOW", False):
+        raise UserError(
+            f"{_name(network)} computes with NumPy and pysteps outside torch, so there is no "
+            "graph of it to export; a trained network has one."
+        )
+    task = model.task if isinstance(model, Forecaster) else None
+    forecast_length = forecast_length or (task and task.forecast_length)
+    if forecast_length is None:
+        raise UserError(
+            f"give forecast_length, the number of frames that the exported {_name(network)} is "
+            "to predict."
+        )
+    scaled = getattr(network, "SCALED", False)
+    if scaled and (spacing is None or not spacing > 0):
+        raise UserError(
+            "give spacing, the kilometres between pixels that the grids of the exported "
+            f"{_name(network)} are laid out for; {spacing} came."
+        )
+    length = _length(network, context_length, task)
+    return (_physical if isinstance(model, Forecaster) else _normalised)(
+        model, forecast_length, length, spacing if scaled else None
+    )
+
+
+def _length(network: nn.Module, context_length: int | None, task) -> tuple[int, bool]:
+    """The number of context frames that a graph is made with, and whether it takes any."""
+    if context_length is not None:
+        return context_length, False
+    if isinstance(network, _ANY_LENGTH):
+        return 3, True
+    fixed = getattr(network, "context_length", 1)
+    if task is not None:
+        return task.context_length, False
+    if fixed > 1:
+        return fixed, False
+    raise UserError(
+        f"give context_length, the number of frames that the exported {_name(network)} is to "
+        "read: its graph is made for one."
+    )
+
+
+def _layer(layer: ConvLSTM, length: int | None, state: bool, mask: bool) -> _Export:
+    cell, names = layer.cell, (("h", "c") if state else ()) + (("mask",) if mask else ())
+    if layer.stateful:
+        raise UserError(
+            "this ConvLSTM is stateful, but an exported program remembers nothing; make it with "
+            "stateful=False, and pass the state (state=True)."
+        )
+    if not cell.input_channels:
+        raise UserError(
+            "this ConvLSTM has no input, so nothing says for how many steps its program is to "
+            "run; export the model that it is part of."
+        )
+
+    def sample(batch: int, length: int, height: int, width: int) -> tuple[Tensor, ...]:
+        tensors = [torch.randn(batch, length, cell.input_channels, height, width)]
+        if state:
+            shape = (batch, cell.hidden_channels, *cell.state_size(height, width))
+            tensors += [torch.randn(shape).tanh(), torch.randn(shape)]
+        if layer.channels_last:
+            tensors = [tensor.movedim(-3, -1) for tensor in tensors]
+        return (*tensors, torch.rand(batch, length) > 0.3) if mask else tuple(tensors)
+
+    maps = "H W {}" if layer.channels_last else "{} H W"
+    inside, hidden = maps.format("C"), "B " + maps.format("F").replace("H", "H'").replace("W", "W'")
+    axes = {"inputs": f"B T {inside}", "h": hidden, "c": hidden, "mask": "B T"}
+    outputs = {"outputs": hidden.replace("B", "B T"), "final_h": hidden, "final_c": hidden}
+    reach = max(d * (k - 1) + 1 for k, d in zip(cell.input_kernel, cell.dilation, strict=True))
+    return _Export(
+        _Layer(layer, names),
+        sample,
+        {name: axes[name] for name in ("inputs", *names)},
+        outputs,
+        {},
+        (length or 3, length is None),
+        max(4, reach),
+    )
+
+
+def _normalised(
+    model: nn.Module, forecast_length: int, length: tuple[int, bool], spacing: float | None
+) -> _Export:
+    def sample(batch: int, length: int, height: int, width: int) -> tuple[Tensor, ...]:
+        values = _moving(batch, length, height, width)[:, :, None]
+        observed = ~values.isnan()
+        return (
+            torch.where(observed, values / values.nan_to_num().amax(), 0.0),
+            observed,
+            *_minutes(batch, spacing),
+        )
+
+    axes = {"context": "B T 1 H W", "observed": "B T 1 H W"} | (
+        {} if spacing is None else {"timestep": "B"}
+    )
+    return _Export(
+        _Normalised(model, forecast_length, spacing),
+        sample,
+        axes,
+        {"forecast": "B L 1 H W"},
+        {"context": "1", "observed": "boolean", "timestep": "min", "forecast": "1"},
+        length,
+        _side(model),
+    )
+
+
+def _physical(
+    forecaster: Forecaster, forecast_length: int, length: tuple[int, bool], spacing: float | None
+) -> _Export:
+    rain = forecaster.task.quantity == "rain_rate"
+    name, unit = ("rain_rate", "mm h-1") if rain else ("grey_level", "1")
+
+    def sample(batch: int, length: int, height: int, width: int) -> tuple[Tensor, ...]:
+        values = _moving(batch, length, height, width)
+        return (values if rain else values / 20, *_minutes(batch, spacing))
+
+    axes = {name: "B T H W"} | ({} if spacing is None else {"timestep": "B"})
+    return _Export(
+        _Physical(forecaster, forecast_length, spacing),
+        sample,
+        axes,
+        {"forecast": "B L H W"},
+        {name: unit, "timestep": "min", "forecast": unit},
+        length,
+        _side(forecaster.model),
+    )
+
+
+def _side(model: nn.Module) -> int:
+    return max(4, model.multiple if isinstance(model, Network) else 16)
+
+
+def _minutes(batch: int, spacing: float | None) -> tuple[Tensor, ...]:
+    return () if spacing is None else (torch.full((batch,), 5.0),)
+
+
+def _moving(batch: int, length: int, height: int, width: int) -> Tensor:
+    """Made rain [mm/h] that moves, (B, T, H, W), with a corner of the last frame not observed."""
+    rows, columns = torch.arange(height)[:, None] / 7.0, torch.arange(width) / 9.0
+    steps = torch.arange(length)[:, None, None] / 5.0
+    phases = torch.arange(batch)[:, None, None, None].float()
+    values = 20 * (torch.sin(rows - steps + phases) * torch.cos(columns + steps)).clamp(min=0) ** 2
+    values[:, -1, : height // 5, : width // 5] = torch.nan
+    return values
+
+
+def _program(found: _Export) -> ExportedProgram:
+    length, free = found.length
+    kinds = {
+        "B": Dim.DYNAMIC,
+        "T": Dim.DYNAMIC if free else Dim.STATIC,
+        "H": Dim.DYNAMIC,
+        "W": Dim.DYNAMIC,
+        "H'": Dim.AUTO,
+        "W'": Dim.AUTO,
+    }
+    shapes = []
+    for axes in found.axes.values():
+        shapes.append(
+            {place: kinds[axis] for place, axis in enumerate(axes.split()) if axis in kinds}
+        )
+    variadic = (
+        (shapes[0], tuple(shapes[1:]))
+        if isinstance(found.module, (_Layer, _Physical))
+        else (*shapes[:2], tuple(shapes[2:]))
+    )
+    arguments = found.sample(2, length, 2 * found.side + 3, 3 * found.side + 1)
+    try:
+        with _evaluating(found.module), torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return torch.export.export(
+                found.module, arguments, dynamic_shapes=tuple(part for part in variadic if part)
+            )
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{_name(found.module)} cannot be exported: {_reason(error)}.") from error
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation, each part of it put back afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _compare(found: _Export, run: Callable[[tuple[Tensor, ...]], object], name: str) -> None:
+    """Compare with the model on sizes that the graph was not made with.
+
+    Raises:
+        UserError: the two differ.
+    """
+    length, free = found.length
+    sizes = [
+        (1, length, 3 * found.side + 2, 2 * found.side + 1),
+        (3, length + 2 if free else length, 2 * found.side, 4 * found.side),
+    ]
+    for size in sizes:
+        arguments = found.sample(*size)
+        with _evaluating(found.module), torch.no_grad():
+            wanted = found.module(*arguments)
+            try:
+                came = run(arguments)
+            except Exception as error:
+                raise UserError(
+                    f"{name} does not run on {size} (B, T, H, W), sizes that it was not made "
+                    f"with: {_reason(error)}."
+                ) from error
+        for one, other in zip(_as_tuple(wanted), _as_tuple(came), strict=True):
+            same = (one.isnan() & other.isnan()) | (
+                (one - other).abs() <= _TOLERANCE * one.abs().clamp(min=1)
+            )
+            if one.shape != other.shape or not same.float().mean() >= 1 - _FEW:
+                raise UserError(
+                    f"{name} does not do what the model does on {size} (B, T, H, W): "
+                    f"{(~same).sum()} of {same.numel()} values differ; it is not used."
+                )
+
+
+def _as_tuple(value) -> tuple[Tensor, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _need_onnx(verify: bool) -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+
+        if verify:
+            import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(
+            f"an ONNX file needs onnx, onnxscript and, to be verified, onnxruntime ({error}); "
+            "install them with: pip install 'nowcast[export]'."
+        ) from error
+
+
+def _session(path: Path, names: tuple[str, ...]) -> Callable[[tuple[Tensor, ...]], list[Tensor]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = (
+        3  # of warnings there are many, about weights that its optimiser folded away
+    )
+    session = onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(arguments: tuple[Tensor, ...]) -> list[Tensor]:
+        given = {
+            name: tensor.contiguous().numpy() for name, tensor in zip(names, arguments, strict=True)
+        }
+        return [torch.from_numpy(found) for found in session.run(None, given)]
+
+    return run
+
+
+def _name_modes(made) -> None:
+    """The mode of each GridSample as this opset calls it: within loops torch leaves the name of an
+    older one, which is refused.
+    """
+    for node in made.graph.all_nodes():
+        mode = node.attributes.get("mode")
+        if node.op_type == "GridSample" and mode is not None and mode.as_string() == "bilinear":
+            node.attributes["mode"] = type(mode)("mode", mode.type, "linear")
+
+
+def _describe(made, found: _Export, model) -> None:
+    """Names of the free axes of inputs and outputs, and what they are, into the file."""
+    words = {
+        "B": "batch",
+        "T": "time",
+        "H": "height",
+        "W": "width",
+        "L": "lead",
+        "C": "channel",
+        "F": "hidden_channel",
+        "H'": "state_height",
+        "W'": "state_width",
+    }
+    symbols = {}
+    for value, axes in zip(made.graph.inputs, found.axes.values(), strict=True):
+        for dimension, axis in zip(value.shape, axes.split(), strict=True):
+            if not isinstance(dimension, int):
+                symbols.setdefault(str(dimension.value), words[axis])
+    described = {"inputs": found.axes, "outputs": found.outputs}
+    for kind, values in (("inputs", made.graph.inputs), ("outputs", made.graph.outputs)):
+        for value, (name, axes) in zip(values, described[kind].items(), strict=True):
+            value.shape = type(value.shape)(
+                [
+                    d if isinstance(d, int) else symbols.get(str(d.value), str(d.value))
+                    for d in value.shape
+                ]
+            )
+            unit = found.units.get(name)
+            value.doc_string = " ".join(words.get(axis, axis) for axis in axes.split()) + (
+                "" if unit is None else f" [{unit}]"
+            )
+    properties = {
+        "nowcast": nowcast.__version__,
+        "inputs": found.axes,
+        "outputs": found.outputs,
+        "units": {
+            name: found.units[name] for name in (*found.axes, *found.outputs) if name in found.units
+        },
+    }
+    if isinstance(found.module, (_Normalised, _Physical)):
+        call = found.module if isinstance(found.module, _Normalised) else found.module.call
+        properties |= {"forecast_length": call.forecast_length} | (
+            {} if call.spacing is None else {"spacing_km": call.spacing}
+        )
+    if isinstance(found.module, _Physical):
+        properties |= {"missing": "NaN"}
+    if isinstance(model, Forecaster) and model.settings is not None:
+        properties |= {name: model.settings[name] for name in ("task", "transform")}
+    for name, value in properties.items():
+        made.metadata_props[f"nowcast.{name}" if name != "nowcast" else "nowcast.version"] = (
+            value if isinstance(value, str) else json.dumps(value)
+        )
+
+
+def _name(model) -> str:
+    """What is exported, for a message."""
+    for attribute in ("layer", "call", "model"):
+        model = getattr(model, attribute, model)
+    return model if isinstance(model, str) else type(model).__name__
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    summary = next(
+        (
+            lines[place + 1]
+            for place, line in enumerate(lines[:-1])
+            if line.endswith("Exception summary")
+        ),
+        None,
+    )
+    return (summary or first_line(error) or type(error).__name__).rstrip(".")[:300]

@@ -1,0 +1,565 @@
+"""A model with everything needed to use it: Frames in, Forecast out; saved to and loaded from a run
+folder.
+"""
+
+import functools
+import json
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+import nowcast
+from nowcast.baselines.extrapolation import seed_of
+from nowcast.data.windows import are_regular, is_step, usual_step, without_twins
+from nowcast.forecasting.products import checked_thresholds
+from nowcast.runtime.build import part, plain_data
+from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.files import replacing, run_folder
+from nowcast.runtime.precision import autocast, check_precision, precision_of
+from nowcast.runtime.renamed import with_todays_names
+from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
+from nowcast.training import checkpoints
+from nowcast.types.arrays import as_numbers
+from nowcast.types.frames import Forecast, Frames
+from nowcast.types.task import Task
+from nowcast.types.tolerance import DEFAULT, Tolerance
+
+LONGEST_FORECAST = (
+    1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
+)
+MOST_MEMBERS = 1000
+MOST_VALUES = 2**31  # of one forecast, 8 GiB
+FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
+CADENCES = (2.0, 15.0)  # minutes between frames that a model for any cadence is made for
+SPACINGS = (0.25, 5.0)  # kilometres between pixels, the same
+_DIGEST = "weights_sha256"
+_LARGEST_SETTINGS = 2**20  # bytes
+SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
+
+
+def told_scale(model: torch.nn.Module, scale: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """What a model is told of the scale of its frames, as keywords of its call; models that need
+    not know are told nothing.
+
+    Args:
+        scale: (B, 2) minutes between frames and kilometres between pixels.
+
+    Raises:
+        UserError: the model must know the scale, and there is none.
+    """
+    if not getattr(model, "SCALED", False):
+        return {}
+    if scale is None:
+        raise UserError(
+            f"{type(model).__name__} must be told the minutes between frames and the kilometres "
+            "between pixels; these data have none."
+        )
+    return {"timestep": scale[:, 0], "spacing": scale[:, 1]}
+
+
+class Forecaster:
+    """Physical values in, physical values out, around a model that works on normalised tensors.
+
+    Args:
+        model: called as model(context, forecast_length, observed), see ``nowcast.models``.
+        transform: see ``nowcast.types.transform``.
+        task: what the model was made for.
+        settings: {"model": ..., "transform": ..., "task": ...} as data, from which the three can be
+            built again; needed to save.
+        precision: of the model's convolutions and matrix products, "float32" or "bf16-mixed";
+            "auto": bf16-mixed where the hardware is fast at it. Weights, cell states and what comes
+            out are float32 in both.
+
+    Raises:
+        UserError: another precision.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        transform,
+        task: Task,
+        *,
+        settings: dict | None = None,
+        precision: str = "auto",
+    ):
+        check_precision(precision)
+        self.model, self.transform, self.task, self.settings, self.precision = (
+            model,
+            transform,
+            task,
+            settings,
+            precision,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
+        """Build model, transform and task from settings held as data; weights as initialised."""
+        settings = plain_data(settings)
+        parts = {name: part(settings, name) for name in ("task", "transform", "model")}
+        kept = {name: settings[name] for name in parts}
+        return cls(
+            parts["model"], parts["transform"], parts["task"], settings=kept, precision=precision
+        )
+
+    def take_weights(self, other: "Forecaster", name: str) -> None:
+        """Begin with the weights of another forecaster, to be trained further.
+
+        Args:
+            other: its model and transform must be built by the same settings.
+            name: what the other is called in a message.
+
+        Raises:
+            UserError: they are not.
+        """
+        for part_name in ("model", "transform"):
+            if self.settings[part_name] != other.settings[part_name]:
+                raise UserError(
+                    f"start_from={name} has another {part_name} ({other.settings[part_name]}) "
+                    f"than this training ({self.settings[part_name]}); "
+                    "its weights cannot begin it. Train the same one, or leave start_from out."
+                )
+        self.model.load_state_dict(other.model.state_dict())
+
+    def forecast_values(
+        self,
+        context: np.ndarray,
+        forecast_length: int | None = None,
+        *,
+        scale: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Forecast a batch of arrays.
+
+        Args:
+            context: (B, T, H, W) physical values, NaN = not observed.
+            forecast_length: number of frames; None for the task's.
+            scale: (B, 2) minutes between frames and kilometres between pixels of each, for models
+                that must know them; others do not look.
+
+        Returns:
+            (B, forecast_length, H, W) float32 physical values; NaN where the context was never
+            observed, or where the model has no forecast.
+        """
+        return self._forecast(
+            self.model, as_numbers(context, "the context frames"), forecast_length, scale
+        )[0][:, :, 0]
+
+    def forecast_members(
+        self,
+        context: np.ndarray,
+        members: int,
+        forecast_length: int | None = None,
+        *,
+        scale: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The same of an ensemble, whose draws depend on the context and the number of members
+        alone.
+
+        Args:
+            context: (B, T, H, W) physical values, NaN = not observed.
+            members: how many.
+            forecast_length: number of frames; None for the task's.
+            scale: as for ``forecast_values``.
+
+        Returns:
+            (B, members, forecast_length, H, W) float32 physical values, NaN as in
+            ``forecast_values``.
+
+        Raises:
+            UserError: the model draws no members, or too many values were asked for.
+        """
+        if not 1 <= members <= MOST_MEMBERS:
+            raise UserError(f"{members} members were asked for; 1 to {MOST_MEMBERS} are accepted.")
+        if not hasattr(self.model, "ensemble"):
+            raise UserError(
+                f"{type(self.model).__name__} draws no members; take a network with state noise "
+                "(model.state_noise=0.1) or model=lagrangian, or 0 members."
+            )
+        context = as_numbers(context, "the context frames")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(context, members))
+            return self._forecast(
+                functools.partial(self.model.ensemble, members=members),
+                context,
+                forecast_length,
+                scale,
+                members=members,
+            )[0][:, :, :, 0]
+
+    @torch.inference_mode()
+    def _forecast(
+        self,
+        model,
+        context: np.ndarray,
+        forecast_length: int | None,
+        scale: np.ndarray | None,
+        *,
+        members: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What a call of the model, or of its ensemble, makes of physical values, and the
+        probabilities that may come with it.
+        """
+        size = (len(context), members, self._length(forecast_length), *context.shape[2:])
+        if math.prod(size) > MOST_VALUES:
+            raise UserError(
+                f"a forecast of {' x '.join(map(str, size))} values (sequences, members, frames, "
+                f"rows, columns) was asked for; {MOST_VALUES} values are accepted at once."
+            )
+        self.model.eval()
+        device = next(self.model.parameters(), torch.empty(0)).device
+        values, observed = self.transform.normalise(context[:, :, None])
+        with autocast(device.type, precision_of(self.precision, device.type)):
+            told = told_scale(
+                self.model,
+                None
+                if scale is None
+                else torch.as_tensor(scale, dtype=torch.float32, device=device),
+            )
+            found = model(
+                values.to(device), self._length(forecast_length), observed.to(device), **told
+            )
+        ever_observed = observed.any(dim=1, keepdim=True).to(device)
+        forecast, probability = (
+            None
+            if part is None
+            else torch.where(
+                ever_observed[:, None] if part.ndim == 6 else ever_observed, part.float(), torch.nan
+            )
+            for part in (found if isinstance(found, tuple) else (found, None))
+        )
+        return self.transform.restore(
+            forecast
+        ), None if probability is None else probability.cpu().numpy()
+
+    def __call__(
+        self,
+        frames: Frames,
+        forecast_length: int | None = None,
+        *,
+        thresholds: Sequence[float] = (),
+        members: int = 0,
+        tolerance: Tolerance = DEFAULT,
+    ) -> Forecast:
+        """Forecast from the newest frames.
+
+        Args:
+            frames: at least the task's context_length of frames, the last ones without a gap.
+            forecast_length: number of frames to predict; None for the task's.
+            thresholds: rain rates [mm/h] whose probabilities the forecast shall bring along, if the
+                model tells any.
+            members: of an ensemble, which the forecast shall bring along; 0: none.
+            tolerance: how far frames may lie off regular times.
+
+        Raises:
+            UserError: too few frames, a gap among those needed, no pixel of the newest observed, a
+                cadence or spacing that the model is not made for, thresholds that are not positive
+                and ascending, members of a model that draws none, or a forecast that is missing
+                everywhere.
+        """
+        thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
+        frames = self.one_of_each_time(frames, tolerance)
+        task, need = self._task_for(frames, tolerance), self.task.context_length
+        if len(frames) < need or not are_regular(frames.times[-need:], task.timedelta, tolerance):
+            gaps = np.flatnonzero(~is_step(np.diff(frames.times), task.timedelta, tolerance))
+            run = len(frames) - (gaps[-1] + 1 if gaps.size else 0)
+            minutes = (
+                np.diff(frames.times)[gaps[-1]] / np.timedelta64(1, "m") if gaps.size else None
+            )
+            reason = (
+                f"the one before comes {minutes:g} minutes earlier"
+                if gaps.size
+                else "there is none before"
+            )
+            raise UserError(
+                f"{frames.source or 'the input'}: a forecast from {frames.times[-1]} UTC needs "
+                f"{need} frames in a row every "
+                f"{task.timestep:g} minutes, but only the last {run} are: {reason}."
+            )
+        context = frames[-need:]
+        if np.isnan(context.values[-1]).all():
+            raise UserError(
+                f"no pixel of the newest frame, of {context.times[-1]} UTC, was observed; there "
+                "is nothing to forecast from. Take an earlier one (analysis_time)."
+            )
+        length = self._length(forecast_length)
+        scale = np.array([[task.timestep, context.grid.pixel_km]])
+        told = (
+            {"thresholds": thresholds}
+            if thresholds and getattr(self.model, "TELLS_PROBABILITIES", False)
+            else {}
+        )
+        values, probability = self._forecast(
+            functools.partial(self.model, **told), context.values[None], length, scale
+        )
+        told |= {} if probability is None else {"probability": probability[0, :, :, 0]}
+        if np.isnan(values).all():
+            raise UserError(
+                f"the forecast from {context.times[-1]} UTC is missing at every pixel and lead "
+                f"time: {_why_nothing(context, type(self.model).__name__)}"
+            )
+        ensemble = (
+            self.forecast_members(context.values[None], members, length, scale=scale)[0]
+            if members
+            else None
+        )
+        return Forecast(
+            values[0, :, 0],
+            context.times[-1],
+            task.lead_times(length),
+            context.grid,
+            members=ensemble,
+            **told,
+        )
+
+    def one_of_each_time(self, frames: Frames, tolerance: Tolerance = DEFAULT) -> Frames:
+        """The frames that a forecast is made from: of several that are meant for one time, the
+        nearest to it.
+        """
+        step = (
+            usual_step(frames.times[-2 * self.task.context_length :], tolerance)
+            if self.any_cadence
+            else self.task.timedelta
+        )
+        kept = without_twins(frames.times, step, tolerance)
+        return frames if len(kept) == len(frames) else frames[kept]
+
+    def _task_for(self, frames: Frames, tolerance: Tolerance) -> Task:
+        """The task, at the cadence of the frames where the model is told it."""
+        newest = np.diff(frames.times[-2:])
+        usual = usual_step(frames.times[-self.task.context_length :], tolerance)
+        if (
+            newest.size and usual is not None and is_step(newest, usual, tolerance).all()
+        ):  # the newest frame may be some seconds late
+            newest = usual[None]
+        timestep = float(newest[0] / np.timedelta64(1, "m")) if newest.size else None
+        self.refuse_scale(timestep, frames.grid.pixel_km, frames.source)
+        return (
+            self.task
+            if timestep is None or not self.any_cadence
+            else replace(self.task, timestep=timestep)
+        )
+
+    def refuse_scale(self, timestep: float | None, spacing: float, source: str) -> None:
+        """Refuse minutes between frames (None: unknown) or kilometres between pixels that a model
+        of any cadence and spacing is not made for.
+        """
+        if not self.any_cadence:
+            return
+        if not SPACINGS[0] <= spacing <= SPACINGS[1]:
+            raise UserError(
+                f"the pixels of {source or 'the input'} lie {spacing:.3g} km apart; this model "
+                f"forecasts on grids of {SPACINGS[0]:g} to {SPACINGS[1]:g} km (nowcast convert "
+                "regrid=regular)."
+            )
+        if timestep is not None and not CADENCES[0] <= timestep <= CADENCES[1]:
+            raise UserError(
+                f"the frames of {source or 'the input'} lie {timestep:g} minutes apart; this "
+                f"model forecasts from frames every {CADENCES[0]:g} to {CADENCES[1]:g} minutes."
+            )
+
+    @property
+    def any_cadence(self) -> bool:
+        """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``, and on
+        whatever spacing, of ``SPACINGS``.
+        """
+        return getattr(self.model, "ANY_CADENCE", False)
+
+    def follow(self, times: Iterable[np.datetime64], tolerance: Tolerance = DEFAULT) -> bool:
+        """Take the usual step between the newest of some times as the task's, where the model is
+        made for any; whether that changed it.
+        """
+        newest = np.sort(np.array(list(times), "datetime64[s]"))[-4 * self.task.context_length :]
+        newest = newest[without_twins(newest, usual_step(newest, tolerance), tolerance)][
+            -2 * self.task.context_length :
+        ]
+        steps = np.diff(newest) / np.timedelta64(1, "m")
+        usual = float(np.median(steps)) if steps.size else self.task.timestep
+        regular = usual_step(newest, tolerance)
+        if (
+            regular is not None and is_step(np.diff(newest), regular, tolerance).mean() > 0.5
+        ):  # some seconds off: the whole minutes that are meant
+            usual, steps = (
+                float(regular / np.timedelta64(1, "m")),
+                np.array([regular / np.timedelta64(1, "m")]),
+            )
+        if (
+            not self.any_cadence
+            or usual == self.task.timestep
+            or not CADENCES[0] <= usual <= CADENCES[1]
+            or usual not in steps
+        ):
+            return False
+        self.task = replace(self.task, timestep=usual)
+        return True
+
+    def _length(self, forecast_length: int | None) -> int:
+        length = self.task.forecast_length if forecast_length is None else forecast_length
+        if not 1 <= length <= LONGEST_FORECAST:
+            raise UserError(
+                f"a forecast of {length} frames was asked for; 1 to {LONGEST_FORECAST} are "
+                "accepted."
+            )
+        return length
+
+    def save(self, folder: str | Path) -> None:
+        """Write forecaster.json and model.safetensors, which together are all that ``load`` needs.
+
+        Raises:
+            UserError: made without settings, weights that are not finite, or a folder that cannot
+                be written to.
+        """
+        if self.settings is None:
+            raise UserError(
+                "this forecaster was made without its settings, so it cannot be saved; make it "
+                "with Forecaster.from_settings."
+            )
+        folder = Path(folder)
+        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        _refuse_nonfinite(weights, folder / WEIGHTS_FILE)
+        content = safetensors.torch.save(weights)
+        with replacing(folder / WEIGHTS_FILE) as path:
+            path.write_bytes(content)
+        with replacing(folder / SETTINGS_FILE) as path:
+            settings = {
+                "format": FORMAT,
+                "nowcast": nowcast.__version__,
+                _DIGEST: sha256(content).hexdigest(),
+                "precision": self.precision,
+                **self.settings,
+            }
+            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path, *, precision: str | None = None) -> "Forecaster":
+        """Read a run folder. Runs no code from it: classes are chosen by name from nowcast, weights
+        are safetensors.
+
+        Args:
+            folder: of the run; the word "shipped": the model that comes with nowcast (a folder of
+                that name is "./shipped").
+            precision: None for the run's own setting (float32 where it is older than that setting).
+
+        Raises:
+            UserError: not a run folder, one of another version, or a damaged one.
+        """
+        folder = run_folder(folder)
+        settings = _read_settings(folder)
+        forecaster = cls.from_settings(
+            settings, precision=precision or settings.get("precision", "float32")
+        )
+        path = folder / WEIGHTS_FILE
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is not a regular file; it cannot hold weights.")
+        try:
+            content = path.read_bytes()
+            weights = safetensors.torch.load(content)
+        except FileNotFoundError as error:
+            advice = f"Restore it, or finish the run anew with nowcast train resume={folder}"
+            raise UserError(
+                f"{path} cannot be read as weights: it is not there. {advice}"
+            ) from error
+        except OSError as error:
+            raise os_error(path, error) from error
+        except safetensors.SafetensorError as error:
+            found = f"{path} cannot be read as weights ({_what_is_wrong(path, error)})"
+            raise UserError(
+                f"{found}; restore the file, or train again into another folder."
+            ) from error
+        if settings.get(_DIGEST) not in (
+            None,
+            sha256(content).hexdigest(),
+        ):  # None: of a nowcast that did not note it
+            raise UserError(
+                f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it "
+                f"has another SHA-256. Restore it{_or_go_on(folder)}."
+            )
+        _refuse_nonfinite(weights, path)
+        try:
+            forecaster.model.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path} does not belong to the model in {SETTINGS_FILE} ({reason})."
+            ) from error
+        return forecaster
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """What a file of a run is instead of what it should be, or what the library says of it."""
+    found = kind_of_content(head_of(path))
+    return f"it is {found.what}: {found.advice}" if found is not None else first_line(error)
+
+
+def _why_nothing(context: Frames, model: str) -> str:
+    """Why a forecast has no value at all, and what to do."""
+    observed = np.count_nonzero(~np.isnan(context.values[-1]))
+    return (
+        f"{observed} of {context.values[-1].size} pixels of the newest frame were observed, and "
+        f"{model} has a value for none of them. "
+        "Look at the input (nowcast info), or forecast with another model."
+    )
+
+
+def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    name = next(
+        (
+            name
+            for name, tensor in weights.items()
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+        ),
+        None,
+    )
+    if name is not None:
+        raise UserError(
+            f"{path}: the weights {name} hold numbers that are not finite; such a model is "
+            "neither saved nor used. Train again with a lower training.learning_rate."
+        )
+
+
+def _or_go_on(folder: Path) -> str:
+    """What else can be done with a run that is not finished, or not whole: only where there is a
+    checkpoint to go on with.
+    """
+    if not checkpoints.any_in(folder / checkpoints.FOLDER):
+        return ""
+    return f", or finish this run with: {shlex.join(['nowcast', 'train', f'resume={folder}'])}"
+
+
+def _read_settings(folder: Path) -> dict:
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the "
+            f"folder that `nowcast train` printed{_or_go_on(folder)}."
+        )
+    try:
+        if path.stat().st_size > _LARGEST_SETTINGS:
+            raise ValueError(f"it is over {_LARGEST_SETTINGS} bytes long")
+        settings = with_todays_names(json.loads(path.read_text(encoding="utf-8")))
+        version = settings["format"]
+    except OSError as error:
+        raise os_error(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        found = kind_of_content(head_of(path))
+        if found is not None and found.is_never_data:
+            raise UserError(f"{path} is {found.what}: {found.advice}.") from error
+        raise UserError(f"{path} is damaged ({error}).") from error
+    if version != FORMAT:
+        raise UserError(
+            f"{folder} was written in run format {version!r} by nowcast "
+            f"{settings.get('nowcast')}, but nowcast {nowcast.__version__} "
+            f"reads format {FORMAT}; use the nowcast that wrote it, or train again."
+        )
+    missing = [
+        name for name in ("task", "transform", "model") if not isinstance(settings.get(name), dict)
+    ]
+    if missing:
+        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
+    return settings

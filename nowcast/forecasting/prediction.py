@@ -1,0 +1,223 @@
+"""A forecast from the newest frames, published as NetCDF: what `nowcast predict` does and its
+benchmark measures.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nowcast.data.archive import NewestFrames, is_archive
+from nowcast.data.containers import Unpacking
+from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.reading import ReadingProcess, opened_inputs
+from nowcast.data.tolerant import Tolerant
+from nowcast.data.windows import at_time, utc_text, utc_time
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.forecasting.products import Products, derive
+from nowcast.output.provenance import provenance
+from nowcast.output.publish import writer_for
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import is_one_of
+from nowcast.types.frames import Forecast, Frames
+from nowcast.types.tolerance import DEFAULT, Tolerance
+
+PARTS = ("read", "network", "transform", "derive", "write")
+"""What a prediction spends its time on, in words of ``Published.seconds``."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A forecast that lies on the disk.
+
+    Args:
+        context: the frames it was made from.
+        forecast: what was written.
+        files: where it lies; ODIM has one for each lead time.
+        seconds: time spent by part, with the keys ``PARTS``; transform is everything between the
+            frames and the forecast that is not the network, derive makes accumulations and
+            probabilities.
+    """
+
+    context: Frames
+    forecast: Forecast
+    files: list[Path]
+    seconds: dict[str, float]
+
+
+def publish(
+    forecaster: Forecaster,
+    read: Callable[[], Frames],
+    output: str | Path,
+    *,
+    forecast_length: int | None = None,
+    run: str = "",
+    model_sha256: str | None = None,
+    thresholds: Sequence[float] = (),
+    members: int = 0,
+    tolerance: Tolerance = DEFAULT,
+) -> Published:
+    """Read the newest frames, forecast, and write the forecast in the format of the output's
+    suffix.
+
+    Args:
+        forecaster: what forecasts.
+        read: gives the frames; at least the task's context_length of them.
+        output: the file, see ``nowcast.output.publish``; it appears complete or not at all.
+        forecast_length: number of frames to predict; None for the task's.
+        run: name of the forecaster, for the file.
+        model_sha256: of its weights, for the file.
+        thresholds: rain rates [mm/h] to give probabilities for, beside accumulated rain; empty:
+            rain rates alone are written.
+        members: of an ensemble to write beside them, where the format has a place for them; 0:
+            none.
+        tolerance: how far frames may lie off regular times.
+
+    Raises:
+        UserError: frames a forecast cannot be made from, members of a model that draws none, or a
+            file that cannot be written.
+    """
+    write, clock = writer_for(output, members=members), [time.perf_counter()]
+    frames = forecaster.one_of_each_time(read(), tolerance)
+    clock.append(time.perf_counter())
+    with _clocked(forecaster.model) as network:
+        forecast = forecaster(
+            frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance
+        )
+    clock.append(time.perf_counter())
+    context = frames[-forecaster.task.context_length :]
+    published: Forecast | Products = (
+        derive(forecast, context, thresholds=thresholds) if thresholds else forecast
+    )
+    clock.append(time.perf_counter())
+    origin = provenance(
+        model=run,
+        model_sha256=model_sha256,
+        analysis_time=forecast.analysis_time,
+        inputs=[(frames.source, forecast.analysis_time)],
+    )
+    files = write(published, output, attributes={"title": "Precipitation nowcast"} | origin)
+    clock.append(time.perf_counter())
+    reading, forecasting, deriving, writing = np.diff(clock).tolist()
+    seconds = dict(
+        zip(PARTS, (reading, sum(network), forecasting - sum(network), deriving, writing))
+    )
+    return Published(context, forecast, files, seconds)
+
+
+def notes(context: Frames, forecast: Forecast) -> list[str]:
+    """What a user should know of a forecast that is not whole, in sentences."""
+    found = []
+    if context.discarded.any():
+        found.append(
+            f"{context.discarded.sum()} pixels of the input were negative or implausibly high, "
+            "and are taken as missing"
+        )
+    empty = np.isnan(context.values).all(axis=(1, 2))
+    if empty.any():
+        found.append(
+            f"{empty.sum()} of {len(context)} input frames contain no observation, the first of "
+            f"{utc_text(context.times[empty][0])}"
+        )
+    missing = forecast.is_missing
+    if missing.any():
+        first = forecast.lead_times[missing][0] / np.timedelta64(60, "s")
+        found.append(
+            f"{missing.sum()} of {missing.size} fields are missing at every pixel, the first at "
+            f"+{first:g} min"
+        )
+    return found
+
+
+@contextmanager
+def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
+    """The seconds of every call of a model, and of its ensemble, inside the block; work left to a
+    GPU is waited for.
+    """
+    started, seconds = [], []
+
+    def now() -> float:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    before = model.register_forward_pre_hook(lambda *_: started.append(now()))
+    after = model.register_forward_hook(lambda *_: seconds.append(now() - started.pop()))
+
+    def clocked(*arguments, **settings):
+        started.append(now())
+        members = type(model).ensemble(model, *arguments, **settings)
+        seconds.append(now() - started.pop())
+        return members
+
+    if hasattr(model, "ensemble"):
+        model.ensemble = clocked
+    try:
+        yield seconds
+    finally:
+        vars(model).pop("ensemble", None)
+        before.remove()
+        after.remove()
+
+
+def newest_frames(
+    pattern: str | Path,
+    *,
+    context_length: int,
+    reader,
+    outputs: Sequence[Path],
+    analysis_time=None,
+    tolerance: Tolerance = DEFAULT,
+) -> Frames:
+    """The context frames of a prediction.
+
+    Args:
+        pattern: an archive, a radar file, a folder, a pattern, or a list of these.
+        context_length: frames to read.
+        reader: of raw radar files; they and archives are read in a process of their own, which can
+            be killed.
+        outputs: where the forecast and its pictures will go; none must be one of the files, nor an
+            archive.
+        analysis_time: UTC time of the last frame to read, as typed; None: the newest.
+        tolerance: how far values, grids and times of the files may be off.
+
+    Raises:
+        UserError: no such files or frames, or files that cannot be read.
+    """
+    until = None if analysis_time is None else utc_time("analysis_time", analysis_time)
+    paths = expand_inputs(pattern)
+    for output in outputs:
+        if is_one_of(output, paths):
+            raise UserError(f"{output} is one of the input files; give the forecast another path.")
+        if is_archive(output):
+            raise UserError(
+                f"{output} is an archive of radar frames, which a forecast must not replace; "
+                "give the forecast another path."
+            )
+    inputs = opened_inputs(paths)
+    newest = Unpacking(
+        NewestFrames(Tolerant(reader, tolerance), context_length, until, tolerance), inputs.refused
+    )
+    try:
+        with ReadingProcess(newest) as process:
+            frames = read_frames(
+                inputs.paths, reader=process, last=context_length, until=until, tolerance=tolerance
+            )
+    except UserError as error:
+        if not inputs.containers:
+            raise
+        way = (
+            "nowcast convert leaves out files that it cannot read; predict takes the archive "
+            "it makes."
+        )
+        raise UserError(f"{error} ({way})") from error
+    if until is not None and at_time(frames.times[-1:], until, None, tolerance) is None:
+        raise UserError(
+            f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before "
+            f"it is {utc_text(frames.times[-1])}."
+        )
+    return frames

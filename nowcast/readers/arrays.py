@@ -1,0 +1,301 @@
+"""Plain HDF5 and NumPy files that say nothing of themselves: the settings say what the numbers
+mean, when and where they are.
+"""
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyproj
+
+from nowcast.readers.array_axes import Known, Order, parsed, resolve
+from nowcast.readers.array_forecasts import refuse_forecast
+from nowcast.readers.array_sources import Source, opened
+from nowcast.readers.axes import along_columns, straight_axis
+from nowcast.readers.decoding import Coding
+from nowcast.readers.longitudes import continuous, near_zero
+from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
+from nowcast.readers.npy import MAX_VALUES
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames, Grid
+
+_EARLIEST, _LATEST = 0, 4_102_444_800  # 1970 to 2100; a number such as 202001010005 is no epoch
+
+
+@dataclass(frozen=True)
+class ArrayGrid:
+    """Where the pixels of an array are.
+
+    Args:
+        crs: PROJ string, WKT or EPSG code of the projection.
+        x: centre of the first column in the unit of the projection (metres; degrees for
+            longitudes), or the path of the dataset that holds those of all columns.
+        y: centre of the first row as it is stored, or the path of a dataset.
+        dx: distance between the centres of columns, > 0; None for a dataset.
+        dy: distance between the centres of rows, > 0; None for a dataset.
+        rows_from: north or south: where the first row as it is stored lies.
+    """
+
+    crs: str | int
+    x: float | str
+    y: float | str
+    dx: float | None = None
+    dy: float | None = None
+    rows_from: str = "north"
+
+    def __post_init__(self):
+        if self.rows_from not in ("north", "south"):
+            raise UserError(
+                f"reader.grid.rows_from is {self.rows_from!r}; north or south is needed, where "
+                "the first row of the array lies."
+            )
+        for start, step in (("x", "dx"), ("y", "dy")):
+            given = getattr(self, step)
+            if isinstance(getattr(self, start), str) != (given is None) or (
+                given is not None and not given > 0
+            ):
+                raise UserError(
+                    f"reader.grid.{step} is {given}; a positive number is needed, or null if "
+                    f"reader.grid.{start} is the path of a dataset."
+                )
+
+    def known(self, source: Source) -> tuple[int | None, int | None, bool | None]:
+        """(rows, columns, whether coordinates for each pixel are stored as columns x rows), as far
+        as the file's coordinates say.
+        """
+        rows = columns = columns_first = None
+        for name in ("x", "y"):
+            if isinstance(getattr(self, name), str):
+                coordinates = source.read(getattr(self, name))
+                if coordinates.ndim == 1:
+                    rows, columns = (
+                        (rows, coordinates.size) if name == "x" else (coordinates.size, columns)
+                    )
+                elif coordinates.ndim == 2:
+                    columns_first = along_columns(coordinates) == (name == "y")
+                    rows, columns = coordinates.shape[::-1] if columns_first else coordinates.shape
+        return rows, columns, columns_first
+
+    def locate(
+        self, shape: tuple[int, int], source: Source, *, columns_first: bool = False
+    ) -> tuple[Grid, np.ndarray | None]:
+        """(the grid of a field of that shape, row 0 in the north; its columns from west to east,
+        None: as they are stored).
+
+        Args:
+            shape: (rows, columns).
+            source: the open file.
+            columns_first: whether coordinates for each pixel are stored as columns x rows.
+
+        Raises:
+            UserError: coordinates in the file are of another number or order, or PROJ does not know
+                the projection.
+        """
+        rows, columns = shape
+        x = self._axis("x", columns, source, step=self.dx, turned=columns_first)
+        y = self._axis(
+            "y",
+            rows,
+            source,
+            step=self.dy if self.rows_from == "south" else self.dy and -self.dy,
+            turned=columns_first,
+        )
+        upwards = rows > 1 and y[1] > y[0]
+        if rows > 1 and upwards != (self.rows_from == "south"):
+            raise UserError(
+                f"{source.path}: y runs from {y[0]:g} to {y[-1]:g}, but reader.grid.rows_from is "
+                f"{self.rows_from}; set it to {'south' if upwards else 'north'}."
+            )
+        order = None
+        if isinstance(self.x, str):
+            x, order = self._from_the_west(x)
+        return Grid(self.crs, x, y[::-1] if upwards else y), order
+
+    def _from_the_west(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(rising coordinates of columns, the columns in that order)."""
+        order = None
+        if pyproj.CRS.from_user_input(self.crs).is_geographic:
+            x, order = continuous(x)
+            x = near_zero(x)
+        if x.size > 1 and x[0] > x[-1]:
+            order = np.arange(x.size)[::-1] if order is None else order[::-1]
+            x = x[::-1]
+        return x, order
+
+    def _axis(
+        self, name: str, count: int, source: Source, *, step: float | None, turned: bool
+    ) -> np.ndarray:
+        place = getattr(self, name)
+        if not isinstance(place, str):
+            return place + step * np.arange(count)
+        coordinates = source.read(place)
+        axis = straight_axis(
+            coordinates.T if turned and coordinates.ndim == 2 else coordinates,
+            place,
+            source.path,
+            of_columns=name == "x",
+        )
+        if axis.size != count:
+            raise UserError(
+                f"{source.path}: {place} has {axis.size} coordinates, but the field has {count} "
+                f"{'columns' if name == 'x' else 'rows'}."
+            )
+        return axis
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Reader for HDF5, .npy and .npz files as the settings describe them.
+
+    Args:
+        grid: where the pixels are.
+        dataset: path of the field in an HDF5 file, or its name in a .npz file; rows x columns, or
+            with times in any place. None: a .npy file.
+        values: what the numbers mean.
+        time_in_name: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder
+            "%Y%m%d/%H%M"; UTC, that of the first frame.
+        time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of
+            each): ISO text, numbers in the ``units`` that the dataset has as CF says it ("hours
+            since 2000-01-01"), else seconds since 1970, or NumPy's own times.
+        timestep: minutes between frames where only the time of the first one is told.
+        axes: order of the array's axes, e.g. THW, HWT, T1HW or [y, x, time]; None: as names and
+            lengths in the file say it, rows before columns. It is needed where these leave open
+            which axis is time.
+    """
+
+    grid: ArrayGrid
+    dataset: str | None
+    values: Coding = field(default_factory=Coding)
+    time_in_name: str | None = None
+    time_in_file: str | None = None
+    timestep: float | None = None
+    axes: str | tuple[str, ...] | None = None
+    format: ClassVar[str] = "arrays (HDF5, .npy, .npz) as the settings say"
+
+    def __post_init__(self):
+        if (self.time_in_name is None) == (self.time_in_file is None):
+            raise UserError(
+                "reader.time_in_name or reader.time_in_file must say where the time is, and only "
+                "one of them."
+            )
+        if self.time_in_name is not None:
+            name_pattern(self.time_in_name, "reader.time_in_name")
+        if self.timestep is not None and not self.timestep > 0:
+            raise UserError(
+                f"reader.timestep is {self.timestep}; a positive number of minutes is needed."
+            )
+        parsed(self.axes)
+        self.values.measured("the configuration")
+
+    @property
+    def path_parts(self) -> int:
+        """How many of the last parts of a path decide, with the content, what is read."""
+        return 0 if self.time_in_name is None else parts_looked_at(self.time_in_name)
+
+    def recognises(self, path: str | Path) -> bool:
+        """Never: such a file does not say what it is, so this reader must be asked for by name."""
+        return False
+
+    def read(self, path: str | Path) -> Frames:
+        """The file's frames [mm/h], NaN = missing.
+
+        Raises:
+            UserError: another format, damage, or contents that do not match the settings.
+        """
+        with opened(path) as source:
+            shape, what = source.shape(self.dataset), f"{path}: {self.dataset or 'the array'}"
+            if math.prod(shape) > MAX_VALUES or min(shape, default=0) < 1:
+                raise UserError(
+                    f"{what} is {'x'.join(map(str, shape))}; rows x columns, or times x rows x "
+                    f"columns are needed, {MAX_VALUES} values at most."
+                )
+            names, times = source.names(self.dataset), self._stated_times(source)
+            refuse_forecast(source, self.dataset, names, times)
+            rows, columns, columns_first = self.grid.known(source)
+            places = (self.time_in_file, self.grid.y, self.grid.x)
+            known = Known(
+                times.size if times.size > 1 else None, rows, columns, columns_first, places
+            )
+            order = resolve(shape, setting=parsed(self.axes), names=names, known=known, what=what)
+            grid, columns = self.grid.locate(
+                (shape[order.rows], shape[order.columns]), source, columns_first=bool(columns_first)
+            )
+            return self._read(source, shape, order, times, grid, columns)
+
+    def _read(
+        self,
+        source: Source,
+        shape: tuple[int, ...],
+        order: Order,
+        times: np.ndarray,
+        grid: Grid,
+        columns: np.ndarray | None,
+    ) -> Frames:
+        """The frames, once it is known what lies along the axes."""
+        times = self._times(source.path, times, 1 if order.time is None else shape[order.time])
+        values = np.empty((len(times), *grid.shape), np.float32)
+        for frame, raw in zip(values, source.fields(self.dataset, order), strict=True):
+            rates = self.values.rain_rate(raw if columns is None else raw[:, columns], source.path)
+            frame[:] = rates if self.grid.rows_from == "north" else rates[::-1]
+        return Frames(values, times, grid, str(source.path), self.values.measured(source.path))
+
+    def _stated_times(self, source: Source) -> np.ndarray:
+        """Times of the frames as name or file state them, (T,) datetime64[s]; of the first frame
+        alone (1,).
+        """
+        if self.time_in_name is not None:
+            return np.atleast_1d(
+                time_in_name(source.path, self.time_in_name, "reader.time_in_name")
+            )
+        stated = [
+            _moment(value, source.path, self.time_in_file)
+            for value in source.times(self.time_in_file)
+        ]
+        return np.array(stated, dtype="datetime64[s]")
+
+    def _times(self, path: str | Path, times: np.ndarray, count: int) -> np.ndarray:
+        """Times of all frames, (T,) datetime64[s]."""
+        if times.size == 1 < count:
+            if self.timestep is None:
+                raise UserError(
+                    f"{path} has {count} frames, but the time of one only; set reader.timestep "
+                    "to the minutes between them."
+                )
+            times = times + np.round(np.arange(count) * self.timestep * 60).astype("timedelta64[s]")
+        if times.size != count:
+            raise UserError(
+                f"{path} has {times.size} times for {count} frames; expected one for each."
+            )
+        falling = np.diff(times) <= np.timedelta64(0, "s")
+        if falling.any():
+            place = int(np.argmax(falling))
+            raise UserError(
+                f"{path} has the time {times[place + 1]} after {times[place]}; expected times in "
+                "ascending order, one for each frame."
+            )
+        return times
+
+
+def _moment(value, path: str | Path, where: str | None) -> np.datetime64:
+    """The UTC time that a text, a number or a time of NumPy's means."""
+    try:
+        if isinstance(value, np.datetime64):
+            seconds = float(value.astype("datetime64[s]").astype(np.int64))
+        elif isinstance(value, (str, bytes)):
+            moment = datetime.fromisoformat(
+                (value.decode() if isinstance(value, bytes) else value).strip()
+            )
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        else:
+            seconds = float(value)
+        if not _EARLIEST <= seconds <= _LATEST:
+            raise ValueError
+        return np.datetime64(round(seconds), "s")
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(
+            f"{path}: {where} is {str(value)[:40]!r}; ISO text such as 2020-01-01T00:05 or "
+            "seconds since 1970 (to 2100) are needed."
+        ) from None

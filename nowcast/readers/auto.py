@@ -1,0 +1,99 @@
+"""The reader that looks into a file and leaves it to the reader of its format."""
+
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+from nowcast.readers.content import head_of, kind_of_content, require_file
+from nowcast.readers.hdf5 import Hdf5File, is_hdf5
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
+
+_READERS = (
+    "knmi_hdf5.KnmiHdf5",
+    "odim_hdf5.OdimHdf5",
+    "mch_gif.MchGif",
+    "fmi_pgm.FmiPgm",
+    "geotiff.GeoTiff",
+    "radolan.Radolan",
+    "meteonet.MeteoNet",
+    "bom_rainfields.BomRainfields",
+    "cf_netcdf.CfNetcdf",
+    "zarr_composite.ZarrComposite",
+    "mrms_grib2.MrmsGrib2",
+)  # modules are loaded when a file is looked at
+
+
+_OWN_ARCHIVE = "nowcast_archive_version"
+
+
+@cache
+def readers() -> tuple:
+    """A reader of every format that can be told by its content, with its default settings."""
+    found = []
+    for name in _READERS:
+        module, _, reader = name.partition(".")
+        found.append(getattr(importlib.import_module(f"nowcast.readers.{module}"), reader)())
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Reader for every format known here, told apart by content; each is read with its default
+    settings.
+    """
+
+    format: ClassVar[str] = "any format that is recognised by its content"
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether any reader recognises the file; never raises."""
+        return any(reader.recognises(path) for reader in readers())
+
+    def choose(self, path: str | Path):
+        """The one reader that recognises the file.
+
+        Raises:
+            UserError: none does, or more than one.
+        """
+        found = [reader for reader in readers() if reader.recognises(path)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(
+                f"{path} looks like {' and like '.join(reader.format for reader in found)}; say "
+                "which one with reader=NAME."
+            )
+        what = "" if Path(path).is_dir() else _what_it_is(path)
+        formats = "; ".join(reader.format for reader in readers())
+        raise UserError(
+            f"{path} is of no format that is known here{what}; accepted are {formats}; or "
+            "reader=arrays, told where everything is."
+        )
+
+    def read(self, path: str | Path) -> Frames:
+        """The file's frames, by the one reader that recognises it.
+
+        Raises:
+            UserError: as `choose`, or that reader cannot read it.
+        """
+        return self.choose(path).read(path)
+
+
+def _what_it_is(path: str | Path) -> str:
+    """What a file that no reader recognises is instead, as words to add.
+
+    Raises:
+        UserError: that is the reason: it is not there, empty, in use, damaged, or no data at all.
+    """
+    require_file(path, "a radar file")
+    if is_hdf5(path):
+        with Hdf5File(path) as file:  # says so where it is damaged
+            if file.attribute("/", _OWN_ARCHIVE) is not None:
+                raise UserError(
+                    f"{path} is an archive that nowcast convert made, no radar file; predict, "
+                    "evaluate, train and check take it as it is."
+                )
+    found = kind_of_content(head_of(path))
+    return ", or damaged" if found is None else f" (it is {found.what}; {found.advice})"

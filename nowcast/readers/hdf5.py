@@ -1,0 +1,449 @@
+"""Careful access to HDF5 files: nothing outside the file is opened, and nothing huge is read
+unasked.
+
+HDF5 follows links into other files, external storage and virtual datasets silently, and hands out
+zeros for chunks that a damaged file has lost; zero would mean "no rain". All of that is refused
+here.
+"""
+
+import itertools
+import math
+from functools import cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nowcast.readers.content import (
+    TAR_BLOCK,
+    archive_kind,
+    damage_reported,
+    instead,
+    mend,
+    require_file,
+    stored_beginning,
+)
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.unreadable import os_error
+
+MAX_PIXELS = 2**28
+_MAX_ATTRIBUTE_BYTES = 2**20
+_MAX_LINK_HOPS = 10
+_CHUNK_CACHE = (
+    2**28
+    # bytes, for datasets whose chunks hold many frames: these are read one by one, and each chunk
+    # is decoded once
+)
+_MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_FILTERS = {
+    307: "bzip2",
+    32000: "lzf",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32017: "sz",
+    32018: "fcidecomp",
+    32019: "jpeg",
+    32024: "sz3",
+    32026: "blosc2",
+    32028: "sperr",
+}  # as the HDF Group registers them; others are called as the file calls them
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether a file has HDF5's signature, at its beginning or after a block of the user's.
+
+    An archive of files, in which an HDF5 file lies where such a block would end, is none.
+
+    Raises:
+        Unavailable: it cannot be looked into.
+    """
+    try:
+        with open(path, "rb") as file:
+            size, place = file.seek(0, 2), 0
+            while place + len(_SIGNATURE) <= size:
+                file.seek(place)
+                if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                    return archive_kind(stored_beginning(path, TAR_BLOCK)) is None
+                place = max(512, 2 * place)
+    except OSError as error:
+        raise os_error(path, error) from error
+    return False
+
+
+class Hdf5File:
+    """An HDF5 file open for reading, whose members are named by paths such as ``dataset1/what``.
+
+    Args:
+        path: the file; it must be a regular file.
+
+    Raises:
+        UserError: no such file, an empty one, one that is not HDF5, or a damaged one; also, in a
+            ``with`` block, whatever h5py raises on damage.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        require_file(path, "an HDF5 file")
+        if not is_hdf5(path):
+            raise UserError(
+                f"{path} is not an HDF5 file{instead(path) or '; give a radar file in HDF5'}."
+            )
+        with damage_reported(self.path):
+            self._file = h5py.File(path, "r")
+        self._told: dict[str, dict] = {}
+        self._held: dict[
+            str, tuple[h5py.Dataset, set[tuple[int, ...]]]
+            # datasets of which parts are read, open so that their chunks stay decoded, and the
+            # corners of chunks that are there
+        ] = {}
+
+    def __enter__(self) -> "Hdf5File":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        with damage_reported(self.path):
+            try:
+                if error is not None:
+                    raise error
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Close the file; the second time does nothing."""
+        self._file.close()
+
+    def find(self, name: str, *, hops: int = 0):
+        """The group or dataset of that path, None if there is none.
+
+        Raises:
+            UserError: the way leads out of the file, or in a circle.
+        """
+        if hops > _MAX_LINK_HOPS:
+            raise UserError(
+                f"{self.path}: the links at {name} lead in a circle; the file cannot be read."
+            )
+        node, parts = self._file, [part for part in name.split("/") if part not in ("", ".")]
+        for depth, part in enumerate(parts):
+            key = part.encode()
+            if not isinstance(node, h5py.Group) or not node.id.links.exists(key):
+                return None
+            kind = node.id.links.get_info(key).type
+            if kind == h5py.h5l.TYPE_SOFT:
+                target = node.id.links.get_val(key).decode()
+                base = [] if target.startswith("/") else parts[:depth]
+                return self.find("/".join([*base, target, *parts[depth + 1 :]]), hops=hops + 1)
+            if kind != h5py.h5l.TYPE_HARD:
+                raise UserError(
+                    f"{self.path}: {name} is a link into another file, which is not followed; "
+                    "the data must be in the file itself."
+                )
+            node = node[part]
+        return node
+
+    def require(self, name: str):
+        """As `find`, but a missing member is a UserError that names it."""
+        node = self.find(name)
+        if node is None:
+            raise UserError(f"{self.path} has no {name}; it is cut short or of another format.")
+        return node
+
+    def members(self, name: str) -> list[str]:
+        """Names of what a group holds; empty if there is no such group."""
+        node = self.find(name)
+        return list(node.keys()) if isinstance(node, h5py.Group) else []
+
+    def _values(self, name: str, attribute: str, node=None) -> np.ndarray | None:
+        """All values of an attribute in one row; None if it, or its member, is missing.
+
+        ``node``: the member, where it is known.
+        """
+        node = self.find(name) if node is None else node
+        if node is None or attribute not in node.attrs:
+            return None
+        identity = node.attrs.get_id(attribute)
+        if identity.shape is None:  # NetCDF's C library stores an empty text so
+            return None
+        if (
+            max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize)
+            > _MAX_ATTRIBUTE_BYTES
+        ):
+            size = max(
+                identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize
+            )
+            raise UserError(
+                f"{self.path}: {name}/{attribute} is {size} bytes long, over "
+                f"{_MAX_ATTRIBUTE_BYTES}; a single value is expected."
+            )
+        return np.ravel(node.attrs[attribute])
+
+    def attribute(self, name: str, attribute: str):
+        """An attribute with a single value, as str or number; None if it, or its member, is
+        missing.
+        """
+        values = self._values(name, attribute)
+        if values is None:
+            return None
+        if values.size != 1:
+            raise UserError(
+                f"{self.path}: {name}/{attribute} holds {values.size} values; a single one is "
+                "expected."
+            )
+        return _plain(values[0])
+
+    def numbers(self, name: str, attribute: str) -> np.ndarray | None:
+        """An attribute with several numbers, (N,) float64; None if it, or its member, is missing."""
+        values = self._values(name, attribute)
+        return None if values is None else values.astype(np.float64)
+
+    def text(self, name: str, attribute: str) -> str:
+        """A required attribute, as str."""
+        value = self.attribute(name, attribute)
+        if not isinstance(value, str):
+            raise UserError(
+                f"{self.path} has no text {name}/{attribute} ({value!r}); it is cut short or of "
+                "another format."
+            )
+        return value
+
+    def number(self, name: str, attribute: str) -> float:
+        """A required attribute, as a finite float; digits in a text will do."""
+        value = self.attribute(name, attribute)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(
+                f"{self.path} has no number {name}/{attribute} ({value!r}); it is cut short or "
+                "of another format."
+            )
+        return number
+
+    def described(self, name: str) -> dict[str, str | float | np.ndarray]:
+        """All attributes of a member that are text or numbers: one value as str or number, several
+        numbers in one row.
+        """
+        if name in self._told:  # looked at more than once: before and after the times are known
+            return self._told[name]
+        node = self.require(name)
+        found = {}
+        for attribute in node.attrs:
+            kind = node.attrs.get_id(attribute).dtype
+            if kind.kind in "biufSU" or h5py.check_string_dtype(kind) is not None:
+                values = self._values(name, attribute, node)
+                if values is not None and values.size:
+                    found[attribute] = _plain(values[0]) if values.size == 1 else values
+        self._told[name] = found
+        return found
+
+    def axes(self, name: str) -> tuple[str, ...] | None:
+        """Names of a dataset's axes as NetCDF-4 records them (the last part of their paths); None
+        where it does not.
+        """
+        scales = self.scales(name)
+        return None if scales is None else tuple(scale.rpartition("/")[2] for scale in scales)
+
+    def scales(self, name: str) -> tuple[str, ...] | None:
+        """Paths of the datasets that stand along a dataset's axes; None where the file does not say
+        them.
+        """
+        node = self.require(name)
+        if node.attrs.get("CLASS") == b"DIMENSION_SCALE" and len(node.shape) == 1:
+            return (node.name,)
+        if not node.shape:
+            return ()
+        if "DIMENSION_LIST" not in node.attrs:
+            return None
+        scales = node.attrs["DIMENSION_LIST"]
+        if len(scales) != len(node.shape) or not all(
+            len(scale) == 1 and scale[0] for scale in scales
+        ):
+            return None
+        return tuple(str(self._file[scale[0]].name) for scale in scales)
+
+    def dataset(self, name: str, *, axes: int | None = None) -> h5py.Dataset:
+        """A dataset of numbers with that many axes (None: any number), all of it stored in this
+        file; not read yet.
+
+        Raises:
+            UserError: it is missing, not of that kind, stored elsewhere, or over `MAX_PIXELS` large
+                along its last two axes.
+        """
+        found = self.require(name)
+        shape = getattr(found, "shape", None)
+        if (
+            not isinstance(found, h5py.Dataset)
+            or shape is None
+            or axes not in (None, len(shape))
+            or found.dtype.kind not in "iuf"
+        ):
+            raise UserError(
+                f"{self.path}: {name} must be numbers with {axes or 'some'} axes, but it is "
+                f"{found!r}."
+            )
+        if found.is_virtual or found.external:
+            raise UserError(
+                f"{self.path}: {name} is stored in another file, which is not followed; the data "
+                "must be in the file itself."
+            )
+        for sides, what in ((shape, "pixels"), (found.chunks or (), "values in a chunk")):
+            if math.prod(sides[-2:] if what == "pixels" else sides) > MAX_PIXELS:
+                raise UserError(
+                    f"{self.path}: {name} claims {'x'.join(map(str, sides))} {what}; more than "
+                    f"{MAX_PIXELS} in a frame are refused."
+                )
+        _require_filters(found, self.path)
+        return found
+
+    def part(self, name: str, index: tuple[int | slice, ...], *, holes: bool) -> np.ndarray:
+        """Part of a dataset as it is stored; an index or a slice (of step 1) for every axis.
+
+        Args:
+            name: the dataset.
+            index: what to read.
+            holes: whether what was never written may be read as the dataset's fill value.
+
+        Raises:
+            UserError: as for `dataset`, the part is over `MAX_PIXELS` or `_MAX_CHUNKS` large, or
+                (without ``holes``) not all of it is stored.
+        """
+        if name not in self._held:
+            self._held[name] = _keeping_chunks(self._file, self.dataset(name)), set()
+        dataset, stored = self._held[name]
+        places = [
+            range(side)[i] if isinstance(i, slice) else range(i, i + 1)
+            for i, side in zip(index, dataset.shape, strict=True)
+        ]
+        chunks = math.prod(map(len, _corners(dataset, places))) if dataset.chunks else 1
+        if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
+            claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
+            raise UserError(
+                f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or "
+                f"{_MAX_CHUNKS} chunks at once are refused."
+            )
+        if not holes and not _complete(dataset, places, stored):
+            raise UserError(
+                f"{self.path}: {name} is incomplete, parts of it were lost or never written; "
+                f"{mend(self.path)}."
+            )
+        return dataset[index]
+
+    def pixels(self, name: str) -> np.ndarray:
+        """A two-dimensional field as it is stored, (H, W).
+
+        Raises:
+            UserError: as for `dataset`, or parts of the field were never written or are lost.
+        """
+        dataset = self.dataset(name, axes=2)
+        if not dataset.size or not _complete(
+            dataset, [range(side) for side in dataset.shape], set()
+        ):
+            raise UserError(
+                f"{self.path}: {name} is incomplete, parts of it were lost or never written; "
+                f"{mend(self.path)}."
+            )
+        return dataset[()]
+
+
+def _of_many_frames(chunks: tuple[int, ...] | None) -> bool:
+    """Whether a chunk that was read for one frame will be read for others, too."""
+    return bool(chunks) and chunks[0] > 1
+
+
+def _keeping_chunks(file: h5py.File, dataset: h5py.Dataset) -> h5py.Dataset:
+    """The dataset, opened so that the chunks of its frame that was read last stay decoded where
+    they hold other frames, too, and are not too large for it.
+    """
+    shape, chunks = dataset.shape, dataset.chunks
+    if len(shape) < 3 or not _of_many_frames(chunks):
+        return dataset
+    number = math.prod(-(-side // chunk) for side, chunk in zip(shape[1:], chunks[1:]))
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(
+        max(521, 100 * min(number, 2**14) + 1),
+        min(_CHUNK_CACHE, max(2**20, 2 * number * math.prod(chunks) * dataset.dtype.itemsize)),
+        0.75,
+    )
+    name = dataset.name.encode()
+    del dataset  # HDF5 would go on with the cache of what is open already
+    return h5py.Dataset(h5py.h5d.open(file.id, name, access))
+
+
+def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
+    """Raise a UserError that names the filter of the values which is not installed; hdf5plugin's
+    are used.
+    """
+    if dataset.chunks is None:
+        return
+    settings = dataset.id.get_create_plist()
+    for place in range(settings.get_nfilters()):
+        code, _, _, label = settings.get_filter(place)
+        if h5py.h5z.filter_avail(code) or not _is_applied(dataset, place):
+            continue
+        if _has_plugins() and h5py.h5z.filter_avail(code):
+            continue
+        name = _FILTERS.get(code) or label.decode(errors="replace") or "unknown"
+        found = f"{path} is compressed with the HDF5 filter {name} ({code})"
+        advice = "pip install hdf5plugin, or have it written with gzip"
+        raise UserError(f"{found}, which is not installed here; {advice}.")
+
+
+@cache
+def _has_plugins() -> bool:
+    """Whether there is a package with more filters; HDF5 knows them once it is loaded."""
+    try:
+        import hdf5plugin  # noqa: F401
+    except Exception:  # one that cannot be loaded is as good as none
+        return False
+    return True
+
+
+def _is_applied(dataset: h5py.Dataset, place: int) -> bool:
+    """Whether a filter was used for the first chunk; a writer may leave out one that does not help."""
+    try:
+        return (
+            dataset.id.get_num_chunks() > 0
+            and not dataset.id.get_chunk_info(0).filter_mask >> place & 1
+        )
+    except (OSError, RuntimeError, ValueError):
+        return True
+
+
+def _plain(value):
+    """A value of an attribute as str or number."""
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value.strip() if isinstance(value, str) else value
+
+
+def _corners(dataset: h5py.Dataset, places: list[range]) -> list[range]:
+    """Where the chunks begin, along each axis, that hold the values at these places."""
+    return [
+        range(place.start // chunk * chunk, place.stop, chunk)
+        for place, chunk in zip(places, dataset.chunks)
+    ]
+
+
+def _complete(dataset: h5py.Dataset, places: list[range], stored: set[tuple[int, ...]]) -> bool:
+    """Whether every value at these places along the axes is stored; each chunk that is not among
+    the ``stored`` ones is looked up as reading will do it.
+    """
+    if dataset.chunks is None:
+        return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
+    corners, remembered = _corners(dataset, places), _of_many_frames(dataset.chunks)
+    if math.prod(map(len, corners)) > dataset.id.get_num_chunks():
+        return False
+    try:
+        for corner in itertools.product(
+            *corners
+        ):  # ends at the first that is not there: no shape makes this long
+            if corner not in stored:
+                dataset.id.read_direct_chunk(corner)
+                if remembered:
+                    stored.add(corner)
+    except (OSError, RuntimeError, ValueError, MemoryError):
+        return False
+    return True

@@ -1,0 +1,217 @@
+"""KNMI's own HDF5 format: rain depths over an interval on a grid given in kilometres."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nowcast.readers.decoding import interval_minutes, plausible
+from nowcast.readers.forecasts import refuse, refuse_by_attributes
+from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.projection import project, projection_in_metres
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
+from nowcast.types.units import rain_depth_quantity, rain_rate_from_depth
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_TIME = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4});(\d\d:\d\d:\d\d)(\.\d+)?", re.ASCII)
+_NUMBER = r"[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?"
+_FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?", re.ASCII)
+_IMAGE = re.compile(r"image\d{1,4}", re.ASCII)
+_FORECAST_PRODUCT = re.compile(
+    r"_(FM|FC|FCST|FORECAST)\d*(_|$)", re.ASCII
+)  # such as RAD_NL25_RAC_FM, KNMI's nowcasts
+_PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
+
+
+@dataclass(frozen=True)
+class KnmiHdf5:
+    """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC and their like)."""
+
+    format: ClassVar[str] = "KNMI HDF5 (accumulated precipitation)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the file's content is KNMI HDF5; never raises."""
+        try:
+            with Hdf5File(path) as file:
+                return file.find("overview") is not None and file.find("geographic") is not None
+        except UserError:
+            return False
+
+    def read(self, path: str | Path) -> Frames:
+        """One frame [mm/h]; its time is the end of the interval, NaN is missing or outside the
+        radars' range.
+
+        Raises:
+            UserError: something is missing, damaged, or not accumulated precipitation in mm.
+        """
+        with Hdf5File(path) as file:
+            start, end = (
+                _time(file, "overview", f"product_datetime_{which}") for which in ("start", "end")
+            )
+            _refuse_forecast(file, end)
+            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
+            if minutes <= 0:
+                raise UserError(
+                    f"{path}: its interval runs from {start} to {end}; a rain depth needs an "
+                    "interval that ends after it starts."
+                )
+            grid = _grid(file)
+            depth = _depth(file)
+        if depth.shape != grid.shape:
+            raise UserError(
+                f"{path}: image1/image_data has {depth.shape} pixels, but geographic says "
+                f"{grid.shape}."
+            )
+        rates = plausible(rain_rate_from_depth(depth, minutes), path)
+        return Frames(rates[None], end, grid, str(path), rain_depth_quantity(minutes))
+
+
+def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
+    """Refuse images that are valid after the end of the product's interval, and products that say
+    that they are forecasts.
+    """
+    images = [name for name in file.members("") if _IMAGE.fullmatch(name)]
+    for name in images:
+        if file.attribute(name, "image_datetime_valid") is not None:
+            valid = _time(file, name, "image_datetime_valid")
+            if valid > end:
+                refuse(
+                    file.path,
+                    f"{name}/image_datetime_valid",
+                    f"{valid} UTC",
+                    f"none after overview/product_datetime_end, {end} UTC",
+                )
+    parameters = [file.attribute(name, "image_geo_parameter") for name in images]
+    if len(images) > 1 and None not in parameters and len(set(parameters)) == 1:
+        found = f"{len(images)} images of {parameters[0]}, as forecasts have them"
+        raise UserError(f"{file.path} contains {found}; expected one, as observations have it.")
+    for group, attribute in (
+        ("overview", "product_group_name"),
+        *((name, "image_product_name") for name in images),
+    ):
+        product = str(file.attribute(group, attribute) or "")
+        if _FORECAST_PRODUCT.search(product):
+            refuse(
+                file.path,
+                f"{group}/{attribute}",
+                repr(product),
+                "an observed product such as RAD_NL25_RAC",
+            )
+    for name in ("overview", *images):
+        if file.find(name) is not None:
+            refuse_by_attributes(
+                file.path, file.described(name), f"{name}/", times=np.array([end], "datetime64[s]")
+            )
+
+
+def _time(file: Hdf5File, group: str, name: str) -> np.datetime64:
+    text = file.text(group, name)
+    match = _TIME.fullmatch(text.upper())
+    try:
+        day, month, year, clock, _ = match.groups()
+        return np.datetime64(f"{year}-{_MONTHS.index(month) + 1:02d}-{day}T{clock}", "s")
+    except (AttributeError, ValueError):
+        raise UserError(
+            f"{file.path}: {group}/{name} is {text!r}; a time such as 26-AUG-2010;00:05:00.000 "
+            "is needed."
+        ) from None
+
+
+def _calibration(file: Hdf5File) -> tuple[float, float]:
+    """(factor, offset) of GEO = factor * PV + offset."""
+    text = file.text("image1/calibration", "calibration_formulas")
+    match = _FORMULA.fullmatch(text.upper().strip())
+    if not match:
+        raise UserError(
+            f"{file.path}: image1/calibration/calibration_formulas is {text!r}; a formula such "
+            "as GEO=0.01*PV+0.0 is needed."
+        )
+    factor, offset = (float((number or "0").replace(" ", "")) for number in match.groups())
+    return factor, offset
+
+
+def _depth(file: Hdf5File) -> np.ndarray:
+    """Rain depth [mm], (H, W) float64; NaN where not observed."""
+    parameter = file.text("image1", "image_geo_parameter")
+    if parameter.upper() != _PARAMETER:
+        raise UserError(
+            f"{file.path}: image1/image_geo_parameter is {parameter!r}, expected {_PARAMETER!r}; "
+            "nothing else can be read."
+        )
+    factor, offset = _calibration(file)
+    missing = [file.number("image1/calibration", "calibration_missing_data")]
+    if file.attribute("image1/calibration", "calibration_out_of_image") is not None:
+        missing.append(file.number("image1/calibration", "calibration_out_of_image"))
+    counts = file.pixels("image1/image_data")
+    if counts.dtype.kind not in "iu":
+        raise UserError(
+            f"{file.path}: image1/image_data is {counts.dtype}; whole numbers are needed."
+        )
+    depth = factor * counts + offset
+    depth[np.isin(counts, missing)] = np.nan
+    return depth
+
+
+def _grid(file: Hdf5File) -> Grid:
+    """Cell centres [m]; offsets count pixels, and pixel sizes and the earth are in kilometres in
+    the file.
+    """
+    unit, corner = (
+        file.text("geographic", "geo_dim_pixel"),
+        file.text("geographic", "geo_pixel_def"),
+    )
+    for name, stated, expected in (
+        ("geo_dim_pixel", unit, "KM,KM"),
+        ("geo_pixel_def", corner, "LU"),
+    ):
+        if stated.upper() != expected:
+            raise UserError(f"{file.path}: geographic/{name} is {stated!r}, expected {expected!r}.")
+    projection = projection_in_metres(
+        file.text("geographic/map_projection", "projection_proj4_params"), file.path
+    )
+    axes = []
+    for axis, side in (("x", "column"), ("y", "row")):
+        count = file.number("geographic", f"geo_number_{side}s")
+        if not 1 <= count <= 2**16:
+            raise UserError(
+                f"{file.path}: geo_number_{side}s is {count:g}; 1 to 65536 are accepted."
+            )
+        offset = file.number("geographic", f"geo_{side}_offset")
+        axes.append(
+            (offset + np.arange(int(count)) + 0.5)
+            * file.number("geographic", f"geo_pixel_size_{axis}")
+            * 1000
+        )
+    grid = Grid(projection, *axes)
+    _check_corners(file, grid)
+    return grid
+
+
+def _check_corners(file: Hdf5File, grid: Grid) -> None:
+    """Compare the grid with the longitudes and latitudes of the outer corners, where the file
+    states them.
+    """
+    corners = file.numbers("geographic", "geo_product_corners")
+    if corners is None:
+        return
+    if corners.size != 8:
+        raise UserError(
+            f"{file.path}: geo_product_corners holds {corners.size} numbers; 8 are needed."
+        )
+    dy, dx = (abs(file.number("geographic", f"geo_pixel_size_{axis}")) * 1000 for axis in "yx")
+    upper_left = grid.x[0] - dx / 2, grid.y[0] + dy / 2
+    lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2
+    for place, (x, y) in ((2, upper_left), (6, lower_right)):
+        stated_x, stated_y = project(grid.crs, *corners[place : place + 2], path=file.path)
+        off = in_force().off_corner
+        if abs(stated_x - x) > off * dx or abs(stated_y - y) > off * dy:
+            raise UserError(
+                f"{file.path}: geo_product_corners has a corner at x {stated_x:.0f}, y "
+                f"{stated_y:.0f} m, but offsets and pixel sizes give "
+                f"x {x:.0f}, y {y:.0f} m; the file contradicts itself."
+            )

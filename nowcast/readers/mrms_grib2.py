@@ -1,0 +1,330 @@
+"""NOAA's MRMS (Multi-Radar Multi-Sensor) in GRIB2, plain or gzipped: rain rates and rain depths of
+the radars.
+
+Written after the GRIB2 standard and NOAA's tables of products. The sections that say what, when and
+where are read here, and sizes are checked, before GDAL unpacks the numbers.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from nowcast.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
+from nowcast.readers.decoding import Coding
+from nowcast.readers.grib2_forecasts import refuse_forecast
+from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.longitudes import near_zero
+from nowcast.runtime.environment import gdal
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.unreadable import unreadable
+from nowcast.types.frames import Frames, Grid
+from nowcast.types.tolerance import in_force
+
+_START = 16  # bytes of section 0
+_DISCIPLINE = 209  # MRMS
+_PRECIPITATION = 6  # category
+_HOURS = (1, 3, 6, 12, 24, 48, 72)
+_DEPTHS = {  # number of the product: minutes
+    **{2 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # RadarOnly_QPE_01H to 72H
+    **{9 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # GaugeCorr_QPE
+    **{30 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # MultiSensor_QPE, Pass1
+    **{37 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # MultiSensor_QPE, Pass2
+    45: 15,  # RadarOnly_QPE_15M
+}
+_RATE = 1  # PrecipRate
+_NOT_OBSERVED = (-1.0, -3.0)  # "missing" and "no coverage" in NOAA's table
+_EARTHS = {
+    0: "+R=6367470",
+    2: "+a=6378160 +b=6356775",
+    4: "+ellps=GRS80",
+    5: "+ellps=WGS84",
+    6: "+R=6371229",
+    8: "+R=6371200",
+}
+_PACKINGS = {0: "simple", 41: "PNG"}
+_FROM_NORTH, _FROM_SOUTH = 0x00, 0x40
+_LONGEST = 2**28  # bytes of a message; a large map has 2**26 at most
+_MILLIONTHS = 1_000_000
+_NOT_STATED = (0, 2**32 - 1)
+_TURN = 360.0  # degrees
+
+
+@dataclass(frozen=True)
+class MrmsGrib2:
+    """Reader for MRMS files with PrecipRate, or with rain depths of the radars (RadarOnly_,
+    GaugeCorr_ or MultiSensor_QPE).
+    """
+
+    format: ClassVar[str] = "MRMS GRIB2 (PrecipRate or QPE)"
+    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the file's content is GRIB2 with MRMS' own table; never raises."""
+        start = beginning(path, _START)
+        return (
+            len(start) == _START
+            and start.startswith(b"GRIB")
+            and start[6] == _DISCIPLINE
+            and start[7] == 2
+        )
+
+    def read(self, path: str | Path) -> Frames:
+        """One frame [mm/h]: NaN is missing or not covered; the time is that of the rate, or the end
+        of the depth's interval.
+
+        Raises:
+            UserError: another product, packing or grid, more than one field, or damage.
+        """
+        message = _message(path)
+        with damage_reported(path):
+            sections = dict(_sections(message, path))
+            refuse_forecast(sections[1], sections[4], path)
+            minutes = _minutes(sections[4], path)
+            time = _time(sections, path)
+            grid = _grid(sections[3], path)
+            _check_packing(sections, grid, path)
+            values = _exact(_unpacked(message, path), sections[5])
+        if values.shape != grid.shape:
+            raise UserError(
+                f"{path}: its values form {values.shape}, but its grid {grid.shape}; it "
+                "contradicts itself."
+            )
+        for mark in _NOT_OBSERVED:
+            values[np.isclose(values, mark, rtol=0, atol=1e-3)] = np.nan
+        coding = Coding("rain_depth" if minutes else "rain_rate", minutes)
+        return Frames(
+            coding.rain_rate(values, path)[None], time, grid, str(path), coding.measured(path)
+        )
+
+
+def _message(path: str | Path) -> bytes:
+    """The only GRIB2 message of a file."""
+    with unpacked(path, "an MRMS GRIB2 file") as stream:
+        start = stream.read(_START)
+        if len(start) < _START or start[:4] != b"GRIB" or start[7] != 2:
+            other = "" if start[:4] == b"GRIB" else instead(path)
+            raise UserError(
+                f"{path} is no GRIB2 file{other}; an MRMS file such as "
+                "MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed."
+            )
+        if start[6] != _DISCIPLINE:
+            raise UserError(
+                f"{path} is GRIB2 of discipline {start[6]}, expected {_DISCIPLINE} (MRMS); no "
+                "other is read."
+            )
+        length = int.from_bytes(start[8:], "big")
+        if not _START < length <= _LONGEST:
+            raise UserError(
+                f"{path} claims a message of {length} bytes; up to {_LONGEST} are accepted."
+            )
+        return start + bytes(read_exactly(stream, length - _START, path))
+
+
+def _sections(message: bytes, path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """(number, content with its header) of sections 1 to 7."""
+    place, seen = _START, []
+    while message[place:] != b"7777":
+        length, number = struct.unpack_from(">IB", message, place)
+        if length < 5 or place + length > len(message) - 4 or number in seen:
+            what = (
+                f"section {number} a second time"
+                if number in seen
+                else f"a section {number} of {length} bytes at byte {place}"
+            )
+            raise UserError(f"{path} has {what}; it is damaged, or holds more than one field.")
+        seen.append(number)
+        yield number, message[place : place + length]
+        place += length
+    if not {1, 3, 4, 5, 6, 7} <= set(seen):
+        raise UserError(
+            f"{path} has only the sections {seen}; 1 and 3 to 7 are needed, it is damaged."
+        )
+
+
+def _minutes(section: bytes, path: str | Path) -> float | None:
+    """Interval of a rain depth, None for a rate."""
+    template, category, number = struct.unpack_from(">HBB", section, 7)
+    if template not in (0, 8):
+        raise UserError(
+            f"{path}: its product definition template is 4.{template}, expected 4.0 or 4.8; only "
+            "single fields can be read."
+        )
+    if category != _PRECIPITATION:
+        raise UserError(
+            f"{path}: its parameter category is {category}, expected {_PRECIPITATION} "
+            "(precipitation); give PrecipRate or a QPE."
+        )
+    if number != _RATE and number not in _DEPTHS:
+        known = ", ".join(map(str, sorted((_RATE, *_DEPTHS))))
+        raise UserError(
+            f"{path}: its parameter number is {number}, expected one of {known}: PrecipRate, "
+            "RadarOnly_QPE, GaugeCorr_QPE or MultiSensor_QPE."
+        )
+    return _DEPTHS.get(number)
+
+
+def _time(sections: dict[int, bytes], path: str | Path) -> np.datetime64:
+    """The reference time, at which a depth ends; in a product over an interval (template 4.8) the
+    end that it states.
+    """
+    over_interval = struct.unpack_from(">H", sections[4], 7)[0] == 8
+    moment = struct.unpack_from(
+        ">HBBBBB", sections[4] if over_interval else sections[1], 34 if over_interval else 12
+    )
+    try:
+        return np.datetime64(datetime(*moment), "s")
+    except ValueError:
+        raise UserError(f"{path}: its time {moment} is none; the file is damaged.") from None
+
+
+def _grid(section: bytes, path: str | Path) -> Grid:
+    """Cell centres [degrees], longitudes from -180 on."""
+    points, template, earth = struct.unpack_from(">I2xHB", section, 6)
+    if template != 0:
+        raise UserError(
+            f"{path}: its grid definition template is 3.{template}, expected 3.0 (longitudes and "
+            "latitudes)."
+        )
+    if earth not in _EARTHS:
+        raise UserError(
+            f"{path}: its shape of the earth is {earth}, expected one of "
+            f"{', '.join(map(str, _EARTHS))}."
+        )
+    columns, rows, basic_angle, subdivisions = struct.unpack_from(">IIII", section, 30)
+    unit = _unit_of_angles(basic_angle, subdivisions, path)
+    first_row, first_column, last_row, last_column, dx, dy = (
+        _signed_number(section, place) * unit for place in (46, 50, 55, 59, 63, 67)
+    )
+    scanning = section[71]
+    if scanning not in (_FROM_NORTH, _FROM_SOUTH):
+        raise UserError(
+            f"{path}: its scanning mode is {scanning:#04x}, expected {_FROM_NORTH:#04x} or "
+            f"{_FROM_SOUTH:#04x} (rows from the west)."
+        )
+    if points != columns * rows:
+        raise UserError(
+            f"{path}: its number of data points is {points}, expected {columns * rows} for "
+            f"{rows}x{columns} pixels; it contradicts itself."
+        )
+    if not 1 <= points <= MAX_PIXELS:
+        raise UserError(
+            f"{path} claims {points} pixels in {rows}x{columns}; expected 1 to {MAX_PIXELS}."
+        )
+    if (scanning == _FROM_NORTH) != (first_row >= last_row):
+        raise UserError(
+            f"{path}: its latitudes run from {first_row:g} to {last_row:g}, but its scanning "
+            f"mode is {scanning:#04x}; expected rows from "
+            f"{'north to south' if scanning == _FROM_NORTH else 'south to north'}."
+        )
+    if last_column < first_column:  # over Greenwich, or the date line
+        last_column += _TURN
+    x, y = first_column + dx * np.arange(columns), max(first_row, last_row) - dy * np.arange(rows)
+    off = in_force().off_corner
+    for name, stated, reached, step in (
+        ("longitude", last_column, x[-1], dx),
+        ("latitude", min(first_row, last_row), y[-1], dy),
+    ):
+        if abs(reached - stated) > off * step:
+            raise UserError(
+                f"{path}: the last {name} of its grid is {stated:g}, expected {reached:g} for "
+                f"{rows}x{columns} cells of {dy:g}x{dx:g}, give or take "
+                f"{off:g} of one; it contradicts itself."
+            )
+    return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", near_zero(x), y)
+
+
+def _unit_of_angles(basic_angle: int, subdivisions: int, path: str | Path) -> float:
+    """Degrees that the number 1 stands for: a basic angle by its subdivisions, or a millionth where
+    neither is stated.
+    """
+    if basic_angle in _NOT_STATED:
+        return 1 / _MILLIONTHS
+    if subdivisions in _NOT_STATED:
+        raise UserError(
+            f"{path}: its subdivisions of the basic angle {basic_angle} are {subdivisions}, "
+            f"expected a number such as {_MILLIONTHS}."
+        )
+    return basic_angle / subdivisions
+
+
+def _signed_number(section: bytes, place: int) -> int:
+    return _signed(struct.unpack_from(">I", section, place)[0], 31)
+
+
+def _signed(number: int, bit: int) -> int:
+    """A whole number whose highest bit is its sign."""
+    return (-1 if number >> bit else 1) * (number & ~(1 << bit))
+
+
+def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> None:
+    """Refuse what would unpack to anything but the grid's number of values."""
+    points, template = struct.unpack_from(">IH", sections[5], 5)
+    pixels = grid.shape[0] * grid.shape[1]
+    if template not in _PACKINGS:
+        raise UserError(
+            f"{path}: its data representation template is 5.{template}, expected 5.0 (simple "
+            "packing) or 5.41 (PNG)."
+        )
+    if points > pixels:
+        raise UserError(
+            f"{path}: its number of packed values is {points}, expected at most {pixels}, the "
+            "pixels of its grid."
+        )
+    if template == 41 and sections[5][19]:
+        _check_png(sections[7][5:], points, path)
+
+
+def _check_png(content: bytes, points: int, path: str | Path) -> None:
+    """Refuse a PNG of another size, or with a wrong checksum, which GDAL would unpack all the same."""
+    width, height = struct.unpack_from(">II", content, 16)
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise UserError(
+            f"{path}: its packed values start with {content[:8]!r}, expected those of a PNG; it "
+            "is damaged."
+        )
+    if width * height != points:
+        raise UserError(
+            f"{path}: its PNG claims {height}x{width} values, expected the {points} that are "
+            "declared; it is damaged."
+        )
+    place, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", content, place)
+        (checksum,) = struct.unpack_from(">I", content, place + 8 + length)
+        if zlib.crc32(content[place + 4 : place + 8 + length]) != checksum:
+            raise UserError(
+                f"{path}: its PNG has a part {kind} with a wrong checksum; it is damaged, fetch "
+                "it again."
+            )
+        place += length + 12
+
+
+def _unpacked(message: bytes, path: str | Path) -> np.ndarray:
+    """The values, (H, W) float64 with row 0 north; NaN where a bitmap leaves one out."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with (
+            gdal(GRIB_NORMALIZE_UNITS="NO") as rasterio,
+            rasterio.MemoryFile(message, ext=".grib2") as file,
+            file.open(driver="GRIB") as source,
+        ):
+            return source.read(1, masked=True).astype(np.float64).filled(np.nan)
+    except RasterioError as error:
+        raise unreadable(path, error) from None
+
+
+def _exact(values: np.ndarray, section: bytes) -> np.ndarray:
+    """The values without what GDAL's single precision added, where they are whole numbers of a
+    decimal place.
+    """
+    binary, decimals = (
+        _signed(struct.unpack_from(">H", section, place)[0], 15) for place in (15, 17)
+    )
+    return np.round(values, decimals) if binary == 0 and 0 <= decimals <= 6 else values

@@ -1,0 +1,129 @@
+"""Projections as radar files give them, brought to metres."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pyproj
+
+from nowcast.runtime.errors import UserError
+
+_LENGTHS = ("a", "b", "R", "x_0", "y_0")
+_ACCEPTED = set(
+    [
+        "proj",
+        "lat_0",
+        "lon_0",
+        "lat_ts",
+        "lat_1",
+        "lat_2",
+        "lonc",
+        "alpha",
+        "gamma",
+        "k",
+        "k_0",
+        "h",
+        "zone",
+        "south",
+        "o_proj",
+        "o_lat_p",
+        "o_lon_p",
+        "a",
+        "b",
+        "R",
+        "f",
+        "rf",
+        "e",
+        "es",
+        "ellps",
+        "datum",
+        "towgs84",
+        "pm",
+        "x_0",
+        "y_0",
+        "units",
+        "to_meter",
+        "axis",
+        "over",
+        "lon_wrap",
+        "no_defs",
+        "wktext",
+        "type",
+    ]
+)
+_EPSG = re.compile(
+    r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs))*", re.ASCII | re.IGNORECASE
+)
+_SMALLEST_RADIUS_IN_METRES = 10_000.0
+
+
+def projection_in_metres(definition: str, path: str | Path) -> str:
+    """A PROJ string (or EPSG code) whose coordinates are metres (degrees for longitudes and
+    latitudes).
+
+    An earth radius below 10,000 can only be in kilometres; all lengths are then multiplied by 1000.
+
+    Raises:
+        UserError: not a PROJ string, or one with parameters that are unknown or read further files
+            (datum grids, init files).
+    """
+    if code := _EPSG.fullmatch(definition.strip()):
+        return _known_code(f"EPSG:{code[1]}", path)
+    settings = dict(token.lstrip("+").partition("=")[::2] for token in definition.split())
+    unknown = sorted(settings.keys() - _ACCEPTED)
+    if "proj" not in settings or unknown:
+        reason = f"has {', '.join(map(repr, unknown))}" if unknown else "has no +proj"
+        raise UserError(
+            f"{path}: the projection {definition!r} {reason}; a PROJ string such as '+proj=laea "
+            "+lat_0=55 +lon_0=10' is needed."
+        )
+    try:
+        if float(settings.get("a", settings.get("R", "inf"))) < _SMALLEST_RADIUS_IN_METRES:
+            settings |= {
+                name: f"{1000 * float(settings[name]):.12g}"
+                for name in _LENGTHS
+                if name in settings
+            }
+    except ValueError:
+        raise UserError(
+            f"{path}: the projection {definition!r} has a length that is not a number."
+        ) from None
+    if settings["proj"] not in ("longlat", "latlong", "lonlat", "latlon"):
+        settings.pop("to_meter", None)
+        settings["units"] = "m"
+    return " ".join(f"+{name}={value}" if value else f"+{name}" for name, value in settings.items())
+
+
+def _known_code(code: str, path: str | Path) -> str:
+    """The code itself, if its coordinates are metres or degrees."""
+    try:
+        units = {axis.unit_name for axis in pyproj.CRS(code).axis_info}
+    except pyproj.exceptions.CRSError:
+        units = {"nothing, it is unknown"}
+    if units not in ({"metre"}, {"degree"}):
+        raise UserError(
+            f"{path}: the projection {code} counts in {' and '.join(sorted(units))}; metres or "
+            "degrees are needed."
+        )
+    return code
+
+
+def project(
+    projection: str, longitude: float, latitude: float, *, path: str | Path
+) -> tuple[float, float]:
+    """Map coordinates (x, y) of a longitude and latitude [degrees] on the projection's own earth.
+
+    Raises:
+        UserError: PROJ does not know the projection, or it has no such point.
+    """
+    try:
+        x, y = pyproj.Proj(projection)(longitude, latitude)
+    except (pyproj.exceptions.CRSError, pyproj.exceptions.ProjError):
+        x = y = math.inf
+    if not np.isfinite([x, y]).all():
+        raise UserError(
+            f"{path}: longitude {longitude:g}, latitude {latitude:g} cannot be projected with "
+            f"{projection!r}."
+        )
+    return x, y

@@ -1,0 +1,314 @@
+"""Checkpoints that are proven before they replace anything, and found again whatever happened
+since.
+
+A checkpoint is one safetensors file: its tensors, and everything else as JSON in the header.
+Nothing in it can run code. It is written beside its target, flushed, read back, entered in the
+folder's manifest by the SHA-256 of its bytes, and only then renamed; the one it replaces stays as
+``previous.ckpt``. A file whose SHA-256 is not in the manifest is no checkpoint: it is damaged, or
+not of this folder.
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.runtime.files import leftovers, replacing, sha256_of
+from nowcast.runtime.unreadable import HEAD, kind_of_content, os_error
+
+FOLDER = "checkpoints"
+"""Name of their folder in that of a run."""
+
+LAST, PREVIOUS, BEST, MANIFEST = "last.ckpt", "previous.ckpt", "best.ckpt", "manifest.json"
+_ENTRY = "nowcast_checkpoint"  # of the header's metadata
+_TENSOR, _ITEMS, _TUPLE = (
+    "tensor",
+    "items",
+    "tuple",
+)  # what stands in JSON for what JSON does not know
+_KEPT = 32  # entries of a manifest
+_LARGEST_MANIFEST = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is whole.
+
+    Args:
+        path: its file.
+        content: what was saved: the state of a training.
+        passed_over: newer files that are not whole, a sentence each.
+    """
+
+    path: Path
+    content: dict
+    passed_over: list[str]
+
+    @property
+    def epochs(self) -> int:
+        """Whole epochs that lie behind it."""
+        return self.content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+
+    @property
+    def batches(self) -> int:
+        """Batches of the epoch begun that lie behind it; 0 at the end of an epoch."""
+        progress = self.content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        return progress["processed"] if progress["completed"] < progress["processed"] else 0
+
+
+def save(content: dict, path: str | Path) -> None:
+    """Write a checkpoint; the one that lies there becomes ``previous.ckpt`` (of ``last.ckpt``) or
+    is replaced, once the new one is proven.
+
+    Args:
+        content: numbers, text, None, lists, tuples, dictionaries and tensors, in one another.
+        path: the file.
+
+    Raises:
+        UserError: a tensor with numbers that are not finite, a full disk, a folder that cannot be
+            written to, or a file that reads back otherwise than it was written. What lay there
+            before is intact then.
+    """
+    path = Path(path)
+    tensors: dict[str, torch.Tensor] = {}
+    rest = json.dumps(_apart(content, tensors, ""))
+    _refuse_nonfinite(tensors, path)
+    written = safetensors.torch.save(tensors, {_ENTRY: rest})
+    digest = hashlib.sha256(written).hexdigest()
+    try:
+        with replacing(path) as temporary:
+            with temporary.open("wb") as file:
+                file.write(written)
+                file.flush()
+                os.fsync(file.fileno())
+            if sha256_of(temporary) != digest:
+                raise UserError(
+                    f"{path} reads back otherwise than it was written; the disk or the memory is "
+                    "faulty. The checkpoint before it is intact."
+                )
+            _enter(path, digest, len(written), content)
+            if path.name == LAST and path.exists():
+                with replacing(path.with_name(PREVIOUS)) as link:
+                    link.unlink()
+                    _link(path, link)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise UserError(
+                f"{str(error).rstrip('.')}; {len(written):,} bytes are needed in {path.parent}. "
+                "The checkpoint before it is intact: free some space, and go on with resume."
+            ) from error
+        raise
+
+
+def load(path: str | Path) -> dict:
+    """The content of a checkpoint.
+
+    Raises:
+        UserError: it is missing, not in the manifest, or damaged.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file; it cannot be a checkpoint.")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except OSError as error:
+        raise os_error(path, error) from error
+    if hashlib.sha256(content).hexdigest() not in {
+        entry["sha256"] for entry in _manifest(path.parent)
+    }:
+        found = kind_of_content(content[:HEAD])
+        if found is not None and found.is_never_data:
+            raise UserError(f"{path} is {found.what}: {found.advice}.")
+        raise UserError(
+            f"{path} is damaged, or not of this run: its SHA-256 is not in {MANIFEST} beside it."
+        )
+    try:
+        length = int.from_bytes(content[:8], "little")
+        rest = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_ENTRY])
+        return _together(rest, safetensors.torch.load(content))
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        RecursionError,
+    ) as error:
+        raise UserError(
+            f"{path} is no checkpoint of this nowcast ({type(error).__name__}: "
+            f"{first_line(error)[:200]})."
+        ) from error
+
+
+def newest(folder: str | Path) -> Checkpoint:
+    """The newest checkpoint of a folder that is whole.
+
+    Raises:
+        UserError: there is none; the sentence says what is wrong with each.
+    """
+    folder, reasons, found, unavailable = Path(folder), [], [], False
+    steps = {
+        entry["sha256"]: (entry.get("step", -1), entry.get("epoch", -1))
+        for entry in _manifest(folder)
+    }
+    for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
+        if path.is_file():
+            try:
+                found.append((steps.get(sha256_of(path), (float("inf"), 0)), path))
+            except UserError as error:  # one that cannot be read now; another one may be
+                reasons.append(str(error))
+                unavailable = True
+    for _, path in sorted(
+        found, key=lambda item: item[0], reverse=True
+    ):  # those that are not in the manifest come first, and are told of
+        try:
+            return Checkpoint(path, load(path), reasons)
+        except UserError as error:
+            reasons.append(str(error))
+            unavailable |= isinstance(error, Unavailable)
+    if unavailable:
+        advice = "Nothing is known to be lost; resume when they can be read."
+        raise Unavailable(
+            f"no checkpoint of {folder} can be read now: {' '.join(reasons)} {advice}"
+        )
+    raise UserError(
+        f"{folder} has no checkpoint to resume "
+        f"from{': ' + ' '.join(reasons) if reasons else ''}; start anew without resume."
+    )
+
+
+def any_in(folder: str | Path) -> bool:
+    """Whether a folder holds checkpoints, whole or not."""
+    return any((Path(folder) / name).is_file() for name in (LAST, PREVIOUS, BEST))
+
+
+def tidy(folder: str | Path) -> None:
+    """Remove what a process that was killed left half-written."""
+    for name in (LAST, PREVIOUS, BEST, MANIFEST):
+        for path in leftovers(Path(folder) / name):
+            path.unlink(missing_ok=True)
+
+
+def _refuse_nonfinite(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        states = name.startswith(
+            ("state_dict", "optimizer_states")
+        )  # others, such as the best score so far, may be infinite
+        if states and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{path} is not written: {name} holds numbers that are not finite. The "
+                "checkpoint before it is intact; try a lower training.learning_rate."
+            )
+
+
+def _apart(value, tensors: dict[str, torch.Tensor], name: str):
+    """What JSON can hold of a value; its tensors are put into a dictionary."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = (
+            value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        )  # of its own: safetensors shares no memory
+        return {_TENSOR: [name, value.stride()]}
+    if isinstance(value, dict):
+        return {
+            _ITEMS: [
+                [key, _apart(item, tensors, f"{name}.{key}" if name else str(key))]
+                for key, item in value.items()
+            ]
+        }
+    if isinstance(value, (list, tuple)):
+        items = [_apart(item, tensors, f"{name}.{index}") for index, item in enumerate(value)]
+        return {_TUPLE: items} if isinstance(value, tuple) else items
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return str(value) if isinstance(value, str) else value
+    raise TypeError(f"a checkpoint cannot hold {name}: {type(value).__name__}")
+
+
+def _together(value, tensors: dict[str, torch.Tensor]):
+    """The opposite of ``_apart``; tensors lie in memory as they lay, which fused optimisers rely
+    on.
+    """
+    if isinstance(value, list):
+        return [_together(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, inside),) = value.items()
+    if kind == _TENSOR:
+        name, strides = inside
+        tensor = tensors[name]
+        if list(tensor.stride()) == strides:
+            return tensor
+        return torch.empty_permuted(
+            tensor.shape,
+            sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis)),
+            dtype=tensor.dtype,
+        ).copy_(tensor)
+    if kind == _TUPLE:
+        return tuple(_together(item, tensors) for item in inside)
+    if kind != _ITEMS:
+        raise ValueError(f"an unknown kind {kind!r}")
+    return {key: _together(item, tensors) for key, item in inside}
+
+
+def _manifest(folder: Path) -> list[dict]:
+    """The entries of a folder's manifest, the newest first; none where it is missing or damaged.
+
+    Raises:
+        Unavailable: it is there and cannot be read now; without it, checkpoints that are whole
+            would be taken for damaged ones.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            return []
+        entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
+        return [
+            entry
+            for entry in entries
+            if re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+            and all(isinstance(entry.get(name, -1), int) for name in ("step", "epoch"))
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise os_error(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _enter(path: Path, digest: str, size: int, content: dict) -> None:
+    """Put a checkpoint on top of its folder's manifest; entries of files that are there stay."""
+    old = [entry for entry in _manifest(path.parent) if entry["sha256"] != digest]
+    entry = {
+        "file": path.name,
+        "sha256": digest,
+        "bytes": size,
+        "epoch": content.get("epoch"),
+        "step": content.get("global_step"),
+    }
+    best = next((entry for entry in old if entry.get("file") == BEST), None)
+    kept = old[: _KEPT - 1]
+    with replacing(path.with_name(MANIFEST)) as temporary:
+        temporary.write_text(
+            json.dumps(
+                {"checkpoints": [entry, *kept, *([best] if best and best not in kept else [])]},
+                indent=2,
+            )
+            + "\n",
+            encoding="utf-8",
+        )
+
+
+def _link(path: Path, link: Path) -> None:
+    """A second name for a file; where the file system knows no such thing, a copy."""
+    try:
+        os.link(path, link)
+    except OSError:
+        link.write_bytes(path.read_bytes())

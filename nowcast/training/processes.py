@@ -1,0 +1,184 @@
+"""What Lightning needs to train in the processes of ``nowcast.runtime.processes``, and sums over
+them.
+"""
+
+import logging
+import warnings
+from contextlib import contextmanager
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+from torch.distributed import PrefixStore
+
+from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.processes import Processes
+from nowcast.runtime.threads import cores
+from nowcast.runtime.world import World
+
+_ON_PURPOSE = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists.*",
+    ".*is smaller than the logging interval.*",
+    ".*treespec.*",
+    ".*dataloader is not resumable.*",
+    ".*callbacks used to create the checkpoint.*",
+    ".*sync_dist=True.*",  # what is logged is a sum over the processes already
+    ".*`srun` command is available.*",
+    ".*Grad strides do not match bucket view.*",
+)  # of warnings
+
+
+def device_count(accelerator: str, devices: str | int) -> int:
+    """How many devices of this machine Lightning takes two settings for.
+
+    Raises:
+        UserError: they are not there.
+    """
+    options = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    try:
+        with quiet():
+            trainer = Trainer(
+                accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options
+            )
+            count, on_cpu = trainer.num_devices, isinstance(trainer.accelerator, CPUAccelerator)
+    except Exception as error:  # Lightning refuses in many ways what this machine does not have
+        raise UserError(
+            f"training.accelerator={accelerator} with training.devices={devices} cannot be used "
+            f"here: {first_line(error)}"
+        ) from error
+    most = max(2, cores())
+    if on_cpu and count > most:
+        raise UserError(
+            f"training.devices={devices} would start {count} processes on the {cores()} cores of "
+            "this machine; "
+            f"expected at most {most}, as each of them computes all the time."
+        )
+    return count
+
+
+def trainer_options(processes: Processes | None) -> dict:
+    """Arguments of Lightning's Trainer that make it train in these processes; in one where there
+    are none.
+    """
+    if processes is None or processes.world.size == 1:
+        return {"plugins": [_Environment(World())]}
+    world = processes.world
+    return {
+        "plugins": [_Environment(world)],
+        "strategy": _Strategy(processes),
+        "num_nodes": world.machines,
+    }
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, in each of them; the tensor where there is one."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    values = values.detach().clone()
+    torch.distributed.all_reduce(values)
+    return values
+
+
+def count() -> int:
+    """Number of processes that train together."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if together else 1
+
+
+class _Environment(ClusterEnvironment):
+    """A world that is known already; Lightning is not to look for another one in the environment."""
+
+    def __init__(self, world: World):
+        super().__init__()
+        self._world = world
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return self._world.address
+
+    @property
+    def main_port(self) -> int:
+        return self._world.port
+
+    @staticmethod
+    def detect() -> bool:
+        return True
+
+    def world_size(self) -> int:
+        return self._world.size
+
+    def set_world_size(self, size: int) -> None:
+        """It is what it is."""
+
+    def global_rank(self) -> int:
+        return self._world.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """It is what it is."""
+
+    def local_rank(self) -> int:
+        return self._world.local_rank
+
+    def node_rank(self) -> int:
+        return self._world.rank // self._world.local_size
+
+
+class _Strategy(DDPStrategy):
+    """Gradients are averaged over the processes, which have met already.
+
+    A parameter that a step does not use gets no gradient, as in one process; which ones these are
+    may differ from step to step (scheduled sampling, a loss of one head), so they are looked for in
+    each.
+    """
+
+    def __init__(self, processes: Processes):
+        super().__init__(find_unused_parameters=True)
+        self._processes = processes
+
+    def _configure_launcher(self) -> None:
+        """Nothing is to be launched: the processes are there.
+
+        Lightning refuses its own launcher in a notebook.
+        """
+        self._launcher = None
+
+    def setup_distributed(self) -> None:
+        """Connect the processes through the store they have; Lightning finds that done then."""
+        if not torch.distributed.is_initialized():
+            world = self._processes.world
+            backend = "nccl" if self.root_device.type == "cuda" else "gloo"
+            torch.distributed.init_process_group(
+                backend,
+                store=PrefixStore("group", self._processes.store),
+                rank=world.rank,
+                world_size=world.size,
+            )
+        super().setup_distributed()
+
+
+@contextmanager
+def quiet():
+    """Lightning without its banners, tips and warnings about choices made here on purpose."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _ON_PURPOSE:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(level)
