@@ -1,0 +1,191 @@
+"""What a model says of the future: one field, or a distribution at each pixel.
+
+A `Prediction` is what every model returns. Whoever asked takes from it what is needed: one forecast
+(`point`), the probability that a value is reached (`exceedance`), or scenarios (`members`). What a
+model cannot say it refuses with a sentence; what it can is in its ``capabilities``.
+
+Axes: B batch, M members, K thresholds, T lead times, C = 1 channels, H rows, W columns.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nowcast.runtime.errors import UserError
+
+FUNCTIONALS = ("mean", "median", "quantile", "event")
+
+
+class Functional(NamedTuple):
+    """Which one number of a distribution is wanted.
+
+    Args:
+        name: "mean", "median", "quantile" (``level``: a probability) or "event" (``level``: a value;
+            the yes/no forecast that it is reached).
+        level: None for the mean and the median.
+    """
+
+    name: str
+    level: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Functional":
+        """From words such as "mean", "quantile:0.9" or "event:0.3".
+
+        Raises:
+            UserError: other words, or a level that is none.
+        """
+        name, colon, given = text.partition(":")
+        try:
+            level = float(given) if colon else None
+        except ValueError:
+            level = math.nan
+        needs_level = name in ("quantile", "event")
+        in_range = level is None or (level > 0 and (name != "quantile" or level < 1))
+        if name not in FUNCTIONALS or needs_level != (level is not None) or not in_range:
+            raise UserError(
+                "expected mean, median, quantile:P with P between 0 and 1, or event:V with a value "
+                f"V above 0, got {text!r}."
+            )
+        return cls(name, level)
+
+
+class Prediction(ABC):
+    """What a model says of the future.
+
+    All values are on the model's own scale: normalised for networks, rain rates [mm/h] for the
+    baselines. NaN where there is no forecast.
+    """
+
+    @abstractmethod
+    def point(self, functional: str | None = None) -> Tensor:
+        """One forecast.
+
+        Args:
+            functional: "mean", "median", "quantile:0.9", "event:0.3" ...; None: the one that the
+                model was made for.
+
+        Returns:
+            (B, T, 1, H, W), float32. Of an event: the value where it is forecast, elsewhere 0.
+
+        Raises:
+            UserError: the functional is unknown.
+        """
+
+    @abstractmethod
+    def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
+        """The probability that each threshold is reached.
+
+        Args:
+            thresholds: K values.
+
+        Returns:
+            (B, K, T, 1, H, W), in [0, 1].
+        """
+
+    @abstractmethod
+    def members(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Scenarios of equal chance.
+
+        Args:
+            count: M, how many.
+            generator: of their draws; None: torch's own.
+
+        Returns:
+            (B, M, T, 1, H, W), float32.
+
+        Raises:
+            UserError: the model has none, or not so many.
+        """
+
+    def point_and_exceedance(self, thresholds: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+        """``point()`` and ``exceedance(thresholds)``; models that make both at once do so here."""
+        return self.point(), self.exceedance(thresholds)
+
+
+class SingleField(Prediction):
+    """One field, which is the answer to whatever is asked.
+
+    Args:
+        values: (B, T, 1, H, W).
+    """
+
+    def __init__(self, values: Tensor):
+        self.values = values
+
+    def point(self, functional: str | None = None) -> Tensor:
+        """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
+        if functional is None:
+            return self.values
+        name, level = Functional.parse(functional)
+        if name != "event":
+            return self.values
+        event = torch.where(self.values >= level, level, 0.0)
+        return torch.where(self.values.isnan(), torch.nan, event)
+
+    def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
+        """1 where the field reaches a threshold, else 0: (B, K, T, 1, H, W)."""
+        limits = torch.as_tensor(thresholds, dtype=self.values.dtype, device=self.values.device)
+        reached = self.values[:, None] >= limits[:, None, None, None, None]
+        known = ~self.values.isnan()[:, None]
+        return torch.where(known, reached.to(self.values.dtype), torch.nan)
+
+    def members(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """A single field has none.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{count} members were asked for, but this model predicts a single field and draws "
+            "none; take a network with state noise (model.state_noise=0.1), model=lagrangian, or 0 "
+            "members."
+        )
+
+
+class Ensemble(Prediction):
+    """Members that the model made together; its forecast is their mean.
+
+    Args:
+        values: (B, M, T, 1, H, W); NaN where a member has no value.
+    """
+
+    def __init__(self, values: Tensor):
+        self.values = values
+
+    def point(self, functional: str | None = None) -> Tensor:
+        """Of the members, (B, T, 1, H, W); NaN where any of them has no value."""
+        name, level = Functional.parse(functional or "mean")
+        if name == "mean":
+            return self.values.double().mean(dim=1).to(self.values.dtype)
+        if name == "event":
+            # half of the members: without a cost of misses and false alarms, the likelier of both
+            likely = self.exceedance([level])[:, 0]
+            event = torch.where(likely >= 0.5, level, 0.0)
+            return torch.where(likely.isnan(), torch.nan, event).to(self.values.dtype)
+        probability = 0.5 if level is None else level
+        return self.values.quantile(probability, dim=1)
+
+    def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
+        """The share of the members that reach each threshold, (B, K, T, 1, H, W)."""
+        known = ~self.values.isnan().any(dim=1)
+        shares = []
+        for threshold in torch.as_tensor(thresholds).tolist():
+            share = (self.values >= threshold).to(self.values.dtype).mean(dim=1)
+            shares.append(torch.where(known, share, torch.nan))
+        return torch.stack(shares, dim=1)
+
+    def members(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """The first ``count`` members, (B, count, T, 1, H, W).
+
+        Raises:
+            UserError: more than there are.
+        """
+        made = self.values.shape[1]
+        if not 1 <= count <= made:
+            raise UserError(f"{count} members were asked for; this model made {made}.")
+        return self.values[:, :count]
