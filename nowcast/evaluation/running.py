@@ -21,6 +21,7 @@ from nowcast.evaluation.results import Block, Results, ShownCase
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
+from nowcast.types.scale import Scale
 
 PIXELS_PER_BATCH = (
     2**18
@@ -135,15 +136,13 @@ class Source:
         }
         return Batch(context, observation, forecasts, members, of_case[indices], scale)
 
-    def scale(self, indices: Sequence[int]) -> np.ndarray | None:
-        """(B, 2) minutes between frames and kilometres between pixels of some cases; None where
-        they have none.
+    def scale(self, indices: Sequence[int]) -> Scale | None:
+        """Minutes between frames and kilometres between pixels of some cases; None where they have
+        none.
         """
-        return (
-            np.array([self.cases.scale(0, index) for index in indices])
-            if hasattr(self.cases, "scale")
-            else None
-        )
+        if not hasattr(self.cases, "scale"):
+            return None
+        return Scale.of_samples([self.cases.scale(0, index) for index in indices])
 
     def grid_of(self, index: int) -> Grid | None:
         """Where its pixels are."""
@@ -191,8 +190,8 @@ def evaluate(
         UserError: no case, or a worker process that died.
     """
     begun = time.monotonic()
-    ensembles = getattr(source, "members", None) or any(
-        getattr(forecaster.model, "members", 0) for forecaster in baselines.values()
+    ensembles = source.members or any(
+        forecaster.model.capabilities.own_members for forecaster in baselines.values()
     )
     if ensembles and not hasattr(scores, "ensemble_sums"):
         raise UserError(
@@ -205,7 +204,7 @@ def evaluate(
     )
     judge = Judge(baselines, scores, cache, strict)
     ranges = source.ranges()
-    slow = any(getattr(forecaster.model, "SLOW", False) for forecaster in baselines.values())
+    slow = any(forecaster.model.capabilities.slow for forecaster in baselines.values())
     judgement = Judgement()
     with _judging(judge, min(plan.processes(slow), len(ranges))) as judged:
         for one in judged(source.batch(indices, blocks.of_case) for indices in progress(ranges)):
