@@ -111,7 +111,10 @@ def convert(
     """
     chosen = reader or Auto()
     paths = [path for path in expand_inputs(files) if not conversion.is_own(path, Path(output))]
-    settings = {"_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}", **vars(chosen)}
+    settings = {
+        "_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}",
+        **vars(chosen),
+    }
     prepare = conversion.Preparation(settings, tolerance=tolerance)
     return conversion.convert(
         paths, output, reader=chosen, prepare=prepare, workers=workers, replace=replace

@@ -30,9 +30,9 @@ from nowcast.runtime.threads import wait_asleep
 from nowcast.runtime.world import refuse_many
 
 _COMMANDS = {
-    "train": "learning",
-    "evaluate": "verifying",
-    "report": "verifying",
+    "train": "train",
+    "evaluate": "evaluate",
+    "report": "report",
     "predict": "forecasting",
     "convert": "radar",
     "info": "radar",
@@ -40,8 +40,8 @@ _COMMANDS = {
     "watch": "forecasting",
     "replay": "forecasting",
     "serve": "forecasting",
-    "compare": "learning",
-    "benchmark": "learning",
+    "compare": "compare",
+    "benchmark": "benchmark",
 }  # and the module each is a function of
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]

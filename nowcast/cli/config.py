@@ -6,10 +6,10 @@ stumble over spaces, commas, brackets, equals signs and accents in them.
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
-from functools import lru_cache
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -24,6 +24,8 @@ from nowcast.runtime.files import SHIPPED, run_folder
 from nowcast.runtime.plugins import plugins
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import os_error
+
+_OF_DATA = ("observed_channel", "output_bias")  # brought along by nowcast's own data; others need not
 
 _own_folders: ContextVar[tuple[Path, ...]] = ContextVar("own_folders", default=())
 
@@ -108,7 +110,9 @@ def own_folder_options() -> list[str]:
 
 def choices(group: str) -> list[str]:
     """Names that can be chosen for a group, e.g. the experiments."""
-    return sorted({path.stem for place in search_folders() for path in (place / group).glob("*.yaml")})
+    return sorted(
+        {path.stem for place in search_folders() for path in (place / group).glob("*.yaml")}
+    )
 
 
 def _composed(name: str, overrides: list[str]) -> DictConfig:
@@ -134,7 +138,7 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
         ValueError,
     ) as error:  # ValueError: a group set to a number
         raise UserError(_explained(name, rest, error)) from error
-    unknown, lacking = sorted(set(config) - known), sorted(known - set(config))
+    unknown, lacking = sorted(set(config) - known), sorted(known - set(config) - set(_OF_DATA))
     if lacking:
         raise UserError(
             f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed."
@@ -149,9 +153,7 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
 
 
 @lru_cache(maxsize=64)
-def _known_keys(
-    folders: tuple[Path, ...], name: str, data: tuple[str, ...]
-) -> frozenset[str]:
+def _known_keys(folders: tuple[Path, ...], name: str, data: tuple[str, ...]) -> frozenset[str]:
     """The keys that a command's configuration has, with those that its data bring along."""
     return frozenset(compose_files([str(place) for place in folders], name, list(data)))
 
@@ -366,10 +368,7 @@ def _explained(name: str, overrides: list[str], error: Exception) -> str:
         key, _, value = item.lstrip("+~").partition("=")
         group = key.partition("@")[0]
         if item.startswith("+") and any((place / group).is_dir() for place in search_folders()):
-            return (
-                f"{item!r} adds a choice that is there already; type "
-                f"{group}={value}."
-            )
+            return f"{item!r} adds a choice that is there already; type {group}={value}."
     text = _one_line(error)
     found = re.match(r"Could not override '([^']*)'", text)
     return text if found is None else _no_such_setting(name, found[1])

@@ -144,10 +144,7 @@ def _option(item: str, rest: list[str]) -> list[str]:
     if name == "--run":
         return []  # what every command does
     if name in _OPTIONS:
-        raise UserError(
-            f"there is no {item.partition('=')[0]} here: "
-            f"{_OPTIONS[name]}."
-        )
+        raise UserError(f"there is no {item.partition('=')[0]} here: {_OPTIONS[name]}.")
     if name == CFG:
         if not equals:
             value = rest.pop(0) if rest and rest[0] in (_JOB, *_PARTS_OF_HYDRA) else _JOB
@@ -187,6 +184,4 @@ def _key(command: str, item: str) -> list[str]:
     if (plain, value.lower()) in _AS_IT_IS:
         return []
     reason = next((text for start, text in _KEYS if plain.startswith(start)), _OTHER_KEY)
-    raise UserError(
-        f"{item!r} would have no effect: {reason}."
-    )
+    raise UserError(f"{item!r} would have no effect: {reason}.")
