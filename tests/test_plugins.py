@@ -69,12 +69,20 @@ def trained(site, tmp_path_factory) -> Path:
 def here(site, monkeypatch):
     """The example, installed for this process."""
     monkeypatch.syspath_prepend(str(site))
-    plugins.plugins.cache_clear()
+    forget()
     yield plugins.plugins()
     monkeypatch.undo()
-    plugins.plugins.cache_clear()
+    forget()
     for name in [name for name in sys.modules if name.startswith("nowcast_fading")]:
         del sys.modules[name]
+
+
+def forget() -> None:
+    """What this process knows of plug-ins and their readers."""
+    from nowcast.readers import auto
+
+    plugins.plugins.cache_clear()
+    auto.readers.cache_clear()
 
 
 def text_frames(folder: Path, count: int) -> None:
