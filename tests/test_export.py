@@ -173,7 +173,7 @@ def test_an_onnx_file_says_its_axes_units_and_what_it_was_made_of(onnx_file):
     said = session.get_modelmeta().custom_metadata_map
     assert (
         json.loads(said["nowcast.inputs"]) == {"rain_rate": "B T H W"}
-        and json.loads(said["nowcast.types.units"])["forecast"] == "mm h-1"
+        and json.loads(said["nowcast.units"])["forecast"] == "mm h-1"
     )
     task, transform = (json.loads(said[f"nowcast.{name}"]) for name in ("task", "transform"))
     assert (
