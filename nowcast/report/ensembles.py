@@ -25,7 +25,7 @@ def ensembles(scoring: Scoring) -> Section | None:
         totals = {name: array.sum(0) for name, array in results.ensembles[model].items()}
         pooled[model] = {name: array.sum(-1, keepdims=True) for name, array in totals.items()}
         last[model] = {name: array[..., -1:] for name, array in totals.items()}
-    sums = {model: results.scores.ensemble_sums(1, results.members[model]) for model in models}
+    sums = {model: results.scores.ensemble(results.members[model]).sums(1) for model in models}
     scopes = [
         ("all leads", pooled),
         *([(scoring.lead(scoring.leads - 1), last)] if scoring.leads > 1 else []),
