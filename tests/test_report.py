@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nowcast import report
-from nowcast.drawing.plotting import MISSING_COLOUR, RAIN_COLOURS
+from nowcast.drawing.colours import MISSING_COLOUR, RAIN_COLOURS
 from nowcast.evaluation.results import Block, ShownCase
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.evaluation.statistics.sums import ScoreKey

@@ -168,14 +168,14 @@ def _train_first(arguments: list[str], processes: Processes):
 
 def _keep(config, forecaster: Forecaster, data, history) -> None:
     """Write a training's forecaster and curve, and evaluate it."""
-    from nowcast.drawing import plotting
+    from nowcast.drawing.curves import training_curve
 
     settings = configuration.plain(config)
     folder = Path(settings["output_dir"])
     write_config(config, folder)
     forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
-    plotting.training_curve(
+    training_curve(
         epochs,
         history.train_loss,
         history.validation_loss,

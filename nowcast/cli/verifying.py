@@ -266,7 +266,7 @@ def _judge(
     source, baselines: dict[str, Forecaster], settings: dict, folder: Path, facts: dict
 ) -> None:
     """Run an evaluation; write and print what it found."""
-    from nowcast.drawing import plotting
+    from nowcast.drawing.curves import score_curves
     from nowcast.evaluation.running import evaluate as run
     from nowcast.evaluation.table import difference_table, text_tables, write_csv, write_differences
 
@@ -297,7 +297,7 @@ def _judge(
     found = {other: results.differences(judged, other) for other in results.baselines}
     write_csv(rows, folder / "scores.csv", lead_minutes=lead_minutes)
     write_differences(found, folder / "differences.csv", lead_minutes=lead_minutes)
-    plotting.score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
+    score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
     _draw_case(source, results, folder / "forecast.png")
     differences = (
         [difference_table(judged, found, lead_minutes=lead_minutes)]
@@ -345,7 +345,7 @@ def _sentences(results) -> list[str]:
 
 def _draw_case(source, results, path: Path) -> None:
     """Picture of the typical case: context, observation and every forecast."""
-    from nowcast.drawing import plotting
+    from nowcast.drawing.maps import sequence_picture
     from nowcast.evaluation.table import lead_label
 
     case = next((case for case in results.shown if case.kind == "typical"), None)
@@ -360,7 +360,7 @@ def _draw_case(source, results, path: Path) -> None:
         lead_label(step, task.lead_minutes) for step in range(1 - task.context_length, 1)
     ]
     grey = task.quantity == "grey_level"
-    plotting.sequence_picture(
+    sequence_picture(
         rows,
         path,
         column_labels=labels,

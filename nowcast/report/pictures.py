@@ -11,16 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nowcast.drawing.coastlines import cell_kilometres, lines_on, resampled
-from nowcast.drawing.plotting import (
-    GREY_MISSING_COLOUR,
-    MISSING_COLOUR,
-    RAIN_COLOURS,
-    cell_aspect,
-    rain_classes,
-    scale_bar,
-    shrink,
-)
+from nowcast.drawing import cells
+from nowcast.drawing.coastlines import lines_on
+from nowcast.drawing.colours import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_COLOURS, rain_classes
 from nowcast.evaluation.results import ShownCase
 from nowcast.evaluation.table import evenly, lead_label
 from nowcast.report.charts import path
@@ -90,7 +83,7 @@ def _animation(
     ):
         frames = []
         for step, values in enumerate(fields, start=start):
-            picture = (grey_png if grey else rain_png)(shrink(values, height, width))
+            picture = (grey_png if grey else rain_png)(cells.shrink(values, height, width))
             spent += len(picture)
             if spent > budget:
                 return Animation(case.title, panels, (1, 1), (1, 1), not grey), spent
@@ -103,7 +96,7 @@ def _animation(
             )
         panels.append(Panel(name, frames))
     wide = max(_SMALLEST_WIDTH, width)
-    shown = (wide, max(1, round(wide * height / width / cell_aspect(case.grid))))
+    shown = (wide, max(1, round(wide * height / width / cells.cell_aspect(case.grid))))
     steps = sorted({1, *(k + 1 for k in evenly(len(case.observation), _PRINTED))})
     return Animation(
         case.title, panels, shown, (width, height), not grey, printed=steps[-_PRINTED:]
@@ -168,11 +161,11 @@ def _map(grid: Grid | None, height: int, width: int) -> tuple[str, tuple[float, 
     """Coastlines as an SVG path in the pixels of a picture, and a scale bar."""
     if grid is None:
         return "", None
-    grid = resampled(grid, height, width)
+    grid = cells.resampled(grid, height, width)
     lines = "".join(path(*(line.T + 0.5)) for line in lines_on(grid))
-    kilometres = cell_kilometres(grid)[1]
+    kilometres = cells.cell_kilometres(grid)[1]
     bar = None
     if kilometres > 0:
-        length, label = scale_bar(0.35 * width * kilometres)
+        length, label = cells.scale_bar(0.35 * width * kilometres)
         bar = (length / kilometres, label)
     return lines if len(lines) <= _LONGEST_LINES else "", bar

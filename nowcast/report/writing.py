@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from nowcast.drawing.plotting import RAIN_CLASSES, RAIN_COLOURS
+from nowcast.drawing.colours import RAIN_CLASSES, RAIN_COLOURS
 from nowcast.report import runs as of_runs
 from nowcast.report.diagrams import diagram, spectra
 from nowcast.report.document import Section, Tab, Tabs, Words
