@@ -16,7 +16,7 @@ LAYERS = [  # first the ones that import nothing
     ("readers", "models", "training.losses", "evaluation.statistics"),
     ("data",),
     ("baselines",),
-    ("training.checkpoints", "forecasting.products", "drawing.coastlines"),
+    ("training.checkpoints", "forecasting.products"),
     ("forecasting.forecaster",),
     ("forecasting.export",),
     ("evaluation", "training", "output", "drawing"),

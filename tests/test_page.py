@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nowcast import page
-from nowcast.drawing.plotting import RAIN_CLASSES, rain_classes
+from nowcast.drawing.colours import RAIN_CLASSES, rain_classes
 from nowcast.forecasting import products
 from nowcast.page import server, writing
 from nowcast.runtime.errors import UserError

@@ -100,9 +100,10 @@ def predict(arguments: list[str]) -> None:
         f"({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})"
     )
     if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
-        from nowcast.drawing import plotting
+        from nowcast.drawing.animation import forecast_animation
+        from nowcast.drawing.maps import forecast_strip
 
-        for draw, picture in zip((plotting.forecast_strip, plotting.forecast_animation), pictures):
+        for draw, picture in zip((forecast_strip, forecast_animation), pictures):
             draw(published.context, forecast, picture)
             print_line(f"wrote {picture}")
 

@@ -16,7 +16,7 @@ from nowcast.cli.effects import refuse_without_effect
 from nowcast.cli.evaluate import evaluate_run
 from nowcast.cli.experiment import Evaluation, Experiment
 from nowcast.cli.hydra_words import CFG
-from nowcast.drawing import plotting
+from nowcast.drawing.curves import training_curve
 from nowcast.forecasting.forecaster import SETTINGS_FILE
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import Terminated, UserError
@@ -327,7 +327,7 @@ def _keep(
     write_config(request.config, folder)
     experiment.forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
-    plotting.training_curve(
+    training_curve(
         epochs,
         history.train_loss,
         history.validation_loss,

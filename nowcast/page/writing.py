@@ -27,8 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.drawing.coastlines import cell_kilometres, lines_on, resampled
-from nowcast.drawing.plotting import MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS, shrink
+from nowcast.drawing.cells import cell_kilometres, resampled, shrink
+from nowcast.drawing.coastlines import lines_on
+from nowcast.drawing.colours import MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS
 from nowcast.forecasting.products import PROBABILITY_SOURCES, Products
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing

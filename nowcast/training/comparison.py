@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 import nowcast
-from nowcast.evaluation.statistics.scores import BETTER, ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.evaluation.table import read_csv, score_title, thresholds_shown
 from nowcast.forecasting.forecaster import SETTINGS_FILE
 from nowcast.runtime.build import fits, resolve
@@ -569,4 +569,4 @@ def _text(mean: float, half: float, *, signed: bool = False) -> str:
 
 
 def _arrow(score: str) -> str:
-    return {"higher": " ↑", "lower": " ↓"}.get(BETTER.get(score, ""), "")
+    return {"higher": " ↑", "lower": " ↓"}.get(about(score).better, "")
