@@ -53,7 +53,7 @@ def values(frames):
 )
 def test_the_context_is_read_then_the_own_output(context, length, read, forecast):
     model = PlusOne()
-    assert values(model(TENS[:, :context], length)[0]) == forecast
+    assert values(model(TENS[:, :context], length).point()[0]) == forecast
     assert values(model.read) == read
 
 
@@ -160,7 +160,7 @@ def test_a_truth_in_a_rehearsal_is_read_as_a_context_is_with_zeros_and_the_mask_
     model = PlusOne(patch=2, sampling="forward", observed_channel=True)
     model.rehearse(window, observed, 3, 0.0)
     read = torch.stack(model.read, dim=1)
-    model(window[:, :5], 1, observed[:, :5])
+    model(window[:, :5], 1, observed[:, :5]).point()
     assert torch.equal(read, torch.stack(model.read, dim=1))
     value, mask = F.pixel_shuffle(read, 2).unbind(2)
     assert torch.equal(mask[..., :3, :3].bool(), observed[:, :5, 0])
@@ -245,11 +245,11 @@ def test_without_the_truth_a_rehearsal_of_the_future_is_the_forecast_bit_for_bit
     frames, observed = window(2, 7, 1, 5, 7)
     rehearsed = model.rehearse(frames, observed, 4, progress)
     assert rehearsed.shape == (2, 6, 1, 5, 7)
-    assert torch.equal(rehearsed[:, 3:], model(frames[:, :4], 3, observed[:, :4]))
+    assert torch.equal(rehearsed[:, 3:], model(frames[:, :4], 3, observed[:, :4]).point())
     for known in range(1, 4):  # and in the context each is a forecast by one frame
         torch.testing.assert_close(
             rehearsed[:, known - 1 : known],
-            model(frames[:, :known], 1, observed[:, :known]),
+            model(frames[:, :known], 1, observed[:, :known]).point(),
             rtol=0,
             atol=1e-6,
         )
@@ -276,7 +276,10 @@ def test_a_longer_forecast_begins_with_the_shorter_one_and_any_context_will_do(k
     frames, _ = window(1, 6, 1, 4, 4)
     for context in (1, 2, 6):
         torch.testing.assert_close(
-            model(frames[:, :context], 7)[:, :2], model(frames[:, :context], 2), rtol=0, atol=1e-7
+            model(frames[:, :context], 7).point()[:, :2],
+            model(frames[:, :context], 2).point(),
+            rtol=0,
+            atol=1e-7,
         )
 
 
@@ -288,8 +291,8 @@ def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_it
     extended = np.pad(
         context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 2) for side in size), mode="edge"
     )
-    expected = model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]]
-    torch.testing.assert_close(model(context, 3), expected, rtol=0, atol=1e-7)
+    expected = model(torch.from_numpy(extended), 3).point()[..., : size[0], : size[1]]
+    torch.testing.assert_close(model(context, 3).point(), expected, rtol=0, atol=1e-7)
 
 
 @NETWORKS
@@ -308,9 +311,9 @@ def test_states_stay_float32_under_bfloat16_autocast_and_the_forecast_close_to_t
     step = model.step
     model.step = lambda frame, state: states.append(flat(state)) or step(frame, state)
     frames, observed = window(2, 6, 1, 8, 8)
-    plain = model(frames[:, :3].float(), 3)
+    plain = model(frames[:, :3].float(), 3).point()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        forecast = model(frames[:, :3].float(), 3)
+        forecast = model(frames[:, :3].float(), 3).point()
         rehearsed = model.rehearse(frames.float(), observed, 3, 0.2)
     assert {tensor.dtype for state in states for tensor in state} == {torch.float32}
     assert (forecast.dtype, rehearsed.dtype) == (torch.float32, torch.float32)
