@@ -162,24 +162,26 @@ def test_the_whole_context_counts_and_nothing_hidden_in_it(name):
         )  # missing is not dry
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if model(name).capabilities.rehearses])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if model(name).capabilities.scheduled_sampling]
+)
 @pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
 def test_in_training_no_forecast_sees_its_own_frame_or_a_later_one(name, progress):
     network, window = model(name), torch.rand(2, 8, 1, 8, 8)
     observed = torch.ones_like(window, dtype=torch.bool)
 
-    def rehearse(window):
+    def sampled(window):
         torch.manual_seed(7)
         with torch.no_grad():
-            return network.rehearse(window, observed, 4, progress)
+            return network.scheduled_sampling(window, observed, 4, progress)
 
-    first = rehearse(window)
+    first = sampled(window)
     assert first.shape == (2, 7, 1, 8, 8)
     for frame in range(1, 8):
         changed = window.clone()
         changed[:, frame:] = torch.rand_like(changed[:, frame:])
         torch.testing.assert_close(
-            rehearse(changed)[:, :frame], first[:, :frame], rtol=0, atol=1e-6
+            sampled(changed)[:, :frame], first[:, :frame], rtol=0, atol=1e-6
         )  # of frames 1 to `frame`
 
 

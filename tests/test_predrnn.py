@@ -96,7 +96,7 @@ def test_every_parameter_gets_a_gradient(sampling, layer_norm):
     model = PredRNN(
         [3, 3], kernel=3, patch=2, layer_norm=layer_norm, sampling=sampling, observed_channel=True
     )
-    model.rehearse(
+    model.scheduled_sampling(
         torch.rand(2, 5, 1, 4, 4), torch.rand(2, 5, 1, 4, 4) > 0.5, 2, 0.2
     ).square().sum().backward()
     assert [
