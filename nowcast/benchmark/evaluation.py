@@ -27,6 +27,7 @@ from nowcast.benchmark.measuring import (
 )
 from nowcast.benchmark.rain import moving_rain
 from nowcast.benchmark.resident import peak_resident
+from nowcast.data.base import Cases
 from nowcast.evaluation.plan import Plan
 from nowcast.evaluation.running import Source, evaluate
 from nowcast.evaluation.statistics.ensemble import EnsembleSums
@@ -286,7 +287,7 @@ class Evaluation:
         )
 
 
-class _Cases:
+class _Cases(Cases):
     """A test set of so many cases, each made when it is asked for: the same rain, shifted."""
 
     def __init__(self, rain: np.ndarray, count: int):

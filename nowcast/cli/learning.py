@@ -108,9 +108,8 @@ def _train_first(arguments: list[str], processes: Processes):
     for name in ("train", "validation", "test"):
         data.part(name)  # too little data is told before training, not after
     check_evaluation(settings, forecaster, data)
-    if hasattr(data, "edges"):
-        for name, edge in data.edges().items():
-            config.data[name] = edge
+    for name, bound in data.bounds().items():
+        config.data[name] = bound
     started = checkpoints.any_in(folder / training.CHECKPOINTS) or (folder / SETTINGS_FILE).exists()
     if not resume and started:
         go_on = (

@@ -333,7 +333,7 @@ def is_partial(run: Run) -> bool:
     """Whether the model has no forecast for some pixels, so that it and the baselines beside it are
     judged on others than the rest.
     """
-    return getattr(resolve(run.settings["model"]["_target_"], "model"), "PARTIAL", False)
+    return resolve(run.settings["model"]["_target_"], "model").capabilities.partial
 
 
 def judged_apart(runs: list[Run]) -> list[str]:
