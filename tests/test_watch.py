@@ -21,6 +21,8 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.status import line
 from nowcast.forecasting.watch import Operation, Watch
+from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.prediction import SingleField
 from nowcast.output.base import Writer
 from nowcast.output.netcdf import read_attributes, read_forecast
 from nowcast.output.writers import WRITERS
@@ -135,10 +137,10 @@ def test_every_frame_makes_a_forecast_as_soon_as_it_has_settled(tmp_path):
 
 
 class AnyCadence(Persistence):
-    SCALED = ANY_CADENCE = True
+    capabilities = Capabilities(needs_scale=True, any_scale=True)
 
-    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-        self.told = timestep.tolist()
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        self.timestep = scale.timestep.tolist()
         return super().forward(context, forecast_length, observed)
 
 
@@ -157,7 +159,7 @@ def test_a_model_for_any_cadence_follows_that_of_the_frames(tmp_path, step):
     assert outcomes == ["forecast"] * 6
     assert (
         forecaster.task.timestep == step
-        and forecaster.model.told == [step]
+        and forecaster.model.timestep == [step]
         and place.watch.schedule.cadence == np.timedelta64(60 * step, "s")
     )
     forecast = read_forecast(place.output / place.records[-1]["forecast"])
@@ -474,8 +476,8 @@ def test_the_log_has_a_line_for_every_cycle_and_is_put_aside_when_it_is_large(
     assert status["state"] == "stopped" and status["analysis_time"] == "2020-06-01T00:45:00Z"
 
 
-class Broken(torch.nn.Module):
-    def forward(self, context, forecast_length, observed=None):
+class Broken(ForecastModel):
+    def forward(self, context, forecast_length, observed=None, scale=None):
         raise RuntimeError("out of memory\nwith details")
 
 
@@ -751,8 +753,9 @@ def test_a_frame_as_late_as_half_a_minute_is_no_frame_of_the_cadence(tmp_path):
 
 def test_a_network_whose_forecast_is_missing_everywhere_says_so_and_persistence_stands_in(tmp_path):
     class Nothing(Persistence):
-        def forward(self, context, forecast_length, observed=None):
-            return torch.full_like(super().forward(context, forecast_length, observed), NAN)
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            persistence = super().forward(context, forecast_length, observed).point()
+            return SingleField(torch.full_like(persistence, NAN))
 
     place = Place(tmp_path, until=9, forecaster=Forecaster(Nothing(), Identity(), TASK))
     place.comes(1, 0)
