@@ -141,7 +141,7 @@ class AnyCadence(Persistence):
 
     def forward(self, context, forecast_length, observed=None, scale=None):
         self.timestep = scale.timestep.tolist()
-        return super().forward(context, forecast_length, observed)
+        return super().forward(context, forecast_length, observed, scale)
 
 
 @pytest.mark.parametrize("step", [2, 6, 10, 15])
@@ -754,8 +754,8 @@ def test_a_frame_as_late_as_half_a_minute_is_no_frame_of_the_cadence(tmp_path):
 def test_a_network_whose_forecast_is_missing_everywhere_says_so_and_persistence_stands_in(tmp_path):
     class Nothing(Persistence):
         def forward(self, context, forecast_length, observed=None, scale=None):
-            persistence = super().forward(context, forecast_length, observed).point()
-            return SingleField(torch.full_like(persistence, NAN))
+            still = super().forward(context, forecast_length, observed, scale).point()
+            return SingleField(torch.full_like(still, NAN))
 
     place = Place(tmp_path, until=9, forecaster=Forecaster(Nothing(), Identity(), TASK))
     place.comes(1, 0)
