@@ -216,7 +216,7 @@ def test_a_loss_for_ensembles_gets_its_number_of_members(tmp_path, monkeypatch):
             LAYERS,
             CRPS(),
             "CRPS is a loss for ensembles, but this EncoderForecaster has no members; use "
-            "model.state_noise=0.1",
+            "model=convlstm_small model.state_noise=0.1",
         ),
         (
             DRAWING["drop path"][0],

@@ -10,7 +10,7 @@ from nowcast.data.archive import is_archive
 from nowcast.data.tolerant import Tolerant
 from nowcast.output.netcdf import is_forecast, read_attributes, read_forecast
 from nowcast.output.origin import GAPS
-from nowcast.readers.auto import Auto
+from nowcast.readers.base import Reader
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 # The attributes of a forecast that are shown.
@@ -27,7 +27,7 @@ class Contents:
         tolerance: how far their values, coordinates and times may be off.
     """
 
-    reader: object
+    reader: Reader
     tolerance: Tolerance = DEFAULT
 
     def read(self, path: str | Path) -> str:
@@ -40,7 +40,7 @@ class Contents:
             return inspection.info(path)
         if is_forecast(path):
             return _of_forecast(path)
-        reader = self.reader.choose(path) if isinstance(self.reader, Auto) else self.reader
+        reader = self.reader.choose(path)
         frames = Tolerant(reader, self.tolerance).read(path)
         return inspection.info_of_frames(frames, reader.format, self.tolerance)
 
