@@ -40,9 +40,8 @@ class Contents:
             return inspection.info(path)
         if is_forecast(path):
             return _of_forecast(path)
-        reader = self.reader.choose(path)
-        frames = Tolerant(reader, self.tolerance).read(path)
-        return inspection.info_of_frames(frames, reader.format, self.tolerance)
+        reader = Tolerant(self.reader, self.tolerance).choose(path)
+        return inspection.info_of_frames(reader.read(path), reader.format, self.tolerance)
 
 
 def _of_forecast(path: str | Path) -> str:
