@@ -839,7 +839,7 @@ def test_archives_that_arrive_in_a_watch_give_frames_and_each_file_its_own_reaso
 def test_of_an_archive_with_a_history_only_the_newest_files_are_read_in_a_watch(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("nowcast.forecasting.incoming._MOST_FILES", 3)
+    monkeypatch.setattr("nowcast.forecasting.incoming.MOST_FILES", 3)
     reader = Named()
     watched = Incoming(
         tmp_path,
