@@ -23,7 +23,8 @@ import h5py
 import numpy as np
 
 import nowcast
-from nowcast.data.windows import newest_of_each_time, utc_text, without_twins
+from nowcast.data.cadence import newest_of_each_time, without_twins
+from nowcast.data.windows import utc_text
 from nowcast.readers.content import damage_reported
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.runtime.errors import Unavailable, UserError
@@ -193,7 +194,7 @@ class Archive:
 
     def use_one_of_each_time(self, step: np.timedelta64) -> "Archive":
         """Leave out frames that another one of the same regular time is nearer to (see
-        ``nowcast.data.windows.without_twins``); this archive.
+        ``nowcast.data.cadence.without_twins``); this archive.
 
         Args:
             step: between regular times.

@@ -17,7 +17,7 @@ import torch
 
 import nowcast
 from nowcast.baselines.extrapolation import seed_of
-from nowcast.data.windows import are_regular, is_step, usual_step, without_twins
+from nowcast.data.cadence import are_regular, is_step, usual_step, without_twins
 from nowcast.forecasting.products import checked_thresholds
 from nowcast.runtime.build import part, plain_data
 from nowcast.runtime.errors import UserError, first_line

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.data.windows import are_regular, on_time
+from nowcast.data.cadence import are_regular, on_time
 from nowcast.forecasting.clock import SimulatedClock
 from nowcast.forecasting.decision import frames_to_keep
 from nowcast.forecasting.forecaster import Forecaster

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from nowcast import page
+from nowcast.data.cadence import on_time, regular_phase
 from nowcast.data.containers import short_name
-from nowcast.data.windows import on_time, regular_phase
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import Plan, decide
 from nowcast.forecasting.fallback import can_extrapolate, context_of, forecast_by
