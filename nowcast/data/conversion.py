@@ -35,11 +35,13 @@ from nowcast.data.archive import (
     is_archive,
     write_archive,
 )
-from nowcast.data.containers import OpenedInputs, Unpacking, member_path, split_member
+from nowcast.data.containers import OpenedInputs
 from nowcast.data.inputs import refuse_other_set, refuse_other_values
+from nowcast.data.members import member_path, split_member
 from nowcast.data.reading import TooSlow, in_order, opened_inputs
 from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.readers.content import damage_reported
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.names import end_of_path

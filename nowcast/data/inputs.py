@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.cadence import newest_of_each_time
-from nowcast.data.containers import short_name, split_member
+from nowcast.data.members import short_name, split_member
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance

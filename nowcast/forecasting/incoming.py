@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.cadence import at_time
-from nowcast.data.containers import OpenedInputs, short_name
+from nowcast.data.containers import OpenedInputs
 from nowcast.data.inputs import Inputs, expand_inputs, literal_folder, separate_inputs
+from nowcast.data.members import short_name
 from nowcast.data.reading import TooSlow
 from nowcast.runtime.errors import Unavailable, UserError
 from nowcast.types.frames import Frames, Grid

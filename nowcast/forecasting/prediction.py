@@ -13,10 +13,10 @@ import torch
 
 from nowcast.data.archive import NewestFrames, is_archive
 from nowcast.data.cadence import at_time
-from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.data.windows import utc_text, utc_time
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.products import Products, derive

@@ -16,7 +16,7 @@ import numpy as np
 
 from nowcast import page
 from nowcast.data.cadence import on_time, regular_phase
-from nowcast.data.containers import short_name
+from nowcast.data.members import short_name
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import Plan, decide
 from nowcast.forecasting.fallback import can_extrapolate, context_of, forecast_by
