@@ -16,18 +16,12 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.cli.config import compose, folder, plain
 from nowcast.data import inspection
 from nowcast.data.archive import Archive
+from nowcast.data.cadence import are_regular, on_time, regular_phase, usual_step
 from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inputs import read_frames
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
-from nowcast.data.windows import (
-    are_regular,
-    longest_run,
-    on_time,
-    regular_phase,
-    usual_step,
-    window_starts,
-)
+from nowcast.data.windows import longest_run, window_starts
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.forecasting import watch
 from nowcast.forecasting.forecaster import Forecaster

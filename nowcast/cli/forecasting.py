@@ -14,10 +14,11 @@ from nowcast.cli.common import (
     stopped_by_signals,
 )
 from nowcast.data.archive import Archive
-from nowcast.data.containers import Listing, Unpacking, open_containers
+from nowcast.data.containers import Listing, open_containers
 from nowcast.data.inputs import Inputs, literal_folder, separate_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.data.windows import utc_text
 from nowcast.forecasting import prediction
 from nowcast.forecasting import replay as replaying
