@@ -13,8 +13,8 @@ LAYERS = [  # first the ones that import nothing
     ("__init__",),
     ("runtime",),
     ("types",),
-    ("readers", "models", "training.losses", "evaluation.statistics"),
-    ("data",),
+    ("readers", "models", "evaluation.statistics"),
+    ("data", "training.losses"),
     ("baselines",),
     ("training.checkpoints", "forecasting.products", "drawing.coastlines"),
     ("forecasting.forecaster",),
@@ -25,12 +25,7 @@ LAYERS = [  # first the ones that import nothing
     ("cli",),
     ("__main__",),
 ]
-APART = {
-    "readers",
-    "models",
-    "training.losses",
-    "evaluation.statistics",
-}  # know nothing of each other
+APART = {"readers", "models", "evaluation.statistics"}  # know nothing of each other
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

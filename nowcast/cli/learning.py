@@ -56,7 +56,8 @@ def train(arguments: list[str]) -> None:
 
 def _train_along(processes: Processes) -> None:
     """Train as one of the processes that write nothing; what to train comes from the first one."""
-    from nowcast.training import loop as training
+    from nowcast.training.loop import fit
+    from nowcast.training.settings import TrainingSettings
 
     order = processes.receive()
     if order is None:
@@ -66,14 +67,14 @@ def _train_along(processes: Processes) -> None:
     _seed(settings["seed"])
     data, loss, plan = (part(settings, name) for name in ("data", "loss", "training"))
     forecaster = Forecaster.from_settings(settings, precision=plan.precision)
-    before = None if order["before"] is None else training.Training(**order["before"])
+    before = None if order["before"] is None else TrainingSettings(**order["before"])
     how = {
         "folder": Path(settings["output_dir"]),
         "seed": settings["seed"],
         "resume": order["resume"],
         "before": before,
     }
-    training.fit(forecaster, data, loss=loss, settings=plan, processes=processes, **how)
+    fit(forecaster, data, loss=loss, settings=plan, processes=processes, **how)
 
 
 def _train_first(arguments: list[str], processes: Processes):
@@ -82,7 +83,7 @@ def _train_first(arguments: list[str], processes: Processes):
     """
     from nowcast.benchmark.models import parameters
     from nowcast.training import checkpoints
-    from nowcast.training import loop as training
+    from nowcast.training.loop import fit
 
     config, before = _training_config(arguments)
     if config is None:
@@ -110,11 +111,11 @@ def _train_first(arguments: list[str], processes: Processes):
     check_evaluation(settings, forecaster, data)
     for name, bound in data.bounds().items():
         config.data[name] = bound
-    started = checkpoints.any_in(folder / training.CHECKPOINTS) or (folder / SETTINGS_FILE).exists()
+    started = checkpoints.any_in(folder / checkpoints.FOLDER) or (folder / SETTINGS_FILE).exists()
     if not resume and started:
         go_on = (
             f", or go on with it: {_resume(folder)}"
-            if checkpoints.any_in(folder / training.CHECKPOINTS)
+            if checkpoints.any_in(folder / checkpoints.FOLDER)
             else ""
         )
         raise UserError(f"{folder} already holds a run; choose another output_dir{go_on}")
@@ -146,16 +147,14 @@ def _train_first(arguments: list[str], processes: Processes):
     }
     try:
         processes.met()
-        history = training.fit(
-            forecaster, data, loss=loss, settings=plan, processes=processes, **how
-        )
+        history = fit(forecaster, data, loss=loss, settings=plan, processes=processes, **how)
     except (KeyboardInterrupt, Terminated) as stop:
         what = (
             "interrupted"
             if isinstance(stop, KeyboardInterrupt)
             else "the step is finished and saved"
         )
-        saved = checkpoints.any_in(folder / training.CHECKPOINTS)
+        saved = checkpoints.any_in(folder / checkpoints.FOLDER)
         print_line(
             f"{what}; go on with: {_resume(folder)}"
             if saved
@@ -380,7 +379,6 @@ def _newest_or_new(config):
         UserError: that run was made with other settings.
     """
     from nowcast.training import checkpoints, comparison
-    from nowcast.training.loop import CHECKPOINTS
 
     given = config.output_dir is not None
     folders = (
@@ -392,7 +390,7 @@ def _newest_or_new(config):
         (
             folder
             for folder in folders
-            if checkpoints.any_in(folder / CHECKPOINTS)
+            if checkpoints.any_in(folder / checkpoints.FOLDER)
             and (given or not (folder / SETTINGS_FILE).exists())
         ),
         None,

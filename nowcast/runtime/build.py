@@ -23,7 +23,7 @@ _PARTS = {  # where the class of each part of a configuration may come from
     "model": ("nowcast.models.", "nowcast.baselines."),
     "loss": ("nowcast.training.losses.",),
     "scores": ("nowcast.evaluation.statistics.",),
-    "training": ("nowcast.training.loop.",),
+    "training": ("nowcast.training.settings.",),
     "evaluation": ("nowcast.evaluation.plan.",),
     "reader": ("nowcast.readers.",),
     "regrid": ("nowcast.data.regrid.",),
@@ -47,7 +47,7 @@ def resolve(target: str, where: str):
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError):
         raise UserError(f"{where}: this version of nowcast has no {target}.") from None
-    if not inspect.isclass(found) or found.__module__ != module_name:
+    if not inspect.isclass(found) or not f"{found.__module__}.".startswith(f"{module_name}."):
         raise UserError(f"{where}: {target} is not a class defined there.")
     return found
 
