@@ -158,9 +158,7 @@ def test_every_call_is_a_whole_epoch_of_its_own():
             {"epochs": [], "set_epoch": lambda self, epoch: self.epochs.append(epoch)},
         )()
 
-    epochs = benchmark_data._Epochs(
-        Batches([{"context": torch.zeros(5)}, {"context": torch.zeros(2)}])
-    )
+    epochs = benchmark_data._Epochs(Batches([torch.zeros(5), torch.zeros(2)]))
     epochs(), epochs()
     assert epochs.sequences == 7 and epochs.batches.sampler.epochs == [0, 1]
 

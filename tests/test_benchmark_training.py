@@ -11,6 +11,7 @@ from nowcast.cli import config, main
 from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.runtime.build import part
+from nowcast.types.batch import Batch
 
 TINY = [
     "data.size=32",
@@ -33,12 +34,8 @@ def test_the_layers_alone_are_called_as_the_network_calls_them(monkeypatch):
 
     monkeypatch.setattr(ConvLSTM, "forward", noted)
     network = EncoderForecaster([2, 3])
-    parts = {"context": torch.rand(4, 5, 1, 8, 8), "target": torch.rand(4, 3, 1, 8, 8)}
-    batch = parts | {
-        f"{name}_observed": torch.ones_like(values, dtype=torch.bool)
-        for name, values in parts.items()
-    }
-    network(batch["context"], 3, batch["context_observed"])
+    batch = Batch.complete(torch.rand(4, 5, 1, 8, 8), torch.rand(4, 3, 1, 8, 8))
+    network(batch.context, 3, batch.context_observed)
     expected = calls.copy()
     calls.clear()
     reached = []
@@ -55,11 +52,7 @@ def test_the_layers_alone_are_called_as_the_network_calls_them(monkeypatch):
 def test_a_whole_step_draws_learns_and_leaves_no_gradients():
     settings = HOST.settings_of(TINY)
     model, loss, plan = (part(settings, name) for name in ("model", "loss", "training"))
-    batch = {"context": torch.rand(4, 5, 1, 8, 8), "target": torch.rand(4, 5, 1, 8, 8)}
-    batch |= {
-        f"{name}_observed": torch.ones_like(values, dtype=torch.bool)
-        for name, values in batch.items()
-    }
+    batch = Batch.complete(torch.rand(4, 5, 1, 8, 8), torch.rand(4, 5, 1, 8, 8))
     drawn, before = [], [weight.detach().clone() for weight in model.parameters()]
     training_step(model, loss, lambda: drawn.append(1) or batch, precision="float32", plan=plan)()
     assert drawn == [1] and all(weight.grad is None for weight in model.parameters())
@@ -67,8 +60,8 @@ def test_a_whole_step_draws_learns_and_leaves_no_gradients():
 
 
 def test_batches_go_on_after_the_last_one():
-    draw = endless([{"x": torch.tensor(1)}, {"x": torch.tensor(2)}], torch.device("cpu"))
-    assert [draw()["x"].item() for _ in range(5)] == [1, 2, 1, 2, 1]
+    draw = endless([torch.tensor(1), torch.tensor(2)], torch.device("cpu"))
+    assert [draw().item() for _ in range(5)] == [1, 2, 1, 2, 1]
 
 
 def test_the_command_compares_the_step_with_its_layers(tmp_path, capsys):

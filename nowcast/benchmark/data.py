@@ -200,7 +200,7 @@ class Data:
         on = device()
         batch = next(iter(_loader(settings, workers=0)))
         precision = precision_of(settings["training"]["precision"], on.type)
-        on_device = {name: values.to(on) for name, values in batch.items()}
+        on_device = batch.to(on)
         step = training_step(
             part(settings, "model").to(on), part(settings, "loss"), on_device, precision=precision
         )
@@ -209,7 +209,7 @@ class Data:
             for (name, changed), workers in itertools.product(_sources(settings), self.workers)
         }
         found = measure_together({"step": step, **loaders}, on, seconds=self.seconds)
-        consumed = 1000 * len(batch["context"]) / found["step"]
+        consumed = 1000 * len(batch) / found["step"]
         case = settings["name"] if "archive" in settings["data"] else "moving_mnist"
         record = {
             "case": case,
@@ -248,7 +248,7 @@ class _Epochs:
 
     def __call__(self) -> None:
         self.batches.sampler.set_epoch(next(self._next))
-        self.sequences = sum(len(batch["context"]) for batch in self.batches)
+        self.sequences = sum(len(batch) for batch in self.batches)
 
 
 def layouts_of(frames: int, rows: int, columns: int) -> Iterator[dict]:
@@ -307,7 +307,7 @@ def _sources(settings: dict) -> list[tuple[str, dict]]:
 
 
 def _loader(settings: dict, *, workers: int):
-    """The training's loader, as ``nowcast.training.loop`` makes it."""
+    """The training's loader."""
     training, task = settings["training"], part(settings, "task")
     cases, transform = part(settings, "data").part("train"), part(settings, "transform")
     return loader(

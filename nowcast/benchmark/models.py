@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nowcast.benchmark.measuring import (
@@ -33,6 +33,7 @@ from nowcast.benchmark.measuring import (
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.precision import check_precision, precision_of
+from nowcast.types.batch import Batch
 
 NOT_COUNTED = (
     "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of "
@@ -120,7 +121,7 @@ class Models:
         facts = {
             "parameters": parameters(model),
             "multiply_adds": multiply_adds(
-                model, one["context"], self.forecast_length, one["context_observed"]
+                model, one.context, self.forecast_length, one.context_observed
             ),
         }
         model, batch = model.to(device), self.batch(device)
@@ -144,7 +145,7 @@ class Models:
                 "sequences_per_second": 1000 * self.batch_size / milliseconds,
             }
 
-    def batch(self, device: torch.device, *, batch_size: int | None = None) -> dict[str, Tensor]:
+    def batch(self, device: torch.device, *, batch_size: int | None = None) -> Batch:
         """Noise of these sizes, see ``random_batch``."""
         return random_batch(
             batch_size or self.batch_size,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from nowcast.benchmark.measuring import (
     RECORDED,
@@ -33,6 +32,7 @@ from nowcast.models.network import fold
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.precision import autocast, precision_of
+from nowcast.types.batch import Batch
 
 DEFAULT = "default"
 MEANING = (
@@ -179,27 +179,23 @@ class Training:
         )
 
 
-def endless(batches, device: torch.device) -> Callable[[], dict[str, Tensor]]:
+def endless(batches, device: torch.device) -> Callable[[], Batch]:
     """A function that draws the next batch, epoch after epoch."""
 
     def forever():
         while True:
             for batch in batches:
-                yield {name: values.to(device) for name, values in batch.items()}
+                yield batch.to(device)
 
     return forever().__next__
 
 
-def layers_step(
-    model: EncoderForecaster, batch: dict[str, Tensor], precision: str
-) -> Callable[[], None]:
+def layers_step(model: EncoderForecaster, batch: Batch, precision: str) -> Callable[[], None]:
     """Forward and backward of the ConvLSTM layers alone, with inputs, states and lengths as the
     network has them.
     """
-    folded, steps = (
-        fold(model.frames(batch["context"], batch["context_observed"]), model.patch),
-        batch["target"].shape[1] - 1,
-    )
+    folded = fold(model.frames(batch.context, batch.context_observed), model.patch)
+    steps = batch.forecast_length - 1
     weights, gradients = (
         [weight for layer in (*model.encoder, *model.forecaster) for weight in layer.parameters()],
         [],

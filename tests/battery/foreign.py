@@ -257,7 +257,7 @@ _TARGETS = (
     "nowcast.evaluation.table.write_csv",
     "nowcast.models.lagrangian.torch.load",
     "nowcast.data.conversion.convert",
-    "nowcast.training.loop.Training",
+    "nowcast.training.settings.TrainingSettings",
 )
 
 
@@ -323,7 +323,7 @@ def hostile_models(stage: Stage) -> Outcome:
         wanted = (
             "nowcast.training.losses.CrossEntropy",
             "nowcast.data.moving_mnist.MovingMnist",
-            "nowcast.training.loop.Training",
+            "nowcast.training.settings.TrainingSettings",
         )[index % 3]
         place = folder(f"run-{index}", {"config.yaml": yaml.replace(wanted, target)})
         attacked(
