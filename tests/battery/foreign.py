@@ -225,7 +225,7 @@ def hostile_hdf5(stage: Stage) -> Outcome:
     return outcome
 
 
-_TARGETS = (
+TARGETS = (  # what a hostile run may name as its model, transform, loss ...
     "os.system",
     "os.popen",
     "os.remove",
@@ -252,7 +252,7 @@ _TARGETS = (
     "nowcast.runtime.files.replacing",
     "nowcast.cli.main",
     "nowcast.evaluation.table.write_csv",
-    "nowcast.models.lagrangian.torch.load",
+    "nowcast.models.unet.torch.load",
     "nowcast.data.conversion.convert",
     "nowcast.training.loop.Training",
 )
@@ -302,7 +302,7 @@ def hostile_models(stage: Stage) -> Outcome:
         return place
 
     weights = (stage.folder / "good" / "model.safetensors").read_bytes()
-    for index, target in enumerate(_TARGETS):
+    for index, target in enumerate(TARGETS):
         node = {
             "_target_": target,
             "command": f"mkdir {marker}",
@@ -322,6 +322,8 @@ def hostile_models(stage: Stage) -> Outcome:
             "nowcast.data.moving_mnist.MovingMnist",
             "nowcast.training.loop.Training",
         )[index % 3]
+        if wanted not in yaml:
+            raise RuntimeError(f"the configuration of a run does not name {wanted} any more")
         place = folder(f"run-{index}", {"config.yaml": yaml.replace(wanted, target)})
         attacked(
             f"config.yaml with {target}", lambda place=place: command("train", f"resume={place}")
