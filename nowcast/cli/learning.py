@@ -300,9 +300,6 @@ def benchmark(arguments: list[str]) -> None:
         print_line(sentence)
     write(path, settings, report)
     print_line(f"wrote {path}")
-    if report.draw is not None:
-        report.draw(path.with_suffix(".png"))
-        print_line(f"wrote {path.with_suffix('.png')}")
 
 
 def _check_devices(world: World, config) -> int:

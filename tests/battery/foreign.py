@@ -354,7 +354,8 @@ def hostile_models(stage: Stage) -> Outcome:
             },
         )
         attacked(
-            f"a pickle as {name}", lambda run=run: checkpoints.load(run / "checkpoints" / name)
+            f"a pickle as {name}",
+            lambda path=run / "checkpoints" / name: checkpoints.load(path),
         )
         attacked(
             f"a pickle as {name}, resumed", lambda run=run: checkpoints.newest(run / "checkpoints")
