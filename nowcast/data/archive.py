@@ -3,11 +3,11 @@ provider's files.
 
 The file's metadata are checksummed (HDF5 1.10 layout) and all its data are compressed, so that
 damage shows as an error, not as a dry frame. One chunk is a part of one frame: a crop of a few
-frames is read without the rest. Tiles of 64 pixels with plain deflate are what `nowcast benchmark
-what=data` found best for training's crops: of a real event they take half the space and a quarter
-of the time of tiles of 256 pixels with shuffled bytes. Rates have few distinct values (radars
-count), which deflate finds as they stand; shuffling tears them apart. Several frames in a chunk
-would slow whole frames and the choice of rainy crops.
+frames is read without the rest. Tiles of 64 pixels with plain deflate were best for training's
+crops (docs/benchmarks.md): of a real event they take half the space and a quarter of the time of
+tiles of 256 pixels with shuffled bytes. Rates have few distinct values (radars count), which
+deflate finds as they stand; shuffling tears them apart. Several frames in a chunk would slow whole
+frames and the choice of rainy crops.
 """
 
 import json
