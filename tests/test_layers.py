@@ -79,7 +79,7 @@ def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
         ("hydra", {"cli"}),
         ("omegaconf", {"cli"}),
         ("matplotlib", {"drawing"}),
-        ("pysteps", {"baselines", "benchmark"}),
+        ("pysteps", {"baselines"}),
     ],
 )
 def test_a_library_is_known_to_one_place_only(library, users):
