@@ -61,6 +61,10 @@ def imported_parts(path: Path) -> set[str]:
     return names - {part(module(path))}
 
 
+# what hands an object on, when it is called, to the room that does it
+HANDED_ON = {("nowcast.types.frames", "output"), ("nowcast.types.frames", "drawing")}
+
+
 def layer(name: str) -> int:
     return next(index for index, names in enumerate(LAYERS) if name in names)
 
@@ -68,7 +72,8 @@ def layer(name: str) -> int:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
     mine, others = part(module(path)), imported_parts(path)
-    assert [name for name in others if layer(name) > layer(mine)] == []
+    later = [name for name in others if layer(name) > layer(mine)]
+    assert [name for name in later if (module(path), name) not in HANDED_ON] == []
     assert mine not in APART or others & APART == set()
 
 
@@ -78,7 +83,7 @@ def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
         ("lightning", {"training"}),
         ("hydra", {"cli"}),
         ("omegaconf", {"cli"}),
-        ("matplotlib", {"drawing"}),
+        ("matplotlib", {"drawing", "types"}),  # types: the name of what plot returns
         ("pysteps", {"baselines"}),
     ],
 )
