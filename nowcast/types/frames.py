@@ -251,8 +251,43 @@ class Frames:
     def to_xarray(self):
         """The frames as an ``xarray.Dataset`` with CF's names: ``rainfall_rate(time, y, x)``
         [mm/h]; nothing is copied.
+
+        Frames are in memory. To look into a long archive without reading it, open it with xarray
+        itself (``xarray.open_dataset(path, chunks={})``), select, and make frames of the selection.
         """
         return labelled.frames_to_xarray(self)
+
+    @classmethod
+    def from_xarray(
+        cls,
+        data,
+        *,
+        variable: str | None = None,
+        minutes: float | None = None,
+        z_r_a: float = 200.0,
+        z_r_b: float = 1.6,
+    ) -> "Frames":
+        """Frames of an ``xarray.Dataset`` or ``DataArray`` that says what it is as CF does.
+
+        Understood is what nowcast understands of CF files: rates (mm/h, m s-1, kg m-2 s-1 ...),
+        depths and reflectivities by their units; times; x and y, or longitudes and latitudes, in
+        any order; a grid mapping; packed and decoded values. What ``to_xarray`` gave comes back
+        exactly. Only the rain of the times in ``data`` is computed, one field after the other: of
+        a data set that was opened lazily, select first.
+
+        Args:
+            data: the data set, or the variable with the rain and its coordinates.
+            variable: name of the variable with the rain; None: the one whose standard name says so.
+            minutes: interval of rain depths, where no time bounds say it.
+            z_r_a: factor of Z = a R^b, for reflectivities.
+            z_r_b: its exponent.
+
+        Raises:
+            UserError: something is missing, contradictory or not understood, or a forecast.
+        """
+        from nowcast.readers.labelled import frames_from_xarray
+
+        return frames_from_xarray(data, variable=variable, minutes=minutes, z_r=(z_r_a, z_r_b))
 
     def __getitem__(self, selection: slice | np.ndarray) -> "Frames":
         return replace(
