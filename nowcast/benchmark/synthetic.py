@@ -232,9 +232,9 @@ def _summary(found: list[dict[str, np.ndarray]]) -> dict:
 
 
 def _draw(records: list[dict], path: Path) -> None:
-    from nowcast.drawing import curves
+    from nowcast.drawing.rain_statistics import rain_statistics
 
-    curves.rain_statistics(
+    rain_statistics(
         records,
         path,
         wavelengths=CENTRES,

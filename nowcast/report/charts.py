@@ -194,6 +194,7 @@ def _bands(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
     outlines = []
     for start, end in zip(bounds[::2], bounds[1::2]):
+        # along the upper ends, and back along the lower ones
         run = slice(start, end)
         back = path(x[run][::-1], low[run][::-1]).replace("M", "L", 1)
         outlines.append(f"{path(x[run], high[run])}{back}Z")
@@ -206,7 +207,7 @@ def columns(plot: Plot, x: np.ndarray, texts: Sequence[str]) -> Markup:
     bounds = np.concatenate([[_LEFT], (places[1:] + places[:-1]) / 2, [plot.right]])
     parts = []
     for place, ends, text in zip(places, zip(bounds, bounds[1:]), texts):
-        left, right = sorted(map(float, ends))  # an axis may run from large to small
+        left, right = sorted(map(float, ends))  # wavelengths run from large to small
         area = {"x": left, "y": plot.top, "width": right - left, "height": plot.bottom - plot.top}
         cross = straight("cross", float(place), float(place), plot.top, plot.bottom)
         hit = tag("rect", class_="hit", **area)
@@ -240,6 +241,7 @@ def lines_chart(
     if not any(np.isfinite(line.y).any() for line in lines):
         middle = (_LEFT + plot.right) / 2, (plot.top + plot.bottom) / 2
         parts.append(text_at(*middle, "axis middle", "undefined: no event"))
+    # the first model is what the report is about: it lies above the others
     parts += [series(plot, line) for line in lines[::-1]]
     texts = [_said(lines, place, k, form) for k, place in enumerate(places)]
     description = _description(title, lines, places)
@@ -292,6 +294,7 @@ def bars(
     """Bars of values, one for each whole number from 0, and a line at ``rule``."""
     plot = Plot(x, y)
     bounds = plot.across(np.arange(len(values) + 1) - 0.5)
+    # an ensemble of 100 members has bars of three pixels
     gap = 1.0 if len(values) < _WIDE_BARS else 0.0
     parts = []
     for left, right, value in zip(bounds, bounds[1:], values):

@@ -62,6 +62,7 @@ def load(folders: Sequence[Path]) -> list[Run]:
             "there is no run to report on; give the folder of one, or several as run=[DIR1,DIR2]."
         )
     places = [_run_folder(Path(folder)) for folder in folders]
+    # the same folder by two spellings is the same run
     whole = [place.resolve() for place in places]
     for place in places:
         if whole.count(place.resolve()) > 1:
@@ -82,6 +83,7 @@ def _run_folder(folder: Path) -> Path:
 
 def _names(places: Sequence[Path]) -> list[str]:
     """The last parts of paths, as many as distinguish them."""
+    # "run" is enough for most; "first/run" and "second/run" where two are called alike
     for count in range(1, max(len(place.parts) for place in places) + 1):
         names = ["/".join(place.parts[-count:]) for place in places]
         if len(set(names)) == len(names):
@@ -134,6 +136,7 @@ def _text(path: Path) -> str:
     """A text file; empty where there is none."""
     try:
         with path.open("rb") as file:
+            # whatever lies there under this name: the report must come about
             return file.read(_LARGEST_TEXT).decode("utf-8", errors="replace")
     except OSError:
         return ""
@@ -148,8 +151,9 @@ def _history(folder: Path) -> TrainingHistory | None:
     parts = sorted(folder.glob("logs/version_*"), key=lambda part: (len(part.name), part.name))
     for part in parts:
         for epoch, *numbers in _epoch_rows(part / "metrics.csv"):
-            if not 0 <= epoch < _MOST_EPOCHS:
+            if not 0 <= epoch < _MOST_EPOCHS:  # also NaN, of a damaged line
                 continue
+            # each line has the numbers of one logger; a resumed epoch counts as it was last
             found = by_epoch.setdefault(int(epoch), [math.nan] * len(_COLUMNS))
             for k, number in enumerate(numbers):
                 if math.isfinite(number):

@@ -95,6 +95,7 @@ def _lead_table(scores: SummaryScores, key: ScoreKey, caption: str) -> Table:
     for lead in range(scores.leads + 1):
         cells = [value_cell(scores.estimates[model][key], lead) for model in models]
         rows.append([scores.lead_text(lead), *cells])
+    # a mean of leads is another number than a score of all counts together
     rows[-1][0] = f"all leads ({scores.over_all_leads(key.score)})"
     return Table(caption, ["lead", *models], rows, folded=True)
 
@@ -106,6 +107,7 @@ def _range(lines: Sequence[Line]) -> np.ndarray:
     if not values.size:
         return values
     low, high = values.min(), values.max()
+    # an interval ten times as wide as all values would make them one line
     room = max(high - low, abs(high), 1e-12)
     ends = [[line.low, line.high] for line in lines if line.low is not None]
     ends = np.ravel(ends) if ends else values

@@ -39,7 +39,7 @@ _OF_ERRORS = (
     "b_mse",
 )
 _OF_STRUCTURE = ("ssim", "ssim_range2", "psnr", "sal_structure", "sal_amplitude", "sal_location")
-_MOST_EVENTS = 400
+_MOST_EVENTS = 400  # a table of ten years' days would make the file too large
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 
 
@@ -137,7 +137,7 @@ def _scale_cell(value: float, useful: float) -> Cell:
     marks = []
     if not math.isnan(value):
         marks.append(f"h{round(10 * min(max(value, 0), 1))}")
-    if value >= useful:
+    if value >= useful:  # never where either is undefined
         return Cell(number(value), "✓", " ".join([*marks, "useful"]))
     return Cell(number(value), "", " ".join(marks))
 
@@ -145,7 +145,7 @@ def _scale_cell(value: float, useful: float) -> Cell:
 def by_event(scores: SummaryScores) -> Section | None:
     """The main scores of each event, and in how many of them an own model is the better one."""
     results = scores.results
-    if len(results.events) < 2:
+    if len(results.events) < 2:  # of one, the summary has said it all
         return None
     events = {event: results.of_event(event) for event in results.events[:_MOST_EVENTS]}
     values: dict[str, dict[str, Values]] = {}
@@ -177,7 +177,7 @@ def _event_table(
     for event, count in cases.items():
         found = {model: float(values[model][event][key][-1]) for model in scores.models_with(key)}
         best = best_models(key.score, found)
-        cells = dict.fromkeys(models, "")
+        cells = dict.fromkeys(models, "")  # empty where a model has no such score
         for model, value in found.items():
             cells[model] = Cell(number(value), "", "best" if model in best else "")
         rows.append([event, count, *cells.values()])
@@ -197,6 +197,7 @@ def _wins(scores: SummaryScores, key: ScoreKey, values: dict[str, dict[str, Valu
             events, known, better = 0, 0, 0
             if model in of_model and other in of_model:
                 pair = np.array([of_model[model], of_model[other]])
+                # an event in which a score is undefined is no win of either
                 events, pair = pair.shape[1], pair[:, np.isfinite(pair).all(0)]
                 known, better = pair.shape[1], int((sign * pair[0] > sign * pair[1]).sum())
             sentence = f"{model} is better than {other} in {better} of {known} events"
