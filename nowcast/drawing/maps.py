@@ -1,4 +1,4 @@
-"""Fields one beside the other as a PNG file, with coastlines, borders and a scale bar where the
+"""Fields side by side as a PNG file, with coastlines, borders and a scale bar where the
 grid is known.
 """
 
@@ -176,8 +176,8 @@ class _Layout:
                 y += 0.08 + _LABEL_LINE * max(label.count("\n") + 1 for label in row.labels)
             self.tops.append(y)
             y += self.panel_height + _GAP
-        self.beside = self._row_with_room()
-        self.height = y + (0.5 if self.beside is None else 0.05)
+        self.legend_row = self._row_with_room()
+        self.height = y + (0.5 if self.legend_row is None else 0.05)
 
     def column(self, index: int) -> float:
         """The left side of a column."""
@@ -188,7 +188,7 @@ class _Layout:
         return index == 0 or self.rows[index].labels != self.rows[index - 1].labels
 
     def _row_with_room(self) -> int | None:
-        """The first row that is short enough for the legend beside it."""
+        """The first row that is short enough to leave room for the legend."""
         for index, row in enumerate(self.rows):
             free = (self.columns - len(row.fields)) * (self.panel_width + _GAP)
             if free > self.legend.width + 0.3 and self.panel_height > 0.5:
@@ -196,13 +196,13 @@ class _Layout:
         return None
 
     def legend_corner(self) -> tuple[float, float]:
-        """The legend goes beside a short row where there is room, else below everything."""
-        if self.beside is None:
+        """The legend goes right of a short row where there is room, else below everything."""
+        if self.legend_row is None:
             fits = self.left + self.legend.width < self.width
             return self.left if fits else 0.15, self.height - 0.42
-        x = self.column(len(self.rows[self.beside].fields))
+        x = self.column(len(self.rows[self.legend_row].fields))
         x += (self.width - x - self.legend.width) / 2
-        return x, self.tops[self.beside] + self.panel_height / 2 - 0.2
+        return x, self.tops[self.legend_row] + self.panel_height / 2 - 0.2
 
 
 def _panel_size(shape: tuple[int, int], aspect: float) -> tuple[float, float]:

@@ -202,7 +202,7 @@ def _bands(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
 
 
 def columns(plot: Plot, x: np.ndarray, texts: Sequence[str]) -> Markup:
-    """What is said of all lines at a place, for whoever points at it."""
+    """What is said of all lines at each x, for whoever points at it."""
     places = plot.across(x)
     bounds = np.concatenate([[_LEFT], (places[1:] + places[:-1]) / 2, [plot.right]])
     parts = []
@@ -221,7 +221,7 @@ def lines_chart(
     *,
     x: Axis,
     y: Axis,
-    places: Sequence[str],
+    x_labels: Sequence[str],
     form: Callable[[float], str] = number,
     rules: Sequence[float] = (),
 ) -> Markup:
@@ -232,7 +232,7 @@ def lines_chart(
         lines: with one x.
         x: axis.
         y: axis.
-        places: what each x is called.
+        x_labels: what each x is called.
         form: how a value is written.
         rules: values of horizontal lines.
     """
@@ -243,14 +243,14 @@ def lines_chart(
         parts.append(text_at(*middle, "axis middle", "undefined: no event"))
     # the first model is what the report is about: it lies above the others
     parts += [series(plot, line) for line in lines[::-1]]
-    texts = [_said(lines, place, k, form) for k, place in enumerate(places)]
-    description = _description(title, lines, places)
+    texts = [_said(lines, label, k, form) for k, label in enumerate(x_labels)]
+    description = _description(title, lines, x_labels)
     return plot.draw(*parts, columns(plot, lines[0].x, texts), description=description)
 
 
-def _said(lines: list[Line], place: str, k: int, form: Callable[[float], str]) -> str:
-    """What is said of all lines at a place."""
-    said = [place]
+def _said(lines: list[Line], label: str, k: int, form: Callable[[float], str]) -> str:
+    """What is said of all lines at an x."""
+    said = [label]
     for line in lines:
         text = f"{line.name}: {form(line.y[k])}"
         if line.low is not None and math.isfinite(line.low[k]):
@@ -259,14 +259,14 @@ def _said(lines: list[Line], place: str, k: int, form: Callable[[float], str]) -
     return "\n".join(said)
 
 
-def _description(title: str, lines: list[Line], places: Sequence[str]) -> str:
+def _description(title: str, lines: list[Line], x_labels: Sequence[str]) -> str:
     """A chart of lines in words: where each of them begins and ends."""
     said = []
     for line in lines:
         known = line.y[np.isfinite(line.y)]
         ends = f"{known[0]:.3g} to {known[-1]:.3g}" if known.size else "undefined"
         said.append(f"{shortened(line.name, 40)}: {ends}")
-    return f"{title}, from {places[0]} to {places[-1]}. {'; '.join(said)}."
+    return f"{title}, from {x_labels[0]} to {x_labels[-1]}. {'; '.join(said)}."
 
 
 def points(plot: Plot, line: Line) -> Markup:

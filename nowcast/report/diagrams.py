@@ -164,6 +164,6 @@ def _wave_figure(
     ticks = [width for width in _WAVELENGTHS if shortest * 0.7 <= width <= longest * 1.4]
     x = axes.logarithmic(longest * 1.1, shortest / 1.1, "wavelength [pixels]", ticks=ticks)
     widths = [f"{width:g}" for width in lines[0].x]
-    places = [f"{width} pixels" for width in widths]
-    chart = charts.lines_chart(title, lines, x=x, y=y, places=places, rules=rules)
+    labels = [f"{width} pixels" for width in widths]
+    chart = charts.lines_chart(title, lines, x=x, y=y, x_labels=labels, rules=rules)
     return Figure(title, chart, scoring.values_of_lines(title, x.label, widths, lines))

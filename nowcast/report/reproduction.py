@@ -23,8 +23,8 @@ _MEANINGS = {
     "SAL": "structure, amplitude and location of rain objects; 0 is perfect",
     "CRPS": "error of an ensemble's distribution, in the unit of the rain; of one forecast it is "
     "the MAE",
-    "Brier skill, ROC area": "of probabilities: improvement over the base rate; how well they tell "
-    "events from others",
+    "Brier skill, ROC area": "of probabilities: improvement over the base rate; how well they "
+    "distinguish events from others",
 }
 
 

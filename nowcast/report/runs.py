@@ -61,16 +61,16 @@ def load(folders: Sequence[Path]) -> list[Run]:
         raise UserError(
             "there is no run to report on; give the folder of one, or several as run=[DIR1,DIR2]."
         )
-    places = [_run_folder(Path(folder)) for folder in folders]
+    run_folders = [_run_folder(Path(folder)) for folder in folders]
     # the same folder by two spellings is the same run
-    whole = [place.resolve() for place in places]
-    for place in places:
-        if whole.count(place.resolve()) > 1:
-            raise UserError(f"{place} is named twice; name each run once.")
+    whole = [folder.resolve() for folder in run_folders]
+    for folder in run_folders:
+        if whole.count(folder.resolve()) > 1:
+            raise UserError(f"{folder} is named twice; name each run once.")
     runs = []
-    for folder, place, name in zip(folders, places, _names(whole)):
-        config = _text(place / "config.yaml")
-        runs.append(Run(name, Results.load(folder), str(folder), config, _history(place)))
+    for given, folder, name in zip(folders, run_folders, _names(whole)):
+        config = _text(folder / "config.yaml")
+        runs.append(Run(name, Results.load(given), str(given), config, _history(folder)))
     return runs
 
 
@@ -81,11 +81,11 @@ def _run_folder(folder: Path) -> Path:
     return run if is_evaluation else folder
 
 
-def _names(places: Sequence[Path]) -> list[str]:
+def _names(folders: Sequence[Path]) -> list[str]:
     """The last parts of paths, as many as distinguish them."""
     # "run" is enough for most; "first/run" and "second/run" where two are called alike
-    for count in range(1, max(len(place.parts) for place in places) + 1):
-        names = ["/".join(place.parts[-count:]) for place in places]
+    for count in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-count:]) for folder in folders]
         if len(set(names)) == len(names):
             return names
     raise AssertionError("different paths have different names")

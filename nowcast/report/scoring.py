@@ -82,7 +82,7 @@ def curve(scores: SummaryScores, key: ScoreKey) -> Figure:
         lines,
         x=axes.steps(minutes, [f"{value:g}" for value in minutes], label),
         y=axes.around(_range(lines), "", zero=key.score != "psnr", including=rules),
-        places=[scores.lead_text(lead) for lead in range(scores.leads)],
+        x_labels=[scores.lead_text(lead) for lead in range(scores.leads)],
         rules=rules,
     )
     return Figure(title, chart, _lead_table(scores, key, title), direction(key.score))
@@ -138,10 +138,12 @@ def points_figure(
 
 
 def values_of_lines(
-    caption: str, heading: str, places: Sequence[str], lines: Sequence[Line], form=number
+    caption: str, heading: str, x_labels: Sequence[str], lines: Sequence[Line], form=number
 ) -> Table:
     """The numbers of lines over one axis."""
-    rows = [[place, *(form(line.y[k]) for line in lines)] for k, place in enumerate(places)]
+    rows = []
+    for k, label in enumerate(x_labels):
+        rows.append([label, *(form(line.y[k]) for line in lines)])
     return Table(caption, [heading, *(line.name for line in lines)], rows, folded=True)
 
 

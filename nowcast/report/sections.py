@@ -255,7 +255,7 @@ def _epochs_figure(
         lines,
         x=axes.steps(x, epochs, "epoch"),
         y=y,
-        places=[f"epoch {epoch}" for epoch in epochs],
+        x_labels=[f"epoch {epoch}" for epoch in epochs],
         form=_loss_text,
     )
     table = scoring.values_of_lines(title, "epoch", epochs, lines, _loss_text)
