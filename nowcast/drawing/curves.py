@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.drawing.figures import line_style, new_figure, save
-from nowcast.evaluation.statistics.scores import BETTER, ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
 from nowcast.evaluation.table import score_title, thresholds_shown, unit_of
 from nowcast.runtime.errors import UserError
 
@@ -15,9 +15,12 @@ _MOST_COLUMNS = 3
 _MODELS_PER_LINE = 4  # of the legend
 _OF_EVENTS = ("csi", "far", "frequency_bias")
 _OF_FIELDS = ("cross_entropy", "mae", "mse", "correlation", "ssim", "ssim_range2", "psnr")
-_UNITS = {"cross_entropy": " [nats]", "psnr": " [dB]"}
-_RAIN_UNITS = _UNITS | {"mae": " [mm/h]", "mse": " [mm²/h²]"}
-_DIRECTIONS = {"higher": "↑ better", "lower": "↓ better", "near 1": "1 is best"}
+_DIRECTIONS = {
+    "higher": "↑ better",
+    "lower": "↓ better",
+    "near 1": "1 is best",
+    "near 0": "0 is best",
+}
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 
 
@@ -63,7 +66,8 @@ def _panels(rows: list[ScoreRow]) -> list[tuple[str, float | None]]:
     present = {(row.score, row.threshold) for row in rows if row.lead is not None}
     events = [(score, threshold) for threshold in thresholds_shown(rows) for score in _OF_EVENTS]
     others = [(score, None) for score in _OF_FIELDS]
-    return [panel for panel in events + others if panel in present]
+    added = sorted(panel for panel in present if panel[0] in added_scores())
+    return [*(panel for panel in events + others if panel in present), *added]
 
 
 def _draw_score(
@@ -89,9 +93,9 @@ def _draw_score(
         _draw_floor(axes, _points(rows, "cross_entropy_floor", None, lead_minutes or 1))
     _set_limits(axes, np.concatenate([found[[1, 3]] for found in points.values()], axis=1), score)
     title = score_title(score, threshold, unit=unit_of(lead_minutes))
-    units = _UNITS if lead_minutes is None else _RAIN_UNITS
-    axes.set_title(f"{title}{units.get(score, '')}", fontsize=9, loc="left")
-    axes.set_title(_DIRECTIONS[BETTER[score]], fontsize=7.5, loc="right", color="#555555")
+    unit = about(score).unit_for(rain=lead_minutes is not None)
+    axes.set_title(f"{title} [{unit}]" if unit else title, fontsize=9, loc="left")
+    axes.set_title(_DIRECTIONS[about(score).better], fontsize=7.5, loc="right", color="#555555")
     axes.tick_params(labelsize=8)
     axes.grid(color="#e5e5e5", linewidth=0.6)
 

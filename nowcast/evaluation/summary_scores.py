@@ -9,7 +9,7 @@ from functools import cached_property
 
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.results import Results
-from nowcast.evaluation.statistics.scores import BETTER, SUMMED_OVER_LEADS
+from nowcast.evaluation.statistics.scores import DIRECTIONS, about, added_scores
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.evaluation.table import (
     digits,
@@ -23,22 +23,6 @@ from nowcast.evaluation.table import (
 
 # The main scores besides CSI and FSS at the main thresholds.
 _MAIN_SCORES = ("csi_mean", "crps", "cross_entropy", "mae", "mse", "ssim", "psnr", "correlation")
-_UNITS = {
-    "cross_entropy": "nats",
-    "cross_entropy_floor": "nats",
-    "psnr": "dB",
-    "effective_resolution": "px",
-    "power_forecast": "dB²",
-    "power_observation": "dB²",
-}
-_IN_RAIN_RATES = ("mae", "rmse", "mean_error", "crps", "crps_fair", "spread", "rmse_of_mean")
-_RAIN_UNITS = _UNITS | dict.fromkeys(_IN_RAIN_RATES, "mm/h") | {"mse": "mm²/h²"}
-_DIRECTIONS = {
-    "higher": "higher is better",
-    "lower": "lower is better",
-    "near 1": "1 is best",
-    "near 0": "0 is best",
-}
 _RESOLVED = ScoreKey("effective_resolution")
 # Forecasts are called smooth whose effective resolution is at least so many pixels, and so many
 # times that of every baseline: below that, differences of two models are of other kinds.
@@ -86,7 +70,9 @@ class SummaryScores:
         wanted = [ScoreKey("csi", threshold, 1) for threshold in self.thresholds]
         wanted += [ScoreKey("fss", threshold, widest) for threshold in self.thresholds]
         wanted += map(ScoreKey, _MAIN_SCORES)
-        return self.known([*wanted, ScoreKey("csi_mean", None, 1)])
+        wanted.append(ScoreKey("csi_mean", None, 1))
+        added = added_scores()
+        return self.known([*wanted, *(key for key in self.keys if key.score in added)])
 
     def known(self, keys: Sequence[ScoreKey]) -> list[ScoreKey]:
         """Those of some scores that any model has."""
@@ -133,8 +119,7 @@ class SummaryScores:
 
     def title(self, key: ScoreKey) -> str:
         """The same with its unit."""
-        units = _UNITS if self.lead_minutes is None else _RAIN_UNITS
-        unit = units.get(key.score)
+        unit = about(key.score).unit_for(rain=self.lead_minutes is not None)
         return f"{self.short_title(key)} [{unit}]" if unit else self.short_title(key)
 
     def threshold_text(self, threshold: float) -> str:
@@ -164,12 +149,12 @@ class SummaryScores:
         """How a score over all leads comes about: pooled, sum or mean."""
         if self.results.pooled:
             return "pooled"
-        return "sum" if score in SUMMED_OVER_LEADS else "mean"
+        return "sum" if about(score).summed else "mean"
 
 
 def direction(score: str) -> str:
     """Which values of a score are better, in words; empty where none is."""
-    return _DIRECTIONS.get(BETTER.get(score, ""), "")
+    return DIRECTIONS[about(score).better]
 
 
 def number(value: float) -> str:
@@ -194,12 +179,12 @@ def best_models(score: str, values: Mapping[str, float]) -> set[str]:
     the better one.
 
     Args:
-        score: a key of ``BETTER``.
+        score: its name.
         values: by model; NaN is not compared.
     """
     known = {model: value for model, value in values.items() if not math.isnan(value)}
     printed = {model: digits(value) for model, value in known.items()}
-    if not BETTER.get(score) or len(set(printed.values())) < 2:
+    if not about(score).better or len(set(printed.values())) < 2:
         return set()
     best = printed[min(known, key=lambda model: penalty(score, known[model]))]
     return {model for model, text in printed.items() if text == best}

@@ -87,7 +87,7 @@ def _ensembles(scores: SummaryScores) -> list[_Ensemble]:
             _Ensemble(
                 model,
                 scoring.series_number(scores, model),
-                results.scores.ensemble_sums(1, results.members[model]),
+                results.scores.ensemble(results.members[model]).sums(1),
                 {name: array.sum(-1, keepdims=True) for name, array in by_lead.items()},
                 {name: array[..., -1:] for name, array in by_lead.items()},
             )

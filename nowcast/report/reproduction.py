@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 
 import nowcast
-from nowcast.evaluation.statistics.scores import BETTER
+from nowcast.evaluation.statistics.scores import SCORES
 from nowcast.report.document import Code, Facts, Heading, Item, Section, Table, Words
 from nowcast.report.runs import Run
 
@@ -42,7 +42,7 @@ def reproduction(runs: Sequence[Run]) -> Section:
         items.append(Code(f"nowcast report run={shlex.quote(together)}"))
     meanings = [[score, meaning] for score, meaning in _MEANINGS.items()]
     items.append(Table("What the scores mean", ["score", "meaning"], meanings, folded=True))
-    directions = [[score, direction] for score, direction in BETTER.items() if direction]
+    directions = [[name, score.better] for name, score in SCORES.items() if score.better]
     items.append(Table("Which direction is better", ["score", "better"], directions, folded=True))
     return Section("provenance", "Data, settings, versions", items)
 

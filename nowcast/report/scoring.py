@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from nowcast.evaluation.intervals import Estimate
-from nowcast.evaluation.statistics.scores import BETTER
+from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.evaluation.summary_scores import SummaryScores, best_models, direction, number, outcome
 from nowcast.evaluation.table import signed
@@ -74,7 +74,7 @@ def curve(scores: SummaryScores, key: ScoreKey) -> Figure:
         # what a perfect forecast costs: the observation has noise of its own
         values = scores.estimates[scores.results.models[0]][floor].value[:-1]
         lines.append(Line("perfect forecast", charts.REFERENCE, minutes, values))
-    rules = _RULES.get(BETTER.get(key.score), ())
+    rules = _RULES.get(about(key.score).better, ())
     title = scores.title(key)
     label = "frame" if scores.lead_minutes is None else "lead time [min]"
     chart = charts.lines_chart(
@@ -162,7 +162,7 @@ def difference_cell(key: ScoreKey, estimate: Estimate, lead: int, reach: float) 
     word = outcome(key, estimate, lead)
     mark = "" if word == "no interval" else MARKS.get(word, word)
     between = "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
-    sign = _SIGNS.get(BETTER.get(key.score))
+    sign = _SIGNS.get(about(key.score).better)
     if sign is None:
         return Cell(signed(value), between, mark)
     ends = sorted((sign * low, sign * high))

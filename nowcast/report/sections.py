@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nowcast.evaluation.statistics.scores import BETTER
+from nowcast.evaluation.statistics.scores import about, added_scores
 from nowcast.evaluation.statistics.sums import ScoreKey, Values
 from nowcast.evaluation.summary_scores import SummaryScores, best_models, number
 from nowcast.report import axes, charts, scoring
@@ -49,6 +49,8 @@ def curves(scores: SummaryScores) -> Section | None:
     wanted = []
     for score in (*_OF_ERRORS, *_OF_STRUCTURE):
         wanted += [ScoreKey(score), ScoreKey(score, None, 1)]
+    added = added_scores()
+    wanted += [key for key in scores.keys if key.score in added]
     _add_curves(tabs, "Whole field", scores, wanted)
     events = [key for key in scores.keys if key.score == "csi" and key.window == 1]
     for threshold in sorted({key.threshold for key in events}):
@@ -188,7 +190,7 @@ def _event_table(
 def _wins(scores: SummaryScores, key: ScoreKey, values: dict[str, dict[str, Values]]) -> list[str]:
     """Nowcast is better than persistence in 7 of 9 events."""
     found = []
-    sign = 1 if BETTER[key.score] == "higher" else -1
+    sign = 1 if about(key.score).better == "higher" else -1
     of_model = {}
     for model in scores.models_with(key):
         of_model[model] = np.array([float(of[key][-1]) for of in values[model].values()])

@@ -5,7 +5,7 @@ concluded from it.
 import math
 from collections.abc import Sequence
 
-from nowcast.evaluation.statistics.scores import BETTER, SUMMED_OVER_LEADS
+from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.evaluation.summary_scores import SummaryScores, direction, outcome
 from nowcast.report import scoring
@@ -163,7 +163,7 @@ def _in_words(
     found: dict[str, list[str]] = {word: [] for word in _OUTCOMES}  # the good ones first
     differences = scores.differences(model, other)
     for key in scores.main:
-        if key in differences and BETTER.get(key.score) in ("higher", "lower"):
+        if key in differences and about(key.score).better in ("higher", "lower"):
             found[outcome(key, differences[key], lead)].append(scores.short_title(key))
     return [
         (scoring.MARKS.get(word, word), f"{word.capitalize()} ({len(titles)})", _listed(titles))
@@ -207,13 +207,13 @@ def _differences_table(
 
 def _strict_direction(key: ScoreKey) -> str:
     """Which difference is better; of a score that is best at 1 or 0, its sign does not say."""
-    return direction(key.score) if BETTER.get(key.score) in ("higher", "lower") else ""
+    return direction(key.score) if about(key.score).better in ("higher", "lower") else ""
 
 
 def _how(scores: SummaryScores) -> str:
     """How the value over all leads comes about."""
     over = "Over all leads means the mean of the leads"
-    if any(key.score in SUMMED_OVER_LEADS and key.score.startswith("cross") for key in scores.keys):
+    if any(about(key.score).summed and key.score.startswith("cross") for key in scores.keys):
         over += " (cross-entropy: their sum)"
     if scores.results.pooled:
         over = "Counts of all leads are added before they are divided"
