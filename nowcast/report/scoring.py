@@ -1,7 +1,7 @@
 """Tables and charts of scores."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -38,9 +38,13 @@ def series_number(scores: SummaryScores, model: str) -> int:
 
 def value_cell(estimate: Estimate, lead: int, mark: str = "") -> Cell:
     """A score at a lead, with its interval."""
+    return Cell(number(estimate.value[lead]), _interval(estimate, lead, number), mark)
+
+
+def _interval(estimate: Estimate, lead: int, form: Callable[[float], str]) -> str:
+    """0.1 to 0.2; empty where there is none."""
     low, high = float(estimate.low[lead]), float(estimate.high[lead])
-    between = "" if math.isnan(low) else f"{number(low)} to {number(high)}"
-    return Cell(number(estimate.value[lead]), between, mark)
+    return "" if math.isnan(low) else f"{form(low)} to {form(high)}"
 
 
 def values_table(
@@ -52,10 +56,10 @@ def values_table(
     for key in keys:
         found = {model: scores.estimates[model][key] for model in scores.models_with(key)}
         values = {model: float(estimate.value[lead]) for model, estimate in found.items()}
-        best = best_models(key.score, values)
+        marks = dict.fromkeys(best_models(key.score, values), "best")
         cells = dict.fromkeys(models, "")
         for model, estimate in found.items():
-            cells[model] = value_cell(estimate, lead, "best" if model in best else "")
+            cells[model] = value_cell(estimate, lead, marks.get(model, ""))
         rows.append([Cell(scores.title(key), direction(key.score)), *cells.values()])
     return Table(caption, ["score", *models], rows, folded)
 
@@ -161,7 +165,7 @@ def difference_cell(key: ScoreKey, estimate: Estimate, lead: int, reach: float) 
         return Cell("undefined", "no event")
     word = outcome(key, estimate, lead)
     mark = "" if word == "no interval" else MARKS.get(word, word)
-    between = "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+    between = _interval(estimate, lead, signed)
     sign = _SIGNS.get(about(key.score).better)
     if sign is None:
         return Cell(signed(value), between, mark)

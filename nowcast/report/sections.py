@@ -129,9 +129,13 @@ def _scale_table(
         for width in widths:
             estimate = estimates.get(ScoreKey(score, threshold, width))
             row.append("" if estimate is None else _scale_cell(float(estimate.value[lead]), useful))
-        rows.append([*row, number(useful)] if score == "fss" else row)
+        if score == "fss":
+            row.append(number(useful))
+        rows.append(row)
     columns = ["threshold", *(f"{width} px" for width in widths)]
-    return Table(caption, [*columns, "useful from"] if score == "fss" else columns, rows)
+    if score == "fss":
+        columns.append("useful from")
+    return Table(caption, columns, rows)
 
 
 def _scale_cell(value: float, useful: float) -> Cell:
@@ -178,10 +182,10 @@ def _event_table(
     rows = []
     for event, count in cases.items():
         found = {model: float(values[model][event][key][-1]) for model in scores.models_with(key)}
-        best = best_models(key.score, found)
+        marks = dict.fromkeys(best_models(key.score, found), "best")
         cells = dict.fromkeys(models, "")  # empty where a model has no such score
         for model, value in found.items():
-            cells[model] = Cell(number(value), "", "best" if model in best else "")
+            cells[model] = Cell(number(value), "", marks.get(model, ""))
         rows.append([event, count, *cells.values()])
     caption = f"{scores.title(key)} of each event, over all leads"
     return Table(caption, ["event", "cases", *models], rows)

@@ -199,8 +199,10 @@ def _differences_table(
         reach = max(size for size in sizes if math.isfinite(size))
         row = [Cell(scores.title(key), _strict_direction(key)), scoring.value_cell(estimate, lead)]
         for difference in found.values():
-            known = difference is not None
-            row.append(scoring.difference_cell(key, difference, lead, reach) if known else "")
+            if difference is None:
+                row.append("")
+            else:
+                row.append(scoring.difference_cell(key, difference, lead, reach))
         rows.append(row)
     return Table(caption, ["score", model, *(f"minus {other}" for other in opponents)], rows)
 
