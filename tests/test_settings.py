@@ -197,7 +197,7 @@ CHANGED = {  # class -> each of its settings and another value
         "members": 3,
         "show": False,
     },
-    "Training": {
+    "TrainingSettings": {
         "max_epochs": 2,
         "batch_size": 2,
         "learning_rate": 0.5,
@@ -291,7 +291,7 @@ CHANGED = {  # class -> each of its settings and another value
         "busy_processes": 0,
         "busy_repeats": 1,
     },
-    "benchmark Training": {
+    "Training": {
         "experiments": ["smoke"],
         "overrides": ["seed=3"],
         "workers": [0],
@@ -413,12 +413,7 @@ for path in FILES:
     for node in nodes(path):
         for key in node:
             if key != "_target_":
-                label = (
-                    "benchmark Training"
-                    if node["_target_"] == "nowcast.benchmark.training.Training"
-                    else node["_target_"].rpartition(".")[2]
-                )
-                SETTINGS.setdefault((label, key), node)
+                SETTINGS.setdefault((node["_target_"].rpartition(".")[2], key), node)
 
 
 def test_every_setting_of_every_class_has_an_entry_in_the_table():
