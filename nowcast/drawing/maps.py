@@ -96,6 +96,39 @@ def sequence_picture(
         UserError: an unknown kind, no frame, fields of different size or another size than the
             grid's, or labels that do not match the frames.
     """
+    figure = _sequence_figure(rows, column_labels=column_labels, kind=kind, title=title, grid=grid)
+    figures.save(figure, path)
+
+
+def forecast_figure(forecast: Forecast, path: str | Path | None = None):
+    """The fields of a forecast on a map, as a ``matplotlib.figure.Figure``.
+
+    Args:
+        forecast: what is drawn, at most ten of its lead times.
+        path: a PNG file to write it to; None: none.
+    """
+    day, clock = str(forecast.analysis_time)[:10], clock_text(forecast.analysis_time)
+    figure = _sequence_figure(
+        {"forecast": forecast.values},
+        column_labels={"forecast": [minutes_text(lead) for lead in forecast.lead_times]},
+        kind="rain",
+        title=f"Rain rate forecast from {day} {clock}",
+        grid=forecast.grid,
+    )
+    if path is not None:
+        figures.save(figure, path)
+    return figure
+
+
+def _sequence_figure(
+    rows: dict[str, np.ndarray],
+    *,
+    column_labels: dict[str, Sequence[str]],
+    kind: str,
+    title: str,
+    grid: Grid | None,
+):
+    """See ``sequence_picture``."""
     if kind not in _LEGENDS:
         raise UserError(f"pictures of kind {kind!r} are unknown; 'rain' and 'grey' can be drawn.")
     _check(rows, column_labels, grid)
@@ -107,7 +140,7 @@ def sequence_picture(
         wrapped = textwrap.fill(name.replace("_", " "), _NAME_COLUMNS)
         fields = [unmasked(fields[i], name)[window] for i in index]
         shown.append(_Row(wrapped, fields, [column_labels[name][i] for i in index]))
-    figures.save(_drawn(shown, _LEGENDS[kind], title, grid), path)
+    return _drawn(shown, _LEGENDS[kind], title, grid)
 
 
 def _check(
