@@ -5,9 +5,10 @@ import pytest
 
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, outcome
+from nowcast.evaluation.summary_scores import SummaryScores
 from nowcast.report.groups import Group
 from nowcast.report.runs import Run
+from nowcast.report.scoring import difference_cell
 from nowcast.report.summary import summary
 from tests.factories_results import CSI, MAE, results
 
@@ -35,12 +36,13 @@ def test_a_model_is_called_smooth_that_resolves_less_than_every_baseline(pixels,
         )
 
 
-def test_a_difference_is_significant_where_its_interval_leaves_out_0():
+def test_a_difference_is_marked_better_or_worse_where_its_interval_leaves_out_0():
     value, low, high = np.array([0.2, 0.2, 0.2, np.nan]), [0.1, -0.1, np.nan, np.nan], [0.3] * 4
     difference = Estimate(value, np.array(low), np.array(high))
-    said = ["better", "not significant", "no interval", "undefined"]
-    assert [outcome(CSI, difference, lead) for lead in range(4)] == said
-    assert outcome(MAE, difference, 0) == "worse"
+    marks = [difference_cell(CSI, difference, lead, reach=1.0).mark for lead in range(4)]
+    assert marks == ["better", "open", "", ""]
+    assert difference_cell(MAE, difference, 0, reach=1.0).mark == "worse"
+    assert difference_cell(CSI, difference, 3, reach=1.0).text == "undefined"
 
 
 def test_the_main_scores_come_first_and_all_are_titled_with_their_unit():
