@@ -375,7 +375,7 @@ def test_every_event_is_listed_and_wins_are_counted():
 def test_ensembles_have_ranks_reliability_and_roc():
     found = results(members=4)
     text = words(page(found))
-    shares = found.scores.ensemble_sums(1, 4).rank_histogram(
+    shares = found.scores.ensemble(4).sums(1).rank_histogram(
         {
             name: array.sum(0).sum(-1, keepdims=True)
             for name, array in found.ensembles["nowcast"].items()

@@ -136,25 +136,25 @@ class Evaluation:
         members = factors[:, None, None, None] * f
         return {
             "pixels": (
-                lambda: _scored(PixelSums.zero(thresholds, length), f, o),
+                lambda: _scored(PixelSums(thresholds, length), f, o),
                 lambda pysteps: theirs.pixels(pysteps, f, o, thresholds),
             ),
             "neighbourhoods": (
-                lambda: _scored(FractionSums.zero(thresholds, WINDOWS, length), f, o),
+                lambda: _scored(FractionSums(thresholds, WINDOWS, length), f, o),
                 lambda pysteps: theirs.fractions(pysteps, f, o, thresholds, WINDOWS),
             ),
             "spectra": (
-                lambda: _scored(SpectrumSums.zero(length), f, o),
+                lambda: _scored(SpectrumSums(length), f, o),
                 lambda pysteps: theirs.spectra(
                     pysteps, lambda field: decibels(field, np.isnan(field)), f, o
                 ),
             ),
             "SAL": (
-                lambda: _scored(StructureSums.zero(length), *small),
+                lambda: _scored(StructureSums(length), *small),
                 lambda pysteps: theirs.structure(pysteps, *small),
             ),
             "ensemble": (
-                lambda: _scored(EnsembleSums.zero(thresholds, self.members, length), members, o),
+                lambda: _scored(EnsembleSums(thresholds, self.members, length), members, o),
                 lambda pysteps: theirs.ensembles(pysteps, members, o, thresholds),
             ),
         }

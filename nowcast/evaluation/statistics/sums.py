@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from nowcast.evaluation.statistics.scores import ScoreRow, about
+from nowcast.evaluation.statistics.scores import about
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 
@@ -54,15 +54,6 @@ def with_overall(values: Values, overall: Values | None = None) -> Values:
             last = given[key] if key in given else pooled(by_lead, axis=-1, keepdims=True)
             found[key] = np.concatenate([by_lead, last], axis=-1)
     return found
-
-
-def rows_of_values(values: Values) -> list[ScoreRow]:
-    """Rows of scores by lead and, last, over all leads, (T + 1,) each, without intervals."""
-    rows = []
-    for key, by_lead in values.items():
-        leads = [*range(1, by_lead.size), None]
-        rows += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
-    return rows
 
 
 def check_shapes(
