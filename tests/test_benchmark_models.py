@@ -120,13 +120,13 @@ def test_a_time_is_the_median_after_a_step_that_does_not_count(monkeypatch):
     assert len(steps) == 4
 
 
-def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gradients():
-    class Rehearsing(nn.Module):
+def test_a_step_trains_with_the_truth_of_a_model_with_scheduled_sampling_and_leaves_no_gradients():
+    class Sampling(nn.Module):
         def __init__(self):
             super().__init__()
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
 
-        def rehearse(self, window, observed, context_length, progress):
+        def scheduled_sampling(self, window, observed, context_length, progress):
             self.seen.append(
                 (
                     window.shape[1],
@@ -138,7 +138,7 @@ def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gr
             return self.weight * window[:, 1:]
 
     model, loss = (
-        Rehearsing(),
+        Sampling(),
         lambda forecast, target, observed: (forecast - 3 * target).square().mean(),
     )
     training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()

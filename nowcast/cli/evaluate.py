@@ -105,9 +105,9 @@ def _change_task(forecaster: Forecaster, config: DictConfig, typed: list[str]) -
 def _evaluate_forecasts(arguments: list[str]) -> None:
     """Score forecasts that any system wrote as NetCDF."""
     from nowcast.data.archive import Archive
-    from nowcast.data.containers import Unpacking
     from nowcast.data.inputs import expand_inputs
     from nowcast.data.reading import opened_inputs
+    from nowcast.data.unpacking import Unpacking
     from nowcast.evaluation.external import ForecastFiles
 
     settings = plain_or_shown("evaluate_forecasts", arguments)

@@ -214,7 +214,7 @@ def training_loss(
     """
     if hasattr(loss, "levels"):
         return exceedance_loss(model, loss, batch, generator=generator)
-    if not model.capabilities.rehearses or hasattr(loss, "members"):
+    if not model.capabilities.scheduled_sampling or hasattr(loss, "members"):
         return loss(
             forecast_of(model, batch, members=getattr(loss, "members", None)),
             batch["target"],
@@ -224,7 +224,7 @@ def training_loss(
         torch.cat([batch[f"context{name}"], batch[f"target{name}"]], dim=1)
         for name in ("", "_observed")
     )
-    forecast = model.rehearse(window, observed, batch["context"].shape[1], progress)
+    forecast = model.scheduled_sampling(window, observed, batch["context"].shape[1], progress)
     counted = observed[:, 1:]
     if (
         "key" in batch
