@@ -28,8 +28,9 @@ from nowcast.benchmark.measuring import (
 from nowcast.benchmark.rain import moving_rain
 from nowcast.benchmark.resident import peak_resident
 from nowcast.data.base import Cases
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source, evaluate
+from nowcast.evaluation.plan import EvaluationPlan
+from nowcast.evaluation.running import evaluate
+from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.ensemble import EnsembleSums
 from nowcast.evaluation.statistics.rain import FractionSums, PixelSums
 from nowcast.evaluation.statistics.spectrum import SpectrumSums, decibels
@@ -215,8 +216,16 @@ class Evaluation:
 
         def milliseconds_of(cases: int) -> float:
             start = time.perf_counter()
-            source = Source(persistence, _Cases(rain, cases), forecast_length=self.forecast_length)
-            evaluate(source, {}, scores, plan=Plan(workers=0, cache=None, show=False), settings={})
+            source = ModelSource(
+                persistence, _Cases(rain, cases), forecast_length=self.forecast_length
+            )
+            evaluate(
+                source,
+                {},
+                scores,
+                plan=EvaluationPlan(workers=0, cache=None, show=False),
+                settings={},
+            )
             return 1000 * (time.perf_counter() - start)
 
         milliseconds_of(self.cases)  # what libraries and the allocator keep from their first calls

@@ -8,7 +8,7 @@ import numpy as np
 
 from nowcast.drawing.figures import line_style, new_figure, save
 from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
-from nowcast.evaluation.table import score_title, thresholds_shown, unit_of
+from nowcast.evaluation.titles import score_title, thresholds_shown, unit_of
 from nowcast.runtime.errors import UserError
 
 _MOST_COLUMNS = 3

@@ -9,6 +9,7 @@ _MOVED = (  # (name in an older file, today's), of classes and of the modules th
     ("nowcast.transform.", "nowcast.types.transform."),
     ("nowcast.losses.", "nowcast.training.losses."),
     ("nowcast.training.Training", "nowcast.training.loop.Training"),
+    ("nowcast.evaluation.plan.Plan", "nowcast.evaluation.plan.EvaluationPlan"),
     ("nowcast.verification.", "nowcast.evaluation.statistics."),
     ("nowcast.data.readers.", "nowcast.readers."),
     ("nowcast.operations.watch.", "nowcast.forecasting.watch."),
