@@ -27,7 +27,6 @@ from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.runtime.threads import cores
 from nowcast.training import checkpoints
-from nowcast.training.loop import CHECKPOINTS
 
 # the name of the trained model in a run's table of scores; all others there are baselines
 TRAINED = "nowcast"
@@ -230,7 +229,8 @@ def refuse_others(runs: list[Run], stored: Callable[[Path], dict]) -> None:
     """
     for run in runs:
         begun = (
-            checkpoints.any_in(run.folder / CHECKPOINTS) or (run.folder / SETTINGS_FILE).is_file()
+            checkpoints.any_in(run.folder / checkpoints.FOLDER)
+            or (run.folder / SETTINGS_FILE).is_file()
         )  # else it is made anew
         if begun and (run.folder / "config.yaml").is_file():
             where = difference(stored(run.folder), run.settings)
@@ -247,7 +247,7 @@ def step_to_finish(run: Run) -> list[str] | None:
     """
     if (run.folder / SETTINGS_FILE).is_file():
         return None if _scores(run).is_file() else ["evaluate", f"run={run.folder}"]
-    if checkpoints.any_in(run.folder / CHECKPOINTS):
+    if checkpoints.any_in(run.folder / checkpoints.FOLDER):
         return ["train", f"resume={run.folder}"]
     return ["train", *run.overrides, f"output_dir={run.folder}"]
 
