@@ -457,7 +457,7 @@ def test_a_plan_out_of_range_is_refused(settings):
 
 @pytest.mark.parametrize("settings", [{"draws": 10}, {"level": 1.0}, {"seed": -1}])
 def test_intervals_that_cannot_be_made_are_refused(settings):
-    with pytest.raises(UserError, match="100 to 100000 draws, a level between 0 and 1"):
+    with pytest.raises(UserError, match="expected 100 to 100000 draws, a level between 0 and 1"):
         EvaluationPlan(**settings)
 
 

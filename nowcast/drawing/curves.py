@@ -20,6 +20,7 @@ _DIRECTIONS = {
     "lower": "↓ better",
     "near 1": "1 is best",
     "near 0": "0 is best",
+    "": "",
 }
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 

@@ -206,7 +206,7 @@ class ForecastFiles(ForecastSource):
         )
 
     def _frames(self, times: np.ndarray) -> np.ndarray:
-        """Observed rain rates [mm/h] at these times, (T, H, W); NaN where the archive has no frame."""
+        """Observed rain rates [mm/h] at some times, (T, H, W); NaN where there is no frame."""
         frames = np.full((len(times), *self.archive.grid.shape), np.nan, np.float32)
         for frame, time in zip(frames, times):
             index = self._index(time)

@@ -63,7 +63,7 @@ class EvaluationPlan:
                 f"{', '.join(wrong)} is out of range; workers are 0 to 256, members 0 to 1000, "
                 "cache_gb above 0 and block_hours above a second."
             )
-        self.resampling  # refuses what it cannot do
+        Resampling(self.draws, self.level, self.seed)  # refuses what it cannot do
 
     @property
     def resampling(self) -> Resampling:

@@ -17,9 +17,9 @@ from nowcast.evaluation.intervals import (
     FEWEST_BLOCKS,
     Estimate,
     Resampling,
-    differences,
     drawn,
     estimates,
+    minus,
 )
 from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.scores import ScoreRow
@@ -185,13 +185,9 @@ class Results:
 
     def differences(self, model: str, other: str) -> dict[ScoreKey, Estimate]:
         """Paired differences, model minus other, of every score that both have."""
-        return differences(
-            self.values(model),
-            self._samples(model),
-            self.values(other),
-            self._samples(other),
-            self.resampling,
-        )
+        values = minus(self.values(model), self.values(other))
+        samples = minus(self._samples(model), self._samples(other))
+        return estimates(values, samples, self.resampling)
 
     def rows(self, model: str) -> list[ScoreRow]:
         """Every score of a model as rows with intervals."""

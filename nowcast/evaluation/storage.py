@@ -1,5 +1,5 @@
-"""evaluation.h5: plain data and arrays in one file, read so that a file from anybody is safe to open
-and a damaged one is noticed.
+"""evaluation.h5: plain data and arrays in one file, which is safe to open whoever wrote it, and in
+which damage is noticed.
 """
 
 import io

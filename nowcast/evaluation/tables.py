@@ -28,11 +28,6 @@ _TITLES = 46  # columns of the titles of scores with their direction
 _NARROWEST, _NARROW = 8, 12  # columns of a model that must at least, and need at most, be there
 _SCORE_COLUMN = 13  # columns of a score in the tables with a line for each model
 _MOST_LEADS = 5
-_OVERALL = frozenset(
-    "csi pod far hss frequency_bias fss mae mse rmse mean_error correlation b_mse b_mae "
-    "effective_resolution sal_structure sal_amplitude sal_location csi_mean crps spread_skill "
-    "brier_skill roc_area cross_entropy cross_entropy_floor ssim ssim_range2 psnr".split()
-)
 _BY_LEAD = ("csi", "csi_mean", "correlation", "cross_entropy", "mse", "crps", "ssim")
 _OVER_ALL = {
     False: "mean of the leads (cross-entropy: sum)",
@@ -107,7 +102,7 @@ def _marks(rows_by_model: Rows) -> str:
 
 
 def _marked(score: str, by_model: _ByModel, models: Rows) -> list[str]:
-    """The values as text in the order of the models; the best (all that print like it) with a star."""
+    """The values as text in the order of the models; the best, as it is printed, with a star."""
     best = best_models(score, by_model)
     texts = []
     for model in models:
@@ -123,11 +118,10 @@ def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
     table.add_column("better", no_wrap=True)
     for model in rows_by_model:
         table.add_column(_escaped(model), justify="right", overflow="fold")
-    shown = _OVERALL.union(added_scores())
     previous = None
     for key, by_model in _over_all(rows_by_model).items():
         wide = (key.window or 1) > 1 and key.score not in ("csi", "fss")
-        if key.score not in shown or wide:
+        if wide or not about(key.score).shown:
             continue
         if previous not in (None, key.threshold):
             table.add_section()

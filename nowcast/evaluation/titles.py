@@ -52,7 +52,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def thresholds_shown(rows: list[ScoreRow]) -> list[float]:
-    """At most three thresholds: lowest, middle and highest of those that had events at every lead."""
+    """At most three thresholds: lowest, middle, highest of those that had events at every lead."""
     # of a score that is undefined without events; counts never are
     events = [row for row in rows if row.threshold is not None and row.score == "csi"]
     defined = {row.threshold for row in events if row.lead is None and not math.isnan(row.value)}

@@ -62,7 +62,8 @@ def check_shapes(
     """Whether a batch can be verified.
 
     Args:
-        forecast, observation: should be (B, T, H, W) both.
+        forecast: should be (B, T, H, W).
+        observation: should be so, too.
         leads: T.
         axis: what the leads are called in the message.
 
@@ -151,8 +152,8 @@ class SumsTogether:
         """Add a batch to all of them.
 
         Args:
-            forecast, observation: rain rate [mm/h], (B, T, H, W) float32, NaN = missing. A pixel
-                counts only where both are numbers.
+            forecast: rain rate [mm/h], (B, T, H, W) float32, NaN = missing.
+            observation: the same; a pixel counts only where both are numbers.
 
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.
