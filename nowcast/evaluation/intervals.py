@@ -43,7 +43,7 @@ class Resampling:
         ):
             raise UserError(
                 "expected 100 to 100000 draws, a level between 0 and 1 and a seed of 0 or more for "
-                f"the intervals, got {self.draws!r} draws, level {self.level!r}, seed {self.seed!r}."
+                f"intervals, got {self.draws!r} draws, level {self.level!r}, seed {self.seed!r}."
             )
 
     def weights(self, blocks: int) -> np.ndarray:

@@ -200,7 +200,7 @@ def frequency_bias(hits, misses, false_alarms):
 
 
 def hss(hits, misses, false_alarms, correct_negatives):
-    """Heidke skill score 2 (h r - f m) / ((h + m)(m + r) + (h + f)(f + r)); 0: chance, 1: perfect."""
+    """Heidke skill score 2 (h r - f m) / ((h + m)(m + r) + (h + f)(f + r)); 0 is chance."""
     h, m, f, r = _numbers(hits, misses, false_alarms, correct_negatives)
     return ratio(2 * (h * r - f * m), (h + m) * (m + r) + (h + f) * (f + r))
 
