@@ -16,8 +16,7 @@ from nowcast.drawing.colours import MISSING_COLOUR, RAIN_COLOURS
 from nowcast.evaluation.results import Block, ShownCase
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import best_models
-from nowcast.evaluation.table import digits
+from nowcast.evaluation.titles import best_models, digits
 from nowcast.report import axes, charts, groups, pictures, runs, writing
 from nowcast.report.markup import clean, shortened, tag
 from nowcast.report.runs import Run
@@ -355,12 +354,16 @@ def test_every_event_is_listed_and_wins_are_counted():
 def test_ensembles_have_ranks_reliability_and_roc():
     found = results(members=4)
     text = words(page(found))
-    shares = found.scores.ensemble_sums(1, 4).rank_histogram(
-        {
-            name: array.sum(0).sum(-1, keepdims=True)
-            for name, array in found.ensembles["nowcast"].items()
-        }
-    )[..., 0]
+    shares = (
+        found.scores.ensemble(4)
+        .sums(1)
+        .rank_histogram(
+            {
+                name: array.sum(0).sum(-1, keepdims=True)
+                for name, array in found.ensembles["nowcast"].items()
+            }
+        )[..., 0]
+    )
     assert shares.sum() == pytest.approx(1) and f"rank 0 share {shares[0]:.3f} flat 0.200" in text
     assert "Ensembles" in text
     assert "Reliability ≥ 0.5 mm/h, all leads" in text

@@ -7,7 +7,8 @@ import numpy as np
 
 from nowcast.evaluation.statistics.ensemble import EnsembleSums
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, number
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import number
 from nowcast.report import axes, charts, scoring
 from nowcast.report.charts import Line, Plot
 from nowcast.report.document import Figure, Figures, Heading, Section, Tab, Table, Tabs, soft
