@@ -12,7 +12,9 @@ from nowcast.benchmark import measuring
 from nowcast.benchmark.measuring import Host, measure, peak_memory, training_step
 from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.cli import config, main
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.runtime.build import build
+from nowcast.training.losses import CrossEntropy, PixelLoss
 
 CPU = torch.device("cpu")
 MODEL = {
@@ -121,10 +123,15 @@ def test_a_time_is_the_median_after_a_step_that_does_not_count(monkeypatch):
 
 
 def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gradients():
-    class Rehearsing(nn.Module):
+    class Rehearsing(ForecastModel):
+        capabilities = Capabilities(rehearses=True)
+
         def __init__(self):
             super().__init__()
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
+
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            raise AssertionError("it rehearses")
 
         def rehearse(self, window, observed, context_length, progress):
             self.seen.append(
@@ -137,10 +144,11 @@ def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gr
             )
             return self.weight * window[:, 1:]
 
-    model, loss = (
-        Rehearsing(),
-        lambda forecast, target, observed: (forecast - 3 * target).square().mean(),
-    )
+    class Threefold(PixelLoss):
+        def of(self, forecast, target, observed):
+            return (forecast - 3 * target).square().mean()
+
+    model, loss = Rehearsing(), Threefold()
     training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
     assert (
@@ -170,7 +178,7 @@ def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
     def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much.")
 
-    monkeypatch.setattr(measuring, "training_loss", too_large)
+    monkeypatch.setattr(CrossEntropy, "__call__", too_large)
     report = TINY.run(host(whole=SETTINGS))
     assert [record["phase"] for record in report.records] == ["forward"]
     assert report.failed == {"whole": "CUDA out of memory."}
