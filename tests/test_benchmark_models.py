@@ -122,18 +122,18 @@ def test_a_time_is_the_median_after_a_step_that_does_not_count(monkeypatch):
     assert len(steps) == 4
 
 
-def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gradients():
-    class Rehearsing(ForecastModel):
-        capabilities = Capabilities(rehearses=True)
+def test_a_step_trains_with_the_truth_of_a_model_with_scheduled_sampling_and_leaves_no_gradients():
+    class Sampling(ForecastModel):
+        capabilities = Capabilities(scheduled_sampling=True)
 
         def __init__(self):
             super().__init__()
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
 
         def forward(self, context, forecast_length, observed=None, scale=None):
-            raise AssertionError("it rehearses")
+            raise AssertionError("it is to be shown the truth")
 
-        def rehearse(self, window, observed, context_length, progress):
+        def scheduled_sampling(self, window, observed, context_length, progress):
             self.seen.append(
                 (
                     window.shape[1],
@@ -148,7 +148,7 @@ def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gr
         def of(self, forecast, target, observed):
             return (forecast - 3 * target).square().mean()
 
-    model, loss = Rehearsing(), Threefold()
+    model, loss = Sampling(), Threefold()
     training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
     assert (

@@ -402,8 +402,8 @@ MODELS = [SMALL, WIDE.replace("models.ConvLSTM", "+models.Wide")]
 def without_pictures():
     """They are drawn in other tests, and take longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("training_curve", "score_curves", "sequence_picture"):
-            patch.setattr(f"nowcast.drawing.plotting.{name}", lambda *_, **__: None)
+        for name in ("curves.training_curve", "curves.score_curves", "maps.sequence_picture"):
+            patch.setattr(f"nowcast.drawing.{name}", lambda *_, **__: None)
         yield
 
 

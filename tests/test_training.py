@@ -188,14 +188,14 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_drew_whatever_the_worker
     assert not torch.equal(weights(other), weights(whole))
 
 
-def test_a_model_that_rehearses_is_told_how_far_the_training_is(tmp_path, monkeypatch):
-    seen, original = [], Autoregressive.rehearse
+def test_scheduled_sampling_is_passed_how_far_the_training_is(tmp_path, monkeypatch):
+    seen, original = [], Autoregressive.scheduled_sampling
 
     def watched(self, window, observed, context_length, progress):
         seen.append((context_length, progress))
         return original(self, window, observed, context_length, progress)
 
-    monkeypatch.setattr(Autoregressive, "rehearse", watched)
+    monkeypatch.setattr(Autoregressive, "scheduled_sampling", watched)
     run(tmp_path, model=DRAWING["sampling"][0])
     assert seen == [(2, pytest.approx(step / 6)) for step in range(6)]
 

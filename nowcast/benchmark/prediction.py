@@ -18,7 +18,8 @@ from nowcast.benchmark.competing import busy_processes
 from nowcast.benchmark.measuring import MEGABYTE, Host, Report, check_settings, grid, number, title
 from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.benchmark.resident import resident
-from nowcast.drawing import plotting
+from nowcast.drawing.animation import forecast_animation
+from nowcast.drawing.maps import forecast_strip
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.prediction import Published, newest_frames, publish
 from nowcast.readers.auto import Auto
@@ -192,8 +193,8 @@ class Prediction:
             seconds |= self._beside_busy_processes(once)
         if implementation == NOWCAST:
             for name, draw, suffix in (
-                ("picture", plotting.forecast_strip, ".png"),
-                ("animation", plotting.forecast_animation, ".gif"),
+                ("picture", forecast_strip, ".png"),
+                ("animation", forecast_animation, ".gif"),
             ):
                 draw(
                     published.context, published.forecast, output.with_suffix(suffix)

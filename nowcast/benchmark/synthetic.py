@@ -232,9 +232,9 @@ def _summary(found: list[dict[str, np.ndarray]]) -> dict:
 
 
 def _draw(records: list[dict], path: Path) -> None:
-    from nowcast.drawing import plotting
+    from nowcast.drawing import curves
 
-    plotting.likeness(
+    curves.rain_statistics(
         records,
         path,
         wavelengths=CENTRES,

@@ -41,7 +41,7 @@ MEANING = (
     "the network calls them. First step: of the model in this process, with all that is made then."
 )
 _PROGRAM = (
-    "import time, torch; from nowcast.models import gates; start = time.perf_counter(); "
+    "import time, torch; from nowcast.models.convlstm import gates; start = time.perf_counter(); "
     "gates.implementation(torch.device('cpu')); print(time.perf_counter() - start)"
 )
 

@@ -23,13 +23,8 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from nowcast.data.containers import (
-    Listing,
-    OpenedInputs,
-    open_containers,
-    remove_folders_of,
-    stored_size,
-)
+from nowcast.data.containers import Listing, OpenedInputs, open_containers, stored_size
+from nowcast.data.private_folder import remove_folders_of
 from nowcast.runtime.environment import cleaned
 from nowcast.runtime.errors import Unavailable, UserError, first_line
 from nowcast.types.frames import Frames, Grid
@@ -56,7 +51,7 @@ class ReadingProcess:
     anew after it was lost.
 
     Args:
-        reader: has ``read(path)``, which gives Frames or text; see ``nowcast.readers``.
+        reader: has ``read(path)``, which returns Frames (a ``readers.base.Reader``) or text.
         seconds: a file that takes longer is given up; None: 2 minutes, and more for large files.
         memory_mb: address space the process may have.
     """

@@ -19,13 +19,14 @@ from torch import Tensor
 
 import nowcast
 from nowcast.baselines.extrapolation import seed_of
-from nowcast.data.windows import are_regular, is_step, usual_step, without_twins
+from nowcast.data.cadence import are_regular, is_step, usual_step, without_twins
 from nowcast.forecasting.products import checked_thresholds
 from nowcast.models.base import ForecastModel
 from nowcast.models.prediction import Prediction
 from nowcast.runtime.build import part, plain_data
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import replacing, run_folder
+from nowcast.runtime.plugins import plugins_named_in, refuse_missing
 from nowcast.runtime.precision import autocast, check_precision, precision_of
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
@@ -425,6 +426,7 @@ class Forecaster:
                 "nowcast": nowcast.__version__,
                 _DIGEST: sha256(content).hexdigest(),
                 "precision": self.precision,
+                "plugins": plugins_named_in(self.settings),
                 **self.settings,
             }
             path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -444,6 +446,7 @@ class Forecaster:
         """
         folder = run_folder(folder)
         settings = _read_settings(folder)
+        refuse_missing(settings.get("plugins", {}), f"the run {folder}")
         forecaster = cls.from_settings(
             settings, precision=precision or settings.get("precision", "float32")
         )
@@ -559,6 +562,8 @@ def _read_settings(folder: Path) -> dict:
     missing = [
         name for name in ("task", "transform", "model") if not isinstance(settings.get(name), dict)
     ]
+    if not isinstance(settings.get("plugins", {}), dict):
+        missing.append("plugins")
     if missing:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
     return settings

@@ -85,7 +85,7 @@ def resumption(
 
     Args:
         checkpoint: where it goes on.
-        settings: of the training from here on, ``nowcast.training.loop.Training``.
+        settings: of the training from here on, ``TrainingSettings``.
         folder: of the run, for messages.
         before: the settings so far, for checkpoints that do not say; None: the same.
         processes: of the training from here on.

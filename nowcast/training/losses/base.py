@@ -74,7 +74,7 @@ class TrainingLoss(ABC):
 class PixelLoss(TrainingLoss):
     """A loss of one forecast; a subclass defines `of`.
 
-    A model whose capabilities say that it rehearses is shown the truth now and then while it learns
+    A model whose capabilities say so is shown the truth now and then while it learns
     (scheduled sampling), and learns from its forecasts of every frame but the first.
     """
 
@@ -101,11 +101,11 @@ class PixelLoss(TrainingLoss):
         generator: Generator | None = None,
     ) -> Tensor:
         """The loss of a model in training, see `TrainingLoss`."""
-        if not model.capabilities.rehearses:
+        if not model.capabilities.scheduled_sampling:
             return super().__call__(model, batch, progress, generator)
         window = torch.cat([batch.context, batch.target], dim=1)
         observed = torch.cat([batch.context_observed, batch.target_observed], dim=1)
-        forecast = model.rehearse(window, observed, batch.context.shape[1], progress)
+        forecast = model.scheduled_sampling(window, observed, batch.context.shape[1], progress)
         # of a sample that only keeps pace with other processes nothing counts, the frames that
         # were seen neither
         counted = observed[:, 1:] & batch.counts[:, None, None, None, None]
