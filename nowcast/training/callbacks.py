@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: checkpoints are kept, SIGTERM and patience end it."""
+"""What happens beside the steps of a training: checkpoints, and what ends it early."""
 
 import math
 import os

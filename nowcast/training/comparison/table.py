@@ -191,7 +191,7 @@ def table(results: list[Result], *, first: str) -> Table:
 
 
 def _columns(rows: list[ScoreRow]) -> list[tuple]:
-    """(score, threshold, window): the main scores, at most three thresholds, the smallest window."""
+    """(score, threshold, window) of the main scores, few thresholds and the smallest window."""
     thresholds = [None, *thresholds_shown(rows)]
     found: dict[tuple, tuple] = {}
     overall = {row[:3] for row in rows if row.lead is None and row.score in _SHOWN}
