@@ -208,7 +208,11 @@ def test_a_models_own_setting_counts_before_a_typed_one_and_that_before_one_for_
 @pytest.mark.parametrize(
     ("changed", "typed", "message"),
     [
-        ({"models": {}}, [], r"models is \{\}, expected models by name"),
+        (
+            {"models": {}},
+            [],
+            r"models is \{\}, expected models by name .*, as in conf/compare.yaml",
+        ),
         ({"models": ["A"]}, [], "expected models by name"),
         ({"seeds": []}, [], r"seeds is \[\], expected a list of whole numbers"),
         ({"seeds": [1.5]}, [], "expected a list of whole numbers"),
