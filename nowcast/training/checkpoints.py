@@ -156,8 +156,9 @@ def newest(folder: str | Path) -> Checkpoint:
             reasons.append(str(error))
             unavailable = True
             continue
-        # those that are not in the manifest come first, and are reported
-        step = (math.inf, 0) if entry is None else (entry.get("step", -1), entry.get("epoch", -1))
+        step = (math.inf, 0)  # those that are not in the manifest come first, and are reported
+        if entry is not None:
+            step = entry.get("step", -1), entry.get("epoch", -1)
         found.append((step, path))
     for _, path in sorted(found, key=itemgetter(0), reverse=True):
         try:
@@ -257,18 +258,20 @@ def _manifest(folder: Path) -> list[dict]:
         if path.stat().st_size > _LARGEST_MANIFEST:
             return []
         entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
-        return [
-            entry
-            for entry in entries
-            if re.fullmatch("[0-9a-f]{64}", entry["sha256"])
-            and all(isinstance(entry.get(name, -1), int) for name in ("step", "epoch"))
-        ]
+        return list(filter(_makes_sense, entries))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise os_error(path, error) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def _makes_sense(entry: dict) -> bool:
+    """Whether an entry of a manifest can be one."""
+    numbers = entry.get("step", -1), entry.get("epoch", -1)
+    has_digest = re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None
+    return has_digest and all(isinstance(number, int) for number in numbers)
 
 
 def _enter(path: Path, digest: str, size: int, content: dict) -> None:

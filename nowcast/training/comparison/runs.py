@@ -58,7 +58,9 @@ class Run(NamedTuple):
     def next_command(self) -> list[str] | None:
         """Arguments of the nowcast command that finishes it, None when it is finished."""
         if (self.folder / SETTINGS_FILE).is_file():
-            return None if self.scores.is_file() else ["evaluate", f"run={self.folder}"]
+            if self.scores.is_file():
+                return None
+            return ["evaluate", f"run={self.folder}"]
         if checkpoints.any_in(self.folder / checkpoints.FOLDER):
             return ["train", f"resume={self.folder}"]
         return ["train", *self.overrides, f"output_dir={self.folder}"]
@@ -119,8 +121,10 @@ def finish_in_parallel(
             time.sleep(0.1)
             for run, process in [pair for pair in running if pair[1].poll() is not None]:
                 running.remove((run, process))
-                report(f"{run}: {'failed' if process.returncode else 'finished'}")
-                if process.returncode:
+                if not process.returncode:
+                    report(f"{run}: finished")
+                else:
+                    report(f"{run}: failed")
                     failed.append(f"{run}: {_last_line(run.folder / LOG)} ({run.folder / LOG})")
     finally:
         for _, process in running:

@@ -32,7 +32,9 @@ def overrides_by_model(settings: dict, typed: list[str]) -> dict[str, list[str]]
         UserError: a setting of another type, a name that is no model's or no folder's, an override
             that the comparison sets itself.
     """
-    only = [settings["only"]] if isinstance(settings["only"], str) else settings["only"]
+    only = settings["only"]
+    if isinstance(only, str):
+        only = [only]
     _check(settings | {"only": only})
     models, common = settings["models"], [*settings["common"], *typed]
     unknown = [name for name in only or () if name not in models]
@@ -98,10 +100,12 @@ def first_difference(stored, asked, where: str = "") -> str | None:
     The run folder's own path does not count, nor do the bounds between the parts of the data that a
     run found itself.
     """
+    if stored == asked:
+        return None
     if not isinstance(stored, dict) or not isinstance(asked, dict):
-        return None if stored == asked else where
+        return where
     for name in sorted({*stored, *asked}, key=str):
-        place = f"{where}.{name}" if where else str(name)
+        place = f"{where}.{name}".lstrip(".")
         found_by_run = where == "data" and name in _FROM_DATA and asked.get(name, "") is None
         if place == "output_dir" or found_by_run:
             continue

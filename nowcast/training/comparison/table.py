@@ -70,19 +70,21 @@ def results_of(
     for run in runs:
         if run.next_command() is not None:
             continue
-        pixels_of = run.model if run.is_partial else None
+        pixels_of, beside = None, ""
+        if run.is_partial:
+            pixels_of, beside = run.model, f" beside {run.model}"
         for name, rows in read_csv(run.scores, lead_minutes=lead_minutes).items():
             if name == TRAINED_MODEL:
                 count = parameters(run.settings)
                 trained.append(Result(run.model, run.seed, count, rows, pixels_of))
                 continue
-            row_name = f"{name} beside {pixels_of}" if pixels_of else name
-            result = Result(row_name, run.seed, 0, rows, pixels_of)
-            known = baselines.setdefault((row_name, run.seed), result)
+            result = Result(name + beside, run.seed, 0, rows, pixels_of)
+            known = baselines.setdefault((result.model, run.seed), result)
             if repr(known.rows) != repr(rows):  # NaN equals nothing but its text
                 raise UserError(
-                    f"{run.scores} holds other scores of {row_name} than the other models' do, so "
-                    f"it was evaluated on other data; delete {run.scores.parent} and compare again."
+                    f"{run.scores} holds other scores of {result.model} than the other models' "
+                    f"do, so it was evaluated on other data; delete {run.scores.parent} and "
+                    "compare again."
                 )
     order = list(dict.fromkeys(run.model for run in runs))
     trained.sort(key=lambda result: order.index(result.model))
@@ -94,11 +96,11 @@ def note_on_pixels(runs: list[Run]) -> list[str]:
     partial = list(dict.fromkeys(run.model for run in runs if run.is_partial))
     if not partial or len({run.model for run in runs}) == 1:
         return []
+    have = "has" if len(partial) == 1 else "have"
     return [
-        f"{', '.join(partial)} {'has' if len(partial) == 1 else 'have'} no forecast for some "
-        "pixels (what comes from outside the grid), and the scores there, and of the baselines "
-        "beside, are of the other pixels alone: compare each model with its own baselines, not "
-        "with models that are judged on others."
+        f"{', '.join(partial)} {have} no forecast for some pixels (what comes from outside the "
+        "grid), and the scores there, and of the baselines beside, are of the other pixels alone: "
+        "compare each model with its own baselines, not with models that are judged on others."
     ]
 
 
@@ -148,16 +150,41 @@ def table(results: list[Result], *, first: str) -> Table:
         results: of all models and seeds, baselines included.
         first: the model that the others are compared with.
     """
-    columns = _columns([row for result in results for row in result.rows])
     by_model: dict[str, list[Result]] = {}
     for result in results:
         by_model.setdefault(result.model, []).append(result)
-    seeds = {model: len({result.seed for result in found}) for model, found in by_model.items()}
-    most, unequal = max(seeds.values()), len(set(seeds.values())) > 1
+    columns = _columns([row for result in results for row in result.rows])
+    counts = [len(found) for found in by_model.values()]
+    with_counts = min(counts) < max(counts)
+    shown = _empty_table(columns, first, seeds=max(counts), with_counts=with_counts)
+    reference = by_model.get(first, [])
+    for model, found in by_model.items():
+        parameters, pixels_of = found[0].parameters, found[0].pixels_of
+        cells = [escape(model), f"{parameters:,}" if parameters else ""]
+        if with_counts:
+            cells.append(str(len(found)))
+        compared = reference
+        if not reference or model == first or pixels_of != reference[0].pixels_of:
+            compared = []  # a difference over other pixels would say nothing
+        for column in columns:
+            cells.append(_cell(_values(found, column), _values(compared, column)))
+        shown.add_row(*cells)
+    return shown
+
+
+def _empty_table(columns: list[tuple], first: str, *, seeds: int, with_counts: bool) -> Table:
+    """The table without its rows.
+
+    Args:
+        columns: see ``_columns``.
+        first: the model that the others are compared with.
+        seeds: the most that a model has.
+        with_counts: whether there is a column for the number of seeds.
+    """
     means = "one seed, so without intervals"
     caption = f"second line: minus {first}, seed by seed"
-    if most > 1:
-        means = f"mean over {most} seeds ± 95 % interval (Student)"
+    if seeds > 1:
+        means = f"mean over {seeds} seeds ± 95 % interval (Student)"
         caption += (
             "; * the 95 % interval of this difference excludes 0 (not corrected for the number of "
             "differences)"
@@ -173,20 +200,11 @@ def table(results: list[Result], *, first: str) -> Table:
     )
     shown.add_column("model", no_wrap=True)
     shown.add_column("parameters", justify="right", overflow="fold", no_wrap=True)
-    if unequal:
+    if with_counts:
         shown.add_column("seeds", justify="right", overflow="fold")
     for score, threshold, _ in columns:
         title = score_title(score, threshold) + _DIRECTIONS.get(about(score).better, "")
         shown.add_column(title, justify="right", overflow="fold")
-    reference = by_model.get(first, [])
-    for model, found in by_model.items():
-        # a difference over other pixels would say nothing
-        alike = reference and model != first and found[0].pixels_of == reference[0].pixels_of
-        compared = reference if alike else []
-        cells = [_cell(_values(found, one), _values(compared, one)) for one in columns]
-        parameters = found[0].parameters
-        counts = [str(seeds[model])] if unequal else []
-        shown.add_row(escape(model), f"{parameters:,}" if parameters else "", *counts, *cells)
     return shown
 
 
@@ -224,19 +242,23 @@ def _cell(values: Values, reference: Values) -> str:
     change = paired_interval(values, reference)
     if change is None:
         return mean
-    significant = "*" if abs(change[0]) > change[1] else ""
-    return f"{mean}\n{_text(*change, signed=True)}{significant}"
+    difference, half = change
+    cell = f"{mean}\n{_text(difference, half, sign='+')}"
+    return f"{cell}*" if abs(difference) > half else cell  # *: significant
 
 
-def _text(mean: float, half: float, *, signed: bool = False) -> str:
+def _text(mean: float, half: float, *, sign: str = "") -> str:
     """A number with its interval, which has two digits; four digits where there is no interval."""
     if math.isnan(mean):
         return "–"
     if half <= 1e-9 * abs(mean):  # a rounding error of equal values
         half = 0.0
-    scale = half if 0 < half < math.inf else 0.01 * abs(mean)
-    decimals = max(0, 1 - math.floor(math.log10(scale))) if 0 < scale < math.inf else 0
-    text = f"{mean:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
+    scale, decimals = 0.01 * abs(mean), 0
+    if 0 < half < math.inf:
+        scale = half
+    if 0 < scale < math.inf:
+        decimals = max(0, 1 - math.floor(math.log10(scale)))
+    text = f"{mean:{sign}.{decimals}f}".replace("-", "−")
     if math.isnan(half):
         return text
-    return f"{text} ±{half:.{decimals if half else 0}f}"
+    return f"{text} ±{half:.{decimals}f}" if half else f"{text} ±0"
