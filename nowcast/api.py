@@ -173,8 +173,12 @@ def evaluate(
     with open_archive(archive) as opened:
         forecaster.follow(opened.times)
     task = forecaster.task
-    begin = None if test_from is None else str(np.datetime64(test_from, "s"))
-    radar = Radar(Path(archive), task, seed=0, test_from=begin, test_stride=stride)
+    split = {}
+    if test_from is not None:
+        begin = np.datetime64(test_from, "s")
+        # nothing is trained or validated here: what comes before the test is not looked at
+        split = {"validation_from": str(begin - np.timedelta64(1, "D")), "test_from": str(begin)}
+    radar = Radar(Path(archive), task, seed=0, test_stride=stride, **split)
     plan = plan or Plan(workers=0, cache=None)
     source = Source(
         {"model": forecaster},

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nowcast.benchmark import measuring
-from nowcast.benchmark.measuring import Host, measure, peak_memory, training_step
+from nowcast.benchmark.measuring import Host, measure, peak_memory, random_batch, training_step
 from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.cli import config, main
 from nowcast.models.base import Capabilities, ForecastModel
@@ -131,29 +131,22 @@ def test_a_step_trains_with_the_truth_of_a_model_with_scheduled_sampling_and_lea
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
 
         def forward(self, context, forecast_length, observed=None, scale=None):
-            raise AssertionError("it is to be shown the truth")
+            raise AssertionError("in training the truth is shown now and then")
 
         def scheduled_sampling(self, window, observed, context_length, progress):
-            self.seen.append(
-                (
-                    window.shape[1],
-                    context_length,
-                    0 <= progress <= 1,
-                    torch.is_autocast_enabled("cpu"),
-                )
-            )
+            autocast = torch.is_autocast_enabled("cpu")
+            self.seen.append((window.shape[1], context_length, 0 <= progress <= 1, autocast))
             return self.weight * window[:, 1:]
 
-    class Threefold(PixelLoss):
+    class Triple(PixelLoss):
         def of(self, forecast, target, observed):
             return (forecast - 3 * target).square().mean()
 
-    model, loss = Sampling(), Threefold()
-    training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
+    model = Sampling()
+    training_step(model, Triple(), random_batch(3, 2, 2, 8, CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
-    assert (
-        model.weight.item() == pytest.approx(1.001) and model.weight.grad is None
-    )  # Adam's first step is its learning rate
+    # Adam's first step is its learning rate
+    assert model.weight.item() == pytest.approx(1.001) and model.weight.grad is None
 
 
 def test_a_model_that_fails_does_not_keep_the_others_from_being_measured():
@@ -198,11 +191,11 @@ def test_auto_is_the_precision_that_is_fast_here(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 0}, "size is 0; a whole number, at least 1"),
-        ({"batch_size": 2.5}, "batch_size is 2.5; a whole number, at least 1"),
+        ({"size": 0}, "size is 0; expected a whole number, at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; expected a whole number, at least 1"),
         ({"precision": "fp8"}, "precision is 'fp8'; accepted are auto"),
-        ({"seconds": -1}, "seconds is -1; a number, 0 or more"),
-        ({"seconds": math.inf}, "seconds is inf; a number, 0 or more"),
+        ({"seconds": -1}, "seconds is -1; expected a number, 0 or more"),
+        ({"seconds": math.inf}, "seconds is inf; expected a number, 0 or more"),
     ],
 )
 def test_a_load_that_makes_no_sense_is_refused(settings, message):

@@ -887,10 +887,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["benchmark", "what=layers"], "what/layers"),
         (
             ["benchmark", "what=models", "what.models=[convlstm_small,none_such]"],
-            "a list of these is needed: ",
+            "expected a list of these: ",
         ),
         (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
-        (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"),
+        (["benchmark", "what=models", "what.models=[]"], "models is []; expected a list of these"),
         (
             ["benchmark", "what=models", "what.precision=fp8"],
             "precision is 'fp8'; accepted are auto",

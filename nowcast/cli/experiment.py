@@ -11,6 +11,7 @@ from nowcast.evaluation.running import evaluate as evaluate_source
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import MissingDependency, UserError
+from nowcast.training.losses import TrainingLoss
 from nowcast.training.settings import TrainingSettings
 from nowcast.types.transform import Identity
 
@@ -128,7 +129,7 @@ class Experiment:
     settings: dict
     forecaster: Forecaster
     data: DataSet
-    loss: object
+    loss: TrainingLoss
     training: TrainingSettings
     folder: Path
 

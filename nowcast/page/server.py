@@ -103,12 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "nowcast", ""
     timeout = _SECONDS
 
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
     def log_message(self, format, *arguments) -> None:
         """Nothing is printed."""
 
@@ -138,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
 
-    def _answer(self, *, with_body: bool) -> None:
+    def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # a body is not read, and must not be taken for the next request
             self.close_connection = True
@@ -160,12 +154,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._start(HTTPStatus.NOT_MODIFIED, headers)
                 return
             self._start(HTTPStatus.OK, headers | {"Content-Length": facts.st_size})
-            left = facts.st_size if with_body else 0
+            left = 0 if self.command == "HEAD" else facts.st_size
             while left and (block := file.read(min(left, _BLOCK))):
                 self.wfile.write(block)
                 left -= len(block)
-            # the file became shorter: fewer bytes came than were promised
+            # the file became shorter: fewer bytes were sent than promised
             self.close_connection |= left > 0
+
+    do_HEAD = do_GET
 
 
 def _opened(root: Path, target: str) -> BinaryIO | None:

@@ -44,6 +44,7 @@ def ensembles(scores: SummaryScores) -> Section | None:
     counts = [f"{one.model} has {scores.results.members[one.model]} members" for one in found]
     ranks = []
     for one in found:
+        # one chart of all leads may be flat where the first is too narrow and the last too wide
         ranks.append(_ranks(one, one.totals, "all leads"))
         if scores.leads > 1:
             ranks.append(_ranks(one, one.last, scores.last_lead_text))
@@ -81,6 +82,7 @@ def _ensembles(scores: SummaryScores) -> list[_Ensemble]:
         if model not in results.members or model not in results.ensembles:
             continue
         by_lead = {name: array.sum(0) for name, array in results.ensembles[model].items()}
+        # counts of all leads add up to those of one forecast of one lead
         found.append(
             _Ensemble(
                 model,

@@ -4,7 +4,7 @@ larger than memory.
 
 import numpy as np
 
-from nowcast.benchmark.resident import resident
+from nowcast.benchmark.measuring import resident
 from tests.battery import workers
 from tests.battery.foreign import archive
 from tests.battery.stage import Outcome, Stage, rain
