@@ -40,6 +40,7 @@ from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.prediction import newest_frames
 from nowcast.readers.arrays import ArrayGrid, Arrays
 from nowcast.readers.auto import Auto
+from nowcast.readers.base import Reader
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
@@ -120,11 +121,14 @@ CONTAINERS = {
 }
 
 
-class Named:
+class Named(Reader):
     """A reader of text files "minute,value" that remembers the paths it was given."""
 
     def __init__(self):
         self.seen = []
+
+    def recognises(self, path):
+        return True
 
     def read(self, path):
         path = Path(path)

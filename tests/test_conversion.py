@@ -361,7 +361,7 @@ def test_a_number_of_workers_that_is_none_is_refused(tmp_path):
         convert(["a.h5"], tmp_path / "a.nc", reader=KnmiHdf5(), workers=-1)
 
 
-class Failing:
+class Failing(KnmiHdf5):
     """A reader that fails for good after some files."""
 
     def __init__(self, after: int):
@@ -372,7 +372,7 @@ class Failing:
         if self.left < 0:
             raise KeyboardInterrupt
         self.was_read.append(Path(path).name)
-        return KnmiHdf5().read(path)
+        return super().read(path)
 
 
 def test_an_interrupted_conversion_goes_on_from_its_last_part_and_gives_the_same_archive(

@@ -22,6 +22,7 @@ LAYERS = [  # first the ones that import nothing
     ("evaluation", "training", "output", "drawing"),
     ("forecasting", "page", "report"),
     ("benchmark", "training.comparison"),
+    ("api",),
     ("cli",),
     ("__main__",),
 ]
@@ -31,16 +32,15 @@ APART = {
     "training.losses",
     "evaluation.statistics",
 }  # know nothing of each other
-FILES = sorted(PACKAGE.rglob("*.py"))
+# the public door imports what it exports only when somebody asks for it
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
 def part(name: str) -> str:
     """The room of a module, the longest name in LAYERS that it begins with."""
     words = name.split(".")[1:] or ["__init__"]
     beginnings = [".".join(words[:count]) for count in range(len(words), 0, -1)]
-    return next(
-        (found for found in beginnings if any(found in names for names in LAYERS)), "__init__"
-    )
+    return next(found for found in beginnings if any(found in names for names in LAYERS))
 
 
 def module(path: Path) -> str:

@@ -22,7 +22,7 @@ import torch
 import two_processes
 from test_training import SETTINGS
 
-from nowcast.cli import learning, main
+from nowcast.cli import main, train
 from nowcast.cli.common import stopped_by_signals
 from nowcast.data.sampling import EpochSampler
 from nowcast.forecasting.forecaster import Forecaster
@@ -547,7 +547,7 @@ def one_of_two(rank: int, port: int, act, path: Path) -> None:
         )
         act(rank)
 
-    learning._train_first = learning._train_along = acting
+    train._train_first = train._train_along = acting
     try:
         main(["train"])
     except SystemExit as stop:

@@ -13,12 +13,11 @@ import pytest
 import torch
 import yaml
 
-from nowcast.cli import config, forecasting, learning, radar, run, verifying
+from nowcast.cli import compare, config, evaluate, experiment, forecasting, radar, run, train
 from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
 from nowcast.runtime.errors import UserError
-from nowcast.training import loop as training
 from tests.factories import write_archive
 
 TASK = {
@@ -505,19 +504,20 @@ def done(monkeypatch, folder):
     for name in ("run", "other_run"):
         Forecaster.from_settings(settings, precision="float32").save(folder / name)
     for owner, name in (
-        (training, "fit"),
+        (train, "fit"),
         (prediction, "publish"),
         (radar.conversion, "convert"),
         (forecasting, "Watch"),
         (forecasting.replaying, "replay"),
         (forecasting, "start_server"),
-        (verifying, "_judge"),
+        (evaluate, "_write_evaluation"),
         (radar.inspection, "check"),
-        (learning, "_one_by_one"),
+        (compare, "_one_by_one"),
     ):
         monkeypatch.setattr(owner, name, stopped)
-    monkeypatch.setattr(learning, "check_evaluation", lambda *_: None)
-    monkeypatch.setattr(learning, "new_folder", lambda kind: folder / "made" / kind)
+    monkeypatch.setattr(experiment.Evaluation, "check", lambda *_: None)
+    for command in (train, compare):
+        monkeypatch.setattr(command, "new_folder", lambda kind: folder / "made" / kind)
 
     def does(*typed):
         with pytest.raises((Done, UserError)) as caught:
@@ -839,7 +839,7 @@ def test_a_value_that_asks_for_what_happens_anyway_is_no_mistake(arguments, done
 HYDRA = [  # what users of Hydra type, and what they are told to type instead
     ("--multirun", "nowcast compare"),
     ("-m", "nowcast compare"),
-    ("--config-dir=x", "experiment=MINE"),
+    ("--config-dir=x", "--config-dir x is not a folder"),
     ("--config-path=x", "experiment=MINE"),
     ("--config-name=x", "experiment=NAME"),
     ("-cn", "experiment=NAME"),

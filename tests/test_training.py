@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.moving_mnist import MovingMnist
 from nowcast.data.sampling import EpochSampler
 from nowcast.data.synthetic_rain import SyntheticRain
@@ -215,7 +216,7 @@ def test_a_loss_for_ensembles_gets_its_number_of_members(tmp_path, monkeypatch):
             LAYERS,
             CRPS(),
             "CRPS is a loss for ensembles, but this EncoderForecaster has no members; use "
-            "model.state_noise=0.1",
+            "model=convlstm_small model.state_noise=0.1",
         ),
         (
             DRAWING["drop path"][0],
@@ -344,10 +345,8 @@ def test_a_cosine_schedule_warms_up_and_ends_at_zero():
     assert share(100) == 0
 
 
-class Poisoned:
+class Poisoned(DataSet, Cases):
     """Cases whose unobserved pixels hold NaN; which pixels those are is fixed, the rest is data."""
-
-    grid = None
 
     def __init__(self, hidden):
         self.hidden = hidden
@@ -648,12 +647,10 @@ def test_a_device_that_is_not_here_is_one_line(tmp_path, settings):
         run(tmp_path, epochs=1, **settings)
 
 
-class Rain:
+class Rain(DataSet, Cases):
     """Cases of 8x8 pixels that stay as they are but for a little noise, from 0 to 40 mm/h, a tenth
     of them missing.
     """
-
-    grid = None
 
     def __init__(self, cases=5, heaviest=40.0):
         self.cases, self.heaviest = cases, heaviest
@@ -804,10 +801,15 @@ def test_an_observation_on_the_threshold_is_an_event():
     )
     cases = np.full((1, 4, 1, 3), 10.0, np.float32)
     cases[0, 2:, 0, 1:] = 9.9999, np.nan
-    source = type(
-        "Source", (), {"__len__": lambda self: 1, "case": lambda self, epoch, index: cases[index]}
-    )()
-    event = training._event(forecaster, Training(max_epochs=1, select="csi"), source)
+
+    class Given(Cases):
+        def __len__(self):
+            return 1
+
+        def case(self, epoch, index):
+            return cases[index]
+
+    event = training._event(forecaster, Training(max_epochs=1, select="csi"), Given())
     values, observed = forecaster.transform.normalise(cases[:, 2:])
     batch = {
         "target": values,

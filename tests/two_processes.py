@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from nowcast.cli import config
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import Terminated
@@ -64,12 +65,10 @@ LOSSES = {
 }
 
 
-class Rain:
+class Rain(DataSet, Cases):
     """Cases of four frames of 32 x 32 pixels, from 0 to 40 mm/h; of the first sample a tenth is
     missing, of the second two tenths, and so on.
     """
-
-    grid = None
 
     def __init__(self, train: int = 3, validation: int = 3):
         self.lengths, self.name = {"train": train, "validation": validation}, "train"

@@ -301,7 +301,7 @@ def forecasting_step(
 
     def step() -> None:
         with torch.inference_mode(), autocast(batch["context"].device.type, precision):
-            model(batch["context"], batch["target"].shape[1], batch["context_observed"])
+            model(batch["context"], batch["target"].shape[1], batch["context_observed"]).point()
 
     return step
 

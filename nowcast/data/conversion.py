@@ -156,9 +156,7 @@ def convert(
         paths: the radar files, all of one grid and one quantity, in any order; archives of files
             (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
-        reader: has ``read(path) -> Frames``, see ``nowcast.readers``; and, where it is not 1 (the
-            file's name), ``path_parts``: how many of the last parts of the path decide, with the
-            content, what is read; 0: none.
+        reader: the reader of the files.
         prepare: clipping and regridding; None: neither.
         workers: processes that read; 0: everything in this process, which a hostile file can then
             crash or hang.
@@ -196,11 +194,8 @@ def convert(
                     if replace or not output.exists()
                     else stack.enter_context(_opened(output, prepare))
                 )
-                packed, path_parts = (
-                    stack.enter_context(PackedFiles()),
-                    getattr(reader, "path_parts", 1),
-                )
-                conversion = _Conversion(output, prepare, old, packed, path_parts)
+                packed = stack.enter_context(PackedFiles())
+                conversion = _Conversion(output, prepare, old, packed, reader.path_parts)
                 inputs = opened_inputs(paths, separately=workers > 0, digests=True)
                 summary = conversion.run(inputs, reader, workers, strict, progress)
             shutil.rmtree(conversion.parts, ignore_errors=True)
@@ -275,7 +270,7 @@ def _are_of_one_class(kept, wanted) -> bool:
 def _defaults(target: str | None, names: Collection[str]) -> dict:
     """Those settings of a reader's class that have a default, of the names given."""
     module, _, class_name = (target or "").rpartition(".")
-    if not names or not module.startswith("nowcast.data."):
+    if not names or not module.startswith(("nowcast.readers.", "nowcast.data.")):
         return {}
     defined = getattr(importlib.import_module(module), class_name)
     with_default = [field_ for field_ in fields(defined) if field_.default is not MISSING]

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from nowcast.data.base import Cases
+
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The generator of one sample."""
@@ -79,14 +81,12 @@ class SequenceDataset(Dataset):
     torch for training.
 
     Args:
-        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)`` values with NaN for "not
-            observed"; where its frames have a scale, also ``scale(epoch, index) -> (minutes between
-            frames, kilometres between pixels)``.
+        cases: of one part of a data set.
         transform: see ``nowcast.types.transform``.
         context_length: frames that go in; the rest is target.
     """
 
-    def __init__(self, cases, transform, *, context_length: int):
+    def __init__(self, cases: Cases, transform, *, context_length: int):
         self.cases, self.transform, self.context_length = cases, transform, context_length
 
     def __len__(self) -> int:
@@ -102,14 +102,10 @@ class SequenceDataset(Dataset):
         place = (epoch, index) if index >= 0 else (epoch, -1 - index)
         values, observed = self.transform.normalise(self.cases.case(*place)[:, None])
         past, future = slice(None, self.context_length), slice(self.context_length, None)
-        scale = (
-            {"scale": torch.tensor(self.cases.scale(*place))}
-            if hasattr(self.cases, "scale")
-            else {}
-        )
         if index < 0:
             observed[future] = False
-        return scale | {
+        scale = self.cases.scale(*place)
+        return ({} if scale is None else {"scale": torch.tensor(scale)}) | {
             "key": torch.tensor(key),
             "context": values[past],
             "context_observed": observed[past],
@@ -119,7 +115,7 @@ class SequenceDataset(Dataset):
 
 
 def loader(
-    cases,
+    cases: Cases,
     transform,
     *,
     context_length: int,

@@ -17,13 +17,12 @@ weather of other places lies inside.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.sampling import sample_generator
 from nowcast.runtime.errors import UserError
-from nowcast.types.frames import Grid
 from nowcast.types.task import Task
 
 _STREAMS = {"train": 0, "validation": 1, "test": 2}
@@ -36,7 +35,7 @@ _HEAVIEST = 150.0  # mm/h
 
 
 @dataclass(frozen=True)
-class SyntheticRain:
+class SyntheticRain(DataSet):
     """Sequences of synthetic rain, each a pure function of (seed, part, epoch, index).
 
     Args:
@@ -106,7 +105,7 @@ class SyntheticRain:
         return SyntheticCases(self, name)
 
 
-class SyntheticCases:
+class SyntheticCases(Cases):
     """The cases of one part of `SyntheticRain`."""
 
     def __init__(self, rain: SyntheticRain, name: str):
@@ -121,11 +120,6 @@ class SyntheticCases:
             "test": self._rain.test_samples,
         }
         return lengths[self._name]
-
-    @cached_property
-    def grid(self) -> Grid | None:
-        """None: the rain falls nowhere on earth."""
-        return None
 
     def case(self, epoch: int, index: int) -> np.ndarray:
         """Rain rates [mm/h] of context and target, (T, size, size) float32, NaN = not observed."""
@@ -142,6 +136,10 @@ class SyntheticCases:
         return np.ascontiguousarray(
             turned[:, :, ::-1] if age and generator.random() < 0.5 else turned
         )
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of the frames."""
+        return self.shape[1:]
 
     def _made(self, epoch: int, index: int) -> np.ndarray:
         generator, timestep, spacing = self._start(epoch, index)

@@ -3,13 +3,11 @@ benchmark measures.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from nowcast.data.archive import NewestFrames, is_archive
 from nowcast.data.containers import Unpacking
@@ -84,10 +82,11 @@ def publish(
     write, clock = writer_for(output, members=members), [time.perf_counter()]
     frames = forecaster.one_of_each_time(read(), tolerance)
     clock.append(time.perf_counter())
-    with _clocked(forecaster.model) as network:
-        forecast = forecaster(
-            frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance
-        )
+    before = forecaster.network_seconds
+    forecast = forecaster(
+        frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance
+    )
+    network = forecaster.network_seconds - before
     clock.append(time.perf_counter())
     context = frames[-forecaster.task.context_length :]
     published: Forecast | Products = (
@@ -103,9 +102,7 @@ def publish(
     files = write(published, output, attributes={"title": "Precipitation nowcast"} | origin)
     clock.append(time.perf_counter())
     reading, forecasting, deriving, writing = np.diff(clock).tolist()
-    seconds = dict(
-        zip(PARTS, (reading, sum(network), forecasting - sum(network), deriving, writing))
-    )
+    seconds = dict(zip(PARTS, (reading, network, forecasting - network, deriving, writing)))
     return Published(context, forecast, files, seconds)
 
 
@@ -131,37 +128,6 @@ def notes(context: Frames, forecast: Forecast) -> list[str]:
             f"+{first:g} min"
         )
     return found
-
-
-@contextmanager
-def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
-    """The seconds of every call of a model, and of its ensemble, inside the block; work left to a
-    GPU is waited for.
-    """
-    started, seconds = [], []
-
-    def now() -> float:
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    before = model.register_forward_pre_hook(lambda *_: started.append(now()))
-    after = model.register_forward_hook(lambda *_: seconds.append(now() - started.pop()))
-
-    def clocked(*arguments, **settings):
-        started.append(now())
-        members = type(model).ensemble(model, *arguments, **settings)
-        seconds.append(now() - started.pop())
-        return members
-
-    if hasattr(model, "ensemble"):
-        model.ensemble = clocked
-    try:
-        yield seconds
-    finally:
-        vars(model).pop("ensemble", None)
-        before.remove()
-        after.remove()
 
 
 def newest_frames(

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from nowcast.models.base import Capabilities
 from nowcast.models.convolutions import Conv2d, ordered_once
 from nowcast.models.network import Network, at_least, check_mask, fold, unfold
 from nowcast.runtime.errors import UserError
@@ -53,6 +54,7 @@ class Autoregressive(Network):
     """
 
     SETTINGS = ("patch", "sampling", "sampling_until")
+    capabilities = Capabilities(rehearses=True)
 
     def __init__(
         self,

@@ -9,7 +9,6 @@ Axes: B batch, T time, C channels, H rows, W columns.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -56,7 +55,7 @@ class ForecastModel(nn.Module, ABC):
         context_length: the fewest context frames that it forecasts from.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: Capabilities = Capabilities()
     context_length: int = 1
 
     @abstractmethod

@@ -10,6 +10,7 @@ from nowcast.data.archive import is_archive
 from nowcast.data.tolerant import Tolerant
 from nowcast.output.netcdf import is_forecast, read_attributes, read_forecast
 from nowcast.output.provenance import GAPS
+from nowcast.readers.base import Reader
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _ORIGIN = (
@@ -33,7 +34,7 @@ class Contents:
         tolerance: how far their values, coordinates and times may be off.
     """
 
-    reader: object
+    reader: Reader
     tolerance: Tolerance = DEFAULT
 
     def read(self, path: str | Path) -> str:
@@ -46,10 +47,8 @@ class Contents:
             return inspection.info(path)
         if is_forecast(path):
             return _of_forecast(path)
-        reader = self.reader.choose(path) if hasattr(self.reader, "choose") else self.reader
-        return inspection.info_of_frames(
-            Tolerant(reader, self.tolerance).read(path), reader.format, self.tolerance
-        )
+        reader = Tolerant(self.reader, self.tolerance).choose(path)
+        return inspection.info_of_frames(reader.read(path), reader.format, self.tolerance)
 
 
 def _of_forecast(path: str | Path) -> str:

@@ -28,7 +28,9 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from nowcast.data.sampling import loader
 from nowcast.evaluation.statistics.scores import csi
-from nowcast.forecasting.forecaster import Forecaster, told_scale
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.base import ForecastModel
+from nowcast.models.prediction import Prediction
 from nowcast.runtime import library_private
 from nowcast.runtime.errors import Terminated, UserError, first_line
 from nowcast.runtime.precision import check_precision, precision_of
@@ -39,6 +41,7 @@ from nowcast.runtime.world import check_devices, started_world
 from nowcast.training import checkpoints, resuming
 from nowcast.training import processes as training_processes
 from nowcast.training.losses import CrossEntropy, counting_with
+from nowcast.types.scale import Scale
 
 LIGHTNING = {"float32": "32-true", "bf16-mixed": "bf16-mixed"}  # its names for our precisions
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
@@ -142,11 +145,22 @@ def forecast_of(model: torch.nn.Module, batch: dict, *, members: int | None = No
     """A model's forecast, or that many members of one; a batch is what
     ``nowcast.data.sampling.loader`` gives.
     """
-    call = batch["context"], batch["target"].shape[1], batch["context_observed"]
-    told = told_scale(model, batch.get("scale"))
-    return (
-        model(*call, **told) if members is None else model.ensemble(*call, members=members, **told)
-    )
+    prediction = predicted(model, batch)
+    return prediction.point() if members is None else prediction.members(members)
+
+
+def predicted(model: ForecastModel, batch: dict) -> Prediction:
+    """What a model predicts of a batch."""
+    scale = batch.get("scale")
+    if scale is not None:
+        scale = Scale(scale[:, 0], scale[:, 1])
+    elif model.capabilities.needs_scale:
+        raise UserError(
+            f"{type(model).__name__} must know the minutes between frames and the kilometres "
+            "between pixels; these data have none."
+        )
+    length = batch["target"].shape[1]
+    return model(batch["context"], length, batch["context_observed"], scale)
 
 
 def exceedance_loss(
@@ -156,15 +170,8 @@ def exceedance_loss(
     columns; which ones is drawn from a generator, or torch's.
     """
     first = torch.randint(2, (2,), generator=generator).tolist()
-    logits, known = model.exceedance(
-        batch["context"],
-        batch["target"].shape[1],
-        batch["context_observed"],
-        loss.levels.to(batch["context"].device),
-        **told_scale(model, batch.get("scale")),
-        every=2,
-        first=first,
-    )
+    levels = loss.levels.to(batch["context"].device)
+    logits, known = predicted(model, batch).exceedance_logits(levels, every=2, first=first)
     some = (..., slice(first[0], None, 2), slice(first[1], None, 2))
     return loss(
         logits[:, :, :, None],
@@ -207,7 +214,7 @@ def training_loss(
     """
     if hasattr(loss, "levels"):
         return exceedance_loss(model, loss, batch, generator=generator)
-    if not hasattr(model, "rehearse") or hasattr(loss, "members"):
+    if not model.capabilities.rehearses or hasattr(loss, "members"):
         return loss(
             forecast_of(model, batch, members=getattr(loss, "members", None)),
             batch["target"],
@@ -377,23 +384,20 @@ def fit(
 def _check(model: torch.nn.Module, loss) -> None:
     """Refuse a model and a loss that do not go together."""
     names = f"{type(loss).__name__}", f"this {type(model).__name__}"
-    if hasattr(loss, "levels") != hasattr(model, "exceedance"):
+    can = model.capabilities
+    if hasattr(loss, "levels") != can.probabilistic:
         raise UserError(
             f"{names[0]} and {names[1]} do not go together: loss=exceedance_error is for models "
             "of probabilities (model=lagrangian), and they are for it."
         )
-    if hasattr(loss, "members") and not len(getattr(model, "noise", ())):
-        hint = (
-            "model.state_noise=0.1"
-            if hasattr(model, "noise")
-            else "model=convlstm_small model.state_noise=0.1"
-        )
+    if hasattr(loss, "members") and not can.members:
+        hint = "model=convlstm_small model.state_noise=0.1"
         raise UserError(
             f"{names[0]} is a loss for ensembles, but {names[1]} has no members; use {hint}."
         )
-    if isinstance(loss, CrossEntropy) and getattr(model, "output", "sigmoid") != "sigmoid":
+    if isinstance(loss, CrossEntropy) and not can.unit_range:
         raise UserError(
-            f"{names[0]} needs values between 0 and 1, but {names[1]} has output={model.output}; "
+            f"{names[0]} needs values between 0 and 1, but {names[1]} has output=linear; "
             "use output=sigmoid, or loss=squared_error."
         )
 

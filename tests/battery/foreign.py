@@ -354,8 +354,7 @@ def hostile_models(stage: Stage) -> Outcome:
             },
         )
         attacked(
-            f"a pickle as {name}",
-            lambda path=run / "checkpoints" / name: checkpoints.load(path),
+            f"a pickle as {name}", lambda path=run / "checkpoints" / name: checkpoints.load(path)
         )
         attacked(
             f"a pickle as {name}, resumed", lambda run=run: checkpoints.newest(run / "checkpoints")

@@ -142,14 +142,13 @@ def _forecast_and_gradient(model, context, observed, target):
     import torch
 
     model.zero_grad()
-    if hasattr(model, "exceedance"):
-        logits, known = model.exceedance(
-            context, target.shape[1], observed, torch.tensor([0.3, 0.6])
-        )
+    prediction = model(context, target.shape[1], observed)
+    if model.capabilities.probabilistic:
+        logits, known = prediction.exceedance_logits(torch.tensor([0.3, 0.6]))
         forecast = torch.where(known[:, None], logits, 0.0)
         error = forecast.square().mean()
     else:
-        forecast = model(context, target.shape[1], observed)
+        forecast = prediction.point()
         error = (forecast - target.nan_to_num()).square().mean()
     error.backward()
     gradients = [

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nowcast.data.base import Cases, DataSet
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.training import checkpoints
@@ -30,7 +31,7 @@ _MODEL = {
 _BIG = 100_000  # numbers in a checkpoint that is written over and over
 
 
-class Noise:
+class Noise(DataSet, Cases):
     """Cases of random numbers, some of them missing, each a function of (epoch, index)."""
 
     def __init__(self, length: int):
