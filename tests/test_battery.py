@@ -88,7 +88,8 @@ def test_a_breakage_that_is_out_of_date_says_so():
         match="files.py does not contain 'nothing like it' any more; bring the breakage 'x' up to",
     ):
         breakages._holds(
-            breakages.Breakage("x", "runtime/files.py", "nothing like it", "", "poison"), broken=True
+            breakages.Breakage("x", "runtime/files.py", "nothing like it", "", "poison"),
+            broken=True,
         )
 
 

@@ -48,7 +48,7 @@ def test_a_step_computes_in_the_precision_that_it_is_given(precision):
 
 def test_batches_are_those_of_a_training_epoch_after_epoch():
     batches = batches_of(HOST.settings_of(TINY), 0)
-    keys = [next(batches)["key"].tolist() for _ in range(4)]
+    keys = [next(batches).key.tolist() for _ in range(4)]
     assert [len(of_batch) for of_batch in keys] == [4, 2, 4, 2]
     for epoch in (0, 1):
         drawn = keys[2 * epoch] + keys[2 * epoch + 1]

@@ -13,10 +13,10 @@ LAYERS = [  # first the ones that import nothing
     ("__init__",),
     ("runtime",),
     ("types",),
-    ("readers", "models", "training.losses", "evaluation.statistics"),
-    ("data",),
+    ("readers", "models", "evaluation.statistics"),
+    ("data", "training.losses"),
     ("baselines",),
-    ("training.checkpoints", "forecasting.products", "drawing.coastlines"),
+    ("training.checkpoints", "forecasting.products"),
     ("forecasting.forecaster",),
     ("forecasting.export",),
     ("evaluation", "training", "output", "drawing"),
@@ -26,12 +26,7 @@ LAYERS = [  # first the ones that import nothing
     ("cli",),
     ("__main__",),
 ]
-APART = {
-    "readers",
-    "models",
-    "training.losses",
-    "evaluation.statistics",
-}  # know nothing of each other
+APART = {"readers", "models", "evaluation.statistics"}  # know nothing of each other
 # the public door imports what it exports only when somebody asks for it
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 

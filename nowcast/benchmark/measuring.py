@@ -20,15 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 import nowcast
+from nowcast.models.base import ForecastModel
 from nowcast.models.convlstm.gates import implementation
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.runtime.precision import autocast
 from nowcast.runtime.threads import WAITING_VARIABLES, cores
-from nowcast.training.loop import Training, optimizer_of, training_loss
+from nowcast.training.losses.base import TrainingLoss
+from nowcast.training.optimizers import optimizer_of
+from nowcast.training.settings import TrainingSettings
+from nowcast.types.batch import Batch
 
 PHASES = ("train", "forward")
 REPEATS = 3  # at least, of every timing: the fewest that have a median
@@ -247,31 +250,24 @@ def measure_together(
 
 def random_batch(
     batch_size: int, context_length: int, forecast_length: int, side: int, device: torch.device
-) -> dict[str, Tensor]:
-    """A batch as ``nowcast.data.sampling.loader`` gives it: noise in [0, 1], (B, T, 1, H, W), all
-    of it observed.
-    """
+) -> Batch:
+    """A batch of noise in [0, 1], (B, T, 1, H, W), all of it observed."""
     shape = (batch_size, context_length + forecast_length, 1, side, side)
     frames = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    observed = torch.ones_like(frames, dtype=torch.bool)
-    return {
-        "context": frames[:, :context_length],
-        "context_observed": observed[:, :context_length],
-        "target": frames[:, context_length:],
-        "target_observed": observed[:, context_length:],
-    }
+    return Batch.complete(frames[:, :context_length], frames[:, context_length:])
 
 
 def training_step(
-    model: nn.Module,
-    loss,
-    batch: dict[str, Tensor],
+    model: ForecastModel,
+    loss: TrainingLoss,
+    batch: Batch,
     *,
     precision: str,
-    training: Training | None = None,
+    training: TrainingSettings | None = None,
 ) -> Callable[[], None]:
-    """Forward, loss, backward and optimiser as one call, as in ``nowcast.training.loop``. It leaves
-    no gradients behind.
+    """Forward, loss, backward and optimiser as one call, as in a training.
+
+    It leaves no gradients behind.
 
     Args:
         model: what is trained.
@@ -280,12 +276,12 @@ def training_step(
         precision: "float32" or "bf16-mixed".
         training: whose optimiser is taken; None for Adam.
     """
-    optimizer = optimizer_of(model.parameters(), training or Training(max_epochs=1))
+    optimizer = optimizer_of(model.parameters(), training or TrainingSettings(max_epochs=1))
     model.train()
 
     def step() -> None:
-        with autocast(batch["context"].device.type, precision):
-            value = training_loss(model, loss, batch, progress=0.5)
+        with autocast(batch.context.device.type, precision):
+            value = loss(model, batch, progress=0.5)
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -293,15 +289,13 @@ def training_step(
     return step
 
 
-def forecasting_step(
-    model: nn.Module, batch: dict[str, Tensor], *, precision: str
-) -> Callable[[], None]:
+def forecasting_step(model: ForecastModel, batch: Batch, *, precision: str) -> Callable[[], None]:
     """A forecast of a batch as one call."""
     model.eval()
 
     def step() -> None:
-        with torch.inference_mode(), autocast(batch["context"].device.type, precision):
-            model(batch["context"], batch["target"].shape[1], batch["context_observed"]).point()
+        with torch.inference_mode(), autocast(batch.context.device.type, precision):
+            model(batch.context, batch.forecast_length, batch.context_observed).point()
 
     return step
 

@@ -114,7 +114,7 @@ class Models:
         facts = {
             "parameters": parameters(model),
             "multiply_adds": multiply_adds(
-                model, one["context"], self.forecast_length, one["context_observed"]
+                model, one.context, self.forecast_length, one.context_observed
             ),
         }
         model, batch = model.to(device), random_batch(self.batch_size, *sizes, device)

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from nowcast.benchmark.measuring import (
     MEGABYTE,
     RECORDED,
@@ -26,6 +24,7 @@ from nowcast.data.sampling import loader
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.precision import precision_of
+from nowcast.types.batch import Batch
 
 DEFAULT = "default"
 MEANING = (
@@ -86,7 +85,7 @@ class Training:
         step = training_step(
             part(settings, "model").to(on),
             part(settings, "loss"),
-            {key: values.to(on) for key, values in batch.items()},
+            batch.to(on),
             precision=precision,
             training=training,
         )
@@ -136,7 +135,7 @@ class Training:
         return grid(heading, headings, rows)
 
 
-def batches_of(settings: dict, workers: int) -> Iterator[dict[str, Tensor]]:
+def batches_of(settings: dict, workers: int) -> Iterator[Batch]:
     """A training's batches as ``nowcast.training.loop`` loads them, epoch after epoch, endless."""
     task = part(settings, "task")
     found = loader(
@@ -160,7 +159,7 @@ def loaded_per_second(settings: dict, workers: int, *, seconds: float) -> float:
         next(batches)
     sequences, start = 0, time.perf_counter()
     for count in itertools.count(1):
-        sequences += len(next(batches)["context"])
+        sequences += len(next(batches))
         passed = time.perf_counter() - start
         if passed >= seconds and count >= REPEATS:
             break

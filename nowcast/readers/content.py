@@ -8,7 +8,6 @@ import lzma
 import os
 import re
 import struct
-import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from nowcast.runtime.unreadable import (
     HEAD,
     Kind,
     head_of,
+    is_tar,
     kind_of_content,
     mend,
     os_error,
@@ -170,11 +170,7 @@ def archive_kind(start: bytes) -> str | None:
     """
     if start.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"
-    try:
-        tarfile.TarInfo.frombuf(start[:TAR_BLOCK], "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return None
-    return "tar"
+    return "tar" if is_tar(start) else None
 
 
 @contextmanager

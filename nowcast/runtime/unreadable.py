@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import stat
+import tarfile
 import time
 import zlib
 from pathlib import Path
@@ -121,7 +122,7 @@ def kind_of_content(head: bytes) -> Kind | None:
                 "an encrypted zip archive", "unpack it with its password, and give what is in it"
             )
         return _with_what_is_in_it(found, head) if head.startswith(b"\x1f\x8b") else found
-    if _is_tar(head):
+    if is_tar(head):
         return _packed("a tar archive", "tar -xf FILE")
     if b"/annex/objects/" in head and len(head) < HEAD:
         return _ANNEX
@@ -159,16 +160,17 @@ def _with_what_is_in_it(packed: Kind, head: bytes) -> Kind:
     return Kind(f"{inside.what}, packed with gzip", advice)
 
 
-def _is_tar(head: bytes) -> bool:
-    """By its mark, or, as old archives have none, by the checksum of its first header."""
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins so is a tar: by its mark, or, as old archives have none, by the
+    checksum of its first header.
+    """
     if head[257:262] == b"ustar":
         return True
-    if len(head) < HEAD or not head[0]:
+    try:
+        tarfile.TarInfo.frombuf(head[:HEAD], "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
         return False
-    stated = re.fullmatch(rb" *([0-7]{1,7})[ \0]*", head[148:156])
-    return stated is not None and int(stated[1], 8) == sum(head[:148]) + 8 * ord(" ") + sum(
-        head[156:HEAD]
-    )
+    return True
 
 
 def _is_text(head: bytes) -> bool:

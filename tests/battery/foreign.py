@@ -17,7 +17,10 @@ import h5py
 import numpy as np
 import pyproj
 
-from nowcast.data.archive import NewestFrames, Origin, PackedFiles, PackedFrames, write_archive
+from nowcast.data.archive import NewestFrames
+from nowcast.data.archive_writing import write_archive
+from nowcast.data.origin import Origin
+from nowcast.data.packed_frames import PackedFiles, PackedFrames
 from nowcast.data.reading import ReadingProcess
 from nowcast.readers.auto import Auto
 from nowcast.runtime.errors import UserError
@@ -254,7 +257,7 @@ TARGETS = (  # what a hostile run may name as its model, transform, loss ...
     "nowcast.evaluation.table.write_csv",
     "nowcast.models.unet.torch.load",
     "nowcast.data.conversion.convert",
-    "nowcast.training.loop.Training",
+    "nowcast.training.settings.TrainingSettings",
 )
 
 
@@ -320,7 +323,7 @@ def hostile_models(stage: Stage) -> Outcome:
         wanted = (
             "nowcast.training.losses.CrossEntropy",
             "nowcast.data.moving_mnist.MovingMnist",
-            "nowcast.training.loop.Training",
+            "nowcast.training.settings.TrainingSettings",
         )[index % 3]
         if wanted not in yaml:
             raise RuntimeError(f"the configuration of a run does not name {wanted} any more")

@@ -163,14 +163,14 @@ def order_and_grids(stage: Stage) -> Outcome:
     """
     from nowcast.data.inputs import read_frames
     from nowcast.output.netcdf import read_forecast
-    from nowcast.output.provenance import provenance
-    from nowcast.output.publish import writer_for
+    from nowcast.output.origin import origin_attributes
+    from nowcast.output.writers import writer_for
     from nowcast.readers.auto import Auto
 
     outcome, values, reader = Outcome(), rain(6), NewestFrames(Auto(), 1)
     source, forecaster = frames(values), network()
     expected = forecaster(source)
-    publish = writer_for("a.nc")
+    publish = writer_for("a.nc").write
     for case in range(12):
         names = stage.generator.permutation(6)
         paths = []
@@ -229,7 +229,7 @@ def order_and_grids(stage: Stage) -> Outcome:
         folder.mkdir(exist_ok=True)
         path = folder / (name.decode("utf-8", "surrogateescape") + ".nc")
         try:
-            origin = provenance(
+            origin = origin_attributes(
                 model=path.name,
                 model_sha256=None,
                 analysis_time=shown.analysis_time,

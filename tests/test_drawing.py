@@ -7,8 +7,8 @@ import pytest
 from factories_fields import forecast, frames
 from PIL import Image
 
-from nowcast.drawing import plotting
-from nowcast.drawing.plotting import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS
+from nowcast.drawing import animation, cells, colours, curves, maps
+from nowcast.drawing.colours import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Frames, Grid
 from tests.factories import rows_of
@@ -30,14 +30,14 @@ def test_a_rain_rate_on_a_class_edge_has_the_colour_of_the_class_above():
     for i, edge in enumerate(RAIN_CLASSES):
         below = np.nextafter(np.float32(edge), np.float32(0))
         assert (
-            plotting.rain_colours(np.array([edge, below])).tolist()
+            colours.rain_colours(np.array([edge, below])).tolist()
             == RAIN_COLOURS[[i + 1, i]].tolist()
         )
 
 
 def test_dry_is_white_missing_is_grey_and_the_strongest_rain_has_the_last_colour():
-    assert plotting.rain_classes(np.array([0, 0.05, np.nan, 49, 500])).tolist() == [0, 0, 9, 7, 8]
-    assert plotting.rain_colours(np.array([0, np.nan])).tolist() == [
+    assert colours.rain_classes(np.array([0, 0.05, np.nan, 49, 500])).tolist() == [0, 0, 9, 7, 8]
+    assert colours.rain_colours(np.array([0, np.nan])).tolist() == [
         [255, 255, 255],
         [190, 190, 190],
     ]
@@ -78,8 +78,8 @@ def test_neighbouring_rain_colours_stay_apart_for_colour_blind_eyes():
 
 
 def test_grey_values_are_clipped_and_missing_ones_stand_out():
-    assert plotting.grey_colours(np.array([-1, 0.2, 2])).tolist() == [[0] * 3, [51] * 3, [255] * 3]
-    assert plotting.grey_colours(np.array([np.nan])).tolist() == [GREY_MISSING_COLOUR.tolist()]
+    assert colours.grey_colours(np.array([-1, 0.2, 2])).tolist() == [[0] * 3, [51] * 3, [255] * 3]
+    assert colours.grey_colours(np.array([np.nan])).tolist() == [GREY_MISSING_COLOUR.tolist()]
 
 
 def test_shrinking_takes_the_mean_of_what_was_observed_in_a_block():
@@ -87,16 +87,16 @@ def test_shrinking_takes_the_mean_of_what_was_observed_in_a_block():
     values = np.array(
         [[1, 3, 0, 8], [5, 7, nan, nan], [nan, nan, 2, 2], [nan, 4, 2, 2]], np.float32
     )
-    assert np.array_equal(plotting.shrink(values, 2, 2), [[4, 4], [nan, 2]], equal_nan=True)
-    assert plotting.shrink(np.arange(5, dtype=np.float32)[None], 9, 2).tolist() == [
+    assert np.array_equal(cells.shrink(values, 2, 2), [[4, 4], [nan, 2]], equal_nan=True)
+    assert cells.shrink(np.arange(5, dtype=np.float32)[None], 9, 2).tolist() == [
         [0.5, 3.0]
     ]  # blocks of 2 and 3
-    assert np.array_equal(plotting.shrink(values, 10, 10), values, equal_nan=True)
+    assert np.array_equal(cells.shrink(values, 10, 10), values, equal_nan=True)
 
 
 def test_a_picture_shows_missing_pixels_grey_dry_ones_white_and_rain_in_its_class(tmp_path):
     field = np.array([[[0.0, 0.0], [np.nan, 3.0]]])
-    plotting.sequence_picture(
+    maps.sequence_picture(
         {"observed": field},
         tmp_path / "p.png",
         column_labels={"observed": ["0 min"]},
@@ -117,7 +117,7 @@ def test_a_picture_shows_missing_pixels_grey_dry_ones_white_and_rain_in_its_clas
 def test_a_picture_is_cropped_to_what_was_observed(tmp_path):
     field = np.full((1, 40, 40), np.nan)
     field[0, 10:20, 5:15] = 3.0
-    plotting.sequence_picture(
+    maps.sequence_picture(
         {"rain": field},
         tmp_path / "p.png",
         column_labels={"rain": ["0 min"]},
@@ -130,7 +130,7 @@ def test_a_picture_is_cropped_to_what_was_observed(tmp_path):
 
 
 def test_a_field_without_any_observation_is_all_grey(tmp_path):
-    plotting.sequence_picture(
+    maps.sequence_picture(
         {"rain": np.full((1, 4, 4), np.nan)},
         tmp_path / "p.png",
         column_labels={"rain": ["0 min"]},
@@ -143,9 +143,7 @@ def test_a_field_without_any_observation_is_all_grey(tmp_path):
 def test_cells_right_of_a_shorter_row_stay_empty(tmp_path):
     rows = {"context": np.full((1, 4, 4), 3.0), "forecast": np.full((3, 4, 4), 12.0)}
     labels = {"context": ["0 min"], "forecast": ["+5 min", "+10 min", "+15 min"]}
-    plotting.sequence_picture(
-        rows, tmp_path / "p.png", column_labels=labels, kind="rain", title="t"
-    )
+    maps.sequence_picture(rows, tmp_path / "p.png", column_labels=labels, kind="rain", title="t")
     image = pixels(tmp_path / "p.png")
     panels = [(image == RAIN_COLOURS[i]).all(-1).sum() / 180**2 for i in (4, 6)]
     assert panels[0] == pytest.approx(1, abs=0.07) and panels[1] == pytest.approx(3, abs=0.1)
@@ -154,7 +152,7 @@ def test_cells_right_of_a_shorter_row_stay_empty(tmp_path):
 def test_of_twelve_frames_six_are_drawn_the_last_among_them(tmp_path):
     field = np.zeros((12, 4, 4))
     field[0], field[11] = 60.0, 12.0
-    plotting.sequence_picture(
+    maps.sequence_picture(
         {"f": field},
         tmp_path / "p.png",
         column_labels={"f": list("abcdefghijkl")},
@@ -170,7 +168,7 @@ def test_of_twelve_frames_six_are_drawn_the_last_among_them(tmp_path):
 def test_moving_mnist_is_drawn_white_on_black(tmp_path):
     field = np.zeros((1, 8, 8))
     field[0, :4] = 1.0
-    plotting.sequence_picture(
+    maps.sequence_picture(
         {"target": field},
         tmp_path / "p.png",
         column_labels={"target": ["1"]},
@@ -184,8 +182,8 @@ def test_moving_mnist_is_drawn_white_on_black(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3)])
 def test_fields_of_any_shape_can_be_drawn_and_animated(tmp_path, shape):
     values = np.full((2, *shape), 3.0)
-    plotting.forecast_strip(frames(values), forecast(values), tmp_path / "p.png")
-    plotting.forecast_animation(frames(values), forecast(values), tmp_path / "p.gif")
+    maps.forecast_strip(frames(values), forecast(values), tmp_path / "p.png")
+    animation.forecast_animation(frames(values), forecast(values), tmp_path / "p.gif")
     assert share(pixels(tmp_path / "p.png"), RAIN_COLOURS[4]) > 0.02
     assert share(pixels(tmp_path / "p.gif", 3), RAIN_COLOURS[4]) > 0.005
     assert max(pixels(tmp_path / "p.gif").shape[:2]) < 700
@@ -196,7 +194,7 @@ def test_the_first_members_of_an_ensemble_are_drawn_below_its_forecast(tmp_path)
     one = forecast(values)
     for count in (1, 5):
         members = np.full((count, *values.shape), 3.0)
-        plotting.forecast_strip(
+        maps.forecast_strip(
             frames(values), replace(one, members=members), tmp_path / f"{count}.png"
         )
     few, many = (pixels(tmp_path / f"{count}.png") for count in (1, 5))
@@ -207,7 +205,7 @@ def test_the_first_members_of_an_ensemble_are_drawn_below_its_forecast(tmp_path)
 
 
 def test_the_animation_has_all_frames_loops_and_pauses_at_the_end(tmp_path):
-    plotting.forecast_animation(
+    animation.forecast_animation(
         frames(np.zeros((2, 4, 4))), forecast(np.zeros((3, 4, 4))), tmp_path / "a.gif"
     )
     with Image.open(tmp_path / "a.gif") as image:
@@ -223,7 +221,7 @@ def test_animated_pixels_have_exactly_the_class_colours_and_the_border_tells_for
     tmp_path,
 ):
     values = np.array([[[0.0, 0.1], [np.nan, 60.0]]])
-    plotting.forecast_animation(
+    animation.forecast_animation(
         frames(values, start="2010-08-26T23:55"), forecast(values), tmp_path / "a.gif"
     )
     observed, predicted = pixels(tmp_path / "a.gif", 0), pixels(tmp_path / "a.gif", 1)
@@ -247,7 +245,7 @@ def test_an_animation_of_a_large_grid_stays_small(tmp_path):
     values = np.stack(
         [np.maximum(0, 20 * np.sin((x + 9 * t) / 40) * np.sin(y / 55)) for t in range(12)]
     )
-    plotting.forecast_animation(
+    animation.forecast_animation(
         frames(values[:4], start="2010-08-26T23:40"), forecast(values[4:]), tmp_path / "a.gif"
     )
     assert max(pixels(tmp_path / "a.gif").shape) < 800
@@ -274,7 +272,7 @@ def strait(degrees=False, rain=0.0):
 def test_the_coast_is_drawn_dark_on_light_colours_and_light_on_dark_ones(
     tmp_path, rain, colour, lighter
 ):
-    plotting.forecast_animation(*strait(rain=rain), tmp_path / "a.gif")
+    animation.forecast_animation(*strait(rain=rain), tmp_path / "a.gif")
     image = pixels(tmp_path / "a.gif", 2).astype(int)
     border = (image == [213, 94, 0]).all(-1)
     top, left = (
@@ -296,7 +294,7 @@ def test_the_coast_is_drawn_dark_on_light_colours_and_light_on_dark_ones(
 def test_a_picture_with_a_grid_has_coasts_and_a_scale_bar_and_one_without_has_none(tmp_path):
     context, _ = strait()
     for name, place in (("with", context.grid), ("without", None)):
-        plotting.sequence_picture(
+        maps.sequence_picture(
             {"a": context.values[:1]},
             tmp_path / f"{name}.png",
             column_labels={"a": ["1"]},
@@ -325,17 +323,17 @@ def test_the_scale_bar_is_the_longest_round_length_that_fits():
         0.7: (0.5, "0.5 km"),
         4000: (2000, "2000 km"),
     }
-    assert {kilometres: plotting.scale_bar(kilometres) for kilometres in lengths} == lengths
+    assert {kilometres: cells.scale_bar(kilometres) for kilometres in lengths} == lengths
 
 
 def test_a_cell_of_degrees_is_drawn_as_narrow_as_it_is_on_the_earth(tmp_path):
     degrees = strait(degrees=True)
-    assert plotting.cell_aspect(degrees[0].grid) == pytest.approx(
+    assert cells.cell_aspect(degrees[0].grid) == pytest.approx(
         math.cos(math.radians(51)), abs=0.005
     )
-    assert plotting.cell_aspect(strait()[0].grid) == 1 and plotting.cell_aspect(None) == 1
-    height, width = plotting._gif_size(degrees[0].grid, 600)
-    assert (height, width) == (480, round(480 * plotting.cell_aspect(degrees[0].grid)))
+    assert cells.cell_aspect(strait()[0].grid) == 1 and cells.cell_aspect(None) == 1
+    height, width = animation._size(degrees[0].grid, 600)
+    assert (height, width) == (480, round(480 * cells.cell_aspect(degrees[0].grid)))
 
 
 def test_fields_of_another_size_than_the_grid_are_refused(tmp_path):
@@ -345,7 +343,7 @@ def test_fields_of_another_size_than_the_grid_are_refused(tmp_path):
         match=r"the rows have \(3, 4\) pixels, but the grid has \(240, 240\); give the grid of "
         r"the fields",
     ):
-        plotting.sequence_picture(
+        maps.sequence_picture(
             {"a": np.zeros((1, 3, 4))},
             tmp_path / "p.png",
             column_labels={"a": ["1"]},
@@ -356,13 +354,13 @@ def test_fields_of_another_size_than_the_grid_are_refused(tmp_path):
 
 
 def test_times_are_written_with_sign_and_utc():
-    assert [plotting._minutes(np.timedelta64(s, "s")) for s in (-1200, 0, 90, 900)] == [
+    assert [maps.minutes_text(np.timedelta64(s, "s")) for s in (-1200, 0, 90, 900)] == [
         "−20 min",
         "0 min",
         "+1.5 min",
         "+15 min",
     ]
-    assert plotting._clock(np.datetime64("2010-08-26T08:05:30")) == "08:05 UTC"
+    assert maps.clock_text(np.datetime64("2010-08-26T08:05:30")) == "08:05 UTC"
 
 
 def rain_rows(csi, bias):
@@ -384,7 +382,7 @@ def rain_rows(csi, bias):
 
 def test_score_curves_draw_every_model_in_its_colour(tmp_path):
     rows = rain_rows([0.8, 0.5, 0.4], [1.2, 0.9, math.nan])
-    plotting.score_curves(
+    curves.score_curves(
         rows | {"persistence": rain_rows([0.6, 0.3, 0.1], [1, 1, 1])["net"]},
         tmp_path / "s.png",
         lead_minutes=5,
@@ -395,7 +393,7 @@ def test_score_curves_draw_every_model_in_its_colour(tmp_path):
 
 
 def test_the_main_scores_are_drawn_by_threshold_then_the_others():
-    panels = plotting._panels(rain_rows([0.5], [1.0])["net"])
+    panels = curves._panels(rain_rows([0.5], [1.0])["net"])
     assert panels[:4] == [("csi", 0.1), ("far", 0.1), ("frequency_bias", 0.1), ("csi", 1.0)]
     assert panels[9:] == [("mae", None), ("mse", None), ("correlation", None)]
 
@@ -406,8 +404,8 @@ def test_curves_of_moving_mnist_show_the_floor_of_cross_entropy(tmp_path):
         + rows_of("cross_entropy_floor", [88.0, 88.0])
         + rows_of("psnr", [math.inf, 20.0])
     )
-    plotting.score_curves({"net": rows}, tmp_path / "with.png", lead_minutes=None)
-    plotting.score_curves(
+    curves.score_curves({"net": rows}, tmp_path / "with.png", lead_minutes=None)
+    curves.score_curves(
         {"net": [row for row in rows if row.score != "cross_entropy_floor"]},
         tmp_path / "without.png",
         lead_minutes=None,
@@ -419,7 +417,7 @@ def test_curves_of_moving_mnist_show_the_floor_of_cross_entropy(tmp_path):
 
 
 def test_undefined_scores_leave_an_empty_panel(tmp_path):
-    plotting.score_curves(
+    curves.score_curves(
         {"net": rows_of("csi", [math.nan, math.nan], threshold=1.0, window=1)},
         tmp_path / "s.png",
         lead_minutes=5,
@@ -428,16 +426,12 @@ def test_undefined_scores_leave_an_empty_panel(tmp_path):
 
 
 def test_the_training_curve_marks_the_best_csi_where_that_chose_the_weights(tmp_path, monkeypatch):
-    titles, save = [], plotting._save
+    titles = []
     monkeypatch.setattr(
-        plotting,
-        "_save",
-        lambda figure, path: (
-            titles.append(figure.axes[0].get_title(loc="left")) or save(figure, path)
-        ),
+        curves, "save", lambda figure, path: titles.append(figure.axes[0].get_title(loc="left"))
     )
     for csi in ([0.1, 0.3, 0.2], [math.nan, 0.0, 0.0], []):
-        plotting.training_curve(
+        curves.training_curve(
             [1, 2, 3], [3.0, 2.0, 1.0], [3.0, 2.5, 2.0], tmp_path / "t.png", validation_csi=csi
         )
     assert titles == [
@@ -447,20 +441,20 @@ def test_the_training_curve_marks_the_best_csi_where_that_chose_the_weights(tmp_
 
 
 def test_the_training_curve_is_drawn_with_gaps_and_without_any_finite_loss(tmp_path):
-    plotting.training_curve([1, 2, 3], [9.0, math.nan, 0.1], [8.0, 2.0, 3.0], tmp_path / "t.png")
-    plotting.training_curve([1], [math.nan], [math.nan], tmp_path / "n.png")
+    curves.training_curve([1, 2, 3], [9.0, math.nan, 0.1], [8.0, 2.0, 3.0], tmp_path / "t.png")
+    curves.training_curve([1], [math.nan], [math.nan], tmp_path / "n.png")
     assert share(pixels(tmp_path / "t.png"), [0xD5, 0x5E, 0]) > 0.001
     assert pixels(tmp_path / "n.png").shape == (432, 768, 3)
 
 
 def test_pictures_leave_no_other_file(tmp_path):
-    plotting.training_curve([1], [1.0], [1.0], tmp_path / "t.png")
+    curves.training_curve([1], [1.0], [1.0], tmp_path / "t.png")
     assert [file.name for file in tmp_path.iterdir()] == ["t.png"]
 
 
 def test_an_unknown_kind_of_picture_is_refused(tmp_path):
     with pytest.raises(UserError, match="kind 'snow' are unknown; 'rain' and 'grey'"):
-        plotting.sequence_picture(
+        maps.sequence_picture(
             {"a": np.zeros((1, 2, 2))},
             tmp_path / "p.png",
             column_labels={"a": ["1"]},
@@ -483,7 +477,7 @@ def test_rows_that_are_no_sequences_of_one_size_are_refused(tmp_path, rows):
         UserError,
         match=r"cannot be drawn; each must be \(frames, height, width\) with one height and width",
     ):
-        plotting.sequence_picture(
+        maps.sequence_picture(
             rows,
             tmp_path / "p.png",
             column_labels={name: ["1"] for name in rows},
@@ -496,7 +490,7 @@ def test_labels_that_do_not_match_the_frames_are_refused(tmp_path):
     with pytest.raises(
         UserError, match="row 'a' has 2 frames and 1 column labels; give one per frame"
     ):
-        plotting.sequence_picture(
+        maps.sequence_picture(
             {"a": np.zeros((2, 2, 2))},
             tmp_path / "p.png",
             column_labels={"a": ["1"]},
@@ -507,11 +501,13 @@ def test_labels_that_do_not_match_the_frames_are_refused(tmp_path):
 
 def test_curves_of_no_score_are_refused(tmp_path):
     with pytest.raises(UserError, match="no score by lead time to draw"):
-        plotting.score_curves({"net": []}, tmp_path / "s.png", lead_minutes=5)
+        curves.score_curves({"net": []}, tmp_path / "s.png", lead_minutes=5)
 
 
 def test_losses_of_another_length_are_refused(tmp_path):
-    with pytest.raises(UserError, match="2 epochs, 2 training losses and 1 validation losses came"):
-        plotting.training_curve([1, 2], [1.0, 2.0], [1.0], tmp_path / "t.png")
+    with pytest.raises(
+        UserError, match="as many losses, got 2 epochs, 2 training losses and 1 validation losses"
+    ):
+        curves.training_curve([1, 2], [1.0, 2.0], [1.0], tmp_path / "t.png")
     with pytest.raises(UserError, match="0 epochs"):
-        plotting.training_curve([], [], [], tmp_path / "t.png")
+        curves.training_curve([], [], [], tmp_path / "t.png")

@@ -4,19 +4,21 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
+from factories_fields import forecast
 
 import nowcast
-from nowcast.output.provenance import checked_attributes, provenance
+from nowcast.output.origin import file_attributes, origin_attributes
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import sha256_of
 
 ANALYSIS = np.datetime64("2020-06-01T12:00")
+FORECAST = forecast([[[1.0]]])
 NOW = datetime(2020, 6, 1, 12, 7, 30, tzinfo=UTC)
 
 
 def test_a_forecast_says_what_made_it_from_which_files_and_how_old_they_are():
     inputs = [("a.h5", np.datetime64("2020-06-01T11:55")), ("b.h5", ANALYSIS)]
-    assert provenance(
+    assert origin_attributes(
         model="run 7",
         analysis_time=ANALYSIS,
         inputs=inputs,
@@ -37,7 +39,7 @@ def test_a_forecast_says_what_made_it_from_which_files_and_how_old_they_are():
 
 
 def test_a_fallback_says_why_and_what_is_not_known_is_left_out():
-    attributes = provenance(
+    attributes = origin_attributes(
         model="none",
         analysis_time=ANALYSIS,
         method="persistence",
@@ -53,9 +55,12 @@ def test_a_fallback_says_why_and_what_is_not_known_is_left_out():
 
 def test_the_moment_of_writing_may_be_given_in_any_time_zone_and_is_now_by_default():
     elsewhere = NOW.astimezone(timezone(timedelta(hours=-7)))
-    assert provenance(model="", analysis_time=ANALYSIS, now=elsewhere)["data_age_minutes"] == "7.5"
+    assert (
+        origin_attributes(model="", analysis_time=ANALYSIS, now=elsewhere)["data_age_minutes"]
+        == "7.5"
+    )
     recent = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s")
-    assert float(provenance(model="", analysis_time=recent)["data_age_minutes"]) < 1
+    assert float(origin_attributes(model="", analysis_time=recent)["data_age_minutes"]) < 1
 
 
 def test_an_unknown_method_is_refused():
@@ -64,7 +69,7 @@ def test_an_unknown_method_is_refused():
         match="the method 'guess' is unknown; a forecast is made by nowcast, extrapolation, "
         "persistence",
     ):
-        provenance(model="", analysis_time=ANALYSIS, method="guess")
+        origin_attributes(model="", analysis_time=ANALYSIS, method="guess")
 
 
 def test_the_checksum_is_that_of_the_file(tmp_path):
@@ -93,7 +98,7 @@ def test_the_checksum_is_that_of_the_file(tmp_path):
     ],
 )
 def test_texts_are_one_printable_line_of_at_most_16_kb(given, kept):
-    assert checked_attributes({"name": given}) == {"name": kept}
+    assert file_attributes(FORECAST, {"name": given}) == {"name": kept}
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "a/b", "a\x00", "é", "_x", "a" * 101, 5])
@@ -103,5 +108,5 @@ def test_names_that_some_format_cannot_hold_are_refused(name):
         match="is no name of an attribute; up to 100 letters, digits and underscores that start "
         "with a letter are accepted",
     ) as error:
-        checked_attributes({name: "text"})
+        file_attributes(FORECAST, {name: "text"})
     assert len(str(error.value)) < 250 and "\n" not in str(error.value)

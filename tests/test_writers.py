@@ -5,7 +5,7 @@ import pytest
 from factories_fields import forecast, observed
 
 from nowcast.output.netcdf import read_forecast
-from nowcast.output.publish import writer_for
+from nowcast.output.writers import writer_for
 from nowcast.runtime.errors import UserError
 
 FIELD = np.array([[[0.0, 2.5], [np.nan, 1.0]]], np.float32)
@@ -22,7 +22,7 @@ FIELD = np.array([[[0.0, 2.5], [np.nan, 1.0]]], np.float32)
     ],
 )
 def test_a_suffix_chooses_the_format_and_the_same_rates_come_back(tmp_path, name, written):
-    paths = writer_for(tmp_path / name)(
+    paths = writer_for(tmp_path / name).write(
         forecast(FIELD), tmp_path / name, attributes={"model": "run 7"}
     )
     assert [path.name for path in paths] == [written]
