@@ -142,7 +142,7 @@ def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
     def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much.")
 
-    monkeypatch.setattr(measuring, "training_loss", too_large)
+    monkeypatch.setattr(measuring, "optimizer_of", too_large)
     report = TINY.run(host(whole=SETTINGS))
     assert [record["phase"] for record in report.records] == ["forward"]
     assert report.failed == {"whole": "CUDA out of memory."}
