@@ -173,7 +173,9 @@ def test_numbers_that_are_not_finite_never_reach_the_disk(tmp_path):
             content(2) | {"state_dict": {"weight": torch.tensor([1.0, float("nan")])}},
             tmp_path / "last.ckpt",
         )
-    with pytest.raises(ValueError, match="optimizer_states.0.m contains numbers that are not finite"):
+    with pytest.raises(
+        ValueError, match="optimizer_states.0.m contains numbers that are not finite"
+    ):
         checkpoints.save(
             content(2, optimizer_states=[{"m": torch.tensor([float("inf")])}]),
             tmp_path / "last.ckpt",
