@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nowcast.benchmark import measuring
-from nowcast.benchmark.measuring import Host, measure, peak_memory
+from nowcast.benchmark.measuring import Host, measure, peak_memory, random_batch, training_step
 from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.cli import config, main
 from nowcast.models.base import Capabilities, ForecastModel
