@@ -212,15 +212,6 @@ def test_publishing_returns_the_seconds_of_its_parts_and_keeps_the_context(tmp_p
     )
 
 
-def test_the_clock_is_taken_off_the_model_again(tmp_path):
-    model = Persistence()
-    frames = read_frames(
-        write_radar_files(moving_rain(1, 12, 10), times(0), tmp_path), reader=Auto()
-    )
-    prediction.publish(Forecaster(model, Identity(), Task(1, 1)), lambda: frames, tmp_path / "f.nc")
-    assert not model._forward_hooks and not model._forward_pre_hooks
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

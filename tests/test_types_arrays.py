@@ -11,7 +11,6 @@ from factories import grid, times
 
 from nowcast.baselines.persistence import Persistence
 from nowcast.drawing.colours import rain_classes
-from nowcast.evaluation.statistics.ensemble import EnsembleSums
 from nowcast.evaluation.statistics.events import contingency
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.neighbourhood import fraction_sums
@@ -340,7 +339,7 @@ def test_ensembles_and_functions_of_scores_take_masks():
         generator.random((1, 2, 4, 5)).astype(np.float32),
     )
     mask = generator.random(truth.shape) < 0.3
-    sums, expected = (EnsembleSums.zero((0.5,), 3, 2) for _ in range(2))
+    sums, expected = (RainScores().ensemble(3).sums(2) for _ in range(2))
     sums.add(members, np.ma.masked_array(np.where(mask, 9e36, truth), mask))
     expected.add(members, np.where(mask, np.float32(NAN), truth))
     assert all(

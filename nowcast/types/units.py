@@ -3,6 +3,7 @@
 Pure functions; NaN stays NaN, and a mask becomes NaN.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from nowcast.types.arrays import as_numbers
 
 RAIN_RATE = "rain rate"
 """Quantity of fields that were rates from the start."""
+
+
+_QUANTITY = re.compile(r"rain depth in \S+ min|reflectivity, Z = \S+ R\^\S+")
+
+
+def is_quantity(text: object) -> bool:
+    """Whether a text is one of the quantities that are named here."""
+    return isinstance(text, str) and (text == RAIN_RATE or bool(_QUANTITY.fullmatch(text)))
 
 
 def rain_depth_quantity(minutes: float) -> str:
