@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +17,7 @@ from nowcast.models.prediction import Prediction
 from nowcast.runtime.errors import UserError
 from nowcast.types.batch import Batch
 
+ROUNDING = 1e-5  # 2 mm/h, normalised and restored in float32, may be 1.999999 mm/h
 _mean_count: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("mean_count", default=None)
 
 
@@ -34,6 +36,7 @@ class TrainingLoss(ABC):
         Raises:
             UserError: what does not fit, and what to take instead.
         """
+        return
 
     def __call__(
         self,
@@ -74,7 +77,7 @@ class TrainingLoss(ABC):
 class PixelLoss(TrainingLoss):
     """A loss of one forecast; a subclass defines `of`.
 
-    A model whose capabilities say that it rehearses is shown the truth now and then while it learns
+    A model whose capabilities say so is shown the truth now and then while it learns
     (scheduled sampling), and learns from its forecasts of every frame but the first.
     """
 
@@ -105,7 +108,8 @@ class PixelLoss(TrainingLoss):
             return super().__call__(model, batch, progress, generator)
         window = torch.cat([batch.context, batch.target], dim=1)
         observed = torch.cat([batch.context_observed, batch.target_observed], dim=1)
-        forecast = model.scheduled_sampling(window, observed, batch.context.shape[1], progress)
+        sampler: Any = model  # its capabilities say that it has the method
+        forecast = sampler.scheduled_sampling(window, observed, batch.context.shape[1], progress)
         # of a sample that only keeps pace with other processes nothing counts, the frames that
         # were seen neither
         counted = observed[:, 1:] & batch.counts[:, None, None, None, None]
