@@ -120,7 +120,7 @@ def convert(
     }
     prepare = Preparation(settings, tolerance=tolerance)
     return conversion.convert(
-        paths, output, reader=chosen, prepare=prepare, workers=workers, replace=replace
+        paths, Path(output), reader=chosen, prepare=prepare, workers=workers, replace=replace
     )
 
 

@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ _FORBIDDEN = "{} may not be looked into by this user; change its permissions."
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
 
-Inputs = str | Path | Sequence[str | Path]
+Inputs = str | PathLike | Sequence[str | PathLike]
 """What a user types for files: a file, a folder, a pattern, or a list of these, also as text in
 brackets."""
 

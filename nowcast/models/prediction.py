@@ -118,10 +118,8 @@ class SingleField(Prediction):
 
     def point(self, functional: str | None = None) -> Tensor:
         """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
-        if functional is None:
-            return self.values
-        name, level = Functional.parse(functional)
-        if name != "event":
+        name, level = Functional.parse(functional or "mean")
+        if name != "event" or level is None:
             return self.values
         event = torch.where(self.values >= level, level, 0.0)
         return torch.where(self.values.isnan(), torch.nan, event)
@@ -219,7 +217,7 @@ class Ensemble(Prediction):
         name, level = Functional.parse(functional or "mean")
         if name == "mean":
             return self.values.mean(dim=1)
-        if name == "event":
+        if name == "event" and level is not None:
             # half of the members: without a cost of misses and false alarms, the likelier of both
             likely = self.exceedance([level])[:, 0]
             event = torch.where(likely >= 0.5, level, 0.0)

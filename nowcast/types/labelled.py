@@ -49,7 +49,7 @@ def frames_to_xarray(frames: Any) -> "xarray.Dataset":
     import xarray
 
     attributes = {"source": frames.source, "quantity": frames.quantity}
-    variables = {"rainfall_rate": (("time", "y", "x"), frames.values, _RATE)}
+    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), frames.values, _RATE)}
     if frames.discarded.any():
         variables[DISCARDED] = ("time", frames.discarded, _DISCARDED)
     return xarray.Dataset(
