@@ -10,8 +10,10 @@ import pyproj
 import pytest
 import xarray
 
-from nowcast.readers import cf
 from nowcast.readers.bom_rainfields import BomRainfields
+from nowcast.readers.cf import grid as cf_grid
+from nowcast.readers.cf import rain as cf_rain
+from nowcast.readers.cf import source as cf_source
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.readers.odim_hdf5 import OdimHdf5
@@ -996,14 +998,14 @@ def test_data_outside_the_file_or_beyond_measure_is_refused(tmp_path, kind):
 
 
 def test_more_frames_than_memory_should_hold_are_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(cf, "_MAX_VALUES", 5)
+    monkeypatch.setattr(cf_rain, "_MAX_VALUES", 5)
     with pytest.raises(
         UserError,
         match="holds 3 frames of 1x2 pixels; more than 5 values in one file are refused, split "
         "it by time",
     ):
         CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((3, 1, 2))))
-    monkeypatch.setattr(cf, "MAX_PIXELS", 1)
+    monkeypatch.setattr(cf_grid, "MAX_PIXELS", 1)
     with pytest.raises(
         UserError, match="a.nc claims 1x2 pixels; more than 1 in a frame are refused"
     ):
@@ -1034,7 +1036,7 @@ def test_more_variables_than_a_radar_file_has_are_refused(tmp_path, monkeypatch)
 
 
 def test_a_coordinate_of_millions_of_values_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(cf, "_MAX_COORDINATES", 3)
+    monkeypatch.setattr(cf_source, "_MAX_COORDINATES", 3)
     with pytest.raises(
         UserError, match="x has 4 values of type .*; a coordinate is up to 3 numbers"
     ):

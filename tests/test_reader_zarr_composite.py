@@ -11,7 +11,7 @@ import pytest
 import xarray
 import zarr
 
-from nowcast.readers import zarr_composite
+from nowcast.readers import zarr_composite, zarr_files
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.zarr_composite import ZarrComposite
 from nowcast.runtime.errors import UserError
@@ -249,7 +249,7 @@ def test_other_folders_and_zip_files_are_refused(tmp_path):
 
 
 def test_a_zip_file_that_claims_a_huge_chunk_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(zarr_composite, "_MAX_MEMBER", 10)
+    monkeypatch.setattr(zarr_files, "_MAX_MEMBER", 10)
     with pytest.raises(
         UserError,
         match="a.zip claims a file of [0-9]* bytes; more than 10 in one chunk are refused",

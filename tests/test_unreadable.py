@@ -30,7 +30,7 @@ from nowcast.data.reading import ReadingProcess
 from nowcast.evaluation.results import Results
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
-from nowcast.readers import hdf5
+from nowcast.readers import hdf5_chunks
 from nowcast.readers.arrays import ArrayGrid, Arrays
 from nowcast.readers.auto import Auto, readers
 from nowcast.readers.content import damage_reported, kind_of_content
@@ -481,7 +481,7 @@ def with_filter(path, code: int, *, is_applied: bool = True):
 def test_a_file_packed_with_a_filter_that_is_not_installed_says_which_and_how_to_get_it(
     tmp_path, monkeypatch, code, name
 ):
-    monkeypatch.setattr(hdf5, "_has_plugins", lambda: False)
+    monkeypatch.setattr(hdf5_chunks, "_has_plugins", lambda: False)
     if h5py.h5z.filter_avail(code):  # netCDF4 brings some along, for the process that loaded it
         pytest.skip("that filter is installed here")
     path = with_filter(tmp_path / "a.h5", code)

@@ -11,10 +11,10 @@ from nowcast.readers.forecasts import (
     first_ahead,
     is_lead_name,
     refuse,
-    refuse_by_attributes,
+    refuse_by_marks,
+    refuse_by_texts,
     refuse_name,
     says_forecast,
-    states_analysis,
 )
 
 
@@ -34,9 +34,7 @@ def refuse_forecast(
             name that says so.
     """
     described = list(source.described(name))
-    analysis = any(states_analysis(attributes) for _, attributes in described)
-    for where, attributes in described:
-        refuse_by_attributes(source.path, attributes, where, times=times, words=False)
+    is_analysis = refuse_by_marks(source.path, described, times)
     leads = [one for one in source.beside(name) if is_lead_name(one) and one != name]
     for one in leads:
         values = source.read(one)
@@ -45,10 +43,9 @@ def refuse_forecast(
     for axis in axes:
         if axis is not None and is_lead_name(axis, of_time=True) and not leads:
             refuse(source.path, "the name of an axis", repr(axis), "time")
-    if analysis or leads:
+    if is_analysis or leads:
         return
-    for where, attributes in described:
-        refuse_by_attributes(source.path, attributes, where)
+    refuse_by_texts(source.path, described)
     for part in (name or "").split("/"):
         if says_forecast(part):
             refuse(source.path, "the name of the array", repr(name), "one of an observed field")

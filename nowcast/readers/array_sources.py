@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nowcast.readers import cf_units
 from nowcast.readers.array_axes import Order
+from nowcast.readers.cf import units as cf_units
 from nowcast.readers.content import (
     beginning,
     damage_reported,
