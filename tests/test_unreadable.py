@@ -33,7 +33,7 @@ from nowcast.forecasting.incoming import Incoming
 from nowcast.readers import hdf5_chunks
 from nowcast.readers.arrays import ArrayGrid, Arrays
 from nowcast.readers.auto import Auto, readers
-from nowcast.readers.content import damage_reported, kind_of_content
+from nowcast.readers.content import damage_reported
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
@@ -41,6 +41,7 @@ from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.readers.zarr_composite import ZarrComposite
 from nowcast.runtime.errors import Unavailable, UserError
 from nowcast.runtime.files import locked
+from nowcast.runtime.unreadable import kind_of_content
 from nowcast.training import checkpoints
 from nowcast.types.frames import Frames
 from tests.factories_results import results

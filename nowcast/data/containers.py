@@ -27,19 +27,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nowcast.readers.content import (
-    HEAD,
     TAR_BLOCK,
     archive_kind,
     beginning,
     damage_reported,
     is_compressed,
-    kind_of_content,
     require_file,
     stored_beginning,
     unpacked,
 )
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import require_space
+from nowcast.runtime.unreadable import HEAD, kind_of_content
 
 _BETWEEN = ": "  # the path of an archive and the name of a member
 _MOST_BYTES = 2**31  # of a file that is unpacked; the largest map takes half of it

@@ -11,17 +11,12 @@ import numpy as np
 
 from nowcast.readers.array_axes import Order
 from nowcast.readers.cf import units as cf_units
-from nowcast.readers.content import (
-    beginning,
-    damage_reported,
-    head_of,
-    kind_of_content,
-    require_file,
-)
+from nowcast.readers.content import beginning, damage_reported, require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.readers.moments import as_text
 from nowcast.readers.npy import NpyArray, member, zip_of_arrays
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.unreadable import head_of, kind_of_content
 
 _KIND = "an HDF5, .npy or .npz file"
 _MAX_TIMES = 100_000

@@ -9,13 +9,14 @@ import numpy as np
 
 from nowcast.readers.axes import require_extent
 from nowcast.readers.base import Reader
-from nowcast.readers.content import beginning, instead, mend, read_exactly, require_file, unpacked
+from nowcast.readers.content import beginning, read_exactly, refuse_other_kind, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse_by_attributes
 from nowcast.readers.hdf5 import MAX_PIXELS
 from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.projection import project
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.unreadable import mend
 from nowcast.types.frames import Frames, Grid
 
 _MAX_LINE_BYTES, _MAX_LINES = 1000, 200
@@ -56,9 +57,8 @@ class FmiPgm(Reader):
             UserError: another format, quantity or projection, or something is missing, damaged or
                 contradictory.
         """
-        if not re.match(rb"P\d", beginning(path, 2)) and instead(path):
-            require_file(path, "a PGM file")
-            raise UserError(f"{path} is not a PGM file{instead(path)}.")
+        if not re.match(rb"P\d", beginning(path, 2)):
+            refuse_other_kind(path, "a PGM file")
         with unpacked(path, "a PGM file") as stream:
             comments, shape = _header(stream, path)
             time = comments.time()

@@ -14,14 +14,7 @@ import numpy as np
 import pyproj
 
 from nowcast.readers.base import Reader
-from nowcast.readers.content import (
-    beginning,
-    damage_reported,
-    head_of,
-    kind_of_content,
-    mend,
-    require_file,
-)
+from nowcast.readers.content import beginning, damage_reported, incomplete, require_file
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import (
     refuse,
@@ -35,7 +28,7 @@ from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import unreadable
+from nowcast.runtime.unreadable import head_of, kind_of_content, unreadable
 from nowcast.types.frames import Frames, Grid
 
 _MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -265,8 +258,7 @@ class _Band:
         for row, column in np.ndindex(down, across):
             name = f"BLOCK_OFFSET_{column}_{row}"
             if self._file.get_tag_item(name, "TIFF", bidx=self._number) is None:
-                lost = "is incomplete, parts of it were lost or never written"
-                raise UserError(f"{self._path} {lost}; {mend(self._path)}.")
+                raise incomplete(str(self._path), self._path)
 
     def grid(self) -> tuple[Grid, bool]:
         """(cell centres, row 0 north; whether the rows are stored from the south)."""

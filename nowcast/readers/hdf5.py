@@ -16,8 +16,8 @@ from nowcast.readers.content import (
     TAR_BLOCK,
     archive_kind,
     damage_reported,
-    instead,
-    mend,
+    incomplete,
+    refuse_other_kind,
     require_file,
     stored_beginning,
 )
@@ -76,9 +76,8 @@ class Hdf5File:
         self.path = Path(path)
         require_file(path, "an HDF5 file")
         if not is_hdf5(path):
-            raise UserError(
-                f"{path} is not an HDF5 file{instead(path) or '; give a radar file in HDF5'}."
-            )
+            refuse_other_kind(path, "an HDF5 file")
+            raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
         with damage_reported(self.path):
             self._file = h5py.File(path, "r")
         self._described: dict[str, dict] = {}
@@ -296,7 +295,7 @@ class Hdf5File:
                 f"{_MAX_CHUNKS} chunks at once are refused."
             )
         if not holes and not is_complete(dataset, places, stored):
-            raise incomplete(self.path, name)
+            raise incomplete(f"{self.path}: {name}", self.path)
         return dataset[index]
 
     def pixels(self, name: str) -> np.ndarray:
@@ -308,14 +307,8 @@ class Hdf5File:
         dataset = self.dataset(name, axes=2)
         places = [range(side) for side in dataset.shape]
         if not dataset.size or not is_complete(dataset, places, set()):
-            raise incomplete(self.path, name)
+            raise incomplete(f"{self.path}: {name}", self.path)
         return dataset[()]
-
-
-def incomplete(path: str | Path, name: str) -> UserError:
-    """What to raise where parts of a field are not stored."""
-    lost = "is incomplete, parts of it were lost or never written"
-    return UserError(f"{path}: {name} {lost}; {mend(path)}.")
 
 
 def _plain(value):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.readers.base import Reader
-from nowcast.readers.content import beginning, damage_reported, instead, require_file
+from nowcast.readers.content import beginning, damage_reported, refuse_other_kind, require_file
 from nowcast.readers.decoding import plausible
 from nowcast.readers.forecasts import refuse_label
 from nowcast.readers.names import time_in_name
@@ -49,8 +49,8 @@ class MchGif(Reader):
                 to 151), or neither comment nor name has a time.
         """
         require_file(path, "a GIF file")
-        if not beginning(path, 4).startswith(b"GIF8") and instead(path):
-            raise UserError(f"{path} is not a GIF file{instead(path)}.")
+        if not beginning(path, 4).startswith(b"GIF8"):
+            refuse_other_kind(path, "a GIF file")
         index, comment = _palette_index(path)
         refuse_label(path, "its comment", comment.decode("latin-1"))
         stated, named, minutes = _COMMENT.search(comment), path, 5

@@ -267,7 +267,7 @@ def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> 
 
 
 def _check_png(content: bytes, points: int, path: str | Path) -> None:
-    """Refuse a PNG of another size or with a wrong checksum, which GDAL would unpack all the same."""
+    """Refuse a PNG of another size or with a wrong checksum, which GDAL unpacks all the same."""
     width, height = struct.unpack_from(">II", content, 16)
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         raise UserError(

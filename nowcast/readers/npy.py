@@ -12,17 +12,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from nowcast.readers.content import (
-    damage_reported,
-    head_of,
-    kind_of_content,
-    mend,
-    read_exactly,
-    require_file,
-)
+from nowcast.readers.content import damage_reported, read_exactly, require_file
 from nowcast.readers.hdf5 import MAX_PIXELS
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import unreadable
+from nowcast.runtime.unreadable import head_of, kind_of_content, mend, unreadable
 
 MAX_VALUES = 8 * MAX_PIXELS
 _MAX_HEADER_BYTES = 10_000
@@ -67,11 +60,8 @@ class NpyArray:
                 f"{self.name} holds values of type {self.dtype}; plain "
                 f"numbers{' or times' if times else ''} are needed."
             )
-        if (
-            math.prod(self.shape[-2:]) > MAX_PIXELS
-            or math.prod(self.shape) > MAX_VALUES
-            or min(self.shape, default=1) < 1
-        ):
+        too_many = math.prod(self.shape[-2:]) > MAX_PIXELS or math.prod(self.shape) > MAX_VALUES
+        if too_many or min(self.shape, default=1) < 1:
             raise UserError(
                 f"{self.name} claims {'x'.join(map(str, self.shape))} values; 1 to {MAX_PIXELS} "
                 f"in a frame and to {MAX_VALUES} in all are accepted."
@@ -117,13 +107,10 @@ class NpyArray:
         return content
 
     def _next(self, shape: tuple[int, ...], *, last: bool) -> np.ndarray:
+        size, order = math.prod(shape) * self.dtype.itemsize, "F" if self.columns_first else "C"
         with damage_reported(self.name):
-            content = read_exactly(
-                self._stream, math.prod(shape) * self.dtype.itemsize, self.name, last=last
-            )
-        return np.frombuffer(content, self.dtype).reshape(
-            shape, order="F" if self.columns_first else "C"
-        )
+            content = read_exactly(self._stream, size, self.name, last=last)
+        return np.frombuffer(content, self.dtype).reshape(shape, order=order)
 
 
 @contextmanager

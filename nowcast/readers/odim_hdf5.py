@@ -177,7 +177,7 @@ def _interval(
 
 
 def _number(file: Hdf5File, field: str, attribute: str) -> int | float | None:
-    """A number; a whole one stays whole: marks in 64 bits may be larger than floats can tell apart."""
+    """A number; a whole one stays whole: a mark in 64 bits may be beyond floats."""
     value = _inherited(file, field, attribute)
     if value is None or isinstance(value, np.integer):
         return None if value is None else int(value)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nowcast.readers.base import Reader
-from nowcast.readers.content import beginning, instead, read_exactly, require_file, unpacked
+from nowcast.readers.content import beginning, read_exactly, refuse_other_kind, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse
 from nowcast.readers.moments import moment_of_digits
@@ -70,9 +70,8 @@ class Radolan(Reader):
         Raises:
             UserError: another format or product, a forecast, an unknown grid, or damage.
         """
-        if not self.recognises(path) and instead(path):
-            require_file(path, "a RADOLAN file")
-            raise UserError(f"{path} is not a RADOLAN file{instead(path)}.")
+        if not self.recognises(path):
+            refuse_other_kind(path, "a RADOLAN file")
         with unpacked(path, "a RADOLAN file") as stream:
             head = _header(stream, path)
             grid = _grid(head, path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nowcast.readers.cf.groups import refuse_many
-from nowcast.readers.content import instead, require_file
+from nowcast.readers.content import refuse_other_kind
 from nowcast.runtime.errors import UserError
 
 _GROUPS = ("zarr.json", ".zgroup", ".zmetadata")
@@ -52,8 +52,8 @@ def files_of(path: Path) -> StoreFiles:
     if path.is_file() and zipfile.is_zipfile(path):
         return _Zip(path)
     if path.exists():
-        require_file(path, "a zarr folder or zip file")
-        raise UserError(f"{path} is not a zarr folder or zip file{instead(path)}.")
+        refuse_other_kind(path, "a zarr folder or zip file")
+        raise UserError(f"{path} is not a zarr folder or zip file.")
     raise UserError(
         f"{path} is no local zarr folder or zip file; remote stores are not read, copy it here "
         "first."
