@@ -172,18 +172,18 @@ def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
         ),
         ({"geo_pixel_def": b"CC"}, "geographic/geo_pixel_def is 'CC', expected 'LU'"),
         ({"geo_dim_pixel": b"M,M"}, "geographic/geo_dim_pixel is 'M,M', expected 'KM,KM'"),
-        ({"geo_number_rows": np.int32([-1])}, "geo_number_rows is -1; 1 to 65536 are accepted"),
+        ({"geo_number_rows": np.int32([-1])}, "geo_number_rows is -1; expected 1 to 65536 pixels"),
         (
             {"geo_number_rows": np.int32([7]), "geo_product_corners": None},
             "its values form \\(1, 2\\), but its grid \\(7, 2\\); it contradicts itself",
         ),
         (
             {"geo_row_offset": np.float32([1.0, 2.0])},
-            "geographic/geo_row_offset holds 2 values; a single one is expected",
+            "geographic/geo_row_offset contains 2 values; a single one is expected",
         ),
         (
             {"geo_product_corners": np.float32([0, 0, 0])},
-            "geo_product_corners holds 3 numbers; 8 are needed",
+            "geo_product_corners contains 3 numbers; 8 are needed",
         ),
         (
             {"geo_row_offset": np.float32([3652.0])},

@@ -1,6 +1,7 @@
 """Arrays in HDF5, .npy and .npz files: what `Arrays` asks of any of them."""
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,8 +22,8 @@ from nowcast.runtime.unreadable import head_of, kind_of_content
 _KIND = "an HDF5, .npy or .npz file"
 _MAX_TIMES = 100_000
 _MOST_AT_ONCE = 2**26  # values of an array whose first axis is not time, read as a whole
-# units in which a number without a moment tells no time
-_NO_SECONDS = "milliseconds ms minutes minute min hours hour h days day d".split()
+# units in which a number without a moment is no time
+_NO_SECONDS = re.compile(r"milliseconds|ms|minutes?|min|hours?|h|days?|d")
 _LABELS = ("DIMENSION_LABELS", "_ARRAY_DIMENSIONS", "DimensionNames", "dimensions", "dims")
 
 
@@ -151,7 +152,7 @@ class _Hdf5(ArrayFile):
         units = self._file.attribute(name, "units")
         if values.dtype.kind in "iuf" and isinstance(units, str):
             calendar = str(self._file.attribute(name, "calendar") or "standard")
-            if "since" in units.lower() or units.strip().lower() in _NO_SECONDS:
+            if "since" in units.lower() or _NO_SECONDS.fullmatch(units.strip().lower()):
                 values = cf_units.times(values, units, calendar, f"{self.path}: {name}")
         return list(values)
 
@@ -176,7 +177,7 @@ class _Npz(ArrayFile):
             return
         if name is not None:
             raise UserError(
-                f"{self.path} is a .npy file, which holds a single array and no {name!r}; use "
+                f"{self.path} is a .npy file, which contains a single array and no {name!r}; use "
                 "null, or a .npz file."
             )
         with open(self.path, "rb") as stream:
@@ -208,7 +209,8 @@ class _Npz(ArrayFile):
             count = math.prod(array.shape)
             if count > _MAX_TIMES:
                 raise UserError(
-                    f"{self.path}: {name} holds {count} times; {_MAX_TIMES} at most are accepted."
+                    f"{self.path}: {name} contains {count} times; {_MAX_TIMES} at most are "
+                    "accepted."
                 )
             return list(np.ravel(array.read(times=True)))
 

@@ -143,7 +143,7 @@ def _members(file: Hdf5File, group: str) -> dict[str, Variable]:
 
 def _refuse_many_variables(count: int, path: Path) -> None:
     if count > _MAX_VARIABLES:
-        raise UserError(f"{path} holds {count} variables; up to {_MAX_VARIABLES} are accepted.")
+        raise UserError(f"{path} contains {count} variables; up to {_MAX_VARIABLES} are accepted.")
 
 
 def _part(file: Hdf5File, name: str, index: tuple, holes: bool) -> np.ndarray:

@@ -102,7 +102,7 @@ def incomplete(where: str, path: str | Path) -> UserError:
 
 @contextmanager
 def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
-    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (told by
+    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (by
     content, not by name).
 
     Raises:
@@ -199,14 +199,14 @@ def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = 
         piece = stream.read(min(_PIECE, size - len(content)))
         if not piece:
             raise UserError(
-                f"{path} is cut short: it holds {len(content)} of {size} bytes of data; "
+                f"{path} is cut short: it contains {len(content)} of {size} bytes of data; "
                 f"{mend(path)}."
             )
         content += piece
     if last and stream.read(1):
         raise UserError(
-            f"{path} holds more than the {size} bytes of data that it declares; it is damaged or "
-            "of another format."
+            f"{path} contains more than the {size} bytes of data that it declares; it is damaged "
+            "or of another format."
         )
     return content
 

@@ -12,7 +12,7 @@ from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, read_exactly, refuse_other_kind, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse_by_attributes
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import require_pixels
 from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.projection import project
 from nowcast.runtime.errors import UserError
@@ -149,8 +149,7 @@ def _header(stream: BinaryIO, path: str | Path) -> tuple[_Comments, tuple[int, i
         raise UserError(
             f"{path} has values up to {largest}; 255 is needed, as FMI's 8-bit composites have."
         )
-    if not 0 < columns * rows <= MAX_PIXELS:
-        raise UserError(f"{path} claims {rows}x{columns} pixels; 1 to {MAX_PIXELS} are accepted.")
+    require_pixels(str(path), rows, columns)
     return _Comments(path, texts), (rows, columns)
 
 

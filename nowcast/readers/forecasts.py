@@ -59,12 +59,10 @@ _NOT_OF_ITSELF = re.compile(
 )
 _TRUE = ("true", "t", "yes", "y", "on")
 _BEFORE_RADAR = np.datetime64("1971-01-01", "s")  # before it lies where numbers count from
-_NAME_WORDS = set(
-    "forecast forecasts fcst nowcast nowcasts prediction predicted extrapolated".split()
-)
-_NAME_CONTEXT = set(  # beside these words of a name the others say what the file is for
-    "input inputs obs observed observation observations target targets domain verification "
-    "analysis for truth".split()
+_NAME_WORD = re.compile(r"forecasts?|fcst|nowcasts?|prediction|predicted|extrapolated")
+# beside these words of a name the others say what the file is for
+_NAME_CONTEXT = re.compile(
+    r"inputs?|obs|observed|observations?|targets?|domain|verification|analysis|for|truth"
 )
 _NAME_LEAD = re.compile(
     r"(?<![a-z0-9])(?:\+|lead(?:time)?[_-]?|(?:ft|fc|lt)[_-]?(?=\d\d))(\d{1,4})"
@@ -77,8 +75,8 @@ _LABEL_LEAD = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 
+# groups of attributes, each with what stands before their names in messages, e.g. ``how/``
 Described = Iterable[tuple[str, Mapping[str, object]]]
-"""Groups of attributes, each with what stands before their names in messages, e.g. ``how/``."""
 
 
 def refuse(path: str | Path, name: str, found, expected: str) -> None:
@@ -223,8 +221,8 @@ def refuse_name(path: str | Path) -> None:
     found = [match[0] for match in leads if int(match[1] or match[2])]
     words = re.split(r"[^a-z]+", name)
     # a lead time of 0 is that of an analysis, whatever else the name says
-    if not leads and not _NAME_CONTEXT.intersection(words):
-        found = [word for word in words if word in _NAME_WORDS]
+    if not leads and not any(map(_NAME_CONTEXT.fullmatch, words)):
+        found = [word for word in words if _NAME_WORD.fullmatch(word)]
     if found:
         shown = f"{Path(path).name!r} with {found[0]!r}"
         refuse(path, "its name", shown, "none that says so (rename it if it was observed)")

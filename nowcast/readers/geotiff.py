@@ -23,7 +23,7 @@ from nowcast.readers.forecasts import (
     refuse_label,
     refuse_name,
 )
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import require_pixels
 from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.runtime.environment import gdal
@@ -241,11 +241,8 @@ class _Band:
 
         file, number = self._file, self._number
         rows, columns = file.block_shapes[number - 1]
-        if max(file.height * file.width, rows * columns) > MAX_PIXELS:
-            raise UserError(
-                f"{self._path} claims {file.height}x{file.width} pixels in blocks of "
-                f"{rows}x{columns}; more than {MAX_PIXELS} are refused."
-            )
+        require_pixels(str(self._path), file.height, file.width)
+        require_pixels(f"{self._path}: a block of it", rows, columns)
         # GDAL reads a block that is not there as nodata, and without such a number as 0: dry
         is_missing = file.nodata is not None and (np.isnan(file.nodata) or file.nodata in missing)
         if not is_missing:

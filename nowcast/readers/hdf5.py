@@ -22,10 +22,10 @@ from nowcast.readers.content import (
     stored_beginning,
 )
 from nowcast.readers.hdf5_chunks import corners, is_complete, keeping_decoded, require_filters
+from nowcast.readers.limits import MAX_PIXELS, require_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.unreadable import os_error
 
-MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
@@ -167,7 +167,7 @@ class Hdf5File:
             return None
         if values.size != 1:
             raise UserError(
-                f"{self.path}: {name}/{attribute} holds {values.size} values; a single one is "
+                f"{self.path}: {name}/{attribute} contains {values.size} values; a single one is "
                 "expected."
             )
         return _plain(values[0])
@@ -288,12 +288,8 @@ class Hdf5File:
         dataset, stored = self._open[name]
         places = ranges_of(index, dataset.shape)
         chunks = math.prod(map(len, corners(dataset, places))) if dataset.chunks else 1
-        if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
-            claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
-            raise UserError(
-                f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or "
-                f"{_MAX_CHUNKS} chunks at once are refused."
-            )
+        values = math.prod(map(len, places))
+        require_part(f"{self.path}: {name}", dataset.shape, values, (chunks, _MAX_CHUNKS))
         if not holes and not is_complete(dataset, places, stored):
             raise incomplete(f"{self.path}: {name}", self.path)
         return dataset[index]

@@ -10,6 +10,7 @@ from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding, minutes_between
 from nowcast.readers.forecasts import refuse, refuse_by_attributes
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.limits import require_side
 from nowcast.readers.projection import project, projection_in_metres
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
@@ -141,12 +142,9 @@ def _grid(file: Hdf5File) -> Grid:
     projection = projection_in_metres(definition, file.path)
     axes = []
     for axis, side in (("x", "column"), ("y", "row")):
-        count = file.number("geographic", f"geo_number_{side}s")
-        if not 1 <= count <= 2**16:
-            raise UserError(
-                f"{file.path}: geo_number_{side}s is {count:g}; 1 to 65536 are accepted."
-            )
-        places = file.number("geographic", f"geo_{side}_offset") + np.arange(int(count)) + 0.5
+        stated = file.number("geographic", f"geo_number_{side}s")
+        count = require_side(f"{file.path}: geographic/geo_number_{side}s", stated)
+        places = file.number("geographic", f"geo_{side}_offset") + np.arange(count) + 0.5
         axes.append(places * file.number("geographic", f"geo_pixel_size_{axis}") * 1000)
     grid = Grid(projection, *axes)
     _check_corners(file, grid)
@@ -162,7 +160,7 @@ def _check_corners(file: Hdf5File, grid: Grid) -> None:
         return
     if corners.size != 8:
         raise UserError(
-            f"{file.path}: geo_product_corners holds {corners.size} numbers; 8 are needed."
+            f"{file.path}: geo_product_corners contains {corners.size} numbers; 8 are needed."
         )
     dy, dx = (abs(file.number("geographic", f"geo_pixel_size_{axis}")) * 1000 for axis in "yx")
     upper_left = grid.x[0] - dx / 2, grid.y[0] + dy / 2

@@ -21,8 +21,8 @@ _NAME = re.compile(
     r"_(?P<year>\d{4})_(?P<month>\d\d)\.(?P<part>[123])\.npz",
     re.ASCII,
 )
+# of the parts of a month; MeteoNet's pages say both 1-9 and 1-10 for part 1
 _DAYS = {"1": (1, 10), "2": (10, 20), "3": (21, 31)}
-"""Of the parts of a month; MeteoNet's pages say both 1-9 and 1-10 for part 1."""
 _STEP = np.timedelta64(300, "s")
 _MAX_DATES_BYTES = 2**20
 _RAIN = Coding("rain_depth", minutes=5, gain=0.01, missing=(-1,))
@@ -51,7 +51,7 @@ class MeteoNet(Reader):
         self._reflectivity()
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file holds the three arrays of MeteoNet; never raises."""
+        """Whether the file contains the three arrays of MeteoNet; never raises."""
         return member_names(path) == _MEMBERS
 
     def read(self, path: str | Path) -> Frames:
@@ -64,7 +64,7 @@ class MeteoNet(Reader):
         name = _NAME.fullmatch(Path(path).name)
         if not name:
             raise UserError(
-                f"{path}: only its name says what a MeteoNet file holds; "
+                f"{path}: only its name says what a MeteoNet file contains; "
                 "rainfall_ZONE_YYYY_MM.PART.npz or reflectivity_old_... is needed."
             )
         coding = _RAIN if name["what"] == "rainfall" else self._reflectivity()
@@ -75,8 +75,8 @@ class MeteoNet(Reader):
             with member(archive, "data") as data:
                 if data.shape != (len(times), *grid.shape) or data.dtype.kind != "i":
                     raise UserError(
-                        f"{path} holds {data.dtype} of {'x'.join(map(str, data.shape))}, but whole "
-                        f"numbers of {len(times)} dates x {grid.shape[0]}x{grid.shape[1]} "
+                        f"{path} contains {data.dtype} of {'x'.join(map(str, data.shape))}, but "
+                        f"whole numbers of {len(times)} dates x {grid.shape[0]}x{grid.shape[1]} "
                         "coordinates are needed."
                     )
                 data.numbers()
@@ -107,8 +107,8 @@ def _times(archive, path: str | Path) -> np.ndarray:
     if falling.any():
         place = int(np.argmax(falling))
         raise UserError(
-            f"{path} has the date {times[place + 1]} after {times[place]}, expected dates in order; "
-            "it is damaged."
+            f"{path} has the date {times[place + 1]} after {times[place]}, expected dates in "
+            "order; it is damaged."
         )
     late = (times - times.astype("datetime64[D]")) % _STEP
     between = np.minimum(late, _STEP - late) > in_force().off_time(_STEP)

@@ -17,7 +17,7 @@ from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.grib2_forecasts import moment_in, refuse_forecast
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import require_pixels
 from nowcast.readers.longitudes import near_zero
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
@@ -28,12 +28,12 @@ from nowcast.types.tolerance import in_force
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
 _PRECIPITATION = 6  # category
+# minutes of rain depths, by the number of the product
 _HOURS = (1, 3, 6, 12, 24, 48, 72)
 # of RadarOnly_QPE_01H to 72H, GaugeCorr_QPE, MultiSensor_QPE of Pass1 and of Pass2
 _FIRST_NUMBERS = (2, 9, 30, 37)
 _DEPTHS = {n + i: 60 * hours for n in _FIRST_NUMBERS for i, hours in enumerate(_HOURS)}
 _DEPTHS[45] = 15  # RadarOnly_QPE_15M
-"""Minutes of rain depths, by the number of the product."""
 _RATE = 1  # PrecipRate
 _NOT_OBSERVED = (-1.0, -3.0)  # "missing" and "no coverage" in NOAA's table
 _EARTHS = {
@@ -121,7 +121,7 @@ def _sections(message: bytes, path: str | Path) -> Iterator[tuple[int, bytes]]:
             what = f"a section {number} of {length} bytes at byte {place}"
             if number in seen:
                 what = f"section {number} a second time"
-            raise UserError(f"{path} has {what}; it is damaged, or holds more than one field.")
+            raise UserError(f"{path} has {what}; it is damaged, or contains more than one field.")
         seen.append(number)
         yield number, message[place : place + length]
         place += length
@@ -185,10 +185,7 @@ def _grid(section: bytes, path: str | Path) -> Grid:
             f"{path}: its number of data points is {points}, expected {columns * rows} for "
             f"{rows}x{columns} pixels; it contradicts itself."
         )
-    if not 1 <= points <= MAX_PIXELS:
-        raise UserError(
-            f"{path} claims {points} pixels in {rows}x{columns}; expected 1 to {MAX_PIXELS}."
-        )
+    require_pixels(str(path), rows, columns)
     unit = _unit_of_angles(basic_angle, subdivisions, path)
     first_row, first_column, last_row, last_column, dx, dy = (
         _signed_number(section, place) * unit for place in (46, 50, 55, 59, 63, 67)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from nowcast.readers.content import damage_reported, read_exactly, require_file
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.unreadable import head_of, kind_of_content, mend, unreadable
 
@@ -50,14 +50,14 @@ class NpyArray:
             )
 
     def numbers(self, *, times: bool = False) -> "NpyArray":
-        """Itself, if it holds plain numbers (or ``times``, too), and not too many.
+        """Itself, if it contains plain numbers (or ``times``, too), and not too many.
 
         Raises:
-            UserError: it holds objects or text, or more values than are accepted.
+            UserError: it contains objects or text, or more values than are accepted.
         """
         if self.dtype.kind not in ("iufM" if times else "iuf") or self.dtype.itemsize > 8:
             raise UserError(
-                f"{self.name} holds values of type {self.dtype}; plain "
+                f"{self.name} contains values of type {self.dtype}; plain "
                 f"numbers{' or times' if times else ''} are needed."
             )
         too_many = math.prod(self.shape[-2:]) > MAX_PIXELS or math.prod(self.shape) > MAX_VALUES
@@ -150,7 +150,7 @@ def member(archive: zipfile.ZipFile, name: str) -> Iterator[NpyArray]:
     """
     if f"{name}.npy" not in archive.namelist():
         found = ", ".join(sorted(entry.removesuffix(".npy") for entry in archive.namelist())[:20])
-        raise UserError(f"{archive.filename} has no array {name!r}; it holds {found or 'none'}.")
+        raise UserError(f"{archive.filename} has no array {name!r}; it contains {found or 'none'}.")
     with archive.open(f"{name}.npy") as stream:
         yield NpyArray(stream, f"{archive.filename}: {name}")
 

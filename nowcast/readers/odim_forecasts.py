@@ -11,10 +11,10 @@ from nowcast.readers.forecasts import refuse, refuse_by_marks, refuse_by_texts, 
 from nowcast.readers.hdf5 import Hdf5File
 
 _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
+# a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
 _LONGEST_SCAN = np.timedelta64(900, "s")
-"""A composite is observed to up to 15 minutes after its nominal time (OPERA: 5)."""
+# a scan may begin so long after its nominal time; forecasts are 5 minutes ahead or more
 _LATE_SCAN = np.timedelta64(180, "s")
-"""A scan may begin so long after its nominal time; forecasts are 5 minutes ahead or more."""
 _MOST_GROUPS = 100
 
 

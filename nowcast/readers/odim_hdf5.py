@@ -17,6 +17,7 @@ from nowcast.readers.axes import require_extent
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding, minutes_between
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.limits import require_side
 from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.odim_forecasts import (
     refuse_forecast,
@@ -29,13 +30,13 @@ from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 
 _OBJECTS = ("COMP", "IMAGE", "CVOL")
+# in the order of preference: what each of ODIM's quantities is here
 _QUANTITIES = {
     "RATE": "rain_rate",
     "ACRR": "rain_depth",
     "DBZH": "reflectivity",
     "TH": "reflectivity",
 }
-"""In the order of preference: what each of ODIM's quantities is here."""
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,8 @@ def _grid(file: Hdf5File, field: str) -> Grid:
         right += 360.0  # over the date line
     centres = []
     for axis, extent in (("x", right - left), ("y", top - bottom)):
-        count = int(file.number(where, f"{axis}size"))
-        if not 1 <= count <= 2**16:
-            raise UserError(
-                f"{file.path}: {where}/{axis}size is {count}; expected 1 to 65536 pixels."
-            )
+        stated = file.number(where, f"{axis}size")
+        count = require_side(f"{file.path}: {where}/{axis}size", stated)
         step = file.number(where, f"{axis}scale")
         corners, size = (f"the corners in {where}", extent), (f"{where}/{axis}scale", step)
         require_extent(file.path, corners, axis, (f"{axis}size", count), size)

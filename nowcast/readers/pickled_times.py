@@ -89,6 +89,6 @@ def _moment(call: list[Instruction], path: str | Path) -> datetime:
         return datetime(*moment)
     except (ValueError, struct.error):
         raise UserError(
-            f"{path}: its dates hold something else than plain times in whole seconds; they are "
+            f"{path}: its dates are something else than plain times in whole seconds; they are "
             "not read."
         ) from None

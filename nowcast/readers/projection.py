@@ -10,11 +10,12 @@ import pyproj
 from nowcast.runtime.errors import UserError
 
 _LENGTHS = ("a", "b", "R", "x_0", "y_0")
-_ACCEPTED = set(  # parameters that read no further files, such as datum grids
-    "proj lat_0 lon_0 lat_ts lat_1 lat_2 lonc alpha gamma k k_0 h zone south o_proj o_lat_p "
-    "o_lon_p a b R f rf e es ellps datum towgs84 pm x_0 y_0 units to_meter axis over lon_wrap "
-    "no_defs wktext type".split()
-)
+_ACCEPTED = {  # parameters that read no further files, such as datum grids
+    *("proj", "type", "no_defs", "wktext", "over", "axis", "units", "to_meter", "pm", "lon_wrap"),
+    *("lat_0", "lon_0", "lat_1", "lat_2", "lat_ts", "lonc", "o_proj", "o_lat_p", "o_lon_p"),
+    *("x_0", "y_0", "k", "k_0", "h", "alpha", "gamma", "zone", "south"),
+    *("a", "b", "R", "f", "rf", "e", "es", "ellps", "datum", "towgs84"),
+}
 _LONGITUDES = ("longlat", "latlong", "lonlat", "latlon")
 _EPSG = re.compile(
     r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs))*", re.ASCII | re.IGNORECASE

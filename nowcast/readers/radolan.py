@@ -34,19 +34,22 @@ _HEADER = re.compile(
     re.ASCII | re.DOTALL,
 )
 # products that are rain depths in 16 bits
-_RAIN = "RY RZ RW RH RB RL RU RV RQ EH EB EW EY EZ YW SQ SH SF W1 W2 W3 W4".split()
+_RAIN = (
+    *("RY", "RZ", "RW", "RH", "RB", "RL", "RU", "RV", "RQ", "EH", "EB", "EW", "EY", "EZ"),
+    *("YW", "SQ", "SH", "SF", "W1", "W2", "W3", "W4"),
+)
 _FORECASTS = ("FX", "FZ", "FQ", "FS", "WN")  # and those that come with their analyses
 _WITH_FORECASTS = ("RV", "RQ")  # an analysis and its forecasts
 _AHEAD = re.compile(r"VV *(\d{1,4})", re.ASCII)
 # as in DE1200_RV2209301100_005
 _NAME_AHEAD = re.compile(r"_(\d{3})(?:\.(?:gz|bz2|bin))*$", re.ASCII)
+# by (rows, columns): 1 km cells that lie south and west of 9 degrees east, 51 degrees north
 _REFERENCE = {
     (900, 900): (450, 450),
     (1100, 900): (550, 370),
     (1200, 1100): (600, 470),
     (1500, 1400): (800, 600),
 }
-"""By (rows, columns): 1 km cells that lie south and west of 9 degrees east, 51 degrees north."""
 _PROJECTION = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +x_0=0 +y_0=0 {earth} +units=m"
 _SPHERE, _ELLIPSOID = "+R=6370040", "+ellps=WGS84"
 _FIRST_VERSION_ON_THE_ELLIPSOID = 5
@@ -109,8 +112,8 @@ def _header(stream: BinaryIO, path: str | Path) -> dict[str, str | None]:
     _refuse_forecast(head, path)
     if head["product"] not in _RAIN:
         raise UserError(
-            f"{path} holds the product {head['product']!r}; rain depths ({', '.join(_RAIN)}) can "
-            "be read."
+            f"{path} contains the product {head['product']!r}; rain depths ({', '.join(_RAIN)}) "
+            "can be read."
         )
     expected = len(content) + 2 * int(head["rows"]) * int(head["columns"])
     if int(head["bytes"]) != expected:

@@ -22,7 +22,8 @@ from nowcast.readers.cf.groups import ancestors, group_with_rain
 from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.content import damage_reported
-from nowcast.readers.hdf5 import MAX_PIXELS, ranges_of
+from nowcast.readers.hdf5 import ranges_of
+from nowcast.readers.limits import require_part
 from nowcast.readers.zarr_files import StoreFiles, files_of
 from nowcast.runtime.errors import UserError
 
@@ -189,13 +190,10 @@ class _Array:
         chunks = []
         for place, side in zip(places, sides):
             chunks.append(range(place.start // side, -(-place.stop // side)))
-        largest = max(math.prod(sides), math.prod(map(len, places)))
-        if largest > MAX_PIXELS or math.prod(map(len, chunks)) > _MAX_CHUNKS:
-            shape, chunk = ("x".join(map(str, lengths)) for lengths in (array.shape, sides))
-            raise UserError(
-                f"{self.path}: {self.name} claims {shape} values in chunks of {chunk}; more than "
-                f"{MAX_PIXELS} values or {_MAX_CHUNKS} chunks at once are refused."
-            )
+        values = max(math.prod(sides), math.prod(map(len, places)))
+        number = math.prod(map(len, chunks))
+        where = f"{self.path}: {self.name} in chunks of {'x'.join(map(str, sides))}"
+        require_part(where, array.shape, values, (number, _MAX_CHUNKS))
         return itertools.product(*chunks)
 
     def _check(self, chunk: tuple[int, ...], holes: bool) -> None:

@@ -17,11 +17,11 @@ _STANDARD_NAMES = {
     "radar_equivalent_reflectivity_factor_h": "reflectivity",
 }
 _PREFERENCE = ("rain_rate", "rain_depth", "reflectivity")
+# what systems call the dimension of an ensemble's members
 MEMBER_NAMES = (
     *("realization", "member", "members", "ensemble", "ensemble_member"),
     *("number", "ens", "ens_mem", "ens_number"),
 )
-"""What systems call the dimension of an ensemble's members."""
 
 
 def has_rain(source: Source, variable: str | None = None) -> bool:

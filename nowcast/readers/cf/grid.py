@@ -8,7 +8,7 @@ import pyproj
 from nowcast.readers.cf import units
 from nowcast.readers.cf.mapping import projection_of, short_text
 from nowcast.readers.cf.source import Source, Variable
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import require_pixels
 from nowcast.readers.longitudes import continuous, near_zero
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
@@ -58,11 +58,7 @@ def located(source: Source, field: Variable) -> tuple[Grid, Layout]:
         grid = Grid(short_text(crs, x, y), x[::-1] if x_turned else x, y[::-1] if y_turned else y)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
-    if grid.x.size * grid.y.size > MAX_PIXELS:
-        raise UserError(
-            f"{source.path} claims {grid.shape[0]}x{grid.shape[1]} pixels; more than {MAX_PIXELS} "
-            "in a frame are refused."
-        )
+    require_pixels(str(source.path), *grid.shape)
     return grid, Layout(y_axis, x_axis, y_turned, x_turned, columns)
 
 

@@ -13,7 +13,7 @@ from nowcast.readers.cf.grid import Layout, located
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.times import Times, decoded, times_of
 from nowcast.readers.decoding import Coding, equals, interval_minutes
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 
@@ -97,8 +97,8 @@ def forecast(source: Source, variable: str | None, coding: Coding) -> PredictedR
         analysis_time = times[0] - (times[1] - times[0])
     else:
         raise UserError(
-            f"{source.path} has neither a forecast_reference_time nor a second lead time to tell "
-            "its analysis time by; add the coordinate."
+            f"{source.path} has neither a forecast_reference_time nor a second lead time, so "
+            "its analysis time is unknown; add the coordinate."
         )
     if analysis_time >= times[0]:
         raise UserError(
@@ -134,16 +134,16 @@ class _RainFields:
             minutes = _interval(field, times.minutes, coding.minutes)
         coding = replace(coding, quantity=quantity, minutes=minutes, gain=factor)
         if not times.ends.size:
-            raise UserError(f"{path} holds no frame: its time has length 0; leave it out.")
+            raise UserError(f"{path} contains no frame: its time has length 0; leave it out.")
         order = np.argsort(times.ends, kind="stable")
         sorted_times = times.ends[order]
         twice = sorted_times[:-1][np.diff(sorted_times) == np.timedelta64(0, "s")]
         if twice.size:
-            raise UserError(f"{path} holds several frames of {twice[0]} UTC; one is needed.")
+            raise UserError(f"{path} contains several frames of {twice[0]} UTC; one is needed.")
         rain = cls(source, field, grid, layout, coding, times, order, member_axis)
         if (rain.members or 1) * order.size * math.prod(grid.shape) > _MAX_VALUES:
             raise UserError(
-                f"{path} holds {order.size} frames of {grid.shape[0]}x{grid.shape[1]} pixels; "
+                f"{path} contains {order.size} frames of {grid.shape[0]}x{grid.shape[1]} pixels; "
                 f"more than {_MAX_VALUES} values in one file are refused, split it by time."
             )
         return rain
@@ -258,7 +258,7 @@ def _outside(field: Variable, name: str, stored: np.ndarray, values: np.ndarray)
     if not limits:
         return np.zeros(stored.shape, bool)
     (limit,) = limits
-    # as the NetCDF guide says: the limit's type tells whether it is of packed or unpacked values
+    # as the NetCDF guide says: the limit's type decides whether it is of packed or unpacked values
     of_values = field.is_packed and stored.dtype.kind in "iu" and isinstance(limit, float)
     compared = values if of_values else stored
     with np.errstate(invalid="ignore"):

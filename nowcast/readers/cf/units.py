@@ -11,8 +11,7 @@ import numpy as np
 from nowcast.runtime.errors import UserError
 from nowcast.types.tolerance import in_force
 
-Powers = tuple[int, int, int]
-"""Of mass, length and time."""
+Powers = tuple[int, int, int]  # of mass, length and time
 _NUMBER, _MASS, _LENGTH, _TIME = (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)
 _SPELLINGS = (  # (names, powers, how many kg, m or s)
     ("kg kilogram kilograms", _MASS, Fraction(1)),
@@ -127,7 +126,7 @@ def times(values: np.ndarray, units: str, calendar: str, where: str) -> np.ndarr
         is_rounded = (values != np.round(values)) | (step > 1.0)
         if (is_rounded & (step * second > max(1.0, 2 * in_force().seconds))).any():
             raise UserError(
-                f"{where} is float32, which tells times {units!r} only to "
+                f"{where} is float32, which gives times {units!r} only to "
                 f"{np.nanmax(step) * second:g} s; store it as float64 or integers."
             )
     with np.errstate(invalid="ignore", over="ignore"):
