@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nowcast.baselines.persistence import Persistence
+from nowcast.data.base import Cases
 from nowcast.evaluation.blocks import by_time, groups
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.plan import Plan
@@ -11,6 +12,8 @@ from nowcast.evaluation.running import Source, evaluate, small
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.base import Capabilities
+from nowcast.models.prediction import Ensemble, SingleField
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
@@ -20,7 +23,7 @@ START = np.datetime64("2020-06-01T00:00", "s")
 SCORES = {"_target_": "nowcast.evaluation.statistics.rain.RainScores", "thresholds": [0.5]}
 
 
-class Cases:
+class Plain(Cases):
     def __init__(self, values):
         self.values = np.asarray(values, dtype=np.float32)
 
@@ -31,7 +34,7 @@ class Cases:
         return self.values[index]
 
 
-class TimedCases(Cases):
+class TimedCases(Plain):
     def __init__(self, values, hours):
         super().__init__(values)
         self.hours = hours
@@ -39,44 +42,35 @@ class TimedCases(Cases):
     def analysis_time(self, index):
         return START + np.timedelta64(int(60 * self.hours[index]), "m")
 
-    def source(self, index):
-        return ""
-
 
 class Double(Persistence):
     """Twice the last frame, without a forecast in the first column."""
 
-    def forward(self, context, forecast_length, observed=None):
-        forecast = super().forward(context, forecast_length, observed).clone() * 2
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        forecast = super().forward(context, forecast_length, observed).point() * 2
         forecast[..., 0] = float("nan")
-        return forecast
+        return SingleField(forecast)
 
 
 class Fails(Persistence):
     """A slow baseline that refuses contexts without rain."""
 
-    SLOW = True
+    capabilities = Capabilities(slow=True)
 
-    def forward(self, context, forecast_length, observed=None):
+    def forward(self, context, forecast_length, observed=None, scale=None):
         if not (context > 0).any():
             raise ValueError("no rain to follow\nsecond line")
-        return super().forward(context, forecast_length, observed) + 1
+        return SingleField(super().forward(context, forecast_length, observed).point() + 1)
 
 
 class Triple(Persistence):
     """Three members: 0, 1 and 2 times the last frame."""
 
-    SLOW = True
-    members = 3
+    capabilities = Capabilities(slow=True, members=True, own_members=3)
 
-    def ensemble(self, context, forecast_length, observed=None, *, members):
-        return torch.stack(
-            [
-                k * super(Triple, self).forward(context, forecast_length, observed)
-                for k in range(members)
-            ],
-            dim=1,
-        )
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        last = super().forward(context, forecast_length, observed).point()
+        return Ensemble(torch.stack([0 * last, last, 2 * last], dim=1))
 
 
 def forecaster(model, context_length=1, forecast_length=1):
@@ -135,7 +129,7 @@ def same(one, other):
 
 def test_all_models_are_scored_over_the_pixels_that_all_of_them_forecast_and_that_were_observed():
     # one case, one row of four pixels: context 1 1 1 1, observation 9 1 2 missing
-    results = judged(Cases([[[[1, 1, 1, 1]], [[9, 1, 2, np.nan]]]]), {"double": Double()})
+    results = judged(Plain([[[[1, 1, 1, 1]], [[9, 1, 2, np.nan]]]]), {"double": Double()})
     # left are the second and third pixel: |1-1| + |1-2| and |2-1| + |2-2|
     assert overall(results, "mae") == {"nowcast": 0.5, "double": 0.5}
     assert overall(results, "mse") == {"nowcast": 0.5, "double": 0.5}
@@ -143,7 +137,7 @@ def test_all_models_are_scored_over_the_pixels_that_all_of_them_forecast_and_tha
 
 
 def test_batches_of_any_size_give_the_same_sums(monkeypatch):
-    cases = Cases(np.random.default_rng(0).gamma(0.5, 2, (7, 3, 4, 4)))
+    cases = Plain(np.random.default_rng(0).gamma(0.5, 2, (7, 3, 4, 4)))
     found = []
     for pixels in (1, 48, 2**18):
         monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", pixels)
@@ -154,7 +148,7 @@ def test_batches_of_any_size_give_the_same_sums(monkeypatch):
 
 
 def test_cases_of_another_cadence_or_spacing_are_in_a_batch_of_their_own():
-    class Scaled(Cases):
+    class Scaled(Plain):
         def scale(self, epoch, index):
             return 5.0, (1.0, 1.0, 2.0, 2.0, 1.0)[index]
 
@@ -170,7 +164,7 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
             return (5.0, 60.0)[index], 1.0
 
     class AnyCadence(Persistence):
-        SCALED = ANY_CADENCE = True
+        capabilities = Capabilities(needs_scale=True, any_scale=True)
 
     with pytest.raises(
         UserError,
@@ -184,30 +178,33 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
         )
 
 
-def test_slow_baselines_are_told_the_scale_of_each_case_and_kept_by_it(tmp_path):
-    class Scaled(Cases):
+def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path):
+    class Scaled(Plain):
         def scale(self, epoch, index):
             return 5.0, (1.0, 2.0)[index]
 
-    class Told(Persistence):
-        SLOW = SCALED = True
+    class TimesSpacing(Persistence):
+        capabilities = Capabilities(slow=True, needs_scale=True)
 
-        def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-            return super().forward(context, forecast_length, observed) * spacing
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            last = super().forward(context, forecast_length, observed).point()
+            return SingleField(last * scale.spacing)
 
     cases = Scaled(np.ones((2, 2, 4, 4)))
     for _ in range(2):
         results = judged(
-            cases, {"told": Told().eval()}, plan=Plan(workers=0, cache=str(tmp_path), show=False)
+            cases,
+            {"scaled": TimesSpacing().eval()},
+            plan=Plan(workers=0, cache=str(tmp_path), show=False),
         )
         assert (
-            results.totals["told"]["pixels.absolute_error"].sum() == 16
+            results.totals["scaled"]["pixels.absolute_error"].sum() == 16
         )  # the second is off by 1 everywhere
     assert len(list(tmp_path.rglob("*.h5"))) == 2
 
 
 def test_cases_of_several_sizes_are_each_judged_on_their_own_grid():
-    class Sizes(Cases):
+    class Sizes(Plain):
         def __init__(self):
             self.values = [np.full((2, side, side + 1), side, np.float32) for side in (2, 2, 5, 3)]
 
@@ -249,14 +246,14 @@ def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cach
 
 
 def test_where_a_baseline_fails_persistence_stands_in_for_it_and_the_case_is_counted():
-    cases = Cases([[[[2.0]], [[5.0]]], [[[0.0]], [[3.0]]]])
+    cases = Plain([[[[2.0]], [[5.0]]], [[[0.0]], [[3.0]]]])
     results = judged(cases, {"fails": Fails()})
     assert overall(results, "mae")["fails"] == (abs(3 - 5) + abs(0 - 3)) / 2
     assert results.facts["failures"] == {"fails": {"cases": 1, "reason": "no rain to follow"}}
 
 
 def test_an_ensemble_is_judged_by_its_mean_by_its_members_and_as_an_ensemble():
-    results = judged(Cases([[[[2.0]], [[3.0]]]]), {"triple": Triple()})
+    results = judged(Plain([[[[2.0]], [[3.0]]]]), {"triple": Triple()})
     assert results.models == ["nowcast", "triple", "triple member"] and results.members == {
         "triple": 3
     }
@@ -273,15 +270,15 @@ def test_scores_without_ensembles_and_networks_without_members_are_refused():
     with pytest.raises(
         UserError, match="MovingMnistScores has no scores of ensembles; take scores=rain"
     ):
-        judged(Cases([[[[1.0]], [[1.0]]]]), {"triple": Triple()}, MovingMnistScores())
+        judged(Plain([[[[1.0]], [[1.0]]]]), {"triple": Triple()}, MovingMnistScores())
     with pytest.raises(
         UserError, match="Persistence draws no members; take a network with state noise"
     ):
-        judged(Cases([[[[1.0]], [[1.0]]]]), members=2)
+        judged(Plain([[[[1.0]], [[1.0]]]]), members=2)
 
 
 def test_a_case_without_a_comparable_pixel_is_counted():
-    results = judged(Cases([[[[1.0]], [[np.nan]]], [[[1.0]], [[2.0]]]]))
+    results = judged(Plain([[[[1.0]], [[np.nan]]], [[[1.0]], [[2.0]]]]))
     assert results.facts["no_pixels"] == 1 and overall(results, "mae") == {"nowcast": 1}
 
 
@@ -290,7 +287,7 @@ def test_progress_sees_every_batch(monkeypatch):
     seen = []
     source = Source(
         {"nowcast": forecaster(Persistence())},
-        Cases(np.ones((5, 2, 2, 2))),
+        Plain(np.ones((5, 2, 2, 2))),
         forecast_length=1,
         limit=3,
     )
@@ -307,7 +304,7 @@ def test_progress_sees_every_batch(monkeypatch):
 
 def test_no_case_is_a_users_error():
     with pytest.raises(UserError, match="there is no case to evaluate; choose other data"):
-        judged(Cases(np.zeros((0, 2, 2, 2))))
+        judged(Plain(np.zeros((0, 2, 2, 2))))
 
 
 def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_baseline():
@@ -316,7 +313,7 @@ def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_ba
     values = [
         [[[1, 1]], [[1, observed]]] for observed in (3, 1.5, 1.25, 2)
     ]  # errors 4, 0.25, 0.0625, 1 against 1, 0.25, 0.5625, 0
-    results = judged(Cases(values), {"double": Double()}, plan=Plan(workers=0, cache=None))
+    results = judged(Plain(values), {"double": Double()}, plan=Plan(workers=0, cache=None))
     assert [(case.kind, case.title) for case in results.shown] == [
         ("worst", "case 0"),
         ("typical", "case 1"),
@@ -428,7 +425,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_an_evaluation(tmp_path):
 
 def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
     plan = Plan(workers=0, cache=str(tmp_path), show=False)
-    cases = Cases([[[[2.0]], [[5.0]]]])
+    cases = Plain([[[[2.0]], [[5.0]]]])
     first = judged(cases, {"slow": Fails()}, plan=plan)
     (path,) = tmp_path.glob("*/*.h5")
     with h5py.File(path, "r+") as file:
@@ -469,4 +466,4 @@ def die(batch):
 def test_a_worker_process_that_dies_is_one_sentence(monkeypatch):
     monkeypatch.setattr("nowcast.evaluation.running._judged", die)
     with pytest.raises(UserError, match="a process that made the baselines' forecasts died"):
-        judged(Cases([[[[1.0]], [[1.0]]]]), plan=Plan(workers=1, cache=None, show=False))
+        judged(Plain([[[[1.0]], [[1.0]]]]), plan=Plan(workers=1, cache=None, show=False))

@@ -6,6 +6,7 @@ import pytest
 
 from nowcast.baselines.persistence import Persistence
 from nowcast.data.archive import Archive
+from nowcast.data.base import Cases
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.evaluation.plan import Plan
 from nowcast.evaluation.running import Source, evaluate
@@ -101,7 +102,7 @@ def judged(source, baselines=None):
     return evaluate(source, baselines or {}, SCORES, plan=PLAN, settings=settings)
 
 
-class Windows:
+class Windows(Cases):
     """The same cases as those of the files, for the model itself."""
 
     def __init__(self, starts):

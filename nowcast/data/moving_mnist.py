@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.sampling import sample_generator
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.unreadable import os_error, unreadable
@@ -113,10 +114,8 @@ def _reflect(positions: np.ndarray, room: float) -> np.ndarray:
     return np.minimum(folded, 2 * room - folded)
 
 
-class GeneratedSequences:
+class GeneratedSequences(Cases):
     """Sequences drawn on the fly, each a pure function of (seed, part, epoch, index)."""
-
-    grid = None
 
     def __init__(
         self,
@@ -141,13 +140,15 @@ class GeneratedSequences:
         chosen = self.digits[generator.integers(len(self.digits), size=self.per_frame)]
         return moving_digits(chosen, self.task.window_length, size=self.size, generator=generator)
 
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of the sequences."""
+        return self.size, self.size
 
-class StoredSequences:
+
+class StoredSequences(Cases):
     """Sequences of a file in the layout of the standard ``mnist_test_seq.npy``: uint8 (time,
     sequence, H, W).
     """
-
-    grid = None
 
     def __init__(self, path: str | Path, *, task: Task):
         path = Path(path)
@@ -191,8 +192,12 @@ class StoredSequences:
         """Context and target, (window_length, H, W) float32 in [0, 1]; the same in every epoch."""
         return np.asarray(self.frames[: self.task.window_length, index], dtype=np.float32) / 255
 
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of the sequences."""
+        return self.frames.shape[2:]
 
-class MovingMnist:
+
+class MovingMnist(DataSet):
     """Moving MNIST in three parts whose digits never mix (unless ``shared_digits`` asks for the
     paper's protocol).
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.memory import KeptFrames, fits
 from nowcast.data.sampling import sample_generator
 from nowcast.data.windows import TimeSplit, longest_run, window_starts
@@ -25,7 +26,7 @@ _SIZES = ("seed", "memory_mb")
 
 
 @dataclass(frozen=True)
-class Radar:
+class Radar(DataSet):
     """Cases for training and evaluation from an archive made by ``nowcast convert``.
 
     Args:
@@ -111,7 +112,7 @@ class Radar:
         """The archive's grid, of which crops are a part."""
         return self._opened.grid
 
-    def edges(self) -> dict[str, str]:
+    def bounds(self) -> dict[str, str]:
         """Where validation and test begin, as settings: kept with a run, so that its test never
         meets its training data.
         """
@@ -164,7 +165,7 @@ def _shortage(times: np.ndarray, task: Task, tolerance: Tolerance) -> str:
     )
 
 
-class RadarCases:
+class RadarCases(Cases):
     """The cases of one part of a `Radar`; a case is a pure function of (seed, epoch, index)."""
 
     def __init__(self, radar: Radar, name: str, starts: np.ndarray):
@@ -218,12 +219,6 @@ class RadarCases:
     def stride_hours(self) -> float:
         """From one test case to the next of an archive without gaps."""
         return self._radar.test_stride * self._radar.task.timestep / 60
-
-    def source(self, index: int) -> str:
-        """Where the case comes from, beside the other cases: nothing to tell, all are of one
-        archive.
-        """
-        return ""
 
     def size_of(self, index: int) -> tuple[int, int]:
         """(h, w) of the case."""

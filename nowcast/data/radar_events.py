@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.inputs import expand_inputs
 from nowcast.data.radar import Radar, RadarCases
 from nowcast.data.windows import PARTS, longest_run, window_starts
@@ -17,7 +18,7 @@ from nowcast.types.task import Task
 
 
 @dataclass(frozen=True)
-class RadarEvents:
+class RadarEvents(DataSet):
     """Cases from several archives, which may lie on different grids: whole frames of the test
     events, crops of the others.
 
@@ -129,7 +130,7 @@ class RadarEvents:
         )
 
 
-class EventCrops:
+class EventCrops(Cases):
     """The cases of one part of `RadarEvents` that is trained or validated on: crops of its events
     in turn; a case is a pure function of (seed, epoch, index).
     """
@@ -185,7 +186,7 @@ class EventCrops:
         return self._of(index).size_of(index)
 
 
-class EventCases:
+class EventCases(Cases):
     """The test cases of `RadarEvents`, archive by archive in the order of time."""
 
     def __init__(self, events: RadarEvents, chosen: list[str]):

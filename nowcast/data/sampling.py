@@ -12,18 +12,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from nowcast.data.base import Cases
+from nowcast.types.batch import Batch
+from nowcast.types.scale import Scale
+
+_TIMEOUT = 600.0  # seconds that a process may take for a batch
+
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The generator of one sample."""
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
 
 
-_TIMEOUT = 600.0  # seconds that a process may take for a batch
-
-
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch, each index once, shared out among the processes of a
-    distributed run.
+    """Keys (epoch, index) of one epoch, each index once, shared out among processes.
 
     Process r of n takes the places r, r + n, r + 2 n, ..., so that together their batches are those
     of one process with batches n times as large, in the same order. All need equally many batches,
@@ -38,10 +40,8 @@ class EpochSampler(Sampler):
 
     def __init__(self, length: int, *, seed: int | None = None, batch_size: int = 1):
         self.length, self.seed, self.epoch, self.batch_size = length, seed, 0, batch_size
-        self.done = (
-            0,
-            0,
-        )  # an epoch, and how many of its samples lie behind: what a resumed run begins in
+        # an epoch, and how many of its samples lie behind: what a resumed run begins in
+        self.done = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -49,12 +49,9 @@ class EpochSampler(Sampler):
 
     def _share(self) -> tuple[range, bool]:
         """Places of this process, and whether it needs a sample of which nothing counts besides."""
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (
-            (torch.distributed.get_rank(), torch.distributed.get_world_size())
-            if distributed
-            else (0, 1)
-        )
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         own, most = range(rank, self.length, world), range(0, self.length, world)
         return own, math.ceil(len(own) / self.batch_size) < math.ceil(len(most) / self.batch_size)
 
@@ -75,51 +72,43 @@ class EpochSampler(Sampler):
 
 
 class SequenceDataset(Dataset):
-    """Cases in physical values -> normalised tensors for training. The only place numpy becomes
-    torch for training.
+    """Cases in physical values -> normalised tensors; the only place numpy becomes torch.
 
     Args:
-        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)`` values with NaN for "not
-            observed"; where its frames have a scale, also ``scale(epoch, index) -> (minutes between
-            frames, kilometres between pixels)``.
+        cases: of one part of a data set.
         transform: see ``nowcast.types.transform``.
         context_length: frames that go in; the rest is target.
     """
 
-    def __init__(self, cases, transform, *, context_length: int):
+    def __init__(self, cases: Cases, transform, *, context_length: int):
         self.cases, self.transform, self.context_length = cases, transform, context_length
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its
-        key, and its scale, where it has one.
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        """A batch of one sample, by its epoch and index.
 
         Of an index below 0, see ``EpochSampler``, nothing was observed in the target.
         """
         epoch, index = key
-        place = (epoch, index) if index >= 0 else (epoch, -1 - index)
-        values, observed = self.transform.normalise(self.cases.case(*place)[:, None])
+        counts = index >= 0
+        place = (epoch, index if counts else -1 - index)
+        values, observed = self.transform.normalise(self.cases.case(*place)[None, :, None])
+        scale = self.cases.scale(*place)
         past, future = slice(None, self.context_length), slice(self.context_length, None)
-        scale = (
-            {"scale": torch.tensor(self.cases.scale(*place))}
-            if hasattr(self.cases, "scale")
-            else {}
+        return Batch(
+            context=values[:, past],
+            target=values[:, future],
+            context_observed=observed[:, past],
+            target_observed=observed[:, future] & counts,
+            key=torch.tensor([key]),
+            scale=None if scale is None else Scale.of_samples([scale]),
         )
-        if index < 0:
-            observed[future] = False
-        return scale | {
-            "key": torch.tensor(key),
-            "context": values[past],
-            "context_observed": observed[past],
-            "target": values[future],
-            "target_observed": observed[future],
-        }
 
 
 def loader(
-    cases,
+    cases: Cases,
     transform,
     *,
     context_length: int,
@@ -127,14 +116,22 @@ def loader(
     workers: int = 0,
     seed: int | None = None,
 ) -> DataLoader:
-    """Batches of ``SequenceDataset`` samples, (B, T, 1, H, W) each; shuffled and new every epoch
-    where a seed is given.
+    """Batches of ``SequenceDataset`` samples; shuffled and new every epoch where a seed is given.
+
+    Args:
+        cases: of one part of a data set.
+        transform: see ``nowcast.types.transform``.
+        context_length: frames that go in.
+        batch_size: B.
+        workers: processes that prepare batches.
+        seed: of the order; None: cases come in their own.
     """
     dataset = SequenceDataset(cases, transform, context_length=context_length)
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=EpochSampler(len(dataset), seed=seed, batch_size=batch_size),
+        collate_fn=Batch.of_samples,
         num_workers=workers,
         persistent_workers=workers > 0,
         timeout=_TIMEOUT if workers else 0,

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive
-from nowcast.data.windows import are_regular, at_time
+from nowcast.data.cadence import are_regular, at_time
 from nowcast.evaluation.blocks import Blocks, by_time
 from nowcast.evaluation.judging import Batch
+from nowcast.evaluation.source import ForecastSource
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
+from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 
@@ -18,7 +20,7 @@ _MINUTE = np.timedelta64(60, "s")
 _OF_ONE_SET = ("timestep", "leads", "members")
 
 
-class ForecastFiles:
+class ForecastFiles(ForecastSource):
     """Where batches come from: forecast files of one system, one analysis time each.
 
     Args:
@@ -79,10 +81,8 @@ class ForecastFiles:
         self._check_alike(found)
         first = found[0]
         self.task = Task(context_length, first["leads"], first["timestep"])
-        self.members, self._files = (
-            first["members"],
-            [about for about in found if self._came(about)],
-        )
+        self.members = first["members"]
+        self._files = [about for about in found if self._came(about)]
         if len(self._files) < len(found):
             self.left_out.append(
                 f"{len(found) - len(self._files)} of {len(found)} forecasts have no observation "
@@ -96,6 +96,7 @@ class ForecastFiles:
                 f"analysis times from {found[0]['analysis_time']} to "
                 f"{found[-1]['analysis_time']} UTC."
             )
+        self.count = len(self._files)
         missing = sum(
             1
             for about in self._files
@@ -173,11 +174,6 @@ class ForecastFiles:
     def _came(self, about: dict) -> bool:
         return any(self._place(time) is not None for time in self._target(about))
 
-    @property
-    def count(self) -> int:
-        """How many forecasts are judged."""
-        return len(self._files)
-
     def blocks(self, hours: float | None) -> Blocks:
         """The forecasts in blocks."""
         times = np.array([about["analysis_time"] for about in self._files])
@@ -208,7 +204,7 @@ class ForecastFiles:
             {self.name: mean[None]},
             members,
             of_case[[index]],
-            np.array([[self.task.timestep, self.archive.grid.pixel_km]]),
+            Scale.of_samples([(self.task.timestep, self.archive.grid.pixel_km)]),
         )
 
     def _frames(self, times: np.ndarray) -> np.ndarray:

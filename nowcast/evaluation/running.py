@@ -13,14 +13,17 @@ from multiprocessing import get_context
 
 import numpy as np
 
+from nowcast.data.base import Cases
 from nowcast.evaluation.blocks import Blocks, by_time, groups
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.judging import Batch, Judge, Judgement, skills
 from nowcast.evaluation.plan import Plan
 from nowcast.evaluation.results import Block, Results, ShownCase
+from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
+from nowcast.types.scale import Scale
 
 PIXELS_PER_BATCH = (
     2**18
@@ -33,14 +36,12 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _judge: Judge | None = None  # of a worker process
 
 
-class Source:
+class Source(ForecastSource):
     """Where batches come from: cases of a data set, forecast by a network in this process.
 
     Args:
         judged: forecasters by name.
-        cases: has ``len()`` and ``case(epoch, index) -> (T, H, W)``, physical values with NaN for
-            "not observed"; with ``analysis_time`` and ``source`` of an index, they come in order of
-            time within a source.
+        cases: of the test part of a data set.
         forecast_length: number of leads; the cases hold as many frames after the context.
         members: to draw of each judged network; 0: none.
         limit: only the first so many cases.
@@ -52,7 +53,7 @@ class Source:
     def __init__(
         self,
         judged: dict[str, Forecaster],
-        cases,
+        cases: Cases,
         *,
         forecast_length: int,
         members: int = 0,
@@ -68,23 +69,25 @@ class Source:
         )
         self.count = min(len(cases), limit or len(cases))
         for forecaster in judged.values():
-            for index in (
-                range(self.count) if forecaster.any_cadence and hasattr(cases, "scale") else ()
-            ):
-                forecaster.refuse_scale(*cases.scale(0, index), self.title(index))
+            if not forecaster.any_cadence:
+                continue
+            for index in range(self.count):
+                scale = cases.scale(0, index)
+                if scale is not None:
+                    forecaster.refuse_scale(*scale, self.title(index))
 
     def blocks(self, hours: float | None) -> Blocks:
         """The cases in blocks."""
-        if not hasattr(self.cases, "analysis_time"):
+        times = [self.cases.analysis_time(index) for index in range(self.count)]
+        if any(time is None for time in times):
             return groups(self.count)
-        times = np.array([self.cases.analysis_time(index) for index in range(self.count)])
         task = next(iter(self.judged.values())).task
         return by_time(
-            times,
+            np.array(times),
             [self.cases.source(index) for index in range(self.count)],
             task.window_length * task.timestep / 60,
             hours,
-            stride_hours=getattr(self.cases, "stride_hours", 0.0),
+            stride_hours=self.cases.stride_hours,
         )
 
     def ranges(self) -> list[range]:
@@ -93,25 +96,15 @@ class Source:
         """
         found: list[range] = []
         size, before = 1, None
-        shapes = self._shapes()
         for index in range(self.count):
-            alike = (
-                shapes(index),
-                *(self.cases.scale(0, index) if hasattr(self.cases, "scale") else ()),
-            )
+            shape = self.cases.size_of(index)
+            alike = (shape, self.cases.scale(0, index))
             if len(found[-1] if found else ()) < size and alike == before:
                 found[-1] = range(found[-1].start, index + 1)
                 continue
-            size, before = max(1, PIXELS_PER_BATCH // math.prod(shapes(index))), alike
+            size, before = max(1, PIXELS_PER_BATCH // math.prod(shape)), alike
             found.append(range(index, index + 1))
         return found
-
-    def _shapes(self) -> Callable[[int], tuple[int, int]]:
-        """(H, W) of a case by its index."""
-        if hasattr(self.cases, "size_of"):
-            return self.cases.size_of
-        first = self.cases.case(0, 0).shape[1:]
-        return lambda index: first
 
     def batch(self, indices: Iterable[int], of_case: np.ndarray) -> Batch:
         """Cases with the judged networks' forecasts."""
@@ -135,33 +128,27 @@ class Source:
         }
         return Batch(context, observation, forecasts, members, of_case[indices], scale)
 
-    def scale(self, indices: Sequence[int]) -> np.ndarray | None:
-        """(B, 2) minutes between frames and kilometres between pixels of some cases; None where
-        they have none.
+    def scale(self, indices: Sequence[int]) -> Scale | None:
+        """Minutes between frames and kilometres between pixels of some cases; None where they have
+        none.
         """
-        return (
-            np.array([self.cases.scale(0, index) for index in indices])
-            if hasattr(self.cases, "scale")
-            else None
-        )
+        scales = [self.cases.scale(0, index) for index in indices]
+        return None if None in scales else Scale.of_samples(scales)
 
     def grid_of(self, index: int) -> Grid | None:
         """Where its pixels are."""
-        return self.cases.grid_of(index) if hasattr(self.cases, "grid_of") else None
+        return self.cases.grid_of(index)
 
     def title(self, index: int) -> str:
         """Which case it is."""
-        if not hasattr(self.cases, "analysis_time"):
+        time, source = self.cases.analysis_time(index), self.cases.source(index)
+        if time is None:
             return f"case {index}"
-        source = self.cases.source(index)
-        return (
-            f"{source + ', ' if source else ''}analysis time "
-            f"{str(self.cases.analysis_time(index)).replace('T', ' ')} UTC"
-        )
+        return f"{source + ', ' if source else ''}analysis time {str(time).replace('T', ' ')} UTC"
 
 
 def evaluate(
-    source,
+    source: ForecastSource,
     baselines: dict[str, Forecaster],
     scores,
     *,
@@ -173,7 +160,7 @@ def evaluate(
     """Judge models and baselines on all cases of a source.
 
     Args:
-        source: see ``Source``.
+        source: of the cases, with the forecasts of the judged models.
         baselines: by name; all get the same context.
         scores: see ``nowcast.evaluation``.
         plan: processes, cache, intervals.
@@ -191,10 +178,10 @@ def evaluate(
         UserError: no case, or a worker process that died.
     """
     begun = time.monotonic()
-    ensembles = getattr(source, "members", None) or any(
-        getattr(forecaster.model, "members", 0) for forecaster in baselines.values()
+    ensembles = source.members or any(
+        forecaster.model.capabilities.own_members for forecaster in baselines.values()
     )
-    if ensembles and not hasattr(scores, "ensemble_sums"):
+    if ensembles and scores.ensemble(1) is None:
         raise UserError(
             f"{type(scores).__name__} has no scores of ensembles; take scores=rain, and "
             "evaluation.members=0 and baselines without members for others."
@@ -205,7 +192,7 @@ def evaluate(
     )
     judge = Judge(baselines, scores, cache, strict)
     ranges = source.ranges()
-    slow = any(getattr(forecaster.model, "SLOW", False) for forecaster in baselines.values())
+    slow = any(forecaster.model.capabilities.slow for forecaster in baselines.values())
     judgement = Judgement()
     with _judging(judge, min(plan.processes(slow), len(ranges))) as judged:
         for one in judged(source.batch(indices, blocks.of_case) for indices in progress(ranges)):

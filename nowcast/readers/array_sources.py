@@ -17,7 +17,7 @@ from nowcast.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.readers.moments import as_text
 from nowcast.readers.npy import NpyArray, member, zip_of_arrays
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import head_of, kind_of_content
+from nowcast.runtime.file_kinds import head_of, kind_of_content
 
 _KIND = "an HDF5, .npy or .npz file"
 _MAX_TIMES = 100_000

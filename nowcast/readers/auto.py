@@ -9,7 +9,8 @@ from nowcast.readers.base import Reader
 from nowcast.readers.content import require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import head_of, kind_of_content
+from nowcast.runtime.file_kinds import head_of, kind_of_content
+from nowcast.runtime.plugins import classes_of
 from nowcast.types.frames import Frames
 
 _BUILT_IN = (  # loaded when the first file is looked at: some need libraries that start slowly
@@ -29,8 +30,8 @@ _ARCHIVE_MARK = "nowcast_archive_version"
 
 
 def other_readers() -> tuple[type[Reader], ...]:
-    """Classes of readers that other installed packages bring along; none yet."""
-    return ()
+    """Classes of readers that plug-ins bring along."""
+    return tuple(classes_of(Reader))
 
 
 @cache

@@ -28,7 +28,8 @@ from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import head_of, kind_of_content, unreadable
+from nowcast.runtime.file_kinds import head_of, kind_of_content
+from nowcast.runtime.unreadable import unreadable
 from nowcast.types.frames import Frames, Grid
 
 _MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

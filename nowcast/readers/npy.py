@@ -15,7 +15,8 @@ from numpy.lib import format as npy
 from nowcast.readers.content import damage_reported, read_exactly, require_file
 from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import head_of, kind_of_content, mend, unreadable
+from nowcast.runtime.file_kinds import head_of, kind_of_content
+from nowcast.runtime.unreadable import mend, unreadable
 
 MAX_VALUES = 8 * MAX_PIXELS
 _MAX_HEADER_BYTES = 10_000

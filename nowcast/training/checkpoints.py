@@ -19,8 +19,9 @@ import safetensors.torch
 import torch
 
 from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.runtime.file_kinds import HEAD, kind_of_content
 from nowcast.runtime.files import leftovers, replacing, sha256_of
-from nowcast.runtime.unreadable import HEAD, kind_of_content, os_error
+from nowcast.runtime.unreadable import os_error
 
 FOLDER = "checkpoints"
 """Name of their folder in that of a run."""

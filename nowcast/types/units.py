@@ -3,12 +3,22 @@
 Pure functions; NaN stays NaN, and a mask becomes NaN.
 """
 
+import re
+
 import numpy as np
 
 from nowcast.types.arrays import as_numbers
 
 RAIN_RATE = "rain rate"
 """Quantity of fields that were rates from the start."""
+
+
+_QUANTITY = re.compile(r"rain depth in \S+ min|reflectivity, Z = \S+ R\^\S+")
+
+
+def is_quantity(text) -> bool:
+    """Whether a text is one of the quantities that are named here."""
+    return isinstance(text, str) and (text == RAIN_RATE or bool(_QUANTITY.fullmatch(text)))
 
 
 def rain_depth_quantity(minutes):
