@@ -43,6 +43,7 @@ def refuse_forecast(
     for axis in axes:
         if axis is not None and is_lead_name(axis, of_time=True) and not leads:
             refuse(file.path, "the name of an axis", repr(axis), "time")
+    # numbers say more than words: a lead time of 0 is an analysis, whatever its title
     if is_analysis or leads:
         return
     refuse_by_texts(file.path, described)

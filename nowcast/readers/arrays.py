@@ -210,6 +210,7 @@ class Arrays(Reader):
                     f"{what} is {'x'.join(map(str, shape))}; rows x columns, or times x rows x "
                     f"columns are needed, {MAX_VALUES} values at most."
                 )
+            # a forecast is refused before anything else is amiss: that is what helps most
             names, times = file.names(self.dataset), self._stated_times(file)
             refuse_forecast(file, self.dataset, names, times)
             rows, columns, columns_first = self.grid.known(file)

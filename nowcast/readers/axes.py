@@ -81,6 +81,7 @@ def require_extent(
     off = in_force().off_corner
     if not step > 0:
         raise UserError(f"{path}: {size_name} is {step:g}; expected a size of pixels above 0.")
+    # so that a corner that is no number is refused, too
     if not abs(extent - pixels * step) <= off * step:
         raise UserError(
             f"{path}: {corner_name} are {extent:.0f} apart in {axis}, expected {pixels * step:.0f} "

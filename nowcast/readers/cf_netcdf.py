@@ -128,6 +128,7 @@ def _members(file: Hdf5File, group: str) -> dict[str, Variable]:
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             continue
         attributes = file.described(place)
+        # a dimension without a coordinate is stored as a dataset with this name
         if str(attributes.get("NAME", "")).startswith(_NOT_A_VARIABLE):
             continue
         short = name.removeprefix(_NOT_A_COORDINATE)

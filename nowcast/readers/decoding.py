@@ -170,6 +170,7 @@ class Coding:
                 values = rate_or_refusal(values, self.z_r_a, self.z_r_b)
             elif self.quantity == "rain_depth":
                 values = rain_rate_from_depth(values, self.minutes)
+            # marks last, and missing after dry: what both could be was not observed
             values[equals(raw, self.undetect)] = 0.0
             for mark in self.missing or ():
                 values[equals(raw, mark)] = np.nan

@@ -89,6 +89,7 @@ class GeoTiff(Reader):
             UserError: another format, damage, a rotated grid, or something that neither the file
                 nor the settings say.
         """
+        # no file beside this one is looked at, see _ALONE, so GDAL would not find the mask
         if Path(f"{path}.msk").exists():
             raise UserError(
                 f"{path} has its mask in a second file, {Path(path).name}.msk, without which what "
@@ -144,6 +145,7 @@ def _opened(path: str | Path) -> Iterator:
     with damage_reported(path), warnings.catch_warnings(), gdal(**_ALONE) as rasterio:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
+            # absolute, as GDAL takes a name such as "GTIFF_DIR:1:..." for a command
             with rasterio.open(Path(path).absolute(), driver="GTiff") as file:
                 yield file
         except RasterioError as error:

@@ -110,6 +110,7 @@ class Hdf5File:
             raise UserError(
                 f"{self.path}: the links at {name} lead in a circle; the file cannot be read."
             )
+        # step by step, as h5py itself would follow a link into another file
         node, parts = self._file, [part for part in name.split("/") if part not in ("", ".")]
         for depth, part in enumerate(parts):
             key = part.encode()

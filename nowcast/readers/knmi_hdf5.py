@@ -75,6 +75,7 @@ def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
             if valid > end:
                 expected = f"none after overview/product_datetime_end, {end} UTC"
                 refuse(file.path, f"{name}/image_datetime_valid", f"{valid} UTC", expected)
+    # KNMI's nowcasts have one image of the same quantity for each lead time
     parameters = [file.attribute(name, "image_geo_parameter") for name in images]
     if len(images) > 1 and None not in parameters and len(set(parameters)) == 1:
         raise UserError(
@@ -88,6 +89,7 @@ def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
         if _FORECAST_PRODUCT.search(product):
             expected = "an observed product such as RAD_NL25_RAC"
             refuse(file.path, f"{group}/{attribute}", repr(product), expected)
+    # each group for itself: the product may be called a forecast where an image is an analysis
     times = np.array([end], "datetime64[s]")
     for name in ("overview", *images):
         if file.find(name) is not None:
@@ -145,6 +147,7 @@ def _grid(file: Hdf5File) -> Grid:
         stated = file.number("geographic", f"geo_number_{side}s")
         count = require_side(f"{file.path}: geographic/geo_number_{side}s", stated)
         places = file.number("geographic", f"geo_{side}_offset") + np.arange(count) + 0.5
+        # kilometres; that of y is negative, as rows run southwards
         axes.append(places * file.number("geographic", f"geo_pixel_size_{axis}") * 1000)
     grid = Grid(projection, *axes)
     _check_corners(file, grid)
@@ -162,6 +165,7 @@ def _check_corners(file: Hdf5File, grid: Grid) -> None:
         raise UserError(
             f"{file.path}: geo_product_corners contains {corners.size} numbers; 8 are needed."
         )
+    # the eight numbers are corners from the lower left one on, clockwise
     dy, dx = (abs(file.number("geographic", f"geo_pixel_size_{axis}")) * 1000 for axis in "yx")
     upper_left = grid.x[0] - dx / 2, grid.y[0] + dy / 2
     lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2

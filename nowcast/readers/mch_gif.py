@@ -53,6 +53,7 @@ class MchGif(Reader):
             refuse_other_kind(path, "a GIF file")
         index, comment = _palette_index(path)
         refuse_label(path, "its comment", comment.decode("latin-1"))
+        # a file that lost its comment is taken for the usual 5 minutes, at the time in its name
         stated, named, minutes = _COMMENT.search(comment), path, 5
         if stated:
             named, minutes = f"AQC{stated[1].decode()}", int(stated[2])

@@ -83,6 +83,7 @@ class MrmsGrib2(Reader):
             grid = _grid(sections[3], path)
             _check_packing(sections, grid, path)
             values = _exact(_unpacked(message, path), sections[5])
+        # GDAL unpacks in single precision, so the marks may come out a little off
         for mark in _NOT_OBSERVED:
             values[np.isclose(values, mark, rtol=0, atol=1e-3)] = np.nan
         coding = Coding("rain_depth" if minutes else "rain_rate", minutes)

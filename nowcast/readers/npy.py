@@ -41,6 +41,7 @@ class NpyArray:
         self._stream, self.name = stream, name
         with damage_reported(name):
             version = npy.read_magic(stream)
+            # later ones are for names of fields, which plain numbers do not have
             if version != (1, 0):
                 raise UserError(
                     f"{name} is of NumPy format {version[0]}.{version[1]}; 1.0 is needed, as "

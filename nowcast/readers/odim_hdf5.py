@@ -140,6 +140,7 @@ class OdimHdf5(Reader):
         nodata = _number(file, field, "nodata")
         stated = {name: _number(file, field, name) for name in ("gain", "offset", "undetect")}
         missing = () if nodata is None else (nodata,)
+        # without nodata nothing is missing, which Coding needs to know of whole numbers
         return coding.completed(file.path, missing=missing, **stated), time
 
 

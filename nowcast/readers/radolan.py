@@ -81,6 +81,7 @@ class Radolan(Reader):
             gain, minutes = _depth_unit(head, path), _minutes(head, path)
             content = read_exactly(stream, 2 * grid.y.size * grid.x.size, path)
         numbers = np.frombuffer(content, "<u2").reshape(grid.shape)[::-1]
+        # all values are of 12 bits, so that -1 is free for pixels that were not observed
         values = (numbers & _VALUE).astype(np.int16)
         values[(numbers & (_NO_DATA | _NEGATIVE)) != 0] = -1
         coding = Coding("rain_depth", minutes, gain, missing=(-1,))
@@ -128,6 +129,7 @@ def _refuse_forecast(head: dict[str, str | None], path: str | Path) -> None:
     """Refuse a lead time above 0 in the header, or, where it has none, in the name; and products
     that are forecasts only.
     """
+    # after MS come the names of radars, in which VV may stand by chance
     ahead = _AHEAD.search((head["rest"] or "").partition("MS")[0])
     if ahead and int(ahead[1]):
         refuse(path, "VV in its header", f"{ahead[1]} minutes", "000")

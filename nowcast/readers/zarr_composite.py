@@ -68,6 +68,7 @@ class ZarrComposite(CfReader):
             else:
                 store = zarr.storage.ZipStore(path, mode="r")
 
+            # consolidated metadata may be older than the arrays that they describe
             @cache
             def node(group: str):
                 return zarr.open_group(store, path=group, mode="r", use_consolidated=False)
@@ -150,6 +151,7 @@ class _Array:
                 f"{self.path}: {self.name} has the fill value 0 and no _FillValue, so 0 could be "
                 "dry or missing; set reader.fill_is_dry=true if it is dry."
             )
+        # before zarr reads anything: it would fill what is not there without a word
         for chunk in self._chunks(index):
             self._check(chunk, holes)
         return np.asarray(self.array[index])

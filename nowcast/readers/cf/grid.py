@@ -52,6 +52,7 @@ def located(source: Source, field: Variable) -> tuple[Grid, Layout]:
     columns = None
     if crs.is_geographic:
         x, columns = continuous(x)
+        # longitudes around another pole are no places on the globe, which turns by 360 degrees
         x = _evened(x_variable, x if crs.is_derived else near_zero(x))
     y_turned, x_turned = bool(y.size > 1 and y[0] < y[-1]), bool(x.size > 1 and x[0] > x[-1])
     try:

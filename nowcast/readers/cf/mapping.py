@@ -75,6 +75,7 @@ def _mapping(source: Source, field: Variable, coordinates: set[str]) -> Variable
 
 
 def _described(mapping: Variable, path: Path) -> pyproj.CRS:
+    # the WKT can say more than the parameters: a datum, projections that CF has no name for
     wkt = mapping.text("crs_wkt") or mapping.text("spatial_ref")
     if wkt:
         return pyproj.CRS.from_wkt(wkt)
@@ -124,6 +125,7 @@ def short_text(crs: pyproj.CRS, x: np.ndarray, y: np.ndarray) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a datum that is lost: there is none
         words = [word for word in crs.to_proj4().split() if not word.startswith(earth)]
+    # by its axes in full digits: PROJ's own text rounds them, or gives a name instead
     ellipsoid = crs.ellipsoid
     words += [f"+a={ellipsoid.semi_major_metre!r}", f"+b={ellipsoid.semi_minor_metre!r}"]
     short = " ".join(words)

@@ -135,6 +135,7 @@ class _RainFields:
         coding = replace(coding, quantity=quantity, minutes=minutes, gain=factor)
         if not times.ends.size:
             raise UserError(f"{path} contains no frame: its time has length 0; leave it out.")
+        # stored in any order; a stable one keeps that of equal times, which are then refused
         order = np.argsort(times.ends, kind="stable")
         sorted_times = times.ends[order]
         twice = sorted_times[:-1][np.diff(sorted_times) == np.timedelta64(0, "s")]
@@ -217,6 +218,7 @@ def _rain_rate(source: Source, field: Variable, stored: np.ndarray, coding: Codi
     missing |= _outside(field, "valid_min", stored, values)
     missing |= _outside(field, "valid_max", stored, values)
     values[missing | dry] = np.nan
+    # reflectivities may well be below 0; rates and depths are so by rounding only
     if field.is_packed and coding.quantity != "reflectivity":
         rounded = values >= -_offset_rounding(field)
         values[(values < 0) & (rounded | (values * coding.gain > -_PACKING_NOISE))] = 0.0
