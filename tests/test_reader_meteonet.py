@@ -235,11 +235,11 @@ TWO = [[[0]], [[0]]]
     [
         (
             {"minutes": [5, 5]},
-            "has the date 2016-08-21T00:05:00 after 2016-08-21T00:05:00, expected dates in order",
+            "has the time 2016-08-21T00:05:00 after 2016-08-21T00:05:00; expected times in ascending order",
         ),
         (
             {"minutes": [5, 0]},
-            "has the date 2016-08-21T00:00:00 after 2016-08-21T00:05:00, expected dates in order",
+            "has the time 2016-08-21T00:00:00 after 2016-08-21T00:05:00; expected times in ascending order",
         ),
         ({"minutes": [0, 4]}, "has the date 2016-08-21T00:04:00, expected whole 5 minutes"),
         (

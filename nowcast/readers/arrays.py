@@ -17,6 +17,7 @@ from nowcast.readers.axes import along_columns, straight_axis
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
 from nowcast.readers.longitudes import continuous, near_zero
+from nowcast.readers.moments import require_ascending
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.readers.npy import MAX_VALUES
 from nowcast.runtime.errors import UserError
@@ -261,13 +262,7 @@ class Arrays(Reader):
             raise UserError(
                 f"{path} has {times.size} times for {count} frames; expected one for each."
             )
-        falling = np.diff(times) <= np.timedelta64(0, "s")
-        if falling.any():
-            place = int(np.argmax(falling))
-            raise UserError(
-                f"{path} has the time {times[place + 1]} after {times[place]}; expected times in "
-                "ascending order, one for each frame."
-            )
+        require_ascending(times, path)
         return times
 
 

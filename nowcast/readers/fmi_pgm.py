@@ -1,7 +1,7 @@
 """FMI's radar composites as PGM images, with their time and place in comment lines."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ _MAX_LINE_BYTES, _MAX_LINES = 1000, 200
 _TYPE, _PARAMETER = "stereographic", "CorrectedReflectivity"
 # FMI's sphere, and the origin in the lower left corner; not in the file
 _EARTH = "+R=6371288 +x_0=380886.31 +y_0=3395677.92"
-_MISSING, _UNDETECT = 255, 0
+_CODING = Coding("reflectivity", gain=0.5, offset=-32.0, missing=(255,), undetect=0)
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,7 @@ class FmiPgm(Reader):
         return self._coding().single_frame(stored, time, grid, path)
 
     def _coding(self) -> Coding:
-        return Coding(
-            "reflectivity",
-            gain=0.5,
-            offset=-32.0,
-            missing=(_MISSING,),
-            undetect=_UNDETECT,
-            z_r_a=self.z_r_a,
-            z_r_b=self.z_r_b,
-        )
+        return replace(_CODING, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Hdf5File:
         """As `find`, but a missing member is a UserError that names it."""
         node = self.find(name)
         if node is None:
-            raise UserError(f"{self.path} has no {name}; it is cut short or of another format.")
+            raise self._without(name)
         return node
 
     def members(self, name: str) -> list[str]:
@@ -182,10 +182,7 @@ class Hdf5File:
         """A required attribute, as str."""
         value = self.attribute(name, attribute)
         if not isinstance(value, str):
-            raise UserError(
-                f"{self.path} has no text {name}/{attribute} ({value!r}); it is cut short or of "
-                "another format."
-            )
+            raise self._without(f"text {name}/{attribute} ({value!r})")
         return value
 
     def number(self, name: str, attribute: str) -> float:
@@ -196,11 +193,11 @@ class Hdf5File:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise UserError(
-                f"{self.path} has no number {name}/{attribute} ({value!r}); it is cut short or of "
-                "another format."
-            )
+            raise self._without(f"number {name}/{attribute} ({value!r})")
         return number
+
+    def _without(self, name: str) -> UserError:
+        return UserError(f"{self.path} has no {name}; it is cut short or of another format.")
 
     def described(self, name: str) -> dict[str, str | float | np.ndarray]:
         """All attributes of a member that are text or numbers: one value as str or number, several

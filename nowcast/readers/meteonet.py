@@ -1,7 +1,7 @@
 """Meteo-France's MeteoNet: many radar fields in one .npz file, their coordinates in another one."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
+from nowcast.readers.moments import require_ascending
 from nowcast.readers.npy import member, member_names, zip_of_arrays
 from nowcast.readers.pickled_times import pickled_times
 from nowcast.runtime.errors import UserError
@@ -25,6 +26,8 @@ _NAME = re.compile(
 _DAYS = {"1": (1, 10), "2": (10, 20), "3": (21, 31)}
 _STEP = np.timedelta64(300, "s")
 _MAX_DATES_BYTES = 2**20
+# dBZ as they are; 255 is missing, 0 is below the lowest value that is stored (8 dBZ)
+_REFLECTIVITY = Coding("reflectivity", missing=(255,), undetect=0)
 _RAIN = Coding("rain_depth", minutes=5, gain=0.01, missing=(-1,))
 
 
@@ -87,9 +90,7 @@ class MeteoNet(Reader):
         return Frames(values, times, grid, str(path), coding.measured(path))
 
     def _reflectivity(self) -> Coding:
-        """DBZ as they are; 255 is missing, 0 is below the lowest value that is stored (8 dBZ)."""
-        marks = {"missing": (255,), "undetect": 0}
-        return Coding("reflectivity", z_r_a=self.z_r_a, z_r_b=self.z_r_b, **marks)
+        return replace(_REFLECTIVITY, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
 
 def _times(archive, path: str | Path) -> np.ndarray:
@@ -104,13 +105,7 @@ def _times(archive, path: str | Path) -> np.ndarray:
         times = pickled_times(dates.raw(_MAX_DATES_BYTES), path)
     if times.shape != dates.shape or not times.size:
         raise UserError(f"{path} has {times.size} dates, but declares {declared}; it is damaged.")
-    falling = np.diff(times) <= np.timedelta64(0, "s")
-    if falling.any():
-        place = int(np.argmax(falling))
-        raise UserError(
-            f"{path} has the date {times[place + 1]} after {times[place]}, expected dates in "
-            "order; it is damaged."
-        )
+    require_ascending(times, path)
     late = (times - times.astype("datetime64[D]")) % _STEP
     between = np.minimum(late, _STEP - late) > in_force().off_time(_STEP)
     if between.any():

@@ -2,8 +2,11 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+
+from nowcast.runtime.errors import UserError
 
 _ISO = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)[T _]?(\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d*)?\s*(?:Z|UTC)?",
@@ -37,6 +40,21 @@ def moment_of_digits(text: str) -> np.datetime64 | None:
     Other numbers of digits are refused: 1815 could be 18:15 or 18:01:05.
     """
     return moment_of(text) if re.fullmatch(r"\d{12}(\d\d)?", text, re.ASCII) else None
+
+
+def require_ascending(times: np.ndarray, path: str | Path) -> None:
+    """Refuse times of frames, (T,), that are not in order.
+
+    Raises:
+        UserError: so it is.
+    """
+    falling = np.diff(times) <= np.timedelta64(0, "s")
+    if falling.any():
+        place = int(np.argmax(falling))
+        raise UserError(
+            f"{path} has the time {times[place + 1]} after {times[place]}; expected times in "
+            "ascending order, one for each frame."
+        )
 
 
 def is_date(text: str) -> bool:
