@@ -20,9 +20,10 @@ NAN = np.nan
 ITALY = "+proj=tmerc +lat_0=42 +lon_0=12.5 +ellps=WGS84 +units=m"
 GRID = ArrayGrid(ITALY, 500.0, -500.0, dx=1000.0, dy=1000.0)
 NAMED = {"time_in_name": "%Y%m%d%H%M"}
+RATES = Coding("rain_rate")
 
 
-def reader(dataset="rain", *, grid=GRID, values=Coding("rain_rate"), **settings):
+def reader(dataset="rain", *, grid=GRID, values=RATES, **settings):
     return Arrays(grid, dataset, values, **(settings or NAMED))
 
 

@@ -874,7 +874,9 @@ def test_a_file_whose_unlimited_time_has_no_frame_yet_is_refused(tmp_path, kind)
                 name, variable.dtype if name != "time" else "i4", variable.dimensions
             ).setncatts(variable.__dict__)
         file["x"][:], file["y"][:] = [500.0], [-500.0]
-    with pytest.raises(UserError, match="a.nc contains no frame: its time has length 0; leave it out"):
+    with pytest.raises(
+        UserError, match="a.nc contains no frame: its time has length 0; leave it out"
+    ):
         CfNetcdf().read(path)
 
 

@@ -10,9 +10,10 @@ from nowcast.readers.content import beginning, damage_reported, read_exactly, re
 from nowcast.runtime.errors import UserError
 
 TEXT = bytes(range(256)) * 20
+SIZE = len(TEXT)
 
 
-def read(path, size=len(TEXT)):
+def read(path, size=SIZE):
     with unpacked(path, "a radar file") as stream:
         return bytes(read_exactly(stream, size, path))
 

@@ -356,9 +356,7 @@ def test_blocks_that_were_never_written_are_refused_or_missing_never_dry(tmp_pat
 def test_more_pixels_than_accepted_are_refused_unread(tmp_path, monkeypatch):
     path = write_tif(tmp_path / "a.tif", np.zeros((20, 30), np.uint8), metadata=FMI)
     monkeypatch.setattr(limits, "MAX_PIXELS", 599)
-    with pytest.raises(
-        UserError, match="claims 20x30 pixels; expected 1 to 599 in a frame"
-    ):
+    with pytest.raises(UserError, match="claims 20x30 pixels; expected 1 to 599 in a frame"):
         GeoTiff().read(path)
 
 

@@ -273,7 +273,10 @@ TWO = [[[0]], [[0]]]
             {"members": {"dates": array_bytes(dates_after(0, 5)).replace(b"(2,)", b"(7,)")}},
             "has 2 dates, but declares 7; it is damaged",
         ),
-        ({"members": {"dates": None, "data": None}}, "has no array 'dates'; it contains miss_dates"),
+        (
+            {"members": {"dates": None, "data": None}},
+            "has no array 'dates'; it contains miss_dates",
+        ),
         (
             {"members": {"data": array_bytes(np.zeros((2, 1, 1), np.float32))}},
             "contains float32 of 2x1x1, but whole numbers of 2 dates",

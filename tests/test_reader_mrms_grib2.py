@@ -311,7 +311,9 @@ def test_a_message_that_claims_gigabytes_and_two_messages_are_refused(tmp_path):
     ):
         MrmsGrib2().read(tmp_path / "b")
     (tmp_path / "c").write_bytes(whole + whole)
-    with pytest.raises(UserError, match="c contains more than the .* bytes of data that it declares"):
+    with pytest.raises(
+        UserError, match="c contains more than the .* bytes of data that it declares"
+    ):
         MrmsGrib2().read(tmp_path / "c")
 
 

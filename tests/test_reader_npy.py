@@ -61,7 +61,11 @@ def test_frames_come_one_by_one():
             [(b"(1, 1, 3), }      ", b"(999999,999,999)} ")],
             "a.npy claims 999999x999x999 values; .* to 2147483648 in all are accepted",
         ),
-        (np.zeros((1, 3)), [(b"(1, 3)", b"(1, 4)")], "a.npy is cut short: it contains 24 of 32 bytes"),
+        (
+            np.zeros((1, 3)),
+            [(b"(1, 3)", b"(1, 4)")],
+            "a.npy is cut short: it contains 24 of 32 bytes",
+        ),
         (np.zeros((1, 3)), [(b"(1, 3)", b"(1, 2)")], "a.npy contains more than the 16 bytes"),
         (
             np.zeros((1, 3)),

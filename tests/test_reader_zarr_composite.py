@@ -294,8 +294,7 @@ def test_a_map_in_too_many_chunks_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(zarr_composite, "_MAX_CHUNKS", 3)
     with pytest.raises(
         UserError,
-        match="claims 1x2x2 values in 4 chunks; more than 268435456 values or 3 chunks at "
-        "once",
+        match="claims 1x2x2 values in 4 chunks; more than 268435456 values or 3 chunks at once",
     ):
         ZarrComposite().read(
             write_zarr(tmp_path / "a.zarr", np.ones((1, 2, 2)), fill=NAN, chunks=(1, 1, 1))
@@ -371,7 +370,9 @@ def test_units_and_times_are_as_strict_as_in_netcdf(tmp_path):
         ZarrComposite().read(
             write_zarr(tmp_path / "a.zarr", np.ones((1, 1, 1)), fill=NAN, field={"units": None})
         )
-    with pytest.raises(UserError, match="b.zarr contains several frames of 2020-06-01T00:05:00 UTC"):
+    with pytest.raises(
+        UserError, match="b.zarr contains several frames of 2020-06-01T00:05:00 UTC"
+    ):
         ZarrComposite().read(
             write_zarr(tmp_path / "b.zarr", np.ones((2, 1, 1)), fill=NAN, minutes=[5, 5])
         )

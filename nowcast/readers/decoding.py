@@ -217,15 +217,15 @@ def minutes_between(start: np.datetime64, end: np.datetime64, what: str) -> floa
     return minutes
 
 
-def plausible(rates: np.ndarray, path: str | Path, **cause: str) -> np.ndarray:
+def plausible(rates: np.ndarray, path: str | Path) -> np.ndarray:
     """The rain rates [mm/h], (..., H, W), with rounding below 0 as 0 and a few bad pixels as
-    missing, as the tolerance in force says; ``cause`` as there.
+    missing, as the tolerance in force says.
 
     Raises:
         UserError: more are below 0 or implausibly high than that, as marks that were not declared
             give.
     """
-    rates, discarded = in_force().tidied(rates, str(path), **cause)
+    rates, discarded = in_force().tidied(rates, str(path))
     discard(discarded)
     return rates
 
