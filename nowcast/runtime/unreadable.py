@@ -8,7 +8,6 @@ import errno
 import os
 import re
 import stat
-import tarfile
 import time
 from pathlib import Path
 
