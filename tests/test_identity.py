@@ -425,5 +425,5 @@ def test_a_path_that_is_too_short_for_a_pattern_begins_in_the_current_folder(tmp
         "2024-01-15T00:05", "s"
     )
     os.chdir("/")
-    with pytest.raises(UserError, match="holds no time of the form '%Y%m%d/%H%M'"):
+    with pytest.raises(UserError, match="contains no time of the form '%Y%m%d/%H%M'"):
         time_in_name("0005.npy", "%Y%m%d/%H%M", "reader.time")

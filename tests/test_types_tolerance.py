@@ -668,8 +668,8 @@ def test_corners_of_a_file_may_be_off_by_the_tolerance(tmp_path):
     assert Tolerant(OdimHdf5()).read(path).grid.shape == (40, 40)
     with pytest.raises(
         UserError,
-        match="the corners in where are 40000 apart in x, expected 40400 for xsize 40 and xscale "
-        "1010, give or take 0.3",
+        match="the corners in where are 40000 apart in x, expected 40400 for xsize 40 and "
+        "where/xscale 1010, give or take 0.3",
     ):
         Tolerant(OdimHdf5(), Tolerance(corners=0.3)).read(path)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pyproj
 
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 from nowcast.types.places import projection, projection_text
