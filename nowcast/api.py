@@ -13,11 +13,11 @@ import numpy as np
 from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
-from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.evaluation.plan import Plan
 from nowcast.evaluation.results import Results
 from nowcast.evaluation.running import Source

@@ -5,15 +5,16 @@ import re
 import socket
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nowcast import page
-from nowcast.drawing.plotting import RAIN_CLASSES, rain_classes
+from nowcast.drawing.colours import RAIN_CLASSES, rain_classes
 from nowcast.forecasting import products
-from nowcast.page import server, writing
+from nowcast.page import coding, server, writing
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Frames, Grid
 
@@ -59,7 +60,7 @@ def codes(folder, layer, frame):
 
 def test_missing_dry_and_the_first_and_last_steps_of_an_amount():
     below = np.nextafter(np.float32(0.1), np.float32(0))
-    assert writing.amounts([np.nan, 0, below, 0.1, 0.1029, 0.1031, 150, 1e6]).tolist() == [
+    assert coding.amounts([np.nan, 0, below, 0.1, 0.1029, 0.1031, 150, 1e6]).tolist() == [
         0,
         1,
         1,
@@ -69,7 +70,7 @@ def test_missing_dry_and_the_first_and_last_steps_of_an_amount():
         252,
         255,
     ]
-    edges = writing.amount_edges()
+    edges = coding.amount_bounds()
     assert len(edges) == 254 and edges[0] == np.float32(0.1)
     assert edges[-1] == pytest.approx(50 * 1.03**40, rel=1e-6)  # 163 mm/h
     assert (edges[1:] / edges[:-1]).min() > 1 and (edges[1:] / edges[:-1]).max() <= 1.03 + 1e-6
@@ -84,18 +85,18 @@ def test_a_colour_class_begins_where_a_step_begins_so_that_page_and_pictures_agr
             [0],
         ]
     ).astype(np.float32)
-    of_codes = np.array(writing._amount_scale()["classes"])
-    assert np.array_equal(of_codes[writing.amounts(values)], rain_classes(values))
+    of_codes = np.array(coding.amount_scale()["classes"])
+    assert np.array_equal(of_codes[coding.amounts(values)], rain_classes(values))
 
 
 def test_the_value_shown_lies_within_one_and_a_half_per_cent_of_the_true_one():
     values = np.geomspace(0.1, 160, 5000).astype(np.float32)
-    shown = np.array(writing._amount_scale()["values"])[writing.amounts(values) - 2]
+    shown = np.array(coding.amount_scale()["values"])[coding.amounts(values) - 2]
     assert np.abs(shown / values - 1).max() <= 0.0151
 
 
 def test_probabilities_are_one_plus_per_cent():
-    assert writing.percents(np.array([np.nan, 0, 0.004, 0.006, 0.35, 1])).tolist() == [
+    assert coding.percents(np.array([np.nan, 0, 0.004, 0.006, 0.35, 1])).tolist() == [
         0,
         1,
         1,
@@ -103,13 +104,14 @@ def test_probabilities_are_one_plus_per_cent():
         36,
         101,
     ]
-    assert writing._percent_scale()["classes"][:3] + writing._percent_scale()["classes"][10:12] == [
+    # 9 and 10 %
+    assert coding.percent_scale()["classes"][:3] + coding.percent_scale()["classes"][10:12] == [
         -1,
         0,
         0,
         0,
         1,
-    ]  # 9 and 10 %
+    ]
 
 
 def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
@@ -118,11 +120,9 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
     made, context = case(values)
     page.publish(made, tmp_path, status=STATUS, context=context)
     facts = manifest(tmp_path)
-    assert (
-        facts["analysis_time"] == "2020-06-01T12:00:00Z"
-        and facts["folder"].startswith("20200601T120000Z-")
-        and facts["observed_frames"] == 2
-    )
+    assert facts["analysis_time"] == "2020-06-01T12:00:00Z"
+    assert facts["folder"].startswith("20200601T120000Z-")
+    assert facts["observed_frames"] == 2
     assert facts["frames"] == [
         {"lead_seconds": -300, "valid_time": "2020-06-01T11:55:00Z"},
         {"lead_seconds": 0, "valid_time": "2020-06-01T12:00:00Z"},
@@ -137,33 +137,28 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
         ("probability2", "%"),
     ]
     for frame, field in enumerate(values):
-        assert codes(tmp_path, "rate", frame).tolist() == writing.amounts(field).tolist()
-    assert (
-        codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]]
-        and codes(tmp_path, "rate", 0)[0, 2] > 100
-    )
+        assert codes(tmp_path, "rate", frame).tolist() == coding.amounts(field).tolist()
+    assert codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]]
+    assert codes(tmp_path, "rate", 0)[0, 2] > 100
+    # mm in 5 minutes each
     assert (
         codes(tmp_path, "depth", 3).tolist()
-        == writing.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()
-    )  # mm in 5 minutes each
+        == coding.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()
+    )
     assert (
         codes(tmp_path, "probability1", 2).tolist()
-        == writing.percents(made.probability[1, 0]).tolist()
+        == coding.percents(made.probability[1, 0]).tolist()
     )
-    assert (
-        facts["layers"][1]["files"][:2] == [None, None]
-        and facts["layers"][1]["title"] == "Rain since the analysis time"
-    )
+    assert facts["layers"][1]["files"][:2] == [None, None]
+    assert facts["layers"][1]["title"] == "Rain since the analysis time"
     assert facts["status"] == STATUS
 
 
 def test_without_context_the_page_begins_with_the_forecast(tmp_path):
     made, _ = case(np.ones((4, 2, 2)))
     page.publish(made, tmp_path, status={})
-    assert [frame["lead_seconds"] for frame in manifest(tmp_path)["frames"]] == [
-        300,
-        600,
-    ] and manifest(tmp_path)["observed_frames"] == 0
+    assert [frame["lead_seconds"] for frame in manifest(tmp_path)["frames"]] == [300, 600]
+    assert manifest(tmp_path)["observed_frames"] == 0
 
 
 def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
@@ -175,10 +170,9 @@ def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
     facts = manifest(tmp_path)["grid"]
     assert (facts["height"], facts["width"], facts["reduced"]) == (2, 1000, True)
     field = codes(tmp_path, "rate", 2)
-    assert (field[:, :2] == 0).all() and (field[:, 2:] == writing.amounts([4.0])[0]).all()
-    assert (
-        facts["cell_km"] == pytest.approx([2, 2], rel=0.01) and "4 x 2000 cells" in facts["source"]
-    )
+    assert (field[:, :2] == 0).all() and (field[:, 2:] == coding.amounts([4.0])[0]).all()
+    assert facts["cell_km"] == pytest.approx([2, 2], rel=0.01)
+    assert "4 x 2000 cells" in facts["source"]
 
 
 def test_the_view_is_the_box_around_what_was_observed(tmp_path):
@@ -198,9 +192,8 @@ def test_coastlines_are_written_once_per_grid(tmp_path):
     path = tmp_path / "page" / manifest(tmp_path)["lines"]
     coast = json.loads(path.read_text())["coast"]
     points = np.array([place for line in coast for place in zip(line[::2], line[1::2])]) / 10
-    assert (
-        np.hypot(*(points - [120 + 12.9, 100 + 14.2]).T).min() < 4
-    )  # Cap Gris-Nez, 12.9 km east and 14.2 km south
+    # Cap Gris-Nez, 12.9 km east and 14.2 km south
+    assert np.hypot(*(points - [120 + 12.9, 100 + 14.2]).T).min() < 4
     before = path.stat().st_mtime_ns
     page.publish(made, tmp_path, status={}, context=context)
     assert path.stat().st_mtime_ns == before
@@ -234,14 +227,14 @@ def test_what_a_browser_reads_by_an_older_manifest_is_the_older_publication(tmp_
     page.publish(later, tmp_path, status={}, context=context)
     (name,) = {layer["files"][2] for layer in before["layers"] if layer["name"] == "rate"}
     content = (tmp_path / "page" / before["folder"] / name).read_bytes()
-    assert set(zlib.decompress(content)) == set(writing.amounts([1.0]))
+    assert set(zlib.decompress(content)) == set(coding.amounts([1.0]))
 
 
 def test_the_same_analysis_time_again_replaces_the_fields(tmp_path):
     for rate in (1.0, 30.0):
         made, context = case(np.full((3, 2, 2), rate))
         page.publish(made, tmp_path, status={}, context=context)
-        assert (codes(tmp_path, "rate", 2) == writing.amounts([rate])[0]).all()
+        assert (codes(tmp_path, "rate", 2) == coding.amounts([rate])[0]).all()
     assert len(list((tmp_path / "page").glob(".*"))) == 0
 
 
@@ -258,7 +251,7 @@ def test_the_manifest_is_written_last_so_a_failure_leaves_the_old_forecast(tmp_p
     with pytest.raises(UserError, match="no room"):
         page.publish(later, tmp_path, status={}, context=context)
     assert (tmp_path / "page" / "latest.json").read_bytes() == before
-    assert (codes(tmp_path, "rate", 0) == writing.amounts([1.0])[0]).all()
+    assert (codes(tmp_path, "rate", 0) == coding.amounts([1.0])[0]).all()
 
 
 def test_a_folder_that_is_a_file_and_a_foreign_context_are_refused(tmp_path):
@@ -299,10 +292,8 @@ def test_the_page_has_no_inline_script_or_style_and_asks_for_nothing_from_elsewh
         == []
     )
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
-    assert (
-        policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
-        and "unsafe" not in policy
-    )
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy
 
 
 @pytest.fixture
@@ -349,9 +340,8 @@ def ask(running, path, method="GET", **headers):
 def test_files_of_the_folder_are_given_out_with_their_type_and_safe_headers(site, path, kind, body):
     status, headers, content = ask(site, path)
     assert (status, headers["Content-Type"], content) == (200, kind, body)
-    assert headers["X-Content-Type-Options"] == "nosniff" and headers[
-        "Content-Security-Policy"
-    ].startswith("default-src 'none'")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert headers["Server"] == "nowcast" and headers["Content-Length"] == str(len(body))
     assert headers["Cache-Control"] == ("max-age=3600" if ".bin" in path else "no-cache")
     assert ask(site, path, "HEAD")[::2] == (200, b"")
@@ -387,11 +377,9 @@ def test_files_of_the_folder_are_given_out_with_their_type_and_safe_headers(site
 )
 def test_nothing_else_is_given_out(site, path):
     status, headers, content = ask(site, path)
-    assert (
-        status == 404
-        and content == b"404 Not Found\n"
-        and headers["X-Content-Type-Options"] == "nosniff"
-    )
+    assert status == 404
+    assert content == b"404 Not Found\n"
+    assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
@@ -437,10 +425,8 @@ def test_broken_and_silent_clients_do_no_harm(site, capfd):
             b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 500 + b"\r\n",
         ]
     ):
-        try:
+        with suppress(OSError):
             sockets[i].sendall(sent)
-        except OSError:
-            pass
     for one in sockets[3:]:
         one.close()
     assert ask(site, "/status.json")[0] == 200

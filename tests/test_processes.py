@@ -30,8 +30,9 @@ from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.world import started_world
 from nowcast.training import checkpoints
 from nowcast.training import processes as training_processes
-from nowcast.training.loop import Training, fit
+from nowcast.training.loop import fit
 from nowcast.training.losses import SquaredError, counting_with
+from nowcast.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -704,7 +705,7 @@ def test_python_code_trains_in_one_process(tmp_path):
             Forecaster.from_settings(SETTINGS),
             None,
             loss=SquaredError(),
-            settings=Training(1, accelerator="cpu", devices=2),
+            settings=TrainingSettings(1, accelerator="cpu", devices=2),
             folder=tmp_path,
             seed=1,
         )

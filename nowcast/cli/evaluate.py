@@ -105,9 +105,9 @@ def _change_task(forecaster: Forecaster, config: DictConfig, typed: list[str]) -
 def _evaluate_forecasts(arguments: list[str]) -> None:
     """Score forecasts that any system wrote as NetCDF."""
     from nowcast.data.archive import Archive
-    from nowcast.data.containers import Unpacking
     from nowcast.data.inputs import expand_inputs
     from nowcast.data.reading import opened_inputs
+    from nowcast.data.unpacking import Unpacking
     from nowcast.evaluation.external import ForecastFiles
 
     settings = plain_or_shown("evaluate_forecasts", arguments)
@@ -246,7 +246,7 @@ def _write_evaluation(
 
 def _write_tables(results: Results, folder: Path) -> None:
     """Scores and differences as CSV, curves, a case as a picture, and tables as text."""
-    from nowcast.drawing import plotting
+    from nowcast.drawing.curves import score_curves
     from nowcast.evaluation.table import difference_table, text_tables, write_csv, write_differences
 
     lead_minutes, model = results.task.lead_minutes, results.models[0]
@@ -254,7 +254,7 @@ def _write_tables(results: Results, folder: Path) -> None:
     differences = {other: results.differences(model, other) for other in results.baselines}
     write_csv(rows, folder / "scores.csv", lead_minutes=lead_minutes)
     write_differences(differences, folder / "differences.csv", lead_minutes=lead_minutes)
-    plotting.score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
+    score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
     _draw_case(results, folder / "forecast.png")
     below = []
     if differences and results.has_intervals:
@@ -297,7 +297,7 @@ def _sentences(results: Results) -> list[str]:
 
 def _draw_case(results: Results, path: Path) -> None:
     """Picture of the typical case: context, observation and every forecast."""
-    from nowcast.drawing import plotting
+    from nowcast.drawing.maps import sequence_picture
     from nowcast.evaluation.table import lead_label
 
     case = next((case for case in results.shown if case.kind == "typical"), None)
@@ -313,7 +313,7 @@ def _draw_case(results: Results, path: Path) -> None:
     column_labels = dict.fromkeys(rows, labels(range(1, task.forecast_length + 1)))
     column_labels["context"] = labels(range(1 - task.context_length, 1))
     grey = task.quantity == "grey_level"
-    plotting.sequence_picture(
+    sequence_picture(
         rows,
         path,
         column_labels=column_labels,

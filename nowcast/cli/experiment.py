@@ -11,7 +11,8 @@ from nowcast.evaluation.running import evaluate as evaluate_source
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import MissingDependency, UserError
-from nowcast.training.loop import Training
+from nowcast.training.losses import TrainingLoss
+from nowcast.training.settings import TrainingSettings
 from nowcast.types.transform import Identity
 
 MODEL = "nowcast"
@@ -128,8 +129,8 @@ class Experiment:
     settings: dict
     forecaster: Forecaster
     data: DataSet
-    loss: object
-    training: Training
+    loss: TrainingLoss
+    training: TrainingSettings
     folder: Path
 
     @classmethod

@@ -14,10 +14,11 @@ from nowcast.cli.common import (
     stopped_by_signals,
 )
 from nowcast.data.archive import Archive
-from nowcast.data.containers import Listing, Unpacking, open_containers
+from nowcast.data.containers import Listing, open_containers
 from nowcast.data.inputs import Inputs, literal_folder, separate_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.data.windows import utc_text
 from nowcast.forecasting import prediction
 from nowcast.forecasting import replay as replaying
@@ -70,9 +71,10 @@ def predict(arguments: list[str]) -> None:
     )
     _report_prediction(published)
     if pictures:  # the forecast comes first: it lies on the disk by now
-        from nowcast.drawing import plotting
+        from nowcast.drawing.animation import forecast_animation
+        from nowcast.drawing.maps import forecast_strip
 
-        for draw, picture in zip((plotting.forecast_strip, plotting.forecast_animation), pictures):
+        for draw, picture in zip((forecast_strip, forecast_animation), pictures):
             draw(published.context, published.forecast, picture)
             print_line(f"wrote {picture}")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import conversion, inspection
 from nowcast.data.archive import Archive
-from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.output.contents import Contents
 from nowcast.runtime.build import fits, part
 from nowcast.runtime.errors import UserError

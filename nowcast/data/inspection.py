@@ -8,15 +8,8 @@ import numpy as np
 import pyproj
 
 from nowcast.data.archive import Archive
-from nowcast.data.windows import (
-    PARTS,
-    TimeSplit,
-    is_step,
-    longest_run,
-    usual_step,
-    window_starts,
-    without_twins,
-)
+from nowcast.data.cadence import is_step, usual_step, without_twins
+from nowcast.data.windows import PARTS, TimeSplit, longest_run, window_starts
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 from nowcast.types.task import Task

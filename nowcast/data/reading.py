@@ -23,13 +23,8 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from nowcast.data.containers import (
-    Listing,
-    OpenedInputs,
-    open_containers,
-    remove_folders_of,
-    stored_size,
-)
+from nowcast.data.containers import Listing, OpenedInputs, open_containers, stored_size
+from nowcast.data.private_folder import remove_folders_of
 from nowcast.runtime.environment import cleaned
 from nowcast.runtime.errors import Unavailable, UserError, first_line
 from nowcast.types.frames import Frames, Grid

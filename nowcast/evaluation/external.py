@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import Archive
-from nowcast.data.windows import are_regular, at_time
+from nowcast.data.cadence import are_regular, at_time
 from nowcast.evaluation.blocks import Blocks, by_time
 from nowcast.evaluation.judging import Batch
 from nowcast.evaluation.source import ForecastSource

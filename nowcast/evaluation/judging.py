@@ -137,9 +137,8 @@ class Judge:
                 judgement.sums[name, block] = sums = self.scores.sums(length)
                 sums.add(forecast[mine], observation[mine])
             for name, ensemble in members.items():
-                judgement.ensembles[name, block] = sums = self.scores.ensemble_sums(
-                    length, ensemble.shape[1]
-                )
+                statistic = self.scores.ensemble(ensemble.shape[1])
+                judgement.ensembles[name, block] = sums = statistic.sums(length)
                 sums.add(ensemble[mine], observation[mine])
                 judgement.sums[MEMBER.format(name), block] = sums = self.scores.sums(length)
                 for number in range(ensemble.shape[1]):

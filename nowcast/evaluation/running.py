@@ -181,7 +181,7 @@ def evaluate(
     ensembles = source.members or any(
         forecaster.model.capabilities.own_members for forecaster in baselines.values()
     )
-    if ensembles and not hasattr(scores, "ensemble_sums"):
+    if ensembles and scores.ensemble(1) is None:
         raise UserError(
             f"{type(scores).__name__} has no scores of ensembles; take scores=rain, and "
             "evaluation.members=0 and baselines without members for others."

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import nowcast
 from nowcast.baselines.extrapolation import seed_of
-from nowcast.data.windows import are_regular, is_step, usual_step, without_twins
+from nowcast.data.cadence import are_regular, is_step, usual_step, without_twins
 from nowcast.forecasting.products import checked_thresholds
 from nowcast.models.base import ForecastModel
 from nowcast.models.prediction import Prediction

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.containers import OpenedInputs, short_name
+from nowcast.data.cadence import at_time
+from nowcast.data.containers import OpenedInputs
 from nowcast.data.inputs import Inputs
-from nowcast.data.windows import at_time
+from nowcast.data.members import short_name
 from nowcast.forecasting.arriving_files import MOST_FILES, ArrivingFiles
 from nowcast.runtime.errors import Unavailable, UserError
 from nowcast.types.frames import Frames, Grid

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.windows import are_regular, on_time
+from nowcast.data.cadence import are_regular, on_time
 from nowcast.forecasting.clock import SimulatedClock
 from nowcast.forecasting.decision import frames_to_keep
 from nowcast.forecasting.forecaster import Forecaster

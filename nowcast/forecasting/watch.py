@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from nowcast import page
-from nowcast.data.containers import short_name
-from nowcast.data.windows import on_time
+from nowcast.data.cadence import on_time
+from nowcast.data.members import short_name
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import Decision, decide
 from nowcast.forecasting.fallback import can_extrapolate, context_of, forecast_by

@@ -10,6 +10,7 @@ Axes: B batch, M members, K thresholds, T lead times, C = 1 channels, H rows, W 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -107,6 +108,7 @@ class Prediction(ABC):
         return self.point(), self.exceedance(thresholds)
 
 
+@dataclass(eq=False)
 class SingleField(Prediction):
     """One field, which is the answer to whatever is asked.
 
@@ -114,8 +116,7 @@ class SingleField(Prediction):
         values: (B, T, 1, H, W).
     """
 
-    def __init__(self, values: Tensor):
-        self.values = values
+    values: Tensor
 
     def point(self, functional: str | None = None) -> Tensor:
         """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
@@ -205,6 +206,7 @@ class DrawnEnsemble(Prediction):
         return self._draw(count, generator)
 
 
+@dataclass(eq=False)
 class Ensemble(Prediction):
     """Members that the model made together; its forecast is their mean.
 
@@ -212,8 +214,7 @@ class Ensemble(Prediction):
         values: (B, M, T, 1, H, W); NaN where a member has no value.
     """
 
-    def __init__(self, values: Tensor):
-        self.values = values
+    values: Tensor
 
     def point(self, functional: str | None = None) -> Tensor:
         """Of the members, (B, T, 1, H, W); NaN where any of them has no value."""
@@ -247,3 +248,8 @@ class Ensemble(Prediction):
         if not 1 <= count <= made:
             raise UserError(f"{count} members were asked for; this model made {made}.")
         return self.values[:, :count]
+
+
+# what shards a model (FSDP) or makes a graph of it looks for the tensors in what it returns
+torch.export.register_dataclass(SingleField)
+torch.export.register_dataclass(Ensemble)

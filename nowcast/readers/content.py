@@ -8,7 +8,6 @@ import lzma
 import os
 import re
 import struct
-import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from tokenize import TokenError
 from typing import BinaryIO
 
 from nowcast.runtime.errors import Unavailable, UserError
-from nowcast.runtime.file_kinds import HEAD, Kind, head_of, kind_of_content
+from nowcast.runtime.file_kinds import HEAD, Kind, head_of, is_tar, kind_of_content
 from nowcast.runtime.unreadable import mend, os_error, require_regular, unreadable
 
 __all__ = [
@@ -162,11 +161,7 @@ def archive_kind(start: bytes) -> str | None:
     """
     if start.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"
-    try:
-        tarfile.TarInfo.frombuf(start[:TAR_BLOCK], "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return None
-    return "tar"
+    return "tar" if is_tar(start) else None
 
 
 @contextmanager

@@ -41,7 +41,7 @@ _KINDS = {
     "scores": _Kind(
         ("nowcast.evaluation.statistics",), "nowcast.evaluation.statistics.base.Statistic"
     ),
-    "training": _Kind(("nowcast.training.settings", "nowcast.training.loop")),
+    "training": _Kind(("nowcast.training.settings",)),
     "evaluation": _Kind(("nowcast.evaluation.plan",)),
     "reader": _Kind(("nowcast.readers",), "nowcast.readers.base.Reader"),
     "regrid": _Kind(("nowcast.data.regrid",)),

@@ -113,7 +113,7 @@ def kind_of_content(head: bytes) -> Kind | None:
             if head.startswith(_ZIP) and head[6:7] and head[6] & 1:
                 return _ENCRYPTED_ZIP
             return _with_what_is_in_it(kind, head) if head.startswith(_GZIP) else kind
-    if _is_tar(head):
+    if is_tar(head):
         return _packed("a tar archive", "tar -xf FILE")
     if b"/annex/objects/" in head and len(head) < HEAD:
         return _ANNEX
@@ -151,7 +151,7 @@ def _with_what_is_in_it(packed: Kind, head: bytes) -> Kind:
     return Kind(f"{inside.what}, packed with gzip", advice)
 
 
-def _is_tar(head: bytes) -> bool:
+def is_tar(head: bytes) -> bool:
     """By its mark, or, as old archives have none, by the checksum of its first header."""
     if head[257:262] == b"ustar":
         return True

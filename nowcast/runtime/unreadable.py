@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import stat
+import tarfile
 import time
 from pathlib import Path
 

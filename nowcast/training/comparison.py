@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 import nowcast
-from nowcast.evaluation.statistics.scores import BETTER, ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.evaluation.table import read_csv, score_title, thresholds_shown
 from nowcast.forecasting.forecaster import SETTINGS_FILE
 from nowcast.runtime.build import fits, resolve
@@ -26,7 +26,6 @@ from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.runtime.threads import cores
 from nowcast.training import checkpoints
-from nowcast.training.loop import CHECKPOINTS
 
 # the name of the trained model in a run's table of scores; all others there are baselines
 TRAINED = "nowcast"
@@ -229,7 +228,8 @@ def refuse_others(runs: list[Run], stored: Callable[[Path], dict]) -> None:
     """
     for run in runs:
         begun = (
-            checkpoints.any_in(run.folder / CHECKPOINTS) or (run.folder / SETTINGS_FILE).is_file()
+            checkpoints.any_in(run.folder / checkpoints.FOLDER)
+            or (run.folder / SETTINGS_FILE).is_file()
         )  # else it is made anew
         if begun and (run.folder / "config.yaml").is_file():
             where = difference(stored(run.folder), run.settings)
@@ -246,7 +246,7 @@ def step_to_finish(run: Run) -> list[str] | None:
     """
     if (run.folder / SETTINGS_FILE).is_file():
         return None if _scores(run).is_file() else ["evaluate", f"run={run.folder}"]
-    if checkpoints.any_in(run.folder / CHECKPOINTS):
+    if checkpoints.any_in(run.folder / checkpoints.FOLDER):
         return ["train", f"resume={run.folder}"]
     return ["train", *run.overrides, f"output_dir={run.folder}"]
 
@@ -569,4 +569,4 @@ def _text(mean: float, half: float, *, signed: bool = False) -> str:
 
 
 def _arrow(score: str) -> str:
-    return {"higher": " ↑", "lower": " ↓"}.get(BETTER.get(score, ""), "")
+    return {"higher": " ↑", "lower": " ↓"}.get(about(score).better, "")

@@ -6,8 +6,11 @@ Times are UTC and, where a file holds an accumulation, mean the end of its inter
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +20,9 @@ from nowcast.types.arrays import as_numbers, as_spans, as_times, without_mask
 from nowcast.types.labels import refuse_other_labels
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, NEGATIVE_ROUNDING, in_force
 from nowcast.types.units import RAIN_RATE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PROBABILITY_ROUNDING = 0.01  # networks may end a little outside 0 to 1
 _EARTH_RADIUS = 6371.0  # km, of the sphere on which degrees become kilometres
@@ -359,6 +365,40 @@ class Forecast:
         copied.
         """
         return labelled.forecast_to_xarray(self)
+
+    def save(self, path: str | Path, *, attributes: Mapping[str, str] | None = None) -> list[Path]:
+        """Write the forecast in the format of the path's suffix: .nc, .h5 (ODIM_H5) or .tif.
+
+        Args:
+            path: the file to write; it appears complete or not at all.
+            attributes: texts about the forecast for the file, such as a title.
+
+        Returns:
+            The files that were written.
+
+        Raises:
+            UserError: an unknown suffix, a format that has no place for the members, or a path that
+                cannot be written.
+        """
+        from nowcast.output.writers import writer_for
+
+        members = 0 if self.members is None else len(self.members)
+        return writer_for(path, members=members).write(
+            self, path, attributes=dict(attributes or {})
+        )
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """A picture of the rain at some lead times, on a map.
+
+        Args:
+            path: a PNG file to write it to; None: none.
+
+        Returns:
+            A figure of matplotlib, which notebooks show.
+        """
+        from nowcast.drawing.maps import forecast_figure
+
+        return forecast_figure(self, path)
 
     @property
     def is_missing(self) -> np.ndarray:

@@ -21,9 +21,8 @@ _ROUNDING = 1e-5  # of a rain rate that was normalised and restored in float32
 def _split(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Values with NaN, or a mask -> (values with 0 there, observed mask)."""
     values = np.ascontiguousarray(as_numbers(values, "physical values"))
-    observed = torch.from_numpy(
-        np.equal(values, values)
-    )  # false for NaN; NumPy compares ten times as fast as torch.isnan
+    # false for NaN; NumPy compares ten times as fast as torch.isnan
+    observed = torch.from_numpy(np.equal(values, values))
     return torch.from_numpy(values).nan_to_num(0.0, posinf=math.inf, neginf=-math.inf), observed
 
 
