@@ -109,7 +109,7 @@ def test_the_same_frame_again_is_ignored_and_a_contradicting_one_rejected(tmp_pa
     put(tmp_path, "c", "5,9,0")
     assert looks(incoming) == (
         [],
-        [("c", "it holds another frame of 2020-06-01T00:05:00 UTC than a, which came first")],
+        [("c", "it contains another frame of 2020-06-01T00:05:00 UTC than a, which came first")],
     )
     assert held(incoming) == {5: 1.5}
 

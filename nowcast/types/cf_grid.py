@@ -1,4 +1,4 @@
-"""What CF calls grids: the attributes of coordinates and of grid mappings, for every file we write."""
+"""What CF calls grids: attributes of coordinates and of grid mappings, for every file we write."""
 
 import warnings
 

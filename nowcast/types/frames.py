@@ -112,7 +112,7 @@ class Grid:
 
     @cached_property
     def pixel_km(self) -> float:
-        """The side of a square as large as a cell [km]; 1 where a grid of one cell tells nothing."""
+        """The side of a square as large as a cell [km]; 1 where a grid of one cell says nothing."""
         sides = [side for side in self.kilometres if side > 0]
         return math.prod(sides) ** (1 / len(sides)) if sides else 1.0
 

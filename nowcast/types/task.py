@@ -60,5 +60,5 @@ class Task:
         return float(self.timestep) if self.quantity == "rain_rate" else None
 
     def lead_times(self, forecast_length: int | None = None) -> np.ndarray:
-        """Lead times of a forecast, (forecast_length,) timedelta64[s]; the first is one timestep."""
+        """Lead times of a forecast, (forecast_length,) timedelta64[s]; the first is a timestep."""
         return np.arange(1, (forecast_length or self.forecast_length) + 1) * self.timedelta

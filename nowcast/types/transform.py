@@ -33,7 +33,7 @@ class Identity:
     """
 
     def normalise(self, values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Any shape -> (float32 tensor, observed mask), both of that shape; 0 where not observed."""
+        """Any shape -> (float32 tensor, observed mask), both of it; 0 where not observed."""
         return _split(values)
 
     def normalise_(self, values: torch.Tensor) -> torch.Tensor:
