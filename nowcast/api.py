@@ -18,10 +18,10 @@ from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
-from nowcast.evaluation.plan import Plan
+from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.results import Results
-from nowcast.evaluation.running import Source
 from nowcast.evaluation.running import evaluate as evaluate_source
+from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
@@ -150,7 +150,7 @@ def evaluate(
     scores=None,
     test_from: str | np.datetime64 | None = None,
     stride: int = 1,
-    plan: Plan | None = None,
+    plan: EvaluationPlan | None = None,
 ) -> Results:
     """Scores of a model beside baselines, over the newest part of an archive.
 
@@ -173,10 +173,14 @@ def evaluate(
     with open_archive(archive) as opened:
         forecaster.follow(opened.times)
     task = forecaster.task
-    begin = None if test_from is None else str(np.datetime64(test_from, "s"))
-    radar = Radar(Path(archive), task, seed=0, test_from=begin, test_stride=stride)
-    plan = plan or Plan(workers=0, cache=None)
-    source = Source(
+    split = {}
+    if test_from is not None:
+        begin = np.datetime64(test_from, "s")
+        # nothing is trained or validated here: what comes before the test is not looked at
+        split = {"validation_from": str(begin - np.timedelta64(1, "D")), "test_from": str(begin)}
+    radar = Radar(Path(archive), task, seed=0, test_stride=stride, **split)
+    plan = plan or EvaluationPlan(workers=0, cache=None)
+    source = ModelSource(
         {"model": forecaster},
         radar.part("test"),
         forecast_length=task.forecast_length,

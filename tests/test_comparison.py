@@ -67,7 +67,7 @@ def test_differences_are_taken_seed_by_seed_over_the_seeds_that_both_have():
 def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_after_it(
     tmp_path, monkeypatch
 ):
-    from nowcast.evaluation.table import write_csv
+    from nowcast.evaluation.score_files import write_csv
 
     def run(name, model, mse):
         write_csv(

@@ -13,13 +13,11 @@ from PIL import Image
 
 from nowcast import report
 from nowcast.drawing.colours import MISSING_COLOUR, RAIN_COLOURS
-from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.results import Block, ShownCase
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, best_models
-from nowcast.evaluation.table import digits
-from nowcast.report import axes, charts, groups, pictures, runs, summary, writing
+from nowcast.evaluation.titles import best_models, digits
+from nowcast.report import axes, charts, groups, pictures, runs, writing
 from nowcast.report.markup import clean, shortened, tag
 from nowcast.report.runs import Run
 from nowcast.runtime.errors import UserError
@@ -165,24 +163,6 @@ def test_the_best_model_is_the_one_nearest_to_0_where_0_is_best_and_nobody_where
     assert best_models("mae", {"a": 0.5, "b": 0.50001}) == set()
     assert best_models("mae", {"a": 0.5, "b": 0.4, "c": float("nan")}) == {"b"}
     assert best_models("hits", {"a": 1.0, "b": 2.0}) == set()
-
-
-@pytest.mark.parametrize(
-    ("pixels", "baseline", "smooth"),
-    [(9, 5, True), (7, 5, False), (3, 1, False), (9, np.nan, False), (np.nan, 5, False)],
-)
-def test_a_model_is_called_smooth_that_resolves_less_than_every_baseline(pixels, baseline, smooth):
-    scores = SummaryScores(results(), ["nowcast"])
-    nothing = np.full(3, np.nan)
-    scores.estimates = {
-        model: {ScoreKey("effective_resolution"): Estimate(np.full(3, value), nothing, nothing)}
-        for model, value in (("nowcast", pixels), ("persistence", baseline))
-    }
-    assert scores.smooth_models() == ({"nowcast": pixels} if smooth else {})
-    said = "forecasts of nowcast have less than half of the observed power" in " ".join(
-        summary._cautions(groups.Group([], scores))
-    )
-    assert said == smooth
 
 
 # ---------------------------------------------------------------- runs
@@ -374,12 +354,16 @@ def test_every_event_is_listed_and_wins_are_counted():
 def test_ensembles_have_ranks_reliability_and_roc():
     found = results(members=4)
     text = words(page(found))
-    shares = found.scores.ensemble_sums(1, 4).rank_histogram(
-        {
-            name: array.sum(0).sum(-1, keepdims=True)
-            for name, array in found.ensembles["nowcast"].items()
-        }
-    )[..., 0]
+    shares = (
+        found.scores.ensemble(4)
+        .sums(1)
+        .rank_histogram(
+            {
+                name: array.sum(0).sum(-1, keepdims=True)
+                for name, array in found.ensembles["nowcast"].items()
+            }
+        )[..., 0]
+    )
     assert shares.sum() == pytest.approx(1) and f"rank 0 share {shares[0]:.3f} flat 0.200" in text
     assert "Ensembles" in text
     assert "Reliability ≥ 0.5 mm/h, all leads" in text

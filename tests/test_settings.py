@@ -186,7 +186,7 @@ CHANGED = {  # class -> each of its settings and another value
     "Sprog": {"cascade_levels": 4, "motion": "vet", "matching": "cdf"},
     "Steps": {"members": 4, "cascade_levels": 4, "motion": "vet", "seed": 2},
     "Linda": {"members": 4, "motion": "vet", "seed": 2},
-    "Plan": {
+    "EvaluationPlan": {
         "workers": 2,
         "cache": "elsewhere",
         "cache_gb": 1,

@@ -8,7 +8,7 @@ import numpy as np
 
 from nowcast.drawing.figures import line_style, new_figure, save
 from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
-from nowcast.evaluation.table import score_title, thresholds_shown, unit_of
+from nowcast.evaluation.titles import score_title, thresholds_shown, unit_of
 from nowcast.runtime.errors import UserError
 
 _MOST_COLUMNS = 3
@@ -20,6 +20,7 @@ _DIRECTIONS = {
     "lower": "↓ better",
     "near 1": "1 is best",
     "near 0": "0 is best",
+    "": "",
 }
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nowcast.drawing import cells, colours, figures
 from nowcast.drawing.coastlines import lines_on
-from nowcast.evaluation.table import evenly
+from nowcast.evaluation.titles import evenly
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 from nowcast.types.frames import Forecast, Frames, Grid

@@ -49,13 +49,10 @@ class Server(ThreadingHTTPServer):
         self.address_family, self.root = family, root
         self._clients, self._lock = set(), threading.Lock()
         super().__init__(address, _Handler)
-        self._thread = threading.Thread(
-            target=self.serve_forever,
-            kwargs={"poll_interval": 0.1},
-            name="nowcast page",
-            daemon=True,
-        )
-        self._thread.start()
+        threading.Thread(target=self._serve, name="nowcast page", daemon=True).start()
+
+    def _serve(self) -> None:
+        self.serve_forever(poll_interval=0.1)  # seconds that ``close`` may have to wait
 
     @property
     def url(self) -> str:
@@ -230,7 +227,10 @@ def serve(
             "free one) or host."
         ) from None
     if stop is not None:
-        threading.Thread(
-            target=lambda: (stop.wait(), server.close()), name="nowcast page, stop", daemon=True
-        ).start()
+
+        def close_then() -> None:
+            stop.wait()
+            server.close()
+
+        threading.Thread(target=close_then, name="nowcast page, stop", daemon=True).start()
     return server

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup
 
-from nowcast.evaluation.summary_scores import number
+from nowcast.evaluation.titles import number
 from nowcast.report.axes import Axis
 from nowcast.report.markup import coordinate, outline, shortened, straight, tag, text_at
 

@@ -14,7 +14,7 @@ import numpy as np
 from nowcast.drawing import cells, colours
 from nowcast.drawing.coastlines import lines_on
 from nowcast.evaluation.results import ShownCase
-from nowcast.evaluation.table import evenly, lead_label
+from nowcast.evaluation.titles import evenly, lead_label
 from nowcast.report.charts import path
 from nowcast.report.document import Animation, Frame, Panel
 from nowcast.types.frames import Grid

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, best_models, direction, number, outcome
-from nowcast.evaluation.table import signed
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import best_models, direction, number, outcome, signed
 from nowcast.report import axes, charts
 from nowcast.report.charts import Line, Plot
 from nowcast.report.document import Cell, Figure, Legend, Table

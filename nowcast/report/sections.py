@@ -9,7 +9,8 @@ import numpy as np
 
 from nowcast.evaluation.statistics.scores import about, added_scores
 from nowcast.evaluation.statistics.sums import ScoreKey, Values
-from nowcast.evaluation.summary_scores import SummaryScores, best_models, number
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import best_models, number
 from nowcast.report import axes, charts, scoring
 from nowcast.report.charts import Line
 from nowcast.report.document import (

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, direction, outcome
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import direction, outcome
 from nowcast.report import scoring
 from nowcast.report.document import (
     Cell,

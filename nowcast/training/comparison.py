@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 import nowcast
+from nowcast.evaluation.score_files import read_csv
 from nowcast.evaluation.statistics.scores import ScoreRow, about
-from nowcast.evaluation.table import read_csv, score_title, thresholds_shown
+from nowcast.evaluation.titles import score_title, thresholds_shown
 from nowcast.forecasting.forecaster import SETTINGS_FILE
 from nowcast.runtime.build import fits, resolve
 from nowcast.runtime.errors import UserError
