@@ -535,11 +535,11 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"poll_seconds": 0}, "poll_seconds is 0; a number above 0"),
+        ({"poll_seconds": 0}, "poll_seconds is 0; expected a number above 0"),
         ({"max_age_minutes": -5.0}, "max_age_minutes is -5.0"),
         ({"cadence_minutes": 0.123}, "expected a whole number of seconds"),
         ({"keep": 0}, "keep is 0; at least 1 forecast must stay"),
-        ({"formats": []}, "formats is .*; one or more of nc, h5"),
+        ({"formats": []}, "formats is .*; expected one or more of nc, h5"),
         ({"formats": ["grib"]}, "one or more of nc, h5, hdf, tif"),
         ({"formats": ["nc", "nc"]}, "each once"),
         ({"thresholds": []}, "one or more positive thresholds"),
