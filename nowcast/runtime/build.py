@@ -87,6 +87,8 @@ def resolve(target: str, where: str, *, kind: str | None = None) -> type:
         raise UserError(f"{where}: this version of {_owner(plugin)} has no {target}.") from None
     if found is None:
         raise UserError(f"{where}: {target} is not a class defined there.")
+    if inspect.isabstract(found):
+        raise UserError(f"{where}: {target} is a contract; expected a class that keeps it.")
     if plugin is not None:
         _refuse_other_kind(found, kinds, where)
     return found

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, NEGATIVE_ROUNDING, in
 from nowcast.types.units import RAIN_RATE
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
 
 _PROBABILITY_ROUNDING = 0.01  # networks may end a little outside 0 to 1
@@ -50,39 +51,16 @@ class Grid:
     x: np.ndarray
     y: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "crs", places.projection_text(self.crs))
         crs = places.projection(self.crs)
         if not (crs.is_projected or crs.is_geographic) or crs.geodetic_crs is None:
             raise UserError(
-                f"{self.crs!r} is no map ({crs.type_name}); a projection or longitudes and "
-                "latitudes are needed."
+                f"{self.crs!r} is no map ({crs.type_name}); expected a projection, or longitudes "
+                "and latitudes."
             )
-        for name, sign in (("x", 1), ("y", -1)):
-            values = as_numbers(getattr(self, name), f"the grid coordinates {name}", np.float64)
-            if values.ndim != 1 or values.size < 1 or not np.isfinite(values).all():
-                lacking = (
-                    ""
-                    if np.isfinite(values).all()
-                    else f" with {np.count_nonzero(~np.isfinite(values))} that are missing or "
-                    "infinite"
-                )
-                raise UserError(
-                    f"grid coordinate {name} has shape {values.shape}{lacking}; it must be one "
-                    "finite row of cell centres."
-                )
-            ascending = sign * values
-            even = _evened(ascending)
-            object.__setattr__(
-                self, name, values if even is ascending or even is None else sign * even
-            )
-            if even is None:
-                steps = np.diff(values)
-                order = "ascending" if sign > 0 else "descending (row 0 is north)"
-                raise UserError(
-                    f"grid coordinate {name} must be evenly spaced and {order}; its steps run "
-                    f"from {(sign * steps).min() * sign:g} to {(sign * steps).max() * sign:g}."
-                )
+        object.__setattr__(self, "x", _checked_coordinate("x", self.x, 1))
+        object.__setattr__(self, "y", _checked_coordinate("y", self.y, -1))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,10 +70,7 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, float]:
         """Distance between cell centres (dy, dx), positive; NaN along an axis with one cell."""
-        return tuple(
-            float(abs(c[-1] - c[0]) / (c.size - 1)) if c.size > 1 else float("nan")
-            for c in (self.y, self.x)
-        )
+        return _step(self.y), _step(self.x)
 
     @property
     def kilometres(self) -> tuple[float, float]:
@@ -112,7 +87,7 @@ class Grid:
 
     @cached_property
     def pixel_km(self) -> float:
-        """The side of a square as large as a cell [km]; 1 where a grid of one cell says nothing."""
+        """The side of a square as large as a cell [km]; 1 where a grid has a single cell."""
         sides = [side for side in self.kilometres if side > 0]
         return math.prod(sides) ** (1 / len(sides)) if sides else 1.0
 
@@ -135,6 +110,32 @@ class Grid:
         return f"{self.shape[0]} x {self.shape[1]} cells of {dy:g} x {dx:g} {unit}, {self.crs}"
 
 
+def _step(centres: np.ndarray) -> float:
+    return float(abs(centres[-1] - centres[0]) / (centres.size - 1)) if centres.size > 1 else np.nan
+
+
+def _checked_coordinate(name: str, given: Any, sign: int) -> np.ndarray:
+    """Cell centres, float64, even; ``sign`` is 1 where they shall ascend, -1 where descend."""
+    values = as_numbers(given, f"the grid coordinates {name}", np.float64)
+    unknown = np.count_nonzero(~np.isfinite(values))
+    if values.ndim != 1 or values.size < 1 or unknown:
+        lacking = f" with {unknown} that are missing or infinite" if unknown else ""
+        raise UserError(
+            f"grid coordinate {name} has shape {values.shape}{lacking}; it must be one "
+            "finite row of cell centres."
+        )
+    ascending = sign * values
+    even = _evened(ascending)
+    if even is None:
+        steps = np.diff(ascending)
+        order = "ascending" if sign > 0 else "descending (row 0 is north)"
+        raise UserError(
+            f"grid coordinate {name} must be evenly spaced and {order}; its steps run "
+            f"from {steps.min() * sign:g} to {steps.max() * sign:g}."
+        )
+    return values if even is ascending else sign * even
+
+
 def _evened(ascending: np.ndarray) -> np.ndarray | None:
     """The coordinates themselves where they rise evenly; those that a provider has rounded as they
     were meant to rise; None where they do not.
@@ -146,13 +147,13 @@ def _evened(ascending: np.ndarray) -> np.ndarray | None:
         return None
     if np.allclose(steps, steps.mean(), rtol=1e-3):
         return ascending
-    even = np.polyval(
-        np.polyfit(np.arange(ascending.size), ascending, 1), np.arange(ascending.size)
-    )  # the closest line
-    return even if np.abs(ascending - even).max() <= in_force().pixels * steps.mean() else None
+    numbers = np.arange(ascending.size)
+    closest_line = np.polyval(np.polyfit(numbers, ascending, 1), numbers)
+    off = np.abs(ascending - closest_line).max()
+    return closest_line if off <= in_force().pixels * steps.mean() else None
 
 
-def checked_values(values, axes: str, grid: Grid | None = None) -> np.ndarray:
+def checked_values(values: Any, axes: str, grid: Grid | None = None) -> np.ndarray:
     """Rain rates as float32 with the given axes, all of them from 0 to 5000 mm/h or NaN (not
     observed, or masked).
 
@@ -173,23 +174,21 @@ def checked_values(values, axes: str, grid: Grid | None = None) -> np.ndarray:
     values = as_numbers(values, "rain rates")
     if values.ndim != len(axes):
         raise UserError(
-            f"rain rates of shape {values.shape} came, but the axes {' '.join(axes)} are needed."
+            f"expected rain rates with the axes {' '.join(axes)}, got the shape {values.shape}."
         )
     lowest = np.fmin.reduce(values, axis=None, initial=0.0)
     highest = np.fmax.reduce(values, axis=None, initial=0.0)
     if np.isinf(lowest) or np.isinf(highest):
-        wrong = np.isinf(values)
         raise UserError(
-            f"{wrong.sum()} rain rates are infinite; mark pixels that were not observed with NaN "
-            "or a mask."
+            f"{np.isinf(values).sum()} rain rates are infinite; mark pixels that were not observed "
+            "with NaN or a mask."
         )
     if lowest < -NEGATIVE_ROUNDING:
         wrong = values < -NEGATIVE_ROUNDING
         raise UserError(
             f"{wrong.sum()} rain rates are negative (e.g. {values[wrong][0]:g} mm/h); where they "
-            "are rounding of dry pixels, set them to 0 "
-            "(numpy.maximum(values, 0)); where they are a mark, mark pixels that were not "
-            "observed with NaN or a mask."
+            "are rounding of dry pixels, set them to 0 (numpy.maximum(values, 0)); where they are "
+            "a mark, mark pixels that were not observed with NaN or a mask."
         )
     if lowest < 0:
         values = np.where(values < 0, np.float32(0), values)
@@ -231,7 +230,7 @@ class Frames:
     quantity: str = RAIN_RATE
     discarded: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
         object.__setattr__(self, "times", as_times(self.times, "frame times"))
         if self.values.shape[1:] != self.grid.shape:
@@ -240,7 +239,9 @@ class Frames:
                 f"{self.grid.shape}."
             )
         if self.times.shape != self.values.shape[:1]:
-            raise UserError(f"{len(self.values)} frames came with {self.times.size} times.")
+            raise UserError(
+                f"expected a time for each of {len(self.values)} frames, got {self.times.size}."
+            )
         if np.isnat(self.times).any() or (np.diff(self.times) <= np.timedelta64(0, "s")).any():
             raise UserError("frame times must be strictly ascending, each one once.")
         object.__setattr__(self, "discarded", _checked_discarded(self.discarded, len(self.times)))
@@ -248,7 +249,7 @@ class Frames:
     def __len__(self) -> int:
         return len(self.times)
 
-    def to_xarray(self):
+    def to_xarray(self) -> "xarray.Dataset":
         """The frames as an ``xarray.Dataset`` with CF's names: ``rainfall_rate(time, y, x)``
         [mm/h]; nothing is copied.
 
@@ -294,7 +295,7 @@ class Frames:
             self,
             values=self.values[selection],
             times=self.times[selection],
-            discarded=self.discarded[selection],
+            discarded=np.asarray(self.discarded)[selection],
         )
 
 
@@ -323,7 +324,7 @@ class Forecast:
     thresholds: tuple[float, ...] = ()
     members: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
         analysis_time = as_times(self.analysis_time, "the analysis time")
         if analysis_time.size != 1 or np.isnat(analysis_time).any():
@@ -338,9 +339,8 @@ class Forecast:
                 f"forecast values of shape {self.values.shape} do not match "
                 f"{self.lead_times.size} lead times on a {self.grid.shape} grid."
             )
-        if (
-            np.diff(self.lead_times, prepend=np.timedelta64(0, "s")) <= np.timedelta64(0, "s")
-        ).any():
+        zero = np.timedelta64(0, "s")
+        if (np.diff(self.lead_times, prepend=zero) <= zero).any():
             raise UserError("lead times must be positive and strictly ascending.")
         wanted = ", ".join(map(str, self.values.shape))
         if self.probability is not None:
@@ -348,19 +348,18 @@ class Forecast:
             if self.probability.shape != (len(self.thresholds), *self.values.shape):
                 raise UserError(
                     f"probabilities of shape {self.probability.shape} of {len(self.thresholds)} "
-                    f"thresholds do not match a forecast of shape {self.values.shape}; "
-                    f"(thresholds, {wanted}) is needed."
+                    f"thresholds do not match a forecast of shape {self.values.shape}; expected "
+                    f"(thresholds, {wanted})."
                 )
-
         if self.members is not None:
             object.__setattr__(self, "members", checked_values(self.members, "MTHW", self.grid))
             if self.members.shape[1:] != self.values.shape or not len(self.members):
                 raise UserError(
-                    f"members of shape {self.members.shape} came with a forecast of shape "
-                    f"{self.values.shape}; (members, {wanted}) is needed."
+                    f"expected members of shape (members, {wanted}), as the forecast, got "
+                    f"{self.members.shape}."
                 )
 
-    def to_xarray(self):
+    def to_xarray(self) -> "xarray.Dataset":
         """The forecast as an ``xarray.Dataset`` with the names of its NetCDF file; nothing is
         copied.
         """
@@ -411,7 +410,7 @@ class Forecast:
         return self.analysis_time + self.lead_times
 
 
-def _checked_discarded(discarded, frames: int) -> np.ndarray:
+def _checked_discarded(discarded: Any, frames: int) -> np.ndarray:
     """Numbers of pixels that became missing, one for each frame, int64.
 
     Raises:
@@ -439,7 +438,7 @@ def _checked_discarded(discarded, frames: int) -> np.ndarray:
     return counts.astype(np.int64)
 
 
-def _checked_probability(probability) -> np.ndarray:
+def _checked_probability(probability: Any) -> np.ndarray:
     """Probabilities as float32, NaN where they are missing or masked.
 
     Raises:

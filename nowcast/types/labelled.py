@@ -72,9 +72,9 @@ def forecast_to_xarray(forecast: Any) -> "xarray.Dataset":
     """
     import xarray
 
-    variables = {"rainfall_rate": (("time", "y", "x"), forecast.values, _RATE)}
+    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), forecast.values, _RATE)}
     period = {"standard_name": "forecast_period", "long_name": "lead time"}
-    coordinates = {
+    coordinates: dict[str, tuple] = {
         "time": _time(forecast.valid_times, "time that the field is valid for"),
         "forecast_reference_time": ((), _nanoseconds(forecast.analysis_time), _REFERENCE),
         "forecast_period": (("time",), _nanoseconds(forecast.lead_times), period),
