@@ -806,12 +806,12 @@ def test_an_unknown_command_is_refused(capsys):
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"],
-            "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
+            "contains no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
             "2020-06-01 01:00 UTC",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"],
-            "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
+            "contains no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"],
@@ -823,7 +823,7 @@ def test_an_unknown_command_is_refused(capsys):
         (["run={radar}", "input=null", "output=x.nc"], "input must be given"),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"],
-            "true or false, a list of rain rates, and a whole number, 0 for none, are needed",
+            "frames, true or false, a list of rain rates, and a whole number, 0 for none",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "forecast_length=100000000"],
@@ -865,9 +865,9 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
         (
             ["watch", "run=r", "input=a", "output=b", "reading_seconds=0"],
-            "reading_seconds is 0; a number of seconds above 0",
+            "reading_seconds is 0; expected a number of seconds above 0",
         ),
-        (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for them"),
+        (["watch", "run=r", "input=a", "output=a"], "give them a folder of their own"),
         (["watch", "run=r", "input=./**/*.h5", "output=deep/er"], "would be found as input"),
         (["watch", "run=r", "input=./*/*.h5", "output=deep"], "would be found as input"),
         (
@@ -876,10 +876,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         ),
         (
             ["replay", "run=r", "input=a", "output=b", "every=-1"],
-            "every is -1; a whole number is needed, 0 for no faults",
+            "every is -1; expected a whole number, 0 for no faults",
         ),
         (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
-        (["serve", ".", "port=x"], "port is 'x'; an address and a number are needed"),
+        (["serve", ".", "port=x"], "port is 'x'; expected an address and a number"),
         (
             ["watch", "run=r", "input=a", "output=b", "operation.keep=0"],
             "keep is 0; at least 1 forecast must stay",

@@ -274,7 +274,7 @@ class NewestFrames:
                 stop = int(np.searchsorted(archive.times, latest, side="right"))
             if stop == 0:
                 raise UserError(
-                    f"{path} holds no frame at the analysis time {utc_text(self.until)}; all "
+                    f"{path} contains no frame at the analysis time {utc_text(self.until)}; all "
                     "frames are later."
                 )
             chosen = newest_of_each_time(archive.times[:stop], self.count, self.tolerance)
