@@ -120,12 +120,14 @@ class AddedSums:
 
     def _check_alike(self, other: "AddedSums") -> None:
         mine, theirs = self._described(), other._described()
-        shapes = [[array.shape for array in sums._arrays().values()] for sums in (self, other)]
-        if type(self) is not type(other) or mine != theirs or shapes[0] != shapes[1]:
+        if type(self) is not type(other) or mine != theirs or self._shapes() != other._shapes():
             raise UserError(
                 f"sums over {mine} cannot be added to sums over {theirs}; verify both with the "
                 "same settings."
             )
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in self._arrays().items()}
 
     def _described(self) -> str:
         arrays = self._arrays()
