@@ -14,7 +14,7 @@ from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.cli import config, main
 from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.runtime.build import build
-from nowcast.training.losses import CrossEntropy, PixelLoss
+from nowcast.training.losses import PixelLoss
 
 CPU = torch.device("cpu")
 MODEL = {
@@ -171,7 +171,7 @@ def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
     def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much.")
 
-    monkeypatch.setattr(CrossEntropy, "__call__", too_large)
+    monkeypatch.setattr(measuring, "optimizer_of", too_large)
     report = TINY.run(host(whole=SETTINGS))
     assert [record["phase"] for record in report.records] == ["forward"]
     assert report.failed == {"whole": "CUDA out of memory."}

@@ -193,11 +193,9 @@ def test_synthetic_radar_files_read_back_to_half_a_decibel(tmp_path):
 
 
 def test_publishing_returns_the_seconds_of_its_parts_and_keeps_the_context(tmp_path, monkeypatch):
-    clock = iter(
-        # read 2 s, the model from 3 to 7, where the way back to rain rates begins and ends, all of
-        # the forecast until 8, derived until 11, written at 18
-        [0, 2, 3, 7, 7, 7, 8, 11, 18]
-    )
+    # read until 2 s, the model from 3 to 7, restored until 7.5, all of the forecast until 8,
+    # derived until 11, written at 18
+    clock = iter([0, 2, 3, 7, 7.5, 7.5, 8, 11, 18])
     monkeypatch.setattr(prediction.time, "perf_counter", lambda: next(clock))
     rain, moments = moving_rain(3, 12, 10), times(0, 5, 10)
     frames = read_frames(write_radar_files(rain, moments, tmp_path), reader=Auto())

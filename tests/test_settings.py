@@ -291,12 +291,7 @@ CHANGED = {  # class -> each of its settings and another value
         "busy_processes": 0,
         "busy_repeats": 1,
     },
-    "Training": {
-        "experiments": ["smoke"],
-        "overrides": ["seed=3"],
-        "workers": [0],
-        "seconds": 1,
-    },
+    "Training": {"experiments": ["smoke"], "overrides": ["seed=3"], "workers": [0], "seconds": 1},
 }
 WITH = {  # what must be typed beside a setting, or another setting would refuse it
     ("Hko7EncoderForecaster", "state_kernels"): {"links": None},
