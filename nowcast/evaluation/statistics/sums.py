@@ -43,6 +43,13 @@ class Sums(Protocol):
         """All of it as float64 arrays that add up, the same names and shapes whatever was added."""
 
 
+class ScoredSums(Sums, Protocol):
+    """Sums that also know the scores made of them; those of nowcast do."""
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """The scores by lead of totals with axes of resamples in front."""
+
+
 def with_overall(values: Values, overall: Values | None = None) -> Values:
     """Scores by lead, (..., T), with the value over all leads, (..., T + 1): where it is not given,
     (..., 1), their mean, or their sum for those that are ``summed``.
