@@ -8,6 +8,7 @@ from nowcast.data.base import DataSet
 from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.running import evaluate as evaluate_source
 from nowcast.evaluation.source import ModelSource
+from nowcast.evaluation.statistics.base import Statistic
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import MissingDependency, UserError
@@ -71,7 +72,7 @@ class Evaluation:
     """
 
     baselines: Baselines
-    scores: object
+    scores: Statistic
     plan: EvaluationPlan
     kept: dict
 
@@ -162,7 +163,7 @@ class Experiment:
         return self.settings["seed"]
 
 
-def refuse_other_quantity(scores, quantity: str) -> None:
+def refuse_other_quantity(scores: Statistic, quantity: str) -> None:
     """Refuse scores of something else than the task's quantity."""
     if scores.quantity != quantity:
         raise UserError(

@@ -144,9 +144,7 @@ class ForecastFiles(ForecastSource):
         """The forecasts that have an observation at some lead time; ``left_out`` says what others
         there are.
         """
-        observed = [
-            [self._index(time) is not None for time in self._valid_times(file)] for file in found
-        ]
+        observed = [self._observed_leads(file) for file in found]
         kept = [file for file, leads in zip(found, observed) if any(leads)]
         if not kept:
             times = self.archive.times
@@ -167,6 +165,10 @@ class ForecastFiles(ForecastSource):
                 "archive; they count as not observed."
             )
         return kept
+
+    def _observed_leads(self, file: _ForecastFile) -> list[bool]:
+        """Which lead times have a frame in the archive."""
+        return [self._index(time) is not None for time in self._valid_times(file)]
 
     def _valid_times(self, file: _ForecastFile) -> np.ndarray:
         return file.analysis_time + self.task.lead_times(file.leads)

@@ -163,21 +163,17 @@ class Results:
         if not any(of_event):
             raise UserError(f"there is no event {event!r}; there are {', '.join(self.events)}.")
 
-        def chosen(by_model: dict[str, Totals]) -> dict[str, Totals]:
-            return {
-                model: {name: array[of_event] for name, array in totals.items()}
-                for model, totals in by_model.items()
-            }
-
-        blocks = [block for block in self.blocks if block.event == event]
-        totals, ensembles = chosen(self.totals), chosen(self.ensembles)
-        return replace(self, blocks=blocks, totals=totals, ensembles=ensembles, shown=[])
+        return replace(
+            self,
+            blocks=[block for block in self.blocks if block.event == event],
+            totals={model: _of_blocks(sums, of_event) for model, sums in self.totals.items()},
+            ensembles={model: _of_blocks(sums, of_event) for model, sums in self.ensembles.items()},
+            shown=[],
+        )
 
     def values(self, model: str) -> Values:
         """Every score of a model, (T + 1,): by lead, then over all leads."""
-        return self._scored(
-            model, lambda totals: {name: array.sum(0) for name, array in totals.items()}
-        )
+        return self._scored(model, _summed)
 
     def estimates(self, model: str) -> dict[ScoreKey, Estimate]:
         """The same with intervals."""
@@ -276,6 +272,14 @@ class Results:
                 about["facts"],
                 [_case_in(file, number, case) for number, case in enumerate(about["shown"])],
             )
+
+
+def _of_blocks(totals: Totals, chosen: list[bool]) -> Totals:
+    return {name: array[chosen] for name, array in totals.items()}
+
+
+def _summed(totals: Totals) -> Totals:
+    return {name: array.sum(0) for name, array in totals.items()}
 
 
 def _file_in(folder: Path) -> Path:

@@ -116,10 +116,12 @@ def _all_batches(
 
 def _totals(found: Mapping[tuple[str, int], Sums]) -> dict[str, dict[str, np.ndarray]]:
     """Totals by model and name, (N, ...) each, of sums by model and block."""
-    by_model: dict[str, list[dict[str, np.ndarray]]] = {}
+    by_model: dict[str, dict[str, list[np.ndarray]]] = {}
     for model, block in sorted(found, key=lambda key: key[1]):
-        by_model.setdefault(model, []).append(found[model, block].totals())
-    return {
-        model: {name: np.stack([totals[name] for totals in blocks]) for name in blocks[0]}
-        for model, blocks in by_model.items()
-    }
+        arrays = by_model.setdefault(model, {})
+        for name, total in found[model, block].totals().items():
+            arrays.setdefault(name, []).append(total)
+    stacked = {}
+    for model, arrays in by_model.items():
+        stacked[model] = {name: np.stack(totals) for name, totals in arrays.items()}
+    return stacked

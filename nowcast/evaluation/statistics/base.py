@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nowcast.evaluation.statistics.scores import Score, register
-from nowcast.evaluation.statistics.sums import ScoreKey, Sums, Values, with_overall
+from nowcast.evaluation.statistics.sums import ScoredSums, ScoreKey, Sums, Values, with_overall
 from nowcast.runtime.errors import UserError
+
+NamedValues = Mapping[ScoreKey, np.ndarray] | Mapping[str, np.ndarray]
+"""Scores by a ``ScoreKey``, or by their name where there is no threshold and no window."""
 
 
 class Statistic(ABC):
@@ -50,13 +53,10 @@ class Statistic(ABC):
         """
 
     @abstractmethod
-    def values(self, sums: Mapping[str, np.ndarray]) -> Mapping[ScoreKey, np.ndarray]:
-        """Scores by lead, (..., T), of sums (..., T); NaN where a score is undefined.
+    def values(self, sums: Mapping[str, np.ndarray]) -> NamedValues:
+        """Scores by lead, (..., T), of sums (..., T); NaN where a score is undefined."""
 
-        The keys are a ``ScoreKey``, or the name of a score that has no threshold and no window.
-        """
-
-    def overall(self, sums: Mapping[str, np.ndarray]) -> Mapping[ScoreKey, np.ndarray]:
+    def overall(self, sums: Mapping[str, np.ndarray]) -> NamedValues:
         """Scores over all leads, (..., 1), where they are not the mean or the sum of the leads."""
         if not self.pooled:
             return {}
@@ -121,10 +121,8 @@ class SummedStatistic(Statistic):
     """
 
     @abstractmethod
-    def sums(self, forecast_length: int) -> Sums:
-        """Empty sums, which batches of ``forecast_length`` leads are added to; they also have
-        ``values``.
-        """
+    def sums(self, forecast_length: int) -> ScoredSums:
+        """Empty sums, which batches of ``forecast_length`` leads are added to."""
 
     def of(self, forecast: np.ndarray, observation: np.ndarray) -> dict[str, np.ndarray]:
         """Sums over a batch of cases, see ``Statistic.of``."""
@@ -138,7 +136,7 @@ class SummedStatistic(Statistic):
         return empty.values(sums)  # they do not depend on the number of leads
 
 
-def _with_keys(values: Mapping) -> Values:
+def _with_keys(values: NamedValues) -> Values:
     """The same with a ``ScoreKey`` where only a name is given."""
     return {
         ScoreKey(key) if isinstance(key, str) else ScoreKey(*key): value

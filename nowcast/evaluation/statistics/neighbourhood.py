@@ -153,13 +153,14 @@ def _counts(events: np.ndarray, rows: slice, columns: slice, window: int) -> np.
     """Number of events in the window around the pixels of a strip, (2, rows, columns)."""
     before, after = window // 2, window - 1 - window // 2
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    padded = np.zeros((2, height + window - 1, width + window - 1), _kind(window))
+    # the smallest whole numbers that reach so far: the more of them are worked on at once
+    padded = np.zeros((2, height + window - 1, width + window - 1), np.min_scalar_type(window))
     top, left = max(rows.start - before, 0), max(columns.start - before, 0)
     part = events[:, top : rows.stop + after, left : columns.stop + after]
     top, left = top - rows.start + before, left - columns.start + before
     padded[:, top : top + part.shape[1], left : left + part.shape[2]] = part
     along_columns = _sums_of(padded.reshape(-1), window, padded.shape[2])
-    sums = _sums_of(along_columns.astype(_kind(window**2), copy=False), window, 1)
+    sums = _sums_of(along_columns.astype(np.min_scalar_type(window**2), copy=False), window, 1)
     strides = [sums.itemsize * step for step in (padded[0].size, padded.shape[2], 1)]
     # without the windows that run over an edge
     return np.lib.stride_tricks.as_strided(sums, (2, height, width), strides, writeable=False)
@@ -183,8 +184,3 @@ def _sums_of(values: np.ndarray, window: int, step: int) -> np.ndarray:
             return total
         values = values[: -span * step] + values[span * step :]
         span *= 2
-
-
-def _kind(largest: int) -> type:
-    """The smallest whole numbers that reach so far: the more of them are worked on at once."""
-    return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32

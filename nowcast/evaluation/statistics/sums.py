@@ -43,6 +43,13 @@ class Sums(Protocol):
         """All of it as float64 arrays that add up, the same names and shapes whatever was added."""
 
 
+class ScoredSums(Sums, Protocol):
+    """Sums that also know the scores made of them; those of nowcast do."""
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """The scores by lead of totals with axes of resamples in front."""
+
+
 def with_overall(values: Values, overall: Values | None = None) -> Values:
     """Scores by lead, (..., T), with the value over all leads, (..., T + 1): where it is not given,
     (..., 1), their mean, or their sum for those that are ``summed``.
@@ -120,12 +127,14 @@ class AddedSums:
 
     def _check_alike(self, other: "AddedSums") -> None:
         mine, theirs = self._described(), other._described()
-        shapes = [[array.shape for array in sums._arrays().values()] for sums in (self, other)]
-        if type(self) is not type(other) or mine != theirs or shapes[0] != shapes[1]:
+        if type(self) is not type(other) or mine != theirs or self._shapes() != other._shapes():
             raise UserError(
                 f"sums over {mine} cannot be added to sums over {theirs}; verify both with the "
                 "same settings."
             )
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in self._arrays().items()}
 
     def _described(self) -> str:
         arrays = self._arrays()
