@@ -15,7 +15,8 @@ from nowcast.benchmark.data import Data, describe, layouts_of, synthetic_archive
 from nowcast.benchmark.measuring import Host
 from nowcast.benchmark.rain import moving_rain
 from nowcast.cli import config, main
-from nowcast.data.archive import Archive, layout
+from nowcast.data.archive import Archive
+from nowcast.data.packed_frames import layout
 from nowcast.runtime.errors import UserError
 from tests.factories import write_archive
 

@@ -27,7 +27,7 @@ from factories import (
     write_odim,
 )
 
-from nowcast.data import conversion
+from nowcast.data import conversion, parts
 from nowcast.data.archive import Archive
 from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inputs import expand_inputs, read_frames
@@ -266,6 +266,18 @@ def test_other_settings_a_foreign_file_and_an_old_archive_get_no_frames(tmp_path
     assert Archive(tmp_path / "a.nc").read(0, 1) == np.float32(0.12)
 
 
+def test_a_setting_of_a_reader_that_an_older_nowcast_did_not_have_was_as_by_default_now(tmp_path):
+    files, target = knmi_files(tmp_path / "in", 3), "nowcast.readers.cf_netcdf.CfNetcdf"
+    older = {"_target_": target, "variable": "rain"}
+    newer = older | {"minutes": None, "z_r_a": 200.0, "z_r_b": 1.6}
+    convert(files[:1], tmp_path / "a.nc", reader=KnmiHdf5(), prepare=Preparation(older))
+    convert(files[:2], tmp_path / "a.nc", reader=KnmiHdf5(), prepare=Preparation(newer))
+    assert depths(tmp_path / "a.nc") == [1, 2]
+    other = Preparation(newer | {"z_r_a": 300.0})
+    with pytest.raises(UserError, match="other settings: reader.z_r_a 200.0 against 300.0"):
+        convert(files, tmp_path / "a.nc", reader=KnmiHdf5(), prepare=other)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_unreadable_files_are_listed_with_their_reasons_and_the_others_converted(tmp_path, workers):
     files = knmi_files(tmp_path / "in", 4)
@@ -378,7 +390,7 @@ class Failing:
 def test_an_interrupted_conversion_goes_on_from_its_last_part_and_gives_the_same_archive(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 4)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 4)
     files = knmi_files(tmp_path / "in", 11)
     target = {"_target_": "nowcast.readers.knmi_hdf5.KnmiHdf5"}
     convert(files, tmp_path / "whole.nc", reader=KnmiHdf5(), prepare=Preparation(target))
@@ -398,7 +410,7 @@ def test_an_interrupted_conversion_goes_on_from_its_last_part_and_gives_the_same
 
 
 def test_a_conversion_of_more_parts_than_a_process_may_have_files_open_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 1)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 1)
     files = knmi_files(tmp_path / "in", 60)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(
@@ -489,7 +501,7 @@ def test_a_name_of_as_many_bytes_as_a_file_may_have_can_be_written(tmp_path):
 def test_what_an_interrupted_conversion_left_is_used_only_for_the_same_settings_and_the_files_asked_for(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 2)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 2)
     files = knmi_files(tmp_path / "in", 5)
     target = {"_target_": "nowcast.readers.knmi_hdf5.KnmiHdf5"}
     for prepare, wanted, read in (
@@ -509,9 +521,9 @@ def test_a_conversion_that_is_killed_goes_on_and_gives_the_archive_it_would_have
     files = knmi_files(tmp_path / "in", 60)
     convert(files, tmp_path / "whole.nc", reader=KnmiHdf5())
     program = (
-        "import sys, time\nfrom nowcast.data import conversion\nfrom nowcast.readers.knmi_hdf5 "
+        "import sys, time\nfrom nowcast.data import conversion, parts\nfrom nowcast.readers.knmi_hdf5 "
         "import KnmiHdf5\n"
-        "conversion._PART_FRAMES = 5\n"
+        "parts.MOST_FRAMES = 5\n"
         "conversion.convert(sys.argv[2:], sys.argv[1], reader=KnmiHdf5(), progress=lambda *_: "
         "time.sleep(0.05))"
     )
@@ -547,7 +559,7 @@ def test_the_archive_and_its_report_in_the_folder_of_the_radar_files_are_no_rada
 def test_two_conversions_do_not_write_one_archive(tmp_path):
     files = knmi_files(tmp_path / "in", 2)
     with (
-        conversion._alone(tmp_path / "a.nc"),
+        conversion.alone(tmp_path / "a.nc"),
         pytest.raises(UserError, match="another conversion is writing .*a.nc; wait for it"),
     ):
         convert(files, tmp_path / "a.nc", reader=KnmiHdf5())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from factories import LAEA, MemoryReader, grid, times, write_knmi
 
-from nowcast.data import conversion
+from nowcast.data import parts
 from nowcast.data.archive import Archive
 from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inspection import check, info
@@ -93,7 +93,7 @@ def test_whatever_is_dry_twice_named_in_parts_or_interrupted_each_time_is_in_the
     tmp_path, monkeypatch, seed, layout
 ):
     rng = np.random.default_rng([seed, len(layout)])
-    monkeypatch.setattr(conversion, "_PART_FRAMES", int(rng.integers(1, 6)))
+    monkeypatch.setattr(parts, "MOST_FRAMES", int(rng.integers(1, 6)))
     shapes = [
         DRY,
         DRY,
@@ -231,9 +231,9 @@ def test_a_frame_that_was_issued_again_with_other_values_is_refused_also_where_b
 def test_a_conversion_of_dry_files_that_is_killed_goes_on_with_every_one_of_them(tmp_path):
     files = [write(tmp_path / "in", IN_NAME, 5 * i, DRY) for i in range(40)]
     program = (
-        "import sys, time\nfrom nowcast.data import conversion\nfrom nowcast.readers.arrays "
+        "import sys, time\nfrom nowcast.data import conversion, parts\nfrom nowcast.readers.arrays "
         "import ArrayGrid, Arrays\n"
-        "from nowcast.readers.decoding import Coding\nconversion._PART_FRAMES = 3\n"
+        "from nowcast.readers.decoding import Coding\nparts.MOST_FRAMES = 3\n"
         f"reader = Arrays(ArrayGrid({LAEA!r}, 500.0, -500.0, 1000.0, 1000.0), None, "
         "Coding('rain_rate'), time_in_name='%Y%m%d%H%M')\n"
         "conversion.convert(sys.argv[2:], sys.argv[1], reader=reader, progress=lambda *_: "

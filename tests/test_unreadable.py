@@ -614,9 +614,9 @@ def test_a_lock_on_a_file_system_that_knows_none_is_not_another_program(tmp_path
 def test_parts_of_an_interrupted_conversion_that_cannot_be_read_now_are_kept(
     tmp_path, monkeypatch, hold
 ):
-    from nowcast.data import conversion
+    from nowcast.data import parts
 
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 1)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 1)
     stamps = [f"26-AUG-2010;00:{5 * n:02d}:00.000".encode() for n in range(5)]
     files = [
         write_knmi(

@@ -28,7 +28,8 @@ from nowcast.benchmark.measuring import (
     training_step,
 )
 from nowcast.benchmark.rain import moving_rain, write_radar_files
-from nowcast.data.archive import Archive, layout
+from nowcast.data.archive import Archive
+from nowcast.data.packed_frames import layout
 from nowcast.data.conversion import convert
 from nowcast.data.memory import fits
 from nowcast.data.sampling import loader

@@ -11,7 +11,7 @@ import numpy as np
 from nowcast.data.cadence import newest_of_each_time
 from nowcast.data.members import short_name, split_member
 from nowcast.runtime.errors import UserError
-from nowcast.types.frames import Frames
+from nowcast.types.frames import Frames, Grid
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _FORBIDDEN = "{} may not be looked into by this user; change its permissions."
@@ -241,55 +241,66 @@ def read_frames(
     """
     if last is not None and last < 1:
         raise UserError(f"the last {last} frames were asked for; at least 1 is needed.")
-    kept, like, first, count = {}, None, None, 0
+    kept: dict[np.datetime64, tuple[np.ndarray, str, int]] = {}
+    file_set, count = None, 0
     latest = None if until is None else until + tolerance.off_time(np.timedelta64(1, "D"))
-    for count, path in enumerate(map(Path, paths), start=1):
+    for path in map(Path, paths):
+        count += 1
         frames = reader.read(path)
-        if like is None:
-            like, first = frames[:0], path
-        refuse_other_set(frames, path, like, first, tolerance)
+        if file_set is None:
+            file_set = FileSet(frames.grid, frames.quantity, path, tolerance)
+        file_set.refuse_other(frames.grid, frames.quantity, path)
+        name = short_name(path)
         for time, values, discarded in zip(frames.times, frames.values, frames.discarded):
             if time in kept:
-                refuse_other_values(time, kept[time][0], values, kept[time][1], short_name(path))
+                refuse_other_values(time, kept[time][0], values, kept[time][1], name)
             elif latest is None or time <= latest:
-                kept[time] = values, short_name(path), discarded
+                kept[time] = values, name, discarded
+                # those that may still be meant for one of the newest times
                 if last is not None and len(kept) > 2 * last + 1:
                     del kept[min(kept)]
     if not kept:
         found = f"{count} radar files hold no frame up to {until}; give files that do."
         raise UserError(found if count else "there are no radar files to read; give at least one.")
-    times = sorted(kept)
+    times = np.array(sorted(kept))
     if last is not None:
-        chosen = newest_of_each_time(np.array(times), last, tolerance)
-        times = [times[index] for index in chosen]
-    source = " to ".join(dict.fromkeys(kept[time][1] for time in (times[0], times[-1])))
+        times = times[newest_of_each_time(times, last, tolerance)]
+    values, names, discarded = zip(*(kept[time] for time in times))
+    source = " to ".join(dict.fromkeys((names[0], names[-1])))
     return Frames(
-        np.stack([kept[time][0] for time in times]),
-        np.array(times),
-        like.grid,
-        source,
-        like.quantity,
-        np.array([kept[time][2] for time in times]),
+        np.stack(values), times, file_set.grid, source, file_set.quantity, np.array(discarded)
     )
 
 
-def refuse_other_set(
-    frames: Frames, path: Path, like: Frames, first: Path, tolerance: Tolerance = DEFAULT
-) -> None:
-    """Raise a UserError that says the difference where frames are of another grid or quantity than
-    those of the first file.
+@dataclass(frozen=True)
+class FileSet:
+    """What the files of one set have in common.
+
+    Args:
+        grid: where their pixels are.
+        quantity: what was measured, see ``nowcast.types.frames``.
+        first: the file these are known from.
+        tolerance: how far other grids may be off.
     """
-    difference = like.grid.difference(frames.grid, tolerance.pixels)
-    if difference:
-        raise UserError(
-            f"{path} has another grid than {first}: {difference}; take the files of one grid at a "
-            "time."
-        )
-    if frames.quantity != like.quantity:
-        raise UserError(
-            f"{path} holds another quantity than {first}: {frames.quantity} against "
-            f"{like.quantity}; take the files of one quantity at a time."
-        )
+
+    grid: Grid
+    quantity: str
+    first: Path
+    tolerance: Tolerance = DEFAULT
+
+    def refuse_other(self, grid: Grid, quantity: str, path: Path) -> None:
+        """Raise a UserError that says the difference where a file is of another set."""
+        difference = self.grid.difference(grid, self.tolerance.pixels)
+        if difference:
+            raise UserError(
+                f"{path} has another grid than {self.first}: {difference}; take the files of one "
+                "grid at a time."
+            )
+        if quantity != self.quantity:
+            raise UserError(
+                f"{path} holds another quantity than {self.first}: {quantity} against "
+                f"{self.quantity}; take the files of one quantity at a time."
+            )
 
 
 def refuse_other_values(

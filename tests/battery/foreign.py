@@ -17,7 +17,10 @@ import h5py
 import numpy as np
 import pyproj
 
-from nowcast.data.archive import NewestFrames, Origin, PackedFiles, PackedFrames, write_archive
+from nowcast.data.archive import NewestFrames
+from nowcast.data.archive_writing import write_archive
+from nowcast.data.origin import Origin
+from nowcast.data.packed_frames import PackedFiles, PackedFrames
 from nowcast.data.reading import ReadingProcess
 from nowcast.readers.auto import Auto
 from nowcast.runtime.errors import UserError
