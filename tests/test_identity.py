@@ -16,8 +16,9 @@ from factories import LAEA, MemoryReader, grid, times, write_knmi
 
 from nowcast.data import parts
 from nowcast.data.archive import Archive
+from nowcast.data.checking import check
 from nowcast.data.conversion import Preparation, convert
-from nowcast.data.inspection import check, info
+from nowcast.data.inspection import info
 from nowcast.data.reading import TooSlow
 from nowcast.forecasting.incoming import Incoming
 from nowcast.readers.arrays import ArrayGrid, Arrays

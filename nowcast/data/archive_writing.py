@@ -21,7 +21,8 @@ from nowcast.types.places import projection
 MARK = "nowcast_archive_version"
 VERSION = 2
 _DISCARDED = {
-    "long_name": "pixels that became missing because the file has them negative or implausibly high",
+    "long_name": "pixels that became missing because the file has them negative or "
+    "implausibly high",
     "units": "1",
 }
 _TIME = {

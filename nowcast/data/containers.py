@@ -198,8 +198,8 @@ def _add_contents(found: OpenedInputs, path: Path, contents: dict) -> None:
         store = member_path(path, name or "(all of it)")
         found.paths.append(store)
         found.refused[str(store)] = UserError(
-            f"{store} is a zarr store, a folder of many files, which is not read inside an archive; "
-            "unpack the archive."
+            f"{store} is a zarr store, a folder of many files, which is not read inside an "
+            "archive; unpack the archive."
         )
     if not members and not contents["stores"]:
         problem = problem or f"{path} contains no file."

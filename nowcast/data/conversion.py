@@ -225,11 +225,8 @@ class _Conversion:
             # a name counts for messages, even where the reader takes nothing from it
             origins[path] = Origin.of(path, max(1, self.path_parts), inputs.digests.get(path))
         self._take_parts({self._identity(origin) for origin in origins.values()})
-        read = partial(
-            in_order,
-            reader=Unpacking(reader, inputs.refused),
-            work=partial(_prepared, self.prepare),
-        )
+        reader = Unpacking(reader, inputs.refused)
+        read = partial(in_order, reader=reader, prepare=self.prepare)
         self._read(origins, read, workers=workers, strict=strict, progress=progress)
         self._take_closed_part()
         report = self._report(inputs.paths)
@@ -418,7 +415,3 @@ def is_own(path: Path, output: Path) -> bool:
 
 def _report_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.quarantine.csv")
-
-
-def _prepared(prepare: Preparation, reader, path: Path) -> Frames:
-    return prepare(reader.read(path))

@@ -75,7 +75,7 @@ def _own_folders(start: str) -> list[str]:
     found = []
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
-            if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False):
-                if entry.stat(follow_symlinks=False).st_uid == os.getuid():
-                    found.append(entry.path)
+            is_one = entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
+            if is_one and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                found.append(entry.path)
     return found

@@ -64,7 +64,7 @@ def _of_forecast(path: str | Path) -> str:
     entries |= {name: attributes[name] for name in _ORIGIN if name in attributes}
     return inspection.in_lines(
         entries
-        | inspection.described_values(
+        | inspection.info_of_fields(
             forecast.values, forecast.grid, "nothing: no pixel has a forecast at any lead time"
         )
     )
