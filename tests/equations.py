@@ -29,7 +29,7 @@ def assert_extends_frames_by_their_edge(model, size, *, multiple, context_length
     extended = np.pad(
         context.numpy(), ((0, 0),) * 3 + tuple((0, -side % multiple) for side in size), mode="edge"
     )
-    forecast = model(context, forecast_length)
+    forecast = model(context, forecast_length).point()
     assert forecast.shape == (1, forecast_length, 1, *size)
-    expected = model(torch.from_numpy(extended), forecast_length)[..., : size[0], : size[1]]
+    expected = model(torch.from_numpy(extended), forecast_length).point()[..., : size[0], : size[1]]
     torch.testing.assert_close(forecast, expected, rtol=0, atol=1e-7)

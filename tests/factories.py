@@ -12,6 +12,7 @@ import pytest
 from nowcast.data.conversion import convert
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.evaluation.statistics.sums import ScoreKey, rows_of_values
+from nowcast.readers.base import Reader
 from nowcast.types.frames import Frames, Grid
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
@@ -38,11 +39,14 @@ def grid(height: int = 2, width: int = 3, *, left: float = 0.0) -> Grid:
     return Grid(LAEA, left + 500.0 + 1000.0 * np.arange(width), -500.0 - 1000.0 * np.arange(height))
 
 
-class MemoryReader:
+class MemoryReader(Reader):
     """A reader whose files are Frames in memory, by file name; it remembers what was read."""
 
     def __init__(self, frames_by_name: dict[str, Frames]):
         self.frames_by_name, self.was_read = frames_by_name, []
+
+    def recognises(self, path) -> bool:
+        return Path(path).name in self.frames_by_name
 
     def read(self, path) -> Frames:
         self.was_read.append(Path(path).name)

@@ -53,7 +53,7 @@ def values(frames):
 )
 def test_the_context_is_read_then_the_own_output(context, length, read, forecast):
     model = PlusOne()
-    assert values(model(TENS[:, :context], length)[0]) == forecast
+    assert values(model(TENS[:, :context], length).point()[0]) == forecast
     assert values(model.read) == read
 
 
@@ -71,11 +71,13 @@ TRUTH, OWN = [10, 20, 30, 40, 50], [10, 20, 30, 31, 32]
         ("reverse", 0.625, OWN),
     ],
 )
-def test_a_rehearsal_forecasts_every_frame_but_the_first_from_what_was_read_before_it(
+def test_scheduled_sampling_forecasts_every_frame_but_the_first_from_what_was_read_before_it(
     sampling, progress, read
 ):
     model = PlusOne(sampling=sampling)
-    assert values(model.rehearse(TENS, None, 3, progress)[0]) == [value + 1 for value in read]
+    assert values(model.scheduled_sampling(TENS, None, 3, progress)[0]) == [
+        value + 1 for value in read
+    ]
     assert values(model.read) == read
 
 
@@ -129,7 +131,7 @@ def test_the_truth_is_read_as_often_as_the_schedule_says_by_one_draw_per_sample_
 ):
     torch.manual_seed(0)
     model, samples = PlusOne(sampling=sampling), 20_000
-    model.rehearse(TENS.expand(samples, -1, -1, -1, -1), None, 3, step / 80_000)
+    model.scheduled_sampling(TENS.expand(samples, -1, -1, -1, -1), None, 3, step / 80_000)
     read = torch.cat(model.read, dim=1).flatten(1)
     truth = read == TENS.flatten()[:5]
     assert torch.equal(
@@ -147,20 +149,22 @@ def test_the_truth_is_read_as_often_as_the_schedule_says_by_one_draw_per_sample_
 def test_the_draws_follow_the_global_seed():
     def draw(seed):
         torch.manual_seed(seed)
-        return PlusOne(sampling="reverse").rehearse(TENS.expand(50, -1, -1, -1, -1), None, 3, 0.1)
+        return PlusOne(sampling="reverse").scheduled_sampling(
+            TENS.expand(50, -1, -1, -1, -1), None, 3, 0.1
+        )
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
 
 
-def test_a_truth_in_a_rehearsal_is_read_as_a_context_is_with_zeros_and_the_mask_where_it_was_not_observed():
+def test_a_truth_in_scheduled_sampling_is_read_as_a_context_is_with_zeros_and_the_mask_where_it_was_not_observed():
     torch.manual_seed(0)
     observed = torch.rand(2, 6, 1, 3, 3) > 0.4
     window = torch.where(observed, torch.rand(2, 6, 1, 3, 3), math.nan)
     model = PlusOne(patch=2, sampling="forward", observed_channel=True)
-    model.rehearse(window, observed, 3, 0.0)
+    model.scheduled_sampling(window, observed, 3, 0.0)
     read = torch.stack(model.read, dim=1)
-    model(window[:, :5], 1, observed[:, :5])
+    model(window[:, :5], 1, observed[:, :5]).point()
     assert torch.equal(read, torch.stack(model.read, dim=1))
     value, mask = F.pixel_shuffle(read, 2).unbind(2)
     assert torch.equal(mask[..., :3, :3].bool(), observed[:, :5, 0])
@@ -183,7 +187,7 @@ def test_what_is_fed_back_is_the_activated_forecast_all_of_it_observed():
 
 def test_the_gradient_flows_back_through_what_was_fed_back():
     frames = TENS.clone().requires_grad_()
-    PlusOne().rehearse(frames, None, 3, 0.0)[0, -1].sum().backward()
+    PlusOne().scheduled_sampling(frames, None, 3, 0.0)[0, -1].sum().backward()
     assert frames.grad.flatten().tolist() == [0, 0, 1, 0, 0, 0]
 
 
@@ -213,43 +217,43 @@ def window(*shape):
     ],
 )
 @pytest.mark.parametrize("observed_channel", [False, True])
-def test_a_rehearsed_forecast_of_a_frame_depends_on_no_frame_from_it_on(
+def test_a_sampled_forecast_of_a_frame_depends_on_no_frame_from_it_on(
     kind, sampling, progress, observed_channel
 ):
     model = network(kind, sampling=sampling, observed_channel=observed_channel)
     frames, observed = window(3, 6, 1, 4, 4)
 
-    def rehearse(frames, observed):
+    def sampled(frames, observed):
         torch.manual_seed(2)
-        return model.rehearse(frames, observed, 3, progress)
+        return model.scheduled_sampling(frames, observed, 3, progress)
 
-    forecasts = rehearse(frames, observed)
+    forecasts = sampled(frames, observed)
     for known in range(1, 6):
         other, others_mask = frames.clone(), observed.clone()
         other[:, known:] += 100
         others_mask[:, known:] ^= True
-        assert torch.equal(rehearse(other, others_mask)[:, :known], forecasts[:, :known])
+        assert torch.equal(sampled(other, others_mask)[:, :known], forecasts[:, :known])
     other = frames.clone()
     other[:, 0] += 1
-    assert all((rehearse(other, observed) != forecasts).flatten(2).any(2).flatten())
+    assert all((sampled(other, observed) != forecasts).flatten(2).any(2).flatten())
 
 
 @NETWORKS
 @pytest.mark.parametrize(
     ("sampling", "progress"), [("none", 0.0), ("forward", 0.7), ("reverse", 0.7)]
 )
-def test_without_the_truth_a_rehearsal_of_the_future_is_the_forecast_bit_for_bit(
+def test_without_the_truth_scheduled_sampling_of_the_future_is_the_forecast_bit_for_bit(
     kind, sampling, progress
 ):
     model = network(kind, sampling=sampling, observed_channel=True)
     frames, observed = window(2, 7, 1, 5, 7)
-    rehearsed = model.rehearse(frames, observed, 4, progress)
-    assert rehearsed.shape == (2, 6, 1, 5, 7)
-    assert torch.equal(rehearsed[:, 3:], model(frames[:, :4], 3, observed[:, :4]))
+    sampled = model.scheduled_sampling(frames, observed, 4, progress)
+    assert sampled.shape == (2, 6, 1, 5, 7)
+    assert torch.equal(sampled[:, 3:], model(frames[:, :4], 3, observed[:, :4]).point())
     for known in range(1, 4):  # and in the context each is a forecast by one frame
         torch.testing.assert_close(
-            rehearsed[:, known - 1 : known],
-            model(frames[:, :known], 1, observed[:, :known]),
+            sampled[:, known - 1 : known],
+            model(frames[:, :known], 1, observed[:, :known]).point(),
             rtol=0,
             atol=1e-6,
         )
@@ -263,7 +267,9 @@ def test_hidden_values_never_act_not_in_the_gradient_either(kind, sampling):
     for hidden in (0.5, math.nan, math.inf):
         model = network(kind, sampling=sampling)
         torch.manual_seed(2)
-        model.rehearse(torch.where(observed, frames, hidden), observed, 3, 0.25).sum().backward()
+        model.scheduled_sampling(
+            torch.where(observed, frames, hidden), observed, 3, 0.25
+        ).sum().backward()
         found.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
     assert found[0].isfinite().all()
     assert torch.equal(found[0], found[1])
@@ -276,7 +282,10 @@ def test_a_longer_forecast_begins_with_the_shorter_one_and_any_context_will_do(k
     frames, _ = window(1, 6, 1, 4, 4)
     for context in (1, 2, 6):
         torch.testing.assert_close(
-            model(frames[:, :context], 7)[:, :2], model(frames[:, :context], 2), rtol=0, atol=1e-7
+            model(frames[:, :context], 7).point()[:, :2],
+            model(frames[:, :context], 2).point(),
+            rtol=0,
+            atol=1e-7,
         )
 
 
@@ -288,8 +297,8 @@ def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_it
     extended = np.pad(
         context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 2) for side in size), mode="edge"
     )
-    expected = model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]]
-    torch.testing.assert_close(model(context, 3), expected, rtol=0, atol=1e-7)
+    expected = model(torch.from_numpy(extended), 3).point()[..., : size[0], : size[1]]
+    torch.testing.assert_close(model(context, 3).point(), expected, rtol=0, atol=1e-7)
 
 
 @NETWORKS
@@ -308,12 +317,12 @@ def test_states_stay_float32_under_bfloat16_autocast_and_the_forecast_close_to_t
     step = model.step
     model.step = lambda frame, state: states.append(flat(state)) or step(frame, state)
     frames, observed = window(2, 6, 1, 8, 8)
-    plain = model(frames[:, :3].float(), 3)
+    plain = model(frames[:, :3].float(), 3).point()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        forecast = model(frames[:, :3].float(), 3)
-        rehearsed = model.rehearse(frames.float(), observed, 3, 0.2)
+        forecast = model(frames[:, :3].float(), 3).point()
+        sampled = model.scheduled_sampling(frames.float(), observed, 3, 0.2)
     assert {tensor.dtype for state in states for tensor in state} == {torch.float32}
-    assert (forecast.dtype, rehearsed.dtype) == (torch.float32, torch.float32)
+    assert (forecast.dtype, sampled.dtype) == (torch.float32, torch.float32)
     torch.testing.assert_close(forecast, plain, rtol=0, atol=0.01)
 
 
@@ -342,8 +351,8 @@ def test_wrong_settings_are_refused(settings, message):
         ((1, 1, 1, 4, 4), 1),
     ],
 )
-def test_a_window_that_cannot_be_rehearsed_is_refused(shape, context):
+def test_a_window_that_cannot_be_sampled_is_refused(shape, context):
     with pytest.raises(
         ValueError, match=r"and from 1 to T - 1 of its frames as context, are needed"
     ):
-        PlusOne().rehearse(torch.zeros(shape), None, context, 0.0)
+        PlusOne().scheduled_sampling(torch.zeros(shape), None, context, 0.0)

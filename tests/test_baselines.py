@@ -11,6 +11,7 @@ from nowcast.baselines.dry import Dry
 from nowcast.baselines.persistence import Persistence
 from nowcast.baselines.sprog import Sprog
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 needs_pysteps = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("pysteps", "cv2")),
@@ -36,25 +37,25 @@ def moving_rain(frames=4, size=96, step=2.0):
 
 def test_persistence_repeats_the_last_frame():
     context = torch.tensor([[[[[1.0, 2.0]]], [[[3.0, 4.0]]]]])
-    assert Persistence()(context, 3).flatten().tolist() == [3, 4, 3, 4, 3, 4]
+    assert Persistence()(context, 3).point().flatten().tolist() == [3, 4, 3, 4, 3, 4]
 
 
 def test_persistence_has_no_forecast_where_the_last_frame_was_not_observed():
     context = torch.tensor([[[[[1.0, 2.0]]], [[[3.0, 0.0]]]]])
     observed = torch.tensor([[[[[True, True]]], [[[True, False]]]]])
-    forecast = Persistence()(context, 1, observed).flatten()
+    forecast = Persistence()(context, 1, observed).point().flatten()
     assert forecast[0] == 3 and torch.isnan(forecast[1])
 
 
 @needs_pysteps
 def test_extrapolation_carries_rain_along_its_motion():
     rain = moving_rain(frames=8)
-    forecast = extrapolation.Extrapolation()(rain[:, :4], 4)
+    forecast = extrapolation.Extrapolation()(rain[:, :4], 4).point()
     inside = ~torch.isnan(forecast)
     assert inside[..., 10:-10, 14:-10].all()  # only what comes in from outside is unknown
     assert not inside[0, 3, 0, 10:-10, :3].any()
     error = (forecast - rain[:, 4:])[inside].abs().mean()
-    persistence = (Persistence()(rain[:, :4], 4) - rain[:, 4:])[inside].abs().mean()
+    persistence = (Persistence()(rain[:, :4], 4).point() - rain[:, 4:])[inside].abs().mean()
     assert error < 0.35 * persistence
 
 
@@ -66,12 +67,12 @@ def test_a_radar_that_was_silent_for_a_frame_has_not_seen_dry_weather(missing):
     observed[:, missing] = False
     hidden = torch.where(observed, rain[:, :4], 0)
     for model in (extrapolation.Extrapolation(), Sprog()):
-        whole, forecast = model(rain[:, :4], 2), model(hidden, 2, observed)
+        whole, forecast = model(rain[:, :4], 2).point(), model(hidden, 2, observed).point()
         known = ~torch.isnan(forecast) & ~torch.isnan(whole)
         assert known[..., 10:-10, 20:-20].all()
         apart, still = (
             (other - whole)[known].abs().mean()
-            for other in (forecast, Persistence()(rain[:, :4], 2))
+            for other in (forecast, Persistence()(rain[:, :4], 2).point())
         )
         assert apart < 0.15 * still
 
@@ -99,7 +100,7 @@ def test_a_missing_frame_is_made_from_the_one_before_or_after_it_along_the_motio
 
 @needs_pysteps
 def test_extrapolation_of_a_dry_context_is_dry_and_stays():
-    forecast = extrapolation.Extrapolation()(torch.zeros(1, 3, 1, 32, 32), 2)
+    forecast = extrapolation.Extrapolation()(torch.zeros(1, 3, 1, 32, 32), 2).point()
     assert forecast.shape == (1, 2, 1, 32, 32) and (forecast == 0).all()
 
 
@@ -108,7 +109,7 @@ def test_extrapolation_keeps_missing_pixels_missing_and_never_dry():
     rain = moving_rain()
     observed = torch.ones_like(rain, dtype=torch.bool)
     observed[..., 80:] = False
-    forecast = extrapolation.Extrapolation()(rain, 2, observed)
+    forecast = extrapolation.Extrapolation()(rain, 2, observed).point()
     assert torch.isnan(forecast[..., 86:]).all()
     assert not torch.isnan(forecast[..., 10:-10, 12:70]).any()
 
@@ -121,14 +122,14 @@ def test_extrapolation_equals_pysteps_called_by_hand():
     rain = moving_rain()[0, :, 0].numpy().astype(np.float64)
     decibel = np.where(rain >= 0.1, 10 * np.log10(np.maximum(rain, 0.1)), -15)
     expected = extrapolate(rain[-1], dense_lucaskanade(decibel[-3:], verbose=False), 3)
-    forecast = extrapolation.Extrapolation()(moving_rain(), 3)[0, :, 0].numpy()
+    forecast = extrapolation.Extrapolation()(moving_rain(), 3).point()[0, :, 0].numpy()
     np.testing.assert_allclose(forecast, expected, rtol=0, atol=1e-5)
 
 
 @needs_pysteps
 def test_extrapolation_needs_two_frames():
     with pytest.raises(ValueError, match="needs at least 2 context frames"):
-        extrapolation.Extrapolation()(torch.zeros(1, 1, 1, 8, 8), 1)
+        extrapolation.Extrapolation()(torch.zeros(1, 1, 1, 8, 8), 1).point()
 
 
 def test_motion_needs_two_frames():
@@ -163,7 +164,7 @@ def test_sprog_equals_pysteps_called_by_hand(matching):
     expected = np.where(
         expected >= -10, 10 ** (expected / 10), np.where(np.isnan(expected), np.nan, 0)
     )
-    found = Sprog(4, matching=matching)(moving_rain(), 3)[0, :, 0].numpy()
+    found = Sprog(4, matching=matching)(moving_rain(), 3).point()[0, :, 0].numpy()
     assert (found >= 0.1).any() and (found == 0).any()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -173,7 +174,7 @@ def test_sprog_keeps_missing_pixels_missing_and_never_dry():
     rain = moving_rain()
     observed = torch.ones_like(rain, dtype=torch.bool)
     observed[..., 80:] = False
-    forecast = Sprog(4)(rain, 2, observed)
+    forecast = Sprog(4)(rain, 2, observed).point()
     assert torch.isnan(forecast[..., 86:]).all()
     assert not torch.isnan(forecast[..., 10:-10, 12:70]).any()
 
@@ -182,13 +183,13 @@ def test_sprog_keeps_missing_pixels_missing_and_never_dry():
 def test_sprog_of_a_context_with_a_dry_frame_stays():
     rain = moving_rain()
     rain[:, 1] = 0
-    assert torch.equal(Sprog()(rain, 2), rain[:, -1:].expand(-1, 2, -1, -1, -1))
+    assert torch.equal(Sprog()(rain, 2).point(), rain[:, -1:].expand(-1, 2, -1, -1, -1))
 
 
 @needs_pysteps
 def test_sprog_needs_three_frames():
     with pytest.raises(ValueError, match="S-PROG needs at least 3 context frames"):
-        Sprog()(torch.zeros(1, 2, 1, 8, 8), 1)
+        Sprog()(torch.zeros(1, 2, 1, 8, 8), 1).point()
 
 
 def test_sprog_needs_two_scales():
@@ -221,14 +222,14 @@ def test_every_motion_sees_rain_that_moves_two_pixels_east(method, tolerance):
 def test_every_motion_moves_the_forecast_and_stands_still_without_rain(method):
     rain = moving_rain(frames=16)
     model = extrapolation.Extrapolation(motion_frames=12, motion=method)
-    forecast = model(rain[:, :12], 4)
+    forecast = model(rain[:, :12], 4).point()
     inside = ~torch.isnan(forecast)
     error, persistence = (
         (found - rain[:, 12:])[inside].abs().mean()
-        for found in (forecast, Persistence()(rain[:, :12], 4))
+        for found in (forecast, Persistence()(rain[:, :12], 4).point())
     )
     assert error < 0.8 * persistence
-    assert (model(torch.zeros(1, 4, 1, 32, 32), 2) == 0).all()
+    assert (model(torch.zeros(1, 4, 1, 32, 32), 2).point() == 0).all()
 
 
 @needs_pysteps
@@ -243,7 +244,7 @@ def test_a_motion_that_is_unknown_or_sees_too_few_frames_is_refused():
         match="DARTS needs at least 3 frames of at least 10x10 pixels to see motion; 2 of 96x96 "
         "came",
     ):
-        extrapolation.Extrapolation(motion_frames=2, motion="darts")(moving_rain(), 1)
+        extrapolation.Extrapolation(motion_frames=2, motion="darts")(moving_rain(), 1).point()
 
 
 NOWCASTS = [("anvil.Anvil", {}), ("steps.Steps", {"members": 3}), ("linda.Linda", {"members": 2})]
@@ -262,7 +263,7 @@ def test_pysteps_nowcasts_are_better_than_persistence_and_have_no_forecast_for_w
     rain = moving_rain(frames=8, size=64)
     observed = torch.ones_like(rain[:, :4], dtype=torch.bool)
     observed[..., 40:48, 20:28] = False
-    forecast = made(name, settings)(rain[:, :4], 4, observed)
+    forecast = made(name, settings)(rain[:, :4], 4, observed).point()
     assert forecast.shape == (1, 4, 1, 64, 64)
     for step in range(1, 5):  # a gap that moves east, and the edge
         east = 2 * step
@@ -274,7 +275,7 @@ def test_pysteps_nowcasts_are_better_than_persistence_and_have_no_forecast_for_w
     assert inside.float().mean() > 0.7 and (forecast[inside] >= 0).all()
     error, persistence = (
         (found - rain[:, 4:])[inside].abs().mean()
-        for found in (forecast, Persistence()(rain[:, :4], 4))
+        for found in (forecast, Persistence()(rain[:, :4], 4).point())
     )
     assert error < persistence
 
@@ -285,24 +286,24 @@ def test_a_context_with_a_dry_frame_stays_where_it_is_and_a_short_one_is_refused
     rain = moving_rain(size=32)
     rain[:, -2] = 0
     torch.testing.assert_close(
-        made(name, settings)(rain, 2), rain[:, -1:].expand(-1, 2, -1, -1, -1)
+        made(name, settings)(rain, 2).point(), rain[:, -1:].expand(-1, 2, -1, -1, -1)
     )
     with pytest.raises(
         UserError,
         match="needs at least [34] context frames to see how the rain moves and changes; 2 came",
     ):
-        made(name, settings)(rain[:, :2], 2)
+        made(name, settings)(rain[:, :2], 2).point()
 
 
 @needs_pysteps
 @pytest.mark.parametrize(("name", "settings"), NOWCASTS[1:])
 def test_members_differ_from_each_other_and_a_case_always_has_the_same(name, settings):
     rain, model = moving_rain(size=48), made(name, settings)
-    members = model.ensemble(rain.repeat(2, 1, 1, 1, 1), 2, members=2)
+    members = model(rain.repeat(2, 1, 1, 1, 1), 2).members(2)
     assert members.shape == (2, 2, 2, 1, 48, 48)
     known = ~torch.isnan(members[0]).any(0)
     assert (members[0, 0] - members[0, 1])[known].abs().max() > 0.1
-    again = made(name, settings | {"seed": 2}).ensemble(rain, 2, members=2)
+    again = made(name, settings | {"seed": 2})(rain, 2).members(2)
     assert torch.equal(
         torch.nan_to_num(members[0]), torch.nan_to_num(members[1])
     ) and not torch.equal(torch.nan_to_num(members[0]), torch.nan_to_num(again[0]))
@@ -314,7 +315,7 @@ def test_steps_is_what_pysteps_computes():
 
     rain = moving_rain(size=48)
     frames = rain[0, 1:, 0].numpy()
-    ours = made("steps.Steps", {"members": 2}).ensemble(rain, 2, members=2)[0, :, :, 0].numpy()
+    ours = made("steps.Steps", {"members": 2})(rain, 2).members(2)[0, :, :, 0].numpy()
     with extrapolation.quiet():
         theirs = forecast(
             extrapolation.decibels(frames),
@@ -327,11 +328,8 @@ def test_steps_is_what_pysteps_computes():
             timestep=5.0,
             seed=extrapolation.seed_of(frames, 1),
         )
-    coarse = (
-        made("steps.Steps", {"members": 2})
-        .ensemble(rain, 2, members=2, spacing=torch.tensor([4.0]))[0, :, :, 0]
-        .numpy()
-    )
+    of_4_km = made("steps.Steps", {"members": 2})(rain, 2, None, Scale(5.0, torch.tensor([4.0])))
+    coarse = of_4_km.members(2)[0, :, :, 0].numpy()
     known = ~np.isnan(ours)
     assert known.mean() > 0.8 and not np.array_equal(
         coarse[known], ours[known], equal_nan=True
@@ -361,13 +359,13 @@ def test_settings_that_cannot_run_are_refused(name, settings, said):
 
 
 def test_the_dry_forecast_is_dry():
-    forecast = Dry()(moving_rain(), 3)
+    forecast = Dry()(moving_rain(), 3).point()
     assert forecast.shape == (1, 3, 1, 96, 96) and (forecast == 0).all()
 
 
 def test_advection_carries_rain_along_its_motion_without_pysteps():
     rain = moving_rain(frames=8)
-    forecast = Advection()(rain[:, :4], 4)
+    forecast = Advection()(rain[:, :4], 4).point()
     error = (forecast - rain[:, 4:]).abs()
     still = (rain[:, 3:4] - rain[:, 4:]).abs()
     assert error.nanmean() < 0.5 * still[~error.isnan()].mean()
@@ -378,10 +376,10 @@ def test_advection_keeps_missing_pixels_missing_and_dry_ones_dry():
     rain = moving_rain()
     observed = torch.ones_like(rain, dtype=torch.bool)
     observed[..., :10, :10] = False
-    assert Advection()(rain, 2, observed)[:, 0, 0, :6, :6].isnan().any()
-    assert (Advection()(torch.zeros(1, 3, 1, 33, 31), 2) == 0).all()
+    assert Advection()(rain, 2, observed).point()[:, 0, 0, :6, :6].isnan().any()
+    assert (Advection()(torch.zeros(1, 3, 1, 33, 31), 2).point() == 0).all()
 
 
 def test_advection_needs_two_frames():
     with pytest.raises(ValueError, match="advection needs at least 2 context frames to see motion"):
-        Advection()(torch.zeros(1, 1, 1, 8, 8), 1)
+        Advection()(torch.zeros(1, 1, 1, 8, 8), 1).point()

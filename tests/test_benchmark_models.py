@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nowcast.benchmark import measuring
-from nowcast.benchmark.measuring import Host, measure, peak_memory, training_step
+from nowcast.benchmark.measuring import Host, measure, peak_memory, random_batch, training_step
 from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.cli import config, main
 from nowcast.runtime.build import build
@@ -120,13 +120,13 @@ def test_a_time_is_the_median_after_a_step_that_does_not_count(monkeypatch):
     assert len(steps) == 4
 
 
-def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gradients():
-    class Rehearsing(nn.Module):
+def test_a_step_trains_with_the_truth_of_a_model_with_scheduled_sampling_and_leaves_no_gradients():
+    class Sampling(nn.Module):
         def __init__(self):
             super().__init__()
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
 
-        def rehearse(self, window, observed, context_length, progress):
+        def scheduled_sampling(self, window, observed, context_length, progress):
             self.seen.append(
                 (
                     window.shape[1],
@@ -138,10 +138,10 @@ def test_a_step_trains_with_the_truth_of_a_model_that_rehearses_and_leaves_no_gr
             return self.weight * window[:, 1:]
 
     model, loss = (
-        Rehearsing(),
+        Sampling(),
         lambda forecast, target, observed: (forecast - 3 * target).square().mean(),
     )
-    training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
+    training_step(model, loss, random_batch(3, 2, 2, 8, CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
     assert (
         model.weight.item() == pytest.approx(1.001) and model.weight.grad is None
@@ -190,11 +190,11 @@ def test_auto_is_the_precision_that_is_fast_here(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 0}, "size is 0; a whole number, at least 1"),
-        ({"batch_size": 2.5}, "batch_size is 2.5; a whole number, at least 1"),
+        ({"size": 0}, "size is 0; expected a whole number, at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; expected a whole number, at least 1"),
         ({"precision": "fp8"}, "precision is 'fp8'; accepted are auto"),
-        ({"seconds": -1}, "seconds is -1; a number, 0 or more"),
-        ({"seconds": math.inf}, "seconds is inf; a number, 0 or more"),
+        ({"seconds": -1}, "seconds is -1; expected a number, 0 or more"),
+        ({"seconds": math.inf}, "seconds is inf; expected a number, 0 or more"),
     ],
 )
 def test_a_load_that_makes_no_sense_is_refused(settings, message):

@@ -126,8 +126,8 @@ def test_a_part_that_names_no_class_is_refused(node):
 def test_a_class_of_another_part_is_refused():
     with pytest.raises(
         ValueError,
-        match="model: _target_ 'nowcast.data.archive.Archive' is not a part of nowcast.models, "
-        "where a model comes from",
+        match="model: _target_ 'nowcast.data.archive.Archive' is not a part of nowcast, nor of an "
+        "installed plug-in .*nowcast.models, nowcast.baselines, where a model comes from",
     ):
         part({"model": {"_target_": "nowcast.data.archive.Archive", "path": "/x"}}, "model")
 

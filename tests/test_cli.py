@@ -25,7 +25,7 @@ from nowcast.evaluation.results import Results
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.training import checkpoints
-from nowcast.training import loop as training
+from nowcast.training.module import TrainingModule
 from tests.factories import write_archive, write_knmi
 from tests.factories_results import results
 
@@ -395,7 +395,7 @@ def test_resume_auto_starts_a_run_and_goes_on_with_it(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     constant = [*SMALL, "training.schedule=constant", "training.max_epochs=3"]
     main(["train", "output_dir=whole", *constant])
-    original, steps = training._Module.training_step, []
+    original, steps = TrainingModule.training_step, []
 
     def terminating(self, batch, index):
         steps.append(index)
@@ -403,7 +403,7 @@ def test_resume_auto_starts_a_run_and_goes_on_with_it(tmp_path, monkeypatch, cap
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", terminating)
+    monkeypatch.setattr(TrainingModule, "training_step", terminating)
     typed = ["train", "resume=auto", "name=cluster", *constant, "training.batch_size=2"]
     with pytest.raises(SystemExit) as caught:
         main(typed)
@@ -887,10 +887,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["benchmark", "what=layers"], "what/layers"),
         (
             ["benchmark", "what=models", "what.models=[convlstm_small,none_such]"],
-            "a list of these is needed: ",
+            "expected a list of these: ",
         ),
         (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
-        (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"),
+        (["benchmark", "what=models", "what.models=[]"], "models is []; expected a list of these"),
         (
             ["benchmark", "what=models", "what.precision=fp8"],
             "precision is 'fp8'; accepted are auto",
@@ -1029,7 +1029,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nowcast.training.loop._Module.validation_step", interrupted)
+    monkeypatch.setattr("nowcast.training.module.TrainingModule.validation_step", interrupted)
     with pytest.raises(SystemExit) as caught:
         main(["train", f"output_dir={tmp_path}/run", *SMALL])
     assert caught.value.code == 130

@@ -2,7 +2,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from nowcast.drawing import coastlines
+from nowcast.drawing import cells, coastlines
 from nowcast.drawing.coastlines import lines_on
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
@@ -224,7 +224,7 @@ def test_the_rim_of_the_earth_may_be_in_the_picture():
 
 def test_the_moon_has_no_coast():
     place = Grid("IAU_2015:30100", 4.0 + np.arange(3.0), 53.0 - np.arange(3.0))
-    assert lines_on(place) == [] and np.isnan(coastlines.cell_kilometres(place)).all()
+    assert lines_on(place) == [] and np.isnan(cells.cell_kilometres(place)).all()
 
 
 def test_far_off_the_map_there_is_no_coast():
@@ -232,25 +232,25 @@ def test_far_off_the_map_there_is_no_coast():
 
 
 def test_a_cell_is_as_large_as_on_the_earth_whatever_the_projection_says():
-    assert coastlines.cell_kilometres(around(0.0, 60.0, size=3, crs="EPSG:4326")) == pytest.approx(
+    assert cells.cell_kilometres(around(0.0, 60.0, size=3, crs="EPSG:4326")) == pytest.approx(
         (1.002, 0.502), abs=0.002
     )  # 1/111.2 degree
-    assert coastlines.cell_kilometres(around(0.0, 60.0, size=9, crs="EPSG:3857")) == pytest.approx(
+    assert cells.cell_kilometres(around(0.0, 60.0, size=9, crs="EPSG:3857")) == pytest.approx(
         (0.5, 0.5), abs=0.005
     )
     assert np.isnan(
-        coastlines.cell_kilometres(
+        cells.cell_kilometres(
             Grid("+proj=geos +h=35785831 +lon_0=0", 7e6 + np.arange(3.0), -np.arange(3.0))
         )
     ).all()
 
 
 def test_other_cells_cover_the_same_part_of_the_map():
-    wide = coastlines.resampled(
+    wide = cells.resampled(
         Grid(KNMI, 10.0 + 2 * np.arange(6), 9.0 - np.arange(4)), 2, 3
     )  # x edges 9 to 21, y edges 9.5 to 5.5
     assert wide.x.tolist() == [11, 15, 19] and wide.y.tolist() == [8.5, 6.5]
-    assert coastlines.resampled(Grid(KNMI, np.array([5.0]), np.array([7.0])), 2, 2).x.tolist() == [
+    assert cells.resampled(Grid(KNMI, np.array([5.0]), np.array([7.0])), 2, 2).x.tolist() == [
         4.75,
         5.25,
     ]

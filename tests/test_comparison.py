@@ -402,8 +402,8 @@ MODELS = [SMALL, WIDE.replace("models.ConvLSTM", "+models.Wide")]
 def without_pictures():
     """They are drawn in other tests, and take longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("training_curve", "score_curves", "sequence_picture"):
-            patch.setattr(f"nowcast.drawing.plotting.{name}", lambda *_, **__: None)
+        for name in ("curves.training_curve", "curves.score_curves", "maps.sequence_picture"):
+            patch.setattr(f"nowcast.drawing.{name}", lambda *_, **__: None)
         yield
 
 
@@ -504,9 +504,9 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     compared, tmp_path, capsys, monkeypatch
 ):
     """Two runs are missing, Wide 1 and ConvLSTM 2; Ctrl-C comes in the second epoch of the latter."""
-    from nowcast.training import loop as training
+    from nowcast.training.module import TrainingModule
 
-    original, calls = training._Module.on_train_epoch_start, []
+    original, calls = TrainingModule.on_train_epoch_start, []
 
     def interrupted(self):
         calls.append(self.current_epoch)
@@ -517,12 +517,12 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     copy = tmp_path / "copy"
     for run in ("ConvLSTM/seed-1", "Wide/seed-2"):
         shutil.copytree(compared / run, copy / run)
-    monkeypatch.setattr(training._Module, "on_train_epoch_start", interrupted)
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", interrupted)
     with pytest.raises(SystemExit) as caught:
         compare(copy)
     assert caught.value.code == 130 and calls == [0, 1, 0, 1]
     assert "interrupted; go on with: nowcast compare" in capsys.readouterr().out
-    monkeypatch.setattr(training._Module, "on_train_epoch_start", original)
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", original)
     compare(copy)
     lines = started(capsys)
     assert [line.split(" resume=")[0] for line in lines] == ["ConvLSTM, seed 2: nowcast train"]

@@ -35,6 +35,7 @@ from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.prediction import newest_frames
 from nowcast.readers.arrays import ArrayGrid, Arrays
 from nowcast.readers.auto import Auto
+from nowcast.readers.base import Reader
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
@@ -115,11 +116,14 @@ CONTAINERS = {
 }
 
 
-class Named:
+class Named(Reader):
     """A reader of text files "minute,value" that remembers the paths it was given."""
 
     def __init__(self):
         self.seen = []
+
+    def recognises(self, path):
+        return True
 
     def read(self, path):
         path = Path(path)
@@ -831,7 +835,7 @@ def test_archives_that_arrive_in_a_watch_give_frames_and_each_file_its_own_reaso
 def test_of_an_archive_with_a_history_only_the_newest_files_are_read_in_a_watch(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("nowcast.forecasting.incoming._MOST_FILES", 3)
+    monkeypatch.setattr("nowcast.forecasting.incoming.MOST_FILES", 3)
     reader = Named()
     watched = Incoming(
         tmp_path,

@@ -76,13 +76,17 @@ def test_the_forecast_is_the_one_written_out_step_by_step(layers):
         frames.append(
             torch.sigmoid(F.conv_transpose2d(x, second.weight, second.bias, stride=2, padding=1))
         )
-    torch.testing.assert_close(model(context, 4), torch.stack(frames, 1).float(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        model(context, 4).point(), torch.stack(frames, 1).float(), rtol=0, atol=1e-6
+    )
 
 
 def test_a_frame_of_two_tiles_is_two_forecasts():
     model, context = small(), torch.rand(2, 3, 1, 8, 16, dtype=torch.float64)
-    expected = torch.cat([model(context[..., :8], 3), model(context[..., 8:], 3)], dim=-1)
-    torch.testing.assert_close(model(context, 3), expected, rtol=0, atol=1e-7)
+    expected = torch.cat(
+        [model(context[..., :8], 3).point(), model(context[..., 8:], 3).point()], dim=-1
+    )
+    torch.testing.assert_close(model(context, 3).point(), expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 7), (17, 3)])
@@ -94,10 +98,10 @@ def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_it
 
 def test_a_longer_forecast_begins_with_the_shorter_one_and_nothing_is_left_over_from_the_call_before():
     model, context = small(), torch.rand(1, 5, 1, 8, 8, dtype=torch.float64)
-    longer = model(context, 7)
-    model(torch.rand(1, 2, 1, 8, 8, dtype=torch.float64), 1)
-    torch.testing.assert_close(longer[:, :2], model(context, 2), rtol=0, atol=1e-7)
-    assert torch.equal(model(context, 7), longer)
+    longer = model(context, 7).point()
+    model(torch.rand(1, 2, 1, 8, 8, dtype=torch.float64), 1).point()
+    torch.testing.assert_close(longer[:, :2], model(context, 2).point(), rtol=0, atol=1e-7)
+    assert torch.equal(model(context, 7).point(), longer)
 
 
 def test_the_state_stays_in_float32_under_autocast():
@@ -108,9 +112,9 @@ def test_the_state_stays_in_float32_under_autocast():
                 [inputs[0].dtype, result[0].dtype, result[1][1].dtype]
             )
         )
-    expected = model(context, 3)
+    expected = model(context, 3).point()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        forecast = model(context, 3)
+        forecast = model(context, 3).point()
     assert set(seen) == {torch.float32}
     torch.testing.assert_close(forecast, expected, rtol=0, atol=0.01)
     assert not torch.equal(forecast, expected)
@@ -120,7 +124,7 @@ def test_every_parameter_gets_a_gradient():
     model = small(layers=2, observed_channel=True)
     model(
         torch.rand(2, 3, 1, 8, 8, dtype=torch.float64), 3, torch.rand(2, 3, 1, 8, 8) > 0.5
-    ).sum().backward()
+    ).point().sum().backward()
     assert [
         name
         for name, weight in model.named_parameters()

@@ -53,12 +53,14 @@ def test_the_structure_is_that_of_figure_3_written_out_step_by_step():
                 F.pixel_shuffle(model.head(torch.cat([h for h, _ in states], 1)).float(), 2)
             )
         )
-    torch.testing.assert_close(model(context, 4), torch.stack(frames, 1), rtol=0, atol=1e-7)
+    torch.testing.assert_close(model(context, 4).point(), torch.stack(frames, 1), rtol=0, atol=1e-7)
 
 
 def test_a_longer_forecast_begins_with_the_shorter_one():
     model, context = small(), torch.rand(1, 5, 1, 4, 4, dtype=torch.float64)
-    torch.testing.assert_close(model(context, 7)[:, :2], model(context, 2), rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        model(context, 7).point()[:, :2], model(context, 2).point(), rtol=0, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 3), (17, 16)])
@@ -72,7 +74,7 @@ def test_the_folded_channel_is_dy_times_patch_plus_dx(monkeypatch):
     model, seen = EncoderForecaster([1], patch=4), []
     model.encoder[0].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
     frame = torch.arange(64.0).reshape(1, 1, 1, 8, 8)
-    model(frame, 1)
+    model(frame, 1).point()
     assert seen[0].shape == (1, 1, 16, 2, 2)
     assert seen[0][0, 0, 2 * 4 + 3, 1, 0] == frame[0, 0, 0, 4 + 2, 3]
 
@@ -81,7 +83,7 @@ def test_every_parameter_gets_a_gradient():
     model = small(observed_channel=True)
     model(
         torch.rand(1, 3, 1, 4, 4, dtype=torch.float64), 3, torch.rand(1, 3, 1, 4, 4) > 0.5
-    ).sum().backward()
+    ).point().sum().backward()
     assert [
         name
         for name, weight in model.named_parameters()
@@ -93,10 +95,10 @@ def test_members_differ_by_noise_on_the_states_alone():
     model = small(state_noise=0.5)
     context, mask = torch.rand(2, 3, 1, 5, 4, dtype=torch.float64), torch.rand(2, 3, 1, 5, 4) > 0.3
     torch.manual_seed(3)
-    members = model.ensemble(context, 2, mask, members=4)
+    members = model(context, 2, mask).members(4)
     assert members.shape == (2, 4, 2, 1, 5, 4)
     torch.manual_seed(3)
-    assert torch.equal(model.ensemble(context, 2, mask, members=4), members)
+    assert torch.equal(model(context, 2, mask).members(4), members)
     assert (members[:, 1:] - members[:, :1]).abs().amin(dim=(2, 3, 4, 5)).max() < 1 and (
         members[:, 1:] - members[:, :1]
     ).abs().amax(dim=(2, 3, 4, 5)).min() > 1e-3
@@ -104,8 +106,8 @@ def test_members_differ_by_noise_on_the_states_alone():
         for scale in model.noise:
             scale.zero_()
     torch.testing.assert_close(
-        model.ensemble(context, 2, mask, members=3),
-        model(context, 2, mask)[:, None].expand(-1, 3, -1, -1, -1, -1),
+        model(context, 2, mask).members(3),
+        model(context, 2, mask).point()[:, None].expand(-1, 3, -1, -1, -1, -1),
     )
 
 
@@ -113,16 +115,16 @@ def test_the_noise_starts_at_its_setting_and_is_learnt_by_channel():
     model = small(state_noise=0.25)
     assert [tuple(scale.shape) for scale in model.noise] == [(2, 4), (2, 3)]
     assert all((scale == 0.25).all() for scale in model.noise)
-    model.ensemble(
-        torch.rand(1, 3, 1, 4, 4, dtype=torch.float64), 2, members=3
-    ).square().sum().backward()
+    context = torch.rand(1, 3, 1, 4, 4, dtype=torch.float64)
+    model(context, 2).members(3).square().sum().backward()
     assert all(scale.grad.abs().min() > 0 for scale in model.noise)
     assert len(small().noise) == 0
 
 
 def test_without_noise_there_are_no_members():
-    with pytest.raises(ValueError, match="made with state_noise=0, so all members would be equal"):
-        small().ensemble(torch.rand(1, 2, 1, 4, 4), 2, members=3)
+    assert not small().capabilities.members and small(state_noise=0.1).capabilities.members
+    with pytest.raises(ValueError, match="this model predicts a single field and draws none"):
+        small()(torch.rand(1, 2, 1, 4, 4, dtype=torch.float64), 2).members(3)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_an_option_of_the_layers_reaches_them_and_acts(option):
         if "forget_bias" not in option or "bias" not in name
     }
     model.load_state_dict(shared, strict=False)
-    assert (model(context, 3) - plain(context, 3)).abs().max() > 1e-4
+    assert (model(context, 3).point() - plain(context, 3).point()).abs().max() > 1e-4
 
 
 def test_the_keras_initialisation_reaches_the_layers():
@@ -159,7 +161,7 @@ def test_checkpointing_changes_no_gradient():
         model = small(checkpoint=checkpoint)
         model(
             torch.linspace(0, 1, 80, dtype=torch.float64).reshape(1, 5, 1, 4, 4), 4
-        ).square().sum().backward()
+        ).point().square().sum().backward()
         assert [layer.checkpoint for layer in (*model.encoder, *model.forecaster)] == [
             checkpoint
         ] * 4
@@ -170,7 +172,7 @@ def test_checkpointing_changes_no_gradient():
 def test_a_linear_output_is_the_logit_of_the_sigmoid_output():
     context = torch.rand(1, 2, 1, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(
-        torch.sigmoid(small(output="linear")(context, 2)), small()(context, 2)
+        torch.sigmoid(small(output="linear")(context, 2).point()), small()(context, 2).point()
     )
 
 

@@ -75,8 +75,8 @@ def work():
     with rasterio.open(path) as file:
         assert file.crs.to_epsg() == 3035 and file.read().tolist() == [[[1, 1], [1, 1]]]
 def draw():
-    from nowcast.drawing import plotting
-    plotting._save(plotting._figure(1, 1), f"{folder}/{os.getpid()}.png")
+    from nowcast.drawing import figures
+    figures.save(figures.new_figure(1, 1), f"{folder}/{os.getpid()}.png")
 for variables in variants:
     child = os.fork()
     if child == 0:
@@ -129,8 +129,8 @@ main(["info", f"{folder}/odim.h5"])
 told = ["reader.time=%Y%m%d%H%M", "reader.values.quantity=rain_rate", "reader.values.missing=[]"]
 main(["info", "reader=geotiff", *told, f"{folder}/point_202001010000.tif"])
 main(["convert", f"input={folder}/*.grib2", f"output={folder}/out.nc"])
-from nowcast.drawing import plotting
-plotting._save(plotting._figure(1, 1), f"{folder}/figure.png")
+from nowcast.drawing import figures
+figures.save(figures.new_figure(1, 1), f"{folder}/figure.png")
 """
 ALL = {
     **dict.fromkeys(

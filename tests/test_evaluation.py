@@ -12,6 +12,8 @@ from nowcast.evaluation.running import Source, evaluate, small
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.base import Capabilities
+from nowcast.models.prediction import Ensemble, SingleField
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
@@ -44,37 +46,31 @@ class TimedCases(Plain):
 class Double(Persistence):
     """Twice the last frame, without a forecast in the first column."""
 
-    def forward(self, context, forecast_length, observed=None):
-        forecast = super().forward(context, forecast_length, observed).clone() * 2
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        forecast = super().forward(context, forecast_length, observed).point() * 2
         forecast[..., 0] = float("nan")
-        return forecast
+        return SingleField(forecast)
 
 
 class Fails(Persistence):
     """A slow baseline that refuses contexts without rain."""
 
-    SLOW = True
+    capabilities = Capabilities(slow=True)
 
-    def forward(self, context, forecast_length, observed=None):
+    def forward(self, context, forecast_length, observed=None, scale=None):
         if not (context > 0).any():
             raise ValueError("no rain to follow\nsecond line")
-        return super().forward(context, forecast_length, observed) + 1
+        return SingleField(super().forward(context, forecast_length, observed).point() + 1)
 
 
 class Triple(Persistence):
     """Three members: 0, 1 and 2 times the last frame."""
 
-    SLOW = True
-    members = 3
+    capabilities = Capabilities(slow=True, members=True, own_members=3)
 
-    def ensemble(self, context, forecast_length, observed=None, *, members):
-        return torch.stack(
-            [
-                k * super(Triple, self).forward(context, forecast_length, observed)
-                for k in range(members)
-            ],
-            dim=1,
-        )
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        last = super().forward(context, forecast_length, observed).point()
+        return Ensemble(torch.stack([0 * last, last, 2 * last], dim=1))
 
 
 def forecaster(model, context_length=1, forecast_length=1):
@@ -168,7 +164,7 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
             return (5.0, 60.0)[index], 1.0
 
     class AnyCadence(Persistence):
-        SCALED = ANY_CADENCE = True
+        capabilities = Capabilities(needs_scale=True, any_scale=True)
 
     with pytest.raises(
         UserError,
@@ -182,24 +178,27 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
         )
 
 
-def test_slow_baselines_are_told_the_scale_of_each_case_and_kept_by_it(tmp_path):
+def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path):
     class Scaled(Plain):
         def scale(self, epoch, index):
             return 5.0, (1.0, 2.0)[index]
 
-    class Told(Persistence):
-        SLOW = SCALED = True
+    class TimesSpacing(Persistence):
+        capabilities = Capabilities(slow=True, needs_scale=True)
 
-        def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-            return super().forward(context, forecast_length, observed) * spacing
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            last = super().forward(context, forecast_length, observed).point()
+            return SingleField(last * scale.spacing)
 
     cases = Scaled(np.ones((2, 2, 4, 4)))
     for _ in range(2):
         results = judged(
-            cases, {"told": Told().eval()}, plan=Plan(workers=0, cache=str(tmp_path), show=False)
+            cases,
+            {"scaled": TimesSpacing().eval()},
+            plan=Plan(workers=0, cache=str(tmp_path), show=False),
         )
         assert (
-            results.totals["told"]["pixels.absolute_error"].sum() == 16
+            results.totals["scaled"]["pixels.absolute_error"].sum() == 16
         )  # the second is off by 1 everywhere
     assert len(list(tmp_path.rglob("*.h5"))) == 2
 

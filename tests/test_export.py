@@ -26,6 +26,7 @@ from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.motion import smooth
 from nowcast.runtime import torch_private
 from nowcast.runtime.errors import MissingDependency, UserError
+from nowcast.types.scale import Scale
 
 SIZES = (
     (1, 1, 7, 9),
@@ -173,7 +174,7 @@ def test_an_onnx_file_says_its_axes_units_and_what_it_was_made_of(onnx_file):
     said = session.get_modelmeta().custom_metadata_map
     assert (
         json.loads(said["nowcast.inputs"]) == {"rain_rate": "B T H W"}
-        and json.loads(said["nowcast.types.units"])["forecast"] == "mm h-1"
+        and json.loads(said["nowcast.units"])["forecast"] == "mm h-1"
     )
     task, transform = (json.loads(said[f"nowcast.{name}"]) for name in ("task", "transform"))
     assert (
@@ -304,11 +305,11 @@ def test_what_a_graph_of_the_shipped_model_would_compute_is_its_forecast_on_grid
         context, observed = rain.nan_to_num(0.0), ~rain.isnan()
         observed[0, 0] = False
         with torch.no_grad():
-            wanted = model(context, 2, observed, timestep=5.0, spacing=spacing)
+            wanted = model(context, 2, observed, Scale(5.0, spacing)).point()
             with monkeypatch.context() as patch:
                 patch.setattr(torch.compiler, "is_exporting", lambda: True)
                 patch.setattr(torch_private, "scan", lambda: scan_in_steps)
-                came = model(context, 2, observed, timestep=5.0, spacing=spacing)
+                came = model(context, 2, observed, Scale(5.0, spacing)).point()
         close = (came - wanted).abs() < 1e-3
         assert (close | (came.isnan() & wanted.isnan())).float().mean() > 0.999
 
@@ -393,7 +394,6 @@ def test_the_shipped_model_as_a_file_of_less_than_100_mb_forecasts_12_leads_as_i
         (came,) = session.run(
             None, {"rain_rate": rain.numpy(), "timestep": np.full(batch, 5.0, np.float32)}
         )
-        wanted = torch.from_numpy(
-            forecaster.forecast_values(rain.numpy(), 12, scale=np.array([[5.0, 1.0]] * batch))
-        )
+        scale = Scale.of_samples([(5.0, 1.0)] * batch)
+        wanted = torch.from_numpy(forecaster.forecast_values(rain.numpy(), 12, scale=scale))
         assert parts_that_agree(torch.from_numpy(came), wanted) >= 0.999

@@ -7,8 +7,11 @@ import torch
 
 from nowcast.baselines.persistence import Persistence
 from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.lagrangian import LagrangianConvLSTM
+from nowcast.models.prediction import SingleField
 from nowcast.types.frames import Frames, Grid
+from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity, LogRainRate
 from tests.factories import grid, times
@@ -298,33 +301,32 @@ def test_weights_of_another_model_are_refused(tmp_path):
         Forecaster.load(tmp_path)
 
 
-class Told(torch.nn.Module):
-    """Persistence that remembers what it was told."""
+class AnyScale(ForecastModel):
+    """Persistence that remembers the scale it was given."""
 
-    SCALED = ANY_CADENCE = True
+    capabilities = Capabilities(needs_scale=True, any_scale=True)
 
-    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-        self.timestep, self.spacing = timestep.tolist(), spacing.tolist()
-        return context[:, -1:].expand(-1, forecast_length, -1, -1, -1)
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        self.timestep, self.spacing = scale.timestep.tolist(), scale.spacing.tolist()
+        return SingleField(context[:, -1:].expand(-1, forecast_length, -1, -1, -1))
 
 
-def test_a_model_for_any_scale_is_told_minutes_and_kilometres_and_forecasts_at_the_frames_cadence():
-    model = Told()
+def test_a_model_for_any_scale_is_given_minutes_and_kilometres_and_forecasts_at_the_frames_cadence():
+    model = AnyScale()
     forecast = Forecaster(model, Identity(), Task(2, 2, 5))(frames(rain(), (0, 10, 20)))
     assert model.timestep == [10.0] and model.spacing == pytest.approx([grid(6, 9).pixel_km])
     assert (forecast.valid_times == times(30, 40)).all()
     Forecaster(model, Identity(), Task(2, 2, 5)).forecast_values(
-        np.zeros((2, 2, 4, 4)), scale=np.array([[5, 1], [6, 0.5]])
+        np.zeros((2, 2, 4, 4)), scale=Scale.of_samples([(5, 1), (6, 0.5)])
     )
     assert (model.timestep, model.spacing) == ([5.0, 6.0], [1.0, 0.5])
 
 
 def test_a_model_for_any_scale_refuses_to_guess_it():
     with pytest.raises(
-        ValueError,
-        match="must be told the minutes between frames and the kilometres between pixels",
+        ValueError, match="must know the minutes between frames and the kilometres between pixels"
     ):
-        Forecaster(Told(), Identity(), Task(2, 2, 5)).forecast_values(np.zeros((1, 2, 4, 4)))
+        Forecaster(AnyScale(), Identity(), Task(2, 2, 5)).forecast_values(np.zeros((1, 2, 4, 4)))
 
 
 def test_a_model_for_any_scale_refuses_frames_too_far_apart():
@@ -332,7 +334,7 @@ def test_a_model_for_any_scale_refuses_frames_too_far_apart():
         ValueError,
         match="lie 60 minutes apart; this model forecasts from frames every 2 to 15 minutes",
     ):
-        Forecaster(Told(), Identity(), Task(2, 2, 5))(frames(rain(), (0, 60, 120)))
+        Forecaster(AnyScale(), Identity(), Task(2, 2, 5))(frames(rain(), (0, 60, 120)))
 
 
 def test_a_model_for_any_scale_refuses_pixels_too_far_apart():
@@ -342,13 +344,13 @@ def test_a_model_for_any_scale_refuses_pixels_too_far_apart():
     with pytest.raises(
         ValueError, match="lie 30 km apart; this model forecasts on grids of 0.25 to 5 km"
     ):
-        Forecaster(Told(), Identity(), Task(2, 2, 5))(
+        Forecaster(AnyScale(), Identity(), Task(2, 2, 5))(
             Frames(rain(), times(0, 5, 10), coarse, "radar.nc")
         )
     with pytest.raises(
         ValueError, match="lie 30 km apart"
     ):  # also of one frame, whose cadence nobody knows
-        Forecaster(Told(), Identity(), Task(2, 2, 5))(
+        Forecaster(AnyScale(), Identity(), Task(2, 2, 5))(
             Frames(rain(), times(0, 5, 10), coarse, "radar.nc")[-1:]
         )
 
@@ -402,6 +404,6 @@ def test_members_are_drawn_anew_for_each_context_and_alike_for_the_same():
     ],
 )
 def test_a_model_for_any_cadence_takes_the_usual_step_of_the_frames(minutes, step):
-    model = Forecaster(Told(), Identity(), Task(2, 2, 5))
+    model = Forecaster(AnyScale(), Identity(), Task(2, 2, 5))
     assert model.follow(times(*minutes)) == (step != 5) and model.task.timestep == step
     assert not persistence().follow(times(0, 10, 20)) and not persistence().any_cadence

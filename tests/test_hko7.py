@@ -59,7 +59,13 @@ def test_the_maps_have_the_sizes_of_the_paper(name, side, multiple, maps):
         layer.register_forward_hook(
             lambda layer, inputs, outputs: seen.append(tuple(outputs[0].shape[1:]))
         )
-    assert model(torch.zeros(1, 2, 1, side, side, device="meta"), 3).shape == (1, 3, 1, side, side)
+    assert model(torch.zeros(1, 2, 1, side, side, device="meta"), 3).point().shape == (
+        1,
+        3,
+        1,
+        side,
+        side,
+    )
     assert seen == [(2, channels, size, size) for channels, size in maps] + [
         (3, channels, size, size) for channels, size in reversed(maps)
     ]
@@ -113,13 +119,13 @@ def test_the_structure_is_that_of_the_paper_written_out_step_by_step(cell):
         full = leaky(F.conv_transpose2d(low, model.up[0].weight, stride=3, padding=1))
         full = leaky(F.conv2d(full, model.smooth.weight, model.smooth.bias, padding=1))
         frames.append(torch.sigmoid(F.conv2d(full, model.head.weight, model.head.bias).float()))
-    torch.testing.assert_close(model(context, 4), torch.stack(frames, 1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(context, 4).point(), torch.stack(frames, 1), rtol=0, atol=1e-6)
 
 
 def planes_seen(model, *arguments):
     seen = []
     model.down[0].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
-    model(*arguments)
+    model(*arguments).point()
     return seen[0]
 
 
@@ -155,7 +161,9 @@ def test_without_coordinates_it_sees_the_frame_and_the_mask_alone():
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_longer_forecast_begins_with_the_shorter_one(cell):
     model, context = small(cell), torch.rand(1, 5, 1, 6, 6, dtype=torch.float64)
-    torch.testing.assert_close(model(context, 7)[:, :2], model(context, 2), rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        model(context, 7).point()[:, :2], model(context, 2).point(), rtol=0, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -165,10 +173,13 @@ def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_it
     extended = np.pad(
         context.numpy(), ((0, 0),) * 3 + tuple((0, -side % 6) for side in size), mode="edge"
     )
-    forecast = model(context, 3)
+    forecast = model(context, 3).point()
     assert forecast.shape == (1, 3, 1, *size)
     torch.testing.assert_close(
-        forecast, model(torch.from_numpy(extended), 3)[..., : size[0], : size[1]], rtol=0, atol=1e-7
+        forecast,
+        model(torch.from_numpy(extended), 3).point()[..., : size[0], : size[1]],
+        rtol=0,
+        atol=1e-7,
     )
 
 
@@ -177,7 +188,7 @@ def test_every_parameter_gets_a_gradient(cell):
     model = small(cell, observed_channel=True)
     model(
         torch.rand(1, 3, 1, 12, 12, dtype=torch.float64), 3, torch.rand(1, 3, 1, 12, 12) > 0.5
-    ).sum().backward()
+    ).point().sum().backward()
     assert [
         name
         for name, weight in model.named_parameters()
@@ -188,10 +199,11 @@ def test_every_parameter_gets_a_gradient(cell):
 def test_a_linear_output_is_the_logit_of_the_sigmoid_output_and_starts_at_its_bias():
     context = torch.rand(1, 2, 1, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(
-        torch.sigmoid(small(output="linear")(context, 2)), small()(context, 2)
+        torch.sigmoid(small(output="linear")(context, 2).point()), small()(context, 2).point()
     )
     torch.testing.assert_close(
-        small(output="linear", output_bias=-3.0)(context, 2), small(output="linear")(context, 2) - 3
+        small(output="linear", output_bias=-3.0)(context, 2).point(),
+        small(output="linear")(context, 2).point() - 3,
     )
 
 
@@ -209,9 +221,9 @@ def test_transposed_convolutions_have_no_bias_and_all_biases_but_the_last_start_
 @pytest.mark.parametrize("cell", CELLS)
 def test_under_bfloat16_autocast_a_forecast_stays_near_and_is_float32(cell):
     model, context = small(cell, output="linear").float(), torch.rand(1, 4, 1, 12, 12)
-    exact = model(context, 4)
+    exact = model(context, 4).point()
     with torch.autocast("cpu", torch.bfloat16):
-        near = model(context, 4)
+        near = model(context, 4).point()
     assert near.dtype == torch.float32
     assert (near - exact).abs().max() < 0.03 * exact.abs().max()
 

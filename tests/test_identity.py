@@ -20,8 +20,10 @@ from nowcast.data.checking import check
 from nowcast.data.conversion import Preparation, convert
 from nowcast.data.inspection import info
 from nowcast.data.reading import TooSlow
+from nowcast.data.tolerant import Tolerant
 from nowcast.forecasting.incoming import Incoming
 from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
@@ -67,14 +69,15 @@ def write(folder: Path, layout: str, minutes: int, values: np.ndarray, mark: str
     return path
 
 
-class Stopping:
+class Stopping(Tolerant):
     """A reader that is interrupted after some files."""
 
     def __init__(self, reader, after: int):
-        self.reader, self.left, self.path_parts = reader, after, reader.path_parts
+        super().__init__(reader)
+        self.__dict__["left"] = after
 
     def read(self, path):
-        self.left -= 1
+        self.__dict__["left"] -= 1
         if self.left < 0:
             raise KeyboardInterrupt
         return self.reader.read(path)
@@ -254,11 +257,12 @@ def test_a_conversion_of_dry_files_that_is_killed_goes_on_with_every_one_of_them
     assert (summary.frames, summary.duplicates) == (40, 0) and len(reader.was_read) <= 31
 
 
-class MemoryReaderOf:
+class MemoryReaderOf(Tolerant):
     """A reader that remembers what it read."""
 
     def __init__(self, reader):
-        self.reader, self.was_read, self.path_parts = reader, [], reader.path_parts
+        super().__init__(reader)
+        self.__dict__["was_read"] = []
 
     def read(self, path):
         self.was_read.append(Path(path).name)
@@ -347,9 +351,12 @@ def test_each_file_in_quarantine_has_a_reason_of_its_own_that_names_it_also_copi
 def test_copies_of_a_file_that_took_too_long_are_not_waited_for_and_a_reason_that_names_no_file_gets_the_name(
     tmp_path,
 ):
-    class Slow:
+    class Slow(Reader):
         path_parts = 0
         was_read = []
+
+        def recognises(self, path):
+            return True
 
         def read(self, path):
             self.was_read.append(Path(path).name)

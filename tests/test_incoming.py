@@ -257,7 +257,7 @@ def test_old_frames_and_files_that_are_gone_are_forgotten(tmp_path, incoming):
     for name in "abc":
         (tmp_path / name).unlink()
     looks(incoming)
-    assert incoming._files == {} and held(incoming) == {20: 2, 40: 3}
+    assert incoming.files.known == {} and held(incoming) == {20: 2, 40: 3}
 
 
 def test_of_a_long_history_only_the_newest_64_files_are_read(tmp_path, incoming, reader):

@@ -21,6 +21,7 @@ from nowcast.models.lagrangian import (
     _scale,
 )
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 from tests.test_motion import blobs
 
 KNEE, CEILING = 0.1, 100.0
@@ -49,7 +50,7 @@ def moving(u, v, *, size=(64, 80), frames=4):
 
 def test_before_any_training_the_forecast_is_the_rain_moved_on():
     context = moving(4.0, -2.0, frames=8)
-    forecast = model()(context[:, :4], 4)
+    forecast = model()(context[:, :4], 4).point()
     csi = csi_of(forecast[0, :, 0], context[0, 4:, 0])
     persistence = csi_of(
         torch.where(forecast[0, :, 0].isnan(), torch.nan, context[0, 3, 0]), context[0, 4:, 0]
@@ -58,7 +59,7 @@ def test_before_any_training_the_forecast_is_the_rain_moved_on():
 
 
 def test_what_comes_from_outside_has_no_forecast_and_everything_else_has_one():
-    forecast = model()(moving(3.0, 0.0), 5)[0, :, 0]
+    forecast = model()(moving(3.0, 0.0), 5).point()[0, :, 0]
     for lead in range(5):
         missing = forecast[lead].isnan()
         assert (
@@ -78,12 +79,9 @@ def test_a_forecast_made_in_stripes_is_the_forecast(batch, monkeypatch, set_thre
         monkeypatch.setattr("nowcast.models.lagrangian._STRIPE", pixels)
         torch.manual_seed(0)
         network = model()
-        found.append(
-            (
-                *network(context, 3, observed, thresholds=[0.5, 5.0]),
-                network.ensemble(context, 3, observed, members=3),
-            )
-        )
+        prediction = network(context, 3, observed)
+        levels = normalised([0.5, 5.0])
+        found.append((*prediction.point_and_exceedance(levels), prediction.members(3)))
     for other in found[1:]:
         for one, same in zip(found[0], other):
             assert (one.isnan() == same.isnan()).all()
@@ -96,7 +94,7 @@ def test_what_stands_under_the_mask_changes_nothing():
     context, observed = moving(1.0, 1.0), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
     observed[:, 1], observed[..., :10, :] = False, False
     one, other = (
-        model()(torch.where(observed, context, value), 3, observed) for value in (0.0, 0.9)
+        model()(torch.where(observed, context, value), 3, observed).point() for value in (0.0, 0.9)
     )
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
@@ -110,10 +108,10 @@ def csi_of(forecast, truth, level=1.0):
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_a_frame_that_is_missing_costs_next_to_nothing(missing):
     context, observed = moving(2.0, -1.0, frames=8), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
-    complete = csi_of(model()(context[:, :4], 4)[0, :, 0], context[0, 4:, 0])
+    complete = csi_of(model()(context[:, :4], 4).point()[0, :, 0], context[0, 4:, 0])
     observed[:, missing] = False
     assert (
-        csi_of(model()(context[:, :4], 4, observed)[0, :, 0], context[0, 4:, 0])
+        csi_of(model()(context[:, :4], 4, observed).point()[0, :, 0], context[0, 4:, 0])
         > complete - 0.02
         > 0.75
     )
@@ -122,7 +120,7 @@ def test_a_frame_that_is_missing_costs_next_to_nothing(missing):
 def test_where_the_newest_frame_is_missing_there_is_a_forecast_from_those_before():
     context, observed = moving(1.0, 0.0), torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
     observed[:, -1] = False
-    forecast = model()(context, 2, observed)[0, :, 0]
+    forecast = model()(context, 2, observed).point()[0, :, 0]
     assert forecast[..., 10:].isfinite().all() and csi_of(forecast[:1], context[0, 3:, 0]) > 0.3
 
 
@@ -135,7 +133,7 @@ def test_rain_carried_to_where_no_radar_looks_decides_nothing():
     network._decide = lambda logits, known, newest, rates: (
         seen.append(known) or decide(logits, known, newest, rates)
     )
-    forecast = network(context, 4, observed)
+    forecast = network(context, 4, observed).point()
     assert (
         forecast[0, 3, 0, :, 50:58].isfinite().any()
         and not any(known[..., 50:].any() for known in seen)
@@ -152,9 +150,8 @@ def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
     torch.testing.assert_close(
         network.interpolated(logits, middle[None])[:, 0], logits[:, 2:4].mean(1)
     )
-    found, where = network.exceedance(
-        moving(1.0, 0.0), 2, None, network.levels, every=2, first=(1, 0)
-    )
+    prediction = network(moving(1.0, 0.0), 2)
+    found, where = prediction.exceedance_logits(network.levels, every=2, first=(1, 0))
     torch.testing.assert_close(found[:, :, 0], logits[:, :, 1::2, ::2])
     assert (found.shape, where.dtype) == ((1, len(LEVELS), 2, 32, 40), torch.bool)
 
@@ -216,7 +213,7 @@ def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger
 
 
 def test_two_frames_are_enough_for_a_forecast():
-    forecast = model()(moving(2.0, 1.0, frames=2), 3)
+    forecast = model()(moving(2.0, 1.0, frames=2), 3).point()
     assert forecast[..., 12:-12, 12:-12].isfinite().all()
 
 
@@ -275,7 +272,10 @@ def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_near_th
 def test_finer_pixels_of_the_same_rain_have_the_same_forecast():
     context = moving(1.0, -1.0)
     fine = context[0, :, 0].repeat_interleave(2, -1).repeat_interleave(2, -2)[None, :, None]
-    one, other = model()(context, 2, spacing=1.0), model()(fine, 2, spacing=0.5)
+    one, other = (
+        model()(frames, 2, scale=Scale(5.0, spacing)).point()
+        for frames, spacing in ((context, 1.0), (fine, 0.5))
+    )
     assert other.shape == (1, 2, 1, 128, 160)
     error = (other[..., ::2, ::2] - one).abs()[..., 8:-8, 8:-8]
     assert error.nanmean() < 0.02
@@ -284,9 +284,8 @@ def test_finer_pixels_of_the_same_rain_have_the_same_forecast():
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("size", [(1, 1), (5, 33), (40, 40)])
 def test_any_size_and_spacing_has_a_forecast_of_its_size(size, spacing):
-    forecast = model()(
-        torch.rand(2, 4, 1, *size) * 0.3, 2, timestep=torch.tensor([2.0, 15.0]), spacing=spacing
-    )
+    context, scale = torch.rand(2, 4, 1, *size) * 0.3, Scale(torch.tensor([2.0, 15.0]), spacing)
+    forecast = model()(context, 2, scale=scale).point()
     assert forecast.shape == (2, 2, 1, *size)
     assert ((forecast.nan_to_num() >= 0) & (forecast.nan_to_num() <= 1)).all()
 
@@ -295,9 +294,8 @@ def test_any_size_and_spacing_has_a_forecast_of_its_size(size, spacing):
 def test_an_area_one_pixel_wide_can_be_trained_on(size):
     model = LagrangianConvLSTM([4, 4, 4], knee=0.1, ceiling=100.0)
     for first in ((0, 0), (1, 1)):
-        logits, known = model.exceedance(
-            torch.rand(1, 3, 1, *size), 2, None, model.levels, every=2, first=first
-        )
+        prediction = model(torch.rand(1, 3, 1, *size), 2)
+        logits, known = prediction.exceedance_logits(model.levels, every=2, first=first)
         assert (
             logits.shape[-2:]
             == known.shape[-2:]
@@ -310,7 +308,7 @@ def test_it_learns():
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
     for _ in range(25):
-        logits, known = network.exceedance(context[:, :4], 2, None, network.levels)
+        logits, known = network(context[:, :4], 2).exceedance_logits(network.levels)
         wet = (context[:, None, 4:, 0] >= network.levels[:, None, None, None]).float()
         error = torch.nn.functional.binary_cross_entropy_with_logits(logits, wet, reduction="none")
         loss = error[known[:, None].expand_as(error)].mean()
@@ -335,13 +333,14 @@ def test_a_wrong_call_is_refused():
 
 def test_its_members_are_at_each_pixel_the_middles_of_equal_shares_of_its_distribution():
     network, context = model(), moving(1.0, 0.5)
-    members = network.ensemble(context, 2, members=200)
-    frames, probability = network(context, 2, thresholds=[0.5, 5.0])
+    levels = normalised([0.5, 5.0])
+    members = network(context, 2).members(200)
+    frames, probability = network(context, 2).point_and_exceedance(levels)
     assert members.shape == (1, 200, 2, 1, *context.shape[-2:])
     assert (members.isnan() == frames[:, None].isnan()).all() and torch.equal(
-        frames.nan_to_num(-1), network(context, 2).nan_to_num(-1)
+        frames.nan_to_num(-1), network(context, 2).point().nan_to_num(-1)
     )
-    for k, level in enumerate(network._normalised(torch.tensor([0.5, 5.0]))):
+    for k, level in enumerate(levels):
         share = torch.where(members.isnan(), torch.nan, (members >= level).float()).mean(dim=1)
         known = ~share.isnan()
         assert (
@@ -349,18 +348,16 @@ def test_its_members_are_at_each_pixel_the_middles_of_equal_shares_of_its_distri
             and (share - probability[:, k])[known].abs().max() <= 0.005 + 1e-4
         )
     with pytest.raises(UserError, match="members"):
-        network.ensemble(context, 2, members=0)
+        network(context, 2).members(0)
 
 
 def test_its_members_hang_together_in_space_and_time_and_no_two_draws_are_alike():
     network, context = model(), moving(1.0, 0.5)
     torch.manual_seed(1)
-    members = network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60]
+    members = network(context, 6).members(20)[0, :, :, 0, 16:48, 20:60]
     torch.manual_seed(1)
-    assert torch.equal(network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members)
-    assert not torch.equal(
-        network.ensemble(context, 6, members=20)[0, :, :, 0, 16:48, 20:60], members
-    )
+    assert torch.equal(network(context, 6).members(20)[0, :, :, 0, 16:48, 20:60], members)
+    assert not torch.equal(network(context, 6).members(20)[0, :, :, 0, 16:48, 20:60], members)
     uncertain = members.amax(dim=0) > members.amin(dim=0)
     above = torch.where(
         uncertain, (members - members.mean(dim=0)).sign(), torch.nan
@@ -401,7 +398,7 @@ def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_gr
         moving(1.0, 0.0), (0, 520, 0, 336)
     )  # showers in one corner of 400 x 600 km
     with torch.no_grad():
-        forecast, probability = network(context, 12, thresholds=[0.1])
+        forecast, probability = network(context, 12).point_and_exceedance(normalised([0.1]))
     assert forecast[0, 11, 0, 250:, 300:].isfinite().float().mean() > 0.5
     assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[
         0, 11, 0, 250:, 300:

@@ -11,7 +11,8 @@ import torch
 from nowcast.cli import config
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build
-from nowcast.training.loop import training_loss
+from nowcast.training.losses import PixelLoss
+from nowcast.types.batch import Batch
 
 SMALL = {  # what makes a model small enough to overfit one batch within seconds
     "conv2d_lstm": ["model.tile=16", "model.conv_channels=[8,16]", "model.hidden_units=64"],
@@ -86,32 +87,25 @@ CASES = [
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_one_batch_is_learnt_by_heart(name, kind):
     network, window = model(name, kind), moving_squares()
-    batch = {"context": window[:, :5], "target": window[:, 5:]}
-    batch |= {
-        f"{part}_observed": torch.ones_like(values, dtype=torch.bool)
-        for part, values in batch.items()
-    }
+    batch = Batch.complete(window[:, :5], window[:, 5:])
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
 
-    def loss(forecast, target, observed):
-        return torch.nn.functional.binary_cross_entropy(forecast.clamp(1e-6, 1 - 1e-6), target)
+    class Entropy(PixelLoss):
+        def of(self, forecast, target, observed):
+            return torch.nn.functional.binary_cross_entropy(forecast.clamp(1e-6, 1 - 1e-6), target)
 
     def error():
         with torch.no_grad():
-            return (
-                (network.eval()(batch["context"], 5, batch["context_observed"]) - batch["target"])
-                .square()
-                .mean()
-                .item()
-            )
+            forecast = network.eval()(batch.context, 5, batch.context_observed).point()
+            return (forecast - batch.target).square().mean().item()
 
-    constant = batch["target"].var(correction=0).item()  # the error of the best constant frame
+    constant = batch.target.var(correction=0).item()  # the error of the best constant frame
     for step in range(900):
         if step % 50 == 0 and error() < 0.1 * constant:
             break
         network.train()
         optimizer.zero_grad()
-        training_loss(network, loss, batch, progress=min(1.0, step / 100)).backward()
+        Entropy()(network, batch, min(1.0, step / 100)).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
     assert error() < 0.1 * constant
@@ -123,15 +117,15 @@ def test_odd_sizes_other_lengths_and_a_batch_of_any_size_work(name, size):
     network = model(name).eval()
     context = torch.rand(3, 7, 1, *size)
     with torch.no_grad():
-        forecast = network(context, 7)
+        forecast = network(context, 7).point()
         assert forecast.shape == (3, 7, 1, *size) and forecast.dtype == torch.float32
         assert forecast.isfinite().all() and forecast.min() >= 0 and forecast.max() <= 1
         torch.testing.assert_close(
-            network(context[1:2], 7)[0], forecast[1], rtol=0, atol=1e-5
+            network(context[1:2], 7).point()[0], forecast[1], rtol=0, atol=1e-5
         )  # no sample sees another
         for length in (1, 2):  # no frame sees a later one
             torch.testing.assert_close(
-                network(context, length), forecast[:, :length], rtol=0, atol=1e-5
+                network(context, length).point(), forecast[:, :length], rtol=0, atol=1e-5
             )
 
 
@@ -145,38 +139,40 @@ def test_the_whole_context_counts_and_nothing_hidden_in_it(name):
     context = torch.rand(1, 5, 1, 16, 16)
     observed = torch.rand(1, 5, 1, 16, 16) > 0.2
     with torch.no_grad():
-        forecast = network(context, 3, observed)
+        forecast = network(context, 3, observed).point()
         for poison in (0.7, float("nan"), float("inf")):
             assert torch.equal(
-                network(torch.where(observed, context, poison), 3, observed), forecast
+                network(torch.where(observed, context, poison), 3, observed).point(), forecast
             )
         for frame in range(5):
             changed = context.clone()
             changed[:, frame] = 1 - changed[:, frame]
-            assert not torch.equal(network(changed, 3, observed), forecast)
+            assert not torch.equal(network(changed, 3, observed).point(), forecast)
         assert not torch.equal(
-            network(torch.where(observed, context, 0.0), 3), forecast
+            network(torch.where(observed, context, 0.0), 3).point(), forecast
         )  # missing is not dry
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(model(name), "rehearse")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if model(name).capabilities.scheduled_sampling]
+)
 @pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
 def test_in_training_no_forecast_sees_its_own_frame_or_a_later_one(name, progress):
     network, window = model(name), torch.rand(2, 8, 1, 8, 8)
     observed = torch.ones_like(window, dtype=torch.bool)
 
-    def rehearse(window):
+    def sampled(window):
         torch.manual_seed(7)
         with torch.no_grad():
-            return network.rehearse(window, observed, 4, progress)
+            return network.scheduled_sampling(window, observed, 4, progress)
 
-    first = rehearse(window)
+    first = sampled(window)
     assert first.shape == (2, 7, 1, 8, 8)
     for frame in range(1, 8):
         changed = window.clone()
         changed[:, frame:] = torch.rand_like(changed[:, frame:])
         torch.testing.assert_close(
-            rehearse(changed)[:, :frame], first[:, :frame], rtol=0, atol=1e-6
+            sampled(changed)[:, :frame], first[:, :frame], rtol=0, atol=1e-6
         )  # of frames 1 to `frame`
 
 
@@ -199,11 +195,11 @@ def test_a_saved_model_forecasts_the_same_bits(name, kind, tmp_path):
 def test_bfloat16_stays_near_float32_and_float64_is_possible(name):
     network, context = model(name).eval(), moving_squares(5)
     with torch.no_grad():
-        exact = network(context, 3)
+        exact = network(context, 3).point()
         with torch.autocast("cpu", torch.bfloat16):
-            assert (network(context, 3) - exact).abs().max() < 0.05
+            assert (network(context, 3).point() - exact).abs().max() < 0.05
         torch.testing.assert_close(
-            copy.deepcopy(network).double()(context.double(), 3), exact, rtol=0, atol=1e-4
+            copy.deepcopy(network).double()(context.double(), 3).point(), exact, rtol=0, atol=1e-4
         )
 
 
@@ -214,7 +210,7 @@ def test_every_weight_is_trained(name):
         torch.nn.init.normal_(parameter, std=0.1)
     torch.manual_seed(0)
     context, observed = torch.rand(1, 5, 1, 16, 16), torch.rand(1, 5, 1, 16, 16) > 0.2
-    network(context, 5, observed).square().sum().backward()
+    network(context, 5, observed).point().square().sum().backward()
     assert [
         key
         for key, weight in network.named_parameters()

@@ -163,25 +163,19 @@ def batches(workers, seed=7):
 def test_two_workers_give_the_same_batches_as_none():
     for one, two in zip(batches(0), batches(2), strict=True):
         for key in ("context", "target", "context_observed", "target_observed"):
-            assert torch.equal(one[key], two[key])
+            assert torch.equal(getattr(one, key), getattr(two, key))
 
 
 def test_a_batch_holds_context_and_target_in_the_order_of_the_sequence():
     batch = batches(0)[0]
-    assert batch["context"].shape == (4, 3, 1, 64, 64) and batch["target"].shape == (
-        4,
-        4,
-        1,
-        64,
-        64,
-    )
+    assert batch.context.shape == (4, 3, 1, 64, 64) and batch.target.shape == (4, 4, 1, 64, 64)
     _, index = list(EpochSampler(6, seed=7))[0]
     sampler = EpochSampler(6, seed=7)
     sampler.set_epoch(2)
     epoch, index = next(iter(sampler))
     case = made(fixed=False).part("train").case(epoch, index)
     assert epoch == 2 and torch.equal(
-        torch.cat([batch["context"][0], batch["target"][0]])[:, 0], torch.from_numpy(case)
+        torch.cat([batch.context[0], batch.target[0]])[:, 0], torch.from_numpy(case)
     )
 
 

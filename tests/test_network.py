@@ -30,17 +30,17 @@ MASK = torch.tensor([True, False, True]).reshape(1, 1, 1, 1, 3)
 def test_what_was_not_observed_is_zero_whatever_stood_there():
     for hidden in (2.0, -7.0, float("nan"), float("inf")):
         context = torch.where(MASK, ROW, hidden)
-        assert Last()(context, 1, MASK).flatten().tolist() == [1, 0, 3]
+        assert Last()(context, 1, MASK).point().flatten().tolist() == [1, 0, 3]
 
 
 def test_the_mask_is_a_second_channel_where_asked_for():
-    assert Last(observed_channel=True)(ROW, 1, MASK).flatten().tolist() == [11, 0, 13]
-    assert Last(observed_channel=True)(ROW, 1).flatten().tolist() == [11, 12, 13]
+    assert Last(observed_channel=True)(ROW, 1, MASK).point().flatten().tolist() == [11, 0, 13]
+    assert Last(observed_channel=True)(ROW, 1).point().flatten().tolist() == [11, 12, 13]
 
 
 def test_frames_are_padded_by_their_edge_which_counts_as_unobserved_and_cut_back():
     model = Last(multiple=4, observed_channel=True)
-    assert model(ROW, 2, MASK).shape == (1, 2, 1, 1, 3)
+    assert model(ROW, 2, MASK).point().shape == (1, 2, 1, 1, 3)
     assert model.seen.shape == (1, 1, 2, 4, 4)
     assert model.seen[0, 0, 0].tolist() == [[1, 0, 3, 3]] * 4
     assert model.seen[0, 0, 1].tolist() == [[1, 0, 1, 0], [0] * 4, [0] * 4, [0] * 4]
@@ -48,19 +48,19 @@ def test_frames_are_padded_by_their_edge_which_counts_as_unobserved_and_cut_back
 
 def test_a_sigmoid_is_taken_at_the_end_and_of_what_is_fed_back():
     model = Last(output="sigmoid", observed_channel=True)
-    torch.testing.assert_close(model(ROW, 1), torch.sigmoid(ROW + 10))
+    torch.testing.assert_close(model(ROW, 1).point(), torch.sigmoid(ROW + 10))
     fed = model.as_input(torch.zeros(1, 1, 1, 2))
     assert fed.flatten().tolist() == [0.5, 0.5, 1, 1]
     assert Last().as_input(torch.zeros(1, 1, 1, 2)).flatten().tolist() == [0, 0]
 
 
 def test_a_context_longer_than_the_network_was_made_for_is_welcome_a_shorter_one_not():
-    assert Last(context_length=2)(ROW.expand(1, 3, 1, 1, 3), 1).shape == (1, 1, 1, 1, 3)
+    assert Last(context_length=2)(ROW.expand(1, 3, 1, 1, 3), 1).point().shape == (1, 1, 1, 1, 3)
     with pytest.raises(
         ValueError,
         match="a context of 1 frames came, but this Last was made for 2; give at least so many",
     ):
-        Last(context_length=2)(ROW, 1)
+        Last(context_length=2)(ROW, 1).point()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_context_longer_than_the_network_was_made_for_is_welcome_a_shorter_one
 )
 def test_a_wrong_context_or_length_is_refused(shape, length):
     with pytest.raises(ValueError, match="without an empty axis and at least 1 are needed"):
-        Last()(torch.zeros(shape), length)
+        Last()(torch.zeros(shape), length).point()
 
 
 @pytest.mark.parametrize("mask", [MASK.expand(3, 1, 1, 1, 3), MASK.float(), MASK[..., :2]])
@@ -84,7 +84,7 @@ def test_a_mask_that_is_not_of_the_context_is_refused(mask):
         ValueError,
         match=r"came for frames of shape \(1, 1, 1, 1, 3\); a boolean one of their shape is needed",
     ):
-        Last()(ROW, 1, mask)
+        Last()(ROW, 1, mask).point()
 
 
 def test_an_unknown_output_and_a_length_of_zero_are_refused():

@@ -5,15 +5,16 @@ import re
 import socket
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nowcast import page
-from nowcast.drawing.plotting import RAIN_CLASSES, rain_classes
+from nowcast.drawing.colours import RAIN_CLASSES, rain_classes
 from nowcast.forecasting import products
-from nowcast.page import server, writing
+from nowcast.page import coding, server, writing
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Frames, Grid
 
@@ -59,7 +60,7 @@ def codes(folder, layer, frame):
 
 def test_missing_dry_and_the_first_and_last_steps_of_an_amount():
     below = np.nextafter(np.float32(0.1), np.float32(0))
-    assert writing.amounts([np.nan, 0, below, 0.1, 0.1029, 0.1031, 150, 1e6]).tolist() == [
+    assert coding.amounts([np.nan, 0, below, 0.1, 0.1029, 0.1031, 150, 1e6]).tolist() == [
         0,
         1,
         1,
@@ -69,7 +70,7 @@ def test_missing_dry_and_the_first_and_last_steps_of_an_amount():
         252,
         255,
     ]
-    edges = writing.amount_edges()
+    edges = coding.amount_bounds()
     assert len(edges) == 254 and edges[0] == np.float32(0.1)
     assert edges[-1] == pytest.approx(50 * 1.03**40, rel=1e-6)  # 163 mm/h
     assert (edges[1:] / edges[:-1]).min() > 1 and (edges[1:] / edges[:-1]).max() <= 1.03 + 1e-6
@@ -84,18 +85,18 @@ def test_a_colour_class_begins_where_a_step_begins_so_that_page_and_pictures_agr
             [0],
         ]
     ).astype(np.float32)
-    of_codes = np.array(writing._amount_scale()["classes"])
-    assert np.array_equal(of_codes[writing.amounts(values)], rain_classes(values))
+    of_codes = np.array(coding.amount_scale()["classes"])
+    assert np.array_equal(of_codes[coding.amounts(values)], rain_classes(values))
 
 
 def test_the_value_shown_lies_within_one_and_a_half_per_cent_of_the_true_one():
     values = np.geomspace(0.1, 160, 5000).astype(np.float32)
-    shown = np.array(writing._amount_scale()["values"])[writing.amounts(values) - 2]
+    shown = np.array(coding.amount_scale()["values"])[coding.amounts(values) - 2]
     assert np.abs(shown / values - 1).max() <= 0.0151
 
 
 def test_probabilities_are_one_plus_per_cent():
-    assert writing.percents(np.array([np.nan, 0, 0.004, 0.006, 0.35, 1])).tolist() == [
+    assert coding.percents(np.array([np.nan, 0, 0.004, 0.006, 0.35, 1])).tolist() == [
         0,
         1,
         1,
@@ -103,7 +104,7 @@ def test_probabilities_are_one_plus_per_cent():
         36,
         101,
     ]
-    assert writing._percent_scale()["classes"][:3] + writing._percent_scale()["classes"][10:12] == [
+    assert coding.percent_scale()["classes"][:3] + coding.percent_scale()["classes"][10:12] == [
         -1,
         0,
         0,
@@ -137,18 +138,18 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
         ("probability2", "%"),
     ]
     for frame, field in enumerate(values):
-        assert codes(tmp_path, "rate", frame).tolist() == writing.amounts(field).tolist()
+        assert codes(tmp_path, "rate", frame).tolist() == coding.amounts(field).tolist()
     assert (
         codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]]
         and codes(tmp_path, "rate", 0)[0, 2] > 100
     )
     assert (
         codes(tmp_path, "depth", 3).tolist()
-        == writing.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()
+        == coding.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()
     )  # mm in 5 minutes each
     assert (
         codes(tmp_path, "probability1", 2).tolist()
-        == writing.percents(made.probability[1, 0]).tolist()
+        == coding.percents(made.probability[1, 0]).tolist()
     )
     assert (
         facts["layers"][1]["files"][:2] == [None, None]
@@ -175,7 +176,7 @@ def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
     facts = manifest(tmp_path)["grid"]
     assert (facts["height"], facts["width"], facts["reduced"]) == (2, 1000, True)
     field = codes(tmp_path, "rate", 2)
-    assert (field[:, :2] == 0).all() and (field[:, 2:] == writing.amounts([4.0])[0]).all()
+    assert (field[:, :2] == 0).all() and (field[:, 2:] == coding.amounts([4.0])[0]).all()
     assert (
         facts["cell_km"] == pytest.approx([2, 2], rel=0.01) and "4 x 2000 cells" in facts["source"]
     )
@@ -234,14 +235,14 @@ def test_what_a_browser_reads_by_an_older_manifest_is_the_older_publication(tmp_
     page.publish(later, tmp_path, status={}, context=context)
     (name,) = {layer["files"][2] for layer in before["layers"] if layer["name"] == "rate"}
     content = (tmp_path / "page" / before["folder"] / name).read_bytes()
-    assert set(zlib.decompress(content)) == set(writing.amounts([1.0]))
+    assert set(zlib.decompress(content)) == set(coding.amounts([1.0]))
 
 
 def test_the_same_analysis_time_again_replaces_the_fields(tmp_path):
     for rate in (1.0, 30.0):
         made, context = case(np.full((3, 2, 2), rate))
         page.publish(made, tmp_path, status={}, context=context)
-        assert (codes(tmp_path, "rate", 2) == writing.amounts([rate])[0]).all()
+        assert (codes(tmp_path, "rate", 2) == coding.amounts([rate])[0]).all()
     assert len(list((tmp_path / "page").glob(".*"))) == 0
 
 
@@ -258,7 +259,7 @@ def test_the_manifest_is_written_last_so_a_failure_leaves_the_old_forecast(tmp_p
     with pytest.raises(UserError, match="no room"):
         page.publish(later, tmp_path, status={}, context=context)
     assert (tmp_path / "page" / "latest.json").read_bytes() == before
-    assert (codes(tmp_path, "rate", 0) == writing.amounts([1.0])[0]).all()
+    assert (codes(tmp_path, "rate", 0) == coding.amounts([1.0])[0]).all()
 
 
 def test_a_folder_that_is_a_file_and_a_foreign_context_are_refused(tmp_path):
@@ -437,10 +438,8 @@ def test_broken_and_silent_clients_do_no_harm(site, capfd):
             b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 500 + b"\r\n",
         ]
     ):
-        try:
+        with suppress(OSError):
             sockets[i].sendall(sent)
-        except OSError:
-            pass
     for one in sockets[3:]:
         one.close()
     assert ask(site, "/status.json")[0] == 200

@@ -22,7 +22,7 @@ import torch
 import two_processes
 from test_training import SETTINGS
 
-from nowcast.cli import learning, main
+from nowcast.cli import main, train
 from nowcast.cli.common import stopped_by_signals
 from nowcast.data.sampling import EpochSampler
 from nowcast.forecasting.forecaster import Forecaster
@@ -30,8 +30,9 @@ from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.world import started_world
 from nowcast.training import checkpoints
 from nowcast.training import processes as training_processes
-from nowcast.training.loop import Training, fit
+from nowcast.training.loop import fit
 from nowcast.training.losses import SquaredError, counting_with
+from nowcast.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -547,7 +548,7 @@ def one_of_two(rank: int, port: int, act, path: Path) -> None:
         )
         act(rank)
 
-    learning._train_first = learning._train_along = acting
+    train._train_first = train._train_along = acting
     try:
         main(["train"])
     except SystemExit as stop:
@@ -704,7 +705,7 @@ def test_python_code_trains_in_one_process(tmp_path):
             Forecaster.from_settings(SETTINGS),
             None,
             loss=SquaredError(),
-            settings=Training(1, accelerator="cpu", devices=2),
+            settings=TrainingSettings(1, accelerator="cpu", devices=2),
             folder=tmp_path,
             seed=1,
         )

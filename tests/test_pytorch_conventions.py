@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from nowcast.models.base import ForecastModel
 from nowcast.models.conv_gru import ConvGRU
 from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
 from nowcast.models.encoder_forecaster import EncoderForecaster
@@ -23,7 +24,7 @@ from nowcast.models.fc_lstm import FCLSTMLayer
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.predrnn import SpatioTemporalCell
 from nowcast.models.traj_gru import TrajGRU
-from nowcast.training.loop import lay_like_parameters
+from nowcast.training.optimizers import lay_like_parameters
 from tests.test_models import NAMES, model, settings
 
 SETTINGS = [  # each with the fast way, and some without
@@ -70,7 +71,7 @@ def _context(name):
 
 def forecast(network, context):
     """Three frames; what comes from outside the grid is 0 here and not NaN."""
-    return network(context, 3).nan_to_num()
+    return network(context, 3).point().nan_to_num()
 
 
 def close(found, expected, tolerance=1e-5):
@@ -191,7 +192,8 @@ def test_every_module_of_a_model_calls_its_hooks(name):
         ConvGRU,
         TrajGRU,
         FCLSTMLayer,
-    )  # torch watches outputs, and not those in an inner tuple
+        ForecastModel,
+    )  # torch watches outputs, and not those in an inner tuple or in a prediction
     assert all(isinstance(modules[key], state_only) for key in silent), silent
     for handle in handles:
         handle.remove()
@@ -511,7 +513,7 @@ def test_models_run_on_tensors_without_values(name):
     lent = {key: mode.from_tensor(value) for key, value in network.state_dict().items()}
     with mode, torch.no_grad():
         found = torch.func.functional_call(network.eval(), lent, (mode.from_tensor(context), 2))
-    assert found.shape == (1, 2, 1, 16, 16)
+    assert found.point().shape == (1, 2, 1, 16, 16)
 
 
 @pytest.fixture
@@ -605,9 +607,10 @@ def test_forecasts_are_float32_with_autocast_and_without(name):
     observed = torch.rand(context.shape) > 0.2
     for enabled in (False, True):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            assert {network(context, 2).dtype, network(context, 2, observed).dtype} == {
-                torch.float32
-            }
+            assert {
+                network(context, 2).point().dtype,
+                network(context, 2, observed).point().dtype,
+            } == {torch.float32}
 
 
 def test_a_layer_without_memory_draws_its_weights_anew():

@@ -12,7 +12,9 @@ import pytest
 from factories import LAEA, shared_data, write_knmi, write_odim
 from omegaconf import OmegaConf
 
-from nowcast.readers.auto import Auto
+from nowcast.data.tolerant import Tolerant
+from nowcast.readers.auto import Auto, readers
+from nowcast.readers.base import Reader
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.readers.odim_hdf5 import OdimHdf5
@@ -450,13 +452,16 @@ def test_a_foreign_file_is_recognised_by_nobody_and_refused_by_name(tmp_path, ki
         Auto().read(path)
 
 
-class Greedy:
+class Greedy(Reader):
     """A reader that recognises everything."""
 
     format = "greedy"
 
     def recognises(self, path):
         return True
+
+    def read(self, path):
+        raise UserError(f"{path} is read by nobody")
 
 
 def test_a_file_that_two_readers_recognise_is_refused_with_both(tmp_path, monkeypatch):
@@ -647,3 +652,24 @@ def test_each_reader_is_built_from_its_settings_file_with_the_values_of_its_defa
         OmegaConf.load(Path(__file__).parents[1] / "conf" / "reader" / f"{name}.yaml")
     )
     assert build(settings) == reader
+
+
+def test_every_reader_keeps_the_contract():
+    for reader in (*readers(), Auto()):
+        assert isinstance(reader, Reader) and isinstance(reader.format, str)
+        assert reader.path_parts >= 0
+        assert not reader.recognises("missing.h5")
+    assert readers()[0].choose("missing.h5") is readers()[0]
+    greedy = Greedy()
+    assert greedy.path_parts == 1 and Tolerant(greedy).choose("a.h5") == Tolerant(greedy)
+
+
+def test_a_reader_of_another_package_is_asked_like_those_that_are_built_in(tmp_path, monkeypatch):
+    path = tmp_path / "a.mine"
+    path.write_text("mine")
+    monkeypatch.setattr("nowcast.readers.auto.other_readers", lambda: (Greedy,))
+    readers.cache_clear()
+    try:
+        assert isinstance(Auto().choose(path), Greedy)
+    finally:
+        readers.cache_clear()

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from nowcast import report
-from nowcast.drawing.plotting import MISSING_COLOUR, RAIN_COLOURS
+from nowcast.drawing.colours import MISSING_COLOUR, RAIN_COLOURS
 from nowcast.evaluation.results import Block, ShownCase
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.evaluation.statistics.sums import ScoreKey
+from nowcast.evaluation.summary_scores import best_models
 from nowcast.evaluation.table import digits
-from nowcast.report import axes, charts, pictures, runs, writing
+from nowcast.report import axes, charts, groups, pictures, runs, writing
 from nowcast.report.markup import clean, shortened, tag
 from nowcast.report.runs import Run
-from nowcast.report.scoring import Scoring, best_of
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
 from tests.factories import LAEA
@@ -72,7 +72,7 @@ def test_an_axis_around_nothing_or_around_one_value_is_still_an_axis():
         axes.around([np.nan], "", zero=False),
         axes.around([3.0], "", zero=False),
         axes.around([0.0], ""),
-        axes.around([], "", holding=(1.0,)),
+        axes.around([], "", including=(1.0,)),
     ):
         assert axis.low < axis.high and axis.ticks
     assert axes.steps([5.0], ["5"], "").low < 5 < axes.steps([5.0], ["5"], "").high
@@ -161,12 +161,12 @@ def test_pictures_grow_smaller_until_they_fit_and_the_rest_is_left_out_and_told(
 
 
 def test_the_best_model_is_the_one_nearest_to_0_where_0_is_best_and_nobody_where_all_are_alike():
-    assert best_of("mean_error", {"dry": -0.5, "nowcast": 0.1}) == {"nowcast"}
-    assert best_of("frequency_bias", {"a": 0.5, "b": 1.5}) == {"b"}
-    assert best_of("mae", {"a": 0.5, "b": 0.50001}) == set() and best_of(
+    assert best_models("mean_error", {"dry": -0.5, "nowcast": 0.1}) == {"nowcast"}
+    assert best_models("frequency_bias", {"a": 0.5, "b": 1.5}) == {"b"}
+    assert best_models("mae", {"a": 0.5, "b": 0.50001}) == set() and best_models(
         "mae", {"a": 0.5, "b": 0.4, "c": float("nan")}
     ) == {"b"}
-    assert best_of("hits", {"a": 1.0, "b": 2.0}) == set()
+    assert best_models("hits", {"a": 1.0, "b": 2.0}) == set()
 
 
 # ---------------------------------------------------------------- runs
@@ -210,27 +210,27 @@ def test_the_losses_of_a_training_are_read_over_all_its_parts_and_damaged_rows_a
 def test_runs_on_the_same_cases_are_one_table_with_equal_baselines_once():
     first = results(errors=(("nowcast", 0.1), ("persistence", 0.4)))
     second = results(errors=(("nowcast", 0.2), ("persistence", 0.4)))
-    ((group, reason),) = runs.groups([Run("a", first), Run("b", second)])
+    ((group, reason),) = groups.groups([Run("a", first), Run("b", second)])
     assert (
         reason == ""
-        and group.results.models == ["a", "b", "persistence"]
-        and (group.judged, group.references) == (["a", "b"], ["persistence"])
+        and group.scores.results.models == ["a", "b", "persistence"]
+        and (group.scores.own_models, group.scores.baselines) == (["a", "b"], ["persistence"])
     )
-    assert group.results.values("b")[MAE] == pytest.approx([0.2] * 3, rel=1e-5)
-    assert Scoring(group).opponents("b") == ["a", "persistence"]
-    assert [case.forecasts.keys() for case in group.results.shown] == [{"a", "b"}]
+    assert group.scores.results.values("b")[MAE] == pytest.approx([0.2] * 3, rel=1e-5)
+    assert group.scores.opponents("b") == ["a", "persistence"]
+    assert [case.forecasts.keys() for case in group.scores.results.shown] == [{"a", "b"}]
     other = results(errors=(("nowcast", 0.2), ("persistence", 0.3)))
-    ((group, _),) = runs.groups([Run("a", first), Run("b", other)])
-    assert group.results.models == ["a", "b", "persistence", "b: persistence"]
+    ((group, _),) = groups.groups([Run("a", first), Run("b", other)])
+    assert group.scores.results.models == ["a", "b", "persistence", "b: persistence"]
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (results(blocks=5), "b and a were judged on different cases"),
+        (results(blocks=5), "b and a were evaluated on different cases"),
         (
             results(seed=1),
-            "b and a were judged on different observations, or on different pixels of the same ones",
+            "b and a were evaluated on different observations, or on different pixels of the same ones",
         ),
         (
             replace(
@@ -243,7 +243,7 @@ def test_runs_on_the_same_cases_are_one_table_with_equal_baselines_once():
     ],
 )
 def test_runs_that_cannot_be_compared_stand_apart_with_the_reason(other, said):
-    found = runs.groups([Run("a", results()), Run("b", other)])
+    found = groups.groups([Run("a", results()), Run("b", other)])
     assert [reason for _, reason in found][0] == "" and found[1][1].startswith(said)
     text = writing.html([Run("a", results()), Run("b", other)])
     assert (
@@ -266,8 +266,7 @@ def test_there_must_be_a_run_and_each_once(tmp_path):
         report.write([tmp_path / "run", tmp_path], tmp_path / "a.html")
     with pytest.raises(
         UserError,
-        match=r"a report on \['a', 'a'\] was asked for; one run or more with different names are "
-        r"needed",
+        match=r"expected one run or more with different names to report on, got \['a', 'a'\]",
     ):
         report.write_runs([Run("a", results()), Run("a", results())], tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
@@ -332,7 +331,7 @@ def test_a_difference_whose_interval_holds_0_is_open_and_one_the_wrong_way_is_wo
     assert (
         "Better (" not in words(page(even))
         and "Worse (" not in words(page(even))
-        and "Open (" in words(page(even))
+        and "Not significant (" in words(page(even))
     )
 
 
@@ -446,7 +445,7 @@ def test_nothing_of_the_content_becomes_markup_and_only_the_page_s_own_blocks_ma
         ],
         shown=[replace(found.shown[0], kind=HOSTILE, title=HOSTILE)],
     )
-    training = runs.Training(
+    training = runs.TrainingHistory(
         np.array([1, 2]), np.array([2.0, 1.0]), np.array([2.0, 1.0]), np.array([np.nan, np.nan])
     )
     html = report.write_runs(

@@ -10,7 +10,7 @@ import pytest
 
 from nowcast import report
 from nowcast.evaluation.results import ShownCase
-from nowcast.report.runs import Run, Training
+from nowcast.report.runs import Run, TrainingHistory
 from tests.factories_results import GRID, results
 
 HOSTILE = (
@@ -18,7 +18,7 @@ HOSTILE = (
     + "javascript:/*--></title></style>"
     + "x" * 120
 )
-TRAINING = Training(
+TRAINING = TrainingHistory(
     np.arange(1, 6), np.linspace(5, 1, 5), np.array([5, 4, 3, 3.5, 3.6]), np.full(5, np.nan)
 )
 

@@ -13,12 +13,11 @@ import pytest
 import torch
 import yaml
 
-from nowcast.cli import config, forecasting, learning, radar, run, verifying
+from nowcast.cli import compare, config, evaluate, experiment, forecasting, radar, run, train
 from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
 from nowcast.runtime.errors import UserError
-from nowcast.training import loop as training
 from tests.factories import write_archive
 
 TASK = {
@@ -265,55 +264,12 @@ CHANGED = {  # class -> each of its settings and another value
     "OdimHdf5": {"quantity": "DBZH", **Z_R},
     "FmiPgm": Z_R,
     "MeteoNet": {"coordinates": "coords.npz", **Z_R},
-    "Data": {
-        "archive": "a.nc",
-        "rows": 64,
-        "columns": 64,
-        "frames": 20,
-        "radar": ["seed=3"],
-        "moving_mnist": ["seed=3"],
-        "workers": [0],
-        "seconds": 1,
-    },
-    "Evaluation": {
-        "rows": 64,
-        "columns": 64,
-        "forecast_length": 3,
-        "members": 3,
-        "cases": 2,
-        "seconds": 1,
-    },
-    "Gaps": {
-        "trained": "run",
-        "archive": "a.nc",
-        "start": "2020-06-01T00:00",
-        "thresholds": [2.0],
-        "stride": 3,
-    },
-    "Growth": {
-        "length": 5,
-        "side": 8,
-        "batch_size": 2,
-        "input_channels": 8,
-        "hidden_channels": 8,
-        "kernel": 3,
-        "doublings": 2,
-        "precision": "float32",
-        "seconds": 2,
-    },
-    "Layer": {"cases": ["8>8 3x3 16x16"], "length": 5, "batch_size": 2, "seconds": 1},
-    "Memory": {
-        "case": "8>8 3x3 16x16",
+    "Layer": {
+        "cases": ["8>8 3x3 16x16"],
         "length": 5,
         "batch_size": 2,
-        "checkpoints": [0, 2],
-        "checkpoint_length": 10,
-        "memory_gb": 4,
-        "limit_checkpoints": [0],
-        "lengths": [16, 32, 48, 64],
-        "sides": [64, 128, 192, 256],
-        "precision": "float32",
-        "seconds": 2,
+        "checkpoints": [2],
+        "seconds": 1,
     },
     "Models": {
         "models": ["unet"],
@@ -335,8 +291,12 @@ CHANGED = {  # class -> each of its settings and another value
         "busy_processes": 0,
         "busy_repeats": 1,
     },
-    "benchmark Training": {"experiments": ["smoke"], "overrides": ["seed=3"], "seconds": 1},
-    "Likeness": {"archives": "a.nc", "windows": 2, "side": 64, "leads": 3, "seed": 2},
+    "benchmark Training": {
+        "experiments": ["smoke"],
+        "overrides": ["seed=3"],
+        "workers": [0],
+        "seconds": 1,
+    },
 }
 WITH = {  # what must be typed beside a setting, or another setting would refuse it
     ("Hko7EncoderForecaster", "state_kernels"): {"links": None},
@@ -544,19 +504,20 @@ def done(monkeypatch, folder):
     for name in ("run", "other_run"):
         Forecaster.from_settings(settings, precision="float32").save(folder / name)
     for owner, name in (
-        (training, "fit"),
+        (train, "fit"),
         (prediction, "publish"),
         (radar.conversion, "convert"),
         (forecasting, "Watch"),
         (forecasting.replaying, "replay"),
         (forecasting, "start_server"),
-        (verifying, "_judge"),
+        (evaluate, "_write_evaluation"),
         (radar.inspection, "check"),
-        (learning, "_one_by_one"),
+        (compare, "_one_by_one"),
     ):
         monkeypatch.setattr(owner, name, stopped)
-    monkeypatch.setattr(learning, "check_evaluation", lambda *_: None)
-    monkeypatch.setattr(learning, "new_folder", lambda kind: folder / "made" / kind)
+    monkeypatch.setattr(experiment.Evaluation, "check", lambda *_: None)
+    for command in (train, compare):
+        monkeypatch.setattr(command, "new_folder", lambda kind: folder / "made" / kind)
 
     def does(*typed):
         with pytest.raises((Done, UserError)) as caught:
@@ -808,7 +769,6 @@ WITHOUT_EFFECT = [  # what would be accepted and read by nobody, and the reason 
         ],
         "it turns reader.values.quantity=reflectivity",
     ),
-    (["benchmark", "what=data", "what.archive=a.nc", "what.rows=64"], "they are of synthetic rain"),
     (
         ["benchmark", "what=layer", "what.cases=['8>8 3x3 16x16 batch 2']", "what.batch_size=3"],
         "names its own batch",
@@ -879,7 +839,7 @@ def test_a_value_that_asks_for_what_happens_anyway_is_no_mistake(arguments, done
 HYDRA = [  # what users of Hydra type, and what they are told to type instead
     ("--multirun", "nowcast compare"),
     ("-m", "nowcast compare"),
-    ("--config-dir=x", "experiment=MINE"),
+    ("--config-dir=x", "--config-dir x is not a folder"),
     ("--config-path=x", "experiment=MINE"),
     ("--config-name=x", "experiment=NAME"),
     ("-cn", "experiment=NAME"),

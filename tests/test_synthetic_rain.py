@@ -111,7 +111,9 @@ def test_each_case_has_its_own_cadence_and_spacing_and_the_network_gets_them():
         and len(set(scales[:, 1])) == 6
     )
     sample = SequenceDataset(data.part("train"), LogRainRate(), context_length=4)[0, 3]
-    assert sample["scale"].tolist() == pytest.approx(scales[3].tolist())
+    assert [sample.scale.timestep.item(), sample.scale.spacing.item()] == pytest.approx(
+        scales[3].tolist()
+    )
     assert rain().part("train").scale(0, 0)[0] == 5.0
     assert {data.part("test").scale(0, index)[0] for index in range(2)} == {
         5.0

@@ -10,7 +10,7 @@ import torch
 from factories import grid, times
 
 from nowcast.baselines.persistence import Persistence
-from nowcast.drawing.plotting import rain_classes
+from nowcast.drawing.colours import rain_classes
 from nowcast.evaluation.statistics.events import contingency
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.neighbourhood import fraction_sums

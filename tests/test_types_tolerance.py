@@ -27,6 +27,7 @@ from nowcast.forecasting import watch
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.prediction import newest_frames
 from nowcast.forecasting.replay import replay
+from nowcast.models.base import Capabilities
 from nowcast.output.contents import Contents
 from nowcast.output.netcdf import write_forecast
 from nowcast.readers.arrays import ArrayGrid, Arrays
@@ -469,24 +470,26 @@ def test_a_forecast_is_made_from_frames_some_seconds_off_and_starts_at_the_newes
 
 def test_a_model_for_any_cadence_is_given_the_minutes_that_are_meant():
     class AnyCadence(Persistence):
-        SCALED = ANY_CADENCE = True
+        capabilities = Capabilities(needs_scale=True, any_scale=True)
 
-        def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-            self.told = timestep.tolist()
-            return super().forward(context, forecast_length, observed)
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            self.timestep = scale.timestep.tolist()
+            return super().forward(context, forecast_length, observed, scale)
 
     forecaster = Forecaster(AnyCadence(), Identity(), Task(4, 2, 10))
     forecast = forecaster(late_frames(0, 4, 1, 3))
-    assert forecaster.model.told == [5.0] and list(np.diff(forecast.valid_times) / SECOND) == [300]
+    assert forecaster.model.timestep == [5.0] and list(np.diff(forecast.valid_times) / SECOND) == [
+        300
+    ]
     assert forecaster.follow(late_frames(0, 4, 1, 3).times) and forecaster.task.timestep == 5
 
 
 class AnyCadence(Persistence):
-    SCALED = ANY_CADENCE = True
+    capabilities = Capabilities(needs_scale=True, any_scale=True)
 
-    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-        self.told = timestep.tolist()
-        return super().forward(context, forecast_length, observed)
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        self.timestep = scale.timestep.tolist()
+        return super().forward(context, forecast_length, observed, scale)
 
 
 @pytest.mark.parametrize("twin", [7, 15, -7])

@@ -65,7 +65,7 @@ def test_the_forecast_is_the_one_written_out():
         + model.head.bias[:, None, None]
     )
     torch.testing.assert_close(
-        model(context, 2), torch.sigmoid(frames).unsqueeze(2).float(), rtol=0, atol=1e-6
+        model(context, 2).point(), torch.sigmoid(frames).unsqueeze(2).float(), rtol=0, atol=1e-6
     )
 
 
@@ -84,17 +84,17 @@ def test_a_longer_forecast_goes_on_from_its_own_frames_and_a_shorter_one_is_cut(
         torch.rand(1, 3, 1, 4, 8, dtype=torch.float64),
         torch.rand(1, 3, 1, 4, 8) > 0.3,
     )
-    first = model(context, 2, observed).double()
+    first = model(context, 2, observed).point().double()
     seen = (
         torch.cat([context[:, 2:], first], 1),
         torch.cat([observed[:, 2:], torch.ones_like(first).bool()], 1),
     )
-    second = model(seen[0], 2, seen[1]).double()
+    second = model(seen[0], 2, seen[1]).point().double()
     seen = torch.cat([first[:, 1:], second], 1)
-    third = model(seen, 2).double()
+    third = model(seen, 2).point().double()
     expected = torch.cat([first, second, third[:, :1]], 1).float()
-    torch.testing.assert_close(model(context, 5, observed), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(model(context, 1, observed), expected[:, :1])
+    torch.testing.assert_close(model(context, 5, observed).point(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(context, 1, observed).point(), expected[:, :1])
 
 
 def test_more_steps_than_context_are_fed_back_as_the_last_frames():
@@ -102,22 +102,24 @@ def test_more_steps_than_context_are_fed_back_as_the_last_frames():
         small(context_length=2, steps=3),
         torch.rand(1, 2, 1, 4, 4, dtype=torch.float64),
     )
-    first = model(context, 3).double()
-    torch.testing.assert_close(model(context, 6)[:, 3:], model(first[:, 1:], 3), rtol=0, atol=1e-6)
+    first = model(context, 3).point().double()
+    torch.testing.assert_close(
+        model(context, 6).point()[:, 3:], model(first[:, 1:], 3).point(), rtol=0, atol=1e-6
+    )
 
 
 def test_it_sees_nothing_but_the_last_frames_of_its_context_and_its_own_sequence():
     model, context = small(), torch.rand(2, 5, 1, 4, 4, dtype=torch.float64)
-    forecast = model(context, 4)
+    forecast = model(context, 4).point()
     other = torch.cat([torch.rand(2, 2, 1, 4, 4, dtype=torch.float64), context[:, 2:]], 1)
-    assert torch.equal(model(other, 4), forecast)
-    torch.testing.assert_close(model(context[:1], 4), forecast[:1], rtol=0, atol=1e-7)
+    assert torch.equal(model(other, 4).point(), forecast)
+    torch.testing.assert_close(model(context[:1], 4).point(), forecast[:1], rtol=0, atol=1e-7)
     other[:, 2] += 0.1
-    assert not torch.allclose(model(other, 4), forecast)
+    assert not torch.allclose(model(other, 4).point(), forecast)
     with pytest.raises(
         ValueError, match="a context of 2 frames came, but this UNet was made for 3"
     ):
-        model(context[:, :2], 4)
+        model(context[:, :2], 4).point()
 
 
 def test_the_mask_of_every_frame_is_an_input_channel_after_its_values():
@@ -127,7 +129,7 @@ def test_the_mask_of_every_frame_is_an_input_channel_after_its_values():
         torch.arange(1.0, 4.0, dtype=torch.float64).reshape(1, 3, 1, 1, 1).expand(1, 3, 1, 4, 4)
     )
     observed = torch.tensor([True, False, True]).reshape(1, 3, 1, 1, 1).expand(1, 3, 1, 4, 4)
-    model(context, 1, observed)
+    model(context, 1, observed).point()
     assert seen[0][0, :, 0, 0].tolist() == [1, 1, 0, 0, 3, 1]
 
 
@@ -141,16 +143,16 @@ def test_any_size_comes_back_and_equals_the_forecast_of_the_frame_extended_by_it
 def test_bfloat16_autocast_gives_about_the_same_forecast():
     model, context = small().float(), torch.rand(1, 3, 1, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        forecast = model(context, 5)
+        forecast = model(context, 5).point()
     assert forecast.dtype == torch.float32
-    torch.testing.assert_close(forecast, model(context, 5), rtol=0, atol=0.03)
+    torch.testing.assert_close(forecast, model(context, 5).point(), rtol=0, atol=0.03)
 
 
 def test_every_parameter_gets_a_gradient_from_one_sequence():
     model = small(observed_channel=True)
     model(
         torch.rand(1, 3, 1, 4, 4, dtype=torch.float64), 2, torch.rand(1, 3, 1, 4, 4) > 0.5
-    ).sum().backward()
+    ).point().sum().backward()
     assert [
         name
         for name, weight in model.named_parameters()

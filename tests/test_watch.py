@@ -19,9 +19,13 @@ from nowcast.forecasting.clock import Clock, SimulatedClock
 from nowcast.forecasting.decision import frames_to_keep
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
-from nowcast.forecasting.watch import Operation, Watch, line
+from nowcast.forecasting.status import line
+from nowcast.forecasting.watch import Operation, Watch
+from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.prediction import SingleField
+from nowcast.output.base import Writer
 from nowcast.output.netcdf import read_attributes, read_forecast
-from nowcast.output.publish import WRITERS
+from nowcast.output.writers import WRITERS
 from nowcast.runtime.errors import MissingDependency, UserError
 from nowcast.types.frames import Frames
 from nowcast.types.task import Task
@@ -133,11 +137,11 @@ def test_every_frame_makes_a_forecast_as_soon_as_it_has_settled(tmp_path):
 
 
 class AnyCadence(Persistence):
-    SCALED = ANY_CADENCE = True
+    capabilities = Capabilities(needs_scale=True, any_scale=True)
 
-    def forward(self, context, forecast_length, observed=None, *, timestep, spacing):
-        self.told = timestep.tolist()
-        return super().forward(context, forecast_length, observed)
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        self.timestep = scale.timestep.tolist()
+        return super().forward(context, forecast_length, observed, scale)
 
 
 @pytest.mark.parametrize("step", [2, 6, 10, 15])
@@ -155,8 +159,8 @@ def test_a_model_for_any_cadence_follows_that_of_the_frames(tmp_path, step):
     assert outcomes == ["forecast"] * 6
     assert (
         forecaster.task.timestep == step
-        and forecaster.model.told == [step]
-        and place.watch.cadence == np.timedelta64(60 * step, "s")
+        and forecaster.model.timestep == [step]
+        and place.watch.schedule.cadence == np.timedelta64(60 * step, "s")
     )
     forecast = read_forecast(place.output / place.records[-1]["forecast"])
     assert list(forecast.lead_times / np.timedelta64(60, "s")) == [step, 2 * step, 3 * step]
@@ -348,7 +352,7 @@ def test_a_format_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch
     def refuse(*_, **__):
         raise UserError("this projection has no name in a GeoTIFF")
 
-    monkeypatch.setitem(WRITERS, ".tif", refuse)
+    monkeypatch.setitem(WRITERS, ".tif", Writer("GeoTIFF", (".tif",), refuse))
     place = Place(tmp_path, until=4, formats=["tif", "nc"])
     place.comes(1, 0)
     assert place.outcomes() == [("00:00", "fallback", "persistence")]
@@ -373,7 +377,7 @@ def test_one_forecast_is_kept_where_one_is_asked_for_and_a_new_watch_knows_the_l
     assert status["state"] == "stopped" and status["updated"] >= "2020-06-01T00:14"
     again = Place(tmp_path, until=0, keep=1)
     again.watch.run()
-    assert again.watch.latest == "forecast_20200601T001000Z.nc"
+    assert again.watch.folder.latest == "forecast_20200601T001000Z.nc"
 
 
 def test_a_line_of_the_log_that_was_cut_spoils_no_other(tmp_path):
@@ -455,7 +459,7 @@ def test_only_the_newest_forecasts_are_kept_and_nothing_else_is_deleted(tmp_path
 def test_the_log_has_a_line_for_every_cycle_and_is_put_aside_when_it_is_large(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("nowcast.forecasting.watch._LARGEST_LOG", 1500)
+    monkeypatch.setattr("nowcast.forecasting.status._LARGEST_LOG", 1500)
     place = Place(tmp_path, until=49)
     for frame in range(0, 50, 5):
         place.comes(frame + 1, frame)
@@ -472,8 +476,8 @@ def test_the_log_has_a_line_for_every_cycle_and_is_put_aside_when_it_is_large(
     assert status["state"] == "stopped" and status["analysis_time"] == "2020-06-01T00:45:00Z"
 
 
-class Broken(torch.nn.Module):
-    def forward(self, context, forecast_length, observed=None):
+class Broken(ForecastModel):
+    def forward(self, context, forecast_length, observed=None, scale=None):
         raise RuntimeError("out of memory\nwith details")
 
 
@@ -492,7 +496,7 @@ def test_a_full_disk_is_a_reason_and_the_next_cycle_publishes_again(tmp_path, mo
     place = Place(tmp_path, until=14)
     for frame in (0, 5, 10):
         place.comes(frame + 1, frame)
-    from nowcast.forecasting import watch as module
+    from nowcast.forecasting import forecast_folder as module
 
     full, writer = [True], module.writer_for
 
@@ -625,7 +629,7 @@ def test_a_clock_that_ran_ahead_and_was_set_right_does_not_silence_the_watch(tmp
         for record in place.records
         if record["analysis_time"] in ("2020-06-01T00:15:00Z", "2020-06-01T00:20:00Z")
     ] == ["fallback"] * 2
-    assert watch.judged == times(25)[0]
+    assert watch.schedule.judged == times(25)[0]
 
 
 def test_a_reader_of_the_words_that_is_gone_and_a_log_that_cannot_be_written_do_not_end_the_watch(
@@ -749,8 +753,9 @@ def test_a_frame_as_late_as_half_a_minute_is_no_frame_of_the_cadence(tmp_path):
 
 def test_a_network_whose_forecast_is_missing_everywhere_says_so_and_persistence_stands_in(tmp_path):
     class Nothing(Persistence):
-        def forward(self, context, forecast_length, observed=None):
-            return torch.full_like(super().forward(context, forecast_length, observed), NAN)
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            still = super().forward(context, forecast_length, observed, scale).point()
+            return SingleField(torch.full_like(still, NAN))
 
     place = Place(tmp_path, until=9, forecaster=Forecaster(Nothing(), Identity(), TASK))
     place.comes(1, 0)

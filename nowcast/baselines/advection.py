@@ -3,17 +3,20 @@ network. Needs no pysteps.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nowcast.models.base import ForecastModel
 from nowcast.models.motion import at, averaged, departures, motion_between, places
+from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 _DRY = 0.1  # mm/h
 _COARSER = 2  # pixels to a side of those on which the motion is looked for
 _WINDOW = 7.0  # of them
 
 
-class Advection(nn.Module):
+class Advection(ForecastModel):
     """The last frame carried along the motion of all context frames; works on rain rates [mm/h].
 
     The motion is that of ``nowcast.models.motion``, on pixels of twice the size. What it brings in
@@ -21,8 +24,12 @@ class Advection(nn.Module):
     """
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
         if context.shape[1] < 2:
             raise UserError(
@@ -43,4 +50,4 @@ class Advection(nn.Module):
             moved = _COARSER * at(back, x, y, covered, beyond="border")
             rain, known = at(last, x + moved[:, 0], y + moved[:, 1], size).unbind(dim=1)
             forecast.append(torch.where(known > 0.999, rain, torch.nan))
-        return torch.stack(forecast, dim=1)[:, :, None]
+        return SingleField(torch.stack(forecast, dim=1)[:, :, None])

@@ -1,9 +1,7 @@
 """ANVIL (Pulkkinen et al. 2020) by pysteps: extrapolation with growth and decay, of rain rates."""
 
-from typing import ClassVar
-
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from nowcast.baselines.extrapolation import (
     case_by_case,
@@ -14,13 +12,16 @@ from nowcast.baselines.extrapolation import (
     motion_of,
     quiet,
 )
+from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 FRAMES = 4  # an autoregression of second order, of differences
 _WINDOW = 50  # pixels: radius of the window that the autoregression is estimated in, pysteps' own
 
 
-class Anvil(nn.Module):
+class Anvil(ForecastModel):
     """Autoregressive nowcasting of a cascade of scales by their changes, with coefficients that
     differ from place to place.
 
@@ -34,7 +35,7 @@ class Anvil(nn.Module):
     dry by the regression. A context with a dry frame stays where it is.
     """
 
-    SLOW: ClassVar[bool] = True
+    capabilities = Capabilities(partial=True, slow=True)
 
     def __init__(self, cascade_levels: int = 6, motion: str = "lucaskanade"):
         super().__init__()
@@ -44,14 +45,20 @@ class Anvil(nn.Module):
         self.cascade_levels, self.motion = cascade_levels, motion
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
         enough(context, FRAMES, "ANVIL")
-        return case_by_case(
-            lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length),
-            context,
-            observed,
+        return SingleField(
+            case_by_case(
+                lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length),
+                context,
+                observed,
+            )
         )
 
     def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:

@@ -1,14 +1,23 @@
 """The forecast that it stays dry, or becomes so: what a score is worth without any skill."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from nowcast.models.base import ForecastModel
+from nowcast.models.prediction import Prediction, SingleField
+from nowcast.types.scale import Scale
 
 
-class Dry(nn.Module):
+class Dry(ForecastModel):
     """0 mm/h everywhere."""
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """(B, T, 1, H, W) -> (B, forecast_length, 1, H, W)."""
-        return torch.zeros_like(context[:, -1:]).expand(-1, forecast_length, -1, -1, -1)
+        zeros = torch.zeros_like(context[:, -1:])
+        return SingleField(zeros.expand(-1, forecast_length, -1, -1, -1))

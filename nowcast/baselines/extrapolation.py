@@ -7,13 +7,15 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import MissingDependency, UserError
+from nowcast.types.scale import Scale
 
 DRY = 0.1  # mm/h: below it a pixel gives the optical flow nothing to follow
 DRY_DECIBEL = -15.0  # what pysteps' own examples put there
@@ -226,7 +228,7 @@ def seed_of(rain_rate: np.ndarray, seed: int) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-class Extrapolation(nn.Module):
+class Extrapolation(ForecastModel):
     """Motion of the context, last frame carried along it; works on rain rates [mm/h].
 
     Args:
@@ -239,7 +241,7 @@ class Extrapolation(nn.Module):
     context without rain stays where it is.
     """
 
-    SLOW: ClassVar[bool] = True
+    capabilities = Capabilities(partial=True, slow=True)
 
     def __init__(self, motion_frames: int = 3, motion: str = "lucaskanade"):
         super().__init__()
@@ -249,16 +251,22 @@ class Extrapolation(nn.Module):
         self.motion_frames, self.motion = motion_frames, motion
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
         if context.shape[1] < 2:
             raise UserError(
                 "extrapolation needs at least 2 context frames to see motion; "
                 f"{context.shape[1]} came."
             )
-        return case_by_case(
-            lambda rain_rate: self._extrapolate(rain_rate, forecast_length), context, observed
+        return SingleField(
+            case_by_case(
+                lambda rain_rate: self._extrapolate(rain_rate, forecast_length), context, observed
+            )
         )
 
     def _extrapolate(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:

@@ -1,17 +1,25 @@
 """The forecast that nothing changes."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from nowcast.models.base import ForecastModel
+from nowcast.models.prediction import Prediction, SingleField
+from nowcast.types.scale import Scale
 
 
-class Persistence(nn.Module):
+class Persistence(ForecastModel):
     """Repeat the last context frame; where that was not observed there is no forecast (NaN)."""
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """(B, T, 1, H, W) -> (B, forecast_length, 1, H, W)."""
         last = context[:, -1:]
         if observed is not None:
             last = torch.where(observed[:, -1:], last, torch.nan)
-        return last.expand(-1, forecast_length, -1, -1, -1)
+        return SingleField(last.expand(-1, forecast_length, -1, -1, -1))

@@ -2,10 +2,8 @@
 change.
 """
 
-from typing import ClassVar
-
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from nowcast.baselines.extrapolation import (
     DRY,
@@ -17,13 +15,16 @@ from nowcast.baselines.extrapolation import (
     motion_of,
     quiet,
 )
+from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 FRAMES = 3  # an autoregression of second order
 MATCHINGS = ("mean", "cdf")
 
 
-class Sprog(nn.Module):
+class Sprog(ForecastModel):
     """Spectral prognosis: a cascade of scales, each carried along the motion and regressed on its
     own past; works on rain rates [mm/h].
 
@@ -39,7 +40,7 @@ class Sprog(nn.Module):
     A context with a dry frame stays where it is.
     """
 
-    SLOW: ClassVar[bool] = True
+    capabilities = Capabilities(partial=True, slow=True)
 
     def __init__(
         self, cascade_levels: int = 6, motion: str = "lucaskanade", matching: str = "mean"
@@ -53,14 +54,20 @@ class Sprog(nn.Module):
         self.cascade_levels, self.motion, self.matching = cascade_levels, motion, matching
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
         enough(context, FRAMES, "S-PROG")
-        return case_by_case(
-            lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length),
-            context,
-            observed,
+        return SingleField(
+            case_by_case(
+                lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length),
+                context,
+                observed,
+            )
         )
 
     def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:

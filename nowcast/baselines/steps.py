@@ -2,10 +2,11 @@
 place of what fades.
 """
 
-from typing import ClassVar
+from dataclasses import replace
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from nowcast.baselines.extrapolation import (
     DRY,
@@ -20,12 +21,15 @@ from nowcast.baselines.extrapolation import (
     seed_of,
 )
 from nowcast.baselines.sprog import rain_of
+from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.prediction import DrawnEnsemble, Prediction
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 FRAMES = 3  # an autoregression of second order
 
 
-class Steps(nn.Module):
+class Steps(ForecastModel):
     """Short-Term Ensemble Prediction System: a cascade of scales with stochastic perturbations of
     rain and motion; works on rain rates [mm/h].
 
@@ -41,8 +45,7 @@ class Steps(nn.Module):
     in has none in this member. A context with a dry frame stays where it is, in all members.
     """
 
-    SLOW: ClassVar[bool] = True
-    SCALED: ClassVar[bool] = True  # the perturbations of the motion are made in km/h
+    capabilities = Capabilities(needs_scale=True, members=True, partial=True, slow=True)
 
     def __init__(
         self, members: int = 20, cascade_levels: int = 6, motion: str = "lucaskanade", seed: int = 1
@@ -55,6 +58,8 @@ class Steps(nn.Module):
                 "at least 2 members and scales and a seed of 0 or more are needed."
             )
         check_motion(motion)
+        # the perturbations of the motion are made in km/h
+        self.capabilities = replace(self.capabilities, own_members=members)
         self.members, self.cascade_levels, self.motion, self.seed = (
             members,
             cascade_levels,
@@ -67,45 +72,26 @@ class Steps(nn.Module):
         context: Tensor,
         forecast_length: int,
         observed: Tensor | None = None,
-        *,
-        timestep: Tensor | float = 5.0,
-        spacing: Tensor | float = 1.0,
-    ) -> Tensor:
-        """(B, T, 1, H, W) rain rate [mm/h] -> the mean of the members, (B, forecast_length, 1, H,
-        W).
-        """
-        return self.ensemble(
-            context,
-            forecast_length,
-            observed,
-            members=self.members,
-            timestep=timestep,
-            spacing=spacing,
-        ).mean(1)
-
-    def ensemble(
-        self,
-        context: Tensor,
-        forecast_length: int,
-        observed: Tensor | None = None,
-        *,
-        members: int,
-        timestep: Tensor | float = 5.0,
-        spacing: Tensor | float = 1.0,
-    ) -> Tensor:
-        """(B, T, 1, H, W) rain rate [mm/h], minutes between frames and kilometres between pixels,
-        of all or of each case -> (B, members, forecast_length, 1, H, W).
+        scale: Scale | None = None,
+    ) -> Prediction:
+        """(B, T, 1, H, W) rain rate [mm/h] -> an ensemble whose mean is the forecast, of the scale
+        given, or 5 minutes and 1 km.
         """
         enough(context, FRAMES, "STEPS")
-        return case_by_case(
-            lambda rain_rate, *scale: self._forecast(
-                rain_rate[-FRAMES:], forecast_length, members, *scale
-            ),
-            context,
-            observed,
-            timestep,
-            spacing,
-        )
+        timestep, spacing = (scale or Scale(5.0, 1.0)).of_each(context)
+
+        def draw(members: int, generator: torch.Generator | None) -> Tensor:
+            return case_by_case(
+                lambda rain_rate, *scale: self._forecast(
+                    rain_rate[-FRAMES:], forecast_length, members, *scale
+                ),
+                context,
+                observed,
+                timestep,
+                spacing,
+            )
+
+        return DrawnEnsemble(draw, self.members)
 
     def _forecast(
         self,

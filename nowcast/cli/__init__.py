@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import nowcast
 from nowcast.cli import config as configuration
-from nowcast.cli.hydra_words import translated
+from nowcast.cli.hydra_words import config_folders, translated
 from nowcast.runtime import environment
 from nowcast.runtime.errors import (
     EXIT_ERROR,
@@ -30,9 +30,9 @@ from nowcast.runtime.threads import wait_asleep
 from nowcast.runtime.world import refuse_many
 
 _COMMANDS = {
-    "train": "learning",
-    "evaluate": "verifying",
-    "report": "verifying",
+    "train": "train",
+    "evaluate": "evaluate",
+    "report": "report",
     "predict": "forecasting",
     "convert": "radar",
     "info": "radar",
@@ -40,8 +40,8 @@ _COMMANDS = {
     "watch": "forecasting",
     "replay": "forecasting",
     "serve": "forecasting",
-    "compare": "learning",
-    "benchmark": "learning",
+    "compare": "compare",
+    "benchmark": "benchmark",
 }  # and the module each is a function of
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
@@ -84,7 +84,13 @@ def run(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: Ctrl-C.
         Terminated: SIGTERM came, and what was being done is finished and saved.
     """
-    arguments = list(arguments)
+    folders, arguments = config_folders(list(arguments))
+    with configuration.own_folders(folders):
+        _run(arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run one command, with the configuration files that can be chosen."""
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
         sys.stdout.write(USAGE.format(**_choices()))

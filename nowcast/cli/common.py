@@ -157,6 +157,34 @@ def load(run: str | Path, precision: str | None) -> "Forecaster":
     return forecaster
 
 
+def list_files(folder: Path) -> None:
+    """What lies in a run or evaluation folder, and what it is for."""
+    from nowcast.evaluation.results import FILE
+    from nowcast.forecasting.forecaster import SETTINGS_FILE, WEIGHTS_FILE
+
+    about = {
+        "config.yaml": "the whole configuration",
+        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that `nowcast predict` and `nowcast evaluate` need",
+        "training.png": "training and validation loss by epoch",
+        "logs": "the same for TensorBoard and as CSV",
+        "checkpoints": "to go on training: nowcast train resume=...",
+        "scores.csv": "every score by lead time, with intervals",
+        "differences.csv": "the paired differences from every baseline",
+        "scores.txt": "the tables above",
+        "scores.png": "curves by lead time",
+        "forecast.png": "a typical case: context, observation, forecasts",
+        FILE: "all sums by block of cases, from which every score and interval can be made again",
+    }
+    print_line(f"in {folder}")
+    found = {
+        path.name: path.relative_to(folder)
+        for path in (*folder.glob("*"), *folder.glob("evaluation/*"))
+    }
+    for name, meaning in about.items():
+        if name in found:
+            print_line(f"  {str(found[name]):26} {meaning}")
+
+
 def track(description: str):
     """A function that shows how many of some items are done as they are taken."""
     return lambda items: tracked(items, description)

@@ -9,7 +9,7 @@ not as expected, Hydra's public functions are used, and what they set is put bac
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra import compose, initialize_config_dir, version
@@ -49,12 +49,13 @@ _OF_HYDRA = (
 _lock = threading.RLock()  # Hydra's version is one for the whole process
 
 
-def compose_files(folder: str, name: str, overrides: list[str]) -> DictConfig:
+def compose_files(folders: Sequence[str], name: str, overrides: list[str]) -> DictConfig:
     """The configuration that a file and the files it names make with some overrides; without
     Hydra's own settings.
 
     Args:
-        folder: absolute path of the folder of the configuration files.
+        folders: absolute paths of the folders of the configuration files; of two files of one name
+            the one in the first folder counts.
         name: of the file to begin with, without its ending.
         overrides: in Hydra's grammar.
 
@@ -63,9 +64,9 @@ def compose_files(folder: str, name: str, overrides: list[str]) -> DictConfig:
     """
     with _lock, _version_base():
         return (
-            _by_loader(folder, name, overrides)
+            _by_loader(folders, name, overrides)
             if _LOADER_IS_KNOWN
-            else _by_public_functions(folder, name, overrides)
+            else _by_public_functions(folders, name, overrides)
         )
 
 
@@ -81,10 +82,11 @@ class _Files(ConfigRepository):
         )
 
 
-def _by_loader(folder: str, name: str, overrides: list[str]) -> DictConfig:
+def _by_loader(folders: Sequence[str], name: str, overrides: list[str]) -> DictConfig:
     Plugins.instance()  # knows what reads files
     search_path = ConfigSearchPathImpl()
-    search_path.append("main", f"file://{folder}")
+    for number, folder in enumerate(folders):
+        search_path.append("main" if number == 0 else f"further {number}", f"file://{folder}")
     loader = ConfigLoaderImpl(search_path)
     files = CachingConfigRepository(_Files(search_path))
     parsed = OverridesParser.create().parse_overrides(overrides)
@@ -97,7 +99,7 @@ def _by_loader(folder: str, name: str, overrides: list[str]) -> DictConfig:
     return config
 
 
-def _by_public_functions(folder: str, name: str, overrides: list[str]) -> DictConfig:
+def _by_public_functions(folders: Sequence[str], name: str, overrides: list[str]) -> DictConfig:
     """The same by what Hydra documents; its singletons and resolvers are put back as they were."""
     from hydra.core.utils import JobRuntime
     from omegaconf.basecontainer import BaseContainer
@@ -111,8 +113,10 @@ def _by_public_functions(folder: str, name: str, overrides: list[str]) -> DictCo
         for kind in kinds:
             Singleton._instances.pop(kind, None)
         store.repo = {name: node for name, node in stored.items() if name in _OF_HYDRA}
-        with initialize_config_dir(folder, version_base=VERSION_BASE):
-            return compose(name, overrides)
+        further = ",".join(f"'file://{folder}'" for folder in folders[1:])
+        search = [f"hydra.searchpath=[{further}]"] if further else []
+        with initialize_config_dir(folders[0], version_base=VERSION_BASE):
+            return compose(name, [*overrides, *search])
     finally:
         for kind, instance in before.items():
             Singleton._instances.pop(kind, None)

@@ -5,6 +5,9 @@ stumble over spaces, commas, brackets, equals signs and accents in them.
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +21,16 @@ from omegaconf.errors import OmegaConfBaseException
 from nowcast.cli.composing import compose_files
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import SHIPPED, run_folder
+from nowcast.runtime.plugins import plugins
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import os_error
+
+_OF_DATA = (
+    "observed_channel",
+    "output_bias",
+)  # brought along by nowcast's own data; others need not
+
+_own_folders: ContextVar[tuple[Path, ...]] = ContextVar("own_folders", default=())
 
 PATHS = (
     "run",
@@ -67,9 +78,48 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+@contextmanager
+def own_folders(folders: Sequence[Path]) -> Iterator[None]:
+    """A block in which files in some folders of one's own can be chosen, too (--config-dir).
+
+    Raises:
+        UserError: one of them is no folder.
+    """
+    for path in folders:
+        if not path.is_dir():
+            raise UserError(
+                f"--config-dir {path} is not a folder; give one with files such as "
+                "model/MINE.yaml, which model=MINE then takes."
+            )
+    token = _own_folders.set(tuple(path.absolute() for path in folders))
+    try:
+        yield
+    finally:
+        _own_folders.reset(token)
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Where configuration files are looked for, in this order: nowcast's own folder, those of
+    --config-dir, those of plug-ins.
+    """
+    of_plugins = [plugin.conf_folder for plugin in plugins()]
+    return (folder(), *_own_folders.get(), *(found for found in of_plugins if found is not None))
+
+
+def own_folder_options() -> list[str]:
+    """The options --config-dir with which another process finds the same files."""
+    return [f"--config-dir={path}" for path in _own_folders.get()]
+
+
 def choices(group: str) -> list[str]:
     """Names that can be chosen for a group, e.g. the experiments."""
-    return sorted(path.stem for path in (folder() / group).glob("*.yaml"))
+    return sorted(
+        {path.stem for place in search_folders() for path in (place / group).glob("*.yaml")}
+    )
+
+
+def _composed(name: str, overrides: list[str]) -> DictConfig:
+    return compose_files([str(place) for place in search_folders()], name, overrides)
 
 
 def compose(name: str, overrides: list[str]) -> DictConfig:
@@ -81,10 +131,9 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
     literals, rest = _split(overrides)
     try:
         _refuse_sweeps(rest)
-        known = _known_keys(
-            str(folder()), name, tuple(item for item in rest if item.startswith("data="))
-        )
-        config = compose_files(str(folder()), name, rest)
+        data = tuple(item for item in rest if item.startswith("data="))
+        known = _known_keys(search_folders(), name, data)
+        config = _composed(name, rest)
     except (
         HydraException,
         OmegaConfBaseException,
@@ -92,7 +141,7 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
         ValueError,
     ) as error:  # ValueError: a group set to a number
         raise UserError(_explained(name, rest, error)) from error
-    unknown, lacking = sorted(set(config) - known), sorted(known - set(config))
+    unknown, lacking = sorted(set(config) - known), sorted(known - set(config) - set(_OF_DATA))
     if lacking:
         raise UserError(
             f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed."
@@ -107,9 +156,9 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
 
 
 @lru_cache(maxsize=64)
-def _known_keys(folder: str, name: str, data: tuple[str, ...]) -> frozenset[str]:
+def _known_keys(folders: tuple[Path, ...], name: str, data: tuple[str, ...]) -> frozenset[str]:
     """The keys that a command's configuration has, with those that its data bring along."""
-    return frozenset(compose_files(folder, name, list(data)))
+    return frozenset(compose_files([str(place) for place in folders], name, list(data)))
 
 
 def _refuse_sweeps(overrides: list[str]) -> None:
@@ -320,11 +369,9 @@ def _explained(name: str, overrides: list[str], error: Exception) -> str:
     """
     for item in overrides:
         key, _, value = item.lstrip("+~").partition("=")
-        if item.startswith("+") and (folder() / key.partition("@")[0]).is_dir():
-            return (
-                f"{item!r} adds a choice that is there already; type "
-                f"{key.partition('@')[0]}={value}."
-            )
+        group = key.partition("@")[0]
+        if item.startswith("+") and any((place / group).is_dir() for place in search_folders()):
+            return f"{item!r} adds a choice that is there already; type {group}={value}."
     text = _one_line(error)
     found = re.match(r"Could not override '([^']*)'", text)
     return text if found is None else _no_such_setting(name, found[1])
@@ -332,7 +379,7 @@ def _explained(name: str, overrides: list[str], error: Exception) -> str:
 
 def _no_such_setting(name: str, key: str) -> str:
     """That there is no setting of that name, with those that it may have been meant for."""
-    config = compose_files(str(folder()), name, [])
+    config = _composed(name, [])
     place, _, last = key.partition("@")[0].rpartition(".")
     inside = OmegaConf.select(config, place, throw_on_missing=False) if place else config
     if not isinstance(inside, DictConfig):

@@ -93,7 +93,7 @@ def _any_baseline_is_slow(settings: dict) -> bool:
         for node in (settings.get("baselines") or {}).values()
         if isinstance(node, dict) and "_target_" in node
     ]
-    return any(getattr(resolve(node["_target_"], "baselines"), "SLOW", False) for node in nodes)
+    return any(resolve(node["_target_"], "baselines").capabilities.slow for node in nodes)
 
 
 def _is_cached(settings: dict) -> bool:
@@ -274,11 +274,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "info": (*_READER, *_CODING),
     "convert": _CODING,
     "benchmark": (
-        Rule(
-            ("what.rows", "what.columns"),
-            lambda settings: _at(settings, "what.archive") is None,
-            "they are of synthetic rain, and what.archive is given",
-        ),
         Rule(
             ("what.batch_size",),
             _some_case_takes_the_batch_size,

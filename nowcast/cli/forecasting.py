@@ -15,7 +15,7 @@ from nowcast.cli.common import (
 )
 from nowcast.data.archive import Archive
 from nowcast.data.containers import Listing, open_containers
-from nowcast.data.inputs import literal_folder, separate_inputs
+from nowcast.data.inputs import Inputs, literal_folder, separate_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
@@ -26,8 +26,9 @@ from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import frames_to_keep
 from nowcast.forecasting.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
 from nowcast.forecasting.incoming import Incoming
-from nowcast.forecasting.watch import Watch, line
-from nowcast.output.publish import writer_for
+from nowcast.forecasting.status import line
+from nowcast.forecasting.watch import Watch
+from nowcast.output.writers import writer_for
 from nowcast.page.server import serve as start_server
 from nowcast.runtime.build import fits, part
 from nowcast.runtime.errors import UserError
@@ -39,28 +40,11 @@ def predict(arguments: list[str]) -> None:
     settings = plain_or_shown("predict", arguments)
     if settings is None:
         return
-    output = Path(settings["output"])
-    length, thresholds, members = (
-        settings["forecast_length"],
-        settings["thresholds"],
-        settings["members"],
-    )
-    if (
-        not fits(length, int | None)
-        or not fits(settings["pictures"], bool)
-        or not fits(thresholds, list[float])
-        or not fits(members, int)
-        or members < 0
-    ):
-        raise UserError(
-            f"forecast_length is {length!r}, pictures is {settings['pictures']!r}, thresholds is "
-            f"{thresholds!r} and members is {members!r}; a whole number of frames, "
-            "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
-        )
-    writer_for(output, members=members)
-    pictures = (
-        [output.with_suffix(suffix) for suffix in (".png", ".gif")] if settings["pictures"] else []
-    )
+    _check_prediction(settings)
+    output, members = Path(settings["output"]), settings["members"]
+    writer_for(output, members=members)  # refused before anything is read
+    suffixes = (".png", ".gif") if settings["pictures"] else ()
+    pictures = [output.with_suffix(suffix) for suffix in suffixes]
     forecaster, tolerance = _radar_run(settings), part(settings, "tolerance")
 
     def read():
@@ -78,34 +62,52 @@ def predict(arguments: list[str]) -> None:
         forecaster,
         read,
         output,
-        forecast_length=length,
+        forecast_length=settings["forecast_length"],
         run=run.name,
         model_sha256=sha256_of(run / WEIGHTS_FILE),
-        thresholds=thresholds,
+        thresholds=settings["thresholds"],
         members=members,
         tolerance=tolerance,
     )
-    forecast = published.forecast
+    _report_prediction(published)
+    if pictures:  # the forecast comes first: it lies on the disk by now
+        from nowcast.drawing.animation import forecast_animation
+        from nowcast.drawing.maps import forecast_strip
+
+        for draw, picture in zip((forecast_strip, forecast_animation), pictures):
+            draw(published.context, published.forecast, picture)
+            print_line(f"wrote {picture}")
+
+
+def _check_prediction(settings: dict) -> None:
+    """Refuse settings of predict that are of another type than they should be."""
+    length, pictures = settings["forecast_length"], settings["pictures"]
+    thresholds, members = settings["thresholds"], settings["members"]
+    right_types = (
+        fits(length, int | None),
+        fits(pictures, bool),
+        fits(thresholds, list[float]),
+        fits(members, int) and members >= 0,
+    )
+    if not all(right_types):
+        raise UserError(
+            f"forecast_length is {length!r}, pictures is {pictures!r}, thresholds is "
+            f"{thresholds!r} and members is {members!r}; a whole number of frames, "
+            "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
+        )
+
+
+def _report_prediction(published: prediction.Published) -> None:
+    """Say what was forecast, where it lies, and what took how long."""
+    forecast, files = published.forecast, published.files
     for note in prediction.notes(published.context, forecast):
         print_line(note)
     last = utc_text(forecast.valid_times[-1])
-    print_line(
-        f"analysis time {utc_text(forecast.analysis_time)}, {len(forecast.lead_times)} fields up "
-        f"to {last}"
-    )
-    written = f"{published.files[0]}" + (
-        f" to {published.files[-1].name}" if len(published.files) > 1 else ""
-    )
-    print_line(
-        f"wrote {written} "
-        f"({', '.join(f'{name} {seconds:.2f} s' for name, seconds in published.seconds.items())})"
-    )
-    if settings["pictures"]:  # the forecast comes first: it lies on the disk by now
-        from nowcast.drawing import plotting
-
-        for draw, picture in zip((plotting.forecast_strip, plotting.forecast_animation), pictures):
-            draw(published.context, forecast, picture)
-            print_line(f"wrote {picture}")
+    fields = f"{len(forecast.lead_times)} fields up to {last}"
+    print_line(f"analysis time {utc_text(forecast.analysis_time)}, {fields}")
+    written = f"{files[0]} to {files[-1].name}" if len(files) > 1 else str(files[0])
+    steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in published.seconds.items())
+    print_line(f"wrote {written} ({steps})")
 
 
 def watch(arguments: list[str]) -> None:
@@ -113,43 +115,23 @@ def watch(arguments: list[str]) -> None:
     settings = plain_or_shown("watch", arguments)
     if settings is None:
         return
-    if not fits(settings["reading_seconds"], float) or settings["reading_seconds"] <= 0:
-        raise UserError(
-            f"reading_seconds is {settings['reading_seconds']!r}; a number of seconds above 0 is "
-            "needed."
-        )
-    operation, run, output, clock = (
-        part(settings, "operation"),
-        run_folder(settings["run"]),
-        Path(settings["output"]),
-        Clock(),
-    )
-    for pattern in separate_inputs(settings["input"]):
-        folder = literal_folder(pattern)
-        if _is_within(output.resolve(), folder.resolve(), pattern):
-            raise UserError(
-                f"the forecasts in {output} would be found as input {pattern!r}; a folder of "
-                "their own is needed for them."
-            )
-        if not folder.is_dir():
-            raise UserError(
-                f"input is {pattern!r}, but there is no folder {folder}; make it, or mend the "
-                "setting."
-            )
-    forecaster = _radar_run(settings)
+    seconds = settings["reading_seconds"]
+    if not fits(seconds, float) or seconds <= 0:
+        raise UserError(f"reading_seconds is {seconds!r}; a number of seconds above 0 is needed.")
+    operation, run = part(settings, "operation"), run_folder(settings["run"])
+    output, clock = Path(settings["output"]), Clock()
+    _check_folders(settings["input"], output)
+    forecaster, tolerance = _radar_run(settings), part(settings, "tolerance")
     task = forecaster.task
-    tolerance, seconds = part(settings, "tolerance"), settings["reading_seconds"]
-    reading = ReadingProcess(
-        Unpacking(Tolerant(part(settings, "reader"), tolerance)), seconds=seconds
-    )
+    reader = Unpacking(Tolerant(part(settings, "reader"), tolerance))
+    reading = ReadingProcess(reader, seconds=seconds)
     listing = ReadingProcess(Listing(), seconds=seconds)
-    with stopped_by_signals(clock.stop), reading as reader, listing:
-        keep = frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0)
+    with stopped_by_signals(clock.stop), reading, listing:
         incoming = Incoming(
             settings["input"],
-            reader.read,
+            reading.read,
             look_into=lambda path: open_containers([path], listing),
-            keep=keep,
+            keep=frames_to_keep(task, slowest=CADENCES[1] if forecaster.any_cadence else 0.0),
             switch_after=task.context_length,
             timestep=task.timedelta,
             tolerance=tolerance,
@@ -165,9 +147,29 @@ def watch(arguments: list[str]) -> None:
             clock=clock,
             run=run.name,
             model_sha256=sha256_of(run / WEIGHTS_FILE),
-            report=lambda record: print_line(line(record)),
+            report=_print_status,
         ).run()
     print_line("stopped")
+
+
+def _print_status(record: dict) -> None:
+    print_line(line(record))
+
+
+def _check_folders(inputs: Inputs, output: Path) -> None:
+    """Refuse inputs that are not there, or that would find the forecasts of the output folder."""
+    for pattern in separate_inputs(inputs):
+        folder = literal_folder(pattern)
+        if _is_within(output.resolve(), folder.resolve(), pattern):
+            raise UserError(
+                f"the forecasts in {output} would be found as input {pattern!r}; a folder of "
+                "their own is needed for them."
+            )
+        if not folder.is_dir():
+            raise UserError(
+                f"input is {pattern!r}, but there is no folder {folder}; make it, or mend the "
+                "setting."
+            )
 
 
 def _is_within(output: Path, folder: Path, pattern: str) -> bool:
@@ -180,9 +182,7 @@ def _is_within(output: Path, folder: Path, pattern: str) -> bool:
         return False
     wild = Path(pattern).parts[len(literal_folder(pattern).parts) : -1]
     between = output.relative_to(folder).parts
-    return "**" in wild or (
-        len(wild) == len(between) and all(fnmatch(name, one) for name, one in zip(between, wild))
-    )
+    return "**" in wild or (len(wild) == len(between) and all(map(fnmatch, between, wild)))
 
 
 def replay(arguments: list[str]) -> None:
@@ -197,11 +197,7 @@ def replay(arguments: list[str]) -> None:
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
     cycles = replaying.replay(
-        frames,
-        forecaster,
-        Path(settings["output"]),
-        every=every,
-        on_record=lambda record: print_line(line(record)),
+        frames, forecaster, Path(settings["output"]), every=every, on_record=_print_status
     )
     Console().print(replaying.table(cycles))
     wrong = [cycle for cycle in cycles if not cycle.as_documented]

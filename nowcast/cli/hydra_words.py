@@ -4,10 +4,12 @@ type instead elsewhere.
 Nothing of Hydra's is accepted and ignored.
 """
 
-from nowcast.cli import config as configuration
+from pathlib import Path
+
 from nowcast.runtime.errors import UserError
 
 CFG, RESOLVE, PACKAGE = "--cfg", "--resolve", "--package"
+CONFIG_DIR = "--config-dir"
 OWN_FOLDER = (
     "train",
     "evaluate",
@@ -29,14 +31,14 @@ _ONE_JOB = (
     "compare --cfg shows"
 )
 _OWN_FILES = (
-    "settings of your own are files in {folder}, e.g. experiment/MINE.yaml for experiment=MINE"
+    "settings of your own are files in a folder of yours, e.g. experiment/MINE.yaml for "
+    "experiment=MINE; type --config-dir FOLDER"
 )
 _NO_LOGGING = (
     "there are no settings of logging; what a training logs is in the folder logs of its run"
 )
 _OPTIONS = {
     "--multirun": _ONE_JOB,
-    "--config-dir": _OWN_FILES,
     "--config-path": _OWN_FILES,
     "--config-name": "a command has one configuration; type another command, or experiment=NAME "
     "for other settings",
@@ -71,6 +73,29 @@ _AS_IT_IS = (
     ("hydra.job.chdir", "false"),
     ("hydra.job.chdir", "null"),
 )  # what happens anyway
+
+
+def config_folders(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """The folders typed as --config-dir FOLDER, and all else.
+
+    Raises:
+        UserError: the option without a folder.
+    """
+    folders, rest, waiting = [], [], False
+    for item in arguments:
+        name, equals, value = item.partition("=")
+        if waiting:
+            folders.append(Path(item).expanduser())
+            waiting = False
+        elif _SHORT.get(name, name) != CONFIG_DIR:
+            rest.append(item)
+        elif equals:
+            folders.append(Path(value).expanduser())
+        else:
+            waiting = True
+    if waiting:
+        raise UserError("--config-dir takes a folder, e.g. --config-dir conf.")
+    return folders, rest
 
 
 def translated(command: str, arguments: list[str]) -> list[str]:
@@ -119,10 +144,7 @@ def _option(item: str, rest: list[str]) -> list[str]:
     if name == "--run":
         return []  # what every command does
     if name in _OPTIONS:
-        raise UserError(
-            f"there is no {item.partition('=')[0]} here: "
-            f"{_OPTIONS[name].format(folder=configuration.folder())}."
-        )
+        raise UserError(f"there is no {item.partition('=')[0]} here: {_OPTIONS[name]}.")
     if name == CFG:
         if not equals:
             value = rest.pop(0) if rest and rest[0] in (_JOB, *_PARTS_OF_HYDRA) else _JOB
@@ -162,6 +184,4 @@ def _key(command: str, item: str) -> list[str]:
     if (plain, value.lower()) in _AS_IT_IS:
         return []
     reason = next((text for start, text in _KEYS if plain.startswith(start)), _OTHER_KEY)
-    raise UserError(
-        f"{item!r} would have no effect: {reason.format(folder=configuration.folder())}."
-    )
+    raise UserError(f"{item!r} would have no effect: {reason}.")

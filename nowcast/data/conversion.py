@@ -95,9 +95,7 @@ def convert(
         paths: the radar files, all of one grid and one quantity, in any order; archives of files
             (tar, zip) and compressed files, too.
         output: the archive. It is replaced as a whole at the end, and untouched if anything fails.
-        reader: has ``read(path) -> Frames``, see ``nowcast.readers``; and, where it is not 1 (the
-            file's name), ``path_parts``: how many of the last parts of the path decide, with the
-            content, what is read; 0: none.
+        reader: the reader of the files.
         prepare: clipping and regridding; None: neither.
         workers: processes that read; 0: everything in this process, which a hostile file can then
             crash or hang.

@@ -229,7 +229,7 @@ def read_frames(
 
     Args:
         paths: the radar files, all of one grid.
-        reader: has ``read(path) -> Frames``; see ``nowcast.readers``.
+        reader: the reader of the files.
         last: keep only that many of the newest frames, and of several that are meant for one time
             the nearest to it; little more than twice as many are held in memory.
         until: leave out frames after this time, UTC.

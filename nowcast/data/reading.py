@@ -48,7 +48,7 @@ class ReadingProcess:
     anew after it was lost.
 
     Args:
-        reader: has ``read(path)``, which gives Frames or text; see ``nowcast.readers``.
+        reader: has ``read(path)``, which returns Frames (a ``readers.base.Reader``) or text.
         seconds: a file that takes longer is given up; None: 2 minutes, and more for large files.
         memory_mb: address space the process may have.
     """

@@ -5,28 +5,44 @@ from pathlib import Path
 
 import numpy as np
 
+from nowcast.readers.base import Reader
 from nowcast.types.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 
 
 @dataclass(frozen=True)
-class Tolerant:
+class Tolerant(Reader):
     """A reader whose files may be off by a tolerance.
 
     Args:
-        reader: has ``read(path) -> Frames``; see ``nowcast.readers``.
+        reader: the reader of the files.
         tolerance: how far values, coordinates and times may be off.
     """
 
-    reader: object
+    reader: Reader
     tolerance: Tolerance = DEFAULT
 
     @property
+    def format(self) -> str:
+        """What it reads, as the reader says."""
+        return self.reader.format
+
+    @property
     def path_parts(self) -> int:
-        """How many of the last parts of a path decide, with the content, what is read; as the
-        reader says.
+        """How many of the last parts of a path decide what is read, as the reader says."""
+        return self.reader.path_parts
+
+    def recognises(self, path: str | Path) -> bool:
+        """Whether the reader recognises the file; never raises."""
+        return self.reader.recognises(path)
+
+    def choose(self, path: str | Path) -> "Tolerant":
+        """The one that reads this file, under the same tolerance.
+
+        Raises:
+            UserError: none does.
         """
-        return getattr(self.reader, "path_parts", 1)
+        return Tolerant(self.reader.choose(path), self.tolerance)
 
     def read(self, path: str | Path) -> Frames:
         """The file's frames, with the number of pixels of each that became missing.

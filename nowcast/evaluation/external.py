@@ -12,6 +12,7 @@ from nowcast.evaluation.judging import Batch
 from nowcast.evaluation.source import ForecastSource
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
+from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 
@@ -203,7 +204,7 @@ class ForecastFiles(ForecastSource):
             {self.name: mean[None]},
             members,
             of_case[[index]],
-            np.array([[self.task.timestep, self.archive.grid.pixel_km]]),
+            Scale.of_samples([(self.task.timestep, self.archive.grid.pixel_km)]),
         )
 
     def _frames(self, times: np.ndarray) -> np.ndarray:

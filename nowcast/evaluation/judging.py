@@ -14,6 +14,7 @@ from nowcast.evaluation.cache import ForecastCache
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.types.arrays import unmasked
+from nowcast.types.scale import Scale
 
 MEMBER = "{} member"  # the row of an ensemble's single members beside that of its mean
 
@@ -28,7 +29,7 @@ class Batch:
         forecasts: of the judged models by name, (B, T, H, W), NaN = no forecast.
         members: of those among them that have an ensemble, (B, M, T, H, W).
         blocks: number of the block of each case, (B,).
-        scale: minutes between frames and kilometres between pixels of each case, (B, 2), for models
+        scale: minutes between frames and kilometres between pixels of each case, for models
             that must know them; None where they have none.
     """
 
@@ -37,7 +38,7 @@ class Batch:
     forecasts: dict[str, np.ndarray]
     members: dict[str, np.ndarray]
     blocks: np.ndarray
-    scale: np.ndarray | None = None
+    scale: Scale | None = None
 
     def __post_init__(self):
         for name in ("context", "observation"):
@@ -136,9 +137,8 @@ class Judge:
                 judgement.sums[name, block] = sums = self.scores.sums(length)
                 sums.add(forecast[mine], observation[mine])
             for name, ensemble in members.items():
-                judgement.ensembles[name, block] = sums = self.scores.ensemble_sums(
-                    length, ensemble.shape[1]
-                )
+                statistic = self.scores.ensemble(ensemble.shape[1])
+                judgement.ensembles[name, block] = sums = statistic.sums(length)
                 sums.add(ensemble[mine], observation[mine])
                 judgement.sums[MEMBER.format(name), block] = sums = self.scores.sums(length)
                 for number in range(ensemble.shape[1]):
@@ -164,12 +164,13 @@ class Judge:
         return forecasts, members, failures
 
     def _made(
-        self, forecaster: Forecaster, context: np.ndarray, length: int, scale: np.ndarray | None
+        self, forecaster: Forecaster, context: np.ndarray, length: int, scale: Scale | None
     ) -> tuple[np.ndarray, Failures]:
         """A baseline's forecast, or its members."""
-        if not getattr(forecaster.model, "SLOW", False):
+        if not forecaster.model.capabilities.slow:
             return forecaster.forecast_values(context, length, scale=scale), Failures()
         found, failures = [], Failures()
+        needs_scale = scale is not None and forecaster.model.capabilities.needs_scale
         for k, case in enumerate(context):
             try:
                 found.append(
@@ -177,9 +178,7 @@ class Judge:
                         forecaster,
                         case,
                         length,
-                        scale[k : k + 1]
-                        if scale is not None and getattr(forecaster.model, "SCALED", False)
-                        else None,
+                        scale.rows(slice(k, k + 1)) if needs_scale else None,
                     )
                 )
             # whatever a method makes of a case: it is counted and told, and the others are still
@@ -189,7 +188,7 @@ class Judge:
                     raise
                 failures += Failures(1, first_line(error))
                 found.append(None)
-        number = getattr(forecaster.model, "members", 0)
+        number = forecaster.model.capabilities.own_members
         for k, forecast in enumerate(found):
             if forecast is None:
                 last = np.repeat(context[k, -1:], length, axis=0)
@@ -197,7 +196,7 @@ class Judge:
         return np.stack(found), failures
 
     def _kept(
-        self, forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None
+        self, forecaster: Forecaster, case: np.ndarray, length: int, scale: Scale | None
     ) -> np.ndarray:
         """The forecast of one case, (T, H, W) or (M, T, H, W), from the cache where it is there."""
         if self.cache is None:
@@ -209,7 +208,9 @@ class Judge:
                 sorted(map(str, vars(forecaster.model).items())),
             ]
         )
-        key = self.cache.key(model if scale is None else f"{model} {scale.tolist()}", case, length)
+        if scale is not None:
+            model = f"{model} {[scale.timestep.tolist(), scale.spacing.tolist()]}"
+        key = self.cache.key(model, case, length)
         kept = self.cache.get(key)
         if kept is None:
             kept = _forecast(forecaster, case, length, scale)
@@ -223,9 +224,9 @@ def mean_of_members(members: np.ndarray) -> np.ndarray:
 
 
 def _forecast(
-    forecaster: Forecaster, case: np.ndarray, length: int, scale: np.ndarray | None
+    forecaster: Forecaster, case: np.ndarray, length: int, scale: Scale | None
 ) -> np.ndarray:
-    members = getattr(forecaster.model, "members", 0)
+    members = forecaster.model.capabilities.own_members
     return (
         forecaster.forecast_members(case[None], members, length, scale=scale)[0]
         if members

@@ -23,7 +23,7 @@ from nowcast.evaluation.intervals import (
     estimates,
 )
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.evaluation.statistics.sums import ScoreKey, Values, with_overall
+from nowcast.evaluation.statistics.sums import ScoreKey, Values
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import Unavailable, UserError, first_line
 from nowcast.runtime.files import replacing, run_folder
@@ -139,7 +139,7 @@ class Results:
         """Whether a score over all leads is made of the sums of all leads; else it is their mean,
         or their sum.
         """
-        return hasattr(self.scores.sums(1), "overall")
+        return self.scores.pooled
 
     @property
     def cases(self) -> int:
@@ -239,17 +239,15 @@ class Results:
         """All scores of a model."""
         length = self.task.forecast_length
         own = {name: array for name, array in totals.items() if not name.startswith("ensemble ")}
-        sums = self.scores.sums(length)
-        values = sums.values(own)
-        overall = sums.overall(own) if hasattr(sums, "overall") else None
+        values = self.scores.scored(own, length)
         if model in self.members:
             ensemble = {
                 name.removeprefix("ensemble "): array
                 for name, array in totals.items()
                 if name.startswith("ensemble ")
             }
-            values |= self.scores.ensemble_sums(length, self.members[model]).values(ensemble)
-        return with_overall(values, overall)
+            values |= self.scores.ensemble(self.members[model]).scored(ensemble, length)
+        return values
 
     def conclusion(self) -> list[str]:
         """What a reader may conclude from this number of independent events, in sentences."""

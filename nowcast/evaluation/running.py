@@ -23,6 +23,7 @@ from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
+from nowcast.types.scale import Scale
 
 PIXELS_PER_BATCH = (
     2**18
@@ -127,12 +128,12 @@ class Source(ForecastSource):
         }
         return Batch(context, observation, forecasts, members, of_case[indices], scale)
 
-    def scale(self, indices: Sequence[int]) -> np.ndarray | None:
-        """(B, 2) minutes between frames and kilometres between pixels of some cases; None where
-        they have none.
+    def scale(self, indices: Sequence[int]) -> Scale | None:
+        """Minutes between frames and kilometres between pixels of some cases; None where they have
+        none.
         """
         scales = [self.cases.scale(0, index) for index in indices]
-        return None if None in scales else np.array(scales)
+        return None if None in scales else Scale.of_samples(scales)
 
     def grid_of(self, index: int) -> Grid | None:
         """Where its pixels are."""
@@ -178,9 +179,9 @@ def evaluate(
     """
     begun = time.monotonic()
     ensembles = source.members or any(
-        getattr(forecaster.model, "members", 0) for forecaster in baselines.values()
+        forecaster.model.capabilities.own_members for forecaster in baselines.values()
     )
-    if ensembles and not hasattr(scores, "ensemble_sums"):
+    if ensembles and scores.ensemble(1) is None:
         raise UserError(
             f"{type(scores).__name__} has no scores of ensembles; take scores=rain, and "
             "evaluation.members=0 and baselines without members for others."
@@ -191,7 +192,7 @@ def evaluate(
     )
     judge = Judge(baselines, scores, cache, strict)
     ranges = source.ranges()
-    slow = any(getattr(forecaster.model, "SLOW", False) for forecaster in baselines.values())
+    slow = any(forecaster.model.capabilities.slow for forecaster in baselines.values())
     judgement = Judgement()
     with _judging(judge, min(plan.processes(slow), len(ranges))) as judged:
         for one in judged(source.batch(indices, blocks.of_case) for indices in progress(ranges)):

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from nowcast.evaluation.intervals import Estimate
-from nowcast.evaluation.statistics.scores import BETTER, ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
@@ -218,44 +218,18 @@ def lead_label(step: int, lead_minutes: float | None) -> str:
     return text.replace("-", "−")
 
 
-_NAMES = {
-    "ssim_range2": "SSIM (data range 2)", "cross_entropy": "cross-entropy", "cross_entropy_floor": "cross-entropy "
-                                                                                                   "floor", "b_mse": "B-MSE", "b_mae": "B-MAE",
-    "f1": "F1", "csi_mean": "CSI, mean of the thresholds", "crps_fair": "CRPS, fair", "rmse_of_mean": "RMSE "
-                                                                                                      "of "
-                                                                                                      "the "
-                                                                                                      "mean", "spread_skill": "spread "
-                                                                                                                                          "/ "
-                                                                                                                                          "RMSE "
-                                                                                                                                          "of "
-                                                                                                                                          "the "
-                                                                                                                                          "mean",
-    "brier": "Brier score", "brier_reliability": "Brier reliability", "brier_resolution": "Brier "
-                                                                                          "resolution", "brier_uncertainty": "Brier "
-                                                                                                                                   "uncertainty",
-    "brier_skill": "Brier skill score", "roc_area": "ROC area", "sal_structure": "SAL structure", "sal_amplitude": "SAL "
-                                                                                                                   "amplitude", "sal_location": "SAL "
-                                                                                                                                                    "location",
-    "sal_structure_size": "|SAL structure|", "sal_amplitude_size": "|SAL amplitude|", "sal_cases": "SAL "
-                                                                                                   "cases", "fss_useful": "FSS "
-                                                                                                                              "useful "
-                                                                                                                              "from", "fss_random": "FSS "
-                                                                                                                                                               "random",
-}  # fmt: skip
-
-
 def score_title(
     score: str, threshold: float | None, window: int | None = None, *, unit: str = "mm/h"
 ) -> str:
     """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, cross-entropy, ...
 
     Args:
-        score: a key of ``BETTER``.
+        score: its name.
         threshold: of an event; None: without.
         window: width of a neighbourhood [pixels].
         unit: of the threshold, see ``unit_of``.
     """
-    name = _NAMES.get(score) or (score.upper() if len(score) <= 4 else score.replace("_", " "))
+    name = about(score).title or (score.upper() if len(score) <= 4 else score.replace("_", " "))
     kind = "" if score.startswith(("fss", "power")) else "largest of "
     size = (
         f", {kind}{window} px"
@@ -333,7 +307,7 @@ def _overall_table(rows_by_model: dict[str, list[ScoreRow]], unit: str, pooled: 
         previous = threshold
         table.add_row(
             score_title(score, threshold, window, unit=unit),
-            BETTER.get(score, ""),
+            about(score).better,
             *_marked(score, by_model, rows_by_model),
         )
     return table
@@ -492,11 +466,11 @@ def verdict(key: ScoreKey, estimate: Estimate, place: int = -1) -> str:
         place: index of the lead.
     """
     value, low = estimate.value[place], estimate.low[place]
-    if math.isnan(low) or BETTER.get(key.score) not in ("higher", "lower"):
+    if math.isnan(low) or about(key.score).better not in ("higher", "lower"):
         return ""
     if not estimate.differs[place]:
         return "open"
-    return "better" if (value > 0) == (BETTER[key.score] == "higher") else "worse"
+    return "better" if (value > 0) == (about(key.score).better == "higher") else "worse"
 
 
 def _difference(key: ScoreKey, estimate: Estimate) -> tuple[str, str, str]:
@@ -521,7 +495,7 @@ def _marked(score: str, by_model: dict[str, float], models) -> list[str]:
     penalties = {
         digits(value): penalty(score, value) for value in by_model.values() if not math.isnan(value)
     }
-    if not BETTER.get(score) or len(texts) < 2 or len(penalties) < 2:
+    if not about(score).better or len(texts) < 2 or len(penalties) < 2:
         return texts
     best = min(penalties, key=penalties.get)
     return [f"[bold]{text}*[/bold]" if text == best else text for text in texts]
@@ -529,11 +503,12 @@ def _marked(score: str, by_model: dict[str, float], models) -> list[str]:
 
 def penalty(score: str, value: float) -> float:
     """The smaller, the better."""
-    if BETTER[score] == "near 1":
+    better = about(score).better
+    if better == "near 1":
         return abs(math.log(value)) if value > 0 else math.inf
-    if BETTER[score] == "near 0":
+    if better == "near 0":
         return abs(value)
-    return value if BETTER[score] == "lower" else -value
+    return value if better == "lower" else -value
 
 
 def digits(value: float) -> str:

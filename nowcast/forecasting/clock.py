@@ -50,6 +50,7 @@ class SimulatedClock(Clock):
         self._due: list[tuple[np.datetime64, int, Callable[[], None]]] = []
 
     def now(self) -> np.datetime64:
+        """UTC, datetime64[ms]; it changes in ``wait`` alone."""
         return self._now
 
     def at(self, time: np.datetime64, action: Callable[[], None]) -> None:
@@ -58,6 +59,7 @@ class SimulatedClock(Clock):
         self._due.sort(key=lambda item: item[:2])
 
     def wait(self, seconds: float) -> None:
+        """Let so much time pass, and what was to happen in it happen."""
         until = self._now + np.timedelta64(round(seconds * 1000), "ms")
         while self._due and self._due[0][0] <= until:
             time, _, action = self._due.pop(0)

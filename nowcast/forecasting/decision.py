@@ -24,7 +24,7 @@ _BEFORE = 3  # steps before the context in which a frame still helps to fill a g
 
 
 @dataclass(frozen=True)
-class Plan:
+class Decision:
     """What to forecast from.
 
     Args:
@@ -52,9 +52,8 @@ class Plan:
 
 def frames_to_keep(task: Task, *, slowest: float = 0.0) -> np.timedelta64:
     """How far back frames can be of use, at the slowest cadence [minutes] that they may have."""
-    return (task.context_length + _BEFORE) * max(
-        task.timedelta, np.timedelta64(round(60 * slowest), "s")
-    )
+    slowest_step = np.timedelta64(round(60 * slowest), "s")
+    return (task.context_length + _BEFORE) * max(task.timedelta, slowest_step)
 
 
 def decide(
@@ -65,11 +64,11 @@ def decide(
     max_age: np.timedelta64,
     problems: Mapping[np.datetime64, str],
     can_extrapolate: bool,
-) -> tuple[Plan | None, str | None]:
+) -> tuple[Decision | None, str | None]:
     """Choose a forecast for a cycle.
 
     Args:
-        usable: times of the frames that are there and hold at least one observation.
+        usable: times of the frames that are there and contain at least one observation.
         cycle: the time the newest frame should have.
         task: what the network was made for.
         max_age: an analysis time further behind the cycle is refused.
@@ -77,60 +76,41 @@ def decide(
         can_extrapolate: whether pysteps is installed.
 
     Returns:
-        (plan, None), or (None, why there is none).
+        (decision, None), or (None, why there is no forecast).
     """
+
+    def missing(time: np.datetime64) -> str:
+        return f"the frame of {_clock(time)} {problems.get(time, 'did not come')}"
+
+    step = task.timedelta
     newest = max((time for time in usable if time <= cycle), default=None)
-    lacking = [_lack(cycle, problems)] if newest != cycle else []
-    if newest is None or cycle - newest > max_age:
-        age = (
-            "no frame at all"
-            if newest is None
-            else f"the newest usable frame, of {_clock(newest)}, is {_minutes(cycle - newest)} "
-            "minutes older than that"
-        )
-        return (
-            None,
-            f"{lacking[0]}, and {age}"
-            if newest is None
-            else f"{lacking[0]}, and {age}; at most {_minutes(max_age)} are accepted",
-        )
-    length = task.forecast_length + math.ceil((cycle - newest) / task.timedelta)
-    context = tuple(
-        newest - step * task.timedelta for step in range(task.context_length - 1, -1, -1)
-    )
-    absent = [time for time in context if time not in usable]
-    lacking += [_lack(time, problems) for time in absent]
-    reason = "; ".join(lacking) or None
+    if newest is None:
+        return None, f"{missing(cycle)}, and no frame at all"
+    if cycle - newest > max_age:
+        age = f"the newest usable frame, of {_clock(newest)}, is {_minutes(cycle - newest)}"
+        limit = f"at most {_minutes(max_age)} are accepted"
+        return None, f"{missing(cycle)}, and {age} minutes older than that; {limit}"
+    length = task.forecast_length + math.ceil((cycle - newest) / step)
+    context = tuple(newest - back * step for back in reversed(range(task.context_length)))
+    absent = tuple(time for time in context if time not in usable)
+    late = () if newest == cycle else (cycle,)
+    reason = "; ".join(map(missing, late + absent)) or None
     if not absent:
-        return Plan("nowcast", context, (), length, reason), None
-    if (
-        len(absent) == 1
-        and absent[0] != newest
-        and {absent[0] - task.timedelta, absent[0] + task.timedelta} <= set(usable)
-    ):
-        return Plan(
-            "nowcast",
-            context,
-            tuple(absent),
-            length,
-            f"{reason}; it was filled in between its neighbours",
-        ), None
-    before = max(
-        (
-            time
-            for time in usable
-            if newest - frames_to_keep(task) <= time < newest
-            and (newest - time) % task.timedelta == np.timedelta64(0)
-        ),
-        default=None,
-    )
-    if before is not None and can_extrapolate:
-        return Plan("extrapolation", (before, newest), (), length, reason), None
-    return Plan("persistence", (newest,), (), length, reason), None
+        return Decision("nowcast", context, (), length, reason), None
+    gap = absent[0]
+    if len(absent) == 1 and gap - step in usable and gap + step in usable:
+        reason = f"{reason}; it was filled in between its neighbours"
+        return Decision("nowcast", context, absent, length, reason), None
+    oldest = newest - frames_to_keep(task)
+    earlier = [time for time in usable if oldest <= time < newest and is_whole(newest - time, step)]
+    if earlier and can_extrapolate:
+        return Decision("extrapolation", (max(earlier), newest), (), length, reason), None
+    return Decision("persistence", (newest,), (), length, reason), None
 
 
-def _lack(time: np.datetime64, problems: Mapping[np.datetime64, str]) -> str:
-    return f"the frame of {_clock(time)} {problems.get(time, 'did not come')}"
+def is_whole(span: np.timedelta64, step: np.timedelta64) -> bool:
+    """Whether a span is a whole number of steps."""
+    return span % step == np.timedelta64(0, "s")
 
 
 def _clock(time: np.datetime64) -> str:

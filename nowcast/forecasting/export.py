@@ -41,11 +41,13 @@ import nowcast
 from nowcast.baselines.dry import Dry
 from nowcast.baselines.persistence import Persistence
 from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.base import ForecastModel
 from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.network import Network
 from nowcast.runtime.errors import MissingDependency, UserError, first_line
 from nowcast.runtime.files import replacing, run_folder
+from nowcast.types.scale import Scale
 
 _ANY_LENGTH = (
     ConvLSTM,
@@ -103,8 +105,8 @@ class _Normalised(nn.Module):
         self.model, self.forecast_length, self.spacing = model, forecast_length, spacing
 
     def forward(self, context: Tensor, observed: Tensor, *timestep: Tensor) -> Tensor:
-        told = {} if self.spacing is None else {"timestep": timestep[0], "spacing": self.spacing}
-        return self.model(context, self.forecast_length, observed, **told)
+        scale = None if self.spacing is None else Scale(timestep[0], self.spacing)
+        return self.model(context, self.forecast_length, observed, scale).point()
 
 
 class _Physical(nn.Module):
@@ -253,12 +255,12 @@ def _export(
             "leave them out."
         )
     network = model.model if isinstance(model, Forecaster) else model
-    if not isinstance(network, nn.Module):
+    if not isinstance(network, ForecastModel):
         raise UserError(
             f"{_name(model)} is not exported; expected a run folder, a Forecaster, a model or a "
             "ConvLSTM."
         )
-    if getattr(network, "SLOW", False):
+    if network.capabilities.slow:
         raise UserError(
             f"{_name(network)} computes with NumPy and pysteps outside torch, so there is no "
             "graph of it to export; a trained network has one."
@@ -270,7 +272,7 @@ def _export(
             f"give forecast_length, the number of frames that the exported {_name(network)} is "
             "to predict."
         )
-    scaled = getattr(network, "SCALED", False)
+    scaled = network.capabilities.needs_scale
     if scaled and (spacing is None or not spacing > 0):
         raise UserError(
             "give spacing, the kilometres between pixels that the grids of the exported "
@@ -288,7 +290,7 @@ def _length(network: nn.Module, context_length: int | None, task) -> tuple[int, 
         return context_length, False
     if isinstance(network, _ANY_LENGTH):
         return 3, True
-    fixed = getattr(network, "context_length", 1)
+    fixed = network.context_length
     if task is not None:
         return task.context_length, False
     if fixed > 1:

@@ -1,4 +1,4 @@
-"""Forecasts by a plan: the network's, or what is left where it cannot have what it needs."""
+"""Forecasts as they were decided on: the network's, or what is left where frames are missing."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from nowcast.baselines.extrapolation import carried, load_pysteps, motion_of
 from nowcast.baselines.persistence import Persistence
-from nowcast.forecasting.decision import Plan
+from nowcast.forecasting.decision import Decision
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import MissingDependency
 from nowcast.types.frames import Forecast, Frames
@@ -23,22 +23,25 @@ def can_extrapolate() -> bool:
     return True
 
 
-def context_of(plan: Plan, frames: Mapping[np.datetime64, Frames], task: Task) -> Frames:
-    """The frames of a plan, with those filled in that are not there.
+def context_of(decision: Decision, frames: Mapping[np.datetime64, Frames], task: Task) -> Frames:
+    """The frames of a decision, with those filled in that are not there.
 
     Args:
-        plan: says which.
+        decision: says which.
         frames: those that are there, one in each, by their times.
         task: gives the timestep.
     """
-    first = frames[plan.analysis_time]
-    values = [
-        between(frames[t - task.timedelta].values[0], frames[t + task.timedelta].values[0])
-        if t in plan.filled
-        else frames[t].values[0]
-        for t in plan.times
-    ]
-    return Frames(np.stack(values), np.array(plan.times), first.grid, first.source, first.quantity)
+
+    def values(time: np.datetime64) -> np.ndarray:
+        if time not in decision.filled:
+            return frames[time].values[0]
+        step = task.timedelta
+        return between(frames[time - step].values[0], frames[time + step].values[0])
+
+    newest = frames[decision.analysis_time]
+    fields = np.stack([values(time) for time in decision.times])
+    times = np.array(decision.times)
+    return Frames(fields, times, newest.grid, newest.source, newest.quantity)
 
 
 def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -55,28 +58,23 @@ def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     known = ~np.isnan(both)
     total = np.where(known, both, 0.0).sum(axis=0)
     count = known.sum(axis=0)
-    return np.where(count > 0, np.maximum(total, 0) / np.maximum(count, 1), np.nan).astype(
-        np.float32
-    )
+    mean = np.where(count > 0, np.maximum(total, 0) / np.maximum(count, 1), np.nan)
+    return mean.astype(np.float32)
 
 
 def forecast_by(
-    plan: Plan, context: Frames, forecaster: Forecaster, *, thresholds: Sequence[float] = ()
+    decision: Decision, context: Frames, forecaster: Forecaster, *, thresholds: Sequence[float] = ()
 ) -> Forecast:
-    """The forecast a plan asks for, with the network's probabilities of these rain rates [mm/h], if
-    it tells any; NaN where nothing can be said.
+    """The forecast that was decided on, with the network's probabilities of these rain rates
+    [mm/h], if it predicts any; NaN where nothing can be said.
     """
-    task = forecaster.task
-    if plan.method == "nowcast":
-        return forecaster(context, plan.forecast_length, thresholds=thresholds)
-    if plan.method == "extrapolation":
-        steps = (plan.times[1] - plan.times[0]) / task.timedelta
-        motion = motion_of(context.values) / steps
-        values = carried(context.values[-1], motion, plan.forecast_length)
-        return Forecast(
-            values, plan.analysis_time, task.lead_times(plan.forecast_length), context.grid
-        )
-    one = Task(1, task.forecast_length, task.timestep)
-    return Forecaster(Persistence(), Identity(), one, precision="float32")(
-        context[-1:], plan.forecast_length
-    )
+    task, length = forecaster.task, decision.forecast_length
+    if decision.method == "nowcast":
+        return forecaster(context, length, thresholds=thresholds)
+    if decision.method == "extrapolation":
+        steps = (decision.times[1] - decision.times[0]) / task.timedelta
+        values = carried(context.values[-1], motion_of(context.values) / steps, length)
+        return Forecast(values, decision.analysis_time, task.lead_times(length), context.grid)
+    single = Task(1, task.forecast_length, task.timestep)
+    persistence = Forecaster(Persistence(), Identity(), single, precision="float32")
+    return persistence(context[-1:], length)

@@ -2,11 +2,12 @@
 folder.
 """
 
-import functools
 import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,20 +15,25 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from torch import Tensor
 
 import nowcast
 from nowcast.baselines.extrapolation import seed_of
 from nowcast.data.cadence import are_regular, is_step, usual_step, without_twins
 from nowcast.forecasting.products import checked_thresholds
+from nowcast.models.base import ForecastModel
+from nowcast.models.prediction import Prediction
 from nowcast.runtime.build import part, plain_data
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import replacing, run_folder
+from nowcast.runtime.plugins import plugins_named_in, refuse_missing
 from nowcast.runtime.precision import autocast, check_precision, precision_of
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
 from nowcast.training import checkpoints
 from nowcast.types.arrays import as_numbers
 from nowcast.types.frames import Forecast, Frames
+from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
@@ -44,31 +50,11 @@ _LARGEST_SETTINGS = 2**20  # bytes
 SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
 
 
-def told_scale(model: torch.nn.Module, scale: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """What a model is told of the scale of its frames, as keywords of its call; models that need
-    not know are told nothing.
-
-    Args:
-        scale: (B, 2) minutes between frames and kilometres between pixels.
-
-    Raises:
-        UserError: the model must know the scale, and there is none.
-    """
-    if not getattr(model, "SCALED", False):
-        return {}
-    if scale is None:
-        raise UserError(
-            f"{type(model).__name__} must be told the minutes between frames and the kilometres "
-            "between pixels; these data have none."
-        )
-    return {"timestep": scale[:, 0], "spacing": scale[:, 1]}
-
-
 class Forecaster:
     """Physical values in, physical values out, around a model that works on normalised tensors.
 
     Args:
-        model: called as model(context, forecast_length, observed), see ``nowcast.models``.
+        model: see ``nowcast.models.base``.
         transform: see ``nowcast.types.transform``.
         task: what the model was made for.
         settings: {"model": ..., "transform": ..., "task": ...} as data, from which the three can be
@@ -77,13 +63,16 @@ class Forecaster:
             "auto": bf16-mixed where the hardware is fast at it. Weights, cell states and what comes
             out are float32 in both.
 
+    Attributes:
+        network_seconds: that its model has worked so far, without the transform.
+
     Raises:
         UserError: another precision.
     """
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: ForecastModel,
         transform,
         task: Task,
         *,
@@ -91,13 +80,9 @@ class Forecaster:
         precision: str = "auto",
     ):
         check_precision(precision)
-        self.model, self.transform, self.task, self.settings, self.precision = (
-            model,
-            transform,
-            task,
-            settings,
-            precision,
-        )
+        self.model, self.transform, self.task = model, transform, task
+        self.settings, self.precision = settings, precision
+        self.network_seconds = 0.0
 
     @classmethod
     def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
@@ -129,27 +114,26 @@ class Forecaster:
         self.model.load_state_dict(other.model.state_dict())
 
     def forecast_values(
-        self,
-        context: np.ndarray,
-        forecast_length: int | None = None,
-        *,
-        scale: np.ndarray | None = None,
+        self, context: np.ndarray, forecast_length: int | None = None, *, scale: Scale | None = None
     ) -> np.ndarray:
         """Forecast a batch of arrays.
 
         Args:
             context: (B, T, H, W) physical values, NaN = not observed.
             forecast_length: number of frames; None for the task's.
-            scale: (B, 2) minutes between frames and kilometres between pixels of each, for models
-                that must know them; others do not look.
+            scale: minutes between frames and kilometres between pixels, for models that must know
+                them; others do not look.
 
         Returns:
             (B, forecast_length, H, W) float32 physical values; NaN where the context was never
             observed, or where the model has no forecast.
+
+        Raises:
+            UserError: too many values were asked for, or the model must know a scale that is None.
         """
-        return self._forecast(
-            self.model, as_numbers(context, "the context frames"), forecast_length, scale
-        )[0][:, :, 0]
+        context = as_numbers(context, "the context frames")
+        with self._predicted(context, forecast_length, scale) as (prediction, ever_observed):
+            return self._restored(prediction.point(), ever_observed)[:, :, 0]
 
     def forecast_members(
         self,
@@ -157,7 +141,7 @@ class Forecaster:
         members: int,
         forecast_length: int | None = None,
         *,
-        scale: np.ndarray | None = None,
+        scale: Scale | None = None,
     ) -> np.ndarray:
         """The same of an ensemble, whose draws depend on the context and the number of members
         alone.
@@ -175,68 +159,73 @@ class Forecaster:
         Raises:
             UserError: the model draws no members, or too many values were asked for.
         """
+        self._refuse_members(members)
+        context = as_numbers(context, "the context frames")
+        call = self._predicted(context, forecast_length, scale, members=members)
+        with call as (prediction, ever_observed):
+            return self._members(prediction, members, context, ever_observed)
+
+    def _refuse_members(self, members: int) -> None:
         if not 1 <= members <= MOST_MEMBERS:
             raise UserError(f"{members} members were asked for; 1 to {MOST_MEMBERS} are accepted.")
-        if not hasattr(self.model, "ensemble"):
+        if not self.model.capabilities.members:
             raise UserError(
                 f"{type(self.model).__name__} draws no members; take a network with state noise "
                 "(model.state_noise=0.1) or model=lagrangian, or 0 members."
             )
-        context = as_numbers(context, "the context frames")
+
+    def _members(
+        self, prediction: Prediction, members: int, context: np.ndarray, ever_observed: Tensor
+    ) -> np.ndarray:
+        """(B, members, T, H, W) physical values, drawn as the context decides."""
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(context, members))
-            return self._forecast(
-                functools.partial(self.model.ensemble, members=members),
-                context,
-                forecast_length,
-                scale,
-                members=members,
-            )[0][:, :, :, 0]
+            drawn = prediction.members(members)
+        return self._restored(drawn, ever_observed[:, None])[:, :, :, 0]
 
-    @torch.inference_mode()
-    def _forecast(
+    def _restored(self, values: Tensor, ever_observed: Tensor) -> np.ndarray:
+        """Physical values; NaN where the context was never observed."""
+        _wait_for(values.device)
+        begun = time.perf_counter()
+        restored = self.transform.restore(torch.where(ever_observed, values.float(), torch.nan))
+        self.network_seconds -= time.perf_counter() - begun
+        return restored
+
+    @contextmanager
+    def _predicted(
         self,
-        model,
         context: np.ndarray,
         forecast_length: int | None,
-        scale: np.ndarray | None,
+        scale: Scale | None,
         *,
         members: int = 1,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """What a call of the model, or of its ensemble, makes of physical values, and the
-        probabilities that may come with it.
+    ) -> Iterator[tuple[Prediction, Tensor]]:
+        """A block in which what the model predicts can be asked, with where the context was ever
+        observed, (B, 1, 1, H, W).
         """
-        size = (len(context), members, self._length(forecast_length), *context.shape[2:])
+        length, name = self._length(forecast_length), type(self.model).__name__
+        size = (len(context), members, length, *context.shape[2:])
         if math.prod(size) > MOST_VALUES:
             raise UserError(
                 f"a forecast of {' x '.join(map(str, size))} values (sequences, members, frames, "
                 f"rows, columns) was asked for; {MOST_VALUES} values are accepted at once."
             )
+        if self.model.capabilities.needs_scale and scale is None:
+            raise UserError(
+                f"{name} must know the minutes between frames and the kilometres between pixels; "
+                "these data have none."
+            )
         self.model.eval()
         device = next(self.model.parameters(), torch.empty(0)).device
-        values, observed = self.transform.normalise(context[:, :, None])
-        with autocast(device.type, precision_of(self.precision, device.type)):
-            told = told_scale(
-                self.model,
-                None
-                if scale is None
-                else torch.as_tensor(scale, dtype=torch.float32, device=device),
-            )
-            found = model(
-                values.to(device), self._length(forecast_length), observed.to(device), **told
-            )
-        ever_observed = observed.any(dim=1, keepdim=True).to(device)
-        forecast, probability = (
-            None
-            if part is None
-            else torch.where(
-                ever_observed[:, None] if part.ndim == 6 else ever_observed, part.float(), torch.nan
-            )
-            for part in (found if isinstance(found, tuple) else (found, None))
-        )
-        return self.transform.restore(
-            forecast
-        ), None if probability is None else probability.cpu().numpy()
+        precision = precision_of(self.precision, device.type)
+        with torch.inference_mode(), autocast(device.type, precision):
+            values, observed = self.transform.normalise(context[:, :, None])
+            begun = time.perf_counter()
+            known = None if scale is None else scale.to(device)
+            prediction = self.model(values.to(device), length, observed.to(device), known)
+            yield prediction, observed.any(dim=1, keepdim=True).to(device)
+            _wait_for(device)
+            self.network_seconds += time.perf_counter() - begun
 
     def __call__(
         self,
@@ -289,33 +278,38 @@ class Forecaster:
                 "is nothing to forecast from. Take an earlier one (analysis_time)."
             )
         length = self._length(forecast_length)
-        scale = np.array([[task.timestep, context.grid.pixel_km]])
-        told = (
-            {"thresholds": thresholds}
-            if thresholds and getattr(self.model, "TELLS_PROBABILITIES", False)
-            else {}
-        )
-        values, probability = self._forecast(
-            functools.partial(self.model, **told), context.values[None], length, scale
-        )
-        told |= {} if probability is None else {"probability": probability[0, :, :, 0]}
-        if np.isnan(values).all():
-            raise UserError(
-                f"the forecast from {context.times[-1]} UTC is missing at every pixel and lead "
-                f"time: {_why_nothing(context, type(self.model).__name__)}"
-            )
-        ensemble = (
-            self.forecast_members(context.values[None], members, length, scale=scale)[0]
-            if members
-            else None
-        )
+        scale = Scale.of_samples([(task.timestep, context.grid.pixel_km)])
+        ensemble, probability = None, None
+        if members:
+            self._refuse_members(members)
+        if not self.model.capabilities.probabilistic:
+            thresholds = ()
+        values = context.values[None]
+        call = self._predicted(values, length, scale, members=max(1, members))
+        with call as (prediction, ever_observed):
+            if thresholds:
+                levels = self.transform.levels(thresholds)
+                point, probability = prediction.point_and_exceedance(levels)
+                probability = torch.where(ever_observed[:, None], probability.float(), torch.nan)
+                probability = probability[0, :, :, 0].cpu().numpy()
+            else:
+                point = prediction.point()
+            forecast = self._restored(point, ever_observed)[0, :, 0]
+            if np.isnan(forecast).all():
+                raise UserError(
+                    f"the forecast from {context.times[-1]} UTC is missing at every pixel and lead "
+                    f"time: {_why_nothing(context, type(self.model).__name__)}"
+                )
+            if members:
+                ensemble = self._members(prediction, members, values, ever_observed)[0]
         return Forecast(
-            values[0, :, 0],
+            forecast,
             context.times[-1],
             task.lead_times(length),
             context.grid,
             members=ensemble,
-            **told,
+            thresholds=thresholds,
+            probability=probability,
         )
 
     def one_of_each_time(self, frames: Frames, tolerance: Tolerance = DEFAULT) -> Frames:
@@ -369,7 +363,7 @@ class Forecaster:
         """Whether the model forecasts at whatever cadence the frames have, of ``CADENCES``, and on
         whatever spacing, of ``SPACINGS``.
         """
-        return getattr(self.model, "ANY_CADENCE", False)
+        return self.model.capabilities.any_scale
 
     def follow(self, times: Iterable[np.datetime64], tolerance: Tolerance = DEFAULT) -> bool:
         """Take the usual step between the newest of some times as the task's, where the model is
@@ -432,6 +426,7 @@ class Forecaster:
                 "nowcast": nowcast.__version__,
                 _DIGEST: sha256(content).hexdigest(),
                 "precision": self.precision,
+                "plugins": plugins_named_in(self.settings),
                 **self.settings,
             }
             path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -451,6 +446,7 @@ class Forecaster:
         """
         folder = run_folder(folder)
         settings = _read_settings(folder)
+        refuse_missing(settings.get("plugins", {}), f"the run {folder}")
         forecaster = cls.from_settings(
             settings, precision=precision or settings.get("precision", "float32")
         )
@@ -523,6 +519,12 @@ def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:
         )
 
 
+def _wait_for(device: torch.device) -> None:
+    """Wait for what was left to a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _or_go_on(folder: Path) -> str:
     """What else can be done with a run that is not finished, or not whole: only where there is a
     checkpoint to go on with.
@@ -560,6 +562,8 @@ def _read_settings(folder: Path) -> dict:
     missing = [
         name for name in ("task", "transform", "model") if not isinstance(settings.get(name), dict)
     ]
+    if not isinstance(settings.get("plugins", {}), dict):
+        missing.append("plugins")
     if missing:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
     return settings

@@ -3,13 +3,11 @@ benchmark measures.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from nowcast.data.archive import NewestFrames, is_archive
 from nowcast.data.cadence import at_time
@@ -19,15 +17,15 @@ from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
 from nowcast.data.windows import utc_text, utc_time
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.forecasting.products import Products, derive
-from nowcast.output.provenance import provenance
-from nowcast.output.publish import writer_for
+from nowcast.forecasting.products import derive
+from nowcast.output.origin import origin_attributes
+from nowcast.output.writers import writer_for
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import is_one_of
 from nowcast.types.frames import Forecast, Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
-PARTS = ("read", "network", "transform", "derive", "write")
+STEPS = ("read", "network", "transform", "derive", "write")
 """What a prediction spends its time on, in words of ``Published.seconds``."""
 
 
@@ -39,7 +37,7 @@ class Published:
         context: the frames it was made from.
         forecast: what was written.
         files: where it lies; ODIM has one for each lead time.
-        seconds: time spent by part, with the keys ``PARTS``; transform is everything between the
+        seconds: time spent by step, with the keys ``STEPS``; transform is everything between the
             frames and the forecast that is not the network, derive makes accumulations and
             probabilities.
     """
@@ -68,7 +66,7 @@ def publish(
     Args:
         forecaster: what forecasts.
         read: gives the frames; at least the task's context_length of them.
-        output: the file, see ``nowcast.output.publish``; it appears complete or not at all.
+        output: the file, see ``nowcast.output.writers``; it appears complete or not at all.
         forecast_length: number of frames to predict; None for the task's.
         run: name of the forecaster, for the file.
         model_sha256: of its weights, for the file.
@@ -82,87 +80,53 @@ def publish(
         UserError: frames a forecast cannot be made from, members of a model that draws none, or a
             file that cannot be written.
     """
-    write, clock = writer_for(output, members=members), [time.perf_counter()]
+    writer = writer_for(output, members=members)
+    clock = [time.perf_counter()]
     frames = forecaster.one_of_each_time(read(), tolerance)
     clock.append(time.perf_counter())
-    with _clocked(forecaster.model) as network:
-        forecast = forecaster(
-            frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance
-        )
+    before = forecaster.network_seconds
+    forecast = forecaster(
+        frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance
+    )
+    network = forecaster.network_seconds - before
     clock.append(time.perf_counter())
     context = frames[-forecaster.task.context_length :]
-    published: Forecast | Products = (
-        derive(forecast, context, thresholds=thresholds) if thresholds else forecast
-    )
+    products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
     clock.append(time.perf_counter())
-    origin = provenance(
+    origin = origin_attributes(
         model=run,
         model_sha256=model_sha256,
         analysis_time=forecast.analysis_time,
         inputs=[(frames.source, forecast.analysis_time)],
     )
-    files = write(published, output, attributes={"title": "Precipitation nowcast"} | origin)
+    title = {"title": "Precipitation nowcast"}
+    files = writer.write(products, output, attributes=title | origin)
     clock.append(time.perf_counter())
     reading, forecasting, deriving, writing = np.diff(clock).tolist()
-    seconds = dict(
-        zip(PARTS, (reading, sum(network), forecasting - sum(network), deriving, writing))
-    )
-    return Published(context, forecast, files, seconds)
+    seconds = (reading, network, forecasting - network, deriving, writing)
+    return Published(context, forecast, files, dict(zip(STEPS, seconds)))
 
 
 def notes(context: Frames, forecast: Forecast) -> list[str]:
     """What a user should know of a forecast that is not whole, in sentences."""
     found = []
-    if context.discarded.any():
+    discarded = context.discarded.sum()
+    if discarded:
         found.append(
-            f"{context.discarded.sum()} pixels of the input were negative or implausibly high, "
-            "and are taken as missing"
+            f"{discarded} pixels of the input were negative or implausibly high, and are taken as "
+            "missing"
         )
     empty = np.isnan(context.values).all(axis=(1, 2))
     if empty.any():
-        found.append(
-            f"{empty.sum()} of {len(context)} input frames contain no observation, the first of "
-            f"{utc_text(context.times[empty][0])}"
-        )
+        first = utc_text(context.times[empty][0])
+        frames = f"{empty.sum()} of {len(context)} input frames"
+        found.append(f"{frames} contain no observation, the first of {first}")
     missing = forecast.is_missing
     if missing.any():
         first = forecast.lead_times[missing][0] / np.timedelta64(60, "s")
-        found.append(
-            f"{missing.sum()} of {missing.size} fields are missing at every pixel, the first at "
-            f"+{first:g} min"
-        )
+        fields = f"{missing.sum()} of {missing.size} fields"
+        found.append(f"{fields} are missing at every pixel, the first at +{first:g} min")
     return found
-
-
-@contextmanager
-def _clocked(model: torch.nn.Module) -> Iterator[list[float]]:
-    """The seconds of every call of a model, and of its ensemble, inside the block; work left to a
-    GPU is waited for.
-    """
-    started, seconds = [], []
-
-    def now() -> float:
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    before = model.register_forward_pre_hook(lambda *_: started.append(now()))
-    after = model.register_forward_hook(lambda *_: seconds.append(now() - started.pop()))
-
-    def clocked(*arguments, **settings):
-        started.append(now())
-        members = type(model).ensemble(model, *arguments, **settings)
-        seconds.append(now() - started.pop())
-        return members
-
-    if hasattr(model, "ensemble"):
-        model.ensemble = clocked
-    try:
-        yield seconds
-    finally:
-        vars(model).pop("ensemble", None)
-        before.remove()
-        after.remove()
 
 
 def newest_frames(

@@ -64,8 +64,8 @@ def derive(
 ) -> Products:
     """Derive depth, probabilities and quality from a forecast.
 
-    Probabilities that the model itself told (``Forecast.probability``) are taken as they are; else
-    those of an ensemble (``Forecast.members``) are the share of its members that have a value.
+    Probabilities that the model itself predicted (``Forecast.probability``) are taken as they are;
+    else those of an ensemble (``Forecast.members``) are the share of its members with a value.
     Those of any other single forecast come from its neighbourhood (Theis et al. 2005, Meteorol.
     Appl. 12; Schwartz et al. 2010, Weather and Forecasting 25): the share of the pixels with a
     forecast that reach the threshold, in a square around the pixel that grows with lead time. By
@@ -96,24 +96,26 @@ def derive(
     quality = None if context is None else _quality(forecast, context)
     if quality is not None:
         forecast = _without_unobserved(forecast, quality)
-    if forecast.probability is None and forecast.members is not None:
-        source, probability = "ensemble", _share_of_members(forecast, thresholds)
-    elif forecast.probability is None:
-        source, probability = (
-            "neighbourhood",
-            _share_of_neighbours(forecast, thresholds, radius_km_per_hour),
-        )
-    elif forecast.thresholds != thresholds:
+    if forecast.probability is not None:
+        source = "model"
+        probability = _of_model(forecast, thresholds)
+    elif forecast.members is not None:
+        source = "ensemble"
+        probability = _share_of_members(forecast, thresholds)
+    else:
+        source = "neighbourhood"
+        probability = _share_of_neighbours(forecast, thresholds, radius_km_per_hour)
+    return Products(forecast, _depth(forecast), thresholds, probability, source, quality)
+
+
+def _of_model(forecast: Forecast, thresholds: tuple[float, ...]) -> np.ndarray:
+    """The forecast's own probabilities, (K, T, H, W), where it has rain rates."""
+    if forecast.thresholds != thresholds:
         raise UserError(
             f"the forecast has probabilities of the rain rates {forecast.thresholds}, but the "
             f"thresholds {thresholds} were given; give those it was made with."
         )
-    else:
-        source, probability = (
-            "model",
-            np.where(np.isnan(forecast.values), np.float32(np.nan), forecast.probability),
-        )
-    return Products(forecast, _depth(forecast), thresholds, probability, source, quality)
+    return np.where(np.isnan(forecast.values), np.float32(np.nan), forecast.probability)
 
 
 def checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
@@ -122,9 +124,8 @@ def checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
         checked = tuple(float(threshold) for threshold in thresholds)
     except (TypeError, ValueError):
         checked = ()
-    if not checked or not all(
-        low < high for low, high in zip((0.0, *checked), (*checked, math.inf))
-    ):
+    ascending = all(low < high for low, high in zip((0.0, *checked), (*checked, math.inf)))
+    if not checked or not ascending:
         raise UserError(
             f"the thresholds {thresholds!r} were given; one or more positive rain rates [mm/h] "
             "in ascending order are needed, e.g. 0.1, 1, 5."
@@ -192,16 +193,12 @@ def _share_of_members(forecast: Forecast, thresholds: tuple[float, ...]) -> np.n
 def _share_of_neighbours(
     forecast: Forecast, thresholds: tuple[float, ...], radius_km_per_hour: float
 ) -> np.ndarray:
-    """Of the pixels around that have a forecast, the share that reaches each threshold, (K, T, H,
-    W).
-    """
+    """Of the pixels around with a forecast, the share that reaches each threshold, (K, T, H, W)."""
     probability = np.empty((len(thresholds), *forecast.values.shape), np.float32)
     spacing = forecast.grid.kilometres
     for lead, (field, time) in enumerate(zip(forecast.values, forecast.lead_times)):
         radius = radius_km_per_hour * (time / np.timedelta64(3600, "s"))
-        reach = tuple(
-            _pixels_within(radius, pixel, size) for pixel, size in zip(spacing, field.shape)
-        )
+        reach = [_pixels_within(radius, *side) for side in zip(spacing, field.shape)]
         known = ~np.isnan(field)
         weight = _one_over(box_sum(known, *reach), where=known)
         for share, threshold in zip(probability[:, lead], thresholds):
@@ -263,6 +260,5 @@ def _pixels_within(radius: float, pixel: float, size: int) -> int:
     """
     if not pixel > 0:
         return 0
-    return int(
-        min(radius / pixel + 1e-6, size)
-    )  # a radius of 2.5 km holds 5 pixels of 0.5 km, whatever the rounding
+    # A radius of 2.5 km contains 5 pixels of 0.5 km, whatever the rounding.
+    return int(min(radius / pixel + 1e-6, size))

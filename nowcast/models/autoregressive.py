@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from nowcast.models.base import Capabilities
 from nowcast.models.convolutions import Conv2d, ordered_once
 from nowcast.models.network import Network, at_least, check_mask, fold, unfold
 from nowcast.runtime.errors import UserError
@@ -21,9 +22,10 @@ class Autoregressive(Network):
     """Read the context frame by frame, then go on with the network's own output; a subclass defines
     ``initial_state`` and ``step``.
 
-    A network that has only ever read the truth does not know its own mistakes. ``rehearse``, the
-    call in training, lets it read the truth or its own last forecast by chance, one draw per sample
-    and frame; the chance follows the share of the training that is done:
+    A network that has only ever read the truth does not know its own mistakes.
+    ``scheduled_sampling``, the call in training, lets it read the truth or its own last forecast by
+    chance, one draw per sample and frame; the chance follows the share of the training that is
+    done:
 
     - "none": no chance, the call of ``forward``: the truth in the context, the own forecast after
       it.
@@ -53,6 +55,7 @@ class Autoregressive(Network):
     """
 
     SETTINGS = ("patch", "sampling", "sampling_until")
+    capabilities = Capabilities(scheduled_sampling=True)
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ class Autoregressive(Network):
         with ordered_once():
             return self._follow(frames, frames.shape[1] + forecast_length - 1)[:, -forecast_length:]
 
-    def rehearse(
+    def scheduled_sampling(
         self, window: Tensor, observed: Tensor | None, context_length: int, progress: float
     ) -> Tensor:
         """Forecast every frame of a training window from those before it, be they the truth or

@@ -9,7 +9,6 @@ Axes: B batch, T time, C channels, H rows, W columns.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -32,8 +31,8 @@ class Capabilities:
             the grid.
         slow: a case takes seconds; evaluation makes its forecasts case by case, in processes, and
             keeps them.
-        rehearses: while it learns it can be shown the truth now and then (scheduled sampling), see
-            ``nowcast.models.autoregressive``.
+        scheduled_sampling: while it learns it can read the truth now and then in place of its own
+            forecast, by a method of this name, see ``nowcast.models.autoregressive``.
         unit_range: its values lie in (0, 1).
     """
 
@@ -44,7 +43,7 @@ class Capabilities:
     own_members: int = 0
     partial: bool = False
     slow: bool = False
-    rehearses: bool = False
+    scheduled_sampling: bool = False
     unit_range: bool = False
 
 
@@ -56,7 +55,7 @@ class ForecastModel(nn.Module, ABC):
         context_length: the fewest context frames that it forecasts from.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: Capabilities = Capabilities()
     context_length: int = 1
 
     @abstractmethod

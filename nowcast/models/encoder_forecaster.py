@@ -4,6 +4,8 @@ Axes: B batch, M member, T time, C channels, H rows, W columns; p is the patch s
 channels of a folded frame.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,8 +13,11 @@ from torch import Tensor, nn
 from nowcast.models.convlstm.layer import ConvLSTM, State
 from nowcast.models.convolutions import Conv2d
 from nowcast.models.network import Network, at_least, fold, precisely, unfold, without_autocast
-from nowcast.runtime.errors import UserError
+from nowcast.models.prediction import DrawnEnsemble, Prediction
 from nowcast.runtime.torch_private import call_is_forward
+from nowcast.types.scale import Scale
+
+_USUAL_MEMBERS = 20  # as many as pysteps' STEPS has, of which means and probabilities are made
 
 
 class EncoderForecaster(Network):
@@ -103,48 +108,49 @@ class EncoderForecaster(Network):
             else []
         )
         self.noise = nn.ParameterList(noises)
+        self.capabilities = replace(self.capabilities, members=bool(state_noise))
 
     def unroll(self, frames: Tensor, forecast_length: int) -> Tensor:
         """(B, T, C, H, W) -> raw (B, forecast_length, 1, H, W)."""
         return self._decode(self._encode(frames), forecast_length)
 
-    def ensemble(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None, *, members: int
-    ) -> Tensor:
-        """Forecasts that differ by the noise on the states they start from, drawn from torch's
-        generator.
-
-        Args:
-            context, forecast_length, observed: as for ``forward``, which gives the forecast without
-                noise.
-            members: M, at least 1.
-
-        Returns:
-            (B, M, forecast_length, 1, H, W), float32.
-
-        Raises:
-            UserError: the network was made without noise.
+    def forward(
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
+        """As ``Network.forward``; a network with state noise predicts members, which differ by the
+        noise on the states that they start from, beside the forecast without noise.
         """
         if not len(self.noise):
-            raise UserError(
-                "this network was made with state_noise=0, so all members would be equal; make "
-                "it with, e.g., model.state_noise=0.1."
-            )
-        at_least(1, members=members)
+            return super().forward(context, forecast_length, observed)
         self.check(context, forecast_length, observed)
-        states = []
-        for state, scales in zip(
-            self._encode(self.frames(context, observed)), self.noise, strict=True
-        ):
-            many = (part.repeat_interleave(members, dim=0) for part in state)
-            states.append(
-                tuple(
-                    part + scale[:, None, None] * torch.randn_like(part)
-                    for part, scale in zip(many, scales, strict=True)
-                )
-            )
-        raw = self._decode(states, forecast_length).unflatten(0, (len(context), members))
-        return self.finish(raw, *context.shape[-2:])
+        states, size = self._encode(self.frames(context, observed)), context.shape[-2:]
+
+        def best() -> Tensor:
+            return self.finish(self._decode(states, forecast_length), *size)
+
+        def draw(members: int, generator: torch.Generator | None) -> Tensor:
+            raw = self._decode(self._noisy(states, members, generator), forecast_length)
+            return self.finish(raw.unflatten(0, (len(context), members)), *size)
+
+        return DrawnEnsemble(draw, _USUAL_MEMBERS, best)
+
+    def _noisy(
+        self, states: list[State], members: int, generator: torch.Generator | None
+    ) -> list[State]:
+        """States (B, F, H', W') of each layer, with noise: (B M, F, H', W')."""
+        found = []
+        for state, scales in zip(states, self.noise, strict=True):
+            noisy = []
+            for values, scale in zip(state, scales, strict=True):
+                many = values.repeat_interleave(members, dim=0)
+                noise = torch.empty_like(many).normal_(generator=generator)
+                noisy.append(many + scale[:, None, None] * noise)
+            found.append(tuple(noisy))
+        return found
 
     def _encode(self, frames: Tensor) -> list[State]:
         """(B, T, C, H, W) -> the final state of each layer."""

@@ -17,12 +17,13 @@ Axes: B batch, T time, C channels, H rows, W columns, K levels.
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.convlstm.gates import apart
 from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
@@ -39,8 +40,10 @@ from nowcast.models.motion import (
     smooth_both,
 )
 from nowcast.models.network import at_least, check_mask, precisely, without_autocast
+from nowcast.models.prediction import LogitPrediction
 from nowcast.models.steps_in_time import follow, loops_stay
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Rain rates [mm/h] whose exceedance the network tells; in between, and beyond the last, the logit
@@ -137,7 +140,7 @@ _SCALARS = (
 _SHARPNESS = 10.0  # of the details, so that coefficients near 1 are useful ones
 
 
-class LagrangianConvLSTM(nn.Module):
+class LagrangianConvLSTM(ForecastModel):
     """Probabilities of rain and a forecast, from context frames of any cadence and grid spacing.
 
     Args:
@@ -148,12 +151,10 @@ class LagrangianConvLSTM(nn.Module):
         UserError: another number of layers.
     """
 
-    SCALED: ClassVar[bool] = True  # it is told minutes and kilometres
-    ANY_CADENCE: ClassVar[bool] = (
-        True  # and forecasts at whatever cadence and spacing they are, within limits
+    capabilities = Capabilities(
+        needs_scale=True, any_scale=True, probabilistic=True, members=True, partial=True
     )
-    TELLS_PROBABILITIES: ClassVar[bool] = True
-    PARTIAL: ClassVar[bool] = True  # no forecast where the rain comes from outside the grid
+    context_length = 2
 
     def __init__(self, hidden_channels: list[int], *, knee: float, ceiling: float):
         super().__init__()
@@ -227,40 +228,45 @@ class LagrangianConvLSTM(nn.Module):
         context: Tensor,
         forecast_length: int,
         observed: Tensor | None = None,
-        *,
-        timestep: Tensor | float = 5.0,
-        spacing: Tensor | float = 1.0,
-        thresholds: Sequence[float] | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        scale: Scale | None = None,
+    ) -> "RainDistribution":
         """Predict the frames that follow.
 
         Args:
             context: (B, T, 1, H, W), normalised; T at least 2.
             forecast_length: number of frames, at least 1.
             observed: boolean mask of the context's shape; None means all of it.
-            timestep: minutes between frames, of all or of each sequence (B,).
-            spacing: kilometres between pixels, of all or of each sequence.
-            thresholds: K rain rates [mm/h]; None: the frames alone.
+            scale: minutes between frames and kilometres between pixels; None: 5 and 1.
 
         Returns:
-            (B, forecast_length, 1, H, W), float32; NaN where the rain comes from outside the grid
-            or was not observed. With thresholds a pair: the frames, and the probabilities that a
-            pixel reaches each of them, (B, K, forecast_length, 1, H, W), NaN in the same places.
+            The distribution of the rain of (B, forecast_length, 1, H, W); NaN where the rain comes
+            from outside the grid or was not observed.
         """
+        _check(context, forecast_length, observed)
+        return RainDistribution(self, context, forecast_length, observed, scale or Scale(5.0, 1.0))
+
+    def frames_and_probabilities(
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None,
+        scale: Scale,
+        levels: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The forecast, (B, forecast_length, 1, H, W), and the probabilities that a pixel reaches
+        each of some levels, (K,) normalised: (B, K, forecast_length, 1, H, W).
+        """
+        timestep, spacing = scale.timestep, scale.spacing
         frames, probabilities = [], []
         newest = (
             context[:, -1, 0] if observed is None else _newest(context[:, :, 0], observed[:, :, 0])
         )
         ever = None if observed is None else observed[:, :, 0].any(dim=1)
-        levels = (
-            None
-            if thresholds is None
-            else self._normalised(torch.tensor(thresholds, device=context.device))
-        )
         if levels is None and loops_stay():
-            return self._leads_of_a_graph(
+            frames = self._leads_of_a_graph(
                 context, forecast_length, observed, timestep, spacing, ever, newest
             )
+            return frames, None
         for logits, known in self.leads(
             context, forecast_length, observed, timestep=timestep, spacing=spacing
         ):
@@ -273,11 +279,9 @@ class LagrangianConvLSTM(nn.Module):
                     )
                 )
         frames = torch.stack(frames, dim=1)[:, :, None]
-        return (
-            frames
-            if thresholds is None
-            else (frames, torch.stack(probabilities, dim=2)[:, :, :, None])
-        )
+        if levels is None:
+            return frames, None
+        return frames, torch.stack(probabilities, dim=2)[:, :, :, None]
 
     def _frame(
         self, logits: Tensor, known: Tensor, ever: Tensor | None, newest: Tensor, rates: "_Rates"
@@ -525,19 +529,6 @@ class LagrangianConvLSTM(nn.Module):
         first: tuple[int, int] = (0, 0),
     ) -> "_Moving":
         """What all leads are made of."""
-        if (
-            context.ndim != 5
-            or context.shape[2] != 1
-            or context.shape[1] < 2
-            or 0 in context.shape
-            or forecast_length < 1
-        ):
-            raise UserError(
-                f"a context of shape {tuple(context.shape)} and a forecast length of "
-                f"{forecast_length} came; "
-                "(B, T, 1, H, W) with T at least 2 and no empty axis, and at least 1 are needed."
-            )
-        check_mask(observed, context)
         context = context.to(
             torch.promote_types(context.dtype, torch.float32)
         )  # half a precision would leave 8 bits, and motion is made of small differences
@@ -868,6 +859,75 @@ class LagrangianConvLSTM(nn.Module):
     def _normalised(self, rates: Tensor) -> Tensor:
         """Of rain rates [mm/h], any shape."""
         return torch.log1p(rates / self.knee) / math.log1p(self.ceiling / self.knee)
+
+
+class RainDistribution(LogitPrediction):
+    """What the network says of the rain: at each pixel and lead, how probable each rate is.
+
+    Made lead by lead whenever it is asked for, so that a large grid needs no more memory than a
+    lead.
+
+    Args:
+        network: whose distribution it is.
+        context, forecast_length, observed, scale: as it was called with.
+    """
+
+    def __init__(
+        self,
+        network: LagrangianConvLSTM,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None,
+        scale: Scale,
+    ):
+        self._network, self._scale = network, scale
+        self._call = context, forecast_length, observed
+
+    def point(self, functional: str | None = None) -> Tensor:
+        """The forecast that decides between rain rates by their probabilities, or a functional,
+        (B, T, 1, H, W).
+        """
+        if functional is not None:
+            raise UserError(f"the functional {functional} is not predicted yet.")
+        return self._network.frames_and_probabilities(*self._call, self._scale)[0]
+
+    def point_and_exceedance(self, thresholds: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+        """Both in one pass over the leads."""
+        levels = torch.as_tensor(thresholds, dtype=torch.float32, device=self._call[0].device)
+        return self._network.frames_and_probabilities(*self._call, self._scale, levels)
+
+    def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
+        """(B, K, T, 1, H, W), NaN where there is no forecast."""
+        return self.point_and_exceedance(thresholds)[1]
+
+    def members(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """(B, M, T, 1, H, W), see ``LagrangianConvLSTM.ensemble``."""
+        scale = {"timestep": self._scale.timestep, "spacing": self._scale.spacing}
+        return self._network.ensemble(*self._call, members=count, **scale)
+
+    def exceedance_logits(
+        self, levels: Tensor, *, every: int = 1, first: tuple[int, int] = (0, 0)
+    ) -> tuple[Tensor, Tensor]:
+        """See ``LogitPrediction``."""
+        scale = {"timestep": self._scale.timestep, "spacing": self._scale.spacing}
+        return self._network.exceedance(*self._call, levels, **scale, every=every, first=first)
+
+
+def _check(context: Tensor, forecast_length: int, observed: Tensor | None) -> None:
+    """Refuse a call that cannot be answered."""
+    if (
+        context.ndim != 5
+        or context.shape[2] != 1
+        or context.shape[1] < 2
+        or 0 in context.shape
+        or forecast_length < 1
+    ):
+        raise UserError(
+            f"a context of shape {tuple(context.shape)} and a forecast length of "
+            f"{forecast_length} came; "
+            "(B, T, 1, H, W) with T at least 2 and no empty axis, and at least 1 are needed."
+        )
+    check_mask(observed, context)
 
 
 class _Rates(NamedTuple):

@@ -5,6 +5,7 @@ Axes: B batch, T time, C channels, H rows, W columns.
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -12,8 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models import free_sizes
+from nowcast.models.base import ForecastModel
 from nowcast.models.convolutions import a_tensor_of, settings_text
+from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 
 OUTPUTS = ("sigmoid", "linear")
 
@@ -88,7 +92,7 @@ def _padded(fields: Tensor, below: int, right: int, *, repeat: bool) -> Tensor:
     return F.pad(fields, (0, right, 0, below), mode="replicate" if repeat else "constant")
 
 
-class Network(nn.Module):
+class Network(ForecastModel):
     """From context frames to the frames that follow; a subclass defines ``unroll``.
 
     Done here, once for every network: the call is checked; what was not observed is 0, whatever
@@ -121,6 +125,7 @@ class Network(nn.Module):
         at_least(1, context_length=context_length)
         self.multiple, self.output, self.context_length = multiple, output, context_length
         self.channels = 2 if observed_channel else 1
+        self.capabilities = replace(self.capabilities, unit_range=output == "sigmoid")
         self.observed_channel = observed_channel
 
     def extra_repr(self) -> str:
@@ -143,8 +148,12 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, context: Tensor, forecast_length: int, observed: Tensor | None = None
-    ) -> Tensor:
+        self,
+        context: Tensor,
+        forecast_length: int,
+        observed: Tensor | None = None,
+        scale: Scale | None = None,
+    ) -> Prediction:
         """Predict the frames that follow.
 
         Args:
@@ -153,16 +162,17 @@ class Network(nn.Module):
             forecast_length: number of frames to predict, at least 1; need not be the one trained
                 with.
             observed: boolean mask of the context's shape; None means all of it.
+            scale: not looked at: a network knows the scale that it was trained with.
 
         Returns:
-            (B, forecast_length, 1, H, W), float32.
+            A prediction of (B, forecast_length, 1, H, W), float32.
 
         Raises:
             UserError: a context of another shape, or too short a one, or a mask that is not of it.
         """
         self.check(context, forecast_length, observed)
         raw = self.unroll(self.frames(context, observed), forecast_length)
-        return self.finish(raw, *context.shape[-2:])
+        return SingleField(self.finish(raw, *context.shape[-2:]))
 
     def check(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> None:
         """Refuse a call that cannot be answered.

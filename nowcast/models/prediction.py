@@ -9,7 +9,8 @@ Axes: B batch, M members, K thresholds, T lead times, C = 1 channels, H rows, W 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -107,6 +108,7 @@ class Prediction(ABC):
         return self.point(), self.exceedance(thresholds)
 
 
+@dataclass(eq=False)
 class SingleField(Prediction):
     """One field, which is the answer to whatever is asked.
 
@@ -114,8 +116,7 @@ class SingleField(Prediction):
         values: (B, T, 1, H, W).
     """
 
-    def __init__(self, values: Tensor):
-        self.values = values
+    values: Tensor
 
     def point(self, functional: str | None = None) -> Tensor:
         """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
@@ -147,6 +148,65 @@ class SingleField(Prediction):
         )
 
 
+class LogitPrediction(Prediction):
+    """A distribution that can be learnt by the probabilities that values are reached."""
+
+    @abstractmethod
+    def exceedance_logits(
+        self, levels: Tensor, *, every: int = 1, first: tuple[int, int] = (0, 0)
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of the probability that each level is reached, with gradients.
+
+        Args:
+            levels: (K,) values.
+            every, first: only every so many pixels of each row and column, from a row and a column
+                on.
+
+        Returns:
+            (B, K, T, H', W') logits, and (B, T, H', W') booleans: where there is a forecast.
+        """
+
+
+class DrawnEnsemble(Prediction):
+    """Members that are drawn when somebody asks for them.
+
+    Args:
+        draw: called with a number of members and a generator (None: torch's own); gives
+            (B, M, T, 1, H, W).
+        usual: how many members the mean, quantiles and probabilities are made of.
+        best: gives the forecast where none of them is asked for, (B, T, 1, H, W); None: the mean.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[int, torch.Generator | None], Tensor],
+        usual: int,
+        best: Callable[[], Tensor] | None = None,
+    ):
+        self._draw, self.usual, self._best = draw, usual, best
+
+    def point(self, functional: str | None = None) -> Tensor:
+        """The best forecast, or what is asked for of the usual number of members."""
+        if functional is None and self._best is not None:
+            return self._best()
+        return Ensemble(self.members(self.usual)).point(functional)
+
+    def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
+        """The share of the usual number of members that reach each threshold."""
+        return Ensemble(self.members(self.usual)).exceedance(thresholds)
+
+    def members(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """As many as asked for, (B, count, T, 1, H, W).
+
+        Raises:
+            UserError: fewer than 1.
+        """
+        if count < 1:
+            raise UserError(f"members is {count}; it must be at least 1.")
+        return self._draw(count, generator)
+
+
+@dataclass(eq=False)
 class Ensemble(Prediction):
     """Members that the model made together; its forecast is their mean.
 
@@ -154,14 +214,13 @@ class Ensemble(Prediction):
         values: (B, M, T, 1, H, W); NaN where a member has no value.
     """
 
-    def __init__(self, values: Tensor):
-        self.values = values
+    values: Tensor
 
     def point(self, functional: str | None = None) -> Tensor:
         """Of the members, (B, T, 1, H, W); NaN where any of them has no value."""
         name, level = Functional.parse(functional or "mean")
         if name == "mean":
-            return self.values.double().mean(dim=1).to(self.values.dtype)
+            return self.values.mean(dim=1)
         if name == "event":
             # half of the members: without a cost of misses and false alarms, the likelier of both
             likely = self.exceedance([level])[:, 0]
@@ -189,3 +248,8 @@ class Ensemble(Prediction):
         if not 1 <= count <= made:
             raise UserError(f"{count} members were asked for; this model made {made}.")
         return self.values[:, :count]
+
+
+# what shards a model (FSDP) or makes a graph of it looks for the tensors in what it returns
+torch.export.register_dataclass(SingleField)
+torch.export.register_dataclass(Ensemble)

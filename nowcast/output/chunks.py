@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+# What a dataset of such chunks has to declare, in the words of h5py and h5netcdf.
 FILTERS = {"compression": "gzip", "shuffle": True}
-"""What a dataset must say of itself that holds such chunks, in words of h5py and h5netcdf."""
+_MOST_THREADS = 4  # more do not help: the fields wait for memory
 
 
 def packed(values: np.ndarray) -> bytes:
@@ -25,6 +26,6 @@ def packed(values: np.ndarray) -> bytes:
 
 
 def side_by_side(make: Callable, items: Iterable) -> Iterator:
-    """make(item) of each item, in order; a few are made at the same time, for zlib lets others run."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    """make(item) of each item, in order; a few at the same time, as zlib lets other threads run."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         yield from pool.map(make, items)

@@ -25,8 +25,9 @@ import pyproj
 
 import nowcast
 from nowcast.forecasting.products import Products
+from nowcast.output.base import forecast_and_products, spacing_of
 from nowcast.output.chunks import FILTERS, packed, side_by_side
-from nowcast.output.provenance import checked_attributes, gaps
+from nowcast.output.origin import file_attributes
 from nowcast.readers.projection import project, projection_in_metres
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
@@ -35,9 +36,8 @@ from nowcast.types.frames import Forecast, Grid
 NODATA, UNDETECT = -9999000.0, 0.0
 """Stored values for "no forecast" (that of OPERA's own composites) and "dry"."""
 
-_SOURCE = re.compile(
-    r"(WMO|RAD|PLC|NOD|ORG|CTY|CMT|WIGOS):[^,]+(,(WMO|RAD|PLC|NOD|ORG|CTY|CMT|WIGOS):[^,]+)*"
-)
+_IDENTIFIER = "(WMO|RAD|PLC|NOD|ORG|CTY|CMT|WIGOS):[^,]+"
+_SOURCE = re.compile(f"{_IDENTIFIER}(,{_IDENTIFIER})*")
 _A_METRE_IN_DEGREES = 1e-5
 
 
@@ -53,39 +53,34 @@ def write_odim(
     ``path`` gives folder, beginning and suffix: forecast.h5 becomes forecast_005min.h5,
     forecast_010min.h5, ... (with lead times that are no whole minutes forecast_00090s.h5). All
     files are written before the first takes its name, so that a failure leaves none. Files of an
-    earlier forecast with other lead times stay; how/analysis_time tells forecasts apart.
+    earlier forecast with other lead times stay; how/analysis_time distinguishes forecasts.
 
     Args:
         forecast: rain rates [mm/h], NaN where there is no forecast, or products with such a
             forecast.
         path: names the files.
-        attributes: for the group how, e.g. of ``nowcast.output.provenance``.
+        attributes: for the group how, e.g. of ``nowcast.output.origin``.
         source: ODIM's what/source.
 
     Returns:
         The files that were written, by lead time.
 
     Raises:
-        UserError: a projection that ODIM cannot hold, a source or an attribute that is none, or
+        UserError: a projection that ODIM cannot contain, a source or an attribute that is none, or
             files that cannot be written.
     """
-    if not (
-        isinstance(source, str)
-        and source.isascii()
-        and source.isprintable()
-        and _SOURCE.fullmatch(source)
-    ):
+    is_text = isinstance(source, str) and source.isascii() and source.isprintable()
+    if not (is_text and _SOURCE.fullmatch(source)):
         raise UserError(
             f"the ODIM source {source!r:.80} is none; comma-separated pairs of an identifier and "
             "a value are needed, e.g. 'NOD:nlhrw,CMT:nowcast'."
         )
-    products = forecast if isinstance(forecast, Products) else None
-    forecast = products.forecast if products else forecast
+    forecast, products = forecast_and_products(forecast)
     where = _where(forecast.grid, Path(path))
     how = {
         "software": "nowcast",
         "sw_version": nowcast.__version__,
-        **checked_attributes(gaps(forecast) | attributes),
+        **file_attributes(forecast, attributes),
         "analysis_time": f"{forecast.analysis_time}Z",
     }
     lead_times, valid_times = forecast.lead_times.astype(np.int64), forecast.valid_times
@@ -96,13 +91,8 @@ def write_odim(
         fields = [_Field("RATE", "SURF", starts[lead], forecast.values[lead])]
         if products:
             fields.append(_Field("ACRR", "RR", forecast.analysis_time, products.depth[lead]))
-        return _composite(
-            fields,
-            valid_times[lead],
-            where,
-            how | {"lead_time_minutes": f"{lead_times[lead] / 60:g}"},
-            source,
-        )
+        described = how | {"lead_time_minutes": f"{lead_times[lead] / 60:g}"}
+        return _composite(fields, valid_times[lead], where, described, source)
 
     with ExitStack() as files:  # which renames all of them at its end, or none
         for name, written in zip(paths, side_by_side(content, range(len(paths)))):
@@ -124,11 +114,10 @@ class _Field(NamedTuple):
 def _paths(path: Path, lead_times: np.ndarray) -> list[Path]:
     """Names that sort by lead time [s]."""
     digits = len(str(lead_times[-1]))
-    names = (
-        [f"{s:0{max(5, digits)}d}s" for s in lead_times]
-        if (lead_times % 60).any()
-        else [f"{s // 60:0{max(3, digits - 1)}d}min" for s in lead_times]
-    )
+    if (lead_times % 60).any():
+        names = [f"{s:0{max(5, digits)}d}s" for s in lead_times]
+    else:
+        names = [f"{s // 60:0{max(3, digits - 1)}d}min" for s in lead_times]
     return [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in names]
 
 
@@ -139,57 +128,43 @@ def _where(grid: Grid, path: Path) -> dict[str, str | int | float]:
     Readers place a composite by projecting its corners with PROJ alone, so this must lead back to
     the grid.
     """
-    dy, dx = grid.spacing
-    if not (dx > 0 and dy > 0):
-        raise UserError(
-            f"{path}: a grid of {grid.shape[0]} x {grid.shape[1]} cells has no cell size, which "
-            "ODIM_H5 needs; 2 x 2 cells or more can be written."
-        )
-    left, right, top, bottom = (
-        grid.x[0] - dx / 2,
-        grid.x[-1] + dx / 2,
-        grid.y[0] + dy / 2,
-        grid.y[-1] - dy / 2,
-    )
+    dy, dx = spacing_of(grid, path, "ODIM_H5")
+    left, right = grid.x[0] - dx / 2, grid.x[-1] + dx / 2
+    top, bottom = grid.y[0] + dy / 2, grid.y[-1] - dy / 2
     corners = np.array([(left, bottom), (left, top), (right, top), (right, bottom)])
     crs = pyproj.CRS.from_user_input(grid.crs)
     projection = _proj_string(crs, grid.crs, path)
-    degrees = np.transpose(
-        pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(*corners.T)
-    )
+    to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    degrees = np.transpose(to_degrees.transform(*corners.T))
     projected = np.array([project(projection, *point, path=path) for point in degrees])
-    unit = 1.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
+    unit, tolerance = 1.0, _A_METRE_IN_DEGREES
+    if not crs.is_geographic:
+        unit, tolerance = crs.axis_info[0].unit_conversion_factor, 1.0
     if round((projected[2, 0] - projected[0, 0]) / (right - left) / unit) == 1000:
         unit *= 1000  # an earth whose radius was given in kilometres
-    if np.abs(projected - unit * corners).max() > (
-        _A_METRE_IN_DEGREES if crs.is_geographic else 1.0
-    ):
+    if np.abs(projected - unit * corners).max() > tolerance:
         raise UserError(
             f"{path}: ODIM_H5 places a grid by a PROJ string and the longitudes and latitudes of "
             "its corners, which do not lead back to this "
             f"grid in {grid.crs!r:.200}; write it as NetCDF (.nc) or GeoTIFF (.tif)."
         )
-    named = {
-        f"{name}_{part}": float(value)
-        for name, pair in zip(("LL", "UL", "UR", "LR"), degrees)
-        for part, value in zip(("lon", "lat"), pair)
-    }
-    return {
+    where = {
         "projdef": projection,
         "xsize": grid.shape[1],
         "ysize": grid.shape[0],
         "xscale": unit * dx,
         "yscale": unit * dy,
-        **named,
     }
+    for corner, (longitude, latitude) in zip(("LL", "UL", "UR", "LR"), degrees):
+        where |= {f"{corner}_lon": float(longitude), f"{corner}_lat": float(latitude)}
+    return where
 
 
 def _proj_string(crs: pyproj.CRS, given: str, path: Path) -> str:
     """The PROJ string, in metres, of a projection however it was given."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # that PROJ strings say less; the corners show whether they say enough
+        # That PROJ strings say less; the corners show whether they say enough.
+        warnings.simplefilter("ignore", UserWarning)
         try:
             text = given if "+proj=" in given else crs.to_proj4()
         except pyproj.exceptions.CRSError:
@@ -199,9 +174,8 @@ def _proj_string(crs: pyproj.CRS, given: str, path: Path) -> str:
             f"{path}: the projection {given!r:.200} has no PROJ string, which ODIM_H5 needs; "
             "write it as NetCDF (.nc) or GeoTIFF (.tif)."
         )
-    return projection_in_metres(
-        " ".join(token for token in text.split() if token != "+nadgrids=@null"), path
-    )
+    words = [word for word in text.split() if word != "+nadgrids=@null"]
+    return projection_in_metres(" ".join(words), path)
 
 
 def _composite(
@@ -210,54 +184,46 @@ def _composite(
     """A whole file with fields that end at a time."""
     import h5py
 
+    date, clock = _date_and_time(time)
+    what = {"object": "COMP", "version": "H5rad 2.4", "date": date, "time": clock, "source": source}
     file_in_memory = io.BytesIO()  # on a full disk HDF5 can crash, while writing bytes raises
     with h5py.File(file_in_memory, "w", libver=("v108", "v108")) as file:
-        date, clock = _date_and_time(time)
         _set(file, {"Conventions": "ODIM_H5/V2_4"})
-        _set(
-            file.create_group("what"),
-            {
-                "object": "COMP",
-                "version": "H5rad 2.4",
-                "date": date,
-                "time": clock,
-                "source": source,
-            },
-        )
-        _set(file.create_group("where"), where)
-        _set(file.create_group("how"), how)
+        for name, attributes in (("what", what), ("where", where), ("how", how)):
+            _set(file.create_group(name), attributes)
         for number, field in enumerate(fields, start=1):
+            group = file.create_group(f"dataset{number}")
             start_date, start_time = _date_and_time(field.start)
             interval = {
+                "product": field.product,
+                "prodname": "nowcast",
                 "startdate": start_date,
                 "starttime": start_time,
                 "enddate": date,
                 "endtime": clock,
             }
-            _set(
-                file.create_group(f"dataset{number}/what"),
-                {"product": field.product, "prodname": "nowcast", **interval},
-            )
-            scaling = {
-                "quantity": field.quantity,
-                "gain": 1.0,
-                "offset": 0.0,
-                "nodata": NODATA,
-                "undetect": UNDETECT,
-            }
-            _set(file.create_group(f"dataset{number}/data1/what"), scaling)
-            shape = field.values.shape
-            data = file.create_dataset(
-                f"dataset{number}/data1/data",
-                shape,
-                "<f4",
-                chunks=shape,
-                fillvalue=np.float32(NODATA),
-                **FILTERS,
-            )
-            stored = np.where(np.isnan(field.values), np.float32(NODATA), field.values)
-            data.id.write_direct_chunk((0, 0), packed(stored.astype("<f4", copy=False)))
+            _set(group.create_group("what"), interval)
+            _write_field(group, field)
     return file_in_memory.getvalue()
+
+
+def _write_field(group, field: _Field) -> None:
+    """A field as data1 of a dataset's group, with how its numbers are to be read."""
+    scaling = {
+        "quantity": field.quantity,
+        "gain": 1.0,
+        "offset": 0.0,
+        "nodata": NODATA,
+        "undetect": UNDETECT,
+    }
+    _set(group.create_group("data1/what"), scaling)
+    shape = field.values.shape
+    missing = np.float32(NODATA)
+    data = group.create_dataset(
+        "data1/data", shape, "<f4", chunks=shape, fillvalue=missing, **FILTERS
+    )
+    stored = np.where(np.isnan(field.values), missing, field.values)
+    data.id.write_direct_chunk((0, 0), packed(stored.astype("<f4", copy=False)))
 
 
 def _date_and_time(time: np.datetime64) -> tuple[str, str]:
@@ -273,17 +239,15 @@ def _set(group, attributes: dict[str, str | int | float]) -> None:
     import h5py
 
     for name, value in attributes.items():
-        if isinstance(value, str):
-            content = value.encode()
-            kind = h5py.h5t.C_S1.copy()
-            kind.set_size(len(content) + 1)
-            kind.set_strpad(h5py.h5t.STR_NULLTERM)
-            kind.set_cset(h5py.h5t.CSET_ASCII if value.isascii() else h5py.h5t.CSET_UTF8)
-            attribute = h5py.h5a.create(
-                group.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR)
-            )
-            attribute.write(np.array(content + b"\0", dtype=f"S{len(content) + 1}"), mtype=kind)
-        else:
-            group.attrs.create(
-                name, value, dtype=np.int64 if isinstance(value, int) else np.float64
-            )
+        if not isinstance(value, str):
+            kind = np.int64 if isinstance(value, int) else np.float64
+            group.attrs.create(name, value, dtype=kind)
+            continue
+        content = value.encode() + b"\0"
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(len(content))
+        kind.set_strpad(h5py.h5t.STR_NULLTERM)
+        kind.set_cset(h5py.h5t.CSET_ASCII if value.isascii() else h5py.h5t.CSET_UTF8)
+        scalar = h5py.h5s.create(h5py.h5s.SCALAR)
+        attribute = h5py.h5a.create(group.id, name.encode(), kind, scalar)
+        attribute.write(np.array(content, dtype=f"S{len(content)}"), mtype=kind)

@@ -74,7 +74,7 @@ async function look() {
       if (!manifest) say("Files of the forecast are missing; trying again.");
     });
   }
-  tell();
+  describeStatus();
   tick();
 }
 
@@ -599,7 +599,7 @@ function by({ method, outcome }) {
   return outcome === "fallback" && method === "nowcast" ? `${name} from older data` : name;
 }
 
-function tell() {
+function describeStatus() {
   const known = status ?? {};
   $("outcome").textContent = { forecast: `Forecast by ${by(known)}.`, fallback: `Fallback: forecast by ${by(known)}.`, none: known.analysis_time ? "No forecast could be made from the newest data." : "Started." }[known.outcome]
     ?? "No status yet.";

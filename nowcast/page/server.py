@@ -4,12 +4,12 @@ import errno
 import os
 import socket
 import socketserver
-import stat
 import threading
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from nowcast.runtime.errors import UserError
@@ -26,9 +26,9 @@ _TYPES = {
     ".tif": "image/tiff",
 }
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
-    "'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -36,6 +36,7 @@ _HEADERS = {
 }
 _SECONDS = 30  # that a client may be silent
 _MOST_CLIENTS = 64
+_BLOCK = 1 << 16  # bytes that are read and sent at once
 
 
 class Server(ThreadingHTTPServer):
@@ -79,10 +80,10 @@ class Server(ThreadingHTTPServer):
     def process_request(self, request, client_address) -> None:
         """A thread for the client, as long as there are not too many."""
         with self._lock:
-            welcome = len(self._clients) < _MOST_CLIENTS
-            if welcome:
+            has_room = len(self._clients) < _MOST_CLIENTS
+            if has_room:
                 self._clients.add(request)
-        if welcome:
+        if has_room:
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -116,23 +117,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None) -> None:
         """The reason as one plain line; whatever else the client said is not read."""
-        code = (
-            HTTPStatus.METHOD_NOT_ALLOWED
-            if code == HTTPStatus.NOT_IMPLEMENTED
-            else HTTPStatus(code)
-        )
+        headers = {
+            "Content-Type": _TYPES[".txt"],
+            "Cache-Control": "no-store",
+            "Connection": "close",
+        }
+        code = HTTPStatus(code)
+        if code in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
+            code = HTTPStatus.METHOD_NOT_ALLOWED
+            headers["Allow"] = "GET, HEAD"
         body = f"{code.value} {code.phrase}\n".encode()
-        extra = {"Allow": "GET, HEAD"} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
-        self._start(
-            code,
-            {
-                "Content-Type": _TYPES[".txt"],
-                "Content-Length": len(body),
-                "Cache-Control": "no-store",
-                "Connection": "close",
-                **extra,
-            },
-        )
+        self._start(code, headers | {"Content-Length": len(body)})
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -145,72 +140,54 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = (
-                True  # a body is not read, and must not be taken for the next request
-            )
-        path = _file_of(self.server.root, self.path)
-        try:
-            file = None if path is None else open(path, "rb")
-        except OSError:
-            file = None
+            # a body is not read, and must not be taken for the next request
+            self.close_connection = True
+        file = _opened(self.server.root, self.path)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         with file:
-            facts = os.fstat(file.fileno())
+            suffix, facts = Path(file.name).suffix, os.fstat(file.fileno())
             tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{facts.st_ino:x}"'
             headers = {
                 "ETag": tag,
-                "Cache-Control": _caching(path),
-                "Content-Type": _TYPES.get(path.suffix, "application/octet-stream"),
+                # Fields never change under their address (each publication has a folder of its
+                # own); everything else is asked for again.
+                "Cache-Control": "max-age=3600" if suffix == ".bin" else "no-cache",
+                "Content-Type": _TYPES.get(suffix, "application/octet-stream"),
             }
             if tag in (self.headers.get("If-None-Match") or ""):
                 self._start(HTTPStatus.NOT_MODIFIED, headers)
                 return
             self._start(HTTPStatus.OK, headers | {"Content-Length": facts.st_size})
             left = facts.st_size if with_body else 0
-            while left and (block := file.read(min(left, 1 << 16))):
+            while left and (block := file.read(min(left, _BLOCK))):
                 self.wfile.write(block)
                 left -= len(block)
-            self.close_connection |= (
-                left > 0
-            )  # the file became shorter: fewer bytes came than were promised
+            # the file became shorter: fewer bytes came than were promised
+            self.close_connection |= left > 0
 
 
-def _caching(path: Path) -> str:
-    """Fields never change under their address (each publication has a folder of its own);
-    everything else is asked for again.
-    """
-    return "max-age=3600" if path.suffix == ".bin" else "no-cache"
-
-
-def _file_of(root: Path, target: str) -> Path | None:
-    """The regular file that a request means; None for what is not there, hidden, a folder, or
+def _opened(root: Path, target: str) -> BinaryIO | None:
+    """The regular file that a request means, open; None for what is not there, hidden, a folder, or
     outside the root (links, too).
     """
     try:
         parts = unquote(urlsplit(target).path, errors="strict").split("/")[1:]
-    except ValueError:
-        return None
-    if parts == [""]:
-        parts = ["index.html"]
-    if not all(
-        part and not part.startswith(".") and part.isprintable() and "\\" not in part
-        for part in parts
-    ):
-        return None
-    try:
+        if parts == [""]:
+            parts = ["index.html"]
+        if not all(part.isprintable() and "\\" not in part and _is_seen(part) for part in parts):
+            return None
         path = root.joinpath(*parts).resolve(strict=True)
-        inside = path.is_relative_to(root) and not any(
-            part.startswith(".") for part in path.relative_to(root).parts
-        )
-        return path if inside and stat.S_ISREG(path.stat().st_mode) else None
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ):  # RuntimeError: links in a circle, before Python 3.13
+        inside = path.is_relative_to(root) and all(map(_is_seen, path.relative_to(root).parts))
+        return path.open("rb") if inside and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # the last: links in a circle, before Python 3.13
         return None
+
+
+def _is_seen(part: str) -> bool:
+    """Whether a part of a path is no hidden file, nor the way up."""
+    return part != "" and not part.startswith(".")
 
 
 def serve(
@@ -244,15 +221,14 @@ def serve(
             f"port {port} does not exist; give one from 1 to 65535, or 0 for any free one."
         )
     try:
-        family, *_, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
         server = Server(address, family, root.resolve())
     except (OSError, UnicodeError) as error:
-        busy = getattr(error, "errno", None) == errno.EADDRINUSE
-        reason = (
-            "another program listens there" if busy else getattr(error, "strerror", None) or error
-        )
+        reason = error  # a UnicodeError: no name of a machine looks like that
+        if isinstance(error, OSError):
+            busy = error.errno == errno.EADDRINUSE
+            reason = "another program listens there" if busy else error.strerror or error
         raise UserError(
             f"port {port} of {host} cannot be served: {reason}; give another port (0 takes a "
             "free one) or host."

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pyproj
@@ -15,6 +14,7 @@ from nowcast.readers.array_axes import Known, Order, parsed, resolve
 from nowcast.readers.array_forecasts import refuse_forecast
 from nowcast.readers.array_sources import Source, opened
 from nowcast.readers.axes import along_columns, straight_axis
+from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
 from nowcast.readers.longitudes import continuous, near_zero
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
@@ -147,7 +147,7 @@ class ArrayGrid:
 
 
 @dataclass(frozen=True)
-class Arrays:
+class Arrays(Reader):
     """Reader for HDF5, .npy and .npz files as the settings describe them.
 
     Args:
@@ -173,7 +173,7 @@ class Arrays:
     time_in_file: str | None = None
     timestep: float | None = None
     axes: str | tuple[str, ...] | None = None
-    format: ClassVar[str] = "arrays (HDF5, .npy, .npz) as the settings say"
+    format = "arrays (HDF5, .npy, .npz) as the settings say"
 
     def __post_init__(self):
         if (self.time_in_name is None) == (self.time_in_file is None):

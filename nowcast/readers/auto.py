@@ -4,14 +4,15 @@ import importlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
 
+from nowcast.readers.base import Reader
 from nowcast.readers.content import head_of, kind_of_content, require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.plugins import classes_of
 from nowcast.types.frames import Frames
 
-_READERS = (
+_BUILT_IN = (  # loaded when the first file is looked at: some need libraries that start slowly
     "knmi_hdf5.KnmiHdf5",
     "odim_hdf5.OdimHdf5",
     "mch_gif.MchGif",
@@ -23,35 +24,36 @@ _READERS = (
     "cf_netcdf.CfNetcdf",
     "zarr_composite.ZarrComposite",
     "mrms_grib2.MrmsGrib2",
-)  # modules are loaded when a file is looked at
+)
+_ARCHIVE_MARK = "nowcast_archive_version"
 
 
-_OWN_ARCHIVE = "nowcast_archive_version"
+def other_readers() -> tuple[type[Reader], ...]:
+    """Classes of readers that plug-ins bring along."""
+    return tuple(classes_of(Reader))
 
 
 @cache
-def readers() -> tuple:
-    """A reader of every format that can be told by its content, with its default settings."""
+def readers() -> tuple[Reader, ...]:
+    """A reader of every format that is recognised by its content, with its default settings."""
     found = []
-    for name in _READERS:
-        module, _, reader = name.partition(".")
-        found.append(getattr(importlib.import_module(f"nowcast.readers.{module}"), reader)())
-    return tuple(found)
+    for name in _BUILT_IN:
+        module, _, class_name = name.partition(".")
+        found.append(getattr(importlib.import_module(f"nowcast.readers.{module}"), class_name)())
+    return (*found, *(reader() for reader in other_readers()))
 
 
 @dataclass(frozen=True)
-class Auto:
-    """Reader for every format known here, told apart by content; each is read with its default
-    settings.
-    """
+class Auto(Reader):
+    """Reader for every format known here: the content of a file says which; default settings."""
 
-    format: ClassVar[str] = "any format that is recognised by its content"
+    format = "any format that is recognised by its content"
 
     def recognises(self, path: str | Path) -> bool:
         """Whether any reader recognises the file; never raises."""
         return any(reader.recognises(path) for reader in readers())
 
-    def choose(self, path: str | Path):
+    def choose(self, path: str | Path) -> Reader:
         """The one reader that recognises the file.
 
         Raises:
@@ -61,15 +63,13 @@ class Auto:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UserError(
-                f"{path} looks like {' and like '.join(reader.format for reader in found)}; say "
-                "which one with reader=NAME."
-            )
+            formats = " and like ".join(reader.format for reader in found)
+            raise UserError(f"{path} looks like {formats}; say which one with reader=NAME.")
         what = "" if Path(path).is_dir() else _what_it_is(path)
         formats = "; ".join(reader.format for reader in readers())
         raise UserError(
             f"{path} is of no format that is known here{what}; accepted are {formats}; or "
-            "reader=arrays, told where everything is."
+            "reader=arrays, with settings that say where everything is."
         )
 
     def read(self, path: str | Path) -> Frames:
@@ -85,12 +85,12 @@ def _what_it_is(path: str | Path) -> str:
     """What a file that no reader recognises is instead, as words to add.
 
     Raises:
-        UserError: that is the reason: it is not there, empty, in use, damaged, or no data at all.
+        UserError: that is the reason: it is missing, empty, in use, damaged, or no data at all.
     """
     require_file(path, "a radar file")
     if is_hdf5(path):
-        with Hdf5File(path) as file:  # says so where it is damaged
-            if file.attribute("/", _OWN_ARCHIVE) is not None:
+        with Hdf5File(path) as file:  # reports damage
+            if file.attribute("/", _ARCHIVE_MARK) is not None:
                 raise UserError(
                     f"{path} is an archive that nowcast convert made, no radar file; predict, "
                     "evaluate, train and check take it as it is."

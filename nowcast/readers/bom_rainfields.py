@@ -9,11 +9,11 @@ stored as 0 like dry, so nothing there is missing.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from nowcast.readers import cf
+from nowcast.readers.base import Reader
 from nowcast.readers.cf_netcdf import is_rainfields, opened
 from nowcast.readers.decoding import interval_minutes
 from nowcast.runtime.errors import UserError
@@ -23,11 +23,11 @@ _FIELD = "precipitation"
 
 
 @dataclass(frozen=True)
-class BomRainfields:
+class BomRainfields(Reader):
     """Reader for Rainfields 3 files with accumulated precipitation (prcp-c and its like)."""
 
-    format: ClassVar[str] = "BoM Rainfields 3 NetCDF (accumulated precipitation)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "BoM Rainfields 3 NetCDF (accumulated precipitation)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is a Rainfields accumulation; never raises."""

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar
 
 import h5py
 import numpy as np
 
 from nowcast.readers import cf
+from nowcast.readers.base import Reader
 from nowcast.readers.cf_groups import SeveralGroups, ancestors, choose, refuse_many
 from nowcast.readers.content import damage_reported, require_file
 from nowcast.readers.decoding import Coding
@@ -30,7 +30,7 @@ _MAX_VARIABLES = 1000
 
 
 @dataclass(frozen=True)
-class CfNetcdf:
+class CfNetcdf(Reader):
     """Reader for NetCDF files whose rain rate, rain depth or reflectivity is told by standard name
     and units.
 
@@ -48,8 +48,8 @@ class CfNetcdf:
     minutes: float | None = None
     z_r_a: float = 200.0
     z_r_b: float = 1.6
-    format: ClassVar[str] = "CF NetCDF (rain rate, rain depth or reflectivity)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "CF NetCDF (rain rate, rain depth or reflectivity)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         Coding(minutes=self.minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)

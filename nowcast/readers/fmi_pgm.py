@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO
 
 import numpy as np
 
+from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, instead, mend, read_exactly, require_file, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse_by_attributes
@@ -24,7 +25,7 @@ _MISSING, _UNDETECT = 255, 0
 
 
 @dataclass(frozen=True)
-class FmiPgm:
+class FmiPgm(Reader):
     """Reader for FMI's PGM composites of reflectivity, plain or gzipped.
 
     Args:
@@ -34,8 +35,8 @@ class FmiPgm:
 
     z_r_a: float = 223.0
     z_r_b: float = 1.53
-    format: ClassVar[str] = "FMI PGM (reflectivity)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "FMI PGM (reflectivity)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         self._coding()

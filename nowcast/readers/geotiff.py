@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pyproj
 
+from nowcast.readers.base import Reader
 from nowcast.readers.content import (
     beginning,
     damage_reported,
@@ -53,7 +53,7 @@ _ITSELF = {
 
 
 @dataclass(frozen=True)
-class GeoTiff:
+class GeoTiff(Reader):
     """Reader for GeoTIFF files with one field each; also for those of FMI, which say everything in
     their GDAL_METADATA.
 
@@ -67,7 +67,7 @@ class GeoTiff:
     values: Coding = field(default_factory=Coding)
     time: str | None = None
     band: int | None = None
-    format: ClassVar[str] = "GeoTIFF"
+    format = "GeoTIFF"
 
     def __post_init__(self):
         if self.time is not None:

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
+from nowcast.readers.base import Reader
 from nowcast.readers.decoding import interval_minutes, plausible
 from nowcast.readers.forecasts import refuse, refuse_by_attributes
 from nowcast.readers.hdf5 import Hdf5File
@@ -28,11 +28,11 @@ _PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
 
 
 @dataclass(frozen=True)
-class KnmiHdf5:
+class KnmiHdf5(Reader):
     """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC and their like)."""
 
-    format: ClassVar[str] = "KNMI HDF5 (accumulated precipitation)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "KNMI HDF5 (accumulated precipitation)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is KNMI HDF5; never raises."""

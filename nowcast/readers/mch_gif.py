@@ -5,10 +5,10 @@ colour is not.
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
+from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, instead, require_file
 from nowcast.readers.decoding import plausible
 from nowcast.readers.forecasts import refuse_label
@@ -32,10 +32,10 @@ _BEGINNING = 4096  # bytes that hold size, palette and comment
 
 
 @dataclass(frozen=True)
-class MchGif:
+class MchGif(Reader):
     """Reader for MeteoSwiss AQC files (AQCyyjjjHHMM...gif, 640x710 pixels of 1 km in Swiss LV03)."""
 
-    format: ClassVar[str] = "MeteoSwiss AQC (GIF)"
+    format = "MeteoSwiss AQC (GIF)"
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file is a GIF whose comment names the product AQC; never raises."""

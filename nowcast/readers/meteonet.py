@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from nowcast.readers.axes import straight_axis
+from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
 from nowcast.readers.npy import member, member_names, zip_of_arrays
 from nowcast.readers.pickled_times import pickled_times
@@ -31,7 +31,7 @@ _RAIN = Coding("rain_depth", minutes=5, gain=0.01, missing=(-1,))
 
 
 @dataclass(frozen=True)
-class MeteoNet:
+class MeteoNet(Reader):
     """Reader for MeteoNet's rainfall and reflectivity files (rainfall_ZONE_YYYY_MM.PART.npz as
     Meteo-France names them).
 
@@ -47,7 +47,7 @@ class MeteoNet:
     coordinates: str | None = None
     z_r_a: float = 200.0
     z_r_b: float = 1.6
-    format: ClassVar[str] = "MeteoNet .npz (rainfall or reflectivity)"
+    format = "MeteoNet .npz (rainfall or reflectivity)"
 
     def __post_init__(self):
         self._reflectivity()

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
+from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.grib2_forecasts import refuse_forecast
@@ -56,13 +56,13 @@ _TURN = 360.0  # degrees
 
 
 @dataclass(frozen=True)
-class MrmsGrib2:
+class MrmsGrib2(Reader):
     """Reader for MRMS files with PrecipRate, or with rain depths of the radars (RadarOnly_,
     GaugeCorr_ or MultiSensor_QPE).
     """
 
-    format: ClassVar[str] = "MRMS GRIB2 (PrecipRate or QPE)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "MRMS GRIB2 (PrecipRate or QPE)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is GRIB2 with MRMS' own table; never raises."""

@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pyproj
 
+from nowcast.readers.base import Reader
 from nowcast.readers.decoding import equals, interval_minutes, plausible, rate_or_refusal
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.odim_forecasts import (
@@ -39,7 +39,7 @@ _QUANTITIES = ("RATE", "ACRR", "DBZH", "TH")
 
 
 @dataclass(frozen=True)
-class OdimHdf5:
+class OdimHdf5(Reader):
     """Reader for ODIM_H5 files with a composite (COMP), an image (IMAGE) or one level of a
     Cartesian volume (CVOL).
 
@@ -53,8 +53,8 @@ class OdimHdf5:
     quantity: str | None = None
     z_r_a: float = 200.0
     z_r_b: float = 1.6
-    format: ClassVar[str] = "ODIM_H5 (COMP, IMAGE or CVOL with RATE, ACRR, DBZH or TH)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "ODIM_H5 (COMP, IMAGE or CVOL with RATE, ACRR, DBZH or TH)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         if self.quantity is not None and self.quantity not in _QUANTITIES:

@@ -10,10 +10,11 @@ is missing; so is "negative", which only differences between products can be, no
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO
 
 import numpy as np
 
+from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, instead, read_exactly, require_file, unpacked
 from nowcast.readers.decoding import plausible
 from nowcast.readers.forecasts import refuse
@@ -83,11 +84,11 @@ _FIRST_VERSION_ON_THE_ELLIPSOID = 5
 
 
 @dataclass(frozen=True)
-class Radolan:
+class Radolan(Reader):
     """Reader for RADOLAN composites with rain depths, plain, gzipped or bzipped."""
 
-    format: ClassVar[str] = "DWD RADOLAN (rain depths)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "DWD RADOLAN (rain depths)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file starts with the header of a RADOLAN composite; never raises."""

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from nowcast.readers import cf
+from nowcast.readers.base import Reader
 from nowcast.readers.cf_groups import SeveralGroups, ancestors, choose, refuse_many
 from nowcast.readers.content import damage_reported, instead, require_file
 from nowcast.readers.decoding import Coding
@@ -57,7 +57,7 @@ _BLOSC_HEADER = 16  # bytes, the last four of them the length of the whole
 
 
 @dataclass(frozen=True)
-class ZarrComposite:
+class ZarrComposite(Reader):
     """Reader for zarr folders (or zip files) whose rain rate, rain depth or reflectivity is told by
     standard name and units.
 
@@ -78,8 +78,8 @@ class ZarrComposite:
     z_r_a: float = 200.0
     z_r_b: float = 1.6
     fill_is_dry: bool = False
-    format: ClassVar[str] = "zarr (CF rain rate, rain depth or reflectivity)"
-    path_parts: ClassVar[int] = 0  # nothing is taken from the name of a file
+    format = "zarr (CF rain rate, rain depth or reflectivity)"
+    path_parts = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
         Coding(minutes=self.minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)

@@ -3,19 +3,22 @@ titles on every point.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
 
+from nowcast.evaluation.summary_scores import number
 from nowcast.report.axes import Axis
-from nowcast.report.markup import place, shortened, tag
+from nowcast.report.markup import coordinate, outline, shortened, straight, tag, text_at
 
 COLOURS, DASHES = 8, 4  # of series; see report.css
 REFERENCE = -1  # the number of the series that is no model, e.g. the observation
 _WIDTH, _HEIGHT = 380, 236
-_LEFT, _BOTTOM = 50, 38
+_LEFT, _BOTTOM = 50.0, 38.0  # room for the numbers along the axes
 _MOST_MARKERS = 24
+_WIDE_BARS = 60  # more bars than this touch each other
 _SHAPES = (  # markers, around 0
     "M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0z",
     "M-2.9-2.9h5.8v5.8h-5.8z",
@@ -57,7 +60,7 @@ class Plot:
         x, y: the axes.
         width, height: of the chart.
         top: room above the axes.
-        beside: room right of them.
+        right_margin: room right of them.
     """
 
     x: Axis
@@ -65,68 +68,60 @@ class Plot:
     width: int = _WIDTH
     height: int = _HEIGHT
     top: float = 10.0
-    beside: float = 12.0
-
-    @property
-    def left(self) -> float:
-        """Where the y axis stands."""
-        return float(_LEFT)
+    right_margin: float = 12.0
 
     @property
     def right(self) -> float:
         """Where the x axis ends."""
-        return self.width - self.beside
+        return self.width - self.right_margin
 
     @property
     def bottom(self) -> float:
         """Where the x axis lies."""
-        return float(self.height - _BOTTOM)
+        return self.height - _BOTTOM
 
     def across(self, values) -> np.ndarray:
         """Places of values on the x axis."""
-        return self.x.at(values, self.left, self.right)
+        return self.x.at(values, _LEFT, self.right)
 
     def down(self, values) -> np.ndarray:
         """Places of values on the y axis."""
         return self.y.at(values, self.bottom, self.top)
 
+    def path(self, x, y) -> str:
+        """A line through points that are given by their values."""
+        return path(self.across(x), self.down(y))
+
+    def horizontal(self, kind: str, value: float) -> Markup:
+        """A line at a value of the y axis."""
+        at = float(self.down(value))
+        return straight(kind, _LEFT, self.right, at, at)
+
+    def vertical(self, kind: str, value: float) -> Markup:
+        """A line at a value of the x axis."""
+        at = float(self.across(value))
+        return straight(kind, at, at, self.top, self.bottom)
+
     def frame(self) -> list[Markup]:
         """Grid lines, numbers and labels."""
         parts = []
         for value, text in self.y.ticks:
-            at = float(self.down(value))
-            parts += [
-                tag("line", class_="grid", x1=self.left, x2=self.right, y1=at, y2=at),
-                tag("text", text, class_="tick end", x=self.left - 6, y=at + 3.5),
-            ]
+            parts.append(self.horizontal("grid", value))
+            parts.append(text_at(_LEFT - 6, float(self.down(value)) + 3.5, "tick end", text))
         for value, text in self.x.ticks:
-            at = float(self.across(value))
-            parts += [
-                tag("line", class_="grid", x1=at, x2=at, y1=self.top, y2=self.bottom),
-                tag("text", text, class_="tick middle", x=at, y=self.bottom + 14),
-            ]
-        middle = (self.left + self.right) / 2
-        parts.append(tag("text", self.x.label, class_="axis middle", x=middle, y=self.height - 6))
-        parts.append(
-            tag(
-                "path",
-                class_="edge",
-                d=f"M{place(self.left)} {place(self.top)}V{place(self.bottom)}H{place(self.right)}",
-            )
-        )
+            parts.append(self.vertical("grid", value))
+            place = float(self.across(value))
+            parts.append(text_at(place, self.bottom + 14, "tick middle", text))
+        middle = (_LEFT + self.right) / 2
+        parts.append(text_at(middle, self.height - 6, "axis middle", self.x.label))
+        ends = [coordinate(end) for end in (_LEFT, self.top, self.bottom, self.right)]
+        parts.append(outline("edge", "M{} {}V{}H{}".format(*ends)))
         if self.y.label:
-            at = (self.top + self.bottom) / 2
-            parts.append(
-                tag(
-                    "text",
-                    self.y.label,
-                    class_="axis middle",
-                    transform=f"translate(11 {place(at)}) rotate(-90)",
-                )
-            )
+            turned = f"translate(11 {coordinate((self.top + self.bottom) / 2)}) rotate(-90)"
+            parts.append(tag("text", self.y.label, class_="axis middle", transform=turned))
         return parts
 
-    def draw(self, *parts, description: str) -> Markup:
+    def draw(self, *parts: Markup, description: str) -> Markup:
         """The chart as an image with a description."""
         return tag(
             "svg",
@@ -145,25 +140,22 @@ def style(number: int) -> str:
 
 
 def marker(number: int, x: float, y: float, *, hollow: bool = False) -> Markup:
-    """The marker of a series."""
-    hollow = hollow or number >= COLOURS
+    """The marker of a series; hollow where colours begin again."""
     return tag(
         "path",
-        class_="marker hollow" if hollow else "marker",
+        class_="marker hollow" if hollow or number >= COLOURS else "marker",
         d=_SHAPES[number % len(_SHAPES)],
-        transform=f"translate({place(float(x))} {place(float(y))})",
+        transform=f"translate({coordinate(float(x))} {coordinate(float(y))})",
     )
 
 
 def swatch(number: int) -> Markup:
     """How a series looks, for a legend."""
-    parts = [
-        tag("path", class_="line", d="M1 7H33"),
-        *([] if number == REFERENCE else [marker(number, 17.0, 7.0)]),
-    ]
-    return tag(
-        "svg", *parts, class_=f"swatch {style(number)}", viewBox="0 0 34 14", aria_hidden="true"
-    )
+    parts = [outline("line", "M1 7H33")]
+    if number != REFERENCE:
+        parts.append(marker(number, 17.0, 7.0))
+    look = f"swatch {style(number)}"
+    return tag("svg", *parts, class_=look, viewBox="0 0 34 14", aria_hidden="true")
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:
@@ -173,7 +165,7 @@ def path(x: np.ndarray, y: np.ndarray) -> str:
         if not (math.isfinite(one) and math.isfinite(other)):
             pen = "M"
             continue
-        pieces.append(f"{pen}{place(float(one))} {place(float(other))}")
+        pieces.append(f"{pen}{coordinate(float(one))} {coordinate(float(other))}")
         pen = "L"
     return "".join(pieces)
 
@@ -183,125 +175,108 @@ def series(plot: Plot, line: Line, *, markers: bool = True) -> Markup:
     x, y = plot.across(line.x), plot.down(line.y)
     parts = []
     if line.low is not None:
-        parts += [
-            tag("path", class_="band", d=outline)
-            for outline in _bands(x, plot.down(line.low), plot.down(line.high))
-        ]
-    parts.append(tag("path", class_="line", d=path(x, y)))
+        bands = _bands(x, plot.down(line.low), plot.down(line.high))
+        parts += [outline("band", band) for band in bands]
+    parts.append(outline("line", path(x, y)))
     if markers and line.number != REFERENCE:
-        every = math.ceil(len(x) / _MOST_MARKERS)
-        lonely = _alone(y)
-        parts += [
-            marker(line.number, a, b)
-            for k, (a, b) in enumerate(zip(x, y))
-            if math.isfinite(a) and math.isfinite(b) and (k % every == 0 or lonely[k])
-        ]
+        # a point without neighbours is seen by its marker alone
+        known = np.concatenate([[False], np.isfinite(y), [False]])
+        marked = ~known[:-2] & ~known[2:]
+        marked[:: math.ceil(len(x) / _MOST_MARKERS)] = True
+        marked &= np.isfinite(x) & np.isfinite(y)
+        parts += [marker(line.number, *place) for place in zip(x[marked], y[marked])]
     return tag("g", *parts, class_=style(line.number))
-
-
-def _alone(y: np.ndarray) -> np.ndarray:
-    """Points without a neighbour, which no line would show."""
-    known = np.concatenate([[False], np.isfinite(y), [False]])
-    return ~known[:-2] & ~known[2:]
 
 
 def _bands(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
     """Outlines of the runs of points that have intervals."""
     known = np.isfinite(x) & np.isfinite(low) & np.isfinite(high)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
+    bounds = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
     outlines = []
-    for start, end in zip(edges[::2], edges[1::2]):
-        there, back = slice(start, end), slice(end - 1, start - 1 if start else None, -1)
-        outlines.append(
-            f"{path(x[there], high[there])}{path(x[back], low[back]).replace('M', 'L', 1)}Z"
-        )
+    for start, end in zip(bounds[::2], bounds[1::2]):
+        run = slice(start, end)
+        back = path(x[run][::-1], low[run][::-1]).replace("M", "L", 1)
+        outlines.append(f"{path(x[run], high[run])}{back}Z")
     return outlines
 
 
-def columns(plot: Plot, x: np.ndarray, texts: list[str]) -> Markup:
+def columns(plot: Plot, x: np.ndarray, texts: Sequence[str]) -> Markup:
     """What is said of all lines at a place, for whoever points at it."""
     places = plot.across(x)
-    edges = np.concatenate([[plot.left], (places[1:] + places[:-1]) / 2, [plot.right]])
+    bounds = np.concatenate([[_LEFT], (places[1:] + places[:-1]) / 2, [plot.right]])
     parts = []
-    for at, left, right, text in zip(
-        places, np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:]), texts
-    ):
-        area = tag(
-            "rect",
-            class_="hit",
-            x=float(left),
-            y=plot.top,
-            width=float(right - left),
-            height=float(plot.bottom - plot.top),
-        )
-        parts.append(
-            tag(
-                "g",
-                tag("title", text),
-                area,
-                tag(
-                    "line", class_="cross", x1=float(at), x2=float(at), y1=plot.top, y2=plot.bottom
-                ),
-                class_="column",
-            )
-        )
+    for place, ends, text in zip(places, zip(bounds, bounds[1:]), texts):
+        left, right = sorted(map(float, ends))  # an axis may run from large to small
+        area = {"x": left, "y": plot.top, "width": right - left, "height": plot.bottom - plot.top}
+        cross = straight("cross", float(place), float(place), plot.top, plot.bottom)
+        hit = tag("rect", class_="hit", **area)
+        parts.append(tag("g", tag("title", text), hit, cross, class_="column"))
     return tag("g", *parts, class_="columns")
 
 
 def lines_chart(
+    title: str,
     lines: list[Line],
     *,
     x: Axis,
     y: Axis,
-    description: str,
-    texts: list[str],
-    rules: tuple[float, ...] = (),
-    markers: bool = True,
+    places: Sequence[str],
+    form: Callable[[float], str] = number,
+    rules: Sequence[float] = (),
 ) -> Markup:
     """Lines over one axis.
 
     Args:
+        title: for the description that those who do not see it get.
         lines: with one x.
-        x, y: axes.
-        description: for those who do not see it.
-        texts: what is said of all lines at each x.
+        x: axis.
+        y: axis.
+        places: what each x is called.
+        form: how a value is written.
         rules: values of horizontal lines.
-        markers: whether the points of lines are marked.
     """
     plot = Plot(x, y)
-    parts = []
-    for value in rules:
-        at = float(plot.down(value))
-        parts.append(tag("line", class_="rule", x1=plot.left, x2=plot.right, y1=at, y2=at))
+    parts = [plot.horizontal("rule", value) for value in rules]
     if not any(np.isfinite(line.y).any() for line in lines):
-        parts.append(
-            tag(
-                "text",
-                "undefined: no event",
-                class_="axis middle",
-                x=(plot.left + plot.right) / 2,
-                y=(plot.top + plot.bottom) / 2,
-            )
-        )
-    parts += [series(plot, line, markers=markers) for line in lines[::-1]]
+        middle = (_LEFT + plot.right) / 2, (plot.top + plot.bottom) / 2
+        parts.append(text_at(*middle, "axis middle", "undefined: no event"))
+    parts += [series(plot, line) for line in lines[::-1]]
+    texts = [_said(lines, place, k, form) for k, place in enumerate(places)]
+    description = _description(title, lines, places)
     return plot.draw(*parts, columns(plot, lines[0].x, texts), description=description)
 
 
-def points(plot: Plot, line: Line) -> list[Markup]:
-    """A path of points that are titled one by one: the first hollow, the last with its interval."""
+def _said(lines: list[Line], place: str, k: int, form: Callable[[float], str]) -> str:
+    """What is said of all lines at a place."""
+    said = [place]
+    for line in lines:
+        text = f"{line.name}: {form(line.y[k])}"
+        if line.low is not None and math.isfinite(line.low[k]):
+            text += f" ({form(line.low[k])} to {form(line.high[k])})"
+        said.append(text)
+    return "\n".join(said)
+
+
+def _description(title: str, lines: list[Line], places: Sequence[str]) -> str:
+    """A chart of lines in words: where each of them begins and ends."""
+    said = []
+    for line in lines:
+        known = line.y[np.isfinite(line.y)]
+        ends = f"{known[0]:.3g} to {known[-1]:.3g}" if known.size else "undefined"
+        said.append(f"{shortened(line.name, 40)}: {ends}")
+    return f"{title}, from {places[0]} to {places[-1]}. {'; '.join(said)}."
+
+
+def points(plot: Plot, line: Line) -> Markup:
+    """A path of points that are titled one by one, the first of them hollow."""
     x, y = plot.across(line.x), plot.down(line.y)
-    known = [k for k in range(len(x)) if math.isfinite(x[k]) and math.isfinite(y[k])]
-    parts = [tag("path", class_="line thin", d=path(x, y))]
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    parts = [outline("line thin", path(x, y))]
     for k in known:
-        parts.append(
-            tag(
-                "g",
-                tag("title", line.texts[k]),
-                marker(line.number, x[k], y[k], hollow=k == known[0] and len(known) > 1),
-                class_="point",
-            )
-        )
-    return [tag("g", *parts, class_=style(line.number))]
+        hollow = k == known[0] and len(known) > 1
+        shape = marker(line.number, x[k], y[k], hollow=hollow)
+        parts.append(tag("g", tag("title", line.texts[k]), shape, class_="point"))
+    return tag("g", *parts, class_=style(line.number))
 
 
 def bars(
@@ -310,42 +285,35 @@ def bars(
     x: Axis,
     y: Axis,
     description: str,
-    texts: list[str],
+    texts: Sequence[str],
     number: int,
     rule: float,
 ) -> Markup:
     """Bars of values, one for each whole number from 0, and a line at ``rule``."""
     plot = Plot(x, y)
-    edges = plot.across(np.arange(len(values) + 1) - 0.5)
-    gap = 1.0 if len(values) < 60 else 0.0
+    bounds = plot.across(np.arange(len(values) + 1) - 0.5)
+    gap = 1.0 if len(values) < _WIDE_BARS else 0.0
     parts = []
-    for left, right, value in zip(edges, edges[1:], values):
+    for left, right, value in zip(bounds, bounds[1:], values):
         if math.isfinite(value):
-            top = float(plot.down(value))
-            parts.append(
-                tag(
-                    "rect",
-                    class_="bar",
-                    x=float(left) + gap,
-                    width=max(float(right - left) - 2 * gap, 0.5),
-                    y=top,
-                    height=plot.bottom - top,
-                )
-            )
-    at = float(plot.down(rule))
+            top, width = float(plot.down(value)), max(float(right - left) - 2 * gap, 0.5)
+            area = {"x": float(left) + gap, "width": width, "y": top, "height": plot.bottom - top}
+            parts.append(tag("rect", class_="bar", **area))
     return plot.draw(
         tag("g", *parts, class_=style(number)),
-        tag("line", class_="rule", x1=plot.left, x2=plot.right, y1=at, y2=at),
+        plot.horizontal("rule", rule),
         columns(plot, np.arange(len(values)), texts),
         description=description,
     )
 
 
 def interval_picture(value: float, low: float, high: float, *, reach: float, mark: str) -> Markup:
-    """A difference as a dot with its interval beside a line at 0; better is to the right.
+    """A difference as a dot with its interval across a line at 0; better is to the right.
 
     Args:
-        value, low, high: signed so that more is better.
+        value: of the difference, signed so that more is better.
+        low: end of its interval, NaN where there is none.
+        high: the other end.
         reach: the difference at the right end.
         mark: its class.
     """
@@ -355,33 +323,10 @@ def interval_picture(value: float, low: float, high: float, *, reach: float, mar
     def at(number: float) -> float:
         return 60 + 56 * max(-1.0, min(1.0, number / reach))
 
-    whisker = (
-        [
-            tag(
-                "path",
-                class_="whisker",
-                d=f"M{place(at(low))} 9H{place(at(high))}M{place(at(low))} 5v8M{place(at(high))} "
-                "5v8",
-            )
-        ]
-        if math.isfinite(low)
-        else []
-    )
-    parts = [
-        tag("path", class_="zero", d="M60 1V17"),
-        *whisker,
-        tag("circle", class_="dot", cx=at(value), cy=9, r=3.4),
-    ]
-    return tag("svg", *parts, class_=f"interval {mark}", viewBox="0 0 120 18", aria_hidden="true")
-
-
-def description_of(title: str, lines: list[Line], first: str, last: str) -> str:
-    """A chart of lines in words: where each of them begins and ends."""
-    said = []
-    for line in lines:
-        known = np.flatnonzero(np.isfinite(line.y))
-        said.append(
-            f"{shortened(line.name, 40)}: "
-            + (f"{line.y[known[0]]:.3g} to {line.y[known[-1]]:.3g}" if known.size else "undefined")
-        )
-    return f"{title}, from {first} to {last}. {'; '.join(said)}."
+    parts = [outline("zero", "M60 1V17")]
+    if math.isfinite(low):
+        left, right = coordinate(at(low)), coordinate(at(high))
+        parts.append(outline("whisker", f"M{left} 9H{right}M{left} 5v8M{right} 5v8"))
+    parts.append(tag("circle", class_="dot", cx=at(value), cy=9, r=3.4))
+    look = f"interval {mark}"
+    return tag("svg", *parts, class_=look, viewBox="0 0 120 18", aria_hidden="true")

@@ -2,10 +2,19 @@
 cases. report.html writes each of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from markupsafe import Markup
+
+
+class Item:
+    """Something that a section consists of; report.html has a macro for each kind."""
+
+    @property
+    def kind(self) -> str:
+        """The name of its class in small letters."""
+        return type(self).__name__.lower()
 
 
 @dataclass(frozen=True)
@@ -15,8 +24,8 @@ class Cell:
     Args:
         text: what it says.
         note: in small letters after it, e.g. an interval.
-        mark: "better", "worse" or "open" (of a difference), "best", "useful", or "h0" to "h10"
-            (colour of a value from 0 to 1); several with spaces.
+        mark: "better", "worse" or "open" (of a difference that is not significant), "best",
+            "useful", or "h0" to "h10" (colour of a value from 0 to 1); several with spaces.
         picture: an SVG before it.
     """
 
@@ -27,17 +36,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Item):
     """A table.
 
     Args:
-        caption: what it holds.
+        caption: what it contains.
         columns: headings, the one of the row headings first.
         rows: cells or texts, the row's heading first.
         folded: whether it is opened by a click.
     """
-
-    kind: ClassVar[str] = "table"
 
     caption: str
     columns: list[str]
@@ -46,10 +53,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Tables:
+class Tables(Item):
     """Small tables side by side."""
-
-    kind: ClassVar[str] = "tables"
 
     tables: list[Table]
 
@@ -61,37 +66,33 @@ class Figure:
     Args:
         title: above it.
         svg: the chart.
-        note: beside the title, e.g. which direction is the better one.
         table: its numbers.
+        note: next to the title, e.g. which direction is the better one.
     """
 
     title: str
     svg: Markup
+    table: Table
     note: str = ""
-    table: Table | None = None
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Item):
     """Charts side by side; wide ones take more room."""
-
-    kind: ClassVar[str] = "figures"
 
     figures: list[Figure]
     wide: bool = False
 
 
 @dataclass(frozen=True)
-class Legend:
+class Legend(Item):
     """Which line is whose: (swatch, name) each."""
-
-    kind: ClassVar[str] = "legend"
 
     entries: list[tuple[Markup, str]]
 
 
 @dataclass(frozen=True)
-class Words:
+class Words(Item):
     """Sentences.
 
     Args:
@@ -100,10 +101,13 @@ class Words:
             not be missed.
     """
 
-    kind: ClassVar[str] = "words"
-
-    sentences: list[str]
+    sentences: Sequence[str]
     style: str = ""
+
+
+def soft(*sentences: str) -> Words:
+    """Sentences as one paragraph in small letters."""
+    return Words([" ".join(sentences)], "soft")
 
 
 @dataclass(frozen=True)
@@ -120,38 +124,30 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class Verdicts(Item):
     """Verdicts side by side."""
-
-    kind: ClassVar[str] = "verdicts"
 
     verdicts: list[Verdict]
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Item):
     """Pairs of a name and what it is."""
-
-    kind: ClassVar[str] = "facts"
 
     pairs: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Item):
     """A text as it is, opened by a click where it has a title."""
-
-    kind: ClassVar[str] = "code"
 
     text: str
     title: str = ""
 
 
 @dataclass(frozen=True)
-class Heading:
+class Heading(Item):
     """A heading inside a section."""
-
-    kind: ClassVar[str] = "heading"
 
     text: str
 
@@ -161,19 +157,17 @@ class Tab:
     """One of several tabs."""
 
     name: str
-    items: list
+    items: list[Item]
 
 
 @dataclass(frozen=True)
-class Tabs:
+class Tabs(Item):
     """Items of which one is seen at a time; printed, all of them are.
 
     Args:
         label: what is chosen, e.g. "Threshold".
         tabs: two or more; of one, its items are shown without a tab.
     """
-
-    kind: ClassVar[str] = "tabs"
 
     label: str
     tabs: list[Tab]
@@ -203,7 +197,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Animation:
+class Animation(Item):
     """A case as frames that run side by side.
 
     Args:
@@ -217,8 +211,6 @@ class Animation:
         printed: steps that are shown on paper.
     """
 
-    kind: ClassVar[str] = "animation"
-
     title: str
     panels: list[Panel]
     size: tuple[int, int]
@@ -231,9 +223,8 @@ class Animation:
     @property
     def steps(self) -> list[tuple[int, str]]:
         """All steps with their labels."""
-        return sorted(
-            {frame.step: frame.label for panel in self.panels for frame in panel.frames}.items()
-        )
+        labels = {frame.step: frame.label for panel in self.panels for frame in panel.frames}
+        return sorted(labels.items())
 
 
 @dataclass(frozen=True)
@@ -242,4 +233,4 @@ class Section:
 
     id: str
     title: str
-    items: list
+    items: list[Item]

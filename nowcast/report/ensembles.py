@@ -1,193 +1,163 @@
 """The section of ensembles: spread and skill, ranks, reliability and ROC."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.report import axes, charts
+from nowcast.evaluation.summary_scores import SummaryScores, number
+from nowcast.report import axes, charts, scoring
 from nowcast.report.charts import Line, Plot
-from nowcast.report.document import Figure, Figures, Heading, Section, Tab, Table, Tabs, Words
-from nowcast.report.markup import tag
-from nowcast.report.scoring import Scoring, number
+from nowcast.report.document import Figure, Figures, Heading, Section, Tab, Table, Tabs, soft
+from nowcast.report.markup import outline
 
 _SCORES = ("crps", "crps_fair", "spread", "rmse_of_mean", "spread_skill")
+_OF_EVENTS = ("brier_skill", "roc_area")
+_SIZE = (380, 330)  # of the charts of probabilities
 
 
-def ensembles(scoring: Scoring) -> Section | None:
+@dataclass(frozen=True)
+class _Ensemble:
+    """What is known of the members of a model.
+
+    Args:
+        model: its name.
+        series: number of its series.
+        sums: from which ranks and curves are made.
+        totals: of all leads together, each with one lead.
+        last: of the last lead alone.
+    """
+
+    model: str
+    series: int
+    sums: object
+    totals: Mapping[str, np.ndarray]
+    last: Mapping[str, np.ndarray]
+
+
+def ensembles(scores: SummaryScores) -> Section | None:
     """What is said of ensembles: ranks, reliability, ROC, spread and skill."""
-    results = scoring.results
-    models = [
-        model for model in results.models if model in results.members and model in results.ensembles
-    ]
-    if not models:
+    found = _ensembles(scores)
+    if not found:
         return None
-    pooled, last = {}, {}
-    for model in models:
-        totals = {name: array.sum(0) for name, array in results.ensembles[model].items()}
-        pooled[model] = {name: array.sum(-1, keepdims=True) for name, array in totals.items()}
-        last[model] = {name: array[..., -1:] for name, array in totals.items()}
-    sums = {model: results.scores.ensemble_sums(1, results.members[model]) for model in models}
-    scopes = [
-        ("all leads", pooled),
-        *([(scoring.lead(scoring.leads - 1), last)] if scoring.leads > 1 else []),
-    ]
-    members = ", ".join(f"{model} has {results.members[model]} members" for model in models)
+    counts = [f"{one.model} has {scores.results.members[one.model]} members" for one in found]
+    ranks = []
+    for one in found:
+        ranks.append(_ranks(one, one.totals, "all leads"))
+        if scores.leads > 1:
+            ranks.append(_ranks(one, one.last, scores.last_lead_text))
     items = [
-        scoring.legend(models),
-        Words([f"{members}."], "soft"),
+        scoring.legend(scores, [one.model for one in found]),
+        soft(f"{', '.join(counts)}."),
         Heading("Spread and skill"),
-        Figures(
-            [scoring.curve(ScoreKey(score)) for score in _SCORES if ScoreKey(score) in scoring.keys]
-        ),
+        _curves(scores, [ScoreKey(score) for score in _SCORES]),
         Heading("Ranks of the observation among the members"),
-        Words(
-            [
-                "Flat is right. High at both ends: the observation is often outside of the "
-                "ensemble, whose spread is too small. Sloping: the ensemble is too wet or too "
-                "dry. "
-                "Where members and observation are alike (all dry), the ranks between them share "
-                "the pixel."
-            ],
-            "soft",
+        soft(
+            "Flat is right. High at both ends: the observation is often outside of the ensemble, "
+            "whose spread is too small. Sloping: the ensemble is too wet or too dry. Where members "
+            "and observation are alike (all dry), the ranks between them share the pixel."
         ),
-        Figures(
-            [
-                _ranks(scoring, model, sums[model].rank_histogram(totals[model])[..., 0], name)
-                for model in models
-                for name, totals in scopes
-            ]
+        Figures(ranks),
+        Heading("Probabilities"),
+        soft(
+            "Forecast probability is the share of members that reach the threshold. On the "
+            "diagonal of the first chart it comes true as often as it says. The second is the "
+            "better, the further up and left it bends."
         ),
     ]
-    thresholds = sums[models[0]].thresholds
     tabs = []
-    for k, threshold in enumerate(thresholds):
-        keys = [
-            key
-            for key in (ScoreKey("brier_skill", threshold), ScoreKey("roc_area", threshold))
-            if key in scoring.keys
-        ]
-        tabs.append(
-            Tab(
-                scoring.threshold(threshold),
-                [
-                    Figures(
-                        [
-                            _reliability(scoring, models, sums, pooled, k),
-                            _roc(scoring, models, sums, pooled, k),
-                            *(scoring.curve(key) for key in keys),
-                        ]
-                    )
-                ],
+    for k, threshold in enumerate(found[0].sums.thresholds):
+        text = scores.threshold_text(threshold)
+        curves = _curves(scores, [ScoreKey(score, threshold) for score in _OF_EVENTS])
+        figures = [_reliability(found, k, text), _roc(found, k, text), *curves.figures]
+        tabs.append(Tab(text, [Figures(figures)]))
+    return Section("ensembles", "Ensembles", [*items, Tabs("Threshold", tabs)])
+
+
+def _ensembles(scores: SummaryScores) -> list[_Ensemble]:
+    results, found = scores.results, []
+    for model in results.models:
+        if model not in results.members or model not in results.ensembles:
+            continue
+        by_lead = {name: array.sum(0) for name, array in results.ensembles[model].items()}
+        found.append(
+            _Ensemble(
+                model,
+                scoring.series_number(scores, model),
+                results.scores.ensemble(results.members[model]).sums(1),
+                {name: array.sum(-1, keepdims=True) for name, array in by_lead.items()},
+                {name: array[..., -1:] for name, array in by_lead.items()},
             )
         )
-    items += [
-        Heading("Probabilities"),
-        Words(
-            [
-                "Forecast probability is the share of members that reach the threshold. On the "
-                "diagonal of the first chart it comes true as often as it says. "
-                "The second is the better, the further up and left it bends."
-            ],
-            "soft",
-        ),
-        Tabs("Threshold", tabs),
-    ]
-    return Section("ensembles", "Ensembles", items)
+    return found
 
 
-def _ranks(scoring: Scoring, model: str, shares: np.ndarray, name: str) -> Figure:
-    flat = 1 / len(shares)
-    title = f"{model}, {name}"
-    x = axes.steps(
-        list(range(len(shares))),
-        [str(rank) for rank in range(len(shares))],
-        "members below the observation",
-    )
-    texts = [
-        f"rank {rank}\nshare {number(share)}\nflat {number(flat)}"
-        for rank, share in enumerate(shares)
-    ]
+def _curves(scores: SummaryScores, keys: Sequence[ScoreKey]) -> Figures:
+    return Figures([scoring.curve(scores, key) for key in scores.known(keys)])
+
+
+def _ranks(one: _Ensemble, totals: Mapping[str, np.ndarray], scope: str) -> Figure:
+    shares = one.sums.rank_histogram(totals)[..., 0]
+    flat, title = 1 / len(shares), f"{one.model}, {scope}"
+    ranks = [str(rank) for rank in range(len(shares))]
+    rows = [[rank, number(share)] for rank, share in zip(ranks, shares)]
     chart = charts.bars(
         shares,
-        x=x,
-        y=axes.around(shares, "share of pixels", holding=(flat,)),
-        texts=texts,
-        number=scoring.group.number(model),
+        x=axes.steps(range(len(shares)), ranks, "members below the observation"),
+        y=axes.around(shares, "share of pixels", including=(flat,)),
+        texts=[f"rank {rank}\nshare {share}\nflat {number(flat)}" for rank, share in rows],
+        number=one.series,
         rule=flat,
-        description=f"Rank histogram of {title}: from {number(shares[0])} in the lowest to "
-        f"{number(shares[-1])} in the highest rank; flat would be {number(flat)}.",
+        description=f"Rank histogram of {title}: from {rows[0][1]} in the lowest to {rows[-1][1]} "
+        f"in the highest rank; flat would be {number(flat)}.",
     )
-    return Figure(
-        title,
-        chart,
-        "flat is best",
-        Table(
-            f"Rank histogram of {title}",
-            ["rank", "share"],
-            [[str(rank), number(share)] for rank, share in enumerate(shares)],
-            folded=True,
-        ),
-    )
+    table = Table(f"Rank histogram of {title}", ["rank", "share"], rows, folded=True)
+    return Figure(title, chart, table, "flat is best")
 
 
-def _reliability(scoring: Scoring, models, sums, totals, k: int) -> Figure:
-    plot = Plot(
-        axes.linear(0, 1, "forecast probability"), axes.linear(0, 1, "observed frequency"), 380, 330
-    )
-    parts, rows = [_diagonal(plot)], []
-    for model in models:
-        probability, frequency, share = sums[model].reliability_curve(totals[model], k)
+def _reliability(found: Sequence[_Ensemble], k: int, threshold: str) -> Figure:
+    lines, rows = [], []
+    for one in found:
+        probability, frequency, share = one.sums.reliability_curve(one.totals, k)
         frequency, share = frequency[..., 0], share[..., 0]
-        texts = [
-            f"{model}\nforecast {number(p)}\nobserved {number(f)}\nin {number(100 * s)} % of the "
-            "forecasts"
-            for p, f, s in zip(probability, frequency, share)
-        ]
-        parts += charts.points(
-            plot, Line(model, scoring.group.number(model), probability, frequency, texts=texts)
-        )
-        rows += [
-            [model, number(p), number(f), f"{number(100 * s)} %"]
-            for p, f, s in zip(probability, frequency, share)
-        ]
-    title = f"Reliability {scoring.threshold(sums[models[0]].thresholds[k])}, all leads"
-    table = Table(
-        title,
-        ["model", "forecast probability", "observed frequency", "share of the forecasts"],
-        rows,
-        folded=True,
-    )
-    return Figure(
-        title,
-        plot.draw(*parts, description=f"{title}; the numbers are in the table below."),
-        "",
-        table,
-    )
+        texts = []
+        for numbers in zip(probability, frequency, 100 * share):
+            forecast, observed, percent = map(number, numbers)
+            rows.append([one.model, forecast, observed, f"{percent} %"])
+            texts.append(
+                f"{one.model}\nforecast {forecast}\nobserved {observed}\nin {percent} % of the "
+                "forecasts"
+            )
+        lines.append(Line(one.model, one.series, probability, frequency, texts=texts))
+    columns = ["model", "forecast probability", "observed frequency", "share of the forecasts"]
+    title = f"Reliability {threshold}, all leads"
+    return _probability_figure(title, columns[1], columns[2], lines, columns, rows)
 
 
-def _roc(scoring: Scoring, models, sums, totals, k: int) -> Figure:
-    plot = Plot(axes.linear(0, 1, "false alarm rate"), axes.linear(0, 1, "hit rate"), 380, 330)
-    parts, rows = [_diagonal(plot)], []
-    for model in models:
-        hits, alarms = (rate[..., 0] for rate in sums[model].roc_curve(totals[model], k))
-        count = len(hits) - 1
-        warned = ["never"] + [f"{count - n} or more members" for n in range(1, count + 1)]
-        texts = [
-            f"{model}, {text}\nhit rate {number(h)}\nfalse alarm rate {number(f)}"
-            for text, h, f in zip(warned, hits, alarms)
-        ]
-        parts += charts.points(
-            plot, Line(model, scoring.group.number(model), alarms, hits, texts=texts)
-        )
-        rows += [[model, text, number(h), number(f)] for text, h, f in zip(warned, hits, alarms)]
-    title = f"ROC {scoring.threshold(sums[models[0]].thresholds[k])}, all leads"
-    table = Table(title, ["model", "warned at", "hit rate", "false alarm rate"], rows, folded=True)
-    return Figure(
-        title,
-        plot.draw(*parts, description=f"{title}; the numbers are in the table below."),
-        "",
-        table,
-    )
+def _roc(found: Sequence[_Ensemble], k: int, threshold: str) -> Figure:
+    lines, rows = [], []
+    for one in found:
+        hits, alarms = (rate[..., 0] for rate in one.sums.roc_curve(one.totals, k))
+        members = len(hits) - 1
+        texts = []
+        for n, rates in enumerate(zip(hits, alarms)):
+            warned = f"{members - n} or more members" if n else "never"
+            hit_rate, alarm_rate = map(number, rates)
+            rows.append([one.model, warned, hit_rate, alarm_rate])
+            said = f"hit rate {hit_rate}\nfalse alarm rate {alarm_rate}"
+            texts.append(f"{one.model}, {warned}\n{said}")
+        lines.append(Line(one.model, one.series, alarms, hits, texts=texts))
+    columns = ["model", "warned at", "hit rate", "false alarm rate"]
+    title = f"ROC {threshold}, all leads"
+    return _probability_figure(title, columns[3], columns[2], lines, columns, rows)
 
 
-def _diagonal(plot: Plot):
-    return tag("path", class_="biasline", d=charts.path(plot.across([0, 1]), plot.down([0, 1])))
+def _probability_figure(
+    title: str, x: str, y: str, lines: list[Line], columns: list[str], rows: list[list[str]]
+) -> Figure:
+    """Paths of points over two probabilities, with the diagonal."""
+    plot = Plot(axes.linear(0, 1, x), axes.linear(0, 1, y), *_SIZE)
+    diagonal = outline("biasline", plot.path([0, 1], [0, 1]))
+    parts = [diagonal, *(charts.points(plot, line) for line in lines)]
+    return scoring.points_figure(title, plot, parts, columns, rows)

@@ -1,5 +1,5 @@
 """Text from anywhere as text of a page: escaped, and with every character that is not seen made
-visible.
+visible. Elements of HTML and SVG.
 """
 
 from markupsafe import Markup, escape
@@ -34,22 +34,33 @@ def tag(name: str, *children, **attributes) -> Markup:
         attributes: an underscore at the end is dropped, others become hyphens: ``class_``,
             ``stroke_width``. None: it is left out.
     """
-    pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
+    written = [name]
+    for key, value in attributes.items():
+        if value is not None:
+            text = coordinate(value) if isinstance(value, float) else clean(value)
+            written.append(f'{key.rstrip("_").replace("_", "-")}="{escape(text)}"')
     inside = "".join(
-        child if isinstance(child, Markup) else str(escape(clean(child))) for child in children
+        child if isinstance(child, Markup) else escape(clean(child)) for child in children
     )
-    return Markup(f"<{name}{pairs}>{inside}</{name}>")
+    return Markup(f"<{' '.join(written)}>{inside}</{name}>")
 
 
-def _value(value) -> str:
-    return place(value) if isinstance(value, float) else clean(value)
+def straight(kind: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
+    """A straight line of SVG with a class."""
+    return tag("line", class_=kind, x1=x1, x2=x2, y1=y1, y2=y2)
 
 
-def place(value: float) -> str:
+def text_at(x: float, y: float, kind: str, text: str) -> Markup:
+    """A text of SVG with a class."""
+    return tag("text", text, class_=kind, x=x, y=y)
+
+
+def outline(kind: str, path: str) -> Markup:
+    """A path of SVG with a class."""
+    return tag("path", class_=kind, d=path)
+
+
+def coordinate(value: float) -> str:
     """A coordinate to a tenth: 12, 12.3."""
     text = f"{value:.1f}"
     return "0" if text == "-0.0" else text.removesuffix(".0")

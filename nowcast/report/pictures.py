@@ -7,20 +7,12 @@ import base64
 import hashlib
 import io
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
-from nowcast.drawing.coastlines import cell_kilometres, lines_on, resampled
-from nowcast.drawing.plotting import (
-    GREY_MISSING_COLOUR,
-    MISSING_COLOUR,
-    RAIN_COLOURS,
-    cell_aspect,
-    rain_classes,
-    scale_bar,
-    shrink,
-)
+from nowcast.drawing import cells, colours
+from nowcast.drawing.coastlines import lines_on
 from nowcast.evaluation.results import ShownCase
 from nowcast.evaluation.table import evenly, lead_label
 from nowcast.report.charts import path
@@ -28,16 +20,8 @@ from nowcast.report.document import Animation, Frame, Panel
 from nowcast.types.frames import Grid
 
 BUDGET = 6_000_000  # bytes of all pictures, before base64 makes them a third larger
-SIDES = (
-    512,
-    384,
-    256,
-    171,
-    128,
-    86,
-    64,
-    43,
-)  # pixels of the longer side, of which the first is taken with which they fit; results keep 512
+# pixels of the longer side, of which the first is taken with which they fit; results keep 512
+SIDES = (512, 384, 256, 171, 128, 86, 64, 43)
 _SMALLEST_WIDTH = 240  # CSS pixels of a picture on the page
 _HATCH = 7  # pixels from one line to the next
 _PRINTED = 4
@@ -46,7 +30,7 @@ _LONGEST_LINES = 150_000  # characters of coastlines
 
 
 def animations(
-    cases: list[ShownCase], *, grey: bool, lead_minutes: float | None, lines: dict[str, str]
+    cases: Sequence[ShownCase], *, grey: bool, lead_minutes: float | None, lines: dict[str, str]
 ) -> tuple[list[Animation], int]:
     """Cases as animations, and the longer side of their pictures at most: as large as fits into the
     budget.
@@ -57,60 +41,70 @@ def animations(
         lead_minutes: minutes of one step, None to count frames.
         lines: takes the coastlines that they refer to, as SVG paths by id.
     """
-    made: list[Animation] = []
     for side in SIDES:
-        made, left = [], BUDGET
+        fitting, left = [], BUDGET
         for case in cases:
-            animation, size = _animation(case, side, grey, lead_minutes, left)
-            left -= size
+            panels, left = _panels(case, side, grey, lead_minutes, left)
             if left < 0:
                 break
-            made.append(animation)
-        else:
+            fitting.append(panels)
+        if len(fitting) == len(cases):
             break
-    found = []
-    for case, animation in zip(cases, made):
-        drawn, bar = _map(case.grid, *animation.pixels[::-1])
-        name = f"lines-{hashlib.sha256(drawn.encode()).hexdigest()[:12]}" if drawn else ""
-        lines |= {name: drawn} if drawn else {}
-        found.append(replace(animation, lines=name, bar=bar))
-    return found, side
+    made = [_animation(case, panels, side, grey, lines) for case, panels in zip(cases, fitting)]
+    return made, side
+
+
+def _panels(
+    case: ShownCase, side: int, grey: bool, lead_minutes: float | None, left: int
+) -> tuple[list[Panel], int]:
+    """The frames of a case, and how many bytes they leave; where that is below 0, some are not
+    there.
+    """
+    size = _size(case.observation.shape[1:], side)
+    draw = grey_png if grey else rain_png
+    fields = {"observation": [*case.context, *case.observation], **case.forecasts}
+    panels = []
+    for name, values in fields.items():
+        frames = []
+        for step, field in enumerate(values, start=1 + len(case.observation) - len(values)):
+            picture = draw(cells.shrink(field, *size))
+            left -= len(picture)
+            if left < 0:
+                return panels, left
+            source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+            frames.append(Frame(step, _step_label(step, lead_minutes), source))
+        panels.append(Panel(name, frames))
+    return panels, left
+
+
+def _step_label(step: int, lead_minutes: float | None) -> str:
+    if step:
+        return lead_label(step, lead_minutes)
+    return "last frame of the context" if lead_minutes is None else "analysis time"
 
 
 def _animation(
-    case: ShownCase, side: int, grey: bool, lead_minutes: float | None, budget: int
-) -> tuple[Animation, int]:
-    """An animation, and the bytes of its pictures; where they pass the budget, it is not whole."""
+    case: ShownCase, panels: list[Panel], side: int, grey: bool, lines: dict[str, str]
+) -> Animation:
     height, width = _size(case.observation.shape[1:], side)
-    first = 1 - len(case.context)
-    panels, spent = [], 0
-    for name, fields, start in (
-        ("observation", [*case.context, *case.observation], first),
-        *((name, values, 1) for name, values in case.forecasts.items()),
-    ):
-        frames = []
-        for step, values in enumerate(fields, start=start):
-            picture = (grey_png if grey else rain_png)(shrink(values, height, width))
-            spent += len(picture)
-            if spent > budget:
-                return Animation(case.title, panels, (1, 1), (1, 1), not grey), spent
-            frames.append(
-                Frame(
-                    step,
-                    lead_label(step, lead_minutes) if step else _ANALYSIS[lead_minutes is None],
-                    _uri(picture),
-                )
-            )
-        panels.append(Panel(name, frames))
     wide = max(_SMALLEST_WIDTH, width)
-    shown = (wide, max(1, round(wide * height / width / cell_aspect(case.grid))))
+    tall = max(1, round(wide * height / width / cells.cell_aspect(case.grid)))
     steps = sorted({1, *(k + 1 for k in evenly(len(case.observation), _PRINTED))})
+    drawn, bar = _map(case.grid, height, width)
+    name = ""
+    if drawn:
+        name = f"lines-{hashlib.sha256(drawn.encode()).hexdigest()[:12]}"
+        lines[name] = drawn
     return Animation(
-        case.title, panels, shown, (width, height), not grey, printed=steps[-_PRINTED:]
-    ), spent
-
-
-_ANALYSIS = ("analysis time", "last frame of the context")
+        case.title,
+        panels,
+        (wide, tall),
+        (width, height),
+        rain=not grey,
+        lines=name,
+        bar=bar,
+        printed=steps[-_PRINTED:],
+    )
 
 
 def _size(shape: tuple[int, int], side: int) -> tuple[int, int]:
@@ -118,46 +112,32 @@ def _size(shape: tuple[int, int], side: int) -> tuple[int, int]:
     become one.
     """
     step = math.ceil(max(shape) / side)
-    return tuple(max(1, math.ceil(length / step)) for length in shape)
-
-
-def _uri(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return max(1, math.ceil(shape[0] / step)), max(1, math.ceil(shape[1] / step))
 
 
 def rain_png(values: np.ndarray) -> bytes:
     """Rain rates [mm/h], (H, W), in the colours of their classes."""
-    classes = rain_classes(values)
-    missing = len(RAIN_COLOURS)
-    return _png(
-        _hatched(classes, classes == missing, missing),
-        [*RAIN_COLOURS, MISSING_COLOUR, MISSING_COLOUR - 35],
-        bits=4,
-    )
+    classes, missing = colours.rain_classes(values), colours.MISSING_COLOUR
+    return _png(classes, np.isnan(values), [*colours.RAIN_COLOURS, missing, missing - 35], bits=4)
 
 
 def grey_png(values: np.ndarray) -> bytes:
     """Grey values in [0, 1] (clipped), (H, W)."""
     levels = np.round(np.nan_to_num(values).clip(0, 1) * (_GREYS - 1)).astype(np.uint8)
     ramp = np.repeat(np.linspace(0, 255, _GREYS).round().astype(np.uint8)[:, None], 3, 1)
-    return _png(
-        _hatched(levels, np.isnan(values), _GREYS),
-        [*ramp, GREY_MISSING_COLOUR, GREY_MISSING_COLOUR // 2],
-        bits=8,
-    )
+    missing = colours.GREY_MISSING_COLOUR
+    return _png(levels, np.isnan(values), [*ramp, missing, missing // 2], bits=8)
 
 
-def _hatched(indices: np.ndarray, missing: np.ndarray, index: int) -> np.ndarray:
-    """Missing pixels have an index, and the one after it on lines across."""
-    rows, columns = np.indices(indices.shape, sparse=True)
-    lines = (rows + columns) % _HATCH == 0
-    return np.where(missing, index + lines, indices).astype(np.uint8)
-
-
-def _png(indices: np.ndarray, palette, *, bits: int) -> bytes:
+def _png(indices: np.ndarray, missing: np.ndarray, palette: list, *, bits: int) -> bytes:
+    """A picture whose palette ends with the colour of missing pixels and that of lines across
+    them.
+    """
     from PIL import Image
 
-    image = Image.fromarray(indices)
+    rows, columns = np.indices(indices.shape, sparse=True)
+    hatched = len(palette) - 2 + ((rows + columns) % _HATCH == 0)
+    image = Image.fromarray(np.where(missing, hatched, indices).astype(np.uint8))
     image.putpalette(np.array(palette, np.uint8).tobytes())
     file = io.BytesIO()
     image.save(file, format="PNG", bits=bits, compress_level=9)
@@ -168,11 +148,12 @@ def _map(grid: Grid | None, height: int, width: int) -> tuple[str, tuple[float, 
     """Coastlines as an SVG path in the pixels of a picture, and a scale bar."""
     if grid is None:
         return "", None
-    grid = resampled(grid, height, width)
+    grid = cells.resampled(grid, height, width)
     lines = "".join(path(*(line.T + 0.5)) for line in lines_on(grid))
-    kilometres = cell_kilometres(grid)[1]
-    bar = None
-    if kilometres > 0:
-        length, label = scale_bar(0.35 * width * kilometres)
-        bar = (length / kilometres, label)
-    return lines if len(lines) <= _LONGEST_LINES else "", bar
+    if len(lines) > _LONGEST_LINES:
+        lines = ""
+    kilometres = cells.cell_kilometres(grid)[1]
+    if not kilometres > 0:
+        return lines, None
+    length, label = cells.scale_bar(0.35 * width * kilometres)
+    return lines, (length / kilometres, label)

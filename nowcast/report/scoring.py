@@ -1,341 +1,166 @@
-"""The scores of a report: which are the main ones, and tables and charts of them."""
+"""Tables and charts of scores."""
 
 import math
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from nowcast.evaluation.intervals import Estimate
-from nowcast.evaluation.statistics.scores import BETTER, SUMMED_OVER_LEADS
+from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.table import (
-    digits,
-    lead_label,
-    penalty,
-    score_title,
-    signed,
-    thresholds_shown,
-    unit_of,
-)
+from nowcast.evaluation.summary_scores import SummaryScores, best_models, direction, number, outcome
+from nowcast.evaluation.table import signed
 from nowcast.report import axes, charts
-from nowcast.report.charts import Line
+from nowcast.report.charts import Line, Plot
 from nowcast.report.document import Cell, Figure, Legend, Table
-from nowcast.report.runs import Group
 
-_OTHERS = ("csi_mean", "crps", "cross_entropy", "mae", "mse", "ssim", "psnr", "correlation")
-_UNITS = {
-    "cross_entropy": "nats",
-    "cross_entropy_floor": "nats",
-    "psnr": "dB",
-    "effective_resolution": "px",
-    "power_forecast": "dB²",
-    "power_observation": "dB²",
-}
-_RAIN_UNITS = {
-    "mae": "mm/h",
-    "rmse": "mm/h",
-    "mse": "mm²/h²",
-    "mean_error": "mm/h",
-    "crps": "mm/h",
-    "crps_fair": "mm/h",
-    "spread": "mm/h",
-    "rmse_of_mean": "mm/h",
-}
-DIRECTIONS = {
-    "higher": "higher is better",
-    "lower": "lower is better",
-    "near 1": "1 is best",
-    "near 0": "0 is best",
-    "": "",
-}
+MARKS = {"not significant": "open", "no interval": "unknown"}
+"""Classes of the page for outcomes that are not called like their class."""
+_RULES = {"near 1": (1.0,), "near 0": (0.0,)}  # lines at the best value
+_SIGNS = {"higher": 1, "lower": -1}
 
 
-class Scoring:
-    """The scores of a group of runs in the words and numbers of the report.
+def legend(
+    scores: SummaryScores, models: Sequence[str] | None = None, *, reference: str = ""
+) -> Legend:
+    """Which line is whose, of some models or of all."""
+    entries = [(charts.swatch(charts.REFERENCE), reference)] if reference else []
+    for model in scores.results.models if models is None else models:
+        entries.append((charts.swatch(series_number(scores, model)), model))
+    return Legend(entries)
+
+
+def series_number(scores: SummaryScores, model: str) -> int:
+    """Of the series of a model, which gives its colour everywhere in the report."""
+    return scores.results.models.index(model)
+
+
+def value_cell(estimate: Estimate, lead: int, mark: str = "") -> Cell:
+    """A score at a lead, with its interval."""
+    low, high = float(estimate.low[lead]), float(estimate.high[lead])
+    between = "" if math.isnan(low) else f"{number(low)} to {number(high)}"
+    return Cell(number(estimate.value[lead]), between, mark)
+
+
+def values_table(
+    scores: SummaryScores, keys: Sequence[ScoreKey], lead: int, caption: str, folded: bool = False
+) -> Table:
+    """Scores by model at a lead; the best are marked."""
+    models = scores.results.models
+    rows = []
+    for key in keys:
+        found = {model: scores.estimates[model][key] for model in scores.models_with(key)}
+        values = {model: float(estimate.value[lead]) for model, estimate in found.items()}
+        best = best_models(key.score, values)
+        cells = dict.fromkeys(models, "")
+        for model, estimate in found.items():
+            cells[model] = value_cell(estimate, lead, "best" if model in best else "")
+        rows.append([Cell(scores.title(key), direction(key.score)), *cells.values()])
+    return Table(caption, ["score", *models], rows, folded)
+
+
+def curve(scores: SummaryScores, key: ScoreKey) -> Figure:
+    """A score by lead time."""
+    minutes = np.arange(1, scores.leads + 1) * (scores.lead_minutes or 1.0)
+    lines = []
+    for model in scores.models_with(key):
+        estimate = scores.estimates[model][key]
+        ends = np.array([estimate.value, estimate.low, estimate.high])[:, :-1]
+        ends = np.where(np.isfinite(ends), ends, np.nan)
+        lines.append(Line(model, series_number(scores, model), minutes, *ends))
+    floor = ScoreKey("cross_entropy_floor")
+    if key.score == "cross_entropy" and floor in scores.keys:
+        # what a perfect forecast costs: the observation has noise of its own
+        values = scores.estimates[scores.results.models[0]][floor].value[:-1]
+        lines.append(Line("perfect forecast", charts.REFERENCE, minutes, values))
+    rules = _RULES.get(about(key.score).better, ())
+    title = scores.title(key)
+    label = "frame" if scores.lead_minutes is None else "lead time [min]"
+    chart = charts.lines_chart(
+        title,
+        lines,
+        x=axes.steps(minutes, [f"{value:g}" for value in minutes], label),
+        y=axes.around(_range(lines), "", zero=key.score != "psnr", including=rules),
+        places=[scores.lead_text(lead) for lead in range(scores.leads)],
+        rules=rules,
+    )
+    return Figure(title, chart, _lead_table(scores, key, title), direction(key.score))
+
+
+def _lead_table(scores: SummaryScores, key: ScoreKey, caption: str) -> Table:
+    """A score by lead time and model."""
+    models = scores.models_with(key)
+    rows = []
+    for lead in range(scores.leads + 1):
+        cells = [value_cell(scores.estimates[model][key], lead) for model in models]
+        rows.append([scores.lead_text(lead), *cells])
+    rows[-1][0] = f"all leads ({scores.over_all_leads(key.score)})"
+    return Table(caption, ["lead", *models], rows, folded=True)
+
+
+def _range(lines: Sequence[Line]) -> np.ndarray:
+    """Values that an axis must show: all lines, and of their intervals what is not far beyond."""
+    values = np.concatenate([line.y for line in lines])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return values
+    low, high = values.min(), values.max()
+    room = max(high - low, abs(high), 1e-12)
+    ends = [[line.low, line.high] for line in lines if line.low is not None]
+    ends = np.ravel(ends) if ends else values
+    return np.concatenate([values, np.clip(ends[np.isfinite(ends)], low - room, high + room)])
+
+
+def points_figure(
+    title: str,
+    plot: Plot,
+    parts: Sequence[Markup],
+    columns: list[str],
+    rows: list[list],
+    kind: str = "",
+) -> Figure:
+    """Paths of points over two axes that are no time, with their numbers.
 
     Args:
-        group: the runs.
+        title: of the figure.
+        plot: its axes.
+        parts: what is drawn, see ``charts.points``.
+        columns: headings of the table.
+        rows: of the table.
+        kind: of chart, for the description.
     """
-
-    def __init__(self, group: Group):
-        self.group, self.results = group, group.results
-        self.task = self.results.task
-        self.lead_minutes = self.task.lead_minutes
-        self.leads = self.task.forecast_length
-
-    @cached_property
-    def estimates(self) -> dict[str, dict[ScoreKey, Estimate]]:
-        """Every score of every model with its interval."""
-        return {model: self.results.estimates(model) for model in self.results.models}
-
-    @cached_property
-    def keys(self) -> list[ScoreKey]:
-        """All scores that any model has."""
-        return list(
-            dict.fromkeys(key for estimates in self.estimates.values() for key in estimates)
-        )
-
-    @cached_property
-    def thresholds(self) -> list[float]:
-        """At most three thresholds: the lowest, a middle and the highest one with events at every
-        lead.
-        """
-        return thresholds_shown(self.results.rows(self.results.models[0]))
-
-    @cached_property
-    def main(self) -> list[ScoreKey]:
-        """The scores that verdicts are about."""
-        windows = {key.window for key in self.keys if key.score == "fss"}
-        events = [
-            ScoreKey(score, threshold, window)
-            for score, window in (("csi", 1), ("fss", max(windows, default=None)))
-            for threshold in self.thresholds
-        ]
-        return [
-            key
-            for key in (
-                *events,
-                *(ScoreKey(score) for score in _OTHERS),
-                ScoreKey("csi_mean", None, 1),
-            )
-            if key in self.keys
-        ]
-
-    def title(self, key: ScoreKey) -> str:
-        """A score with its threshold, neighbourhood and unit."""
-        title = score_title(*key, unit=unit_of(self.lead_minutes))
-        unit = _UNITS.get(key.score) or (
-            _RAIN_UNITS.get(key.score) if self.lead_minutes is not None else None
-        )
-        return f"{title} [{unit}]" if unit else title
-
-    def threshold(self, threshold: float) -> str:
-        """≥ 1 mm/h."""
-        return f"≥ {threshold:g} {unit_of(self.lead_minutes)}"
-
-    def lead(self, place: int) -> str:
-        """A lead by its index, the last index being all of them."""
-        return (
-            "all leads" if place in (-1, self.leads) else lead_label(place + 1, self.lead_minutes)
-        )
-
-    @property
-    def scopes(self) -> list[tuple[str, int]]:
-        """Over all leads, and at the last one: a name and the index."""
-        return [
-            ("over all leads", self.leads),
-            *(
-                [(f"at {lead_label(self.leads, self.lead_minutes)}", self.leads - 1)]
-                if self.leads > 1
-                else []
-            ),
-        ]
-
-    def models_with(self, key: ScoreKey) -> list[str]:
-        """The models that have a score."""
-        return [model for model in self.results.models if key in self.estimates[model]]
-
-    def legend(self, models: Iterable[str] | None = None, *, reference: str = "") -> Legend:
-        """Which line is whose."""
-        entries = [
-            (charts.swatch(self.group.number(model)), model)
-            for model in (self.results.models if models is None else models)
-        ]
-        return Legend(
-            [*([(charts.swatch(charts.REFERENCE), reference)] if reference else []), *entries]
-        )
-
-    def value(self, key: ScoreKey, estimate: Estimate, place: int, *, mark: str = "") -> Cell:
-        """A score at a lead as a cell."""
-        return Cell(number(estimate.value[place]), _between(estimate, place, number), mark)
-
-    def values_table(
-        self, keys: list[ScoreKey], place: int, caption: str, *, folded: bool = False
-    ) -> Table:
-        """Scores by model at a lead; the best are marked."""
-        rows = []
-        for key in keys:
-            found = {model: self.estimates[model][key] for model in self.models_with(key)}
-            best = best_of(
-                key.score,
-                {model: float(estimate.value[place]) for model, estimate in found.items()},
-            )
-            cells = [
-                self.value(key, found[model], place, mark="best" if model in best else "")
-                if model in found
-                else ""
-                for model in self.results.models
-            ]
-            rows.append([Cell(self.title(key), DIRECTIONS[BETTER.get(key.score, "")]), *cells])
-        return Table(caption, ["score", *self.results.models], rows, folded)
-
-    def lead_axis(self) -> axes.Axis:
-        """The leads as an axis."""
-        x = self.lead_values
-        return axes.steps(
-            x,
-            [f"{value:g}" for value in x],
-            "frame" if self.lead_minutes is None else "lead time [min]",
-        )
-
-    @property
-    def lead_values(self) -> np.ndarray:
-        """Minutes of the leads, or their numbers."""
-        return np.arange(1, self.leads + 1) * (self.lead_minutes or 1.0)
-
-    def curve(self, key: ScoreKey) -> Figure:
-        """A score by lead time."""
-        lines = []
-        for model in self.models_with(key):
-            estimate = self.estimates[model][key]
-            value, low, high = (
-                np.where(np.isfinite(array[:-1]), array[:-1], np.nan)
-                for array in (estimate.value, estimate.low, estimate.high)
-            )
-            lines.append(Line(model, self.group.number(model), self.lead_values, value, low, high))
-        floor = self._floor(key)
-        drawn = [*lines, *floor]
-        rules = {"near 1": (1.0,), "near 0": (0.0,)}.get(BETTER.get(key.score, ""), ())
-        y = axes.around(_range(drawn), "", zero=key.score not in ("psnr",), holding=rules)
-        title = self.title(key)
-        chart = charts.lines_chart(
-            drawn,
-            x=self.lead_axis(),
-            y=y,
-            rules=rules,
-            texts=[self._told(drawn, k) for k in range(self.leads)],
-            description=charts.description_of(
-                title, drawn, self.lead(0), self.lead(self.leads - 1)
-            ),
-        )
-        return Figure(
-            title, chart, DIRECTIONS[BETTER.get(key.score, "")], self.lead_table(key, title)
-        )
-
-    def _floor(self, key: ScoreKey) -> list[Line]:
-        """What a perfect forecast costs in cross-entropy."""
-        floor = ScoreKey("cross_entropy_floor")
-        if key.score != "cross_entropy" or floor not in self.keys:
-            return []
-        return [
-            Line(
-                "perfect forecast",
-                charts.REFERENCE,
-                self.lead_values,
-                self.estimates[self.results.models[0]][floor].value[:-1],
-            )
-        ]
-
-    def _told(self, lines: list[Line], k: int) -> str:
-        """What is said of all lines at a lead."""
-        said = [self.lead(k)]
-        for line in lines:
-            between = (
-                f" ({number(line.low[k])} to {number(line.high[k])})"
-                if line.low is not None and math.isfinite(line.low[k])
-                else ""
-            )
-            said.append(f"{line.name}: {number(line.y[k])}{between}")
-        return "\n".join(said)
-
-    def lead_table(self, key: ScoreKey, caption: str) -> Table:
-        """A score by lead time and model."""
-        models = self.models_with(key)
-        rows = [
-            [
-                self.lead(place),
-                *(self.value(key, self.estimates[model][key], place) for model in models),
-            ]
-            for place in range(self.leads + 1)
-        ]
-        rows[-1][0] = (
-            "all leads "
-            f"({'pooled' if self.results.pooled else 'sum' if key.score in SUMMED_OVER_LEADS else 'mean'})"
-        )
-        return Table(caption, ["lead", *models], rows, folded=True)
-
-    @cached_property
-    def _differences(self) -> dict[tuple[str, str], dict[ScoreKey, Estimate]]:
-        return {}
-
-    def differences(self, model: str, other: str) -> dict[ScoreKey, Estimate]:
-        """Paired differences of two models."""
-        pair = (model, other)
-        if pair not in self._differences:
-            self._differences[pair] = self.results.differences(model, other)
-        return self._differences[pair]
-
-    def opponents(self, model: str) -> list[str]:
-        """Whom a judged model is compared with: the runs before it, and the baselines."""
-        before = self.group.judged[: self.group.judged.index(model)]
-        return [*before, *self.group.references]
+    description = f"{kind}{title}; the numbers are in the table below."
+    svg = plot.draw(*parts, description=description)
+    return Figure(title, svg, Table(title, columns, rows, folded=True))
 
 
-def _between(estimate: Estimate, place: int, text) -> str:
-    """0.1 to 0.2, or nothing."""
-    low, high = float(estimate.low[place]), float(estimate.high[place])
-    return "" if math.isnan(low) else f"{text(low)} to {text(high)}"
+def values_of_lines(
+    caption: str, heading: str, places: Sequence[str], lines: Sequence[Line], form=number
+) -> Table:
+    """The numbers of lines over one axis."""
+    rows = [[place, *(form(line.y[k]) for line in lines)] for k, place in enumerate(places)]
+    return Table(caption, [heading, *(line.name for line in lines)], rows, folded=True)
 
 
-def number(value: float) -> str:
-    """About four significant digits, with a real minus; a dash where undefined."""
-    return digits(float(value)).replace("-", "−")
-
-
-def difference_cell(key: ScoreKey, estimate: Estimate, place: int, word: str, reach: float) -> Cell:
+def difference_cell(key: ScoreKey, estimate: Estimate, lead: int, reach: float) -> Cell:
     """A difference with its interval as a picture and as numbers.
 
     Args:
         key: of the score.
         estimate: of the difference.
-        place: index of the lead.
-        word: better, worse, open or nothing.
+        lead: its index.
         reach: the largest difference of the row.
     """
-    value, low, high = (
-        float(array[place]) for array in (estimate.value, estimate.low, estimate.high)
-    )
+    value, low, high = (float(ends[lead]) for ends in (estimate.value, estimate.low, estimate.high))
     if math.isnan(value):
         return Cell("undefined", "no event")
-    sign = {"higher": 1, "lower": -1}.get(BETTER.get(key.score, ""), 0)
-    picture = (
-        charts.interval_picture(
-            sign * value, *sorted((sign * low, sign * high)), reach=reach, mark=word or "open"
-        )
-        if sign
-        else ""
-    )
-    return Cell(signed(value), _between(estimate, place, signed), word, picture)
-
-
-def best_of(score: str, values: dict[str, float]) -> set[str]:
-    """The models with the best value as it is printed; none where all are alike, or nothing is the
-    better direction.
-    """
-    penalties = (
-        {model: penalty(score, value) for model, value in values.items() if not math.isnan(value)}
-        if BETTER.get(score)
-        else {}
-    )
-    printed = {model: digits(values[model]) for model in penalties}
-    if len(set(printed.values())) < 2:
-        return set()
-    best = printed[min(penalties, key=penalties.get)]
-    return {model for model, text in printed.items() if text == best}
-
-
-def _range(lines: list[Line]) -> np.ndarray:
-    """Values that an axis must show: all lines, and of their intervals what is not far beyond them."""
-    values = np.concatenate([line.y for line in lines])
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return finite
-    ends = np.concatenate(
-        [np.ravel(end) for line in lines if line.low is not None for end in (line.low, line.high)]
-        or [finite]
-    )
-    room = max(finite.max() - finite.min(), abs(finite.max()), 1e-12)
-    return np.concatenate(
-        [finite, np.clip(ends[np.isfinite(ends)], finite.min() - room, finite.max() + room)]
-    )
+    word = outcome(key, estimate, lead)
+    mark = "" if word == "no interval" else MARKS.get(word, word)
+    between = "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+    sign = _SIGNS.get(about(key.score).better)
+    if sign is None:
+        return Cell(signed(value), between, mark)
+    ends = sorted((sign * low, sign * high))
+    picture = charts.interval_picture(sign * value, *ends, reach=reach, mark=mark or "open")
+    return Cell(signed(value), between, mark, picture)

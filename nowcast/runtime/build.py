@@ -1,9 +1,9 @@
-"""Objects from settings held as data: {"_target_": "nowcast.baselines.persistence.Persistence",
-...}.
+"""Objects from settings that are data: {"_target_": "nowcast.baselines.persistence.Persistence"}.
 
-Only public classes defined in the right part of the nowcast package can be named, no functions, so
-settings from a stranger run no code of theirs; every setting is compared with the signature, so a
-misspelled one is refused wherever it was written.
+Only public classes can be named, no functions: those of nowcast in the room that its kind comes
+from, and those of installed plug-ins (``nowcast.runtime.plugins``) that keep the contract of the
+kind. So settings from a stranger run no code of theirs. Every setting is compared with the
+signature, so a misspelled one is refused wherever it was written.
 """
 
 import importlib
@@ -12,53 +12,120 @@ import math
 import sys
 import types
 import typing
+from dataclasses import dataclass
 
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.plugins import plugin_of, plugins
 from nowcast.runtime.renamed import renamed
 
-_PARTS = {  # where the class of each part of a configuration may come from
-    "task": ("nowcast.types.task.",),
-    "transform": ("nowcast.types.transform.",),
-    "data": ("nowcast.data.",),
-    "model": ("nowcast.models.", "nowcast.baselines."),
-    "loss": ("nowcast.training.losses.",),
-    "scores": ("nowcast.evaluation.statistics.",),
-    "training": ("nowcast.training.loop.",),
-    "evaluation": ("nowcast.evaluation.plan.",),
-    "reader": ("nowcast.readers.",),
-    "regrid": ("nowcast.data.regrid.",),
-    "tolerance": ("nowcast.types.tolerance.",),
-    "what": ("nowcast.benchmark.",),
-    "operation": ("nowcast.forecasting.watch.",),
+
+@dataclass(frozen=True)
+class _Kind:
+    """Where the classes of a part of a configuration come from.
+
+    Args:
+        rooms: modules and packages of nowcast that they are in.
+        contract: the class that those of plug-ins derive from; "": plug-ins have none.
+    """
+
+    rooms: tuple[str, ...]
+    contract: str = ""
+
+
+_KINDS = {
+    "task": _Kind(("nowcast.types.task",)),
+    "transform": _Kind(("nowcast.types.transform",)),
+    "data": _Kind(("nowcast.data",), "nowcast.data.base.DataSet"),
+    "model": _Kind(("nowcast.models", "nowcast.baselines"), "nowcast.models.base.ForecastModel"),
+    "loss": _Kind(("nowcast.training.losses",), "nowcast.training.losses.base.TrainingLoss"),
+    "scores": _Kind(
+        ("nowcast.evaluation.statistics",), "nowcast.evaluation.statistics.base.Statistic"
+    ),
+    "training": _Kind(("nowcast.training.settings",)),
+    "evaluation": _Kind(("nowcast.evaluation.plan",)),
+    "reader": _Kind(("nowcast.readers",), "nowcast.readers.base.Reader"),
+    "regrid": _Kind(("nowcast.data.regrid",)),
+    "tolerance": _Kind(("nowcast.types.tolerance",)),
+    "what": _Kind(("nowcast.benchmark",)),
+    "operation": _Kind(("nowcast.forecasting.watch",)),
 }
-_ALLOWED = tuple(dict.fromkeys(room for rooms in _PARTS.values() for room in rooms))
 
 
-def resolve(target: str, where: str):
-    """The class a ``_target_`` names, also by a name that it had before."""
+def _loaded(target: str) -> type | None:
+    """The public class of a dotted name that is defined in the module or package it names."""
+    module_name, _, name = target.rpartition(".")
+    found = getattr(importlib.import_module(module_name), name)
+    own = inspect.isclass(found) and f"{found.__module__}.".startswith(f"{module_name}.")
+    return found if own and not name.startswith("_") else None
+
+
+def resolve(target: str, where: str, *, kind: str | None = None) -> type:
+    """The class that a ``_target_`` names, also by a name that it had before.
+
+    Args:
+        target: module and class.
+        where: the place in the configuration, for messages.
+        kind: what it has to be, e.g. "model"; None: anything that a configuration can name.
+
+    Raises:
+        UserError: there is no such class, or it is not of that kind.
+    """
     target = renamed(target)
-    module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
-    if not f"{module_name}.".startswith(_ALLOWED) or name.startswith("_"):
-        raise UserError(
-            f"{where}: _target_ {target!r} is not a part of nowcast; accepted are its public "
-            f"classes in {', '.join(name.rstrip('.') for name in _ALLOWED)}."
-        )
+    kinds = _KINDS if kind is None else {kind: _KINDS[kind]}
+    rooms = [room for one in kinds.values() for room in one.rooms]
+    text = target if isinstance(target, str) else ""
+    plugin = plugin_of(text)
+    if plugin is None and not text.startswith(tuple(f"{room}." for room in rooms)):
+        raise UserError(f"{where}: _target_ {target!r} {_not_accepted(rooms, kind)}")
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError):
-        raise UserError(f"{where}: this version of nowcast has no {target}.") from None
-    if not inspect.isclass(found) or found.__module__ != module_name:
+        found = _loaded(text)
+    except ModuleNotFoundError as error:
+        if error.name and not text.startswith(error.name):
+            raise UserError(f"{where}: {target} cannot be loaded: {error}.") from error
+        raise UserError(f"{where}: this version of {_owner(plugin)} has no {target}.") from None
+    except AttributeError:
+        raise UserError(f"{where}: this version of {_owner(plugin)} has no {target}.") from None
+    if found is None:
         raise UserError(f"{where}: {target} is not a class defined there.")
+    if plugin is not None:
+        _refuse_other_kind(found, kinds, where)
     return found
 
 
-def build(settings, where: str = "settings"):
+def _owner(plugin) -> str:
+    return "nowcast" if plugin is None else f"the plug-in {plugin.name} ({plugin.version})"
+
+
+def _not_accepted(rooms: list[str], kind: str | None) -> str:
+    """Why a class is refused, and which are accepted."""
+    accepted = ", ".join(dict.fromkeys(rooms))
+    names = ", ".join(plugin.name for plugin in plugins()) or "none is installed"
+    what = "" if kind is None else f", where a {kind} comes from"
+    return (
+        f"is not a part of nowcast, nor of an installed plug-in ({names}); accepted are the public "
+        f"classes in {accepted}{what}, and those of plug-ins."
+    )
+
+
+def _refuse_other_kind(found: type, kinds: dict[str, _Kind], where: str) -> None:
+    """Refuse a plug-in's class that keeps none of the contracts."""
+    contracts = [kind.contract for kind in kinds.values() if kind.contract]
+    for contract in contracts:
+        base = _loaded(contract)
+        if base is not None and issubclass(found, base):
+            return
+    wanted = " or ".join(contracts) or "a class of nowcast itself"
+    raise UserError(f"{where}: expected a class that derives from {wanted}, got {found.__name__}.")
+
+
+def build(settings, where: str = "settings", *, kind: str | None = None):
     """Turn settings into objects, innermost first.
 
     Args:
         settings: plain data, or a configuration of omegaconf (as Hydra passes to its applications);
             every dictionary with a ``_target_`` becomes the object it names.
         where: the place in the configuration, for messages.
+        kind: what has to come out, e.g. "model"; None: whatever the settings name.
 
     Raises:
         UserError: an unknown target, an unknown or missing setting, one of another type than
@@ -74,7 +141,7 @@ def build(settings, where: str = "settings"):
     }
     if "_target_" not in settings:
         return built
-    target = resolve(settings["_target_"], where)
+    target = resolve(settings["_target_"], where, kind=kind)
     parameters = {
         key: p
         for key, p in inspect.signature(target).parameters.items()
@@ -127,13 +194,7 @@ def part(settings: dict, name: str, *, kind: str | None = None):
             f"{name} is {node!r}, but settings with a _target_ are needed, as in the files in "
             f"conf/{kind}/."
         )
-    if not str(renamed(node["_target_"])).startswith(_PARTS[kind]):
-        rooms = " or ".join(room.rstrip(".") for room in _PARTS[kind])
-        raise UserError(
-            f"{name}: _target_ {node['_target_']!r} is not a part of {rooms}, "
-            f"where a {kind} comes from."
-        )
-    return build(node, name)
+    return build(node, name, kind=kind)
 
 
 def plain_data(settings):

@@ -11,14 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import nowcast
-from nowcast.evaluation.statistics.scores import BETTER, ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.evaluation.table import read_csv, score_title, thresholds_shown
 from nowcast.forecasting.forecaster import SETTINGS_FILE
 from nowcast.runtime.build import fits, resolve
@@ -26,7 +26,6 @@ from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.runtime.threads import cores
 from nowcast.training import checkpoints
-from nowcast.training.loop import CHECKPOINTS
 
 # the name of the trained model in a run's table of scores; all others there are baselines
 TRAINED = "nowcast"
@@ -229,7 +228,8 @@ def refuse_others(runs: list[Run], stored: Callable[[Path], dict]) -> None:
     """
     for run in runs:
         begun = (
-            checkpoints.any_in(run.folder / CHECKPOINTS) or (run.folder / SETTINGS_FILE).is_file()
+            checkpoints.any_in(run.folder / checkpoints.FOLDER)
+            or (run.folder / SETTINGS_FILE).is_file()
         )  # else it is made anew
         if begun and (run.folder / "config.yaml").is_file():
             where = difference(stored(run.folder), run.settings)
@@ -246,7 +246,7 @@ def step_to_finish(run: Run) -> list[str] | None:
     """
     if (run.folder / SETTINGS_FILE).is_file():
         return None if _scores(run).is_file() else ["evaluate", f"run={run.folder}"]
-    if checkpoints.any_in(run.folder / CHECKPOINTS):
+    if checkpoints.any_in(run.folder / checkpoints.FOLDER):
         return ["train", f"resume={run.folder}"]
     return ["train", *run.overrides, f"output_dir={run.folder}"]
 
@@ -255,11 +255,19 @@ def _scores(run: Run) -> Path:
     return run.folder / "evaluation" / "scores.csv"
 
 
-def in_parallel(runs: list[Run], *, count: int, report: Callable[[str], None]) -> list[str]:
+def in_parallel(
+    runs: list[Run], *, count: int, report: Callable[[str], None], options: Sequence[str] = ()
+) -> list[str]:
     """Finish runs in processes, at most ``count`` at a time, each with its share of the cores;
     their output goes to log files.
 
     All of them are stopped when this call is interrupted.
+
+    Args:
+        runs: those that are not finished.
+        count: how many at a time.
+        report: called with a sentence for each that starts or ends.
+        options: further arguments of their commands, such as --config-dir.
 
     Returns:
         A sentence for each run that failed.
@@ -275,7 +283,8 @@ def in_parallel(runs: list[Run], *, count: int, report: Callable[[str], None]) -
         while waiting or running:
             while waiting and len(running) < count:
                 run = waiting.pop(0)
-                running.append((run, _start(run, threads=max(1, cores() // count))))
+                process = _start(run, threads=max(1, cores() // count), options=options)
+                running.append((run, process))
                 report(f"{run}: started, see {run.folder / LOG}")
             time.sleep(0.1)
             for run, process in [pair for pair in running if pair[1].poll() is not None]:
@@ -292,7 +301,7 @@ def in_parallel(runs: list[Run], *, count: int, report: Callable[[str], None]) -
     return failed
 
 
-def _start(run: Run, *, threads: int) -> subprocess.Popen:
+def _start(run: Run, *, threads: int, options: Sequence[str]) -> subprocess.Popen:
     package = str(
         Path(nowcast.__file__).parent.parent
     )  # need not be installed, nor be in the current folder
@@ -306,7 +315,7 @@ def _start(run: Run, *, threads: int) -> subprocess.Popen:
         ) from error
     with log:
         return subprocess.Popen(
-            [*COMMAND, *step_to_finish(run)],
+            [*COMMAND, *step_to_finish(run), *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -333,7 +342,7 @@ def is_partial(run: Run) -> bool:
     """Whether the model has no forecast for some pixels, so that it and the baselines beside it are
     judged on others than the rest.
     """
-    return getattr(resolve(run.settings["model"]["_target_"], "model"), "PARTIAL", False)
+    return resolve(run.settings["model"]["_target_"], "model").capabilities.partial
 
 
 def judged_apart(runs: list[Run]) -> list[str]:
@@ -560,4 +569,4 @@ def _text(mean: float, half: float, *, signed: bool = False) -> str:
 
 
 def _arrow(score: str) -> str:
-    return {"higher": " ↑", "lower": " ↓"}.get(BETTER.get(score, ""), "")
+    return {"higher": " ↑", "lower": " ↓"}.get(about(score).better, "")

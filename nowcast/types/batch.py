@@ -1,4 +1,4 @@
-"""A batch of training samples: what a model sees, and what came."""
+"""A batch of training samples: what a model sees, and what was observed afterwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,17 +64,21 @@ class Batch:
         return replace(self, **pinned)
 
     @classmethod
+    def complete(cls, context: Tensor, target: Tensor) -> "Batch":
+        """A batch of which everything was observed and every sample counts."""
+        masks = (torch.ones_like(frames, dtype=torch.bool) for frames in (context, target))
+        return cls(context, target, *masks)
+
+    @classmethod
     def of_samples(cls, samples: Sequence["Batch"]) -> "Batch":
         """One batch of samples that are batches of one each, of one size; a ``collate_fn``."""
-        scales = [sample.scale for sample in samples]
-        keys = [sample.key for sample in samples]
-        whole = {
-            name: torch.cat([getattr(sample, name) for sample in samples])
-            for name in ("context", "target", "context_observed", "target_observed")
-        }
-        if keys[0] is not None:
-            whole["key"] = torch.cat(keys)
-        if scales[0] is not None:
-            timestep = torch.cat([torch.as_tensor(scale.timestep) for scale in scales])
-            whole["scale"] = Scale(timestep, torch.cat([scale.spacing for scale in scales]))
+        tensors = ("context", "target", "context_observed", "target_observed", "key")
+        columns = {name: [getattr(sample, name) for sample in samples] for name in tensors}
+        if samples[0].key is None:
+            del columns["key"]
+        whole = {name: torch.cat(values) for name, values in columns.items()}
+        if samples[0].scale is not None:
+            timesteps = [sample.scale.timestep for sample in samples]
+            spacings = [sample.scale.spacing for sample in samples]
+            whole["scale"] = Scale(torch.cat(timesteps), torch.cat(spacings))
         return cls(**whole)

@@ -6,6 +6,7 @@ there can reach a weight.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,8 @@ _ROUNDING = 1e-5  # of a rain rate that was normalised and restored in float32
 def _split(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Values with NaN, or a mask -> (values with 0 there, observed mask)."""
     values = np.ascontiguousarray(as_numbers(values, "physical values"))
-    observed = torch.from_numpy(
-        np.equal(values, values)
-    )  # false for NaN; NumPy compares ten times as fast as torch.isnan
+    # false for NaN; NumPy compares ten times as fast as torch.isnan
+    observed = torch.from_numpy(np.equal(values, values))
     return torch.from_numpy(values).nan_to_num(0.0, posinf=math.inf, neginf=-math.inf), observed
 
 
@@ -39,6 +39,10 @@ class Identity:
     def normalise_(self, values: torch.Tensor) -> torch.Tensor:
         """The same of a tensor without NaN, in place."""
         return values
+
+    def levels(self, thresholds: Sequence[float]) -> torch.Tensor:
+        """Physical values, (K,), on the model's scale."""
+        return torch.tensor(thresholds, dtype=torch.float32)
 
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """The way back, any shape; NaN stays NaN."""
@@ -82,6 +86,11 @@ class LogRainRate:
     def normalise_(self, rain_rate: torch.Tensor) -> torch.Tensor:
         """The same of a tensor without NaN, in place."""
         return rain_rate.clamp_(0.0, self.ceiling).div_(self.knee).log1p_().div_(self._scale)
+
+    def levels(self, thresholds: Sequence[float]) -> torch.Tensor:
+        """Rain rates [mm/h], (K,), on the model's scale; not clipped."""
+        rates = torch.tensor(thresholds, dtype=torch.float32)
+        return torch.log1p(rates / self.knee) / self._scale
 
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""
@@ -143,6 +152,11 @@ class FlooredLogRainRate:
             .div_(self._scale)
             .masked_fill_(dry, 0.0)
         )
+
+    def levels(self, thresholds: Sequence[float]) -> torch.Tensor:
+        """Rain rates [mm/h], (K,), on the model's scale; not clipped."""
+        rates = torch.tensor(thresholds, dtype=torch.float32)
+        return torch.log(rates / self._dry) / self._scale
 
     def restore(self, tensor: torch.Tensor) -> np.ndarray:
         """Normalised tensor -> rain rate [mm/h], any shape; NaN stays NaN."""

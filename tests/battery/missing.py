@@ -142,14 +142,13 @@ def _forecast_and_gradient(model, context, observed, target):
     import torch
 
     model.zero_grad()
-    if hasattr(model, "exceedance"):
-        logits, known = model.exceedance(
-            context, target.shape[1], observed, torch.tensor([0.3, 0.6])
-        )
+    prediction = model(context, target.shape[1], observed)
+    if model.capabilities.probabilistic:
+        logits, known = prediction.exceedance_logits(torch.tensor([0.3, 0.6]))
         forecast = torch.where(known[:, None], logits, 0.0)
         error = forecast.square().mean()
     else:
-        forecast = model(context, target.shape[1], observed)
+        forecast = prediction.point()
         error = (forecast - target.nan_to_num()).square().mean()
     error.backward()
     gradients = [
@@ -164,14 +163,14 @@ def order_and_grids(stage: Stage) -> Outcome:
     """
     from nowcast.data.inputs import read_frames
     from nowcast.output.netcdf import read_forecast
-    from nowcast.output.provenance import provenance
-    from nowcast.output.publish import writer_for
+    from nowcast.output.origin import origin_attributes
+    from nowcast.output.writers import writer_for
     from nowcast.readers.auto import Auto
 
     outcome, values, reader = Outcome(), rain(6), NewestFrames(Auto(), 1)
     source, forecaster = frames(values), network()
     expected = forecaster(source)
-    publish = writer_for("a.nc")
+    publish = writer_for("a.nc").write
     for case in range(12):
         names = stage.generator.permutation(6)
         paths = []
@@ -230,7 +229,7 @@ def order_and_grids(stage: Stage) -> Outcome:
         folder.mkdir(exist_ok=True)
         path = folder / (name.decode("utf-8", "surrogateescape") + ".nc")
         try:
-            origin = provenance(
+            origin = origin_attributes(
                 model=path.name,
                 model_sha256=None,
                 analysis_time=shown.analysis_time,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.benchmark.resident import resident
+from nowcast.benchmark.measuring import resident
 from nowcast.runtime.files import SHIPPED, run_folder
+from nowcast.types.scale import Scale
 from tests.battery import workers
 from tests.battery.foreign import archive
 from tests.battery.stage import Outcome, Stage, frames, network, rain
@@ -119,7 +120,7 @@ def grids(stage: Stage) -> Outcome:
         length = forecaster.task.context_length
         for height, width in chosen:
             values = np.full((1, length, height, width), 2.0, np.float32)
-            made = forecaster.forecast_values(values, 2, scale=np.array([[5.0, 1.0]]))
+            made = forecaster.forecast_values(values, 2, scale=Scale(5.0, 1.0))
             there = np.isfinite(made)
             outcome.count(
                 made.shape == (1, 2, height, width) and there.any() and (made[there] >= 0).all(),

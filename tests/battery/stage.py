@@ -20,7 +20,7 @@ _PRELOADED = [
     "lightning",
     "nowcast.training.loop",
     "tests.battery.workers",
-    "nowcast.cli.learning",
+    "nowcast.cli.train",
     "nowcast.training.losses",
 ]
 _MOST_TOLD = 5

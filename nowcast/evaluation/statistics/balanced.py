@@ -3,8 +3,6 @@ hard it rained. T leads.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
@@ -18,23 +16,19 @@ _A, _B = 58.53, 1.56  # Z = a R^b of HKO-7
 _BLOCK = 2**15  # pixels worked on at once: their arrays stay in the processor's cache
 
 
-@dataclass
 class BalancedSums(AddedSums):
     """Weighted errors, summed over frames.
 
     Args:
+        forecast_length: T.
+
+    Attributes:
         squared_error, absolute_error: (T,).
         frames: with at least one pixel that counts, (T,).
     """
 
-    squared_error: np.ndarray
-    absolute_error: np.ndarray
-    frames: np.ndarray
-
-    @classmethod
-    def zero(cls, forecast_length: int) -> Self:
-        """Sums over nothing."""
-        return cls(*np.zeros((3, forecast_length)))
+    def __init__(self, forecast_length: int):
+        self.squared_error, self.absolute_error, self.frames = np.zeros((3, forecast_length))
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
@@ -60,8 +54,8 @@ def pixel_scale(rain_rate: np.ndarray) -> np.ndarray:
 
 
 def _frame(forecast: np.ndarray, observation: np.ndarray) -> tuple[float, float, bool]:
-    """Weighted sums of squared and absolute errors over the pixels (P,) where both hold a number,
-    and whether there is one.
+    """Weighted sums of squared and absolute errors over the pixels (P,) where both are numbers, and
+    whether there is one.
     """
     squared = absolute = 0.0
     counted = False

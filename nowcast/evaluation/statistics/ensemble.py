@@ -7,10 +7,10 @@ B cases, M members, T leads, H rows, W columns, K thresholds, P probabilities (0
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
 
 import numpy as np
 
+from nowcast.evaluation.statistics.base import SummedStatistic
 from nowcast.evaluation.statistics.scores import ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, without_masks
 from nowcast.runtime.errors import UserError
@@ -18,13 +18,32 @@ from nowcast.runtime.errors import UserError
 _BLOCK = 2**15  # pixels worked on at once: their members stay in the processor's cache
 
 
-@dataclass
-class EnsembleSums(AddedSums):
-    """Sums over pixels that all members and the observation hold.
+@dataclass(frozen=True)
+class EnsembleScores(SummedStatistic):
+    """Scores of ensembles of rain forecasts.
 
     Args:
         thresholds: K rain rates [mm/h].
         members: M.
+    """
+
+    thresholds: tuple[float, ...]
+    members: int
+
+    def sums(self, forecast_length: int) -> "EnsembleSums":
+        """Empty sums for ensembles of ``forecast_length`` leads."""
+        return EnsembleSums(self.thresholds, self.members, forecast_length)
+
+
+class EnsembleSums(AddedSums):
+    """Sums over the pixels where all members and the observation are numbers.
+
+    Args:
+        thresholds: K rain rates [mm/h].
+        members: M.
+        forecast_length: T.
+
+    Attributes:
         ranks: where the observation stands among the members, (M + 1, T): rank 0 below all of them.
             Of n ranks that ties leave open (all dry, for instance) each gets 1/n, which is what
             drawing one of them comes to on average, without chance.
@@ -38,32 +57,13 @@ class EnsembleSums(AddedSums):
         squared_error: sum over pixels of the squared error of the mean, (T,) [mm2/h2].
     """
 
-    SETTINGS: ClassVar[tuple[str, ...]] = ("thresholds", "members")
-
-    thresholds: tuple[float, ...]
-    members: int
-    ranks: np.ndarray
-    forecasts: np.ndarray
-    events: np.ndarray
-    pixels: np.ndarray
-    error: np.ndarray
-    pairs: np.ndarray
-    variance: np.ndarray
-    squared_error: np.ndarray
-
-    @classmethod
-    def zero(cls, thresholds: tuple[float, ...], members: int, forecast_length: int) -> Self:
-        """Sums over nothing."""
-        by_probability = (
-            np.zeros((len(thresholds), members + 1, forecast_length)) for _ in range(2)
-        )
-        return cls(
-            thresholds,
-            members,
-            np.zeros((members + 1, forecast_length)),
-            *by_probability,
-            *np.zeros((5, forecast_length)),
-        )
+    def __init__(self, thresholds: tuple[float, ...], members: int, forecast_length: int):
+        self.thresholds, self.members = thresholds, members
+        self.ranks = np.zeros((members + 1, forecast_length))
+        by_probability = np.zeros((2, len(thresholds), members + 1, forecast_length))
+        self.forecasts, self.events = by_probability
+        self.pixels, self.error, self.pairs = np.zeros((3, forecast_length))
+        self.variance, self.squared_error = np.zeros((2, forecast_length))
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch.
@@ -83,10 +83,9 @@ class EnsembleSums(AddedSums):
             or observation.shape[1] != self.pixels.size
         ):
             raise UserError(
-                f"members of shape {forecast.shape} and an observation of shape "
-                f"{observation.shape} came; "
-                f"(batch, {self.members} members, {self.pixels.size} leads, height, width) and "
-                "the same without members are needed."
+                f"expected members of shape (batch, {self.members} members, {self.pixels.size} "
+                "leads, height, width) and an observation of the same without members, got "
+                f"{forecast.shape} and {observation.shape}."
             )
         for case, observed in zip(forecast, observation):
             for lead in range(self.pixels.size):
@@ -115,9 +114,8 @@ class EnsembleSums(AddedSums):
         x = x.astype(np.float64)
         mean = x.mean(0)
         self.error[lead] += np.abs(x - y).mean(0).sum()
-        weights = 2.0 * (
-            2 * np.arange(1, self.members + 1) - self.members - 1
-        )  # sum_ij |x_i - x_j| of sorted members
+        # sum_ij |x_i - x_j| of sorted members
+        weights = 2.0 * (2 * np.arange(1, self.members + 1) - self.members - 1)
         self.pairs[lead] += (weights[:, None] * x).sum()
         self.variance[lead] += ((x - mean) ** 2).mean(0).sum()
         self.squared_error[lead] += ((mean - y) ** 2).sum()

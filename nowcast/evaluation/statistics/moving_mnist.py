@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nowcast.evaluation.statistics.base import SummedStatistic
 from nowcast.evaluation.statistics.scores import ratio
 from nowcast.evaluation.statistics.sums import (
     AddedSums,
@@ -26,27 +27,29 @@ _SSIM_WINDOW = 7
 
 
 @dataclass(frozen=True)
-class MovingMnistScores:
+class MovingMnistScores(SummedStatistic):
     """The scores of Moving MNIST; they have no settings."""
 
     quantity: ClassVar[str] = "grey_level"
 
     def sums(self, forecast_length: int) -> "MovingMnistSums":
         """Empty sums for forecasts of ``forecast_length`` frames."""
-        return MovingMnistSums(np.zeros((len(_SCORES), forecast_length)), np.zeros(()))
+        return MovingMnistSums(forecast_length)
 
 
-@dataclass
 class MovingMnistSums(AddedSums):
-    """Sums over sequences; ``a + b`` are the sums of both.
+    """Sums over sequences.
 
     Args:
-        by_frame: each score summed over the sequences, (scores, T) float64.
+        forecast_length: T.
+
+    Attributes:
+        by_frame: each score summed over the sequences, (scores, T).
         sequences: how many, ().
     """
 
-    by_frame: np.ndarray
-    sequences: np.ndarray
+    def __init__(self, forecast_length: int):
+        self.by_frame, self.sequences = np.zeros((len(_SCORES), forecast_length)), np.zeros(())
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch.
@@ -66,10 +69,11 @@ class MovingMnistSums(AddedSums):
                 f"observed grey values run from {observation.min():g} to {observation.max():g}; "
                 "divide them so that they lie in [0, 1]."
             )
-        self.by_frame = self.by_frame + sum(
-            (_scores_of(*pair) for pair in zip(forecast, observation)), np.zeros_like(self.by_frame)
-        )
-        self.sequences = self.sequences + len(forecast)
+        of_batch = np.zeros_like(self.by_frame)
+        for pair in zip(forecast, observation):
+            of_batch += _scores_of(*pair)
+        self.by_frame += of_batch
+        self.sequences += len(forecast)
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """All scores by frame."""
@@ -83,10 +87,8 @@ def _scores_of(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:
     """
     f, o = forecast[None].astype(np.float64), observation[None].astype(np.float64)
     clipped = f.clip(0, 1)
-    with np.errstate(divide="ignore"):
-        psnr = -10 * np.log10(
-            ((clipped - o) ** 2).mean((2, 3))
-        )  # a frame without any error is infinitely good
+    with np.errstate(divide="ignore"):  # a frame without any error is infinitely good
+        psnr = -10 * np.log10(((clipped - o) ** 2).mean((2, 3)))
     scores = (
         _cross_entropy(f, o),
         _cross_entropy(o, o),
@@ -117,12 +119,8 @@ def ssim(
     if min(forecast.shape[2:]) < _SSIM_WINDOW:
         return [np.full(forecast.shape[:2], np.nan) for _ in data_ranges]
     f, o = (as_numbers(frames, "frames", np.float64) for frames in (forecast, observation))
-    f_mean, o_mean, squares, product = (
-        _box_mean(f),
-        _box_mean(o),
-        _box_mean(f * f + o * o),
-        _box_mean(f * o),
-    )
+    f_mean, o_mean = _box_mean(f), _box_mean(o)
+    squares, product = _box_mean(f * f + o * o), _box_mean(f * o)
     sample = _SSIM_WINDOW**2 / (_SSIM_WINDOW**2 - 1)
     mean_squares, mean_product = f_mean**2 + o_mean**2, f_mean * o_mean
     variances, covariance = sample * (squares - mean_squares), sample * (product - mean_product)

@@ -10,18 +10,71 @@ centre of a window.
 H rows, W columns, K thresholds, N windows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from nowcast.evaluation.statistics.scores import fss, ratio
+from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, fields_of
 from nowcast.types.arrays import unmasked
 
-LARGEST_WINDOW = (
-    1000  # pixels; 10^12 events squared times 10^4 pixels a side are still whole numbers in float64
-)
+# pixels; 10^12 events squared times 10^4 pixels a side are still whole numbers in float64
+LARGEST_WINDOW = 1000
 _EXACT = 2**24  # up to which every whole number is a float32
 _LEAST = 64  # columns for which float32 is still the faster one
 _STRIP = 128  # rows worked on at once: their counts stay in the processor's cache
+
+
+class FractionSums(AddedSums):
+    """Sums of the fractions skill score over fields.
+
+    Args:
+        thresholds: K rain rates [mm/h].
+        windows: N widths [pixels].
+        forecast_length: T.
+
+    Attributes:
+        events, pixels: observed events and pixels that count, (K, T), (T,).
+        fraction_products, fraction_squares: sums of Sf So and of Sf^2 + So^2, (K, N, T).
+    """
+
+    def __init__(
+        self, thresholds: tuple[float, ...], windows: tuple[int, ...], forecast_length: int
+    ):
+        self.thresholds, self.windows = thresholds, windows
+        self.events = np.zeros((len(thresholds), forecast_length))
+        self.pixels = np.zeros(forecast_length)
+        fractions = np.zeros((2, len(thresholds), len(windows), forecast_length))
+        self.fraction_products, self.fraction_squares = fractions
+
+    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+        """Add a batch, see ``SumsTogether.add``."""
+        thresholds = np.asarray(self.thresholds, np.float32)[:, None, None]
+        for lead, f, o in fields_of(forecast, observation):
+            products, squares = fraction_sums(f, o, self.thresholds, self.windows)
+            self.fraction_products[..., lead] += products
+            self.fraction_squares[..., lead] += squares
+            counted = ~(np.isnan(f) | np.isnan(o))
+            self.pixels[lead] += np.count_nonzero(counted)
+            self.events[:, lead] += np.count_nonzero((o >= thresholds) & counted, axis=(1, 2))
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """FSS by threshold and window; by threshold what a random forecast has (the share of
+        events, f0) and from where on it is useful, 0.5 + f0 / 2.
+        """
+        found = {}
+        for k, threshold in enumerate(self.thresholds):
+            products = totals["fraction_products"][..., k, :, :]
+            squares = totals["fraction_squares"][..., k, :, :]
+            for n, window in enumerate(self.windows):
+                found[ScoreKey("fss", threshold, window)] = fss(
+                    products[..., n, :], squares[..., n, :]
+                )
+            random = ratio(totals["events"][..., k, :], totals["pixels"])
+            random = np.where(random > 0, random, np.nan)
+            found[ScoreKey("fss_useful", threshold)] = 0.5 + random / 2
+            found[ScoreKey("fss_random", threshold)] = random
+        return found
 
 
 @np.errstate(invalid="ignore")
@@ -60,9 +113,8 @@ def fraction_sums(
 def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> tuple[float, float]:
     """The two sums of one window; events (2, H, W) of forecast and observation."""
     product = squares = 0.0
-    exact = (
-        _EXACT // window**4
-    )  # columns over which a sum of products in float32 is a whole number for certain
+    # columns over which a sum of products in float32 is a whole number for certain
+    exact = _EXACT // window**4
     kind, most = (np.float32, exact) if exact >= _LEAST else (np.float64, events.shape[2])
     for rows, columns in _occupied(events, window):
         counts = _counts(events, rows, columns, window)
@@ -73,9 +125,8 @@ def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> 
         whole[..., :width] = counts
         if observed is not None:
             whole[..., :width] *= observed[rows, columns]
-        f, o = whole.reshape(
-            2, -1, each
-        )  # piece by piece: BLAS would spread longer products over threads that wait for each other
+        # piece by piece: BLAS would spread longer products over threads that wait for each other
+        f, o = whole.reshape(2, -1, each)
         product += np.vecdot(f, o).sum(dtype=np.float64)
         squares += np.vecdot(f, f).sum(dtype=np.float64) + np.vecdot(o, o).sum(dtype=np.float64)
     return product, squares
@@ -108,12 +159,9 @@ def _counts(events: np.ndarray, rows: slice, columns: slice, window: int) -> np.
     padded[:, top : top + part.shape[1], left : left + part.shape[2]] = part
     along_columns = _sums_of(padded.reshape(-1), window, padded.shape[2])
     sums = _sums_of(along_columns.astype(_kind(window**2), copy=False), window, 1)
-    strides = [
-        sums.itemsize * step for step in (padded.shape[1] * padded.shape[2], padded.shape[2], 1)
-    ]
-    return np.lib.stride_tricks.as_strided(
-        sums, (2, height, width), strides, writeable=False
-    )  # without the windows that run over an edge
+    strides = [sums.itemsize * step for step in (padded[0].size, padded.shape[2], 1)]
+    # without the windows that run over an edge
+    return np.lib.stride_tricks.as_strided(sums, (2, height, width), strides, writeable=False)
 
 
 def _sums_of(values: np.ndarray, window: int, step: int) -> np.ndarray:

@@ -5,8 +5,6 @@ K thresholds, P widths, T leads.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +14,6 @@ from nowcast.evaluation.statistics.sums import AddedSums, Values, fields_of
 LARGEST_POOL = 1000  # pixels
 
 
-@dataclass
 class PoolSums(AddedSums):
     """Counts of events over blocks of p by p pixels, side by side as in ``max_pool2d(p,
     stride=p)``.
@@ -28,44 +25,33 @@ class PoolSums(AddedSums):
     Args:
         thresholds: K rain rates [mm/h].
         pools: P widths [pixels].
+        forecast_length: T.
+
+    Attributes:
         hits, misses, false_alarms: blocks, (K, P, T).
         blocks: blocks that count, (P, T).
     """
 
-    SETTINGS: ClassVar[tuple[str, ...]] = ("thresholds", "pools")
-
-    thresholds: tuple[float, ...]
-    pools: tuple[int, ...]
-    hits: np.ndarray
-    misses: np.ndarray
-    false_alarms: np.ndarray
-    blocks: np.ndarray
-
-    @classmethod
-    def zero(
-        cls, thresholds: tuple[float, ...], pools: tuple[int, ...], forecast_length: int
-    ) -> Self:
-        """Sums over nothing."""
-        counts = (np.zeros((len(thresholds), len(pools), forecast_length)) for _ in range(3))
-        return cls(thresholds, pools, *counts, np.zeros((len(pools), forecast_length)))
+    def __init__(self, thresholds: tuple[float, ...], pools: tuple[int, ...], forecast_length: int):
+        self.thresholds, self.pools = thresholds, pools
+        counts = np.zeros((3, len(thresholds), len(pools), forecast_length))
+        self.hits, self.misses, self.false_alarms = counts
+        self.blocks = np.zeros((len(pools), forecast_length))
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
         for lead, *fields in fields_of(forecast, observation):
             both = np.stack(fields)
-            both[:, np.isnan(both).any(0)] = -1.0  # below every threshold, and told from dry
+            both[:, np.isnan(both).any(0)] = -1.0  # below every threshold, and not dry
             done = {}
             for number, pool in enumerate(self.pools):
-                start = max(
-                    (width for width in done if pool % width == 0), default=1
-                )  # the largest of the largest is the largest
+                # the largest of the largest is the largest
+                start = max((width for width in done if pool % width == 0), default=1)
                 f, o = done[pool] = largest(done.get(start, both), pool // start)
                 self.blocks[number, lead] += np.count_nonzero(f >= 0)
-                for total, counts in zip(
-                    (self.hits, self.misses, self.false_alarms),
-                    contingency(f.reshape(-1), o.reshape(-1), self.thresholds),
-                ):
-                    total[:, number, lead] += counts
+                counts = contingency(f.reshape(-1), o.reshape(-1), self.thresholds)
+                for total, count in zip((self.hits, self.misses, self.false_alarms), counts):
+                    total[:, number, lead] += count
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """All event scores and counts by threshold and width."""

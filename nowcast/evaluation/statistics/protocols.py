@@ -6,20 +6,19 @@ over all of them differ, and so do pixels that are left out and pixels that coun
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from nowcast.evaluation.statistics.balanced import BalancedSums
+from nowcast.evaluation.statistics.base import SummedStatistic
+from nowcast.evaluation.statistics.pixels import PixelSums
 from nowcast.evaluation.statistics.pools import PoolSums
-from nowcast.evaluation.statistics.rain import PixelSums
-from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.evaluation.statistics.sums import (
     ScoreKey,
     SumsTogether,
     Values,
     check_shapes,
-    rows_of_values,
     without_masks,
 )
 
@@ -31,7 +30,7 @@ _FULL = 255.0
 
 
 @dataclass(frozen=True)
-class Shi2015Scores:
+class Shi2015Scores(SummedStatistic):
     """The radar table of Shi et al. 2015: events of 0.5 mm/h or more, counted over all cases of a
     lead, and the mean of the leads.
 
@@ -39,35 +38,29 @@ class Shi2015Scores:
     (``uncentred_correlation``). That paper's radar had no missing pixels; here they are left out.
     """
 
-    quantity: ClassVar[str] = "rain_rate"
-
     def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads; the paper has 15."""
-        return SumsTogether(forecast_length, {"pixels": PixelSums.zero(SHI_2015, forecast_length)})
+        return SumsTogether(forecast_length, {"pixels": PixelSums(SHI_2015, forecast_length)})
 
 
 @dataclass(frozen=True)
-class Hko7Scores:
+class Hko7Scores(SummedStatistic):
     """The benchmark of HKO-7 (Shi et al. 2017): events of 0.5, 2, 5, 10 and 30 mm/h or more,
     missing pixels left out, counts summed over the samples of a lead, a score for each lead, and
     the mean of the leads; CSI, HSS, B-MSE and B-MAE.
     """
 
-    quantity: ClassVar[str] = "rain_rate"
-
     def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads; the paper has 20."""
-        return SumsTogether(
-            forecast_length,
-            {
-                "pixels": PixelSums.zero(HKO_7, forecast_length),
-                "balanced": BalancedSums.zero(forecast_length),
-            },
-        )
+        parts = {
+            "pixels": PixelSums(HKO_7, forecast_length),
+            "balanced": BalancedSums(forecast_length),
+        }
+        return SumsTogether(forecast_length, parts)
 
 
 @dataclass(frozen=True)
-class SevirScores:
+class SevirScores(SummedStatistic):
     """SEVIR as Earthformer (Gao et al. 2022) and its followers count it: grey levels of 255, events
     of 16, 74, 133, 160, 181 and 219 or more.
 
@@ -79,21 +72,15 @@ class SevirScores:
     """
 
     quantity: ClassVar[str] = "grey_level"
+    pooled: ClassVar[bool] = True
 
     def sums(self, forecast_length: int) -> "SevirSums":
         """Empty sums for forecasts of ``forecast_length`` frames; the benchmark has 12."""
-        return SevirSums(PoolSums.zero(SEVIR, _SEVIR_POOLS, forecast_length))
+        return SevirSums(SEVIR, _SEVIR_POOLS, forecast_length)
 
 
-@dataclass
-class SevirSums:
-    """Counts of SEVIR.
-
-    Args:
-        counts: of grey levels from 0 to 255.
-    """
-
-    counts: PoolSums
+class SevirSums(PoolSums):
+    """Counts of events of grey levels from 0 to 255."""
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch.
@@ -105,38 +92,21 @@ class SevirSums:
             UserError: shapes that do not agree.
         """
         forecast, observation = without_masks(forecast, observation)
-        check_shapes(forecast, observation, self.counts.blocks.shape[-1], axis="frames")
+        check_shapes(forecast, observation, self.blocks.shape[-1], axis="frames")
         missing = np.isnan(forecast) | np.isnan(observation)
-        # Rounded to a thousandth of a level: 16 / 255 in float32 times 255 can fall short of 16.
-        levels = (
-            np.round(
-                np.where(missing, 0, np.clip(field, 0, 1)).astype(np.float64) * _FULL, 3
-            ).astype(np.float32)
-            for field in (forecast, observation)
-        )
-        self.counts.add(*levels)
-
-    def __add__(self, other: Self) -> Self:
-        return type(self)(self.counts + other.counts)
-
-    def totals(self) -> dict[str, np.ndarray]:
-        """The counts, by name."""
-        return self.counts.totals()
+        super().add(_levels(forecast, missing), _levels(observation, missing))
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """All scores by frame."""
-        found = self.counts.values(totals)
-        for pool in _SEVIR_POOLS:
-            found[ScoreKey("csi_mean", None, pool)] = np.mean(
-                [found[ScoreKey("csi", threshold, pool)] for threshold in SEVIR], axis=0
-            )
+        found = super().values(totals)
+        for pool in self.pools:
+            by_threshold = [found[ScoreKey("csi", threshold, pool)] for threshold in SEVIR]
+            found[ScoreKey("csi_mean", None, pool)] = np.mean(by_threshold, axis=0)
         return found
 
-    def overall(self, totals: Mapping[str, np.ndarray]) -> Values:
-        """All scores of the counts of all frames together, (..., 1)."""
-        return self.values({name: array.sum(-1, keepdims=True) for name, array in totals.items()})
 
-    def rows(self) -> list[ScoreRow]:
-        """All scores by frame, then over all frames."""
-        totals = self.totals()
-        return rows_of_values(self.values(totals), self.overall(totals))
+def _levels(grey: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Grey levels of 255 of those in [0, 1], 0 where missing."""
+    scaled = np.where(missing, 0, np.clip(grey, 0, 1)).astype(np.float64) * _FULL
+    # to a thousandth of a level: 16 / 255 in float32 times 255 can fall short of 16
+    return np.round(scaled, 3).astype(np.float32)

@@ -5,10 +5,13 @@ Definitions follow Wilks, "Statistical Methods in the Atmospheric Sciences", cha
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import as_numbers
 
 
@@ -16,7 +19,7 @@ class ScoreRow(NamedTuple):
     """One score of one model.
 
     Args:
-        score: its name, a key of ``BETTER``.
+        score: its name; what is known of it says ``about``.
         threshold: rain rate an event reaches [mm/h]; None for scores without events.
         window: width of the neighbourhood in pixels (1 = pixel by pixel); None for scores without
             events.
@@ -35,74 +38,129 @@ class ScoreRow(NamedTuple):
     high: float = math.nan
 
 
-BETTER = {
-    "csi": "higher",
-    "pod": "higher",
-    "far": "lower",
-    "success_ratio": "higher",
-    "hss": "higher",
-    "ets": "higher",
-    "peirce": "higher",
-    "sedi": "higher",
-    "f1": "higher",
-    "accuracy": "higher",
-    "frequency_bias": "near 1",
-    "hits": "",
-    "misses": "",
-    "false_alarms": "",
-    "correct_negatives": "",
-    "fss": "higher",
-    "fss_useful": "",
-    "fss_random": "",
-    "mae": "lower",
-    "mse": "lower",
-    "rmse": "lower",
-    "mean_error": "near 0",
-    "b_mse": "lower",
-    "b_mae": "lower",
-    "sal_structure": "near 0",
-    "sal_amplitude": "near 0",
-    "sal_location": "lower",
-    "sal_structure_size": "lower",
-    "sal_amplitude_size": "lower",
-    "sal_cases": "",
-    "power_forecast": "",
-    "power_observation": "",
-    "effective_resolution": "lower",
-    "crps": "lower",
-    "crps_fair": "lower",
-    "spread": "",
-    "rmse_of_mean": "lower",
-    "spread_skill": "near 1",
-    "brier": "lower",
-    "brier_reliability": "lower",
-    "brier_resolution": "higher",
-    "brier_uncertainty": "",
-    "brier_skill": "higher",
-    "roc_area": "higher",
-    "csi_mean": "higher",
-    "correlation": "higher",
-    "uncentred_correlation": "higher",
-    "cross_entropy": "lower",
-    "cross_entropy_floor": "",
-    "ssim": "higher",
-    "ssim_range2": "higher",
-    "psnr": "higher",
-}
-"""Which direction of a score is the better one; empty for what is no score: counts, and properties
-of the observations alone.
-"""
+@dataclass(frozen=True)
+class Score:
+    """What tables, pictures and reports must know of a score.
 
-SUMMED_OVER_LEADS = (
-    "cross_entropy",
-    "cross_entropy_floor",
-    "hits",
-    "misses",
-    "false_alarms",
-    "correct_negatives",
-)
-"""Scores and counts whose value over all leads is the sum of the leads; all others take the mean.
-"""
+    Args:
+        better: the better direction, "higher", "lower", "near 1" or "near 0"; "": of what is no
+            score, such as counts and properties of the observations alone.
+        title: what it is called; "": by its name, in capitals if that has up to four letters.
+        unit: "" if it has none.
+        grey_unit: the same for grey levels; None: as ``unit``.
+        summed: whether its value over all leads is the sum of the leads; else it is their mean.
+    """
+
+    better: str = ""
+    title: str = ""
+    unit: str = ""
+    grey_unit: str | None = None
+    summed: bool = False
+
+    def __post_init__(self):
+        if self.better not in DIRECTIONS:
+            raise UserError(
+                f"better is {self.better!r}; expected {', '.join(filter(None, DIRECTIONS))} or an "
+                "empty text where no direction is the better one."
+            )
+
+    def unit_for(self, *, rain: bool) -> str:
+        """Its unit in scores of rain, or of grey levels."""
+        return self.unit if rain or self.grey_unit is None else self.grey_unit
+
+
+DIRECTIONS = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "near 1": "1 is best",
+    "near 0": "0 is best",
+    "": "",
+}
+"""The directions that are better, and how they are put into words."""
+
+SCORES = {
+    "csi": Score("higher"),
+    "pod": Score("higher"),
+    "far": Score("lower"),
+    "success_ratio": Score("higher"),
+    "hss": Score("higher"),
+    "ets": Score("higher"),
+    "peirce": Score("higher"),
+    "sedi": Score("higher"),
+    "f1": Score("higher", title="F1"),
+    "accuracy": Score("higher"),
+    "frequency_bias": Score("near 1"),
+    "hits": Score(summed=True),
+    "misses": Score(summed=True),
+    "false_alarms": Score(summed=True),
+    "correct_negatives": Score(summed=True),
+    "fss": Score("higher"),
+    "fss_useful": Score(title="FSS useful from"),
+    "fss_random": Score(title="FSS random"),
+    "mae": Score("lower", unit="mm/h", grey_unit=""),
+    "mse": Score("lower", unit="mm²/h²", grey_unit=""),
+    "rmse": Score("lower", unit="mm/h", grey_unit=""),
+    "mean_error": Score("near 0", unit="mm/h", grey_unit=""),
+    "b_mse": Score("lower", title="B-MSE"),
+    "b_mae": Score("lower", title="B-MAE"),
+    "sal_structure": Score("near 0", title="SAL structure"),
+    "sal_amplitude": Score("near 0", title="SAL amplitude"),
+    "sal_location": Score("lower", title="SAL location"),
+    "sal_structure_size": Score("lower", title="|SAL structure|"),
+    "sal_amplitude_size": Score("lower", title="|SAL amplitude|"),
+    "sal_cases": Score(title="SAL cases"),
+    "power_forecast": Score(unit="dB²"),
+    "power_observation": Score(unit="dB²"),
+    "effective_resolution": Score("lower", unit="px"),
+    "crps": Score("lower", unit="mm/h", grey_unit=""),
+    "crps_fair": Score("lower", title="CRPS, fair", unit="mm/h", grey_unit=""),
+    "spread": Score(unit="mm/h", grey_unit=""),
+    "rmse_of_mean": Score("lower", title="RMSE of the mean", unit="mm/h", grey_unit=""),
+    "spread_skill": Score("near 1", title="spread / RMSE of the mean"),
+    "brier": Score("lower", title="Brier score"),
+    "brier_reliability": Score("lower", title="Brier reliability"),
+    "brier_resolution": Score("higher", title="Brier resolution"),
+    "brier_uncertainty": Score(title="Brier uncertainty"),
+    "brier_skill": Score("higher", title="Brier skill score"),
+    "roc_area": Score("higher", title="ROC area"),
+    "csi_mean": Score("higher", title="CSI, mean of the thresholds"),
+    "correlation": Score("higher"),
+    "uncentred_correlation": Score("higher"),
+    "cross_entropy": Score("lower", title="cross-entropy", unit="nats", summed=True),
+    "cross_entropy_floor": Score(title="cross-entropy floor", unit="nats", summed=True),
+    "ssim": Score("higher"),
+    "ssim_range2": Score("higher", title="SSIM (data range 2)"),
+    "psnr": Score("higher", unit="dB"),
+}
+"""The scores that nowcast computes; those of other packages are said by their ``Statistic``."""
+
+_added: dict[str, Score] = {}  # what the statistics of other packages say of their scores
+
+
+def register(scores: Mapping[str, Score], statistic: str) -> None:
+    """Make the scores of a statistic known by their names; done when its class is defined.
+
+    Raises:
+        UserError: a name that stands for something else already.
+    """
+    for name, score in scores.items():
+        known = (SCORES | _added).setdefault(name, score)
+        if known != score:
+            raise UserError(
+                f"{statistic} describes its score {name!r} as {score}, but that name stands for "
+                f"{known}; choose another name."
+            )
+        _added[name] = score
+
+
+def about(score: str) -> Score:
+    """What is known of a score by its name; nothing but defaults of one that nobody described."""
+    return SCORES.get(score) or _added.get(score) or Score()
+
+
+def added_scores() -> list[str]:
+    """The scores with a better direction that the statistics of other packages have."""
+    return [name for name, score in _added.items() if score.better and name not in SCORES]
 
 
 def ratio(numerator, denominator):

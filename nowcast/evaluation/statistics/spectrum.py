@@ -5,9 +5,7 @@ T leads, F bands of wavelengths.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
 
 import numpy as np
 import scipy.fft
@@ -22,7 +20,6 @@ CENTRES = np.sqrt(BANDS[1:] * BANDS[:-1])
 """Their centres [pixels], F."""
 
 
-@dataclass
 class SpectrumSums(AddedSums):
     """Radially averaged power spectral densities of 10 log10 of the rain rate, summed over cases by
     band of wavelengths.
@@ -32,18 +29,16 @@ class SpectrumSums(AddedSums):
     enough for them.
 
     Args:
+        forecast_length: T.
+
+    Attributes:
         forecast_power, observation_power: (F, T).
         cases: that have waves in a band, (F, T).
     """
 
-    forecast_power: np.ndarray
-    observation_power: np.ndarray
-    cases: np.ndarray
-
-    @classmethod
-    def zero(cls, forecast_length: int) -> Self:
-        """Sums over nothing."""
-        return cls(*np.zeros((3, CENTRES.size, forecast_length)))
+    def __init__(self, forecast_length: int):
+        shape = (3, CENTRES.size, forecast_length)
+        self.forecast_power, self.observation_power, self.cases = np.zeros(shape)
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
@@ -66,26 +61,20 @@ class SpectrumSums(AddedSums):
         f, o = (
             ratio(totals[name], totals["cases"]) for name in ("forecast_power", "observation_power")
         )
-        known = (
-            np.isfinite(f) & np.isfinite(o) & (o > 0)
-        )  # without rain there is nothing to resolve
+        # without rain there is nothing to resolve
+        known = np.isfinite(f) & np.isfinite(o) & (o > 0)
         weak = known & (f < 0.5 * o)
-        lost = np.logical_or.accumulate(weak[..., ::-1, :], axis=-2)[
-            ..., ::-1, :
-        ]  # in this band, or in one of longer waves
+        # in this band, or in one of longer waves
+        lost = np.logical_or.accumulate(weak[..., ::-1, :], axis=-2)[..., ::-1, :]
         shortest = np.where(known & ~lost, BANDS[:-1, None], np.inf).min(-2)
         found = {}
-        for band in np.flatnonzero(np.moveaxis(known, -2, 0).reshape(CENTRES.size, -1).any(1))[
-            ::-1
-        ]:
+        ever_known = np.moveaxis(known, -2, 0).reshape(CENTRES.size, -1).any(1)
+        for band in np.flatnonzero(ever_known)[::-1]:
             width = round(float(CENTRES[band]))
-            found |= {
-                ScoreKey("power_forecast", None, width): f[..., band, :],
-                ScoreKey("power_observation", None, width): o[..., band, :],
-            }
-        return found | {
-            ScoreKey("effective_resolution"): np.where(np.isfinite(shortest), shortest, np.nan)
-        }
+            found[ScoreKey("power_forecast", None, width)] = f[..., band, :]
+            found[ScoreKey("power_observation", None, width)] = o[..., band, :]
+        resolution = np.where(np.isfinite(shortest), shortest, np.nan)
+        return found | {ScoreKey("effective_resolution"): resolution}
 
 
 def decibels(rain_rate: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -102,12 +91,10 @@ def bands_of(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     frequency = np.hypot(down[:, None], across)
     with np.errstate(divide="ignore"):
         band = np.searchsorted(BANDS, (1 / frequency) * (1 + 1e-9), side="right") - 1
-    band = np.where(
-        (band < 0) | (band >= CENTRES.size), CENTRES.size, band
-    )  # the mean of the field, and diagonals shorter than 2 pixels
-    waves = np.bincount(
-        band.ravel(), np.broadcast_to(_twins(shape), band.shape).ravel(), CENTRES.size + 1
-    )[:-1]
+    # the mean of the field, and diagonals shorter than 2 pixels
+    band = np.where((band < 0) | (band >= CENTRES.size), CENTRES.size, band)
+    twins = np.broadcast_to(_twins(shape), band.shape)
+    waves = np.bincount(band.ravel(), twins.ravel(), CENTRES.size + 1)[:-1]
     return band, waves
 
 

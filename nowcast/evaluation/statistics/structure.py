@@ -5,8 +5,6 @@ H rows, W columns, T leads, N objects.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from scipy import ndimage
@@ -29,7 +27,6 @@ _SCORES = (
 )
 
 
-@dataclass
 class StructureSums(AddedSums):
     """Sums over the cases in which both fields hold an object; one case is one field at one lead.
 
@@ -41,17 +38,15 @@ class StructureSums(AddedSums):
     the same.
 
     Args:
+        forecast_length: T.
+
+    Attributes:
         by_lead: S, A and L, then |S| and |A|, (5, T).
         cases: (T,).
     """
 
-    by_lead: np.ndarray
-    cases: np.ndarray
-
-    @classmethod
-    def zero(cls, forecast_length: int) -> Self:
-        """Sums over nothing."""
-        return cls(np.zeros((5, forecast_length)), np.zeros(forecast_length))
+    def __init__(self, forecast_length: int):
+        self.by_lead, self.cases = np.zeros((5, forecast_length)), np.zeros(forecast_length)
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""

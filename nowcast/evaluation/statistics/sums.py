@@ -1,17 +1,17 @@
-"""Sums that add up over batches, workers and processes, and the scores made of them.
+"""Sums that add up over batches, workers and processes, underneath the statistics of nowcast.
 
-Every kind of sums does four things: ``add`` a batch of fields, ``a + b``, ``totals`` (all of it as
-arrays that add up, which is what is stored and resampled) and ``values`` (scores of such arrays,
-also of many resamples at once). T leads; ``...`` are axes of resamples.
+``add`` a batch of fields, ``a + b``, and ``totals``: all of it as arrays that add up, which is what
+is stored and resampled. ``values`` are the scores of such arrays, also of many resamples at once.
+T leads; ``...`` are axes of resamples.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar, NamedTuple, Protocol, Self
+from copy import copy
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from nowcast.evaluation.statistics.scores import SUMMED_OVER_LEADS, ScoreRow
+from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 
@@ -31,12 +31,10 @@ Values = dict[ScoreKey, np.ndarray]
 
 
 class Sums(Protocol):
-    """What all sums offer."""
+    """What accumulates the sums of a statistic."""
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
-        """Add a batch of fields, (B, T, H, W) each, NaN = missing; ``nowcast.evaluation.statistics.ensemble``
-        takes members, (B, M, T, H, W).
-        """
+        """Add a batch, (B, T, H, W) each (of ensembles (B, M, T, H, W)), NaN = missing."""
 
     def __add__(self, other: Self) -> Self:
         """The sums of both."""
@@ -44,44 +42,27 @@ class Sums(Protocol):
     def totals(self) -> dict[str, np.ndarray]:
         """All of it as float64 arrays that add up, the same names and shapes whatever was added."""
 
-    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
-        """The scores of totals with axes of resamples in front."""
-
-    def rows(self) -> list[ScoreRow]:
-        """All scores by lead, then over all leads. Sums whose value over all leads is neither the
-        mean nor the sum of the leads also have ``overall(totals)``, which gives it.
-        """
-
 
 def with_overall(values: Values, overall: Values | None = None) -> Values:
     """Scores by lead, (..., T), with the value over all leads, (..., T + 1): where it is not given,
-    (..., 1), their mean, or their sum for those of ``SUMMED_OVER_LEADS``.
+    (..., 1), their mean, or their sum for those that are ``summed``.
     """
-    given = overall or {}
-
-    def last(key: ScoreKey, by_lead: np.ndarray) -> np.ndarray:
-        if key in given:
-            return given[key]
-        return (
-            by_lead.sum(-1, keepdims=True)
-            if key.score in SUMMED_OVER_LEADS
-            else by_lead.mean(-1, keepdims=True)
-        )
-
+    given, found = overall or {}, {}
     with np.errstate(invalid="ignore"):
-        return {
-            key: np.concatenate([by_lead, last(key, by_lead)], axis=-1)
-            for key, by_lead in values.items()
-        }
-
-
-def rows_of_values(values: Values, overall: Values | None = None) -> list[ScoreRow]:
-    """Rows of scores by lead, (T,) each, and over all leads, see ``with_overall``."""
-    found = []
-    for key, by_lead in with_overall(values, overall).items():
-        leads = [*range(1, by_lead.size), None]
-        found += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
+        for key, by_lead in values.items():
+            pooled = np.sum if about(key.score).summed else np.mean
+            last = given[key] if key in given else pooled(by_lead, axis=-1, keepdims=True)
+            found[key] = np.concatenate([by_lead, last], axis=-1)
     return found
+
+
+def rows_of_values(values: Values) -> list[ScoreRow]:
+    """Rows of scores by lead and, last, over all leads, (T + 1,) each, without intervals."""
+    rows = []
+    for key, by_lead in values.items():
+        leads = [*range(1, by_lead.size), None]
+        rows += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
+    return rows
 
 
 def check_shapes(
@@ -99,8 +80,8 @@ def check_shapes(
     """
     if forecast.shape != observation.shape or forecast.ndim != 4 or forecast.shape[1] != leads:
         raise UserError(
-            f"a forecast of shape {forecast.shape} and an observation of shape "
-            f"{observation.shape} came; both must be (batch, {leads} {axis}, height, width)."
+            f"expected a forecast and an observation of shape (batch, {leads} {axis}, height, "
+            f"width), got {forecast.shape} and {observation.shape}."
         )
 
 
@@ -122,60 +103,48 @@ def fields_of(
             yield lead, f, o
 
 
-@dataclass
 class AddedSums:
-    """Base of sums that are added field by field: dataclasses of arrays, with the settings that
-    ``SETTINGS`` names.
-    """
-
-    SETTINGS: ClassVar[tuple[str, ...]] = ()
+    """Base of sums: of its attributes the arrays add up, and all others are settings."""
 
     def __add__(self, other: Self) -> Self:
-        check_alike(self, other)
-        return type(self)(
-            **self._settings(),
-            **{name: array + getattr(other, name) for name, array in self._arrays().items()},
-        )
+        """The sums of both.
+
+        Raises:
+            UserError: they were made with other settings, or for another number of leads.
+        """
+        self._check_alike(other)
+        total = copy(self)
+        for name, array in self._arrays().items():
+            # of one number, too, a sum stays an array
+            setattr(total, name, np.asarray(array + vars(other)[name]))
+        return total
 
     def totals(self) -> dict[str, np.ndarray]:
         """The arrays as float64, by name."""
         return {name: np.asarray(array, np.float64) for name, array in self._arrays().items()}
 
-    def rows(self) -> list[ScoreRow]:
-        """All scores by lead, then over all leads."""
-        return rows_of_values(self.values(self.totals()))
-
-    def _settings(self) -> dict:
-        return {name: getattr(self, name) for name in self.SETTINGS}
-
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.SETTINGS}
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
+    def _check_alike(self, other: "AddedSums") -> None:
+        mine, theirs = self._described(), other._described()
+        shapes = [[array.shape for array in sums._arrays().values()] for sums in (self, other)]
+        if type(self) is not type(other) or mine != theirs or shapes[0] != shapes[1]:
+            raise UserError(
+                f"sums over {mine} cannot be added to sums over {theirs}; verify both with the "
+                "same settings."
+            )
 
-def check_alike(one: AddedSums, other: AddedSums) -> None:
-    """Whether two sums can be added.
-
-    Raises:
-        UserError: they were made with other settings, or for another number of leads.
-    """
-
-    def described(sums: AddedSums) -> str:
-        shapes = [array.shape for array in sums._arrays().values()]
+    def _described(self) -> str:
+        arrays = self._arrays()
         settings = "".join(
             f", {name} {list(value) if isinstance(value, tuple) else value}"
-            for name, value in sums._settings().items()
+            for name, value in vars(self).items()
+            if name not in arrays
         )
-        return f"{shapes[0][-1]} leads{settings}", shapes
-
-    (mine, my_shapes), (theirs, their_shapes) = described(one), described(other)
-    if type(one) is not type(other) or mine != theirs or my_shapes != their_shapes:
-        raise UserError(
-            f"sums over {mine} cannot be added to sums over {theirs}; verify both with the same "
-            "settings."
-        )
+        return f"{next(iter(arrays.values())).shape[-1]} leads{settings}"
 
 
-@dataclass
 class SumsTogether:
     """Several sums over the same fields.
 
@@ -184,15 +153,15 @@ class SumsTogether:
         parts: name -> sums.
     """
 
-    leads: int
-    parts: dict[str, Sums]
+    def __init__(self, leads: int, parts: Mapping[str, AddedSums]):
+        self.leads, self.parts = leads, dict(parts)
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch to all of them.
 
         Args:
             forecast, observation: rain rate [mm/h], (B, T, H, W) float32, NaN = missing. A pixel
-                counts only where both hold a number.
+                counts only where both are numbers.
 
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.
@@ -208,39 +177,25 @@ class SumsTogether:
                 f"sums of {', '.join(self.parts)} cannot be added to sums of "
                 f"{', '.join(other.parts)}; verify both with the same settings."
             )
-        return type(self)(
-            self.leads, {name: sums + other.parts[name] for name, sums in self.parts.items()}
-        )
+        both = {name: sums + other.parts[name] for name, sums in self.parts.items()}
+        return type(self)(self.leads, both)
 
     def totals(self) -> dict[str, np.ndarray]:
         """The arrays of all parts, named PART.ARRAY."""
-        return {
-            f"{part}.{name}": array
-            for part, sums in self.parts.items()
-            for name, array in sums.totals().items()
-        }
-
-    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
-        """The scores of all parts."""
         found = {}
         for part, sums in self.parts.items():
-            found |= sums.values(
-                {
-                    name.partition(".")[2]: array
-                    for name, array in totals.items()
-                    if name.partition(".")[0] == part
-                }
-            )
-        return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+            found |= {f"{part}.{name}": array for name, array in sums.totals().items()}
+        return found
 
-    def rows(self) -> list[ScoreRow]:
-        """All scores by lead, then over all leads: threshold by threshold, then those without
-        events.
-        """
-        rows = [row for sums in self.parts.values() for row in sums.rows()]
-        return sorted(rows, key=lambda row: _place(row))
-
-
-def _place(key) -> tuple:
-    """Sorts scores by threshold, those without a threshold last; otherwise they keep their order."""
-    return key.threshold is None, key.threshold or 0.0
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """The scores of all parts: threshold by threshold, then those without events."""
+        by_part: dict[str, dict[str, np.ndarray]] = {part: {} for part in self.parts}
+        for name, array in totals.items():
+            part, _, own_name = name.partition(".")
+            by_part[part][own_name] = array
+        found = {}
+        for part, sums in self.parts.items():
+            found |= sums.values(by_part[part])
+        # a stable sort: what has the same threshold keeps its order
+        order = sorted(found, key=lambda key: (key.threshold is None, key.threshold or 0.0))
+        return {key: found[key] for key in order}

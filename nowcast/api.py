@@ -1,0 +1,197 @@
+"""What a program or a notebook does with nowcast in a line each: read, convert, load, evaluate.
+
+These functions are the ones that ``nowcast`` exports; each stands for the command of its name and
+calls the same code. Nothing here knows of Hydra.
+"""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.baselines.persistence import Persistence
+from nowcast.data import conversion
+from nowcast.data.archive import Archive, is_archive
+from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.radar import Radar
+from nowcast.data.reading import ReadingProcess, opened_inputs
+from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
+from nowcast.evaluation.plan import Plan
+from nowcast.evaluation.results import Results
+from nowcast.evaluation.running import Source
+from nowcast.evaluation.running import evaluate as evaluate_source
+from nowcast.evaluation.statistics.rain import RainScores
+from nowcast.forecasting.forecaster import Forecaster
+from nowcast.models.base import ForecastModel
+from nowcast.readers.auto import Auto
+from nowcast.readers.base import Reader
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Frames
+from nowcast.types.tolerance import DEFAULT, Tolerance
+from nowcast.types.transform import Identity
+
+Files = str | PathLike | list[str | PathLike]
+"""A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
+
+
+def read(
+    files: Files,
+    *,
+    reader: Reader | None = None,
+    last: int | None = None,
+    tolerance: Tolerance = DEFAULT,
+) -> Frames:
+    """Radar files, or an archive that ``convert`` made, as frames in time order.
+
+    Radar files are read in a process of their own, which a broken file can end without ending
+    yours.
+
+    Args:
+        files: an archive, radar files (also packed: .gz, .zip, .tar.gz ...), a folder or a pattern.
+        reader: of the files' format, e.g. ``nowcast.readers.odim_hdf5.OdimHdf5()``; None: the one
+            that recognises each file.
+        last: only so many of the newest frames.
+        tolerance: how far values, grids and times of the files may be off.
+
+    Returns:
+        Rain rates [mm/h] (T, H, W), NaN where not observed, with UTC times and their grid.
+
+    Raises:
+        UserError: there are no such files, or one cannot be read, or is of another grid.
+    """
+    paths = expand_inputs(files)
+    if len(paths) == 1 and is_archive(paths[0]):
+        with Archive(paths[0]) as archive:
+            first = 0 if last is None else max(0, len(archive) - last)
+            return archive.frames(first, len(archive))
+    inputs = opened_inputs(paths)
+    unpacking = Unpacking(Tolerant(reader or Auto(), tolerance), inputs.refused)
+    with ReadingProcess(unpacking) as process:
+        return read_frames(inputs.paths, reader=process, last=last, tolerance=tolerance)
+
+
+def open_archive(path: str | PathLike) -> Archive:
+    """An archive that ``convert`` made, whose frames are read when they are asked for.
+
+    Args:
+        path: of the archive; close it, or use it in a ``with`` block.
+
+    Raises:
+        UserError: it is no archive, or damaged.
+    """
+    return Archive(Path(path))
+
+
+def convert(
+    files: Files,
+    output: str | PathLike,
+    *,
+    reader: Reader | None = None,
+    workers: int = 0,
+    replace: bool = False,
+    tolerance: Tolerance = DEFAULT,
+) -> conversion.ArchiveSummary:
+    """Write radar files into one archive; an archive that is there gets the frames that are new.
+
+    Args:
+        files: radar files of one grid and quantity, in any order, also packed.
+        output: the archive, FILE.nc; untouched if anything fails.
+        reader: of the files' format; None: the one that recognises each file.
+        workers: processes that read; 0: this one, which a broken file can then end.
+        replace: start a new archive where there is one.
+        tolerance: how far values, grids and times of the files may be off.
+
+    Returns:
+        What was written, and which files could not be read.
+
+    Raises:
+        UserError: as ``nowcast.data.conversion.convert``.
+    """
+    chosen = reader or Auto()
+    paths = [path for path in expand_inputs(files) if not conversion.is_own(path, Path(output))]
+    settings = {
+        "_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}",
+        **vars(chosen),
+    }
+    prepare = conversion.Preparation(settings, tolerance=tolerance)
+    return conversion.convert(
+        paths, output, reader=chosen, prepare=prepare, workers=workers, replace=replace
+    )
+
+
+def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forecaster:
+    """A trained model that forecasts: ``load("runs/mine")(frames)``.
+
+    Args:
+        run: folder of a run; the word "shipped": the model that comes with nowcast.
+        device: where it computes, e.g. "cpu"; None: a GPU where there is one.
+
+    Returns:
+        A ``Forecaster``: called with frames it returns a ``Forecast``.
+
+    Raises:
+        UserError: it is no run folder, or a plug-in that it needs is not installed.
+    """
+    import torch
+
+    forecaster = Forecaster.load(run)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    forecaster.model.to(chosen)
+    return forecaster
+
+
+def evaluate(
+    model: str | PathLike | Forecaster,
+    archive: str | PathLike,
+    *,
+    baselines: Mapping[str, ForecastModel] | None = None,
+    scores=None,
+    test_from: str | np.datetime64 | None = None,
+    stride: int = 1,
+    plan: Plan | None = None,
+) -> Results:
+    """Scores of a model beside baselines, over the newest part of an archive.
+
+    Args:
+        model: a forecaster, or the folder of a run, or "shipped".
+        archive: of radar frames, from ``convert``.
+        baselines: by name; all get the same frames. None: persistence.
+        scores: what is measured, see ``nowcast.evaluation.statistics``; None: ``RainScores()``.
+        test_from: UTC time from which on the archive is forecast; None: its last fifth.
+        stride: every how many windows a case begins.
+        plan: workers, members and how intervals are made; None: in this process, no members.
+
+    Returns:
+        Scores by lead time with intervals: ``results.rows("model")``.
+
+    Raises:
+        UserError: there is no case to evaluate, or the model cannot forecast these frames.
+    """
+    forecaster = model if isinstance(model, Forecaster) else load(model)
+    with open_archive(archive) as opened:
+        forecaster.follow(opened.times)
+    task = forecaster.task
+    begin = None if test_from is None else str(np.datetime64(test_from, "s"))
+    radar = Radar(Path(archive), task, seed=0, test_from=begin, test_stride=stride)
+    plan = plan or Plan(workers=0, cache=None)
+    source = Source(
+        {"model": forecaster},
+        radar.part("test"),
+        forecast_length=task.forecast_length,
+        members=plan.members,
+    )
+    others = {"persistence": Persistence()} if baselines is None else dict(baselines)
+    if "model" in others:
+        raise UserError("a baseline is called 'model', as the model itself; choose another name.")
+    made = {name: Forecaster(other, Identity(), task) for name, other in others.items()}
+    scores = RainScores() if scores is None else scores
+    settings = {"task": _as_settings(task), "scores": _as_settings(scores)}
+    return evaluate_source(source, made, scores, plan=plan, settings=settings)
+
+
+def _as_settings(part) -> dict:
+    """A part as data that it can be built from again."""
+    name = f"{type(part).__module__}.{type(part).__qualname__}"
+    return {"_target_": name, **vars(part)}

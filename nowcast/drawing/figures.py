@@ -1,0 +1,41 @@
+"""Figures of matplotlib as objects: no window, no global state, safe in threads and loops."""
+
+from pathlib import Path
+
+from nowcast.runtime.environment import loaded_without
+from nowcast.runtime.files import replacing
+
+DPI = 120
+
+# Okabe and Ito 2008: told apart by every kind of colour blindness; markers and dashes in print.
+_LINE_STYLES = [
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#000000", "v", "-"),
+    ("#56B4E9", "P", "--"),
+    ("#E69F00", "X", "-."),
+    ("#7F7F7F", "*", ":"),
+]
+
+
+def new_figure(width: float, height: float, **options):
+    """An empty white ``matplotlib.figure.Figure`` of so many inches."""
+    # a backend that the environment names, e.g. of a notebook, may not be installed here
+    loaded_without("matplotlib", "MPLBACKEND")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
+
+
+def save(figure, path: str | Path) -> None:
+    """Write a figure as a PNG file, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def line_style(index: int) -> dict[str, str]:
+    """Colour, marker and dashes of the line with this number, as arguments of ``plot``."""
+    colour, marker, dashes = _LINE_STYLES[index % len(_LINE_STYLES)]
+    return {"color": colour, "marker": marker, "linestyle": dashes}

@@ -1,0 +1,320 @@
+"""Fields one beside the other as a PNG file, with coastlines, borders and a scale bar where the
+grid is known.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.drawing import cells, colours, figures
+from nowcast.drawing.coastlines import lines_on
+from nowcast.evaluation.table import evenly
+from nowcast.runtime.errors import UserError
+from nowcast.types.arrays import unmasked
+from nowcast.types.frames import Forecast, Frames, Grid
+
+_MOST_COLUMNS = 10
+_MOST_MEMBERS = 3  # more would make the picture of an ensemble longer than a screen
+
+# Of the layout, in inches. Widths of texts are estimates on the wide side: matplotlib knows them
+# only once the figure, whose size depends on them, is drawn.
+_PANEL = 1.5  # the longer side of one field
+_SMALLEST_PANEL = (0.3, 0.75)  # height and width: room for a label
+_GAP = 0.06
+_NAME_LETTER, _TITLE_LINE, _LABEL_LINE = 0.085, 0.19, 0.145
+_NAME_COLUMNS = 15  # letters of a line of a row's name
+_LEGEND_BOX = 0.17  # height
+
+# width [points] and strength of lines over a field; each lies on a wider light one
+_LINE_LOOKS = {"border": (0.45, 0.6), "coast": (0.6, 0.85)}
+
+
+def clock_text(time: np.datetime64) -> str:
+    """08:15 UTC."""
+    return f"{str(time)[11:16]} UTC"
+
+
+def minutes_text(span: np.timedelta64) -> str:
+    """+15 min, 0 min, −20 min."""
+    return f"{span / np.timedelta64(60, 's'):+g} min".replace("-", "−").replace("+0 min", "0 min")
+
+
+def forecast_strip(context: Frames, forecast: Forecast, path: str | Path) -> None:
+    """Draw what was observed above what is forecast, and the first members of an ensemble, with
+    lead times and valid times, as one PNG file.
+    """
+    leads = zip(forecast.lead_times, forecast.valid_times)
+    labels = {
+        "observed": [
+            f"{minutes_text(time - forecast.analysis_time)}\n{clock_text(time)}"
+            for time in context.times
+        ],
+        "forecast": [f"{minutes_text(lead)}\n{clock_text(time)}" for lead, time in leads],
+    }
+    rows = {"observed": context.values, "forecast": forecast.values}
+    if forecast.members is not None:
+        for number, fields in enumerate(forecast.members[:_MOST_MEMBERS], start=1):
+            rows[f"member {number}"] = fields
+            labels[f"member {number}"] = labels["forecast"]
+    day, clock = str(forecast.analysis_time)[:10], clock_text(forecast.analysis_time)
+    sequence_picture(
+        rows,
+        path,
+        column_labels=labels,
+        kind="rain",
+        grid=forecast.grid,
+        title=f"Rain rate forecast from {day} {clock}",
+    )
+
+
+def sequence_picture(
+    rows: dict[str, np.ndarray],
+    path: str | Path,
+    *,
+    column_labels: dict[str, Sequence[str]],
+    kind: str,
+    title: str,
+    grid: Grid | None = None,
+) -> None:
+    """Draw sequences of fields one below the other, at most ten evenly chosen frames of each,
+    cropped to what was observed.
+
+    Args:
+        rows: fields by name, each (T, H, W) with one H and W; a shorter row leaves its last cells
+            empty.
+        path: the PNG file to write.
+        column_labels: by the same names, one label per frame; drawn once for neighbouring rows that
+            share them.
+        kind: ``rain`` for rain rates [mm/h], ``grey`` for grey values in [0, 1].
+        title: one line above it all.
+        grid: where the pixels are; coastlines, borders and a scale bar are drawn where it is given.
+
+    Raises:
+        UserError: an unknown kind, no frame, fields of different size or another size than the
+            grid's, or labels that do not match the frames.
+    """
+    if kind not in _LEGENDS:
+        raise UserError(f"pictures of kind {kind!r} are unknown; 'rain' and 'grey' can be drawn.")
+    _check(rows, column_labels, grid)
+    window = cells.observed_window([field for fields in rows.values() for field in fields])
+    grid = None if grid is None else cells.cropped(grid, window)
+    shown = []
+    for name, fields in rows.items():
+        index = evenly(len(fields), _MOST_COLUMNS)
+        wrapped = textwrap.fill(name.replace("_", " "), _NAME_COLUMNS)
+        fields = [unmasked(fields[i], name)[window] for i in index]
+        shown.append(_Row(wrapped, fields, [column_labels[name][i] for i in index]))
+    figures.save(_drawn(shown, _LEGENDS[kind], title, grid), path)
+
+
+def _check(
+    rows: dict[str, np.ndarray], column_labels: dict[str, Sequence[str]], grid: Grid | None
+) -> None:
+    shapes = {name: np.shape(fields) for name, fields in rows.items()}
+    sequences = all(len(shape) == 3 and 0 not in shape for shape in shapes.values())
+    if not rows or not sequences or len({shape[1:] for shape in shapes.values()}) > 1:
+        raise UserError(
+            f"rows of shapes {shapes} cannot be drawn; each must be (frames, height, width) with "
+            "one height and width."
+        )
+    shape = next(iter(shapes.values()))[1:]
+    if grid is not None and shape != grid.shape:
+        raise UserError(
+            f"the rows have {shape} pixels, but the grid has {grid.shape}; give the grid of the "
+            "fields."
+        )
+    for name, fields in rows.items():
+        labels = len(column_labels.get(name, ()))
+        if labels != len(fields):
+            raise UserError(
+                f"row {name!r} has {len(fields)} frames and {labels} column labels; give one per "
+                "frame."
+            )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What is drawn of a sequence: its name in lines, the chosen fields and their labels."""
+
+    name: str
+    fields: list[np.ndarray]
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class _Legend:
+    """What the colours of a kind of picture mean.
+
+    Args:
+        colour: fields (H, W) -> RGB.
+        width: of the legend [inches].
+        draw: draws it into a figure, its upper left corner at x and y [inches].
+    """
+
+    colour: Callable[[np.ndarray], np.ndarray]
+    width: float
+    draw: Callable
+
+
+class _Layout:
+    """Where everything goes, in inches from the upper left corner."""
+
+    def __init__(self, rows: list[_Row], legend: _Legend, title: str, aspect: float):
+        self.rows, self.legend = rows, legend
+        self.panel_height, self.panel_width = _panel_size(rows[0].fields[0].shape, aspect)
+        self.columns = max(len(row.fields) for row in rows)
+        longest = max(len(line) for row in rows for line in row.name.split("\n"))
+        self.left = 0.2 + _NAME_LETTER * longest
+        self.width = max(self.column(self.columns) + 0.1, legend.width + 0.3)
+        self.title = textwrap.fill(title, max(20, int((self.width - 0.2) / _NAME_LETTER)))
+        self.tops, y = [], 0.18 + _TITLE_LINE * len(self.title.split("\n"))
+        for index, row in enumerate(rows):
+            if self.is_labelled(index):
+                y += 0.08 + _LABEL_LINE * max(label.count("\n") + 1 for label in row.labels)
+            self.tops.append(y)
+            y += self.panel_height + _GAP
+        self.beside = self._row_with_room()
+        self.height = y + (0.5 if self.beside is None else 0.05)
+
+    def column(self, index: int) -> float:
+        """The left side of a column."""
+        return self.left + index * (self.panel_width + _GAP)
+
+    def is_labelled(self, index: int) -> bool:
+        """Whether the labels of a row are drawn: not where the row above it has the same."""
+        return index == 0 or self.rows[index].labels != self.rows[index - 1].labels
+
+    def _row_with_room(self) -> int | None:
+        """The first row that is short enough for the legend beside it."""
+        for index, row in enumerate(self.rows):
+            free = (self.columns - len(row.fields)) * (self.panel_width + _GAP)
+            if free > self.legend.width + 0.3 and self.panel_height > 0.5:
+                return index
+        return None
+
+    def legend_corner(self) -> tuple[float, float]:
+        """The legend goes beside a short row where there is room, else below everything."""
+        if self.beside is None:
+            fits = self.left + self.legend.width < self.width
+            return self.left if fits else 0.15, self.height - 0.42
+        x = self.column(len(self.rows[self.beside].fields))
+        x += (self.width - x - self.legend.width) / 2
+        return x, self.tops[self.beside] + self.panel_height / 2 - 0.2
+
+
+def _panel_size(shape: tuple[int, int], aspect: float) -> tuple[float, float]:
+    """Height and width of a field."""
+    height, width = shape[0], shape[1] * aspect
+    scale = _PANEL / max(height, width)
+    return max(height * scale, _SMALLEST_PANEL[0]), max(width * scale, _SMALLEST_PANEL[1])
+
+
+def _drawn(rows: list[_Row], legend: _Legend, title: str, grid: Grid | None):
+    """The figure of ``sequence_picture``."""
+    layout = _Layout(rows, legend, title, cells.cell_aspect(grid))
+    pixels = tuple(
+        math.ceil(side * figures.DPI) for side in (layout.panel_height, layout.panel_width)
+    )
+    line_map = None if grid is None else _LineMap(cells.resampled(grid, *pixels))
+    width, height = layout.width, layout.height
+    figure = figures.new_figure(width, height)
+    figure.text(
+        0.1 / width, 1 - 0.09 / height, layout.title, fontsize=11, fontweight="bold", va="top"
+    )
+    for index, (row, top) in enumerate(zip(rows, layout.tops)):
+        x, y = (layout.left - 0.1) / width, 1 - (top + layout.panel_height / 2) / height
+        figure.text(x, y, row.name, fontsize=9, ha="right", va="center")
+        for column, (field, label) in enumerate(zip(row.fields, row.labels)):
+            x, size = layout.column(column), (layout.panel_width, layout.panel_height)
+            axes = _empty_axes(figure, x, top, *size)
+            image = legend.colour(cells.shrink(field, *pixels))
+            extent = (-0.5, pixels[1] - 0.5, pixels[0] - 0.5, -0.5)
+            axes.imshow(image, interpolation="nearest", aspect="auto", extent=extent)
+            if line_map is not None:
+                line_map.draw(axes, bar=column == 0)
+            if layout.is_labelled(index):
+                axes.set_title(label, fontsize=8, pad=3)
+    legend.draw(figure, *layout.legend_corner())
+    return figure
+
+
+class _LineMap:
+    """Coastlines, borders and a scale bar for panels of one size; read once, drawn into each."""
+
+    def __init__(self, grid: Grid):
+        self.lines = {kind: lines_on(grid, kinds=(kind,)) for kind in _LINE_LOOKS}
+        self.kilometres = cells.cell_kilometres(grid)[1]
+        self.height, self.width = grid.shape
+
+    def draw(self, axes, *, bar: bool) -> None:
+        """A dark line on a light one: seen on every colour."""
+        from matplotlib.collections import LineCollection
+
+        def add(lines, width: float, colour: str, **options) -> None:
+            options = {"linewidths": width, "colors": colour} | options
+            axes.add_collection(LineCollection(lines, **options), autolim=False)
+
+        for kind, (width, strength) in _LINE_LOOKS.items():
+            add(self.lines[kind], width + 0.9, "white", alpha=0.35 * strength)
+            add(self.lines[kind], width, "#303030", alpha=strength)
+        if not (bar and self.kilometres > 0):
+            return
+        length, label = cells.scale_bar(0.4 * self.width * self.kilometres)
+        x, y = 0.04 * self.width, self.height - 7
+        line = [[(x, y), (x + length / self.kilometres, y)]]
+        add(line, 3.4, "white", capstyle="butt")
+        add(line, 1.6, "black", capstyle="butt")
+        box = {"facecolor": "white", "alpha": 0.6, "pad": 0.6, "linewidth": 0}
+        axes.text(x, y - 4, label, fontsize=6, va="bottom", bbox=box)
+
+
+def _rain_legend(figure, x: float, y: float) -> None:
+    """Colour boxes of the rain classes; the lower bound of each stands under its left end."""
+    left = _coloured_box(figure, x, y, 0.5, colours.RAIN_COLOURS[0])
+    _text(figure, x + 0.25, y + 0.2, "dry", ha="center")
+    for bound, colour in zip(colours.RAIN_CLASSES, colours.RAIN_COLOURS[1:]):
+        _text(figure, left, y + 0.2, f"{bound:g}", ha="center")
+        left = _coloured_box(figure, left, y, 0.36, colour)
+    _text(figure, left + 0.07, y + 0.02, "mm/h", ha="left")
+    _coloured_box(figure, left + 0.75, y, 0.36, colours.MISSING_COLOUR)
+    _text(figure, left + 0.93, y + 0.2, "not observed", ha="center")
+
+
+def _grey_legend(figure, x: float, y: float) -> None:
+    """Boxes from black to white."""
+    labels = {0: "0", 4: "grey value  ", 8: "1"}
+    for index, colour in enumerate(colours.grey_colours(np.linspace(0, 1, 9))):
+        right = _coloured_box(figure, x, y, 0.2, colour)
+        _text(figure, x + 0.1, y + 0.2, labels.get(index, ""), ha="center")
+        x = right
+
+
+_LEGENDS = {
+    "rain": _Legend(colours.rain_colours, 5.1, _rain_legend),
+    "grey": _Legend(colours.grey_colours, 2.4, _grey_legend),
+}
+
+
+def _coloured_box(figure, x: float, y: float, width: float, colour: np.ndarray) -> float:
+    """Draw a box of a legend, and return its right side."""
+    _empty_axes(figure, x, y, width, _LEGEND_BOX).set_facecolor(colour / 255)
+    return x + width
+
+
+def _empty_axes(figure, x: float, y: float, width: float, height: float):
+    """Framed axes placed in inches from the upper left corner."""
+    w, h = figure.get_size_inches()
+    place = (x / w, 1 - (y + height) / h, width / w, height / h)
+    axes = figure.add_axes(place, xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(linewidth=0.6, color="#666666")
+    return axes
+
+
+def _text(figure, x: float, y: float, text: str, **options) -> None:
+    w, h = figure.get_size_inches()
+    figure.text(x / w, 1 - y / h, text, fontsize=8, va="top", **options)

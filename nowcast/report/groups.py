@@ -1,0 +1,142 @@
+"""Which runs can be compared, and their results as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nowcast.evaluation.results import Results, ShownCase
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.report.runs import Run
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that were evaluated on the same pixels with the same scores, as one.
+
+    Args:
+        runs: of the group.
+        scores: of all their models; its own models are those of the runs, in their order.
+    """
+
+    runs: list[Run]
+    scores: SummaryScores
+
+
+def groups(runs: Sequence[Run]) -> list[tuple[Group, str]]:
+    """Runs in groups that can be compared, each with a sentence that says why it is not part of the
+    first; empty for the first.
+    """
+    found: list[tuple[list[Run], str]] = []
+    for run in runs:
+        reasons = [difference(members[0], run) for members, _ in found]
+        if "" in reasons:
+            found[reasons.index("")][0].append(run)
+        else:
+            found.append(([run], reasons[0] if reasons else ""))
+    return [(Group(members, _scores(members)), reason) for members, reason in found]
+
+
+def difference(one: Run, other: Run) -> str:
+    """Why two runs cannot be compared, in a sentence; empty where they can."""
+    first, second = one.results, other.results
+    names = f"{other.name} and {one.name}"
+    conclusion = "their numbers do not belong in one table."
+    for name in ("task", "scores"):
+        if first.settings[name] != second.settings[name]:
+            words = "different tasks" if name == "task" else "different scores"
+            return f"{names} have {words}: {conclusion}"
+    if first.blocks != second.blocks:
+        return f"{names} were evaluated on different cases: {conclusion}"
+    mine, theirs = _observed(first), _observed(second)
+    same = mine.keys() == theirs.keys() and all(
+        np.allclose(mine[key], theirs[key], rtol=1e-9, atol=0, equal_nan=True) for key in mine
+    )
+    if same:
+        return ""
+    return (
+        f"{names} were evaluated on different observations, or on different pixels of the same "
+        "ones, because a baseline of one of them has no forecast for some: "
+        f"{conclusion} Evaluate both with the same baselines."
+    )
+
+
+def _observed(results: Results) -> dict:
+    """What of the scores is a property of the observations and of the pixels that count, alone."""
+    values = results.values(results.models[0])
+    found = {}
+    for key, value in values.items():
+        if key.score == "hits":
+            misses, false_alarms, correct_negatives = (
+                values[key._replace(score=score)]
+                for score in ("misses", "false_alarms", "correct_negatives")
+            )
+            found["events", key] = value + misses
+            found["all", key] = value + misses + false_alarms + correct_negatives
+        if key.score in ("cross_entropy_floor", "power_observation", "fss_random"):
+            found[key] = value
+    return found
+
+
+def _scores(runs: Sequence[Run]) -> SummaryScores:
+    if len(runs) == 1:
+        results = runs[0].results
+        return SummaryScores(results, results.models[:1])
+    return SummaryScores(_merged(runs), [run.name for run in runs])
+
+
+def _merged(runs: Sequence[Run]) -> Results:
+    """One set of results of several runs, whose own models are called like the runs.
+
+    A baseline that has the same totals in two of them is one; others of one name get that of their
+    run, too.
+    """
+    totals = {run.name: run.results.totals[run.results.models[0]] for run in runs}
+    ensembles, members, shown = {}, {}, {}
+    for run in runs:
+        results = run.results
+        names = {results.models[0]: run.name}
+        for model in results.baselines:
+            names[model] = _baseline_name(model, run, totals)
+            totals[names[model]] = results.totals[model]
+        ensembles |= _renamed(results.ensembles, names)
+        members |= _renamed(results.members, names)
+        for case in results.shown:
+            forecasts = _renamed(case.forecasts, names)
+            kind = f"{case.kind} of {run.name}"
+            _merge_case(shown, replace(case, kind=kind, forecasts=forecasts))
+    shown = list(shown.values())
+    return replace(
+        runs[0].results, totals=totals, ensembles=ensembles, members=members, shown=shown
+    )
+
+
+def _renamed(by_model: Mapping[str, object], names: Mapping[str, str]) -> dict:
+    return {names[model]: value for model, value in by_model.items() if model in names}
+
+
+def _baseline_name(model: str, run: Run, totals: dict) -> str:
+    """The name of a baseline among the models of several runs."""
+    if model not in totals or _equal(totals[model], run.results.totals[model]):
+        return model
+    name = f"{run.name}: {model}"
+    while name in totals:
+        name += "'"
+    return name
+
+
+def _equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name], equal_nan=True) for name in one
+    )
+
+
+def _merge_case(shown: dict[str, ShownCase], case: ShownCase) -> None:
+    """Add a case, or its forecasts to the same case of another run."""
+    same = shown.setdefault(case.title, case)
+    alike = (
+        same.observation.shape == case.observation.shape
+        and same.context.shape == case.context.shape
+    )
+    if alike:
+        shown[case.title] = replace(same, forecasts=case.forecasts | same.forecasts)

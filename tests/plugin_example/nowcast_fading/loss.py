@@ -1,0 +1,28 @@
+"""A loss: the logarithm of the hyperbolic cosine of the error."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nowcast.training.losses import PixelLoss
+
+
+@dataclass(frozen=True)
+class LogCosh(PixelLoss):
+    """Like the squared error for small errors and the absolute error for large ones, mean over the
+    observed pixels.
+
+    Args:
+        sharpness: errors beyond about 1 / sharpness count as large.
+    """
+
+    sharpness: float = 10.0
+
+    def of(self, forecast: Tensor, target: Tensor, observed: Tensor) -> Tensor:
+        """All (B, T, 1, H, W) -> scalar."""
+        error = self.sharpness * torch.where(observed, forecast - target, 0.0).abs()
+        by_pixel = (error + F.softplus(-2 * error) - math.log(2)) / self.sharpness
+        return by_pixel.sum() / observed.sum().clamp(min=1)
