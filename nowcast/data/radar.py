@@ -147,7 +147,33 @@ def describe_shortage(times: np.ndarray, task: Task, tolerance: Tolerance) -> st
     )
 
 
-class WholeCases(Cases):
+class _OneArchive(Cases):
+    """What all cases of one archive have in common.
+
+    Args:
+        archive: where they are from.
+        task: context length and timestep.
+        size: (h, w) of each.
+    """
+
+    def __init__(self, archive: Archive, task: Task, size: tuple[int, int]):
+        self._archive, self._task = archive, task
+        self.shape = (task.window_length, *size)
+
+    def scale(self, epoch: int, index: int) -> tuple[float, float]:
+        """(minutes between frames, kilometres between pixels) of a case."""
+        return float(self._task.timestep), self._archive.grid.pixel_km
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(h, w) of the case."""
+        return self.shape[1:]
+
+    def _refuse_index(self, index: int, part: str) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"the {part} part has cases 0 to {len(self) - 1}, not {index}")
+
+
+class WholeCases(_OneArchive):
     """Windows of whole frames of one archive, in order of time.
 
     Args:
@@ -158,9 +184,9 @@ class WholeCases(Cases):
     """
 
     def __init__(self, archive: Archive, starts: np.ndarray, task: Task, stride: int):
-        self._archive, self._starts, self._task = archive, starts[::stride], task
+        super().__init__(archive, task, archive.grid.shape)
+        self._starts = starts[::stride]
         self.stride_hours = stride * task.timestep / 60
-        self.shape = (task.window_length, *archive.grid.shape)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -171,26 +197,17 @@ class WholeCases(Cases):
         return self._archive.grid
 
     def _start(self, index: int) -> int:
-        if not 0 <= index < len(self):
-            raise IndexError(f"the test part has cases 0 to {len(self) - 1}, not {index}")
+        self._refuse_index(index, "test")
         return int(self._starts[index])
 
     def case(self, epoch: int, index: int) -> np.ndarray:
         """Rain rates [mm/h] of context and target, (T, H, W) float32, NaN = not observed."""
         start = self._start(index)
-        return self._archive.read(start, start + self._task.window_length)
+        return self._archive.read(start, start + self.shape[0])
 
     def analysis_time(self, index: int) -> np.datetime64:
         """UTC time of the case's last context frame."""
         return self._archive.times[self._start(index) + self._task.context_length - 1]
-
-    def scale(self, epoch: int, index: int) -> tuple[float, float]:
-        """(minutes between frames, kilometres between pixels) of a case."""
-        return float(self._task.timestep), self.grid.pixel_km
-
-    def size_of(self, index: int) -> tuple[int, int]:
-        """(H, W) of the case."""
-        return self.grid.shape
 
     def grid_of(self, index: int) -> Grid:
         """The grid of the case."""
@@ -231,7 +248,7 @@ class CropDraws:
         return np.random.default_rng(sequence)
 
 
-class CropCases(Cases):
+class CropCases(_OneArchive):
     """Crops of one archive to train with or to validate on; a case is a pure function of (seed,
     epoch, index).
 
@@ -245,9 +262,9 @@ class CropCases(Cases):
     def __init__(
         self, archive: Archive, frames: Archive | KeptFrames, starts: np.ndarray, draws: CropDraws
     ):
-        self._archive, self._frames, self._starts, self._draws = archive, frames, starts, draws
-        sides = (min(draws.crop, side) for side in archive.grid.shape)
-        self.shape = (draws.task.window_length, *sides)
+        rows, columns = archive.grid.shape
+        super().__init__(archive, draws.task, (min(draws.crop, rows), min(draws.crop, columns)))
+        self._frames, self._starts, self._draws = frames, starts, draws
 
     def __len__(self) -> int:
         return self._draws.count
@@ -260,21 +277,11 @@ class CropCases(Cases):
     def analysis_time(self, index: int, *, epoch: int = 0) -> np.datetime64:
         """UTC time of the case's last context frame."""
         start, _, _ = self._place(epoch, index)
-        return self._archive.times[start + self._draws.task.context_length - 1]
-
-    def scale(self, epoch: int, index: int) -> tuple[float, float]:
-        """(minutes between frames, kilometres between pixels) of a case."""
-        return float(self._draws.task.timestep), self._archive.grid.pixel_km
-
-    def size_of(self, index: int) -> tuple[int, int]:
-        """(h, w) of the case."""
-        return self.shape[1:]
+        return self._archive.times[start + self._task.context_length - 1]
 
     def _place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
         """(first frame, rows, columns) of a case in the archive."""
-        if not 0 <= index < len(self):
-            last = len(self) - 1
-            raise IndexError(f"the {self._draws.part} part has cases 0 to {last}, not {index}")
+        self._refuse_index(index, self._draws.part)
         generator = self._draws.generator(epoch, index)
         candidates = [self._draw(generator) for _ in range(self._draws.candidates)]
         return candidates[0] if len(candidates) == 1 else self._wettest(candidates)
@@ -292,7 +299,7 @@ class CropCases(Cases):
         """The place with the most wet pixels in the first target frame; of equally wet ones the
         first with the most observed pixels.
         """
-        ahead = self._draws.task.context_length
+        ahead = self._task.context_length
 
         def wetness(place: tuple[int, slice, slice]) -> tuple[int, int]:
             start, rows, columns = place

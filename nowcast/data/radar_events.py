@@ -98,7 +98,7 @@ class RadarEvents(DataSet):
                 "one of them."
             )
 
-    def part(self, name: str) -> "EventCases | EventCrops":
+    def part(self, name: str) -> "EventCases":
         """The cases of "train", "validation" or "test"; no two parts share an event.
 
         Raises:
@@ -116,80 +116,58 @@ class RadarEvents(DataSet):
                 f"{', '.join(PARTS)}, and data.test and data.validation say "
                 f"which of {', '.join(self._opened)} are in which."
             )
-        cases = {}
-        for event in events[name]:
+        if name == "test":
+            return self._whole(events[name])
+        return self._crops(events[name], CropDraws.of(self, name))
+
+    def _whole(self, events: list[str]) -> "EventCases":
+        """Whole frames, archive by archive in the order of time."""
+        cases, places = {}, []
+        for event in events:
             archive, starts = self._opened[event], self._starts[event]
-            if name == "test":
-                cases[event] = WholeCases(archive, starts, self.task, self.test_stride)
-                continue
+            cases[event] = WholeCases(archive, starts, self.task, self.test_stride)
+            places += [(event, index) for index in range(len(cases[event]))]
+        return EventCases(cases, places)
+
+    def _crops(self, events: list[str], draws: CropDraws) -> "EventCases":
+        """Crops of the archives in turn, so that each counts the same, however long it is."""
+        cases = {}
+        for event in events:
+            archive = self._opened[event]
             if min(archive.grid.shape) < self.crop:
+                # a batch is of one size
                 raise UserError(
                     f"{archive.path} has {' x '.join(map(str, archive.grid.shape))} pixels; crops "
                     f"of {self.crop} from several grids need that many on each side. Set "
                     "data.crop."
                 )
             frames = kept_in_memory(archive, self.memory_mb)
-            cases[event] = CropCases(archive, frames, starts, CropDraws.of(self, name))
-        return EventCases(cases) if name == "test" else EventCrops(cases)
-
-
-class EventCrops(Cases):
-    """The cases of one part of `RadarEvents` that is trained or validated on: crops of its events
-    in turn; a case is a pure function of (seed, epoch, index).
-
-    Args:
-        crops: by the name of the event.
-    """
-
-    def __init__(self, crops: dict[str, CropCases]):
-        self._names, self._crops = list(crops), list(crops.values())
-
-    def __len__(self) -> int:
-        return len(self._crops[0])
-
-    def _of(self, index: int) -> CropCases:
-        return self._crops[index % len(self._crops)]
-
-    def case(self, epoch: int, index: int) -> np.ndarray:
-        """Rain rates [mm/h] of context and target, (T, crop, crop) float32, NaN = not observed."""
-        return self._of(index).case(epoch, index)
-
-    def scale(self, epoch: int, index: int) -> tuple[float, float]:
-        """(minutes between frames, kilometres between pixels) of a case."""
-        return self._of(index).scale(epoch, index)
-
-    def source(self, index: int) -> str:
-        """The name of the case's archive."""
-        return self._names[index % len(self._names)]
-
-    def size_of(self, index: int) -> tuple[int, int]:
-        """(h, w) of the case."""
-        return self._of(index).size_of(index)
+            cases[event] = CropCases(archive, frames, self._starts[event], draws)
+        places = [(events[index % len(events)], index) for index in range(draws.count)]
+        return EventCases(cases, places)
 
 
 class EventCases(Cases):
-    """The test cases of `RadarEvents`, archive by archive in the order of time.
+    """Cases of several archives.
 
     Args:
-        cases: by the name of the event.
+        cases: those of each event by its name.
+        places: the event of each case, and its index there.
     """
 
-    def __init__(self, cases: dict[str, WholeCases]):
-        self._cases = cases
-        self._places = []  # of each case: (name of the event, index in it)
-        for name, of_event in cases.items():
-            self._places += [(name, index) for index in range(len(of_event))]
-            self.stride_hours = of_event.stride_hours
+    def __init__(self, cases: dict[str, WholeCases | CropCases], places: list[tuple[str, int]]):
+        self._cases, self._places = cases, places
+        self.stride_hours = next(iter(cases.values())).stride_hours
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def _of(self, index: int) -> tuple[WholeCases, int]:
-        name, index_in_event = self._places[index]
-        return self._cases[name], index_in_event
+    def _of(self, index: int) -> tuple[WholeCases | CropCases, int]:
+        event, index_there = self._places[index]
+        return self._cases[event], index_there
 
     def case(self, epoch: int, index: int) -> np.ndarray:
-        """Rain rates [mm/h] of context and target, (T, H, W) float32, NaN = not observed."""
+        """Rain rates [mm/h] of context and target, (T, h, w) float32, NaN = not observed."""
         cases, index = self._of(index)
         return cases.case(epoch, index)
 
@@ -207,10 +185,12 @@ class EventCases(Cases):
         """The name of the case's archive."""
         return self._places[index][0]
 
-    def grid_of(self, index: int) -> Grid:
-        """The grid of the case."""
-        return self._of(index)[0].grid
+    def grid_of(self, index: int) -> Grid | None:
+        """The grid of a test case; None of a crop."""
+        cases, index = self._of(index)
+        return cases.grid_of(index)
 
     def size_of(self, index: int) -> tuple[int, int]:
-        """(H, W) of the case."""
-        return self.grid_of(index).shape
+        """(h, w) of the case."""
+        cases, index = self._of(index)
+        return cases.size_of(index)
