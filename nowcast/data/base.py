@@ -53,6 +53,7 @@ class Cases(ABC):
         """(H, W) of a case, known without reading it where cases differ; else that of the first."""
         return self._size_of_first
 
+    # read once: evaluation asks for the size of every case
     @cached_property
     def _size_of_first(self) -> tuple[int, int]:
         return self.case(0, 0).shape[1:]

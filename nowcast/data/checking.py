@@ -156,10 +156,12 @@ class _Seen:
         if above:
             highest = np.fmax.reduce(values, axis=None)
             self.high.append(f"{time}: {above} pixels, up to {highest:.1f} mm/h")
+        # one frame is kept, not all: archives are larger than memory
         self._before = time, values, observed
 
     def suspects(self, *, clutter: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(whether a pixel is suspect, its wet share, that of its surroundings), each (H, W)."""
+        # seldom observed pixels, as at the rim of the range, would be suspect by chance
         judged = self.observed >= _LIMITS.fewest_frames
         observed, wet = np.where(judged, self.observed, 0), np.where(judged, self.wet, 0)
         share = wet / np.maximum(observed, 1)
@@ -201,6 +203,7 @@ def _odd_times(times: np.ndarray, tolerance: Tolerance) -> list[str]:
     phases = times.astype(np.int64) % step
     values, counts = np.unique(phases, return_counts=True)
     off = np.abs(phases - values[counts.argmax()])
+    # the shorter way round: a frame just before the phase is not a step late
     apart = np.minimum(off, step - off) * np.timedelta64(1, "s")
     odd = times[apart > 2 * tolerance.off_time(usual)]
     return counted(

@@ -238,6 +238,7 @@ class _Conversion:
                 )
             raise UserError(reason)
         frames = [self.frames[moment] for moment in sorted(self.frames)]
+        # nothing new: the file stays as it is, to the byte
         if len(frames) > len(self.kept):
             self._write(frames)
         return ArchiveSummary(
@@ -279,6 +280,7 @@ class _Conversion:
     def _take_parts(self, wanted: set[Origin]) -> None:
         """The frames of an interrupted conversion, of the files that are asked for again."""
         doubtful = set()  # files of which not every frame can be taken from here
+        # a frame that several files have lies in the part of the first of them alone
         for frames, grid, quantity in self.parts.interrupted():
             for frame in frames:
                 identity, path = self._identity(frame.origin), Path(frame.origin.name)
@@ -340,7 +342,7 @@ class _Conversion:
         copies, first = {}, {}
         for path, origin in origins.items():
             identity = self._identity(origin)
-            if origin.digest == UNREAD:
+            if origin.digest == UNREAD:  # whoever reads it finds out why
                 copies[path] = []
             elif identity in first:
                 copies[first[identity]].append(path)
@@ -361,7 +363,7 @@ class _Conversion:
                 self.frames[moment] = part.append(moment, values, origin, discarded)
                 continue
             with damage_reported(self.output):
-                before = there.dataset[there.place]
+                before = there.dataset[there.place]  # read back: frames are not kept in memory
             names, advice = (there.origin.name, origin.name), self._advice(moment, path)
             refuse_other_values(moment, before, values, *names, advice)
             self.duplicates += 1

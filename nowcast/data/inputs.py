@@ -248,7 +248,7 @@ def read_frames(
                 refuse_other_values(time, kept[time][0], values, kept[time][1], name)
             elif latest is None or time <= latest:
                 kept[time] = values, name, discarded
-                # those that may still be meant for one of the newest times
+                # twice as many may be meant for the newest times, in pairs
                 if last is not None and len(kept) > 2 * last + 1:
                     del kept[min(kept)]
     if not kept:

@@ -30,6 +30,7 @@ class PixelCounts:
         self.observed += int(observed.sum())
         self.empty += int(np.count_nonzero(observed == 0))
         self.raining += np.count_nonzero(values >= RAIN)
+        # fmax passes over what is NaN
         self.highest = np.fmax(self.highest, np.fmax.reduce(values, axis=None))
 
     def entries(self, nothing: str = "nothing was observed") -> dict[str, str]:
@@ -116,6 +117,7 @@ def info_of_files(
             refusals.append(str(result))
             continue
         read += 1
+        # its grid and quantity; not its values
         first = first or result[:0]
         same_grid = not first.grid.difference(result.grid, tolerance.pixels)
         if first.quantity == result.quantity and same_grid:

@@ -18,6 +18,7 @@ class KeptFrames:
     def __init__(self, archive: Archive):
         self._archive, self._frames = archive, {}
 
+    # workers read their own copy: frames would be pickled to each of them
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_frames": {}}
 
@@ -33,6 +34,7 @@ class KeptFrames:
         for index in range(start, stop):
             if index not in self._frames:
                 self._frames[index] = self._archive.read(index, index + 1)[0]
+        # a copy, so that what a caller changes is not changed here
         return np.stack([self._frames[index][rows, columns] for index in range(start, stop)])
 
 

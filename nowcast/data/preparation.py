@@ -50,6 +50,7 @@ class Preparation:
             "regrid": {"_target_": target_of(self.regrid)} | vars(self.regrid),
             "tolerance": asdict(self.tolerance),
         }
+        # through text and back: tuples become lists, as they are when an archive is read
         return json.loads(json.dumps(settings))
 
     def differences(self, archive: Archive) -> list[str]:
@@ -84,6 +85,7 @@ def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
             for key in wanted:
                 yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
             return
+    # one projection has many spellings
     same_place = name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)
     if kept != wanted and not same_place:
         yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"

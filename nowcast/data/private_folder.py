@@ -39,6 +39,7 @@ def private_folder() -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
+        # the lock goes last, or another process could take the folder for abandoned
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 

@@ -283,6 +283,7 @@ class CropCases(_OneArchive):
         """(first frame, rows, columns) of a case in the archive."""
         self._refuse_index(index, self._draws.part)
         generator = self._draws.generator(epoch, index)
+        # rain is rare: of several crops the wettest teaches most
         candidates = [self._draw(generator) for _ in range(self._draws.candidates)]
         return candidates[0] if len(candidates) == 1 else self._wettest(candidates)
 
@@ -307,4 +308,5 @@ class CropCases(_OneArchive):
             rates = self._frames.read(frame, frame + 1, rows=rows, columns=columns)
             return np.count_nonzero(rates >= _WET), np.count_nonzero(~np.isnan(rates))
 
+        # max returns the first of equal ones
         return max(places, key=wetness)

@@ -71,6 +71,7 @@ class RadarEvents(DataSet):
                 f"data.archives names {', '.join(names) or 'no archive'}; one or more archives "
                 "with different file names are needed."
             )
+        # before any archive is opened, which takes time
         self._refuse_wrong_names(names)
         opened, starts = {}, {}
         for name, path in zip(names, paths, strict=True):

@@ -96,6 +96,7 @@ class ReadingProcess:
             return
         self._process.kill()
         self._process.wait()
+        # a killed process cannot tidy up itself
         remove_folders_of(self._process.pid)
         os.close(self._requests)
         os.close(self._answers)
@@ -114,7 +115,7 @@ class ReadingProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs_in, theirs_out),
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the other
                 env=cleaned(os.environ),
             )
         except OSError as error:
@@ -254,6 +255,7 @@ def in_order(
     try:
         for path in paths:
             ahead.append(pool.submit(with_a_free_process, path))
+            # results wait for their turn: of few files, or frames would fill the memory
             if len(ahead) > 2 * workers:
                 yield ahead.popleft().result()
         for future in ahead:

@@ -90,6 +90,7 @@ class Regular:
         observed = ~np.isnan(values)
         count = observed.sum(axis=-1)
         mean = np.where(observed, values, 0.0).sum(axis=-1, dtype=np.float64) / np.maximum(count, 1)
+        # of a cell that is half outside the range, nobody knows the mean
         mean[2 * count < values.shape[-1]] = np.nan
         return replace(frames, values=mean, grid=grid)
 
@@ -99,6 +100,7 @@ def _lookup(
     regular: Regular, crs: str, x: bytes, y: bytes
 ) -> tuple[Grid, np.ndarray, np.ndarray, np.ndarray]:
     """(new grid, rows and columns of the old one (H, W, samples), whether they lie inside it)."""
+    # arrays cannot be keys of a cache, their bytes can
     source = Grid(crs, np.frombuffer(x), np.frombuffer(y))
     dy, dx = source.spacing
     if math.isnan(dy) or math.isnan(dx):

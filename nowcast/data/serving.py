@@ -38,8 +38,10 @@ def serve(requests: int, answers: int, memory_mb: int) -> None:
     import resource
 
     if sys.platform == "linux":
+        # ends with its parent, even if that is killed
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb * 2**20, memory_mb * 2**20))
+    # a crash on a hostile file leaves no image of the memory behind
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with os.fdopen(requests, "rb") as file:
         reader = pickle.loads(_next(file))
