@@ -366,7 +366,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     )
     short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))
     assert (
-        "holds 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4. "
+        "has 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4. "
         "Leave it out."
         in refused(
             capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={short}"
@@ -807,12 +807,12 @@ def test_an_unknown_command_is_refused(capsys):
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"],
-            "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
+            "has no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
             "2020-06-01 01:00 UTC",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"],
-            "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
+            "has no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"],

@@ -292,9 +292,9 @@ def test_the_sample_of_the_standard_file_has_digits_where_it_should():
         (None, "does not exist; data.test_file names"),
         (b"", "is not a complete NumPy file"),
         (b"\x93NUMPY", "is not a complete NumPy file"),
-        (np.zeros((20, 5, 8, 9)), "holds float64 .*uint8 of layout"),
+        (np.zeros((20, 5, 8, 9)), "contains float64 .*uint8 of layout"),
         (np.zeros((20, 8, 9), np.uint8), "uint8 of layout"),
-        (np.zeros((6, 5, 8, 9), np.uint8), "holds 6 frames a sequence, but the task needs 7"),
+        (np.zeros((6, 5, 8, 9), np.uint8), "has 6 frames a sequence, but the task needs 7"),
         (np.array([{}], dtype=object), "is not a complete NumPy file"),
     ],
 )

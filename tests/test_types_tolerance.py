@@ -539,7 +539,7 @@ def test_an_analysis_time_finds_the_frame_some_seconds_off(tmp_path):
         path, context_length=2, reader=Auto(), outputs=[], analysis_time="2020-06-01T00:10"
     )
     assert [str(time)[11:] for time in found.times] == ["00:05:03", "00:10:04"]
-    with pytest.raises(UserError, match="holds no frame at the analysis time 2020-06-01 00:10 UTC"):
+    with pytest.raises(UserError, match="has no frame at the analysis time 2020-06-01 00:10 UTC"):
         newest_frames(
             path,
             context_length=2,

@@ -54,7 +54,7 @@ class Archive:
         times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed.
         grid: where the pixels are.
         quantity: what the radar files held, see ``nowcast.types.frames``.
-        settings: how they were read, as `convert` was told; None in an archive of version 1.
+        settings: how they were read, as data; None in an archive of version 1.
         discarded: pixels of each frame that became missing because they were negative or
             implausible, (T,).
 
@@ -142,7 +142,7 @@ class Archive:
         """
         if not 0 <= start < stop <= len(self):
             raise UserError(
-                f"frames {start} to {stop} were asked for, but {self.path} holds frames 0 to "
+                f"frames {start} to {stop} were asked for, but {self.path} has frames 0 to "
                 f"{len(self)}."
             )
         with damage_reported(self.path):
@@ -278,7 +278,7 @@ class NewestFrames:
                 stop = int(np.searchsorted(archive.times, latest, side="right"))
             if stop == 0:
                 raise UserError(
-                    f"{path} holds no frame at the analysis time {utc_text(self.until)}; all "
+                    f"{path} has no frame at the analysis time {utc_text(self.until)}; all "
                     "frames are later."
                 )
             chosen = newest_of_each_time(archive.times[:stop], self.count, self.tolerance)

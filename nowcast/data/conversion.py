@@ -199,7 +199,9 @@ class _Conversion:
     ):
         self.output, self.prepare, self.old, self.parts = output, prepare, old, parts
         self.path_parts = path_parts
-        self.set: FileSet | None = None  # what all files have in common; None: none was read yet
+        self.file_set: FileSet | None = (
+            None  # what all files have in common; None: none was read yet
+        )
         self.frames: dict[np.datetime64, StoredFrame] = {}
         self.kept: set[np.datetime64] = set()  # times of the frames that are in the archive
         self.known: set[Origin] = set()
@@ -258,7 +260,7 @@ class _Conversion:
         if self.old is not None:
             self.old.require_unchanged()
             settings |= self.old.settings  # in the words it was made with
-        grid, quantity = self.set.grid, self.set.quantity
+        grid, quantity = self.file_set.grid, self.file_set.quantity
         with replacing(self.output) as temporary:
             write_archive(frames, temporary, grid=grid, quantity=quantity, settings=settings)
 
@@ -272,9 +274,9 @@ class _Conversion:
             self.frames[frame.time] = frame
             self.kept.add(frame.time)
             self.known.add(self._identity(frame.origin))
-        self.set = self._set_of(archive, self.output)
+        self.file_set = self._file_set(archive, self.output)
 
-    def _set_of(self, frames: Frames | Archive, path: Path) -> FileSet:
+    def _file_set(self, frames: Frames | Archive, path: Path) -> FileSet:
         return FileSet(frames.grid, frames.quantity, path, self.prepare.tolerance)
 
     def _take_parts(self, wanted: set[Origin]) -> None:
@@ -288,9 +290,9 @@ class _Conversion:
                     continue
                 there = self.frames.get(frame.time)
                 if there is None:
-                    if self.set is None:
-                        self.set = FileSet(grid, quantity, path, self.prepare.tolerance)
-                    self.set.refuse_other(grid, quantity, path)
+                    if self.file_set is None:
+                        self.file_set = FileSet(grid, quantity, path, self.prepare.tolerance)
+                    self.file_set.refuse_other(grid, quantity, path)
                     self.frames[frame.time] = frame
                     self.known.add(identity)
                 elif self._identity(there.origin) != identity:
@@ -353,13 +355,13 @@ class _Conversion:
 
     def _add(self, path: Path, frames: Frames, origin: Origin) -> None:
         """The frames of one file; those that are there already must be equal."""
-        if self.set is None:
-            self.set = self._set_of(frames, path)
-        self.set.refuse_other(frames.grid, frames.quantity, path)
+        if self.file_set is None:
+            self.file_set = self._file_set(frames, path)
+        self.file_set.refuse_other(frames.grid, frames.quantity, path)
         for moment, values, discarded in zip(frames.times, frames.values, frames.discarded):
             there = self.frames.get(moment)
             if there is None:
-                part = self.parts.opened(self.set.grid, self.set.quantity)
+                part = self.parts.opened(self.file_set.grid, self.file_set.quantity)
                 self.frames[moment] = part.append(moment, values, origin, discarded)
                 continue
             with damage_reported(self.output):

