@@ -18,10 +18,11 @@ from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
-from nowcast.evaluation.plan import Plan
+from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.results import Results
-from nowcast.evaluation.running import Source
 from nowcast.evaluation.running import evaluate as evaluate_source
+from nowcast.evaluation.source import ModelSource
+from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
@@ -29,6 +30,7 @@ from nowcast.readers.auto import Auto
 from nowcast.readers.base import Reader
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
+from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
@@ -136,7 +138,7 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
     """
     import torch
 
-    forecaster = Forecaster.load(run)
+    forecaster = Forecaster.load(run if isinstance(run, str) else Path(run))
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     forecaster.model.to(chosen)
     return forecaster
@@ -147,10 +149,10 @@ def evaluate(
     archive: str | PathLike,
     *,
     baselines: Mapping[str, ForecastModel] | None = None,
-    scores=None,
+    scores: Statistic | None = None,
     test_from: str | np.datetime64 | None = None,
     stride: int = 1,
-    plan: Plan | None = None,
+    plan: EvaluationPlan | None = None,
 ) -> Results:
     """Scores of a model beside baselines, over the newest part of an archive.
 
@@ -173,10 +175,14 @@ def evaluate(
     with open_archive(archive) as opened:
         forecaster.follow(opened.times)
     task = forecaster.task
-    begin = None if test_from is None else str(np.datetime64(test_from, "s"))
-    radar = Radar(Path(archive), task, seed=0, test_from=begin, test_stride=stride)
-    plan = plan or Plan(workers=0, cache=None)
-    source = Source(
+    validation_begin = test_begin = None
+    if test_from is not None:
+        begin = np.datetime64(str(test_from), "s")
+        # nothing is trained or validated here: what comes before the test is not looked at
+        validation_begin, test_begin = str(begin - np.timedelta64(1, "D")), str(begin)
+    radar = Radar(Path(archive), task, 0, validation_begin, test_begin, test_stride=stride)
+    plan = plan or EvaluationPlan(workers=0, cache=None)
+    source = ModelSource(
         {"model": forecaster},
         radar.part("test"),
         forecast_length=task.forecast_length,
@@ -191,7 +197,7 @@ def evaluate(
     return evaluate_source(source, made, scores, plan=plan, settings=settings)
 
 
-def _as_settings(part) -> dict:
+def _as_settings(part: Task | Statistic) -> dict:
     """A part as data that it can be built from again."""
     name = f"{type(part).__module__}.{type(part).__qualname__}"
     return {"_target_": name, **vars(part)}

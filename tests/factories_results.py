@@ -51,7 +51,7 @@ def results(
         noise = generator.normal(0, 0.3, (members, 1, 1, 1)).astype(np.float32)
         forecasts = [np.maximum(field[:, None] + noise, 0) for field in rain]
         ensembles = {
-            judged: _totals(zip(forecasts, rain), lambda: scores.ensemble_sums(2, members))
+            judged: _totals(zip(forecasts, rain), lambda: scores.ensemble(members).sums(2))
         }
     return Results(
         **{

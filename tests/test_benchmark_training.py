@@ -35,6 +35,17 @@ def test_a_step_learns_with_the_optimiser_of_the_training_and_leaves_no_gradient
     assert moved.max().item() == pytest.approx(rate / 0.1**0.5, rel=0.01)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
+def test_a_step_computes_in_the_precision_that_it_is_given(precision):
+    settings, seen = HOST.settings_of(TINY), []
+    model = part(settings, "model")
+    for layer in model.modules():
+        layer.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    batch = random_batch(4, 5, 5, 8, torch.device("cpu"))
+    training_step(model, part(settings, "loss"), batch, precision=precision)()
+    assert any(seen) == (precision == "bf16-mixed")  # the last layer always computes in float32
+
+
 def test_batches_are_those_of_a_training_epoch_after_epoch():
     batches = batches_of(HOST.settings_of(TINY), 0)
     keys = [next(batches).key.tolist() for _ in range(4)]

@@ -738,7 +738,7 @@ def test_info_says_what_an_archive_holds(archive, capsys):
 def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run):
     for arguments, expected in (
         ([], "usage: nowcast COMMAND"),
-        (["train", "--help"], "experiment=radar_quickstart"),
+        (["train", "--help"], "radar_quickstart"),
         (["--version"], "nowcast 0."),
         (["train", "--cfg", "seed=77"], "seed: 77"),
         (["predict", "--cfg"], "analysis_time: null"),

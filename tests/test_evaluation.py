@@ -7,8 +7,10 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data.base import Cases
 from nowcast.evaluation.blocks import by_time, groups
 from nowcast.evaluation.cache import ForecastCache
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source, evaluate, small
+from nowcast.evaluation.plan import EvaluationPlan
+from nowcast.evaluation.running import evaluate
+from nowcast.evaluation.shown import small
+from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
@@ -18,7 +20,7 @@ from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
 
-HERE = Plan(workers=0, cache=None, show=False)
+HERE = EvaluationPlan(workers=0, cache=None, show=False)
 START = np.datetime64("2020-06-01T00:00", "s")
 SCORES = {"_target_": "nowcast.evaluation.statistics.rain.RainScores", "thresholds": [0.5]}
 
@@ -88,7 +90,7 @@ def judged(
     judge=None,
     members=0,
 ):
-    source = Source(
+    source = ModelSource(
         {"nowcast": judge or forecaster(Persistence(), 1, forecast_length)},
         cases,
         forecast_length=forecast_length,
@@ -140,7 +142,7 @@ def test_batches_of_any_size_give_the_same_sums(monkeypatch):
     cases = Plain(np.random.default_rng(0).gamma(0.5, 2, (7, 3, 4, 4)))
     found = []
     for pixels in (1, 48, 2**18):
-        monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", pixels)
+        monkeypatch.setattr("nowcast.evaluation.source.PIXELS_PER_BATCH", pixels)
         found.append(judged(cases, forecast_length=2))
     for other in found[1:]:
         for name, array in found[0].totals["nowcast"].items():
@@ -152,7 +154,7 @@ def test_cases_of_another_cadence_or_spacing_are_in_a_batch_of_their_own():
         def scale(self, epoch, index):
             return 5.0, (1.0, 1.0, 2.0, 2.0, 1.0)[index]
 
-    source = Source(
+    source = ModelSource(
         {"nowcast": forecaster(Persistence())}, Scaled(np.zeros((5, 2, 4, 4))), forecast_length=1
     )
     assert source.ranges() == [range(0, 2), range(2, 4), range(4, 5)]
@@ -171,7 +173,7 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
         match="the frames of analysis time 2020-06-01 01:00:00 UTC lie 60 minutes apart; this "
         "model forecasts from frames every 2 to 15 minutes",
     ):
-        Source(
+        ModelSource(
             {"nowcast": forecaster(AnyCadence())},
             Scaled(np.zeros((2, 2, 4, 4)), [0, 1]),
             forecast_length=1,
@@ -195,7 +197,7 @@ def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path):
         results = judged(
             cases,
             {"scaled": TimesSpacing().eval()},
-            plan=Plan(workers=0, cache=str(tmp_path), show=False),
+            plan=EvaluationPlan(workers=0, cache=str(tmp_path), show=False),
         )
         assert (
             results.totals["scaled"]["pixels.absolute_error"].sum() == 16
@@ -224,7 +226,7 @@ def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cach
     here = judged(cases, baselines, plan=HERE)
     before = None
     for workers in (0, 1, 2):
-        plan = Plan(
+        plan = EvaluationPlan(
             workers=workers, cache=str(tmp_path / f"{workers}"), show=False, block_hours=1.0
         )
         first, again = judged(cases, baselines, plan=plan), judged(cases, baselines, plan=plan)
@@ -283,9 +285,9 @@ def test_a_case_without_a_comparable_pixel_is_counted():
 
 
 def test_progress_sees_every_batch(monkeypatch):
-    monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", 1)
+    monkeypatch.setattr("nowcast.evaluation.source.PIXELS_PER_BATCH", 1)
     seen = []
-    source = Source(
+    source = ModelSource(
         {"nowcast": forecaster(Persistence())},
         Plain(np.ones((5, 2, 2, 2))),
         forecast_length=1,
@@ -313,7 +315,9 @@ def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_ba
     values = [
         [[[1, 1]], [[1, observed]]] for observed in (3, 1.5, 1.25, 2)
     ]  # errors 4, 0.25, 0.0625, 1 against 1, 0.25, 0.5625, 0
-    results = judged(Plain(values), {"double": Double()}, plan=Plan(workers=0, cache=None))
+    results = judged(
+        Plain(values), {"double": Double()}, plan=EvaluationPlan(workers=0, cache=None)
+    )
     assert [(case.kind, case.title) for case in results.shown] == [
         ("worst", "case 0"),
         ("typical", "case 1"),
@@ -326,7 +330,7 @@ def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_ba
 
 
 def test_fields_for_pictures_are_means_of_the_observed_part_of_squares(monkeypatch):
-    monkeypatch.setattr("nowcast.evaluation.running._SHOWN_SIDE", 2)
+    monkeypatch.setattr("nowcast.evaluation.shown._SHOWN_SIDE", 2)
     values = np.array([[[1, 3, np.nan, np.nan], [np.nan, 5, np.nan, 7], [2, 2, 4, 4]]], np.float32)
     assert small(values).tolist()[0][0][0] == 3 and np.isnan(
         small(values)[0, 0, 1]
@@ -424,7 +428,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_an_evaluation(tmp_path):
 
 
 def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
-    plan = Plan(workers=0, cache=str(tmp_path), show=False)
+    plan = EvaluationPlan(workers=0, cache=str(tmp_path), show=False)
     cases = Plain([[[[2.0]], [[5.0]]]])
     first = judged(cases, {"slow": Fails()}, plan=plan)
     (path,) = tmp_path.glob("*/*.h5")
@@ -448,13 +452,13 @@ def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
 )
 def test_a_plan_out_of_range_is_refused(settings):
     with pytest.raises(UserError, match="is out of range; workers are 0 to 256"):
-        Plan(**settings)
+        EvaluationPlan(**settings)
 
 
 @pytest.mark.parametrize("settings", [{"draws": 10}, {"level": 1.0}, {"seed": -1}])
 def test_intervals_that_cannot_be_made_are_refused(settings):
-    with pytest.raises(UserError, match="100 to 100000 draws, a level between 0 and 1"):
-        Plan(**settings)
+    with pytest.raises(UserError, match="expected 100 to 100000 draws, a level between 0 and 1"):
+        EvaluationPlan(**settings)
 
 
 def die(batch):
@@ -464,6 +468,6 @@ def die(batch):
 
 
 def test_a_worker_process_that_dies_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("nowcast.evaluation.running._judged", die)
+    monkeypatch.setattr("nowcast.evaluation.workers._evaluated", die)
     with pytest.raises(UserError, match="a process that made the baselines' forecasts died"):
-        judged(Plain([[[[1.0]], [[1.0]]]]), plan=Plan(workers=1, cache=None, show=False))
+        judged(Plain([[[[1.0]], [[1.0]]]]), plan=EvaluationPlan(workers=1, cache=None, show=False))

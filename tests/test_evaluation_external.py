@@ -8,8 +8,9 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data.archive import Archive
 from nowcast.data.base import Cases
 from nowcast.evaluation.external import ForecastFiles
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source, evaluate
+from nowcast.evaluation.plan import EvaluationPlan
+from nowcast.evaluation.running import evaluate
+from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.output.netcdf import write_forecast
@@ -20,7 +21,7 @@ from nowcast.types.task import Task
 from nowcast.types.transform import Identity
 from tests.factories import LAEA, grid, times, write_archive
 
-PLAN = Plan(workers=0, cache=None, show=False)
+PLAN = EvaluationPlan(workers=0, cache=None, show=False)
 TASK = Task(2, 3, 5)
 RAIN = np.random.default_rng(5).gamma(0.5, 3, (8, 4, 6)).astype(np.float32)
 SCORES = RainScores((0.5, 2.0))
@@ -123,7 +124,7 @@ def test_files_that_a_model_wrote_score_as_the_model_itself(tmp_path, archive):
     files = judged(source(paths, archive), {"persistence": model})
     settings = files.settings
     itself = evaluate(
-        Source({"theirs": model}, Windows([0, 2, 3]), forecast_length=3),
+        ModelSource({"theirs": model}, Windows([0, 2, 3]), forecast_length=3),
         {},
         SCORES,
         plan=PLAN,

@@ -233,7 +233,7 @@ def test_weights_that_are_no_file_are_not_read(tmp_path):
     [
         {"_target_": "os.system", "command": "touch HACKED"},
         {
-            "_target_": "nowcast.evaluation.table.write_csv",
+            "_target_": "nowcast.evaluation.score_files.write_csv",
             "rows_by_model": {},
             "path": "HACKED",
             "lead_minutes": None,

@@ -1,6 +1,7 @@
 import inspect
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nowcast.cli import config
 from nowcast.evaluation.statistics.moving_mnist import ssim
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.runtime.build import build
 from nowcast.training import losses
@@ -19,9 +21,11 @@ from nowcast.training.losses import (
     BalancedError,
     CrossEntropy,
     ExceedanceError,
+    PixelLoss,
     SquaredError,
     StructuralError,
     WeightedError,
+    observed_mean,
 )
 from nowcast.types.transform import LogRainRate
 
@@ -423,7 +427,39 @@ def test_a_loss_can_be_taken_under_the_autocast_of_a_gpu(loss):
         torch.set_autocast_enabled("cuda", False)
 
 
+@dataclass(frozen=True)
+class RootError(PixelLoss):
+    """As in the docstring of the losses: what somebody writes who adds one."""
+
+    def of(self, forecast, target, observed):
+        return observed_mean((forecast - target).abs().sqrt(), observed)
+
+
+def test_a_loss_of_ones_own_is_called_with_what_was_observed_and_zeros():
+    forecast, target = row(0.3, math.nan).requires_grad_(), row(0.05, math.inf)
+    value = RootError().compare(forecast, target, row(True, False))
+    value.backward()
+    assert value.item() == pytest.approx(0.5)  # of |0.3 - 0.05| = 0.25
+    assert forecast.grad.flatten().tolist() == [pytest.approx(1.0), 0.0]
+
+
 # What is refused
+
+
+class Probabilities(ForecastModel):
+    """A model of probabilities."""
+
+    capabilities = Capabilities(probabilistic=True)
+
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        raise NotImplementedError
+
+
+def test_only_a_loss_of_probabilities_trains_a_model_of_probabilities():
+    for loss in (SquaredError(), CRPS(), CrossEntropy()):
+        with pytest.raises(ValueError, match="and this Probabilities do not go together"):
+            loss.check(Probabilities())
+    LOSSES["exceedance_error"].check(Probabilities())
 
 
 @every_loss

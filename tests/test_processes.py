@@ -261,15 +261,15 @@ def test_the_mean_of_the_losses_of_parts_is_the_loss_of_the_whole_batch(name):
         for part in parts:  # what each process counts
             own = []
             with counting_with(lambda count, own=own: own.append(count.double()) or count.double()):
-                loss(forecast[part], target[part], observed[part])
+                loss.compare(forecast[part], target[part], observed[part])
             counts.append(own)
         means = [sum(together) / len(parts) for together in zip(*counts, strict=True)]
         losses = []
         for part in parts:
             left = iter(means)
             with counting_with(lambda count, left=left: next(left)):
-                losses.append(loss(forecast[part], target[part], observed[part]))
-        whole = loss(forecast, target, observed)
+                losses.append(loss.compare(forecast[part], target[part], observed[part]))
+        whole = loss.compare(forecast, target, observed)
         shared = sum(losses) / len(parts)
         torch.testing.assert_close(shared, whole)
         for found, expected in zip(

@@ -384,6 +384,7 @@ ADVICES = {
     "which the transform makes": "test_training",
     "cannot be used here": "test_training",
     "and go on with resume": "test_checkpoints",
+    "resume when they can be read": "test_unreadable::test_a_file_of_a_run_that_cannot_be_read_now_is_not_called_damaged_and_nothing_is_to_be_made_anew",
     "to resume from": "test_training::test_there_must_be_something_to_resume_from",
     "already holds a run": "test_a_folder_is_only_advised_to_be_resumed_where_that_works",
     "nowcast train resume=DIR": "test_settings",

@@ -186,7 +186,7 @@ CHANGED = {  # class -> each of its settings and another value
     "Sprog": {"cascade_levels": 4, "motion": "vet", "matching": "cdf"},
     "Steps": {"members": 4, "cascade_levels": 4, "motion": "vet", "seed": 2},
     "Linda": {"members": 4, "motion": "vet", "seed": 2},
-    "Plan": {
+    "EvaluationPlan": {
         "workers": 2,
         "cache": "elsewhere",
         "cache_gb": 1,
@@ -197,7 +197,7 @@ CHANGED = {  # class -> each of its settings and another value
         "members": 3,
         "show": False,
     },
-    "Training": {
+    "TrainingSettings": {
         "max_epochs": 2,
         "batch_size": 2,
         "learning_rate": 0.5,
@@ -291,12 +291,7 @@ CHANGED = {  # class -> each of its settings and another value
         "busy_processes": 0,
         "busy_repeats": 1,
     },
-    "benchmark Training": {
-        "experiments": ["smoke"],
-        "overrides": ["seed=3"],
-        "workers": [0],
-        "seconds": 1,
-    },
+    "Training": {"experiments": ["smoke"], "overrides": ["seed=3"], "workers": [0], "seconds": 1},
 }
 WITH = {  # what must be typed beside a setting, or another setting would refuse it
     ("Hko7EncoderForecaster", "state_kernels"): {"links": None},
@@ -413,12 +408,7 @@ for path in FILES:
     for node in nodes(path):
         for key in node:
             if key != "_target_":
-                label = (
-                    "benchmark Training"
-                    if node["_target_"] == "nowcast.benchmark.training.Training"
-                    else node["_target_"].rpartition(".")[2]
-                )
-                SETTINGS.setdefault((label, key), node)
+                SETTINGS.setdefault((node["_target_"].rpartition(".")[2], key), node)
 
 
 def test_every_setting_of_every_class_has_an_entry_in_the_table():

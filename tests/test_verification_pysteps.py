@@ -10,7 +10,8 @@ import pytest
 
 from nowcast.data.examples import moving_rain
 from nowcast.evaluation.statistics.ensemble import EnsembleSums
-from nowcast.evaluation.statistics.rain import FractionSums, PixelSums
+from nowcast.evaluation.statistics.neighbourhood import FractionSums
+from nowcast.evaluation.statistics.pixels import PixelSums
 from nowcast.evaluation.statistics.structure import StructureSums
 
 pytest.importorskip("pysteps")
@@ -54,7 +55,7 @@ def test_scores_of_events(gaps, threshold):
     from pysteps.verification import detcatscores
 
     forecast, observation = fields(gaps)
-    ours = scored(PixelSums.zero(THRESHOLDS, LENGTH), forecast, observation)
+    ours = scored(PixelSums(THRESHOLDS, LENGTH), forecast, observation)
     for lead in range(LENGTH):
         table = detcatscores.det_cat_fct_init(just_below(threshold))
         detcatscores.det_cat_fct_accum(table, forecast[lead], observation[lead])
@@ -68,7 +69,7 @@ def test_errors_and_correlation(gaps):
     from pysteps.verification import detcontscores
 
     forecast, observation = fields(gaps)
-    ours = scored(PixelSums.zero(THRESHOLDS, LENGTH), forecast, observation)
+    ours = scored(PixelSums(THRESHOLDS, LENGTH), forecast, observation)
     for lead in range(LENGTH):
         errors = detcontscores.det_cont_fct_init()
         detcontscores.det_cont_fct_accum(errors, forecast[lead], observation[lead])
@@ -82,7 +83,7 @@ def test_fractions_skill_score(window):
     from pysteps.verification.spatialscores import fss
 
     forecast, observation = fields()
-    ours = scored(FractionSums.zero(THRESHOLDS, (window,), LENGTH), forecast, observation)
+    ours = scored(FractionSums(THRESHOLDS, (window,), LENGTH), forecast, observation)
     for threshold in THRESHOLDS:
         expected = [fss(*pair, threshold, window) for pair in zip(forecast, observation)]
         found = ours["fss", threshold]
@@ -95,7 +96,7 @@ def test_crps_of_an_ensemble(gaps):
     forecast, observation = fields(gaps)
     factors = np.random.default_rng(0).uniform(0.5, 1.5, 3).astype(np.float32)
     members = factors[:, None, None, None] * forecast
-    ours = scored(EnsembleSums.zero(THRESHOLDS, 3, LENGTH), members, observation)
+    ours = scored(EnsembleSums(THRESHOLDS, 3, LENGTH), members, observation)
     for lead in range(LENGTH):
         crps = probscores.CRPS_init()
         drawn = members[:, lead].reshape(3, -1).astype(np.float64)
@@ -109,6 +110,6 @@ def test_amplitude_of_sal():
     from pysteps.verification.salscores import sal
 
     forecast, observation = fields(rows=40, columns=40)
-    ours = scored(StructureSums.zero(LENGTH), forecast, observation)
+    ours = scored(StructureSums(LENGTH), forecast, observation)
     expected = [sal(*pair)[1] for pair in zip(forecast, observation)]
     np.testing.assert_allclose(ours["sal_amplitude", None], expected, rtol=TOLERANCE)

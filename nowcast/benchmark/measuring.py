@@ -295,7 +295,7 @@ def forecasting_step(model: ForecastModel, batch: Batch, *, precision: str) -> C
 
     def step() -> None:
         with torch.inference_mode(), autocast(batch.context.device.type, precision):
-            model(batch.context, batch.forecast_length, batch.context_observed)
+            model(batch.context, batch.forecast_length, batch.context_observed).point()
 
     return step
 

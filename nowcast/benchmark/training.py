@@ -85,7 +85,7 @@ class Training:
         step = training_step(
             part(settings, "model").to(on),
             part(settings, "loss"),
-            {key: values.to(on) for key, values in batch.items()},
+            batch.to(on),
             precision=precision,
             training=training,
         )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from nowcast.cli import config as configuration
 from nowcast.data.base import DataSet
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source
+from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.running import evaluate as evaluate_source
+from nowcast.evaluation.source import ModelSource
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import MissingDependency, UserError
@@ -72,7 +72,7 @@ class Evaluation:
 
     baselines: Baselines
     scores: object
-    plan: Plan
+    plan: EvaluationPlan
     kept: dict
 
     @classmethod
@@ -95,11 +95,11 @@ class Evaluation:
 
     def source_of(
         self, forecaster: Forecaster, data: DataSet, *, limit: int | None = None
-    ) -> Source:
+    ) -> ModelSource:
         """The test cases of a data set with a model's forecasts; of the first ``limit`` only."""
         length, members = forecaster.task.forecast_length, self.plan.members
         cases = data.part("test")
-        return Source(
+        return ModelSource(
             {MODEL: forecaster}, cases, forecast_length=length, members=members, limit=limit
         )
 

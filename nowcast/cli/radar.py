@@ -17,6 +17,8 @@ from nowcast.runtime.errors import UserError
 from nowcast.runtime.progress import counted
 from nowcast.types.task import Task
 
+_TYPES = {"clip": float | None, "workers": int | None, "strict": bool, "replace": bool}
+
 
 def convert(arguments: list[str]) -> None:
     """Turn radar files into one archive, or add them to it."""
@@ -24,12 +26,7 @@ def convert(arguments: list[str]) -> None:
     if settings is None:
         return
     output = _netcdf_path(settings["output"])
-    for name, hint in (
-        ("clip", float | None),
-        ("workers", int | None),
-        ("strict", bool),
-        ("replace", bool),
-    ):
+    for name, hint in _TYPES.items():
         if not fits(settings[name], hint):
             raise UserError(
                 f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted."
@@ -40,13 +37,13 @@ def convert(arguments: list[str]) -> None:
     prepare = conversion.Preparation(
         settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance")
     )
-    workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
-    read = len(paths)
-    with counted("reading", len(paths)) as shown:
+    workers = settings["workers"]
+    files = len(paths)  # more where these are archives of files, as is known when they are opened
+    with counted("reading", files) as shown:
 
-        def show(done: int, total: int) -> None:
-            nonlocal read
-            read = total  # more than the paths where these are archives of files
+        def progress(done: int, total: int) -> None:
+            nonlocal files
+            files = total
             shown(done, total)
 
         summary = conversion.convert(
@@ -54,20 +51,18 @@ def convert(arguments: list[str]) -> None:
             output,
             reader=part(settings, "reader"),
             prepare=prepare,
-            workers=workers,
+            workers=(os.cpu_count() or 1) if workers is None else workers,
             strict=settings["strict"],
             replace=settings["replace"],
-            progress=show,
+            progress=progress,
         )
-    print_line(
-        f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}"
-    )
+    done = "wrote" if summary.added else "nothing new for"
+    print_line(f"{done} {summary}\n{inspection.info(output)}")
     if summary.quarantine:
-        path, reason = summary.quarantine[0]
-        count = len(summary.quarantine)
+        _, reason = summary.quarantine[0]
         sys.stderr.write(
-            f"nowcast convert: {count} of {read} files could not be read and are listed in "
-            f"{summary.report}; the first: {reason}\n"
+            f"nowcast convert: {len(summary.quarantine)} of {files} files could not be read and "
+            f"are listed in {summary.report}; the first: {reason}\n"
         )
 
 

@@ -22,7 +22,8 @@ from nowcast.runtime.build import part
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import SCRIPT, World, check_devices, started_world
-from nowcast.training import checkpoints, comparison
+from nowcast.training import checkpoints
+from nowcast.training.comparison.settings import first_difference
 from nowcast.training.loop import History, fit
 from nowcast.training.processes import device_count
 from nowcast.training.settings import TrainingSettings
@@ -215,7 +216,7 @@ def _newest_or_new(config: DictConfig) -> tuple[DictConfig, TrainingSettings | N
     stored = configuration.load(folder)
     before = part(configuration.plain(stored), "training")
     own, asked = configuration.plain(stored), configuration.plain(config)
-    where = comparison.difference(
+    where = first_difference(
         {key: value for key, value in own.items() if key != "training"},
         {key: value for key, value in asked.items() if key != "training"},
     )

@@ -25,11 +25,12 @@ from nowcast.models.base import ForecastModel
 from nowcast.models.prediction import Prediction
 from nowcast.runtime.build import part, plain_data
 from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.files import replacing, run_folder
 from nowcast.runtime.plugins import plugins_named_in, refuse_missing
 from nowcast.runtime.precision import autocast, check_precision, precision_of
 from nowcast.runtime.renamed import with_todays_names
-from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
+from nowcast.runtime.unreadable import os_error
 from nowcast.training import checkpoints
 from nowcast.types.arrays import as_numbers
 from nowcast.types.frames import Forecast, Frames

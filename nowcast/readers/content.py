@@ -16,17 +16,8 @@ from tokenize import TokenError
 from typing import BinaryIO
 
 from nowcast.runtime.errors import Unavailable, UserError
-from nowcast.runtime.unreadable import (
-    HEAD,
-    Kind,
-    head_of,
-    is_tar,
-    kind_of_content,
-    mend,
-    os_error,
-    require_regular,
-    unreadable,
-)
+from nowcast.runtime.file_kinds import HEAD, Kind, head_of, is_tar, kind_of_content
+from nowcast.runtime.unreadable import mend, os_error, require_regular, unreadable
 
 __all__ = [
     "HEAD",

@@ -8,6 +8,7 @@ _MOVED = (  # (name in an older file, today's), of classes and of the modules th
     ("nowcast.task.", "nowcast.types.task."),
     ("nowcast.transform.", "nowcast.types.transform."),
     ("nowcast.losses.", "nowcast.training.losses."),
+    ("nowcast.evaluation.plan.Plan", "nowcast.evaluation.plan.EvaluationPlan"),
     ("nowcast.training.Training", "nowcast.training.settings.TrainingSettings"),
     ("nowcast.training.loop.Training", "nowcast.training.settings.TrainingSettings"),
     ("nowcast.verification.", "nowcast.evaluation.statistics."),

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: checkpoints are kept, SIGTERM and patience end it."""
+"""What happens beside the steps of a training: checkpoints, and what ends it early."""
 
 import math
 import os
@@ -45,9 +45,7 @@ class BestCheckpoint(ModelCheckpoint):
         """The name of its state in checkpoints, which is that of older versions."""
         return super().state_key.replace(type(self).__qualname__, "_Best", 1)
 
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule
-    ) -> None:
+    def on_train_epoch_end(self, trainer, module) -> None:
         """Save the last checkpoint, which Lightning leaves as it was unless it is the best."""
         super().on_train_epoch_end(trainer, module)
         library_private.save_last(self, trainer)
@@ -122,20 +120,13 @@ class Termination(Callback):
         if not self.requested:
             self.requested, self.requested_at = True, time.monotonic()
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer, module) -> None:
         """Take over again from Lightning's handler, which would end the training without saving."""
         self.listen()
         self.requested = self.requested or trainer.received_sigterm
         library_private.forget_received_sigterm(trainer)
 
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs,
-        batch,
-        index: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer, module, outputs, batch, index: int) -> None:
         """Keep the state before the last step; end after a step where that was requested."""
         to_come = trainer.num_training_batches - 1 - index
         if to_come == 1:
@@ -147,15 +138,13 @@ class Termination(Callback):
                 self._save_kept(trainer)
             raise Terminated
 
-    def on_validation_batch_end(self, trainer: lightning.Trainer, *args, **more) -> None:
+    def on_validation_batch_end(self, trainer, *args, **more) -> None:
         """End after a step of the validation."""
         if self._requested_anywhere(trainer):
             self._save_kept(trainer)
             raise Terminated
 
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule
-    ) -> None:
+    def on_train_epoch_end(self, trainer, module) -> None:
         """Forget the state of the epoch that is done."""
         self.kept = None
 

@@ -83,9 +83,7 @@ class TrainingModule(lightning.LightningModule):
             self.begun(self.going_on.sentences() if self.going_on else [])
         self.begun = None
 
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch, device, dataloader_idx: int) -> Batch:
         """The batch on the device of the model, copied while the step before is computed."""
         return batch.to(device, non_blocking=device.type == "cuda")
 
@@ -121,14 +119,7 @@ class TrainingModule(lightning.LightningModule):
             lambda: self.loss(self.model, batch, progress, generator), batch
         )
         self._keys = batch.key.tolist()
-        self.log(
-            "train_loss_step",
-            loss.whole,
-            prog_bar=True,
-            on_step=True,
-            on_epoch=False,
-            batch_size=loss.samples,
-        )
+        self.log("train_loss_step", loss.whole, prog_bar=True, batch_size=loss.samples)
         if not math.isfinite(loss.whole):
             # the gradient of every process says so then, and all of them leave the step out
             return loss.own * math.nan

@@ -149,7 +149,7 @@ def _count() -> int:
 
 
 class _Environment(ClusterEnvironment):
-    """A world that is known already; Lightning is not to look for another one in the environment."""
+    """A world that is known; Lightning is not to look for another one in the environment."""
 
     def __init__(self, world: World):
         super().__init__()

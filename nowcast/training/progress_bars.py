@@ -1,6 +1,5 @@
 """How far a training is, on a terminal and in a notebook."""
 
-import lightning
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
 from nowcast.runtime.progress import ProgressLine, in_notebook
@@ -33,31 +32,26 @@ class EpochLines(ProgressBar):
         super().__init__()
         self._line: ProgressLine | None = None  # only the main process has one
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *args) -> None:
+    def on_train_epoch_start(self, trainer, *args) -> None:
         """Begin a line."""
         if trainer.is_global_zero:
             self._line = ProgressLine(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, module, outputs, batch, index: int
-    ) -> None:
+    def on_train_batch_end(self, trainer, module, outputs, batch, index: int) -> None:
         """Show a step."""
         if self._line is not None:
             self._line.show(index + 1, int(self.total_train_batches))
 
-    def on_train_epoch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule
-    ) -> None:
+    def on_train_epoch_end(self, trainer, module) -> None:
         """End the line with the losses."""
         if self._line is None:
             return
-        losses = []
+        losses, total = [], int(self.total_train_batches)
         sum_of_losses, steps = module.sums.tolist()
         if steps:
             losses.append(f"train {sum_of_losses / steps:.5g}")
         if "validation_loss" in trainer.callback_metrics:
             losses.append(f"validation {float(trainer.callback_metrics['validation_loss']):.5g}")
-        total = int(self.total_train_batches)
         self._line.show(total, total, ", ".join(losses), now=True)
         self._line.end()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,37 +49,36 @@ class Batch:
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same on another device."""
         moved = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name, value in vars(self).items()
-            if value is not None
+            name: value.to(device, non_blocking=non_blocking) for name, value in self._tensors()
         }
-        return replace(self, **moved)
+        scale = self.scale and self.scale.to(device, non_blocking=non_blocking)
+        return replace(self, scale=scale, **moved)
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU copies from; called by torch's ``DataLoader``."""
-        pinned = {
-            name: value.pin_memory()
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **pinned)
+        return replace(self, **{name: value.pin_memory() for name, value in self._tensors()})
+
+    def _tensors(self) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
 
     @classmethod
     def complete(cls, context: Tensor, target: Tensor) -> "Batch":
         """A batch of which everything was observed and every sample counts."""
-        masks = (torch.ones_like(frames, dtype=torch.bool) for frames in (context, target))
-        return cls(context, target, *masks)
+        seen = torch.ones_like(context, dtype=torch.bool)
+        return cls(context, target, seen, torch.ones_like(target, dtype=torch.bool))
 
     @classmethod
     def of_samples(cls, samples: Sequence["Batch"]) -> "Batch":
         """One batch of samples that are batches of one each, of one size; a ``collate_fn``."""
-        tensors = ("context", "target", "context_observed", "target_observed", "key")
-        columns = {name: [getattr(sample, name) for sample in samples] for name in tensors}
-        if samples[0].key is None:
-            del columns["key"]
-        whole = {name: torch.cat(values) for name, values in columns.items()}
-        if samples[0].scale is not None:
-            timesteps = [sample.scale.timestep for sample in samples]
-            spacings = [sample.scale.spacing for sample in samples]
-            whole["scale"] = Scale(torch.cat(timesteps), torch.cat(spacings))
-        return cls(**whole)
+        keys = [sample.key for sample in samples if sample.key is not None]
+        scales = [sample.scale for sample in samples if sample.scale is not None]
+        timesteps = [torch.as_tensor(scale.timestep) for scale in scales]
+        spacings = [torch.as_tensor(scale.spacing) for scale in scales]
+        return cls(
+            torch.cat([sample.context for sample in samples]),
+            torch.cat([sample.target for sample in samples]),
+            torch.cat([sample.context_observed for sample in samples]),
+            torch.cat([sample.target_observed for sample in samples]),
+            key=torch.cat(keys) if keys else None,
+            scale=Scale(torch.cat(timesteps), torch.cat(spacings)) if scales else None,
+        )

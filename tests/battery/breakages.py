@@ -69,10 +69,9 @@ BREAKAGES = (
     ),
     Breakage(
         "the mask is dropped from the loss",
-        "training/losses.py",
-        "        forecast, target = _without_hidden(forecast, target, observed)\n"
-        "        return _mean((forecast - target).square(), observed)",
-        "        return (forecast - target).square().mean()",
+        "training/losses/base.py",
+        "self.of(*without_hidden(forecast, target, observed), observed)",
+        "self.of(forecast, target, torch.ones_like(observed))",
         "poison",
     ),
     Breakage(
@@ -92,8 +91,8 @@ BREAKAGES = (
     Breakage(
         "the order of files is taken for that of time",
         "data/inputs.py",
-        "times = sorted(kept)",
-        "times = list(kept)",
+        "times = np.array(sorted(kept))",
+        "times = np.array(list(kept))",
         "order-grids-names",
     ),
     Breakage(

@@ -254,7 +254,7 @@ TARGETS = (  # what a hostile run may name as its model, transform, loss ...
     "hydra.utils.call",
     "nowcast.runtime.files.replacing",
     "nowcast.cli.main",
-    "nowcast.evaluation.table.write_csv",
+    "nowcast.evaluation.score_files.write_csv",
     "nowcast.models.unet.torch.load",
     "nowcast.data.conversion.convert",
     "nowcast.training.settings.TrainingSettings",

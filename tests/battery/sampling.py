@@ -109,8 +109,7 @@ def larger_than_memory(stage: Stage) -> Outcome:
         loader(data.part("train"), LogRainRate(), context_length=4, batch_size=8, seed=1)
     ):
         outcome.count(
-            batch.context.shape == (8, 4, 1, 64, 64),
-            f"batch {count}: {tuple(batch['context'].shape)}",
+            batch.context.shape == (8, 4, 1, 64, 64), f"batch {count}: {tuple(batch.context.shape)}"
         )
         highest = max(highest, resident("self") or 0)
     with Archive(path) as source:

@@ -42,8 +42,8 @@ class Statistic(ABC):
         """Sums over a batch of cases.
 
         Args:
-            forecast, observation: physical values, (B, T, H, W) float32; NaN where missing. A pixel
-                counts where both are numbers.
+            forecast: physical values, (B, T, H, W) float32; NaN where missing.
+            observation: the same; a pixel counts where both are numbers.
 
         Returns:
             Arrays by name that add up over batches; the leads are the last axis.

@@ -87,7 +87,8 @@ def fraction_sums(
     """Sums over the pixels of one field.
 
     Args:
-        forecast, observation: rain rate [mm/h], (H, W) float32, NaN = missing.
+        forecast: rain rate [mm/h], (H, W) float32, NaN = missing.
+        observation: the same.
         thresholds: rain rates [mm/h], ascending; compared as float32, like the rain rates.
         windows: widths [pixels]; an even one reaches one pixel further up and left, as in SciPy and
             pysteps.

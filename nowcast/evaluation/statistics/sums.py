@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from nowcast.evaluation.statistics.scores import ScoreRow, about
+from nowcast.evaluation.statistics.scores import about
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 
@@ -56,22 +56,14 @@ def with_overall(values: Values, overall: Values | None = None) -> Values:
     return found
 
 
-def rows_of_values(values: Values) -> list[ScoreRow]:
-    """Rows of scores by lead and, last, over all leads, (T + 1,) each, without intervals."""
-    rows = []
-    for key, by_lead in values.items():
-        leads = [*range(1, by_lead.size), None]
-        rows += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
-    return rows
-
-
 def check_shapes(
     forecast: np.ndarray, observation: np.ndarray, leads: int, *, axis: str = "leads"
 ) -> None:
     """Whether a batch can be verified.
 
     Args:
-        forecast, observation: should be (B, T, H, W) both.
+        forecast: should be (B, T, H, W).
+        observation: should be so, too.
         leads: T.
         axis: what the leads are called in the message.
 
@@ -160,8 +152,8 @@ class SumsTogether:
         """Add a batch to all of them.
 
         Args:
-            forecast, observation: rain rate [mm/h], (B, T, H, W) float32, NaN = missing. A pixel
-                counts only where both are numbers.
+            forecast: rain rate [mm/h], (B, T, H, W) float32, NaN = missing.
+            observation: the same; a pixel counts only where both are numbers.
 
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.

@@ -22,12 +22,17 @@ nothing at all was observed, both are 0.
 Axes: B batch, M members, K thresholds, T time, C channels, H rows, W columns.
 """
 
-from nowcast.training.losses.balanced import BalancedError
 from nowcast.training.losses.base import PixelLoss, TrainingLoss, counting_with, observed_mean
 from nowcast.training.losses.ensemble import CRPS
 from nowcast.training.losses.exceedance import ExceedanceError
-from nowcast.training.losses.pixels import AbsoluteError, CrossEntropy, SquaredError, WeightedError
-from nowcast.training.losses.structural import StructuralError
+from nowcast.training.losses.pixels import (
+    AbsoluteError,
+    BalancedError,
+    CrossEntropy,
+    SquaredError,
+    StructuralError,
+    WeightedError,
+)
 
 __all__ = [
     "CRPS",

@@ -16,6 +16,7 @@ from nowcast.models.prediction import Prediction
 from nowcast.runtime.errors import UserError
 from nowcast.types.batch import Batch
 
+ROUNDING = 1e-5  # 2 mm/h, normalised and restored in float32, may be 1.999999 mm/h
 _mean_count: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("mean_count", default=None)
 
 
@@ -34,6 +35,7 @@ class TrainingLoss(ABC):
         Raises:
             UserError: what does not fit, and what to take instead.
         """
+        return
 
     def __call__(
         self,
@@ -74,7 +76,7 @@ class TrainingLoss(ABC):
 class PixelLoss(TrainingLoss):
     """A loss of one forecast; a subclass defines `of`.
 
-    A model whose capabilities say that it rehearses is shown the truth now and then while it learns
+    A model whose capabilities say so is shown the truth now and then while it learns
     (scheduled sampling), and learns from its forecasts of every frame but the first.
     """
 

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from nowcast.models.base import ForecastModel
 from nowcast.models.prediction import LogitPrediction
 from nowcast.runtime.errors import UserError
-from nowcast.training.losses.balanced import ROUNDING
 from nowcast.training.losses.base import (
+    ROUNDING,
     TrainingLoss,
     not_together,
     refuse_below_zero,

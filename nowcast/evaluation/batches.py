@@ -1,5 +1,5 @@
-"""One batch of cases: the baselines' forecasts, the pixels that all can be judged on, and the sums
-over them.
+"""One batch of cases: the baselines' forecasts, the pixels where all models can be compared, and
+the sums over them.
 
 B cases, M members, T leads, H rows, W columns.
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nowcast.evaluation.cache import ForecastCache
+from nowcast.evaluation.statistics.base import Statistic
+from nowcast.evaluation.statistics.sums import Sums
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.types.arrays import unmasked
@@ -20,14 +22,14 @@ MEMBER = "{} member"  # the row of an ensemble's single members beside that of i
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Cases and what is judged on them.
+class CaseBatch:
+    """Cases and the forecasts of the models that an evaluation is about.
 
     Args:
         context: physical values, (B, T_context, H, W), NaN = not observed.
         observation: (B, T, H, W).
-        forecasts: of the judged models by name, (B, T, H, W), NaN = no forecast.
-        members: of those among them that have an ensemble, (B, M, T, H, W).
+        forecasts: by model, (B, T, H, W), NaN = no forecast.
+        members: of those models that have an ensemble, (B, M, T, H, W).
         blocks: number of the block of each case, (B,).
         scale: minutes between frames and kilometres between pixels of each case, for models
             that must know them; None where they have none.
@@ -41,17 +43,18 @@ class Batch:
     scale: Scale | None = None
 
     def __post_init__(self):
-        for name in ("context", "observation"):
-            object.__setattr__(self, name, unmasked(getattr(self, name), name))
-        for name in ("forecasts", "members"):
-            object.__setattr__(
-                self,
-                name,
-                {
-                    model: unmasked(values, f"{name} of {model}")
-                    for model, values in getattr(self, name).items()
-                },
-            )
+        plain = {
+            "context": unmasked(self.context, "context"),
+            "observation": unmasked(self.observation, "observation"),
+            "forecasts": _unmasked(self.forecasts, "forecasts"),
+            "members": _unmasked(self.members, "members"),
+        }
+        for name, values in plain.items():
+            object.__setattr__(self, name, values)
+
+
+def _unmasked(by_model: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {model: unmasked(values, f"{name} of {model}") for model, values in by_model.items()}
 
 
 @dataclass
@@ -71,7 +74,7 @@ class Failures:
 
 
 @dataclass
-class Judgement:
+class CaseSums:
     """What one batch, or several, came to.
 
     Args:
@@ -79,83 +82,88 @@ class Judgement:
         ensembles: (model, block) -> sums of its ensemble scores.
         squared_errors: by model, the mean squared error of each case, (B,); NaN without a
             comparable pixel.
-        failures: by model.
+        failures: by baseline.
+        members: by model with an ensemble, how many.
     """
 
-    sums: dict = field(default_factory=dict)
-    ensembles: dict = field(default_factory=dict)
+    sums: dict[tuple[str, int], Sums] = field(default_factory=dict)
+    ensembles: dict[tuple[str, int], Sums] = field(default_factory=dict)
     squared_errors: dict[str, np.ndarray] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
+    members: dict[str, int] = field(default_factory=dict)
 
-    def add(self, other: "Judgement") -> None:
-        """Take in the judgement of the cases that follow."""
-        for mine, theirs in (
-            (self.sums, other.sums),
-            (self.ensembles, other.ensembles),
-            (self.failures, other.failures),
-        ):
-            for key, value in theirs.items():
+    def add(self, other: "CaseSums") -> None:
+        """Add the batch that comes next."""
+        for name in ("sums", "ensembles", "failures"):
+            mine = vars(self)[name]
+            for key, value in vars(other)[name].items():
                 mine[key] = mine[key] + value if key in mine else value
+        self.members |= other.members
         for model, errors in other.squared_errors.items():
-            self.squared_errors[model] = np.concatenate(
-                [self.squared_errors.get(model, np.zeros(0)), errors]
-            )
+            before = self.squared_errors.get(model, np.zeros(0))
+            self.squared_errors[model] = np.concatenate([before, errors])
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Judges batches; it is sent to worker processes.
+class BatchEvaluator:
+    """Evaluates batches; it is sent to worker processes.
 
     Args:
         baselines: by name; all get the same context.
-        scores: has ``sums(forecast_length)`` and, for ensembles, ``ensemble_sums(forecast_length,
-            members)``.
+        statistic: what is summed, also over ensembles where there are some.
         cache: of slow baselines' forecasts; None: they are made anew.
         strict: whether a baseline that says that it cannot run (a UserError) ends the evaluation;
             else it is a failure like others.
     """
 
     baselines: dict[str, Forecaster]
-    scores: object
+    statistic: Statistic
     cache: ForecastCache | None = None
     strict: bool = False
 
-    def __call__(self, batch: Batch) -> Judgement:
+    def __call__(self, batch: CaseBatch) -> CaseSums:
         """Forecast with the baselines, and score all over the pixels where every forecast and the
-        observation hold a number.
+        observation are numbers.
         """
         forecasts, members, failures = self.forecasts(batch)
         comparable = np.logical_and.reduce([~np.isnan(forecast) for forecast in forecasts.values()])
         observation = np.where(comparable, batch.observation, np.float32(np.nan))
-        judgement = Judgement(failures=failures)
+        found = CaseSums(failures=failures)
+        found.members = {name: ensemble.shape[1] for name, ensemble in members.items()}
         for name, forecast in forecasts.items():
-            judgement.squared_errors[name] = _squared_errors(forecast, observation)
+            found.squared_errors[name] = _squared_errors(forecast, observation)
         length = observation.shape[1]
         for block in np.unique(batch.blocks):
-            mine = batch.blocks == block
+            here = batch.blocks == block
             for name, forecast in forecasts.items():
-                judgement.sums[name, block] = sums = self.scores.sums(length)
-                sums.add(forecast[mine], observation[mine])
+                sums = self.statistic.sums(length)
+                sums.add(forecast[here], observation[here])
+                found.sums[name, block] = sums
             for name, ensemble in members.items():
-                statistic = self.scores.ensemble(ensemble.shape[1])
-                judgement.ensembles[name, block] = sums = statistic.sums(length)
-                sums.add(ensemble[mine], observation[mine])
-                judgement.sums[MEMBER.format(name), block] = sums = self.scores.sums(length)
-                for number in range(ensemble.shape[1]):
-                    sums.add(ensemble[mine, number], observation[mine])
-        return judgement
+                sums = self.statistic.ensemble(found.members[name]).sums(length)
+                sums.add(ensemble[here], observation[here])
+                found.ensembles[name, block] = sums
+                single = self.statistic.sums(length)
+                for number in range(found.members[name]):
+                    single.add(ensemble[here, number], observation[here])
+                found.sums[MEMBER.format(name), block] = single
+        return found
 
     def forecasts(
-        self, batch: Batch
+        self, batch: CaseBatch
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Failures]]:
         """Forecasts of all by name, (B, T, H, W), members of those that have them, (B, M, T, H, W),
         and failures.
         """
         forecasts, members, failures = dict(batch.forecasts), dict(batch.members), {}
+        length = batch.observation.shape[1]
         for name, forecaster in self.baselines.items():
-            made, failed = self._made(
-                forecaster, batch.context, batch.observation.shape[1], batch.scale
-            )
+            if not forecaster.model.capabilities.slow:
+                forecasts[name] = forecaster.forecast_values(
+                    batch.context, length, scale=batch.scale
+                )
+                continue
+            made, failed = self._case_by_case(forecaster, batch.context, length, batch.scale)
             if failed.cases:
                 failures[name] = failed
             if made.ndim == 5:
@@ -163,36 +171,27 @@ class Judge:
             forecasts[name] = made
         return forecasts, members, failures
 
-    def _made(
+    def _case_by_case(
         self, forecaster: Forecaster, context: np.ndarray, length: int, scale: Scale | None
     ) -> tuple[np.ndarray, Failures]:
-        """A baseline's forecast, or its members."""
-        if not forecaster.model.capabilities.slow:
-            return forecaster.forecast_values(context, length, scale=scale), Failures()
+        """A slow baseline's forecasts, or their members, and in which cases there was none."""
         found, failures = [], Failures()
+        own_members = forecaster.model.capabilities.own_members
         needs_scale = scale is not None and forecaster.model.capabilities.needs_scale
         for k, case in enumerate(context):
+            of_case = scale.rows(slice(k, k + 1)) if needs_scale else None
             try:
-                found.append(
-                    self._kept(
-                        forecaster,
-                        case,
-                        length,
-                        scale.rows(slice(k, k + 1)) if needs_scale else None,
-                    )
-                )
-            # whatever a method makes of a case: it is counted and told, and the others are still
-            # compared
+                forecast = self._kept(forecaster, case, length, of_case)
+            # whatever a method makes of a case: it is counted and reported, and the others are
+            # still compared
             except Exception as error:
                 if self.strict and isinstance(error, UserError):
                     raise
                 failures += Failures(1, first_line(error))
-                found.append(None)
-        number = forecaster.model.capabilities.own_members
-        for k, forecast in enumerate(found):
-            if forecast is None:
-                last = np.repeat(context[k, -1:], length, axis=0)
-                found[k] = np.repeat(last[None], number, axis=0) if number else last
+                forecast = np.repeat(case[-1:], length, axis=0)
+                if own_members:
+                    forecast = np.repeat(forecast[None], own_members, axis=0)
+            found.append(forecast)
         return np.stack(found), failures
 
     def _kept(
@@ -201,16 +200,7 @@ class Judge:
         """The forecast of one case, (T, H, W) or (M, T, H, W), from the cache where it is there."""
         if self.cache is None:
             return _forecast(forecaster, case, length, scale)
-        model = json.dumps(
-            (forecaster.settings or {}).get("model")
-            or [
-                type(forecaster.model).__qualname__,
-                sorted(map(str, vars(forecaster.model).items())),
-            ]
-        )
-        if scale is not None:
-            model = f"{model} {[scale.timestep.tolist(), scale.spacing.tolist()]}"
-        key = self.cache.key(model, case, length)
+        key = self.cache.key(_identity(forecaster, scale), case, length)
         kept = self.cache.get(key)
         if kept is None:
             kept = _forecast(forecaster, case, length, scale)
@@ -223,15 +213,24 @@ def mean_of_members(members: np.ndarray) -> np.ndarray:
     return members.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
+def _identity(forecaster: Forecaster, scale: Scale | None) -> str:
+    """What decides a forecast, beside the context: the model with its settings, and the scale."""
+    model = (forecaster.settings or {}).get("model")
+    if not model:
+        settings = sorted(map(str, vars(forecaster.model).items()))
+        model = [type(forecaster.model).__qualname__, settings]
+    if scale is None:
+        return json.dumps(model)
+    return f"{json.dumps(model)} {[scale.timestep.tolist(), scale.spacing.tolist()]}"
+
+
 def _forecast(
     forecaster: Forecaster, case: np.ndarray, length: int, scale: Scale | None
 ) -> np.ndarray:
     members = forecaster.model.capabilities.own_members
-    return (
-        forecaster.forecast_members(case[None], members, length, scale=scale)[0]
-        if members
-        else forecaster.forecast_values(case[None], length, scale=scale)[0]
-    )
+    if members:
+        return forecaster.forecast_members(case[None], members, length, scale=scale)[0]
+    return forecaster.forecast_values(case[None], length, scale=scale)[0]
 
 
 def _squared_errors(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray:
@@ -246,12 +245,12 @@ def _squared_errors(forecast: np.ndarray, observation: np.ndarray) -> np.ndarray
     return errors
 
 
-def skills(errors: Mapping[str, np.ndarray], judged: str, reference: str | None) -> np.ndarray:
+def skills(errors: Mapping[str, np.ndarray], model: str, reference: str | None) -> np.ndarray:
     """How well each case was forecast, (B,): 1 - MSE / MSE of the reference; without one, -MSE.
 
-    NaN where the reference is perfect, or nothing came.
+    NaN where the reference is perfect, or no pixel can be compared.
     """
     if reference is None:
-        return -errors[judged]
+        return -errors[model]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(errors[reference] > 0, 1 - errors[judged] / errors[reference], np.nan)
+        return np.where(errors[reference] > 0, 1 - errors[model] / errors[reference], np.nan)
