@@ -14,6 +14,7 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.preparation import Preparation, target_of
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
@@ -113,11 +114,8 @@ def convert(
     """
     chosen = reader or Auto()
     paths = [path for path in expand_inputs(files) if not conversion.is_own(path, Path(output))]
-    settings = {
-        "_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}",
-        **vars(chosen),
-    }
-    prepare = conversion.Preparation(settings, tolerance=tolerance)
+    settings = {"_target_": target_of(chosen), **vars(chosen)}
+    prepare = Preparation(settings, tolerance=tolerance)
     return conversion.convert(
         paths, output, reader=chosen, prepare=prepare, workers=workers, replace=replace
     )

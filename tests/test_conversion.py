@@ -29,8 +29,9 @@ from factories import (
 
 from nowcast.data import conversion, parts
 from nowcast.data.archive import Archive
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.conversion import convert
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.preparation import Preparation
 from nowcast.data.regrid import Regular
 from nowcast.readers.auto import Auto
 from nowcast.readers.knmi_hdf5 import KnmiHdf5

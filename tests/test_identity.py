@@ -17,8 +17,9 @@ from factories import LAEA, MemoryReader, grid, times, write_knmi
 from nowcast.data import parts
 from nowcast.data.archive import Archive
 from nowcast.data.checking import check
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.conversion import convert
 from nowcast.data.inspection import info
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import TooSlow
 from nowcast.data.tolerant import Tolerant
 from nowcast.forecasting.incoming import Incoming

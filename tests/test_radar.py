@@ -296,8 +296,7 @@ def test_a_part_without_a_window_is_refused_with_what_it_holds(path):
     ):
         data.part("test")
     with pytest.raises(
-        UserError,
-        match="the train part of .*, the beginning to 2020-06-01T00:10:00, has 2 frames",
+        UserError, match="the train part of .*, the beginning to 2020-06-01T00:10:00, has 2 frames"
     ):
         radar(path, validation_from="2020-06-01T00:10").part("train")
 

@@ -17,8 +17,9 @@ from nowcast.cli.config import compose, folder, plain
 from nowcast.data import checking, inspection
 from nowcast.data.archive import Archive
 from nowcast.data.cadence import are_regular, on_time, regular_phase, usual_step
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.conversion import convert
 from nowcast.data.inputs import read_frames
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.windows import longest_run, window_starts

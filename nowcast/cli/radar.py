@@ -8,6 +8,7 @@ from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
 from nowcast.data import checking, conversion, inspection
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import expand_inputs
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import ReadingProcess, in_order, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
@@ -34,7 +35,7 @@ def convert(arguments: list[str]) -> None:
     paths = [
         path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)
     ]
-    prepare = conversion.Preparation(
+    prepare = Preparation(
         settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance")
     )
     workers = settings["workers"]

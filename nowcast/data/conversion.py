@@ -78,8 +78,8 @@ class ArchiveSummary:
 
 
 def convert(
-    paths: Iterable[str | Path],
-    output: str | Path,
+    paths: Iterable[str | os.PathLike],
+    output: str | os.PathLike,
     *,
     reader,
     prepare: Preparation | None = None,

@@ -19,7 +19,7 @@ _FORBIDDEN = "{} may not be looked into by this user; change its permissions."
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
 
-Inputs = str | Path | Sequence[str | Path]
+Inputs = str | os.PathLike | Sequence[str | os.PathLike]
 """What a user types for files: a file, a folder, a pattern, or a list of these, also as text in
 brackets."""
 

