@@ -14,7 +14,7 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
-from nowcast.data.preparation import Preparation
+from nowcast.data.preparation import Preparation, target_of
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
@@ -114,10 +114,7 @@ def convert(
     """
     chosen, output = reader or Auto(), Path(output)
     paths = [path for path in expand_inputs(files) if not conversion.is_own(path, output)]
-    settings = {
-        "_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}",
-        **vars(chosen),
-    }
+    settings = {"_target_": target_of(chosen), **vars(chosen)}
     prepare = Preparation(settings, tolerance=tolerance)
     return conversion.convert(
         paths, Path(output), reader=chosen, prepare=prepare, workers=workers, replace=replace
@@ -200,5 +197,4 @@ def evaluate(
 
 def _as_settings(part: Task | Statistic) -> dict:
     """A part as data that it can be built from again."""
-    name = f"{type(part).__module__}.{type(part).__qualname__}"
-    return {"_target_": name, **vars(part)}
+    return {"_target_": target_of(part), **vars(part)}

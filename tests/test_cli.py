@@ -356,7 +356,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     assert "has no event for the train part" in refused(
         capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence"
     )
-    assert "data.test_stride is 0 and the task" in refused(
+    assert "data: test_stride 0 is out of range" in refused(
         capsys,
         "evaluate",
         f"run={radar_run}",
@@ -366,7 +366,8 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     )
     short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))
     assert (
-        "holds 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4"
+        "has 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4. "
+        "Leave it out."
         in refused(
             capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={short}"
         )
@@ -375,7 +376,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
 
 def test_data_of_another_kind_are_refused(mnist_run, archive, capsys):
     line = refused(capsys, "evaluate", f"run={mnist_run}", "data=radar", f"data.archive={archive}")
-    assert "radar archives hold rain rates, but the task forecasts grey_level" in line
+    assert "radar archives contain rain rates, but the task forecasts grey_level" in line
 
 
 def test_resuming_goes_on_to_more_epochs_and_equals_an_uninterrupted_run(folder):
@@ -806,12 +807,12 @@ def test_an_unknown_command_is_refused(capsys):
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"],
-            "contains no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
+            "has no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
             "2020-06-01 01:00 UTC",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"],
-            "contains no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
+            "has no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"],

@@ -126,6 +126,7 @@ class Unpacking:
         """The member of that name: searched for from where the last one was found, and once from
         the beginning.
         """
+        # members are mostly asked for in their order, which a compressed tar needs
         for _ in range(2):
             if self._at is None or not self._at.is_in(container):
                 self._leave()
