@@ -99,6 +99,7 @@ class ExceedanceError(TrainingLoss):
                 f"{shapes_text(logits, target, observed)}; they must be the same, but for the "
                 f"thresholds of the forecast: (B, {len(self.thresholds)}, T, C, H, W)."
             )
+        # replaced before and after: neither a loss nor a gradient of what counts for nothing
         counted = observed[:, None].expand_as(logits)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         exceeds = target[:, None] >= self.levels.to(target.device)[:, None, None, None, None]
