@@ -13,6 +13,7 @@ from nowcast.cli import config
 from nowcast.evaluation.statistics.moving_mnist import ssim
 from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.encoder_forecaster import EncoderForecaster
+from nowcast.models.prediction import SingleField
 from nowcast.runtime.build import build
 from nowcast.training import losses
 from nowcast.training.losses import (
@@ -27,6 +28,7 @@ from nowcast.training.losses import (
     WeightedError,
     observed_mean,
 )
+from nowcast.types.batch import Batch
 from nowcast.types.transform import LogRainRate
 
 YES = torch.ones(1, 1, 1, 1, 2, dtype=torch.bool)
@@ -459,7 +461,11 @@ def test_only_a_loss_of_probabilities_trains_a_model_of_probabilities():
     for loss in (SquaredError(), CRPS(), CrossEntropy()):
         with pytest.raises(ValueError, match="and this Probabilities do not go together"):
             loss.check(Probabilities())
-    LOSSES["exceedance_error"].check(Probabilities())
+    loss = LOSSES["exceedance_error"]
+    loss.check(Probabilities())
+    field = torch.zeros(1, 1, 1, 2, 2)
+    with pytest.raises(ValueError, match="expected a LogitPrediction, .* got a SingleField"):
+        loss.of_prediction(SingleField(field), Batch.complete(field, field))
 
 
 @every_loss

@@ -129,7 +129,7 @@ class Termination(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, index: int) -> None:
         """Keep the state before the last step; end after a step where that was requested."""
         to_come = trainer.num_training_batches - 1 - index
-        if to_come == 1:
+        if to_come == 1:  # the last state from which Lightning goes on into the validation
             self.kept = library_private.training_state(trainer)
         if self._requested_anywhere(trainer):
             if to_come > 0:

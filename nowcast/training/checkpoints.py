@@ -93,7 +93,9 @@ def save(content: dict, path: str | Path) -> None:
                     f"{path} reads back otherwise than it was written; the disk or the memory is "
                     "faulty. The checkpoint before it is intact."
                 )
+            # before the rename: a file that lies here must always be found in the manifest
             _enter(path, digest, len(written), content)
+            # a second name, not a rename: at no moment is there no checkpoint
             if path.name == LAST and path.exists():
                 with replacing(path.with_name(PREVIOUS)) as link:
                     link.unlink()

@@ -80,7 +80,8 @@ class TrainingModule(lightning.LightningModule):
     def report_begun(self) -> None:
         """Say once that the training begins, and which settings are others than before."""
         if self.begun is not None and self.trainer.is_global_zero:
-            self.begun(self.going_on.sentences() if self.going_on else [])
+            changes = [] if self.going_on is None else self.going_on.sentences()
+            self.begun(changes)
         self.begun = None
 
     def transfer_batch_to_device(self, batch: Batch, device, dataloader_idx: int) -> Batch:
@@ -128,6 +129,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop a step whose gradient is no finite number."""
+        # one norm of all: a number that is not finite anywhere makes it not finite
         gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
         if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
             raise _NotFinite
@@ -201,6 +203,7 @@ class TrainingModule(lightning.LightningModule):
         self.sums.zero_()
         self._skipped = 0
         if self.event is not None:
+            # as long as no event is hit, the validation loss decides: below any CSI that is one
             score = self.validation_csi[-1]
             self.log("selection", score if score > 0 else -self.validation_losses[-1])
 
@@ -221,6 +224,7 @@ class TrainingModule(lightning.LightningModule):
         self.train_losses, self.validation_losses, self.validation_csi = histories
         *sums, self._skipped = checkpoint["epoch_so_far"]
         self.sums.copy_(torch.tensor(sums, dtype=torch.float64))
+        # before Lightning restores the optimiser, from these very states
         for states in checkpoint["optimizer_states"]:
             lay_like_parameters(states["state"], list(self.parameters()))
 

@@ -84,7 +84,7 @@ def total(values: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in each of them; the tensor where there is one."""
     if _count() == 1:
         return values
-    values = values.detach().clone()
+    values = values.detach().clone()  # all_reduce writes the sum into it
     torch.distributed.all_reduce(values)
     return values
 
@@ -144,8 +144,9 @@ def shared_loss(compute: Callable[[], Tensor], batch: Batch) -> SharedLoss:
 
 def _count() -> int:
     """Number of processes that train together."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if together else 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
 
 
 class _Environment(ClusterEnvironment):
@@ -174,6 +175,7 @@ class _Environment(ClusterEnvironment):
     def world_size(self) -> int:
         return self._world.size
 
+    # Lightning would set both from devices and num_nodes; the processes know them already
     def set_world_size(self, size: int) -> None:
         """It is what it is."""
 

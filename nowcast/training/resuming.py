@@ -163,7 +163,7 @@ def take_over(
     rate = optimizer.defaults["lr"]
     schedule.base_lrs = [rate] * len(optimizer.param_groups)
     for group, share in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-        group.update(optimizer.defaults)
+        group.update(optimizer.defaults)  # also fused, which gradient_clip decides
         group["initial_lr"] = rate
         group["lr"] = rate * share(schedule.last_epoch)
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]

@@ -41,7 +41,7 @@ def normalised_event(forecaster: Forecaster, threshold: float, cases: Cases) -> 
         )
     for index in range(len(cases)):
         target = cases.case(0, index)[forecaster.task.context_length :]
-        if (target >= np.float32(threshold)).any():
+        if (target >= np.float32(threshold)).any():  # one event is enough
             return event.item()
     raise UserError(
         f"none of the {len(cases)} validation cases has rain of {threshold:g} mm/h to forecast; "

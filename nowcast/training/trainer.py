@@ -80,7 +80,7 @@ def make_trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         use_distributed_sampler=False,  # EpochSampler shares out the samples itself
-        enable_model_summary=False,
+        enable_model_summary=False,  # the command says the number of parameters
     )
     # Lightning's handlers would send and wait inside of a signal; ours are there from the beginning
     library_private.leave_signals_alone(trainer)

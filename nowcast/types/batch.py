@@ -1,6 +1,6 @@
 """A batch of training samples: what a model sees, and what was observed afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,39 +46,36 @@ class Batch:
             return torch.ones(len(self), dtype=torch.bool, device=self.context.device)
         return self.key[:, 1] >= 0
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with each of its tensors changed, but for the scale."""
+        tensors = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return Batch(**tensors, scale=self.scale)
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same on another device."""
-        moved = {
-            name: value.to(device, non_blocking=non_blocking) for name, value in self._tensors()
-        }
-        scale = self.scale and self.scale.to(device, non_blocking=non_blocking)
-        return replace(self, scale=scale, **moved)
+        moved = self._each(lambda value: value.to(device, non_blocking=non_blocking))
+        if self.scale is None:
+            return moved
+        return replace(moved, scale=self.scale.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU copies from; called by torch's ``DataLoader``."""
-        return replace(self, **{name: value.pin_memory() for name, value in self._tensors()})
-
-    def _tensors(self) -> list[tuple[str, Any]]:
-        return [(name, value) for name, value in vars(self).items() if isinstance(value, Tensor)]
+        return self._each(Tensor.pin_memory)
 
     @classmethod
     def complete(cls, context: Tensor, target: Tensor) -> "Batch":
         """A batch of which everything was observed and every sample counts."""
-        seen = torch.ones_like(context, dtype=torch.bool)
-        return cls(context, target, seen, torch.ones_like(target, dtype=torch.bool))
+        context_observed = torch.ones_like(context, dtype=torch.bool)
+        return cls(context, target, context_observed, torch.ones_like(target, dtype=torch.bool))
 
     @classmethod
     def of_samples(cls, samples: Sequence["Batch"]) -> "Batch":
         """One batch of samples that are batches of one each, of one size; a ``collate_fn``."""
+        names = ("context", "target", "context_observed", "target_observed")
+        joined = {name: torch.cat([getattr(sample, name) for sample in samples]) for name in names}
         keys = [sample.key for sample in samples if sample.key is not None]
         scales = [sample.scale for sample in samples if sample.scale is not None]
-        timesteps = [torch.as_tensor(scale.timestep) for scale in scales]
-        spacings = [torch.as_tensor(scale.spacing) for scale in scales]
-        return cls(
-            torch.cat([sample.context for sample in samples]),
-            torch.cat([sample.target for sample in samples]),
-            torch.cat([sample.context_observed for sample in samples]),
-            torch.cat([sample.target_observed for sample in samples]),
-            key=torch.cat(keys) if keys else None,
-            scale=Scale(torch.cat(timesteps), torch.cat(spacings)) if scales else None,
-        )
+        key = torch.cat(keys) if keys else None
+        return cls(**joined, key=key, scale=Scale.joined(scales) if scales else None)

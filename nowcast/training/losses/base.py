@@ -234,5 +234,6 @@ def refuse_below_zero(**settings: float | list[float]) -> None:
     """
     for name, value in settings.items():
         numbers = value if isinstance(value, (list, tuple)) else [value]
+        # not "any below 0": NaN is refused, too
         if not all(number >= 0 for number in numbers):
             raise UserError(f"loss.{name} is {value}; it must be 0 or more.")

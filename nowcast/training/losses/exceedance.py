@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from nowcast.models.base import ForecastModel
-from nowcast.models.prediction import LogitPrediction
+from nowcast.models.prediction import LogitPrediction, Prediction
 from nowcast.runtime.errors import UserError
 from nowcast.training.losses.base import (
     ROUNDING,
@@ -68,9 +68,18 @@ class ExceedanceError(TrainingLoss):
         return (1 - ROUNDING) * rates / math.log1p(self.ceiling / self.knee)
 
     def of_prediction(
-        self, prediction: LogitPrediction, batch: Batch, generator: Generator | None = None
+        self, prediction: Prediction, batch: Batch, generator: Generator | None = None
     ) -> Tensor:
-        """The loss on every other pixel of rows and columns; which ones is drawn."""
+        """The loss on every other pixel of rows and columns; which ones is drawn.
+
+        Raises:
+            UserError: a prediction without logits.
+        """
+        if not isinstance(prediction, LogitPrediction):
+            raise UserError(
+                f"expected a LogitPrediction, from whose logits {type(self).__name__} learns, got "
+                f"a {type(prediction).__name__}."
+            )
         row, column = torch.randint(_STEP, (2,), generator=generator).tolist()
         levels = self.levels.to(batch.context.device)
         logits, known = prediction.exceedance_logits(levels, every=_STEP, first=(row, column))
@@ -90,6 +99,7 @@ class ExceedanceError(TrainingLoss):
                 f"{shapes_text(logits, target, observed)}; they must be the same, but for the "
                 f"thresholds of the forecast: (B, {len(self.thresholds)}, T, C, H, W)."
             )
+        # replaced before and after: neither a loss nor a gradient of what counts for nothing
         counted = observed[:, None].expand_as(logits)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         exceeds = target[:, None] >= self.levels.to(target.device)[:, None, None, None, None]

@@ -59,7 +59,7 @@ class CrossEntropy(PixelLoss):
         # autocast forbids this function on GPUs, even in float32
         with torch.autocast(forecast.device.type, enabled=False):
             loss = F.binary_cross_entropy(probability, target, reduction="none")
-        if self.absolute_weight:
+        if self.absolute_weight:  # else the loss of the paper, to the last bit
             loss = loss + self.absolute_weight * (forecast - target).abs()
         sequences = shared_count(torch.tensor(len(target)), loss.dtype)
         return torch.where(observed, loss, 0.0).sum() / sequences
@@ -173,6 +173,7 @@ class BalancedError(PixelLoss):
         """Normalised truth, any shape -> weights of its shape."""
         rain_rate = self.rain_rate(target)
         weights = torch.full_like(rain_rate, self.weights[0])
+        # rising thresholds: each overwrites the weights of the ones below it
         for threshold, weight in zip(self.thresholds, self.weights[1:], strict=True):
             weights = torch.where(rain_rate >= threshold * (1 - ROUNDING), weight, weights)
         return weights
@@ -219,6 +220,7 @@ class StructuralError(PixelLoss):
                 f"that StructuralError compares, got {height} x {width}; take larger frames or "
                 "another loss."
             )
+        # a window without an unobserved pixel: the largest of "hidden" in it is 0
         hidden = (~observed).flatten(0, 2).to(target.dtype)
         whole = F.max_pool2d(hidden, SSIM_WINDOW, stride=1) == 0
         similarity = _similarity(forecast.flatten(0, 2), target.flatten(0, 2))
