@@ -505,7 +505,9 @@ def test_curves_of_no_score_are_refused(tmp_path):
 
 
 def test_losses_of_another_length_are_refused(tmp_path):
-    with pytest.raises(UserError, match="as many losses, got 2 epochs, 2 training losses and 1 validation losses"):
+    with pytest.raises(
+        UserError, match="as many losses, got 2 epochs, 2 training losses and 1 validation losses"
+    ):
         curves.training_curve([1, 2], [1.0, 2.0], [1.0], tmp_path / "t.png")
     with pytest.raises(UserError, match="0 epochs"):
         curves.training_curve([], [], [], tmp_path / "t.png")

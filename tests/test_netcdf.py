@@ -302,7 +302,8 @@ def test_a_file_that_claims_more_than_its_bytes_can_hold_is_refused_before_it_is
             "rainfall_rate", (1000, 8192, 8192), "f4", chunks=(1, 8192, 8192), compression="gzip"
         ).attrs["units"] = attributes["units"]
     with pytest.raises(
-        UserError, match="claims 268435456000 bytes of rain rates, but contains too few bytes for them"
+        UserError,
+        match="claims 268435456000 bytes of rain rates, but contains too few bytes for them",
     ):
         read_forecast(path)
 

@@ -113,8 +113,14 @@ def test_it_is_evaluated_again_and_predicts_from_files_of_its_own_format(trained
     assert one.read_text() == other.read_text()
     for reader in ([], ["reader=rain_text"]):
         done = nowcast(
-            "predict", "run=run", "input=*.rain", "output=now.nc", "pictures=false", *reader,
-            site=site, folder=folder,
+            "predict",
+            "run=run",
+            "input=*.rain",
+            "output=now.nc",
+            "pictures=false",
+            *reader,
+            site=site,
+            folder=folder,
         )
         assert done.returncode == 0, done.stderr
 
@@ -131,7 +137,10 @@ def test_where_it_is_not_installed_one_line_says_what_is_missing(trained):
     refused = nowcast("train", "experiment=fading", folder=folder)
     assert refused.returncode == 2 and "fading" in refused.stderr
     resumed = nowcast("train", "resume=run", "training.max_epochs=9", folder=folder)
-    assert resumed.returncode == 2 and "nor of an installed plug-in (none is installed)" in resumed.stderr
+    assert (
+        resumed.returncode == 2
+        and "nor of an installed plug-in (none is installed)" in resumed.stderr
+    )
 
 
 def test_in_a_program_it_is_built_by_name_saved_and_loaded(here, trained, tmp_path):
@@ -144,9 +153,7 @@ def test_in_a_program_it_is_built_by_name_saved_and_loaded(here, trained, tmp_pa
     assert len(frames) == 4 and frames.values[0, 0, 0] == 8
     forecast = nowcast.load(tmp_path / "copy", device="cpu")(frames[-4:], 2)
     half_life = float(forecaster.model.log_half_life.exp())
-    np.testing.assert_array_equal(
-        forecast.values, forecaster(frames[-4:], 2).values
-    )
+    np.testing.assert_array_equal(forecast.values, forecaster(frames[-4:], 2).values)
     assert 0 < forecast.values[1].mean() < forecast.values[0].mean() < 1 and half_life > 0
 
 
@@ -164,7 +171,11 @@ def test_only_a_class_that_keeps_the_contract_of_its_part_can_be_named(here):
     assert resolve("nowcast_fading.model.Fading", "model", kind="model").__name__ == "Fading"
     for target, kind, reason in (
         ("nowcast_fading.loss.LogCosh", "model", "derives from nowcast.models.base.ForecastModel"),
-        ("nowcast_fading.model.Fading", "task", "expected a class that derives from a class of nowcast"),
+        (
+            "nowcast_fading.model.Fading",
+            "task",
+            "expected a class that derives from a class of nowcast",
+        ),
         ("nowcast_fading.model.np", "model", "has no nowcast_fading.model.np"),
         ("nowcast_fading.loss.math", "loss", "is not a class defined there"),
         ("nowcast_fading.nothing.Net", "model", "has no nowcast_fading.nothing.Net"),

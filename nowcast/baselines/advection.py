@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from nowcast.models.base import ForecastModel
-from nowcast.models.motion import at, averaged, departures, motion_between, places
+from nowcast.models.lagrangian.carrying import departures, pixel_positions, sampled_at
+from nowcast.models.lagrangian.maps import averaged
+from nowcast.models.lagrangian.motion import motion_between
 from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
@@ -19,8 +21,9 @@ _WINDOW = 7.0  # of them
 class Advection(ForecastModel):
     """The last frame carried along the motion of all context frames; works on rain rates [mm/h].
 
-    The motion is that of ``nowcast.models.motion``, on pixels of twice the size. What it brings in
-    from outside the grid, or from where the last frame was not observed, has no forecast (NaN).
+    The motion is that of ``nowcast.models.lagrangian.motion``, on pixels of twice the size. What it
+    brings in from outside the grid, or from where the last frame was not observed, has no forecast
+    (NaN).
     """
 
     def forward(
@@ -40,14 +43,14 @@ class Advection(ForecastModel):
         frames = torch.where(mask > 0, frames, 0.0)
         means, weights = averaged(torch.log1p(frames.clamp(min=0) / _DRY), mask, _COARSER)
         motion = motion_between(means, weights, window=_WINDOW, levels=4, smallest=4)
-        x, y = places(*size, like=frames)
+        x, y = pixel_positions(*size, like=frames)
         last, covered = (
             torch.stack([frames[:, -1], mask[:, -1]], dim=1),
             tuple(side * _COARSER for side in means.shape[-2:]),
         )
         forecast = []
         for back in departures(motion, forecast_length):
-            moved = _COARSER * at(back, x, y, covered, beyond="border")
-            rain, known = at(last, x + moved[:, 0], y + moved[:, 1], size).unbind(dim=1)
+            moved = _COARSER * sampled_at(back, x, y, covered, beyond="border")
+            rain, known = sampled_at(last, x + moved[:, 0], y + moved[:, 1], size).unbind(dim=1)
             forecast.append(torch.where(known > 0.999, rain, torch.nan))
         return SingleField(torch.stack(forecast, dim=1)[:, :, None])

@@ -17,7 +17,9 @@ from nowcast.data.inputs import expand_inputs
 from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.data.windows import window_starts
 from nowcast.evaluation.statistics.spectrum import CENTRES, bands_of, decibels, power_by_band
-from nowcast.models.motion import departures, motion_between, sample, smooth
+from nowcast.models.lagrangian.carrying import departures, displaced
+from nowcast.models.lagrangian.maps import smooth
+from nowcast.models.lagrangian.motion import motion_between
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 
@@ -192,7 +194,7 @@ def _correlation(window: np.ndarray) -> np.ndarray:
     ]  # (T, sizes, H, W)
     found = np.full((scales.shape[1], len(window) - _CONTEXT), np.nan)
     for lead, back in enumerate(departures(motion, found.shape[1])):
-        carried = sample(
+        carried = displaced(
             torch.cat([scales[_CONTEXT - 1], torch.ones(1, *window.shape[1:])])[None], back
         )[0]
         known = carried[-1] > 0.99

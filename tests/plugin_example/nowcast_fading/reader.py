@@ -41,7 +41,9 @@ class RainText(Reader):
         first, *rows = Path(path).read_text(encoding="utf-8").splitlines()
         try:
             _, time, crs, west, north, step = first.split()
-            table = [[np.nan if word == "-" else float(word) for word in row.split()] for row in rows]
+            table = [
+                [np.nan if word == "-" else float(word) for word in row.split()] for row in rows
+            ]
             values = np.array(table, np.float32)
             x = float(west) + float(step) * np.arange(values.shape[1])
             y = float(north) - float(step) * np.arange(values.shape[0])
