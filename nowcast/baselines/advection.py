@@ -9,8 +9,8 @@ from nowcast.models.base import ForecastModel
 from nowcast.models.lagrangian.carrying import departures, pixel_positions, sampled_at
 from nowcast.models.lagrangian.maps import averaged
 from nowcast.models.lagrangian.motion import motion_between
+from nowcast.models.network import check_context
 from nowcast.models.prediction import Prediction, SingleField
-from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
 
 _DRY = 0.1  # mm/h
@@ -26,6 +26,8 @@ class Advection(ForecastModel):
     (NaN).
     """
 
+    context_length = 2
+
     def forward(
         self,
         context: Tensor,
@@ -34,20 +36,15 @@ class Advection(ForecastModel):
         scale: Scale | None = None,
     ) -> Prediction:
         """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
-        if context.shape[1] < 2:
-            raise UserError(
-                f"advection needs at least 2 context frames to see motion; {context.shape[1]} came."
-            )
+        check_context(self, context, forecast_length, observed)
         frames, size = context[:, :, 0], context.shape[-2:]
         mask = torch.ones_like(frames) if observed is None else observed[:, :, 0].to(frames.dtype)
         frames = torch.where(mask > 0, frames, 0.0)
         means, weights = averaged(torch.log1p(frames.clamp(min=0) / _DRY), mask, _COARSER)
         motion = motion_between(means, weights, window=_WINDOW, levels=4, smallest=4)
         x, y = pixel_positions(*size, like=frames)
-        last, covered = (
-            torch.stack([frames[:, -1], mask[:, -1]], dim=1),
-            tuple(side * _COARSER for side in means.shape[-2:]),
-        )
+        last = torch.stack([frames[:, -1], mask[:, -1]], dim=1)
+        covered = tuple(side * _COARSER for side in means.shape[-2:])
         forecast = []
         for back in departures(motion, forecast_length):
             moved = _COARSER * sampled_at(back, x, y, covered, beyond="border")
