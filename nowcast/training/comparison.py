@@ -20,7 +20,7 @@ import numpy as np
 import nowcast
 from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.evaluation.table import read_csv, score_title, thresholds_shown
-from nowcast.forecasting.forecaster import SETTINGS_FILE
+from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.build import fits, resolve
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
