@@ -57,9 +57,10 @@ def sampled_at(
     x, y = torch.broadcast_tensors((2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1)
     points = torch.stack([x, y], dim=-1).expand(fields.shape[0], -1, -1, -1)
     settings = {"mode": "bilinear", "padding_mode": beyond, "align_corners": False}
+    if torch.compiler.is_exporting() or fields.device.type != "cpu":
+        return F.grid_sample(fields, points, **settings)
     # torch shares a batch among the cores, but not one map; a gradient would be as dense for each
-    alone = fields.device.type == "cpu" and len(fields) == 1 and not fields.requires_grad
-    if alone and not torch.compiler.is_exporting():
+    if len(fields) == 1 and not fields.requires_grad:
         return _sampled_by_all_cores(fields, points, settings)
     return F.grid_sample(fields, points, **settings)
 
