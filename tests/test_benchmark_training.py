@@ -8,7 +8,7 @@ import torch
 from nowcast.benchmark.measuring import Host, training_step
 from nowcast.benchmark.training import Training, endless, layers_step
 from nowcast.cli import config, main
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.runtime.build import part
 

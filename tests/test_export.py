@@ -19,7 +19,7 @@ from nowcast.forecasting.export import _moving, export_onnx, export_program
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models import free_sizes, steps_in_time
 from nowcast.models.conv2d_lstm import Conv2dLSTM
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.fc_lstm import FCLSTM
 from nowcast.models.hko7 import Hko7EncoderForecaster

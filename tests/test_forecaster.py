@@ -281,7 +281,8 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_used(tmp_path):
     with torch.no_grad():
         next(made.model.parameters()).fill_(float("nan"))
     with pytest.raises(
-        ValueError, match="contain numbers that are not finite; such a model is neither saved nor used"
+        ValueError,
+        match="contain numbers that are not finite; such a model is neither saved nor used",
     ):
         made.save(tmp_path / "new")
     assert not (tmp_path / "new").exists()

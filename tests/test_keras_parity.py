@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nowcast.models.convlstm.keras_weights import keras_weights, load_keras_weights
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from tests import keras_cases as cases
 
 

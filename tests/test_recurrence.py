@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nowcast.models.convlstm import gates, packed
-from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
 
 OPTIONS = [
     {},

@@ -27,7 +27,7 @@ from nowcast.benchmark.measuring import (
     peak_memory,
     title,
 )
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convlstm.packed import Settings, convolution_backward
 from nowcast.runtime.errors import UserError
 

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.models.convlstm.layer import ConvLSTM, State
+from nowcast.models.base import Capabilities
+from nowcast.models.convlstm.cell import State
+from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.convolutions import Conv2d
 from nowcast.models.network import (
     Network,
@@ -55,6 +57,7 @@ class EncoderForecaster(Network):
     """
 
     SETTINGS = ("hidden_channels", "patch", "state_noise", "output_bias")
+    capabilities = Capabilities(any_length=True)
 
     def __init__(
         self,

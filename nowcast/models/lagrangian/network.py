@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models.base import Capabilities, ForecastModel
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
 from nowcast.models.lagrangian.context import AlignedContext, aligned_context, newest_observed
 from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
