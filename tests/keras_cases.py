@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nowcast.models.convlstm.cell import DropoutMasks
 from nowcast.models.convlstm.keras_weights import load_keras_weights
-from nowcast.models.convlstm.layer import ConvLSTM, DropoutMasks
+from nowcast.models.convlstm.layer import ConvLSTM
 
 GOLDEN = Path(__file__).parent / "golden" / "keras_convlstm2d.npz"
 B, T, H, W, C, F = 2, 4, 6, 5, 2, 3  # all different where it matters

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
 from tests.equations import convolve, sigmoid
 
 
@@ -436,7 +436,7 @@ def test_a_stateful_layer_goes_on_until_it_is_reset_and_its_gradient_ends_at_the
     assert x.grad[:, :2].abs().max() == 0 and x.grad[:, 2:].abs().max() > 0
     with pytest.raises(
         ValueError,
-        match=r"\(B, F, H, W\) is needed; call reset_state\(\) before sequences of another size",
+        match=r"expected a state \(B, F, H, W\) .*; call reset_state\(\) before sequences of",
     ):
         layer(x[:1])
     layer.reset_state()
@@ -475,7 +475,7 @@ def test_weights_and_inputs_in_any_memory_layout_give_the_same():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input_kernel": 0}, "input_kernel is 0; a whole number from 1, or two of them"),
+        ({"input_kernel": 0}, "input_kernel is 0; expected a whole number from 1, or two of"),
         ({"state_kernel": (3, 3, 3)}, "a whole number from 1, or two of them"),
         (
             {"stride": 2, "dilation": 2},
@@ -483,11 +483,11 @@ def test_weights_and_inputs_in_any_memory_layout_give_the_same():
         ),
         ({"padding": "full"}, "padding is 'full'; accepted are same, valid"),
         ({"activation": "gelu"}, "activation is 'gelu'; accepted are tanh"),
-        ({"dropout": 1.0}, "dropout is 1.0; a share from 0 up to"),
-        ({"state_dropout": -0.1}, "state_dropout is -0.1; a share"),
-        ({"norm_groups": 3}, "norm_groups is 3; 0, or a number that divides the 4 hidden channels"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected a share from 0 to"),
+        ({"state_dropout": -0.1}, "state_dropout is -0.1; expected a share"),
+        ({"norm_groups": 3}, "norm_groups is 3; expected 0, or a number that divides the 4"),
         ({"initialisation": "zeros"}, "initialisation is 'zeros'; accepted are paper, keras"),
-        ({"checkpoint": -1}, "checkpoint is -1; 0, or a number of steps, is needed"),
+        ({"checkpoint": -1}, "checkpoint is -1; expected 0, or a number of steps"),
     ],
 )
 def test_a_setting_outside_what_is_accepted_is_refused(settings, message):
@@ -497,19 +497,21 @@ def test_a_setting_outside_what_is_accepted_is_refused(settings, message):
 
 def test_maps_smaller_than_a_valid_kernel_are_refused():
     with pytest.raises(
-        ValueError, match="maps of 4 x 9 came, but valid padding needs at least 5 x 5"
+        ValueError, match="expected maps of at least 5 x 5 for valid padding, got 4 x 9"
     ):
         ConvLSTM(1, 2, padding="valid")(torch.zeros(1, 1, 1, 4, 9))
 
 
 def test_a_mask_of_another_shape_or_type_is_refused():
     for mask in (torch.ones(2, 3, dtype=torch.bool), torch.ones(1, 3)):
-        with pytest.raises(ValueError, match=r"a boolean one of shape \(1, 3\) is needed"):
+        with pytest.raises(ValueError, match=r"expected a boolean mask of shape \(1, 3\)"):
             random_layer()(torch.zeros(1, 3, 2, 4, 4, dtype=torch.float64), mask=mask)
 
 
 def test_a_state_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\) \(B, F, H, W\) is needed"):
+    with pytest.raises(
+        ValueError, match=r"expected a state \(B, F, H, W\) of shape \(1, 3, 4, 4\)"
+    ):
         random_layer()(
             torch.zeros(1, 3, 2, 4, 4, dtype=torch.float64),
             (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5)),
@@ -517,22 +519,26 @@ def test_a_state_of_another_size_is_refused():
 
 
 def test_no_hidden_channel_is_refused():
-    with pytest.raises(ValueError, match="a ConvLSTM needs input_channels"):
+    with pytest.raises(ValueError, match="a ConvLSTM expected input_channels"):
         ConvLSTMCell(1, 0)
 
 
 def test_an_input_for_a_layer_without_one_is_refused_and_the_reverse():
-    with pytest.raises(ValueError, match="input channels, but an input came"):
+    with pytest.raises(
+        ValueError, match="expected no input for a ConvLSTM of 0 input channels, got one"
+    ):
         random_layer(0)(torch.zeros(1, 1, 2, 3, 3))
-    with pytest.raises(ValueError, match="input channels, but no input came"):
+    with pytest.raises(
+        ValueError, match="expected an input for a ConvLSTM of 2 input channels, got none"
+    ):
         random_layer()(None)
 
 
 def test_a_layer_without_input_asks_for_state_and_length():
-    with pytest.raises(ValueError, match="needs a state to start from and a length"):
+    with pytest.raises(ValueError, match="expected a state to start from and a length"):
         random_layer(0)(None, length=3)
     state = tuple(torch.zeros(2, 1, 3, 4, 4, dtype=torch.float64))
-    with pytest.raises(ValueError, match="a length of at least 0; a state and -1 came"):
+    with pytest.raises(ValueError, match="a length of at least 0, got a state and -1"):
         random_layer(0)(None, state, length=-1)
     with pytest.raises(
         ValueError,
@@ -542,13 +548,16 @@ def test_a_layer_without_input_asks_for_state_and_length():
 
 
 def test_inputs_with_their_channels_last_are_told_so():
-    with pytest.raises(ValueError, match=r"shape \(1, 2, 3, 4, 4\) came; \(B, T, H, W, 2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected an input \(B, T, H, W, 2\), none of them 0 but T, got \(1, 2, 3, 4, 4\)",
+    ):
         ConvLSTM(2, 3, channels_last=True)(torch.zeros(1, 2, 3, 4, 4))
 
 
 def test_a_wrong_number_of_channels_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"shape \(1, 1, 3, 4, 4\) came; \(B, T, 2, H, W\), none of them 0 but T, is needed",
+        match=r"expected an input \(B, T, 2, H, W\), none of them 0 but T, got \(1, 1, 3, 4, 4\)",
     ):
         random_layer()(torch.zeros(1, 1, 3, 4, 4))

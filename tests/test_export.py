@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,14 +17,15 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.cli.config import run_folder
 from nowcast.forecasting.export import _moving, export_onnx, export_program
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.models import free_sizes, lagrangian, steps_in_time
+from nowcast.models import free_sizes, steps_in_time
 from nowcast.models.conv2d_lstm import Conv2dLSTM
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.fc_lstm import FCLSTM
 from nowcast.models.hko7 import Hko7EncoderForecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
-from nowcast.models.motion import smooth
+from nowcast.models.lagrangian.maps import smooth
+from nowcast.models.lagrangian.settings import SETTINGS
 from nowcast.runtime import torch_private
 from nowcast.runtime.errors import MissingDependency, UserError
 from nowcast.types.scale import Scale
@@ -365,13 +367,14 @@ def parts_that_agree(came: torch.Tensor, wanted: torch.Tensor) -> float:
 
 @pytest.mark.slow
 def test_a_small_lagrangian_network_exported_on_35x49_forecasts_3_leads_of_other_grids_and_batches_in_onnxruntime(
-    monkeypatch, tmp_path
+    tmp_path,
 ):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(lagrangian, "_COARSEST", 10.0)  # two grids of the motion instead of three
     torch.manual_seed(0)
     model = LagrangianConvLSTM([4, 4, 4], knee=0.5, ceiling=150.0)
+    # two grids of the motion instead of three
+    model.settings = replace(SETTINGS, motion_coarsest=10.0)
     export_onnx(
         model, tmp_path / "model.onnx", forecast_length=3, context_length=3, spacing=5.0
     )  # compares on other sizes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.fc_lstm import FCLSTM, FCLSTMLayer
 from nowcast.models.tiles import cut, put_together
 from tests.equations import assert_extends_frames_by_their_edge, sigmoid

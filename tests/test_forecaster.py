@@ -175,7 +175,7 @@ def test_more_values_than_memory_holds_are_refused_before_anything_is_made():
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match="is not a finished run folder: it holds no forecaster.json"
+        ValueError, match="is not a finished run folder: it contains no forecaster.json"
     ):
         Forecaster.load(tmp_path)
 
@@ -223,7 +223,7 @@ def test_weights_that_are_no_file_are_not_read(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors").symlink_to("/dev/zero")
     with pytest.raises(
-        ValueError, match="model.safetensors is not a regular file; it cannot hold weights"
+        ValueError, match="model.safetensors is not a regular file; it cannot contain weights"
     ):
         Forecaster.load(tmp_path)
 
@@ -281,7 +281,8 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_used(tmp_path):
     with torch.no_grad():
         next(made.model.parameters()).fill_(float("nan"))
     with pytest.raises(
-        ValueError, match="hold numbers that are not finite; such a model is neither saved nor used"
+        ValueError,
+        match="contain numbers that are not finite; such a model is neither saved nor used",
     ):
         made.save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
@@ -290,7 +291,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_used(tmp_path):
         {name: tensor.contiguous() for name, tensor in made.model.state_dict().items()},
         tmp_path / "run" / "model.safetensors",
     )
-    with pytest.raises(ValueError, match="hold numbers that are not finite"):
+    with pytest.raises(ValueError, match="contain numbers that are not finite"):
         Forecaster.load(tmp_path / "run")
 
 

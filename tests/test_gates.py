@@ -325,7 +325,7 @@ def test_a_wrong_compiler_command_does_not_hide_a_right_one(fresh, monkeypatch):
 FIRST = """
 import torch
 from nowcast.models.convlstm import gates
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 layer, inputs = ConvLSTM(2, 3), torch.rand(1, 2, 2, 4, 4)
 if {}:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -357,7 +357,7 @@ import torch
 def nobody():
     raise RuntimeError("Could not determine home directory.")
 Path.home = nobody
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 torch.set_default_dtype(getattr(torch, {!r}))
 layer = ConvLSTM(2, 3).float()
 print(layer(torch.rand(1, 2, 2, 4, 4, dtype=torch.float32))[0].isfinite().all().item())

@@ -8,7 +8,7 @@ values have to be replaced before.
 import pytest
 import torch
 
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.training import losses
 from nowcast.types.batch import Batch

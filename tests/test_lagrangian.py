@@ -1,25 +1,26 @@
 """The ConvLSTM that moves with the rain."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from nowcast.cli.config import run_folder
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.models.lagrangian import (
-    _SCALES,
-    _STEEPNESS,
-    LEVELS,
-    LagrangianConvLSTM,
-    _correlations,
-    _evolved,
-    _least,
-    _Noise,
-    _recent,
-    _regression,
-    _scale,
+from nowcast.models.lagrangian import LagrangianConvLSTM
+from nowcast.models.lagrangian import context as context_module
+from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
+from nowcast.models.lagrangian.distribution import (
+    RainDistribution,
+    RateLadder,
+    area_scaling,
+    best_probability,
+    decided,
 )
+from nowcast.models.lagrangian.ensemble import ScaleNoise
+from nowcast.models.lagrangian.scales import Regression, correlations, recent, regression
+from nowcast.models.lagrangian.settings import SETTINGS, RainScale
 from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
 from tests.test_motion import blobs
@@ -69,16 +70,16 @@ def test_what_comes_from_outside_has_no_forecast_and_everything_else_has_one():
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_forecast_made_in_stripes_is_the_forecast(batch, monkeypatch, set_threads):
+def test_a_forecast_made_in_stripes_is_the_forecast(batch, set_threads):
     context = torch.cat([moving(2.0, 1.0, size=(61, 80)), moving(-1.0, 1.0, size=(61, 80))])[:batch]
     observed = torch.ones_like(context, dtype=torch.bool)
     observed[..., :9] = False
     set_threads(2)
     found = []
     for pixels in (10**6, 500, 1):
-        monkeypatch.setattr("nowcast.models.lagrangian._STRIPE", pixels)
         torch.manual_seed(0)
         network = model()
+        network.settings = replace(SETTINGS, stripe=pixels)
         prediction = network(context, 3, observed)
         levels = normalised([0.5, 5.0])
         found.append((*prediction.point_and_exceedance(levels), prediction.members(3)))
@@ -124,15 +125,17 @@ def test_where_the_newest_frame_is_missing_there_is_a_forecast_from_those_before
     assert forecast[..., 10:].isfinite().all() and csi_of(forecast[:1], context[0, 3:, 0]) > 0.3
 
 
-def test_rain_carried_to_where_no_radar_looks_decides_nothing():
+def test_rain_carried_to_where_no_radar_looks_decides_nothing(monkeypatch):
     network, context = model(), moving(3.0, 0.0)
     observed = torch.ones(1, 4, 1, 64, 80, dtype=torch.bool)
     observed[..., 50:] = False
     seen = []
-    decide = network._decide
-    network._decide = lambda logits, known, newest, rates: (
-        seen.append(known) or decide(logits, known, newest, rates)
-    )
+
+    def watched(logits, decides, *rest):
+        seen.append(decides)
+        return decided(logits, decides, *rest)
+
+    monkeypatch.setattr("nowcast.models.lagrangian.distribution.decided", watched)
     forecast = network(context, 4, observed).point()
     assert (
         forecast[0, 3, 0, :, 50:58].isfinite().any()
@@ -144,16 +147,16 @@ def test_rain_carried_to_where_no_radar_looks_decides_nothing():
 def test_probabilities_fall_from_level_to_level_and_are_read_between_them():
     network = model()
     torch.nn.init.normal_(network.head.weight, std=2.0)
-    logits, known = next(network.leads(moving(1.0, 0.0), 1))
+    prediction = network(moving(1.0, 0.0), 2)
+    logits, known = prediction.exceedance_logits(network.levels)
+    logits, known = logits[:, :, 0], known[:, 0]
     assert (logits.diff(dim=1) <= 0).all() and known.shape == (1, 64, 80)
     middle = (network.levels[2] + network.levels[3]) / 2
-    torch.testing.assert_close(
-        network.interpolated(logits, middle[None])[:, 0], logits[:, 2:4].mean(1)
-    )
-    prediction = network(moving(1.0, 0.0), 2)
+    between, _ = prediction.exceedance_logits(middle[None])
+    torch.testing.assert_close(between[:, 0, 0], logits[:, 2:4].mean(1))
     found, where = prediction.exceedance_logits(network.levels, every=2, first=(1, 0))
     torch.testing.assert_close(found[:, :, 0], logits[:, :, 1::2, ::2])
-    assert (found.shape, where.dtype) == ((1, len(LEVELS), 2, 32, 40), torch.bool)
+    assert (found.shape, where.dtype) == ((1, len(SETTINGS.levels), 2, 32, 40), torch.bool)
 
 
 def rough(*shape, seed=0):
@@ -166,16 +169,16 @@ def test_a_regression_of_second_order_is_found_again_from_three_frames():
     for seed in range(2, 40):
         frames.append(keep * frames[-1] + drag * frames[-2] + 0.2 * rough(1, 256, 256, seed=seed))
     newest_first = torch.stack(frames[:-4:-1], dim=1)
-    one, two, variance = _correlations(newest_first, torch.ones(1, 1, 256, 256))
+    one, two, variance = correlations(newest_first, torch.ones(1, 1, 256, 256))
     expected = keep / (1 - drag)  # by Yule and Walker
     assert one.item() == pytest.approx(expected, abs=0.01) and two.item() == pytest.approx(
         keep * expected + drag, abs=0.01
     )
     assert variance.item() == pytest.approx(frames[-1].var().item(), rel=1e-3)
-    assert _correlations(newest_first[:, :2], torch.ones(1, 1, 256, 256))[
-        1
-    ].item() == pytest.approx(one.item() ** 2, abs=0.01)  # no third frame, no tendency
-    assert _correlations(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))[0].item() == 0
+    assert correlations(newest_first[:, :2], torch.ones(1, 1, 256, 256))[1].item() == pytest.approx(
+        one.item() ** 2, abs=0.01
+    )  # no third frame, no tendency
+    assert correlations(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))[0].item() == 0
 
 
 def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger_than_its_memory_allows():
@@ -188,21 +191,24 @@ def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger
         0.2 + torch.stack([0.5 * lasting + size * growing for size in (0.1, 0.2, 0.3, 0.4)])[None]
     )
     seen = torch.ones_like(aligned)
-    fields = _recent(aligned, seen)
+    fields = recent(aligned, seen)
     torch.testing.assert_close(fields[0, :3], aligned[0, [3, 2, 1]])
     fine, wide = (
         [fields] * 3,
         [torch.nn.functional.avg_pool2d(fields, 4)] * 4 + [0.2 * torch.ones(1, 4, 24, 24)],
     )
     wide[1:4] = [torch.zeros(1, 4, 24, 24)] * 3  # all of the pattern is in the third scale
-    correlation, tendency, strength = _regression(
-        fine, wide, aligned, seen, 4, torch.tensor([5.0]), 0.1
+    grid = WorkingGrid(1.0, 1, 4)
+    unmoved = AlignedContext(
+        grid, torch.tensor([5.0]), torch.ones(1), aligned, seen, aligned, seen, None, 1
     )
-    assert correlation.shape == tendency.shape == strength.shape == (1, _SCALES)
+    found = regression(fine, wide, unmoved, 0.1, SETTINGS)
+    correlation, tendency, strength = found
+    assert correlation.shape == tendency.shape == strength.shape == (1, SETTINGS.scales)
     assert (
         tendency[0, 2].item() == pytest.approx(-math.exp(-5 / 47)) and 0.97 < correlation[0, 2] < 1
     )
-    ahead, before, without = _evolved(correlation, tendency, 3)[:, :, 0, 2].unbind(dim=1)
+    ahead, before, without = found.evolved(3)[:, :, 0, 2].unbind(dim=1)
     last, previous, onward = 0.4, 0.3, correlation[0, 2] * (1 - tendency[0, 2])
     expected = [onward * last + tendency[0, 2] * previous]
     expected.append(onward * expected[0] + tendency[0, 2] * last)
@@ -217,50 +223,61 @@ def test_two_frames_are_enough_for_a_forecast():
     assert forecast[..., 12:-12, 12:-12].isfinite().all()
 
 
+def least(probability, known, scaling, *, given=0.0):
+    return best_probability(probability, known, scaling, SETTINGS, given=given)
+
+
 def test_a_rate_is_forecast_where_that_promises_the_best_csi():
     # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 /
     # (1 + 1.3) for one, 2.2 / 4 for all
     everywhere, one = torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(1)
-    assert 0.2 < _least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, one) <= 0.61
+    assert 0.2 < least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, one) <= 0.61
     # rare rain, 0.3 / (1 + 0.06) for the likeliest pixel, 0.32 / 2 for the first two: the
     # likeliest, though it is unlikely
-    assert 0.02 < _least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, one) <= 0.3
+    assert 0.02 < least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, one) <= 0.3
     # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three, of which a third may
     # be given away, and a half not
     falling = torch.tensor([[[0.5, 0.4], [0.4, 0.0]]])
     assert [
-        _least(falling, everywhere, one, given=given).item() > 0.45 for given in (0.0, 0.3, 0.4)
+        least(falling, everywhere, one, given=given).item() > 0.45 for given in (0.0, 0.3, 0.4)
     ] == [False, False, True]
     # a rate that is nowhere likely is forecast nowhere, after its probabilities were moved to the
     # area that it has now
     assert [
-        _least(torch.full((1, 2, 2), 0.05), everywhere, scale * one).item()
+        least(torch.full((1, 2, 2), 0.05), everywhere, scale * one).item()
         for scale in (1.0, 2.0, 0.5)
     ] == pytest.approx([0.1, 0.05, 0.2])
     # what has no forecast has no say: the first pixel alone is left, and it is forecast
     assert (
-        _least(
+        least(
             torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]),
             torch.tensor([[[True, False], [False, False]]]),
             one,
         )
         <= 0.2
     )
-    assert _scale(
-        torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])
-    ).tolist() == [0.5, 2.0, 0.5, 1.0]
+    now, expected = torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])
+    assert area_scaling(now, expected, SETTINGS).tolist() == [0.5, 2.0, 0.5, 1.0]
+
+
+def ladder():
+    scale = RainScale(KNEE, CEILING)
+    levels, rates = (normalised(rates) for rates in (SETTINGS.levels, SETTINGS.rates))
+    return RateLadder.of(levels, rates, scale, SETTINGS)
 
 
 def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_near_the_mean_elsewhere():
     network = model()
-    logits = (_STEEPNESS * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)).T.reshape(
-        1, len(LEVELS), 1, 3
-    )
-    forecast = network._decide(
+    logits = (
+        SETTINGS.steepness * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)
+    ).T.reshape(1, len(SETTINGS.levels), 1, 3)
+    rates = ladder()
+    forecast = decided(
         logits,
         torch.ones(1, 1, 3, dtype=torch.bool),
         torch.tensor([[[0.0, 0.3, 0.6]]]),
-        network._rates(logits.dtype),
+        rates,
+        rates.weights(rates.normalised, torch.float32),
     )[0, 0]
     assert (
         forecast[0] < network.levels[0]
@@ -323,11 +340,11 @@ def test_it_learns():
 
 
 def test_a_wrong_call_is_refused():
-    with pytest.raises(UserError, match="three numbers are needed, for cells of 4, 8 and 16 km"):
-        LagrangianConvLSTM([4, 6], knee=KNEE, ceiling=CEILING)
     with pytest.raises(
-        UserError, match="with T at least 2 and no empty axis, and at least 1 are needed"
+        UserError, match="expected three hidden_channels, for cells of 4, 8 and 16 km"
     ):
+        LagrangianConvLSTM([4, 6], knee=KNEE, ceiling=CEILING)
+    with pytest.raises(UserError, match="expected at least 2 context frames, got 1"):
         model()(torch.rand(1, 1, 1, 8, 8), 2)
 
 
@@ -377,9 +394,10 @@ def test_its_members_hang_together_in_space_and_time_and_no_two_draws_are_alike(
 
 def test_the_noise_of_a_scale_grows_as_it_forgets_its_last_frame():
     torch.manual_seed(0)
-    correlation, strength = torch.full((1, _SCALES), 0.8), torch.zeros(1, _SCALES)
+    correlation, strength = torch.full((1, SETTINGS.scales), 0.8), torch.zeros(1, SETTINGS.scales)
     strength[0, 3] = 4.0  # a variance
-    noise = _Noise(64, correlation, strength, (512, 480), 1.0)
+    rain = Regression(correlation, torch.zeros_like(correlation), strength)
+    noise = ScaleNoise(64, rain, (512, 480), WorkingGrid(1.0, 1, 4), SETTINGS)
     fields = [noise.next() for _ in range(5)]
     assert all(
         detail.abs().max() == 0 and wide.shape == (1, 64, 128, 120) for detail, wide in fields
@@ -406,7 +424,7 @@ def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_gr
     assert probability[0, 0, 11, 0, 250:, 300:].nan_to_num().max() < 0.1
 
 
-def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed():
+def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed(monkeypatch):
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(80.0), indexing="ij")
     context = normalised(3 + torch.sin(rows / 9) + torch.cos(columns / 7)).expand(1, 4, 1, 64, 80)
     observed = ((rows - 30) ** 2 + (columns - 40) ** 2 < 24**2).expand_as(context)
@@ -414,12 +432,114 @@ def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed():
     torch.nn.init.zeros_(
         network.head.weight
     )  # the same everywhere, whatever its layers see of the edge
-    network._motion = lambda *_: (
-        torch.full((1, 2, 32, 40), 0.2),
-        2,
-    )  # 0.4 pixels: values are read between pixels
+    steady = torch.full((1, 2, 32, 40), 0.2)  # 0.4 pixels: values are read between pixels
+    monkeypatch.setattr(context_module, "motion_of", lambda *_: (steady, 2))
     (complete, _), (partly, known) = (
-        next(network.leads(context, 1, seen)) for seen in (None, observed)
+        network(context, 1, seen).exceedance_logits(network.levels) for seen in (None, observed)
     )
-    differences = (partly - complete)[0, 2][known[0] > 0.5]
+    complete, partly, known = complete[:, :, 0], partly[:, :, 0], known[:, 0]
+    differences = (partly - complete)[0, 2][known[0]]
     assert len(differences) > 1000 and differences.abs().max() < 0.15 * complete[0, 2].abs().max()
+
+
+class Known(RainDistribution):
+    """A distribution with the same logits at two leads; those of the second are lower by 1."""
+
+    def __init__(self, logits, newest):
+        network = model()
+        prediction = network(torch.zeros(1, 2, 1, *newest.shape[-2:]), 2)
+        super().__init__(prediction._rain, ladder(), newest, None)
+        self._logits = logits
+
+    def _of_each_lead(self, *fields):
+        known = torch.ones_like(self._newest, dtype=torch.bool)
+        known[..., 0] = False
+        leads = [self._logits, self._logits - 1]
+        found = []
+        for field in fields:
+            made = [
+                torch.where(known[:, None], field(logits, known), torch.nan) for logits in leads
+            ]
+            found.append(torch.stack(made, dim=2))
+        return found
+
+
+def logistic(middles, steepness=20.0):
+    """Logits, (1, levels, 1, W), of logistic distributions of the normalised rate with these
+    medians.
+    """
+    levels = normalised(SETTINGS.levels)
+    return (steepness * (torch.as_tensor(middles)[:, None] - levels)).T[None, :, None]
+
+
+def test_medians_and_quantiles_are_those_of_a_distribution_that_is_known():
+    middles = [0.0, 0.3, 0.5, 0.6]
+    prediction = Known(logistic(middles), torch.zeros(1, 1, 4))
+    for functional, share in (("median", 0.5), ("quantile:0.8", 0.8), ("quantile:0.2", 0.2)):
+        found = prediction.point(functional)
+        assert found.shape == (1, 2, 1, 1, 4) and found[..., 0].isnan().all()
+        # of a logistic distribution a quantile lies at the median + log(share / (1 - share)) / 20
+        for lead, shift in enumerate((0.0, 1.0)):
+            expected = torch.tensor(middles[1:]) + (math.log(share / (1 - share)) - shift) / 20
+            torch.testing.assert_close(found[0, lead, 0, 0, 1:], expected, rtol=0, atol=1e-5)
+    dry = Known(logistic([0.0, -0.5]), torch.zeros(1, 1, 2))
+    assert (dry.point("median")[..., 1] == 0).all()
+
+
+def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distribution():
+    middles = torch.tensor([0.0, 0.2, 0.4, 0.6])
+    prediction = Known(logistic(middles), torch.zeros(1, 1, 4))
+    shares = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    values = middles[:, None] + torch.log(shares / (1 - shares)) / 20
+    rates = KNEE * torch.expm1(values * math.log1p(CEILING / KNEE))
+    rates = torch.where(rates < SETTINGS.rates[0], 0.0, rates.clamp(max=SETTINGS.rates[-1]))
+    expected = normalised(rates.mean(dim=1))
+    found = prediction.point("mean")[0, 0, 0, 0]
+    torch.testing.assert_close(found[1:], expected[1:], rtol=0, atol=0.01)
+
+
+def test_an_event_is_forecast_where_it_promises_the_best_csi_and_where_the_published_forecast_has_it():
+    # probabilities of 1 mm/h: 0.9, 0.9, 0.2, 0.2, of which the first two are forecast, as above
+    shares, level = torch.tensor([0.5, 0.9, 0.9, 0.2, 0.2]), normalised(1.0)
+    middles = level + torch.logit(shares) / 20
+    newest = torch.tensor([[[0.0, 0.9, 0.9, 0.0, 0.0]]])
+    event = Known(logistic(middles), newest).point(f"event:{level.item()}")
+    assert event[0, 0, 0, 0, 0].isnan()
+    assert event[0, 0, 0, 0, 1:].tolist() == pytest.approx([level.item()] * 2 + [0.0] * 2)
+    network = Forecaster.load(run_folder("shipped")).model.eval()
+    with torch.no_grad():
+        prediction = network(moving(2.0, 1.0), 4)
+        published, event = prediction.point(), prediction.point(f"event:{level.item()}")
+    assert torch.equal(published.isnan(), event.isnan())
+    known = ~event.isnan()
+    same = (published >= level)[known] == (event > 0)[known]
+    assert same.float().mean() > 0.999 and 0.01 < (event[known] > 0).float().mean() < 0.9
+
+
+def test_an_unknown_functional_is_refused():
+    with pytest.raises(UserError, match="expected mean, median, quantile:P"):
+        model()(moving(1.0, 0.0), 1).point("mode")
+
+
+def test_members_of_a_generator_are_drawn_from_it_and_leave_that_of_torch_alone():
+    prediction, before = model()(moving(1.0, 0.5), 2), torch.get_rng_state()
+    one, other = (
+        prediction.members(3, torch.Generator().manual_seed(seed)).nan_to_num() for seed in (1, 2)
+    )
+    again = prediction.members(3, torch.Generator().manual_seed(1)).nan_to_num()
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_context_is_looked_at_once_for_the_forecast_its_probabilities_and_members(monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        return motion_of(*arguments)
+
+    motion_of = context_module.motion_of
+    monkeypatch.setattr(context_module, "motion_of", counted)
+    prediction = model()(moving(1.0, 0.5), 2)
+    prediction.point(), prediction.exceedance([0.3]), prediction.members(2)
+    assert len(calls) == 1

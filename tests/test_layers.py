@@ -17,7 +17,7 @@ LAYERS = [  # first the ones that import nothing
     ("data", "training.losses"),
     ("baselines",),
     ("training.checkpoints", "forecasting.products"),
-    ("forecasting.forecaster",),
+    ("forecasting.forecaster", "forecasting.saving"),
     ("forecasting.export",),
     ("evaluation", "training", "output", "drawing"),
     ("forecasting", "page", "report"),

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from nowcast.models import motion as motion_module
-from nowcast.models.motion import at, averaged, departures, motion_between, places, sample, smooth
+from nowcast.models.lagrangian import motion as motion_module
+from nowcast.models.lagrangian.carrying import departures, displaced, pixel_positions, sampled_at
+from nowcast.models.lagrangian.maps import averaged, smooth
+from nowcast.models.lagrangian.motion import motion_between
 
 
 def blobs(shift_x=0.0, shift_y=0.0, *, size=(64, 80), seed=0):
@@ -40,17 +42,17 @@ def test_a_field_is_linear_between_its_points_also_on_a_coarser_grid():
     field = torch.tensor([[0.0, 2.0], [4.0, 6.0]])[
         None, None
     ]  # two points a side, over four pixels: their centres lie at 0.5 and 2.5
-    x, y = places(4, 4, like=field)
-    fine = at(field, x, y, (4, 4), beyond="border")
+    x, y = pixel_positions(4, 4, like=field)
+    fine = sampled_at(field, x, y, (4, 4), beyond="border")
     assert fine[0, 0, 0].tolist() == [0.0, 0.5, 1.5, 2.0]
     assert fine[0, 0, :, 0].tolist() == [0.0, 1.0, 3.0, 4.0]
-    assert sample(field, uniform(1, 0, (2, 2)))[0, 0].tolist() == [[2.0, 0.0], [6.0, 0.0]]
+    assert displaced(field, uniform(1, 0, (2, 2)))[0, 0].tolist() == [[2.0, 0.0], [6.0, 0.0]]
 
 
 def test_every_second_pixel_and_finer_pixels_lie_where_they_should():
-    x, y = places(5, 6, like=torch.empty(0), every=2, first=(1, 0))
+    x, y = pixel_positions(5, 6, like=torch.empty(0), every=2, first=(1, 0))
     assert (x.flatten().tolist(), y.flatten().tolist()) == ([0, 2, 4], [1, 3])
-    x, _ = places(4, 4, like=torch.empty(0), per_pixel=2)
+    x, _ = pixel_positions(4, 4, like=torch.empty(0), per_pixel=2)
     assert x.flatten().tolist() == [-0.25, 0.25, 0.75, 1.25]
 
 
@@ -92,10 +94,10 @@ def test_windows_summed_up_on_a_coarser_grid_find_the_same_motion(size, monkeypa
     turning = 0.03 * torch.stack([-rows, columns])[None].double()  # pixels a frame
     frames = [blobs(size=size, seed=3)[None, None]]
     for _ in range(3):
-        frames.append(sample(frames[-1], departures(turning, 1)[0], beyond="border"))
+        frames.append(displaced(frames[-1], departures(turning, 1)[0], beyond="border"))
     frames = torch.cat(frames, dim=1)
     coarse = motion_between(frames, torch.ones_like(frames), window=16.0)
-    monkeypatch.setattr(motion_module, "_POINTS", 1000)  # no grid is ever coarser
+    monkeypatch.setattr(motion_module, "_POINTS_PER_WINDOW", 1000)  # no grid is ever coarser
     fine = motion_between(frames, torch.ones_like(frames), window=16.0)
     assert fine.abs().max() > 0.5
     assert (coarse - fine).abs().max() < 0.003
@@ -161,11 +163,11 @@ def test_a_gaussian_mean_is_the_convolution_along_rows_and_columns_with_zeros_be
 )
 def test_cores_that_share_the_rows_of_one_field_find_the_same(threads, rows, beyond, set_threads):
     fields = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0))
-    x, y = places(rows, 90, like=fields, per_pixel=3)
+    x, y = pixel_positions(rows, 90, like=fields, per_pixel=3)
     set_threads(threads)
     alone = torch.cat(
-        [at(field[None], x, y + 0.3 * x, (20, 30), beyond=beyond) for field in fields]
+        [sampled_at(field[None], x, y + 0.3 * x, (20, 30), beyond=beyond) for field in fields]
     )
     torch.testing.assert_close(
-        alone, at(fields, x, y + 0.3 * x, (20, 30), beyond=beyond), rtol=0, atol=0
+        alone, sampled_at(fields, x, y + 0.3 * x, (20, 30), beyond=beyond), rtol=0, atol=0
     )

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from nowcast.models.base import ForecastModel
 from nowcast.models.conv_gru import ConvGRU
-from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
 from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.models.fc_lstm import FCLSTMLayer
 from nowcast.models.lagrangian import LagrangianConvLSTM

@@ -116,9 +116,7 @@ def test_it_sees_nothing_but_the_last_frames_of_its_context_and_its_own_sequence
     torch.testing.assert_close(model(context[:1], 4).point(), forecast[:1], rtol=0, atol=1e-7)
     other[:, 2] += 0.1
     assert not torch.allclose(model(other, 4).point(), forecast)
-    with pytest.raises(
-        ValueError, match="a context of 2 frames came, but this UNet was made for 3"
-    ):
+    with pytest.raises(ValueError, match="UNet expected at least 3 context frames, got 2"):
         model(context[:, :2], 4).point()
 
 

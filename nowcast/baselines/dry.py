@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from nowcast.models.base import ForecastModel
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.prediction import Prediction, SingleField
 from nowcast.types.scale import Scale
 
 
 class Dry(ForecastModel):
     """0 mm/h everywhere."""
+
+    capabilities = Capabilities(any_length=True)
 
     def forward(
         self,

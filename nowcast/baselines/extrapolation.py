@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nowcast.models.base import Capabilities, ForecastModel
+from nowcast.models.network import check_context
 from nowcast.models.prediction import Prediction, SingleField
 from nowcast.runtime.errors import MissingDependency, UserError
 from nowcast.types.scale import Scale
@@ -87,39 +88,25 @@ def complete(rain_rate: np.ndarray) -> np.ndarray:
     return completed
 
 
-def enough(context: Tensor, frames: int, name: str) -> None:
-    """Refuse a context, (B, T, 1, H, W), that is too short for a method.
-
-    Raises:
-        UserError: it has fewer than ``frames``.
-    """
-    if context.shape[1] < frames:
-        raise UserError(
-            f"{name} needs at least {frames} context frames to see how the rain moves and "
-            f"changes; {context.shape[1]} came."
-        )
-
-
 def case_by_case(
     forecast: Callable[..., np.ndarray],
     context: Tensor,
     observed: Tensor | None,
-    *told: Tensor | float,
+    *numbers: Tensor | float,
 ) -> Tensor:
     """Forecasts of NumPy for a batch: (T, H, W), NaN where not observed -> (..., H, W), for (B, T,
     1, H, W) -> (B, ..., 1, H, W); see ``complete``.
 
     Args:
-        forecast: called with each case, and with its number of each of ``told``.
-        context, observed: as for models.
-        told: numbers of all cases, or of each (B,).
+        forecast: called with each case, and with its number of each of ``numbers``.
+        context: as for models.
+        observed: as for models.
+        numbers: of all cases, or of each (B,).
     """
     values = context if observed is None else torch.where(observed, context, torch.nan)
-    told = [torch.as_tensor(numbers).expand(len(context)).tolist() for numbers in told]
-    forecasts = [
-        forecast(complete(case), *numbers)
-        for case, *numbers in zip(values[:, :, 0].cpu().numpy(), *told, strict=True)
-    ]
+    of_each = [torch.as_tensor(number).expand(len(context)).tolist() for number in numbers]
+    cases = zip(values[:, :, 0].cpu().numpy(), *of_each, strict=True)
+    forecasts = [forecast(complete(case), *rest) for case, *rest in cases]
     return torch.from_numpy(np.stack(forecasts)).unsqueeze(-3).to(context.device)
 
 
@@ -242,6 +229,7 @@ class Extrapolation(ForecastModel):
     """
 
     capabilities = Capabilities(partial=True, slow=True)
+    context_length = 2
 
     def __init__(self, motion_frames: int = 3, motion: str = "lucaskanade"):
         super().__init__()
@@ -257,20 +245,11 @@ class Extrapolation(ForecastModel):
         observed: Tensor | None = None,
         scale: Scale | None = None,
     ) -> Prediction:
-        """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
-        if context.shape[1] < 2:
-            raise UserError(
-                "extrapolation needs at least 2 context frames to see motion; "
-                f"{context.shape[1]} came."
-            )
-        return SingleField(
-            case_by_case(
-                lambda rain_rate: self._extrapolate(rain_rate, forecast_length), context, observed
-            )
-        )
+        """(B, T, 1, H, W) rain rate [mm/h] -> a prediction of (B, forecast_length, 1, H, W)."""
+        check_context(self, context, forecast_length, observed)
 
-    def _extrapolate(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
-        """(T, H, W) -> (forecast_length, H, W)."""
-        return carried(
-            rain_rate[-1], motion_of(rain_rate[-self.motion_frames :], self.motion), forecast_length
-        )
+        def forecast(rain_rate: np.ndarray) -> np.ndarray:
+            motion = motion_of(rain_rate[-self.motion_frames :], self.motion)
+            return carried(rain_rate[-1], motion, forecast_length)
+
+        return SingleField(case_by_case(forecast, context, observed))

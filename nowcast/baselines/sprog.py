@@ -3,28 +3,15 @@ change.
 """
 
 import numpy as np
-from torch import Tensor
 
-from nowcast.baselines.extrapolation import (
-    DRY,
-    case_by_case,
-    check_motion,
-    decibels,
-    enough,
-    has_dry_frame,
-    motion_of,
-    quiet,
-)
-from nowcast.models.base import Capabilities, ForecastModel
-from nowcast.models.prediction import Prediction, SingleField
+from nowcast.baselines.extrapolation import DRY, decibels
+from nowcast.baselines.pysteps_methods import PystepsMethod
 from nowcast.runtime.errors import UserError
-from nowcast.types.scale import Scale
 
-FRAMES = 3  # an autoregression of second order
 MATCHINGS = ("mean", "cdf")
 
 
-class Sprog(ForecastModel):
+class Sprog(PystepsMethod):
     """Spectral prognosis: a cascade of scales, each carried along the motion and regressed on its
     own past; works on rain rates [mm/h].
 
@@ -40,50 +27,28 @@ class Sprog(ForecastModel):
     A context with a dry frame stays where it is.
     """
 
-    capabilities = Capabilities(partial=True, slow=True)
+    context_length = 3  # an autoregression of second order
 
     def __init__(
         self, cascade_levels: int = 6, motion: str = "lucaskanade", matching: str = "mean"
     ):
-        super().__init__()
         if cascade_levels < 2:
             raise UserError(f"cascade_levels is {cascade_levels}; S-PROG needs at least 2 scales.")
         if matching not in MATCHINGS:
             raise UserError(f"matching is {matching!r}; accepted are {' and '.join(MATCHINGS)}.")
-        check_motion(motion)
-        self.cascade_levels, self.motion, self.matching = cascade_levels, motion, matching
+        super().__init__(motion)
+        self.cascade_levels, self.matching = cascade_levels, matching
 
-    def forward(
-        self,
-        context: Tensor,
-        forecast_length: int,
-        observed: Tensor | None = None,
-        scale: Scale | None = None,
-    ) -> Prediction:
-        """(B, T, 1, H, W) rain rate [mm/h] -> (B, forecast_length, 1, H, W)."""
-        enough(context, FRAMES, "S-PROG")
-        return SingleField(
-            case_by_case(
-                lambda rain_rate: self._forecast(rain_rate[-FRAMES:], forecast_length),
-                context,
-                observed,
-            )
-        )
+    def nowcast(self, frames: np.ndarray, motion: np.ndarray, forecast_length: int) -> np.ndarray:
+        """(3, H, W) -> (T, H, W)."""
+        from pysteps.nowcasts.sprog import forecast
 
-    def _forecast(self, rain_rate: np.ndarray, forecast_length: int) -> np.ndarray:
-        """(3, H, W) -> (forecast_length, H, W)."""
-        if has_dry_frame(rain_rate):
-            return np.repeat(rain_rate[-1:], forecast_length, 0)
-        motion = motion_of(rain_rate, self.motion)
-        with quiet():
-            from pysteps.nowcasts.sprog import forecast
-
-            settings = {
-                "n_cascade_levels": self.cascade_levels,
-                "probmatching_method": self.matching,
-                "precip_thr": 10 * np.log10(DRY),
-            }
-            return rain_of(forecast(decibels(rain_rate), motion, forecast_length, **settings))
+        settings = {
+            "n_cascade_levels": self.cascade_levels,
+            "probmatching_method": self.matching,
+            "precip_thr": 10 * np.log10(DRY),
+        }
+        return rain_of(forecast(decibels(frames), motion, forecast_length, **settings))
 
 
 def rain_of(decibel: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from nowcast.benchmark.measuring import (
     peak_memory,
     title,
 )
-from nowcast.models.convlstm.layer import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.runtime.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")

@@ -160,7 +160,7 @@ def load(run: str | Path, precision: str | None) -> "Forecaster":
 def list_files(folder: Path) -> None:
     """What lies in a run or evaluation folder, and what it is for."""
     from nowcast.evaluation.results import FILE
-    from nowcast.forecasting.forecaster import SETTINGS_FILE, WEIGHTS_FILE
+    from nowcast.forecasting.saving import SETTINGS_FILE, WEIGHTS_FILE
 
     about = {
         "config.yaml": "the whole configuration",

@@ -24,8 +24,9 @@ from nowcast.forecasting import prediction
 from nowcast.forecasting import replay as replaying
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import frames_to_keep
-from nowcast.forecasting.forecaster import CADENCES, WEIGHTS_FILE, Forecaster
+from nowcast.forecasting.forecaster import CADENCES, Forecaster
 from nowcast.forecasting.incoming import Incoming
+from nowcast.forecasting.saving import WEIGHTS_FILE
 from nowcast.forecasting.status import line
 from nowcast.forecasting.watch import Watch
 from nowcast.output.writers import writer_for

@@ -17,7 +17,7 @@ from nowcast.cli.evaluate import evaluate_run
 from nowcast.cli.experiment import Evaluation, Experiment
 from nowcast.cli.hydra_words import CFG
 from nowcast.drawing.curves import training_curve
-from nowcast.forecasting.forecaster import SETTINGS_FILE
+from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.processes import Processes

@@ -3,26 +3,27 @@ ONNX file.
 
     from nowcast.forecasting.export import export_onnx, export_program
 
-    export_onnx("runs/my-run", "nowcast.onnx")                # rain rates in, rain rates out, mm/h
-    program = export_program(ConvLSTM(1, 16), state=True)     # torch.export.save(program, "layer.pt2")
+    export_onnx("runs/my-run", "nowcast.onnx")            # rain rates in, rain rates out, mm/h
+    program = export_program(ConvLSTM(1, 16), state=True)
+    torch.export.save(program, "layer.pt2")
 
 Batch, height and width of what goes in are free, and so is the number of frames where the model
 reads any number; the length of the forecast is a constant of the export. Before it is returned a
 graph is run on sizes that it was not made with, and compared with the model. Graphs compute in the
 types of their tensors: run a program without autocast.
 
-What can be exported, both ways:
+What can be exported, both ways, by its ``capabilities``:
 
-- ConvLSTM, EncoderForecaster, Persistence and Dry, which read any number of frames;
-- ConvGRU and TrajGRU (Hko7EncoderForecaster), FCLSTM, Conv2dLSTM, PredRNN, SimVP and UNet, for one
-  number of context frames;
-- LagrangianConvLSTM, the shipped model among them, for one number of context frames and one grid
+- a ConvLSTM, and models of ``any_length`` (EncoderForecaster, Persistence, Dry): any number of
+  frames;
+- other models: one number of context frames;
+- models that ``needs_scale`` (LagrangianConvLSTM, the shipped model among them): also one grid
   spacing; the minutes between frames are an input. Its graph takes minutes to make (12 leads: 80 s
   a program, 4 minutes an ONNX file, on one core). Advection takes one minute.
 
-Refused: methods that compute with pysteps (Extrapolation, Sprog, Anvil, Linda, Steps), which are no
-operators of torch; a stateful ConvLSTM, for a graph remembers nothing; a ConvLSTM without an input.
-Ensembles and probabilities at thresholds are not among the outputs.
+Refused: ``slow`` models, which compute with pysteps outside torch; a stateful ConvLSTM, for a graph
+remembers nothing; a ConvLSTM without an input. Ensembles and probabilities at thresholds are not
+among the outputs.
 
 Axes: B batch, T time, L leads, C channels, F hidden channels, H rows, W columns.
 """
@@ -31,6 +32,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -38,23 +40,15 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 import nowcast
-from nowcast.baselines.dry import Dry
-from nowcast.baselines.persistence import Persistence
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
-from nowcast.models.convlstm.layer import ConvLSTM
-from nowcast.models.encoder_forecaster import EncoderForecaster
+from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.network import Network
 from nowcast.runtime.errors import MissingDependency, UserError, first_line
 from nowcast.runtime.files import replacing, run_folder
 from nowcast.types.scale import Scale
+from nowcast.types.task import Task
 
-_ANY_LENGTH = (
-    ConvLSTM,
-    EncoderForecaster,
-    Persistence,
-    Dry,
-)  # what reads any number of frames in one graph
 _TOLERANCE = 1e-3  # of normalised values; float32 in another order of operations stays far below it
 _FEW = 1e-3  # share of the pixels that may lie on the other side of a threshold after rounding
 _OPSET = 20
@@ -65,6 +59,7 @@ class _Export:
     """What is exported, and how it is called.
 
     Args:
+        name: of its class, for messages.
         module: the wrapper whose call is exported.
         sample: makes arguments for a batch, a length, a height and a width.
         axes: name -> its axes, in the order of the arguments; "1" stands for an axis of one entry.
@@ -72,8 +67,11 @@ class _Export:
         units: name -> unit.
         length: the number of frames that the graph is made with, and whether it is free.
         side: sizes are made of multiples of it.
+        properties: of the model, that the file says.
+        variadic: arguments from this one on are taken by ``*``.
     """
 
+    name: str
     module: nn.Module
     sample: Callable[[int, int, int, int], tuple[Tensor, ...]]
     axes: dict[str, str]
@@ -81,6 +79,8 @@ class _Export:
     units: dict[str, str]
     length: tuple[int, bool]
     side: int
+    properties: dict[str, object]
+    variadic: int
 
 
 class _Layer(nn.Module):
@@ -114,20 +114,16 @@ class _Physical(nn.Module):
     T, H, W) -> (B, L, H, W).
     """
 
-    def __init__(self, forecaster: Forecaster, forecast_length: int, spacing: float | None):
+    def __init__(self, call: _Normalised, transform):
         super().__init__()
-        self.call, self.transform = (
-            _Normalised(forecaster.model, forecast_length, spacing),
-            forecaster.transform,
-        )
+        self.call, self.transform = call, transform
 
     def forward(self, values: Tensor, *timestep: Tensor) -> Tensor:
         observed = ~values.isnan()
         normalised = self.transform.normalise_(torch.where(observed, values, 0.0))
         forecast = self.call(normalised[:, :, None], observed[:, :, None], *timestep)[:, :, 0]
-        return self.transform.restored(
-            torch.where(observed.any(dim=1, keepdim=True), forecast, torch.nan)
-        )
+        known = torch.where(observed.any(dim=1, keepdim=True), forecast, torch.nan)
+        return self.transform.restored(known)
 
 
 def export_program(
@@ -152,15 +148,16 @@ def export_program(
     - a ConvLSTM: inputs (B, T, C, H, W), then h and c with ``state``, and mask (B, T) with ``mask``
       -> outputs, h, c.
 
-    Models that are told the scale of their frames take timestep, (B,) minutes, as a last argument.
+    Models that must know the scale of their frames take timestep, (B,) minutes, as a last argument.
 
     Args:
         model: what to export.
         forecast_length: L; None for that of the run's task.
         context_length: T; None for any, where the model reads any in one graph, else that of the
             run's task or of the model.
-        spacing: kilometres between pixels, for models that are told: grids are laid out for it.
-        state, mask: of a ConvLSTM, which of its optional arguments the program takes.
+        spacing: kilometres between pixels, for models that must know: grids are laid out for it.
+        state: of a ConvLSTM, whether the program takes h and c.
+        mask: of a ConvLSTM, whether the program takes a mask.
         verify: run the program, in float32, on sizes it was not made with, and compare.
 
     Raises:
@@ -188,8 +185,13 @@ def export_onnx(
     """The same as an ONNX file, which names its inputs and outputs, their axes and units.
 
     Args:
-        model, forecast_length, context_length, spacing, state, mask: as for ``export_program``.
+        model: as for ``export_program``, and so are the others.
         path: of the file, *.onnx.
+        forecast_length: L.
+        context_length: T.
+        spacing: kilometres between pixels.
+        state: of a ConvLSTM.
+        mask: of a ConvLSTM.
         verify: run the file by onnxruntime on sizes it was not made with, and compare.
 
     Returns:
@@ -200,7 +202,7 @@ def export_onnx(
         UserError: as for ``export_program``.
     """
     _need_onnx(verify)
-    path, model = Path(path), _loaded(model)
+    path = Path(path)
     found = _export(model, forecast_length, context_length, spacing, state, mask)
     program = _program(found)
     try:
@@ -216,21 +218,16 @@ def export_onnx(
             )
     except Exception as error:
         raise UserError(
-            f"{_name(model)} is not expressed in ONNX: {_reason(error)}. Export a program of "
+            f"{found.name} is not expressed in ONNX: {_reason(error)}. Export a program of "
             "torch instead (export_program)."
         ) from error
     _name_modes(made.model)
-    _describe(made.model, found, model)
+    _describe(made.model, found)
     with replacing(path) as temporary:
         made.save(str(temporary), external_data=False)
         if verify:
             _compare(found, _session(temporary, tuple(found.axes)), f"{path} in onnxruntime")
     return path
-
-
-def _loaded(model):
-    """A Forecaster in place of the name or path of a run."""
-    return Forecaster.load(run_folder(model)) if isinstance(model, (str, Path)) else model
 
 
 def _export(
@@ -242,67 +239,82 @@ def _export(
     mask: bool,
 ) -> _Export:
     """What is to be exported of a model, by its kind."""
-    model = _loaded(model)
+    if isinstance(model, (str, Path)):
+        model = Forecaster.load(run_folder(model))
     if isinstance(model, ConvLSTM):
         if forecast_length is not None or spacing is not None:
             raise UserError(
                 "a ConvLSTM layer takes no forecast_length and no spacing; leave them out."
             )
         return _layer(model, context_length, state, mask)
-    if state or mask:
-        raise UserError(
-            f"state and mask are arguments of a ConvLSTM layer, but {_name(model)} is exported; "
-            "leave them out."
-        )
-    network = model.model if isinstance(model, Forecaster) else model
+    network, task = model, None
+    if isinstance(model, Forecaster):
+        network, task = model.model, model.task
+    name = type(network).__name__
     if not isinstance(network, ForecastModel):
         raise UserError(
-            f"{_name(model)} is not exported; expected a run folder, a Forecaster, a model or a "
-            "ConvLSTM."
+            f"{name} is not exported; expected a run folder, a Forecaster, a model or a ConvLSTM."
+        )
+    if state or mask:
+        raise UserError(
+            f"state and mask are arguments of a ConvLSTM layer, but {name} is exported; leave them "
+            "out."
         )
     if network.capabilities.slow:
         raise UserError(
-            f"{_name(network)} computes with NumPy and pysteps outside torch, so there is no "
-            "graph of it to export; a trained network has one."
+            f"{name} computes with NumPy and pysteps outside torch, so there is no graph of it to "
+            "export; a trained network has one."
         )
-    task = model.task if isinstance(model, Forecaster) else None
-    forecast_length = forecast_length or (task and task.forecast_length)
+    if forecast_length is None and task is not None:
+        forecast_length = task.forecast_length
+    call = _call(network, forecast_length, spacing)
+    length = _length(network, context_length, task)
+    side = max(4, network.multiple if isinstance(network, Network) else 16)
+    if isinstance(model, Forecaster):
+        return _physical(model, call, length, side)
+    return _normalised(call, length, side)
+
+
+def _call(
+    network: ForecastModel, forecast_length: int | None, spacing: float | None
+) -> _Normalised:
+    """A model's call with the constants that its graph needs."""
+    name = type(network).__name__
     if forecast_length is None:
         raise UserError(
-            f"give forecast_length, the number of frames that the exported {_name(network)} is "
-            "to predict."
+            f"give forecast_length, the number of frames that the exported {name} is to predict."
         )
-    scaled = network.capabilities.needs_scale
-    if scaled and (spacing is None or not spacing > 0):
+    if not network.capabilities.needs_scale:
+        return _Normalised(network, forecast_length, None)
+    if spacing is None or not spacing > 0:
         raise UserError(
             "give spacing, the kilometres between pixels that the grids of the exported "
-            f"{_name(network)} are laid out for; {spacing} came."
+            f"{name} are laid out for; got {spacing}."
         )
-    length = _length(network, context_length, task)
-    return (_physical if isinstance(model, Forecaster) else _normalised)(
-        model, forecast_length, length, spacing if scaled else None
-    )
+    return _Normalised(network, forecast_length, spacing)
 
 
-def _length(network: nn.Module, context_length: int | None, task) -> tuple[int, bool]:
+def _length(
+    network: ForecastModel, context_length: int | None, task: Task | None
+) -> tuple[int, bool]:
     """The number of context frames that a graph is made with, and whether it takes any."""
     if context_length is not None:
         return context_length, False
-    if isinstance(network, _ANY_LENGTH):
+    if network.capabilities.any_length:
         return 3, True
-    fixed = network.context_length
     if task is not None:
         return task.context_length, False
-    if fixed > 1:
-        return fixed, False
+    if network.context_length > 1:
+        return network.context_length, False
     raise UserError(
-        f"give context_length, the number of frames that the exported {_name(network)} is to "
-        "read: its graph is made for one."
+        f"give context_length, the number of frames that the exported {type(network).__name__} is "
+        "to read: its graph is made for one."
     )
 
 
 def _layer(layer: ConvLSTM, length: int | None, state: bool, mask: bool) -> _Export:
-    cell, names = layer.cell, (("h", "c") if state else ()) + (("mask",) if mask else ())
+    cell = layer.cell
+    names = (("h", "c") if state else ()) + (("mask",) if mask else ())
     if layer.stateful:
         raise UserError(
             "this ConvLSTM is stateful, but an exported program remembers nothing; make it with "
@@ -329,66 +341,75 @@ def _layer(layer: ConvLSTM, length: int | None, state: bool, mask: bool) -> _Exp
     outputs = {"outputs": hidden.replace("B", "B T"), "final_h": hidden, "final_c": hidden}
     reach = max(d * (k - 1) + 1 for k, d in zip(cell.input_kernel, cell.dilation, strict=True))
     return _Export(
-        _Layer(layer, names),
-        sample,
-        {name: axes[name] for name in ("inputs", *names)},
-        outputs,
-        {},
-        (length or 3, length is None),
-        max(4, reach),
+        name=type(layer).__name__,
+        module=_Layer(layer, names),
+        sample=sample,
+        axes={name: axes[name] for name in ("inputs", *names)},
+        outputs=outputs,
+        units={},
+        length=(length or 3, length is None),
+        side=max(4, reach),
+        properties={},
+        variadic=1,
     )
 
 
-def _normalised(
-    model: nn.Module, forecast_length: int, length: tuple[int, bool], spacing: float | None
-) -> _Export:
+def _normalised(call: _Normalised, length: tuple[int, bool], side: int) -> _Export:
     def sample(batch: int, length: int, height: int, width: int) -> tuple[Tensor, ...]:
         values = _moving(batch, length, height, width)[:, :, None]
         observed = ~values.isnan()
-        return (
-            torch.where(observed, values / values.nan_to_num().amax(), 0.0),
-            observed,
-            *_minutes(batch, spacing),
-        )
+        context = torch.where(observed, values / values.nan_to_num().amax(), 0.0)
+        return context, observed, *_minutes(batch, call.spacing)
 
-    axes = {"context": "B T 1 H W", "observed": "B T 1 H W"} | (
-        {} if spacing is None else {"timestep": "B"}
-    )
     return _Export(
-        _Normalised(model, forecast_length, spacing),
-        sample,
-        axes,
-        {"forecast": "B L 1 H W"},
-        {"context": "1", "observed": "boolean", "timestep": "min", "forecast": "1"},
-        length,
-        _side(model),
+        name=type(call.model).__name__,
+        module=call,
+        sample=sample,
+        axes={"context": "B T 1 H W", "observed": "B T 1 H W"} | _timestep_axis(call.spacing),
+        outputs={"forecast": "B L 1 H W"},
+        units={"context": "1", "observed": "boolean", "timestep": "min", "forecast": "1"},
+        length=length,
+        side=side,
+        properties=_properties(call),
+        variadic=2,
     )
 
 
 def _physical(
-    forecaster: Forecaster, forecast_length: int, length: tuple[int, bool], spacing: float | None
+    forecaster: Forecaster, call: _Normalised, length: tuple[int, bool], side: int
 ) -> _Export:
-    rain = forecaster.task.quantity == "rain_rate"
-    name, unit = ("rain_rate", "mm h-1") if rain else ("grey_level", "1")
+    name, unit, scale = "grey_level", "1", 1 / 20
+    if forecaster.task.quantity == "rain_rate":
+        name, unit, scale = "rain_rate", "mm h-1", 1.0
 
     def sample(batch: int, length: int, height: int, width: int) -> tuple[Tensor, ...]:
-        values = _moving(batch, length, height, width)
-        return (values if rain else values / 20, *_minutes(batch, spacing))
+        values = _moving(batch, length, height, width) * scale
+        return values, *_minutes(batch, call.spacing)
 
-    axes = {name: "B T H W"} | ({} if spacing is None else {"timestep": "B"})
+    properties = _properties(call) | {"missing": "NaN"}
+    if forecaster.settings is not None:
+        properties |= {name: forecaster.settings[name] for name in ("task", "transform")}
     return _Export(
-        _Physical(forecaster, forecast_length, spacing),
-        sample,
-        axes,
-        {"forecast": "B L H W"},
-        {name: unit, "timestep": "min", "forecast": unit},
-        length,
-        _side(forecaster.model),
+        name=type(call.model).__name__,
+        module=_Physical(call, forecaster.transform),
+        sample=sample,
+        axes={name: "B T H W"} | _timestep_axis(call.spacing),
+        outputs={"forecast": "B L H W"},
+        units={name: unit, "timestep": "min", "forecast": unit},
+        length=length,
+        side=side,
+        properties=properties,
+        variadic=1,
     )
 
 
-def _side(model: nn.Module) -> int:
-    return max(4, model.multiple if isinstance(model, Network) else 16)
+def _timestep_axis(spacing: float | None) -> dict[str, str]:
+    return {} if spacing is None else {"timestep": "B"}
+
+
+def _properties(call: _Normalised) -> dict[str, object]:
+    spacing = {} if call.spacing is None else {"spacing_km": call.spacing}
+    return {"forecast_length": call.forecast_length} | spacing
 
 
 def _minutes(batch: int, spacing: float | None) -> tuple[Tensor, ...]:
@@ -417,24 +438,18 @@ def _program(found: _Export) -> ExportedProgram:
     }
     shapes = []
     for axes in found.axes.values():
-        shapes.append(
-            {place: kinds[axis] for place, axis in enumerate(axes.split()) if axis in kinds}
-        )
-    variadic = (
-        (shapes[0], tuple(shapes[1:]))
-        if isinstance(found.module, (_Layer, _Physical))
-        else (*shapes[:2], tuple(shapes[2:]))
-    )
+        free_axes = enumerate(axes.split())
+        shapes.append({place: kinds[axis] for place, axis in free_axes if axis in kinds})
+    named, rest = shapes[: found.variadic], tuple(shapes[found.variadic :])
+    dynamic_shapes = (*named, rest) if rest else tuple(named)
     arguments = found.sample(2, length, 2 * found.side + 3, 3 * found.side + 1)
     try:
         with _evaluating(found.module), torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return torch.export.export(
-                found.module, arguments, dynamic_shapes=tuple(part for part in variadic if part)
-            )
+            return torch.export.export(found.module, arguments, dynamic_shapes=dynamic_shapes)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{_name(found.module)} cannot be exported: {_reason(error)}.") from error
+        raise UserError(f"{found.name} cannot be exported: {_reason(error)}.") from error
 
 
 @contextmanager
@@ -472,9 +487,8 @@ def _compare(found: _Export, run: Callable[[tuple[Tensor, ...]], object], name: 
                     f"with: {_reason(error)}."
                 ) from error
         for one, other in zip(_as_tuple(wanted), _as_tuple(came), strict=True):
-            same = (one.isnan() & other.isnan()) | (
-                (one - other).abs() <= _TOLERANCE * one.abs().clamp(min=1)
-            )
+            near = (one - other).abs() <= _TOLERANCE * one.abs().clamp(min=1)
+            same = near | (one.isnan() & other.isnan())
             if one.shape != other.shape or not same.float().mean() >= 1 - _FEW:
                 raise UserError(
                     f"{name} does not do what the model does on {size} (B, T, H, W): "
@@ -504,9 +518,8 @@ def _session(path: Path, names: tuple[str, ...]) -> Callable[[tuple[Tensor, ...]
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = (
-        3  # of warnings there are many, about weights that its optimiser folded away
-    )
+    # of warnings there are many, about weights that its optimiser folded away
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
         path.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
@@ -530,75 +543,58 @@ def _name_modes(made) -> None:
             node.attributes["mode"] = type(mode)("mode", mode.type, "linear")
 
 
-def _describe(made, found: _Export, model) -> None:
+_AXES = {
+    "B": "batch",
+    "T": "time",
+    "H": "height",
+    "W": "width",
+    "L": "lead",
+    "C": "channel",
+    "F": "hidden_channel",
+    "H'": "state_height",
+    "W'": "state_width",
+}
+
+
+def _describe(made, found: _Export) -> None:
     """Names of the free axes of inputs and outputs, and what they are, into the file."""
-    words = {
-        "B": "batch",
-        "T": "time",
-        "H": "height",
-        "W": "width",
-        "L": "lead",
-        "C": "channel",
-        "F": "hidden_channel",
-        "H'": "state_height",
-        "W'": "state_width",
-    }
     symbols = {}
     for value, axes in zip(made.graph.inputs, found.axes.values(), strict=True):
         for dimension, axis in zip(value.shape, axes.split(), strict=True):
             if not isinstance(dimension, int):
-                symbols.setdefault(str(dimension.value), words[axis])
-    described = {"inputs": found.axes, "outputs": found.outputs}
-    for kind, values in (("inputs", made.graph.inputs), ("outputs", made.graph.outputs)):
-        for value, (name, axes) in zip(values, described[kind].items(), strict=True):
-            value.shape = type(value.shape)(
-                [
-                    d if isinstance(d, int) else symbols.get(str(d.value), str(d.value))
-                    for d in value.shape
-                ]
-            )
-            unit = found.units.get(name)
-            value.doc_string = " ".join(words.get(axis, axis) for axis in axes.split()) + (
-                "" if unit is None else f" [{unit}]"
-            )
+                symbols.setdefault(str(dimension.value), _AXES[axis])
+    described = [*zip(made.graph.inputs, found.axes.items(), strict=True)]
+    described += zip(made.graph.outputs, found.outputs.items(), strict=True)
+    for value, (name, axes) in described:
+        sizes = []
+        for dimension in value.shape:
+            if not isinstance(dimension, int):
+                dimension = symbols.get(str(dimension.value), str(dimension.value))
+            sizes.append(dimension)
+        value.shape = type(value.shape)(sizes)
+        words = [_AXES.get(axis, axis) for axis in axes.split()]
+        if name in found.units:
+            words.append(f"[{found.units[name]}]")
+        value.doc_string = " ".join(words)
+    names = (*found.axes, *found.outputs)
     properties = {
-        "nowcast": nowcast.__version__,
+        "version": nowcast.__version__,
         "inputs": found.axes,
         "outputs": found.outputs,
-        "units": {
-            name: found.units[name] for name in (*found.axes, *found.outputs) if name in found.units
-        },
+        "units": {name: found.units[name] for name in names if name in found.units},
+        **found.properties,
     }
-    if isinstance(found.module, (_Normalised, _Physical)):
-        call = found.module if isinstance(found.module, _Normalised) else found.module.call
-        properties |= {"forecast_length": call.forecast_length} | (
-            {} if call.spacing is None else {"spacing_km": call.spacing}
-        )
-    if isinstance(found.module, _Physical):
-        properties |= {"missing": "NaN"}
-    if isinstance(model, Forecaster) and model.settings is not None:
-        properties |= {name: model.settings[name] for name in ("task", "transform")}
     for name, value in properties.items():
-        made.metadata_props[f"nowcast.{name}" if name != "nowcast" else "nowcast.version"] = (
-            value if isinstance(value, str) else json.dumps(value)
-        )
-
-
-def _name(model) -> str:
-    """What is exported, for a message."""
-    for attribute in ("layer", "call", "model"):
-        model = getattr(model, attribute, model)
-    return model if isinstance(model, str) else type(model).__name__
+        text = value if isinstance(value, str) else json.dumps(value)
+        made.metadata_props[f"nowcast.{name}"] = text
 
 
 def _reason(error: Exception) -> str:
+    """What torch says is wrong, in one line; its exporter puts a summary after pages of its own."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    summary = next(
-        (
-            lines[place + 1]
-            for place, line in enumerate(lines[:-1])
-            if line.endswith("Exception summary")
-        ),
-        None,
-    )
-    return (summary or first_line(error) or type(error).__name__).rstrip(".")[:300]
+    summary = first_line(error) or type(error).__name__
+    for line, following in pairwise(lines):
+        if line.endswith("Exception summary"):
+            summary = following
+            break
+    return summary.rstrip(".")[:300]

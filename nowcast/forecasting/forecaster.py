@@ -2,53 +2,39 @@
 folder.
 """
 
-import json
 import math
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-import nowcast
 from nowcast.baselines.extrapolation import seed_of
 from nowcast.data.cadence import are_regular, is_step, usual_step, without_twins
 from nowcast.forecasting.products import checked_thresholds
+from nowcast.forecasting.saving import PARTS, read_run, write_run
 from nowcast.models.base import ForecastModel
 from nowcast.models.prediction import Prediction
 from nowcast.runtime.build import part, plain_data
-from nowcast.runtime.errors import UserError, first_line
-from nowcast.runtime.file_kinds import head_of, kind_of_content
-from nowcast.runtime.files import replacing, run_folder
-from nowcast.runtime.plugins import plugins_named_in, refuse_missing
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import run_folder
 from nowcast.runtime.precision import autocast, check_precision, precision_of
-from nowcast.runtime.renamed import with_todays_names
-from nowcast.runtime.unreadable import os_error
-from nowcast.training import checkpoints
 from nowcast.types.arrays import as_numbers
 from nowcast.types.frames import Forecast, Frames
 from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
-LONGEST_FORECAST = (
-    1000  # frames; far beyond any skill, far below what would exhaust the memory by a typing error
-)
+# frames; far beyond any skill, far below what would exhaust the memory by a typing error
+LONGEST_FORECAST = 1000
 MOST_MEMBERS = 1000
 MOST_VALUES = 2**31  # of one forecast, 8 GiB
-FORMAT = 1  # of the run folder; raised when an older nowcast could misread it
 CADENCES = (2.0, 15.0)  # minutes between frames that a model for any cadence is made for
 SPACINGS = (0.25, 5.0)  # kilometres between pixels, the same
-_DIGEST = "weights_sha256"
-_LARGEST_SETTINGS = 2**20  # bytes
-SETTINGS_FILE, WEIGHTS_FILE = "forecaster.json", "model.safetensors"
 
 
 class Forecaster:
@@ -89,11 +75,9 @@ class Forecaster:
     def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
         """Build model, transform and task from settings held as data; weights as initialised."""
         settings = plain_data(settings)
-        parts = {name: part(settings, name) for name in ("task", "transform", "model")}
-        kept = {name: settings[name] for name in parts}
-        return cls(
-            parts["model"], parts["transform"], parts["task"], settings=kept, precision=precision
-        )
+        task, transform, model = (part(settings, name) for name in PARTS)
+        kept = {name: settings[name] for name in PARTS}
+        return cls(model, transform, task, settings=kept, precision=precision)
 
     def take_weights(self, other: "Forecaster", name: str) -> None:
         """Begin with the weights of another forecaster, to be trained further.
@@ -256,22 +240,7 @@ class Forecaster:
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
         frames = self.one_of_each_time(frames, tolerance)
         task, need = self._task_for(frames, tolerance), self.task.context_length
-        if len(frames) < need or not are_regular(frames.times[-need:], task.timedelta, tolerance):
-            gaps = np.flatnonzero(~is_step(np.diff(frames.times), task.timedelta, tolerance))
-            run = len(frames) - (gaps[-1] + 1 if gaps.size else 0)
-            minutes = (
-                np.diff(frames.times)[gaps[-1]] / np.timedelta64(1, "m") if gaps.size else None
-            )
-            reason = (
-                f"the one before comes {minutes:g} minutes earlier"
-                if gaps.size
-                else "there is none before"
-            )
-            raise UserError(
-                f"{frames.source or 'the input'}: a forecast from {frames.times[-1]} UTC needs "
-                f"{need} frames in a row every "
-                f"{task.timestep:g} minutes, but only the last {run} are: {reason}."
-            )
+        _refuse_gap(frames, need, task, tolerance)
         context = frames[-need:]
         if np.isnan(context.values[-1]).all():
             raise UserError(
@@ -317,29 +286,26 @@ class Forecaster:
         """The frames that a forecast is made from: of several that are meant for one time, the
         nearest to it.
         """
-        step = (
-            usual_step(frames.times[-2 * self.task.context_length :], tolerance)
-            if self.any_cadence
-            else self.task.timedelta
-        )
+        step = self.task.timedelta
+        if self.any_cadence:
+            step = usual_step(frames.times[-2 * self.task.context_length :], tolerance)
         kept = without_twins(frames.times, step, tolerance)
         return frames if len(kept) == len(frames) else frames[kept]
 
     def _task_for(self, frames: Frames, tolerance: Tolerance) -> Task:
-        """The task, at the cadence of the frames where the model is told it."""
-        newest = np.diff(frames.times[-2:])
-        usual = usual_step(frames.times[-self.task.context_length :], tolerance)
-        if (
-            newest.size and usual is not None and is_step(newest, usual, tolerance).all()
-        ):  # the newest frame may be some seconds late
-            newest = usual[None]
-        timestep = float(newest[0] / np.timedelta64(1, "m")) if newest.size else None
+        """The task, at the cadence of the frames where the model takes any."""
+        newest, timestep = np.diff(frames.times[-2:]), None
+        if newest.size:
+            step = newest[0]
+            usual = usual_step(frames.times[-self.task.context_length :], tolerance)
+            # the newest frame may be some seconds late
+            if usual is not None and is_step(newest, usual, tolerance).all():
+                step = usual
+            timestep = _minutes(step)
         self.refuse_scale(timestep, frames.grid.pixel_km, frames.source)
-        return (
-            self.task
-            if timestep is None or not self.any_cadence
-            else replace(self.task, timestep=timestep)
-        )
+        if timestep is None or not self.any_cadence:
+            return self.task
+        return replace(self.task, timestep=timestep)
 
     def refuse_scale(self, timestep: float | None, spacing: float, source: str) -> None:
         """Refuse minutes between frames (None: unknown) or kilometres between pixels that a model
@@ -370,26 +336,22 @@ class Forecaster:
         """Take the usual step between the newest of some times as the task's, where the model is
         made for any; whether that changed it.
         """
-        newest = np.sort(np.array(list(times), "datetime64[s]"))[-4 * self.task.context_length :]
-        newest = newest[without_twins(newest, usual_step(newest, tolerance), tolerance)][
-            -2 * self.task.context_length :
-        ]
-        steps = np.diff(newest) / np.timedelta64(1, "m")
-        usual = float(np.median(steps)) if steps.size else self.task.timestep
-        regular = usual_step(newest, tolerance)
-        if (
-            regular is not None and is_step(np.diff(newest), regular, tolerance).mean() > 0.5
-        ):  # some seconds off: the whole minutes that are meant
-            usual, steps = (
-                float(regular / np.timedelta64(1, "m")),
-                np.array([regular / np.timedelta64(1, "m")]),
-            )
-        if (
-            not self.any_cadence
-            or usual == self.task.timestep
-            or not CADENCES[0] <= usual <= CADENCES[1]
-            or usual not in steps
-        ):
+        if not self.any_cadence:
+            return False
+        length = self.task.context_length
+        newest = np.sort(np.array(list(times), "datetime64[s]"))[-4 * length :]
+        kept = without_twins(newest, usual_step(newest, tolerance), tolerance)
+        newest = newest[kept][-2 * length :]
+        gaps, regular = np.diff(newest), usual_step(newest, tolerance)
+        if not gaps.size:
+            return False
+        if regular is not None and is_step(gaps, regular, tolerance).mean() > 0.5:
+            usual = _minutes(regular)  # some seconds off: the whole minutes that are meant
+        else:
+            usual = float(np.median(gaps / np.timedelta64(1, "m")))
+            if usual not in gaps / np.timedelta64(1, "m"):  # between two cadences
+                return False
+        if usual == self.task.timestep or not CADENCES[0] <= usual <= CADENCES[1]:
             return False
         self.task = replace(self.task, timestep=usual)
         return True
@@ -415,22 +377,7 @@ class Forecaster:
                 "this forecaster was made without its settings, so it cannot be saved; make it "
                 "with Forecaster.from_settings."
             )
-        folder = Path(folder)
-        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-        _refuse_nonfinite(weights, folder / WEIGHTS_FILE)
-        content = safetensors.torch.save(weights)
-        with replacing(folder / WEIGHTS_FILE) as path:
-            path.write_bytes(content)
-        with replacing(folder / SETTINGS_FILE) as path:
-            settings = {
-                "format": FORMAT,
-                "nowcast": nowcast.__version__,
-                _DIGEST: sha256(content).hexdigest(),
-                "precision": self.precision,
-                "plugins": plugins_named_in(self.settings),
-                **self.settings,
-            }
-            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_run(Path(folder), self.model, self.settings, self.precision)
 
     @classmethod
     def load(cls, folder: str | Path, *, precision: str | None = None) -> "Forecaster":
@@ -445,53 +392,27 @@ class Forecaster:
         Raises:
             UserError: not a run folder, one of another version, or a damaged one.
         """
-        folder = run_folder(folder)
-        settings = _read_settings(folder)
-        refuse_missing(settings.get("plugins", {}), f"the run {folder}")
-        forecaster = cls.from_settings(
-            settings, precision=precision or settings.get("precision", "float32")
-        )
-        path = folder / WEIGHTS_FILE
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is not a regular file; it cannot hold weights.")
-        try:
-            content = path.read_bytes()
-            weights = safetensors.torch.load(content)
-        except FileNotFoundError as error:
-            advice = f"Restore it, or finish the run anew with nowcast train resume={folder}"
-            raise UserError(
-                f"{path} cannot be read as weights: it is not there. {advice}"
-            ) from error
-        except OSError as error:
-            raise os_error(path, error) from error
-        except safetensors.SafetensorError as error:
-            found = f"{path} cannot be read as weights ({_what_is_wrong(path, error)})"
-            raise UserError(
-                f"{found}; restore the file, or train again into another folder."
-            ) from error
-        if settings.get(_DIGEST) not in (
-            None,
-            sha256(content).hexdigest(),
-        ):  # None: of a nowcast that did not note it
-            raise UserError(
-                f"{path} is damaged, or not the file that {SETTINGS_FILE} was written for: it "
-                f"has another SHA-256. Restore it{_or_go_on(folder)}."
-            )
-        _refuse_nonfinite(weights, path)
-        try:
-            forecaster.model.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{path} does not belong to the model in {SETTINGS_FILE} ({reason})."
-            ) from error
+        saved = read_run(run_folder(folder))
+        forecaster = cls.from_settings(saved.settings, precision=precision or saved.precision)
+        saved.load_into(forecaster.model)
         return forecaster
 
 
-def _what_is_wrong(path: Path, error: Exception) -> str:
-    """What a file of a run is instead of what it should be, or what the library says of it."""
-    found = kind_of_content(head_of(path))
-    return f"it is {found.what}: {found.advice}" if found is not None else first_line(error)
+def _refuse_gap(frames: Frames, need: int, task: Task, tolerance: Tolerance) -> None:
+    """Refuse frames of which the last ``need`` do not follow each other at the task's timestep."""
+    gaps = np.diff(frames.times)
+    if len(frames) >= need and are_regular(frames.times[-need:], task.timedelta, tolerance):
+        return
+    wrong = np.flatnonzero(~is_step(gaps, task.timedelta, tolerance))
+    run, reason = len(frames), "there is none before"
+    if wrong.size:
+        run -= wrong[-1] + 1
+        minutes = gaps[wrong[-1]] / np.timedelta64(1, "m")
+        reason = f"the one before comes {minutes:g} minutes earlier"
+    raise UserError(
+        f"{frames.source or 'the input'}: a forecast from {frames.times[-1]} UTC needs {need} "
+        f"frames in a row every {task.timestep:g} minutes, but only the last {run} are: {reason}."
+    )
 
 
 def _why_nothing(context: Frames, model: str) -> str:
@@ -504,67 +425,11 @@ def _why_nothing(context: Frames, model: str) -> str:
     )
 
 
-def _refuse_nonfinite(weights: dict[str, torch.Tensor], path: Path) -> None:
-    name = next(
-        (
-            name
-            for name, tensor in weights.items()
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-        ),
-        None,
-    )
-    if name is not None:
-        raise UserError(
-            f"{path}: the weights {name} hold numbers that are not finite; such a model is "
-            "neither saved nor used. Train again with a lower training.learning_rate."
-        )
+def _minutes(step: np.timedelta64) -> float:
+    return float(step / np.timedelta64(1, "m"))
 
 
 def _wait_for(device: torch.device) -> None:
     """Wait for what was left to a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _or_go_on(folder: Path) -> str:
-    """What else can be done with a run that is not finished, or not whole: only where there is a
-    checkpoint to go on with.
-    """
-    if not checkpoints.any_in(folder / checkpoints.FOLDER):
-        return ""
-    return f", or finish this run with: {shlex.join(['nowcast', 'train', f'resume={folder}'])}"
-
-
-def _read_settings(folder: Path) -> dict:
-    path = folder / SETTINGS_FILE
-    if not path.is_file():
-        raise UserError(
-            f"{folder} is not a finished run folder: it holds no {SETTINGS_FILE}. Give the "
-            f"folder that `nowcast train` printed{_or_go_on(folder)}."
-        )
-    try:
-        if path.stat().st_size > _LARGEST_SETTINGS:
-            raise ValueError(f"it is over {_LARGEST_SETTINGS} bytes long")
-        settings = with_todays_names(json.loads(path.read_text(encoding="utf-8")))
-        version = settings["format"]
-    except OSError as error:
-        raise os_error(path, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        found = kind_of_content(head_of(path))
-        if found is not None and found.is_never_data:
-            raise UserError(f"{path} is {found.what}: {found.advice}.") from error
-        raise UserError(f"{path} is damaged ({error}).") from error
-    if version != FORMAT:
-        raise UserError(
-            f"{folder} was written in run format {version!r} by nowcast "
-            f"{settings.get('nowcast')}, but nowcast {nowcast.__version__} "
-            f"reads format {FORMAT}; use the nowcast that wrote it, or train again."
-        )
-    missing = [
-        name for name in ("task", "transform", "model") if not isinstance(settings.get(name), dict)
-    ]
-    if not isinstance(settings.get("plugins", {}), dict):
-        missing.append("plugins")
-    if missing:
-        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}.")
-    return settings

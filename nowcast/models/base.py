@@ -34,6 +34,8 @@ class Capabilities:
         scheduled_sampling: while it learns it can read the truth now and then in place of its own
             forecast, by a method of this name, see ``nowcast.models.autoregressive``.
         unit_range: its values lie in (0, 1).
+        any_length: one graph of it (``nowcast.forecasting.export``) reads any number of context
+            frames; other models are exported for one number.
     """
 
     needs_scale: bool = False
@@ -45,6 +47,7 @@ class Capabilities:
     slow: bool = False
     scheduled_sampling: bool = False
     unit_range: bool = False
+    any_length: bool = False
 
 
 class ForecastModel(nn.Module, ABC):

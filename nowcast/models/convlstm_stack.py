@@ -5,7 +5,7 @@
 from torch import Tensor, nn
 
 from nowcast.models.autoregressive import Autoregressive, head
-from nowcast.models.convlstm.layer import ConvLSTMCell, State
+from nowcast.models.convlstm.cell import ConvLSTMCell, State
 from nowcast.models.network import at_least, precisely
 
 

@@ -10,9 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.models.convlstm.layer import ConvLSTM, State
+from nowcast.models.base import Capabilities
+from nowcast.models.convlstm.cell import State
+from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.convolutions import Conv2d
-from nowcast.models.network import Network, at_least, fold, precisely, unfold, without_autocast
+from nowcast.models.network import (
+    Network,
+    at_least,
+    check_context,
+    fold,
+    precisely,
+    unfold,
+    without_autocast,
+)
 from nowcast.models.prediction import DrawnEnsemble, Prediction
 from nowcast.runtime.torch_private import call_is_forward
 from nowcast.types.scale import Scale
@@ -47,6 +57,7 @@ class EncoderForecaster(Network):
     """
 
     SETTINGS = ("hidden_channels", "patch", "state_noise", "output_bias")
+    capabilities = Capabilities(any_length=True)
 
     def __init__(
         self,
@@ -126,7 +137,7 @@ class EncoderForecaster(Network):
         """
         if not len(self.noise):
             return super().forward(context, forecast_length, observed)
-        self.check(context, forecast_length, observed)
+        check_context(self, context, forecast_length, observed)
         states, size = self._encode(self.frames(context, observed)), context.shape[-2:]
 
         def best() -> Tensor:

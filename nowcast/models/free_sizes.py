@@ -105,7 +105,7 @@ def number(value: int, like: Tensor) -> Tensor:
 
 
 def smooth(fields: Tensor, width: float, widest: Tensor | None = None) -> Tensor:
-    """A Gaussian mean, (B, C, H, W); see ``nowcast.models.motion.smooth``.
+    """A Gaussian mean, (B, C, H, W); see ``nowcast.models.lagrangian.maps.smooth``.
 
     Args:
         fields: finite.

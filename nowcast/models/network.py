@@ -37,6 +37,27 @@ def at_least(least: float, **settings: float) -> None:
             )
 
 
+def check_context(
+    model: ForecastModel, context: Tensor, forecast_length: int, observed: Tensor | None
+) -> None:
+    """Refuse a call of a model that cannot be answered.
+
+    Raises:
+        UserError: a context of another shape, or too short a one, or a mask that is not of it.
+    """
+    if context.ndim != 5 or context.shape[2] != 1 or 0 in context.shape or forecast_length < 1:
+        raise UserError(
+            "expected a context (B, T, 1, H, W) without an empty axis and a forecast length of at "
+            f"least 1, got {tuple(context.shape)} and {forecast_length}."
+        )
+    if context.shape[1] < model.context_length:
+        raise UserError(
+            f"{type(model).__name__} expected at least {model.context_length} context frames, got "
+            f"{context.shape[1]}."
+        )
+    check_mask(observed, context)
+
+
 def check_mask(observed: Tensor | None, frames: Tensor) -> None:
     """Refuse a mask that is not one of these frames.
 
@@ -45,9 +66,8 @@ def check_mask(observed: Tensor | None, frames: Tensor) -> None:
     """
     if observed is not None and (observed.shape != frames.shape or observed.dtype != torch.bool):
         raise UserError(
-            f"an observed mask of shape {tuple(observed.shape)} and type {observed.dtype} came "
-            f"for frames of shape {tuple(frames.shape)}; "
-            "a boolean one of their shape is needed."
+            f"expected a boolean observed mask of the shape of the frames, {tuple(frames.shape)}, "
+            f"got one of shape {tuple(observed.shape)} and type {observed.dtype}."
         )
 
 
@@ -170,29 +190,9 @@ class Network(ForecastModel):
         Raises:
             UserError: a context of another shape, or too short a one, or a mask that is not of it.
         """
-        self.check(context, forecast_length, observed)
+        check_context(self, context, forecast_length, observed)
         raw = self.unroll(self.frames(context, observed), forecast_length)
         return SingleField(self.finish(raw, *context.shape[-2:]))
-
-    def check(self, context: Tensor, forecast_length: int, observed: Tensor | None = None) -> None:
-        """Refuse a call that cannot be answered.
-
-        Raises:
-            UserError: as for ``forward``.
-        """
-        if context.ndim != 5 or context.shape[2] != 1 or 0 in context.shape or forecast_length < 1:
-            raise UserError(
-                f"a context of shape {tuple(context.shape)} and a forecast length of "
-                f"{forecast_length} came; "
-                "(B, T, 1, H, W) without an empty axis and at least 1 are needed."
-            )
-        if context.shape[1] < self.context_length:
-            raise UserError(
-                f"a context of {context.shape[1]} frames came, but this {type(self).__name__} "
-                f"was made for {self.context_length}; give at least so many."
-            )
-
-        check_mask(observed, context)
 
     def frames(self, values: Tensor, observed: Tensor | None) -> Tensor:
         """What the network sees of frames: (B, T, 1, H, W) -> (B, T, channels, H', W'), H' and W'

@@ -9,8 +9,11 @@ what=prediction` measures both, alone and beside busy processes.
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
+Result = TypeVar("Result")
 SPIN_COUNT = "1000"
 """Turns of GNU OpenMP's waiting loop, some microseconds. What libgomp takes itself where there are
 more threads than cores. 100 and 0 (`OMP_WAIT_POLICY=passive`) made forecasts on an idle machine 1.5
@@ -43,3 +46,11 @@ def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> bool:
         return False
     environment[_SPINNING] = SPIN_COUNT
     return True
+
+
+def in_new_thread(function: Callable[[], Result]) -> Result:
+    """Call a function in a thread of its own: the caller's inference mode, autocast, checkpointing
+    and tracing, whatever it is in the middle of, stay outside.
+    """
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(function).result()

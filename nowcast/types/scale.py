@@ -33,7 +33,8 @@ class Scale:
         found = []
         for value in (self.timestep, self.spacing):
             value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-            found.append(value.expand(len(like)))
+            # not len(like), which a graph would take for a constant
+            found.append(value.expand(like.shape[0]))
         return found[0], found[1]
 
     def rows(self, index: slice | Sequence[int]) -> "Scale":

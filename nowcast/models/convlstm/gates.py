@@ -51,7 +51,7 @@ def equations(
     gate_activation: Callable = torch.sigmoid,
     activation: Callable = torch.tanh,
 ) -> tuple[Tensor, Tensor]:
-    """One step of a ConvLSTM from what enters its gates; see ``nowcast.models.convlstm.layer``.
+    """One step of a ConvLSTM from what enters its gates; see ``nowcast.models.convlstm.cell``.
 
     Args:
         gates: i, f, c and o, of one shape each.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from nowcast.models.convlstm.layer import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
 from nowcast.runtime.errors import UserError
 
 

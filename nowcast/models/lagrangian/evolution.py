@@ -1,0 +1,248 @@
+"""From what the network says of the cells to the logits of each pixel and lead.
+
+Each pixel looks up where its rain departed from: the context by scale, as it goes on from there,
+and the network's coefficients, which say what of it holds. So rain of any speed is displaced
+without blur.
+
+Axes: B batch, T time, K knots, L levels, S scales, H rows, W columns; h and w those of the working
+grid.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nowcast.models.lagrangian.carrying import (
+    departures,
+    first_departure,
+    next_departure,
+    pixel_positions,
+    sampled_at,
+)
+from nowcast.models.lagrangian.context import WorkingGrid
+from nowcast.models.lagrangian.ensemble import ScaleNoise
+from nowcast.models.lagrangian.maps import stripes
+from nowcast.models.lagrangian.scales import Regression
+from nowcast.models.lagrangian.settings import LagrangianSettings
+from nowcast.models.steps_in_time import follow
+
+
+class Pixels(NamedTuple):
+    """Pixels of a forecast, or some of their rows.
+
+    Args:
+        x: (1, 1, W') on the working grid.
+        y: (1, H', 1).
+        stationary: (B, 1, H', W'), what stays at each of them.
+    """
+
+    x: Tensor
+    y: Tensor
+    stationary: Tensor
+
+
+class Lead(NamedTuple):
+    """What is known of a lead beside the context.
+
+    Args:
+        back: (B, 2, ...), displacement to the departure, on the motion's grid.
+        wide: (B, outputs + 3 * patterns, ...), the network's answer and the patterns, on the cells.
+        evolved: (3, B, S), see ``Regression.evolved``.
+        minutes: (B,) to the lead.
+    """
+
+    back: Tensor
+    wide: Tensor
+    evolved: Tensor
+    minutes: Tensor
+
+
+@dataclass(frozen=True)
+class RainInMotion:
+    """What all leads of a forecast are made of, computed once.
+
+    Args:
+        grid: the working grid.
+        height: of the frames.
+        width: of the frames.
+        motion: (B, 2, ...) pixels of its own grid a frame.
+        motion_side: points of the working grid to a side of one of the motion's.
+        timestep: (B,) minutes.
+        details: (B, 3 * (details + 1) + 1, h, w), of each of the details' means, the frame itself
+            first, the last frame, the one before it and the mean of all before it; the last field
+            is where anything is known.
+        patterns: (B, 3 * patterns, ...), the same on the cells.
+        stationary: (B, 1, h, w), what stays where it is.
+        coarse: (B, K, outputs, ...), the network's answers at the knots, on the cells.
+        knots: the leads that these are of.
+        regression: how each scale goes on.
+        evolved: (leads, 3, B, S), see ``Regression.evolved``.
+        log_lifetimes: (S,) of minutes, as learnt.
+        settings: of the network.
+    """
+
+    grid: WorkingGrid
+    height: int
+    width: int
+    motion: Tensor
+    motion_side: int
+    timestep: Tensor
+    details: Tensor
+    patterns: Tensor
+    stationary: Tensor
+    coarse: Tensor
+    knots: list[int]
+    regression: Regression
+    evolved: Tensor
+    log_lifetimes: Tensor
+    settings: LagrangianSettings
+
+    @property
+    def size(self) -> torch.Size:
+        """Rows and columns of the working grid."""
+        return self.details.shape[-2:]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the logits."""
+        return torch.promote_types(self.details.dtype, self.log_lifetimes.dtype)
+
+    @torch.no_grad()
+    def pixels(self, every: int = 1, first: tuple[int, int] = (0, 0)) -> Pixels:
+        """The pixels of the forecast, or every so many of each row and column, from a row and a
+        column on.
+        """
+        x, y = pixel_positions(
+            self.height,
+            self.width,
+            like=self.stationary,
+            every=every,
+            first=first,
+            per_pixel=self.grid.pixels,
+        )
+        rows = stripes(y, x.shape[-1], self.settings.stripe)
+        found = [sampled_at(self.stationary, x, some, self.size) for some in rows]
+        return Pixels(x, y, torch.cat(found, dim=-2))
+
+    def answer(self, lead: int) -> Tensor:
+        """The network's answer for a lead, (B, outputs, ...), interpolated between the knots."""
+        after = bisect_left(self.knots, lead)
+        if self.knots[after] == lead:
+            return self.coarse[:, after]
+        begin, end = self.knots[after - 1], self.knots[after]
+        share = (end - lead) / (end - begin)
+        return torch.lerp(self.coarse[:, after], self.coarse[:, after - 1], share)
+
+    def leads(
+        self, pixels: Pixels, noise: ScaleNoise | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Lead by lead, at some pixels: logits at the levels, (B, L, H', W'), how much of each
+        pixel is known, (B, H', W') in [0, 1], and noise, (B, M, H', W'), of which only the order of
+        the members at a pixel means something.
+        """
+        columns = pixels.x.shape[-1]
+        rows = stripes(pixels.y, columns, self.settings.stripe)
+        stationary = stripes(pixels.stationary, columns, self.settings.stripe)
+        parts = [Pixels(pixels.x, *part) for part in zip(rows, stationary, strict=True)]
+        for number, back in enumerate(departures(self.motion, len(self.evolved)), start=1):
+            wide = torch.cat([self.answer(number), self.patterns], dim=1)
+            lead = Lead(back, wide, self.evolved[number - 1], self.timestep * number)
+            drawn = () if noise is None else noise.next()
+            found = [self._at(lead, part, drawn) for part in parts]
+            logits, known, *drawn = (torch.cat(some, dim=-2) for some in zip(*found, strict=True))
+            yield logits, known, sum(drawn) if drawn else None
+
+    def leads_in_a_loop(self, frame_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What ``frame_of(logits, known)`` makes of each lead, (B, H, W), in a graph, which
+        contains the loop's step once: (leads, B, H, W).
+        """
+        length, pixels = len(self.evolved), self.pixels()
+        answers = torch.stack([self.answer(number) for number in range(1, length + 1)])
+        numbers = torch.arange(
+            1, length + 1, dtype=self.timestep.dtype, device=self.timestep.device
+        )
+        minutes = self.timestep * numbers[:, None]
+        step = first_departure(self.motion)
+
+        def one(
+            carried: tuple[Tensor, ...], entries: tuple[Tensor, ...]
+        ) -> tuple[tuple[Tensor, ...], Tensor]:
+            (back,), (answer, evolved, minutes) = carried, entries
+            wide = torch.cat([answer, self.patterns], dim=1)
+            logits, known = self._at(Lead(back, wide, evolved, minutes), pixels)
+            return (next_departure(step, back),), frame_of(logits, known)
+
+        return follow(one, (step,), (answers, self.evolved, minutes))[1]
+
+    def _at(self, lead: Lead, pixels: Pixels, drawn: tuple[Tensor, ...] = ()) -> list[Tensor]:
+        """Logits, how much is known, (B, H', W'), and fields (B, M, h, w) at some pixels."""
+        back = sampled_at(lead.back, pixels.x, pixels.y, self.size, beyond="border")
+        moved = self.motion_side * back
+        departed = pixels.x + moved[:, 0], pixels.y + moved[:, 1]
+        details = sampled_at(self.details, *departed, self.size)
+        wide = sampled_at(lead.wide, *departed, self.size, beyond="border")
+        known = details[:, -1]
+        found = [self._logits(details, wide, lead, pixels.stationary), known]
+        for field in drawn:
+            found.append(sampled_at(field, *departed, self.size, beyond="border"))
+        return found
+
+    def _logits(self, details: Tensor, wide: Tensor, lead: Lead, stationary: Tensor) -> Tensor:
+        """Logits at the levels, (B, L, H', W'): they fall from level to level.
+
+        Args:
+            details: (B, ..., H', W'), see ``RainInMotion``, where the pixels' rain departed from.
+            wide: the same of ``Lead.wide``.
+            lead: which.
+            stationary: (B, 1, H', W').
+        """
+        settings, minutes = self.settings, lead.minutes[:, None, None, None]
+        levels, patterns = len(settings.levels), self.patterns.shape[1]
+        constant, gain, weights, patterns = wide.split(
+            [levels, levels, settings.coefficients, patterns], dim=1
+        )
+        fine, known = details.split([details.shape[1] - 1, 1], dim=1)
+        # what is not observed is 0 in a frame; the means are made of what is observed alone
+        frame = fine[:, :3] / known.clamp(min=0.5)
+        scales = torch.cat([frame, fine[:, 3:], patterns], dim=1).unflatten(1, (-1, 3))
+        fields = self._continued(scales, lead.evolved, minutes)
+        carried = (weights[:, :-1] * fields).sum(dim=1, keepdim=True)
+        value = settings.sharpness * (carried + weights[:, -1:] * stationary)
+        steepness = 1 / (1 + minutes / settings.blunting)
+        first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
+        return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
+
+    def _continued(self, scales: Tensor, evolved: Tensor, minutes: Tensor) -> Tensor:
+        """What the network weighs: of each scale as the regression continues it, what its tendency
+        adds, and what is left of the frames before: (B, 3 S, H', W').
+
+        Args:
+            scales: (B, S, 3, H', W'), ever wider means of the last frame, of the one before it, and
+                of those before.
+            evolved: (3, B, S).
+            minutes: (B, 1, 1, 1).
+        """
+        mean = scales[:, -1, :1]  # that the last scale goes back to
+        bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
+        left = torch.exp(-minutes / self.log_lifetimes.exp()[:, None, None])
+        ahead, before, without = evolved[..., None, None]
+        last, previous, earlier = bands.unbind(dim=2)
+        forecast = ahead * last + before * previous
+        tendency = forecast - without * last
+        forecast = torch.cat([forecast[:, :-1], forecast[:, -1:] + mean], dim=1)
+        return torch.cat([forecast, tendency, left * earlier], dim=1)
+
+
+def knots_up_to(length: int) -> list[int]:
+    """Leads at which the network is asked, 1, 2, 3, 5, 8, 12, ... up to a forecast's length at
+    least; in between, its answers are interpolated.
+    """
+    knots = [1, 2]
+    while knots[-1] < length:
+        knots.append(knots[-1] + len(knots) - 1)
+    return knots
