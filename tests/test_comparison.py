@@ -17,7 +17,7 @@ from rich.console import Console
 import nowcast
 from nowcast.cli import main
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.forecasting.forecaster import SETTINGS_FILE
+from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.training import checkpoints
 from nowcast.training.comparison import runs as comparison_runs
 from nowcast.training.comparison.runs import Run, finish_in_parallel, refuse_other_settings

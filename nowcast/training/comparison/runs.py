@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nowcast
-from nowcast.forecasting.forecaster import SETTINGS_FILE
+from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.build import resolve
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.threads import cores
