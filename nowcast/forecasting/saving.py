@@ -1,5 +1,6 @@
-"""The run folder of a trained model: forecaster.json, what it is made of, and model.safetensors, its
-weights. No code of a folder is ever run: classes are named, and must be installed.
+"""The run folder of a trained model: forecaster.json, what it is made of, and model.safetensors.
+
+No code of a folder is ever run: classes are named, and must be installed.
 """
 
 import json

@@ -154,9 +154,9 @@ def _gradients() -> Iterator[None]:
         return
     # A device context costs a little in every call.
     is_on_cpu = torch.get_default_device().type == "cpu"
-    with torch.inference_mode(False), torch.enable_grad():
-        with nullcontext() if is_on_cpu else torch.device("cpu"):
-            yield
+    on_cpu = nullcontext() if is_on_cpu else torch.device("cpu")
+    with torch.inference_mode(False), torch.enable_grad(), on_cpu:
+        yield
 
 
 @contextmanager
