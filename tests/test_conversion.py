@@ -267,18 +267,6 @@ def test_other_settings_a_foreign_file_and_an_old_archive_get_no_frames(tmp_path
     assert Archive(tmp_path / "a.nc").read(0, 1) == np.float32(0.12)
 
 
-def test_a_setting_of_a_reader_that_an_older_nowcast_did_not_have_was_as_by_default_now(tmp_path):
-    files, target = knmi_files(tmp_path / "in", 3), "nowcast.readers.cf_netcdf.CfNetcdf"
-    older = {"_target_": target, "variable": "rain"}
-    newer = older | {"minutes": None, "z_r_a": 200.0, "z_r_b": 1.6}
-    convert(files[:1], tmp_path / "a.nc", reader=KnmiHdf5(), prepare=Preparation(older))
-    convert(files[:2], tmp_path / "a.nc", reader=KnmiHdf5(), prepare=Preparation(newer))
-    assert depths(tmp_path / "a.nc") == [1, 2]
-    other = Preparation(newer | {"z_r_a": 300.0})
-    with pytest.raises(UserError, match="other settings: reader .* against .*300"):
-        convert(files, tmp_path / "a.nc", reader=KnmiHdf5(), prepare=other)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_unreadable_files_are_listed_with_their_reasons_and_the_others_converted(tmp_path, workers):
     files = knmi_files(tmp_path / "in", 4)
