@@ -4,7 +4,7 @@ These functions are the ones that ``nowcast`` exports; each stands for the comma
 calls the same code. Nothing here knows of Hydra.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.preparation import Preparation, target_of
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
@@ -34,7 +35,7 @@ from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
-Files = str | PathLike | list[str | PathLike]
+Files = str | Path | Sequence[str | Path]
 """A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
 
 
@@ -111,15 +112,12 @@ def convert(
     Raises:
         UserError: as ``nowcast.data.conversion.convert``.
     """
-    chosen = reader or Auto()
-    paths = [path for path in expand_inputs(files) if not conversion.is_own(path, Path(output))]
-    settings = {
-        "_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}",
-        **vars(chosen),
-    }
-    prepare = conversion.Preparation(settings, tolerance=tolerance)
+    chosen, output = reader or Auto(), Path(output)
+    paths = [path for path in expand_inputs(files) if not conversion.is_own(path, output)]
+    settings = {"_target_": target_of(chosen), **vars(chosen)}
+    prepare = Preparation(settings, tolerance=tolerance)
     return conversion.convert(
-        paths, output, reader=chosen, prepare=prepare, workers=workers, replace=replace
+        paths, Path(output), reader=chosen, prepare=prepare, workers=workers, replace=replace
     )
 
 
@@ -199,5 +197,4 @@ def evaluate(
 
 def _as_settings(part: Task | Statistic) -> dict:
     """A part as data that it can be built from again."""
-    name = f"{type(part).__module__}.{type(part).__qualname__}"
-    return {"_target_": name, **vars(part)}
+    return {"_target_": target_of(part), **vars(part)}

@@ -29,8 +29,9 @@ from factories import (
 
 from nowcast.data import conversion, parts
 from nowcast.data.archive import Archive
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.conversion import convert
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.preparation import Preparation
 from nowcast.data.regrid import Regular
 from nowcast.readers.auto import Auto
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
@@ -94,10 +95,10 @@ def test_two_different_frames_of_one_time_are_refused_and_nothing_is_written(tmp
     reader = two_files(Frames(THREE[:1], times(0), grid()), Frames(THREE[1:2], times(0), grid()))
     with pytest.raises(
         UserError,
-        match="a.h5 and b.h5 both hold a frame of 2020-06-01T00:00:00 UTC, with different values",
+        match="a.h5 and b.h5 both have a frame of 2020-06-01T00:00:00 UTC, with different values",
     ):
         convert(["a.h5", "b.h5"], tmp_path / "out.nc", reader=reader)
-    with pytest.raises(UserError, match="a.h5 and b.h5 both hold a frame"):
+    with pytest.raises(UserError, match="a.h5 and b.h5 both have a frame"):
         read_frames(["a.h5", "b.h5"], reader=reader)
     assert os.listdir(tmp_path) == []
 
@@ -327,7 +328,7 @@ def test_a_set_of_two_quantities_is_refused_with_both(tmp_path):
     ):
         with pytest.raises(
             UserError,
-            match="b.h5 holds another quantity than a.h5: rain depth in 5 min against rain rate",
+            match="b.h5 has another quantity than a.h5: rain depth in 5 min against rain rate",
         ):
             attempt()
 

@@ -377,7 +377,7 @@ def test_probabilities_are_of_their_thresholds_and_missing_where_the_forecast_is
         and persistence()(frames(values), thresholds=[1]).probability is None
     )
     for wrong in (["a"], [5, 1], [-1]):
-        with pytest.raises(ValueError, match="one or more positive rain rates"):
+        with pytest.raises(ValueError, match="one or more positive thresholds"):
             lagrangian()(frames(values), thresholds=wrong)
 
 

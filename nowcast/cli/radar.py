@@ -2,21 +2,20 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
-from nowcast.data import conversion, inspection
+from nowcast.data import checking, conversion, inspection
 from nowcast.data.archive import Archive
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.reading import ReadingProcess, opened_inputs
+from nowcast.data.preparation import Preparation
+from nowcast.data.reading import ReadingProcess, in_order, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
 from nowcast.output.contents import Contents
 from nowcast.runtime.build import fits, part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.progress import counted
-from nowcast.types.frames import Frames
 from nowcast.types.task import Task
 
 _TYPES = {"clip": float | None, "workers": int | None, "strict": bool, "replace": bool}
@@ -36,7 +35,7 @@ def convert(arguments: list[str]) -> None:
     paths = [
         path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)
     ]
-    prepare = conversion.Preparation(
+    prepare = Preparation(
         settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance")
     )
     workers = settings["workers"]
@@ -81,19 +80,10 @@ def info(arguments: list[str]) -> None:
     chosen = Tolerant(reader, tolerance) if several else Contents(reader, tolerance)
     with ReadingProcess(Unpacking(chosen, inputs.refused)) as process:
         if several:
-            results = _one_by_one(inputs.paths, process)
-            print_line(inspection.info_of_members(files[0], results, tolerance))
+            results = in_order(inputs.paths, process)
+            print_line(inspection.info_of_files(files[0], results, tolerance))
         else:
             print_line(process.read(paths[0]))
-
-
-def _one_by_one(paths: list[Path], reader) -> Iterator[tuple[Path, Frames | UserError]]:
-    """The frames of each file, or the reason for none."""
-    for path in paths:
-        try:
-            yield path, reader.read(path)
-        except UserError as error:
-            yield path, error
 
 
 def check(arguments: list[str]) -> None:
@@ -104,13 +94,13 @@ def check(arguments: list[str]) -> None:
         return
     with Archive(files[0]) as archive:
         timestep = (
-            inspection.common_minutes(archive.times, archive.tolerance)
+            checking.common_minutes(archive.times, archive.tolerance)
             if settings["timestep"] is None
             else settings["timestep"]
         )
     task = Task(settings["context_length"], settings["forecast_length"], timestep)
     print_line(
-        inspection.check(
+        checking.check(
             files[0],
             task,
             validation_from=settings["validation_from"],

@@ -54,7 +54,7 @@ class Archive:
         times: UTC, (T,) datetime64[s], strictly ascending; gaps are allowed.
         grid: where the pixels are.
         quantity: what the radar files held, see ``nowcast.types.frames``.
-        settings: how they were read, as `convert` was told; None in an archive of version 1.
+        settings: how they were read, as data; None in an archive of version 1.
         discarded: pixels of each frame that became missing because they were negative or
             implausible, (T,).
 
@@ -66,6 +66,7 @@ class Archive:
         self.path = Path(path)
         self._file = self._values = self._process = None
         self._places: np.ndarray | None = None  # of the frames in the file; None: all of them
+        # closed again: an open HDF5 handle does not survive a fork, nor pickling
         with Hdf5File(path) as file:
             version = _version(file)
             self.quantity = file.text("/", "quantity") if version > 1 else RAIN_RATE
@@ -74,6 +75,7 @@ class Archive:
             self.times = file.dataset("time", axes=1)[()].astype("datetime64[s]")
             self.discarded = discarded_pixels(file, len(self.times))
             shape = file.dataset(RATES, axes=3).shape
+        # windows are found by searching in sorted times
         ascending = bool((np.diff(self.times) > np.timedelta64(0, "s")).all())
         whole = shape == self.shape and len(self.discarded) == len(self.times)
         if not (whole and ascending and len(self.times)):
@@ -140,7 +142,7 @@ class Archive:
         """
         if not 0 <= start < stop <= len(self):
             raise UserError(
-                f"frames {start} to {stop} were asked for, but {self.path} holds frames 0 to "
+                f"frames {start} to {stop} were asked for, but {self.path} has frames 0 to "
                 f"{len(self)}."
             )
         with damage_reported(self.path):
@@ -158,6 +160,7 @@ class Archive:
         """
         kept = without_twins(self.times, step, self.tolerance)
         if len(kept) < len(self.times):
+            # a cached list of all frames' origins would no longer match
             self.__dict__.pop("origins", None)
             self._places = kept if self._places is None else self._places[kept]
             self.times, self.discarded = self.times[kept], self.discarded[kept]
@@ -182,6 +185,7 @@ class Archive:
         kept = (self.settings or {}).get("tolerance")
         if not isinstance(kept, dict):
             return DEFAULT
+        # a newer nowcast may have noted fields that are not known here
         return Tolerance(**{name: kept[name] for name in kept.keys() & vars(DEFAULT).keys()})
 
     @cached_property
@@ -274,7 +278,7 @@ class NewestFrames:
                 stop = int(np.searchsorted(archive.times, latest, side="right"))
             if stop == 0:
                 raise UserError(
-                    f"{path} holds no frame at the analysis time {utc_text(self.until)}; all "
+                    f"{path} has no frame at the analysis time {utc_text(self.until)}; all "
                     "frames are later."
                 )
             chosen = newest_of_each_time(archive.times[:stop], self.count, self.tolerance)

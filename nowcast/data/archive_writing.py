@@ -21,7 +21,8 @@ from nowcast.types.places import projection
 MARK = "nowcast_archive_version"
 VERSION = 2
 _DISCARDED = {
-    "long_name": "pixels that became missing because the file has them negative or implausibly high",
+    "long_name": "pixels that became missing because the file has them negative or "
+    "implausibly high",
     "units": "1",
 }
 _TIME = {
@@ -77,6 +78,7 @@ def write_archive(
         chunks = layout(*grid.shape)
         fill = np.float32(np.nan)
         _variable(file, RATES, ("time", "y", "x"), np.float32, _RATE, fillvalue=fill, **chunks)
+    # h5netcdf cannot write packed chunks as they are, h5py can
     with h5py.File(path, "r+", libver=LIBVER) as file:
         for index, frame in enumerate(frames):
             require_space(path, 4 * grid.shape[0] * grid.shape[1])
@@ -110,7 +112,7 @@ def _write_frames(file: h5netcdf.File, frames: list[StoredFrame]) -> None:
     _write_names(file, [frame.origin.name for frame in frames])
     write("source_digest", np.array([frame.origin.digest for frame in frames], np.int64), _DIGEST)
     discarded = np.array([frame.discarded for frame in frames], np.int64)
-    if discarded.any():
+    if discarded.any():  # most archives have none, and stay as an older nowcast wrote them
         write(DISCARDED, discarded, _DISCARDED)
 
 

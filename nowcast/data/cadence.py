@@ -37,6 +37,7 @@ def lie_on_regular_times(
     accepted = 2 * tolerance.off_time(step) / _SECOND
     if not accepted or exact.all():
         return exact
+    # frames that drift by a second each are no series, though each step is nearly right
     late = (times - times[0]) / _SECOND - np.arange(len(times)) * (step / _SECOND)
     windows = np.lib.stride_tricks.sliding_window_view(late, length)
     return exact | (windows.max(axis=1) - windows.min(axis=1) <= accepted)
@@ -83,6 +84,7 @@ def _one_of_each_group(
     widest = (times[after - 1] - times[first]).max()
     if widest > limit:
         return np.arange(len(times)), nothing
+    # twins are often one frame on the minute and one of a second scan, a few seconds later
     seconds = _whole_seconds(times) % 60
     alike = np.bincount(seconds, minlength=60)[seconds]
     from_minute = _distance(seconds, 60)
@@ -123,6 +125,7 @@ def regular_phase(
         return np.timedelta64(0, "s")
     seconds = int(step / _SECOND)
     places, counts = np.unique(_whole_seconds(times) % seconds, return_counts=True)
+    # on a circle: 10:59:58 and 11:00:03 are five seconds apart for any step
     off = float(tolerance.off_time(step) / _SECOND)
     near = _distance(places[:, None] - places, seconds) <= 2 * off
     alike = [counts[one].sum() for one in near]
@@ -174,6 +177,7 @@ def without_twins(
     slots, meant = _slots(times, step, tolerance)
     off = np.abs(times - meant)
     far = ~is_near(off, step, tolerance)
+    # of each regular time the nearest frame; the loop is over frames near to one alone
     best: dict[int, int] = {}
     for index in np.flatnonzero(~far).tolist():
         slot = int(slots[index])
@@ -196,6 +200,7 @@ def newest_of_each_time(
     Returns:
         Their indices, ascending, at most ``count``.
     """
+    # twice as many, and one, contain enough even where every frame has a twin
     before = max(0, len(times) - 2 * count - 1)
     recent = times[before:]
     return before + without_twins(recent, usual_step(recent, tolerance), tolerance)[-count:]

@@ -65,6 +65,7 @@ def _is_zipped_data_set(path: str | Path) -> bool:
             names = file.namelist()
     except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
         return False  # whoever opens it next says why
+    # a .zip of .npy files is a collection of files, a .npz of them is one data set
     arrays = bool(names) and all(name.endswith(".npy") for name in names)
     is_npz = arrays and Path(path).suffix.lower() != ".zip"
     return is_npz or not set(STORE_MARKS).isdisjoint(names)
@@ -185,6 +186,7 @@ def open_containers(paths: Iterable[str | Path], listing) -> OpenedInputs:
 def _add_contents(found: OpenedInputs, path: Path, contents: dict) -> None:
     """What is in an archive, as `Listing` says."""
     members, problem = contents["members"], contents["problem"]
+    # to find second files with masks, which GDAL would read beside the first
     names = {name for name, *_ in members}
     for name, changed, digest in members:
         member = member_path(path, name)
@@ -198,8 +200,8 @@ def _add_contents(found: OpenedInputs, path: Path, contents: dict) -> None:
         store = member_path(path, name or "(all of it)")
         found.paths.append(store)
         found.refused[str(store)] = UserError(
-            f"{store} is a zarr store, a folder of many files, which is not read inside an archive; "
-            "unpack the archive."
+            f"{store} is a zarr store, a folder of many files, which is not read inside an "
+            "archive; unpack the archive."
         )
     if not members and not contents["stores"]:
         problem = problem or f"{path} contains no file."

@@ -78,8 +78,8 @@ class ArchiveSummary:
 
 
 def convert(
-    paths: Iterable[str | Path],
-    output: str | Path,
+    paths: Iterable[str | os.PathLike],
+    output: str | os.PathLike,
     *,
     reader,
     prepare: Preparation | None = None,
@@ -199,7 +199,9 @@ class _Conversion:
     ):
         self.output, self.prepare, self.old, self.parts = output, prepare, old, parts
         self.path_parts = path_parts
-        self.set: FileSet | None = None  # what all files have in common; None: none was read yet
+        self.file_set: FileSet | None = (
+            None  # what all files have in common; None: none was read yet
+        )
         self.frames: dict[np.datetime64, StoredFrame] = {}
         self.kept: set[np.datetime64] = set()  # times of the frames that are in the archive
         self.known: set[Origin] = set()
@@ -223,11 +225,8 @@ class _Conversion:
             # a name counts for messages, even where the reader takes nothing from it
             origins[path] = Origin.of(path, max(1, self.path_parts), inputs.digests.get(path))
         self._take_parts({self._identity(origin) for origin in origins.values()})
-        read = partial(
-            in_order,
-            reader=Unpacking(reader, inputs.refused),
-            work=partial(_prepared, self.prepare),
-        )
+        reader = Unpacking(reader, inputs.refused)
+        read = partial(in_order, reader=reader, prepare=self.prepare)
         self._read(origins, read, workers=workers, strict=strict, progress=progress)
         self._take_closed_part()
         report = self._report(inputs.paths)
@@ -241,6 +240,7 @@ class _Conversion:
                 )
             raise UserError(reason)
         frames = [self.frames[moment] for moment in sorted(self.frames)]
+        # nothing new: the file stays as it is, to the byte
         if len(frames) > len(self.kept):
             self._write(frames)
         return ArchiveSummary(
@@ -260,7 +260,7 @@ class _Conversion:
         if self.old is not None:
             self.old.require_unchanged()
             settings |= self.old.settings  # in the words it was made with
-        grid, quantity = self.set.grid, self.set.quantity
+        grid, quantity = self.file_set.grid, self.file_set.quantity
         with replacing(self.output) as temporary:
             write_archive(frames, temporary, grid=grid, quantity=quantity, settings=settings)
 
@@ -274,14 +274,15 @@ class _Conversion:
             self.frames[frame.time] = frame
             self.kept.add(frame.time)
             self.known.add(self._identity(frame.origin))
-        self.set = self._set_of(archive, self.output)
+        self.file_set = self._file_set(archive, self.output)
 
-    def _set_of(self, frames: Frames | Archive, path: Path) -> FileSet:
+    def _file_set(self, frames: Frames | Archive, path: Path) -> FileSet:
         return FileSet(frames.grid, frames.quantity, path, self.prepare.tolerance)
 
     def _take_parts(self, wanted: set[Origin]) -> None:
         """The frames of an interrupted conversion, of the files that are asked for again."""
         doubtful = set()  # files of which not every frame can be taken from here
+        # a frame that several files have lies in the part of the first of them alone
         for frames, grid, quantity in self.parts.interrupted():
             for frame in frames:
                 identity, path = self._identity(frame.origin), Path(frame.origin.name)
@@ -289,9 +290,9 @@ class _Conversion:
                     continue
                 there = self.frames.get(frame.time)
                 if there is None:
-                    if self.set is None:
-                        self.set = FileSet(grid, quantity, path, self.prepare.tolerance)
-                    self.set.refuse_other(grid, quantity, path)
+                    if self.file_set is None:
+                        self.file_set = FileSet(grid, quantity, path, self.prepare.tolerance)
+                    self.file_set.refuse_other(grid, quantity, path)
                     self.frames[frame.time] = frame
                     self.known.add(identity)
                 elif self._identity(there.origin) != identity:
@@ -343,7 +344,7 @@ class _Conversion:
         copies, first = {}, {}
         for path, origin in origins.items():
             identity = self._identity(origin)
-            if origin.digest == UNREAD:
+            if origin.digest == UNREAD:  # whoever reads it finds out why
                 copies[path] = []
             elif identity in first:
                 copies[first[identity]].append(path)
@@ -354,17 +355,17 @@ class _Conversion:
 
     def _add(self, path: Path, frames: Frames, origin: Origin) -> None:
         """The frames of one file; those that are there already must be equal."""
-        if self.set is None:
-            self.set = self._set_of(frames, path)
-        self.set.refuse_other(frames.grid, frames.quantity, path)
+        if self.file_set is None:
+            self.file_set = self._file_set(frames, path)
+        self.file_set.refuse_other(frames.grid, frames.quantity, path)
         for moment, values, discarded in zip(frames.times, frames.values, frames.discarded):
             there = self.frames.get(moment)
             if there is None:
-                part = self.parts.opened(self.set.grid, self.set.quantity)
+                part = self.parts.opened(self.file_set.grid, self.file_set.quantity)
                 self.frames[moment] = part.append(moment, values, origin, discarded)
                 continue
             with damage_reported(self.output):
-                before = there.dataset[there.place]
+                before = there.dataset[there.place]  # read back: frames are not kept in memory
             names, advice = (there.origin.name, origin.name), self._advice(moment, path)
             refuse_other_values(moment, before, values, *names, advice)
             self.duplicates += 1
@@ -416,7 +417,3 @@ def is_own(path: Path, output: Path) -> bool:
 
 def _report_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.quarantine.csv")
-
-
-def _prepared(prepare: Preparation, reader, path: Path) -> Frames:
-    return prepare(reader.read(path))

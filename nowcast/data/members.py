@@ -194,9 +194,8 @@ def _tar_members(stream: BinaryIO, *, forward_only: bool) -> Iterator[Member]:
         if entry.isdir():
             continue
         if entry.size < 0:  # tarfile would go back, and round in a circle
-            raise UserError(
-                f"is damaged: {clean_name(entry.name)[:80]} claims {entry.size} bytes; fetch it again"
-            )
+            name = clean_name(entry.name)[:80]
+            raise UserError(f"is damaged: {name} claims {entry.size} bytes; fetch it again")
         if forward_only and entry.size > MOST_BYTES:
             name = clean_name(entry.name)[:80]
             raise UserError(

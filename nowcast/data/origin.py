@@ -1,4 +1,4 @@
-"""The file a frame was read from, by name and content: what tells copies from other files."""
+"""The file a frame was read from, by name and content: by which copies are recognised."""
 
 import hashlib
 import os

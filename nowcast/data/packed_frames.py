@@ -86,7 +86,7 @@ class StoredFrame:
             (d.chunks, d.compression, d.compression_opts, d.shuffle, d.fletcher32, d.dtype)
             for d in (stored, rates)
         ]
-        if packed[0] != packed[1]:
+        if packed[0] != packed[1]:  # of an older nowcast, with other chunks
             rates[index] = stored[self.place]
             return
         for row in range(0, rates.shape[1], rates.chunks[1]):
@@ -131,6 +131,7 @@ class PackedFrames:
         now.
         """
         place = len(self)
+        # HDF5 itself can crash on a full disk
         require_space(self._path, values.nbytes)
         self._values.resize(place + 1, axis=0)
         self._values[place] = values
@@ -147,6 +148,7 @@ class PackedFrames:
             [frame.origin.digest for frame in self._frames], np.int64
         )
         self._file[DISCARDED] = np.array([frame.discarded for frame in self._frames], np.int64)
+        # in hexadecimal: names may be any bytes, and fixed-length text must not end in zeros
         self._file["source"] = np.array([name.hex() for name in names], dtype="S")
         self._file.close()
 
@@ -192,7 +194,7 @@ class PackedFiles:
                     frames.append(StoredFrame(time, origin, stored, place, int(count)))
                 if len(frames) != len(values):
                     raise UserError(
-                        f"{path} holds {len(values)} frames but names {len(frames)}; it is damaged."
+                        f"{path} has {len(values)} frames but names {len(frames)}; it is damaged."
                     )
                 return frames, read_grid(file), file.text("/", "quantity")
         except UserError:

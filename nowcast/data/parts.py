@@ -69,9 +69,9 @@ class Parts:
             try:
                 found = self._packed.frames(path)
             except Unavailable:
-                raise
+                raise  # it may be whole, and cannot be read just now
             except UserError:
-                path.unlink()
+                path.unlink()  # its files are read again
                 continue
             yield found
 
@@ -101,6 +101,7 @@ class Parts:
         part.close()
         number = max((int(path.stem.removeprefix("part-")) for path in self._complete()), default=0)
         path = self._folder / f"part-{number + 1:06d}.h5"
+        # on the disk before it has its name, so that a part is never half of one
         with open(self._open, "rb") as file:
             os.fsync(file.fileno())
         os.replace(self._open, path)

@@ -50,6 +50,7 @@ class Preparation:
             "regrid": {"_target_": target_of(self.regrid)} | vars(self.regrid),
             "tolerance": asdict(self.tolerance),
         }
+        # through text and back: tuples become lists, as they are when an archive is read
         return json.loads(json.dumps(settings))
 
     def differences(self, archive: Archive) -> list[str]:
@@ -77,13 +78,14 @@ def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
     Projections differ where they do not put the archive's grid in the same place, whatever they are
     called. What an older nowcast did not note, as it had no such setting, was as by default now.
     """
-    if isinstance(kept, dict) and isinstance(wanted, dict):
-        if kept.get("_target_") == wanted.get("_target_"):
-            kept = _defaults(wanted.get("_target_"), wanted.keys() - kept.keys()) | kept
-            if kept.keys() == wanted.keys():
-                for key in wanted:
-                    yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
-                return
+    both = isinstance(kept, dict) and isinstance(wanted, dict)
+    if both and kept.get("_target_") == wanted.get("_target_"):
+        kept = _defaults(wanted.get("_target_"), wanted.keys() - kept.keys()) | kept
+        if kept.keys() == wanted.keys():
+            for key in wanted:
+                yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
+            return
+    # one projection has many spellings
     same_place = name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)
     if kept != wanted and not same_place:
         yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"

@@ -39,6 +39,7 @@ def private_folder() -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
+        # the lock goes last, or another process could take the folder for abandoned
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 
@@ -75,7 +76,7 @@ def _own_folders(start: str) -> list[str]:
     found = []
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
-            if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False):
-                if entry.stat(follow_symlinks=False).st_uid == os.getuid():
-                    found.append(entry.path)
+            is_one = entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
+            if is_one and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                found.append(entry.path)
     return found

@@ -63,6 +63,7 @@ class EpochSampler(Sampler):
         order = np.arange(self.length)
         if self.seed is not None:
             order = sample_generator(self.seed, self.epoch, self.length).permutation(self.length)
+        # a resumed run goes on behind the samples that its epoch has had
         done = self.done[1] if self.done[0] == self.epoch else 0
         own, lacks_one = self._share()
         keys = [(self.epoch, int(order[place])) for place in own]

@@ -128,7 +128,9 @@ class SyntheticCases(Cases):
         age = epoch % rain.renew
         key = epoch - age, index
         if key not in self._kept:
+            # sequences of earlier epochs are never asked for again
             self._kept = {other: kept for other, kept in self._kept.items() if other[0] == key[0]}
+            # float16 has three digits, as radars have
             self._kept[key] = self._made(*key).astype(np.float16)
         sequence = self._kept[key].astype(np.float32)
         if age:
@@ -210,6 +212,7 @@ def rain_sequence(
         layers.append(Layer.drawn(generator, _RANGES.convective))
     rate = 0.0
     for number, layer in enumerate(layers):
+        # layers lie at different heights, where the wind differs
         own = motion.of_next_layer(generator, _RANGES.motion) if number else motion
         rate = rate + carried_rain(generator, layer, own, shape, **scale)
     return seen_by_radar(

@@ -22,15 +22,9 @@ from nowcast.data.members import (
     split_member,
 )
 from nowcast.data.private_folder import private_folder
-from nowcast.readers.content import (
-    HEAD,
-    damage_reported,
-    is_compressed,
-    kind_of_content,
-    stored_beginning,
-    unpacked,
-)
+from nowcast.readers.content import damage_reported, is_compressed, stored_beginning, unpacked
 from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.file_kinds import HEAD, kind_of_content
 from nowcast.runtime.files import require_space
 
 _KEPT_PARTS = 8  # of a path, for readers: %Y/%m/%d/%H/%M and more
@@ -132,6 +126,7 @@ class Unpacking:
         """The member of that name: searched for from where the last one was found, and once from
         the beginning.
         """
+        # members are mostly asked for in their order, which a compressed tar needs
         for _ in range(2):
             if self._at is None or not self._at.is_in(container):
                 self._leave()

@@ -40,6 +40,7 @@ def window_starts(
     length = task.window_length
     if len(times) < length:
         return np.zeros(0, dtype=np.int64)
+    # from timestamps, never from positions: frames may be missing
     complete = lie_on_regular_times(times, length, task.timedelta, tolerance)
     if start is not None:
         complete &= times[: len(times) - length + 1] >= start
@@ -73,6 +74,7 @@ def utc_time(name: str, text: str) -> np.datetime64:
         raise UserError(
             f"{name} is {text!r}; a UTC time such as 2020-06-01T00:00 is needed, or null."
         ) from None
+    # without a zone it is UTC, whatever this machine's zone is
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(moment, "s")
@@ -124,6 +126,7 @@ class TimeSplit:
             raise UserError(f"the part {part!r} is unknown; accepted are {', '.join(PARTS)}.")
         validation = self._bound("validation_from", _SHARE_BEFORE_VALIDATION, times)
         test = self._bound("test_from", _SHARE_BEFORE_TEST, times)
+        # one bound may be given, and the other one's default lie on its wrong side
         if validation > test:
             raise UserError(
                 f"validation would start at {validation}, after the test at {test}; set both "

@@ -46,7 +46,7 @@ class ForecastFiles(ForecastSource):
     Args:
         paths: the files.
         archive: of the observations, on the same grid.
-        reader: gives a file as ``nowcast.readers.cf.PredictedRain``.
+        reader: gives a file as ``nowcast.readers.cf.rain.PredictedRain``.
         name: of the system.
         context_length: frames before the analysis time, for the baselines.
         skip: whether files that cannot be read are left out, and reported, instead of refused.

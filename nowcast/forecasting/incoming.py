@@ -190,12 +190,12 @@ class Incoming:
                 return ""
             if before.source != frame.source:
                 first = short_name(before.source)
-                return f"it holds another frame of {time} UTC than {first}, which came first"
+                return f"it contains another frame of {time} UTC than {first}, which came first"
         own.frames[time] = frame
         if own is self.current:
             return None
         if own.quantity != self.current.quantity:
-            return f"it holds {own.quantity}, the frames before {self.current.quantity}"
+            return f"it contains {own.quantity}, the frames before {self.current.quantity}"
         if self._takes_over(own):
             self.current, self._sets = own, [own]
             return None

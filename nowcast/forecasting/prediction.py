@@ -182,7 +182,7 @@ def newest_frames(
         raise UserError(f"{error} ({way})") from error
     if until is not None and at_time(frames.times[-1:], until, None, tolerance) is None:
         raise UserError(
-            f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before "
+            f"{pattern} has no frame at the analysis time {utc_text(until)}; the newest before "
             f"it is {utc_text(frames.times[-1])}."
         )
     return frames

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nowcast.readers import cf
+from nowcast.readers.cf import rain
+from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.decoding import Coding
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import as_times
 from nowcast.types.frames import Frames, Grid
@@ -52,12 +54,13 @@ def frames_from_xarray(
     name = stated if isinstance(stated, str) else ""
     path = Path(name or _UNNAMED)
     variables = {str(key): _variable(data, key, path) for key in data.variables}
-    source = cf.Source(path, variables, attributes=dict(data.attrs))
-    frames = cf.frames(source, variable=variable, minutes=minutes, z_r=z_r)
+    source = Source(path, variables, attributes=dict(data.attrs))
+    coding = Coding(minutes=minutes, z_r_a=z_r[0], z_r_b=z_r[1])
+    frames = rain.frames(source, variable, coding)
     return _with_what_nowcast_states(replace(frames, source=name), data)
 
 
-def _variable(data: "xarray.Dataset", name: str, path: Path) -> cf.Variable:
+def _variable(data: "xarray.Dataset", name: str, path: Path) -> Variable:
     """A variable as a CF file has it."""
     variable = data.variables[name]
     attributes = {
@@ -77,7 +80,7 @@ def _variable(data: "xarray.Dataset", name: str, path: Path) -> cf.Variable:
         attributes = _unpacked_limits(attributes, variable, f"{path}: {name}")
     dims = tuple(map(str, variable.dims))
     read = partial(_read, variable, dtype)
-    return cf.Variable(path, str(name), dims, variable.shape, dtype, attributes, read)
+    return Variable(path, str(name), dims, variable.shape, dtype, attributes, read)
 
 
 def _read(variable: "xarray.Variable", dtype: np.dtype, index: tuple, holes: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: of a format that is read, of another one, packed, or a message."""
+"""What a file is by its first bytes: of a format that is read, of another, packed, a message."""
 
 import os
 import re

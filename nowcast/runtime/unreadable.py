@@ -54,9 +54,8 @@ _OF_CODE = {
     if name in _NUMBERS
 }
 # What comes of the content of a damaged file, e.g. of a place before its beginning.
-_OF_CONTENT = {
-    _NUMBERS[name] for name in "EINVAL EOVERFLOW EFBIG ERANGE EILSEQ ENODATA EFAULT ESPIPE".split()
-}
+_CONTENT = ("EINVAL", "EOVERFLOW", "EFBIG", "ERANGE", "EILSEQ", "ENODATA", "EFAULT", "ESPIPE")
+_OF_CONTENT = {_NUMBERS[name] for name in _CONTENT}
 
 # What HDF5, GDAL, zipfile and zarr say of files that are not damaged, and what that means.
 _WORDS = (

@@ -261,7 +261,7 @@ class Frames:
     @classmethod
     def from_xarray(
         cls,
-        data,
+        data: Any,
         *,
         variable: str | None = None,
         minutes: float | None = None,

@@ -49,9 +49,9 @@ def frames_to_xarray(frames: Any) -> "xarray.Dataset":
     import xarray
 
     attributes = {"source": frames.source, "quantity": frames.quantity}
-    variables = {"rainfall_rate": (("time", "y", "x"), frames.values, _RATE)}
+    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), frames.values, _RATE)}
     if frames.discarded.any():
-        variables[DISCARDED] = ("time", frames.discarded, _DISCARDED)
+        variables[DISCARDED] = (("time",), frames.discarded, _DISCARDED)
     return xarray.Dataset(
         variables,
         coords={"time": _time(frames.times, "time of the frame"), **_grid_coordinates(frames.grid)},

@@ -17,7 +17,7 @@ RAIN_RATE = "rain rate"
 _QUANTITY = re.compile(r"rain depth in \S+ min|reflectivity, Z = \S+ R\^\S+")
 
 
-def is_quantity(text: Any) -> bool:
+def is_quantity(text: object) -> bool:
     """Whether a text is one of the quantities that are named here."""
     return isinstance(text, str) and (text == RAIN_RATE or bool(_QUANTITY.fullmatch(text)))
 

@@ -225,7 +225,7 @@ def _sampled(field: np.ndarray, displacement: np.ndarray, side: int) -> np.ndarr
 
 
 def _enlarged(coarse: np.ndarray, side: int) -> np.ndarray:
-    """The middle of displacements on the coarse points, (2, p, p), at every pixel: (2, side, side)."""
+    """The middle of displacements on coarse points, (2, p, p), at every pixel: (2, side, side)."""
     points = coarse.shape[-1]
     first = (points * COARSE - side) / 2
     places = (first + np.arange(side) + 0.5) / COARSE - 0.5

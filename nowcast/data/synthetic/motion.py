@@ -71,6 +71,7 @@ class Motion:
         amplitude = np.exp(-0.5 * (k * scale * 2) ** 2) * (k > 0)
         eddies = filtered_noise(generator, (2, points, points), amplitude)
         share, added = generator.uniform(0, ranges.eddy_share), generator.uniform(0, ranges.eddy)
+        # scaled after drawing: noise of few waves has any strength
         eddies *= (share * speed + added) * pixels / max(eddies.std(), 1e-9)
         turning = np.radians(generator.normal(0, ranges.turning)) * timestep / 60
         quickening = 1 + generator.normal(0, ranges.quickening) * timestep / 60
@@ -87,6 +88,7 @@ class Motion:
         and y.
         """
         found = [np.zeros_like(self.variation)]
+        # backwards in time, so that every pixel gets a value and none gets two
         for step in range(1, length):
             factor = self.quickening**step
             wind = self.wind[:, None, None] + self.variation
@@ -100,6 +102,7 @@ def _linear(gradients: np.ndarray, points: int) -> np.ndarray:
     area; they end before the periodic edge.
     """
     rows, columns = (np.mgrid[:points, :points] + 0.5) / points - 0.5
+    # 1 in the middle, 0 at the edge
     hill = np.cos(np.pi * rows) * np.cos(np.pi * columns)
     return (
         np.stack([along_x * columns + along_y * rows for along_x, along_y in gradients]) * 2 * hill

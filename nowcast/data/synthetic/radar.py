@@ -39,6 +39,7 @@ def seen_by_radar(
     bearing = np.arctan2(rows - y0, columns - x0)
     if generator.random() < ranges.hills:
         change = _behind_hills(generator, change, distance, bearing, ranges)
+    # the errors of all frames are the same, those of noise are new in each
     factor = 10 ** (change / 10)
     if generator.random() < ranges.noise:
         strength = generator.uniform(0, ranges.noise_by)
@@ -57,6 +58,7 @@ def seen_by_radar(
             half = np.radians(generator.uniform(*ranges.sector))
             seen[:, _between(bearing, middle, half)] = np.nan
         else:
+            # never the last context frame, from which the forecast starts
             seen[generator.integers(max(context_length - 1, 1))] = np.nan
     return seen
 
@@ -102,6 +104,7 @@ def _add_clutter(generator: np.random.Generator, seen: np.ndarray, ranges: Radar
     length, side, _ = seen.shape
     count = int(generator.integers(*ranges.clutter_count))
     rows, columns = generator.integers(0, side, (2, count))
+    # echoes of the ground come and go with the propagation of the beam
     level = 10 ** generator.uniform(*ranges.clutter_level, count)
     present = generator.random((length, count)) < generator.uniform(*ranges.clutter_present)
     clutter = (level * present).astype(np.float32)

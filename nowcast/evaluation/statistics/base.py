@@ -132,7 +132,8 @@ class SummedStatistic(Statistic):
 
     def values(self, sums: Mapping[str, np.ndarray]) -> Values:
         """Scores by lead, see ``Statistic.values``."""
-        return self.sums(1).values(sums)  # they do not depend on the number of leads
+        empty: Any = self.sums(1)
+        return empty.values(sums)  # they do not depend on the number of leads
 
 
 def _with_keys(values: NamedValues) -> Values:

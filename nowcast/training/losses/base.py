@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -107,7 +108,8 @@ class PixelLoss(TrainingLoss):
             return super().__call__(model, batch, progress, generator)
         window = torch.cat([batch.context, batch.target], dim=1)
         observed = torch.cat([batch.context_observed, batch.target_observed], dim=1)
-        forecast = model.scheduled_sampling(window, observed, batch.context.shape[1], progress)
+        sampler: Any = model  # its capabilities say that it has the method
+        forecast = sampler.scheduled_sampling(window, observed, batch.context.shape[1], progress)
         # of a sample that only keeps pace with other processes nothing counts, the frames that
         # were seen neither
         counted = observed[:, 1:] & batch.counts[:, None, None, None, None]

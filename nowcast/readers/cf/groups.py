@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from nowcast.readers.cf.choice import ranks
+from nowcast.readers.cf.source import Source, Variable
 from nowcast.runtime.errors import UserError
 
-MAX_GROUPS = 1000
+_MAX_GROUPS = 1000
 
 
 class SeveralGroups(UserError):
-    """Rain is there, but it must be said in which of the groups."""
+    """Rain is there, but a setting must say in which of the groups."""
 
 
-def choose(
+def group_with_rain(
     path: Path,
     groups: Iterable[str],
-    candidates: Callable[[str], dict[str, int]],
+    members: Callable[[str], dict[str, Variable]],
     variable: str | None,
 ) -> tuple[str, str | None]:
     """The group with the rain, and the name of its variable where one is set.
@@ -26,8 +28,7 @@ def choose(
     Args:
         path: the file or folder, for messages.
         groups: paths of the groups such as ``radar/composite``; the first is "" for the top.
-        candidates: of a group, its own variables that may be meant, with the rank of what they
-            measure; with ``variable`` those of that name.
+        members: the variables of a group itself, by name.
         variable: name of the variable, or its path such as ``radar/composite/rain``; None: any.
 
     Returns:
@@ -41,32 +42,23 @@ def choose(
         group, _, name = variable.strip("/").rpartition("/")
         known = list(groups)
         if group not in known:
-            found = ", ".join(known[1:20]) or "none"
             raise UserError(
                 f"{path}: reader.variable is {variable!r}, but there is no group {group!r}; "
-                f"expected one of the groups {found}."
+                f"expected one of the groups {', '.join(known[1:20]) or 'none'}."
             )
         return group, name
-    found = {}
+    found: dict[int, list[str]] = {}
     for group in groups:
-        own = candidates(group)
-        if not group and own:
+        ranked = ranks(Source(path, members(group)), variable)
+        if ranked and not group:
             return group, variable
-        if own:
-            found[group] = own
-    if not found:
-        return "", variable
-    best = min(min(own.values()) for own in found.values())
-    names = [
-        f"{group}/{name}"
-        for group, own in found.items()
-        for name, rank in own.items()
-        if rank == best
-    ]
-    places = {name.rpartition("/")[0] for name in names}
+        for name, rank in ranked.items():
+            found.setdefault(rank, []).append(f"{group}/{name}")
+    best = found[min(found)] if found else []
+    places = {name.rpartition("/")[0] for name in best} or {""}
     if len(places) > 1:
         raise SeveralGroups(
-            f"{path} has rain in several groups: {', '.join(names[:20])}; set reader.variable to "
+            f"{path} has rain in several groups: {', '.join(best[:20])}; set reader.variable to "
             "one of these paths, with reader=cf_netcdf (NetCDF) or reader=zarr_composite (zarr)."
         )
     return places.pop(), variable
@@ -80,5 +72,5 @@ def ancestors(group: str) -> list[str]:
 
 def refuse_many(count: int, path: Path) -> None:
     """Refuse a file with an absurd number of groups."""
-    if count > MAX_GROUPS:
-        raise UserError(f"{path} has {count} groups or more; up to {MAX_GROUPS} are accepted.")
+    if count > _MAX_GROUPS:
+        raise UserError(f"{path} has {count} groups or more; up to {_MAX_GROUPS} are accepted.")
