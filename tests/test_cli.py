@@ -1124,7 +1124,7 @@ def test_report_shows_one_run_or_several_typed_in_any_way(tmp_path, monkeypatch,
     ("arguments", "said"),
     [
         ([], "run must be given"),
-        (["run=no"], "no holds no evaluation.h5; make it with: nowcast evaluate run=no"),
+        (["run=no"], "no contains no evaluation.h5; make it with: nowcast evaluate run=no"),
         (["run="], "run is ''; give the folder of a run, or several as"),
         (["run=[]"], "run is '[]'; give the folder of a run"),
         (["run=[a,a]"], "is named twice; name each run once"),

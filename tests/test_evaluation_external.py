@@ -87,7 +87,7 @@ def source(paths, archive, **options):
     )
 
 
-def judged(source, baselines=None):
+def evaluated(source, baselines=None):
     settings = {
         "task": {
             "_target_": "nowcast.types.task.Task",
@@ -121,7 +121,7 @@ def test_files_that_a_model_wrote_score_as_the_model_itself(tmp_path, archive):
     paths = [
         write(tmp_path, 5 * last, np.repeat(RAIN[last : last + 1], 3, axis=0)) for last in (3, 1, 4)
     ]
-    files = judged(source(paths, archive), {"persistence": model})
+    files = evaluated(source(paths, archive), {"persistence": model})
     settings = files.settings
     itself = evaluate(
         ModelSource({"theirs": model}, Windows([0, 2, 3]), forecast_length=3),
@@ -165,7 +165,7 @@ def test_units_are_those_of_the_file(tmp_path, archive):
     ] == pytest.approx(3.6)
 
 
-def test_a_lead_time_without_a_frame_is_not_observed_and_told(tmp_path, archive):
+def test_a_lead_time_without_a_frame_is_not_observed_and_reported(tmp_path, archive):
     paths = [
         write(tmp_path, minute, np.ones((3, 4, 6))) for minute in (10, 30)
     ]  # the archive ends at 35 minutes
@@ -174,18 +174,18 @@ def test_a_lead_time_without_a_frame_is_not_observed_and_told(tmp_path, archive)
         "in 1 of 2 forecasts some lead times have no frame in the archive; they count as not "
         "observed."
     ]
-    assert judged(files).totals["theirs"]["pixels.pixels"].sum(0).tolist() == [48, 24, 24]
+    assert evaluated(files).totals["theirs"]["pixels.pixels"].sum(0).tolist() == [48, 24, 24]
 
 
-def test_a_forecast_that_nothing_was_observed_of_is_not_judged_and_told(tmp_path, archive):
+def test_a_forecast_that_nothing_was_observed_of_is_not_evaluated_and_reported(tmp_path, archive):
     paths = [write(tmp_path, minute, np.ones((3, 4, 6))) for minute in (10, 50)]
     files = source(paths, archive)
     assert files.count == 1 and files.left_out == [
-        "1 of 2 forecasts have no observation at any lead time and are not judged."
+        "1 of 2 forecasts have no observation at any lead time and are not evaluated."
     ]
     with pytest.raises(
         UserError,
-        match="holds no frame for any lead time of the 1 forecasts: observations from "
+        match="contains no frame for any lead time of the 1 forecasts: observations from "
         "2020-06-01T00:00:00",
     ):
         source(paths[1:], archive)

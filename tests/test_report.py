@@ -250,7 +250,7 @@ def test_there_must_be_a_run_and_each_once(tmp_path):
     with pytest.raises(UserError, match="is named twice; name each run once"):
         report.write([tmp_path / "run", tmp_path / "x" / ".." / "run"], tmp_path / "a.html")
     with pytest.raises(
-        UserError, match=r"holds no evaluation.h5; make it with: nowcast evaluate run="
+        UserError, match=r"contains no evaluation.h5; make it with: nowcast evaluate run="
     ):
         report.write([tmp_path / "run", tmp_path], tmp_path / "a.html")
     with pytest.raises(

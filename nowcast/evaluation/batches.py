@@ -75,7 +75,7 @@ class Failures:
 
 @dataclass
 class CaseSums:
-    """What one batch, or several, came to.
+    """The sums of one batch, or of several.
 
     Args:
         sums: (model, block) -> sums of its scores.

@@ -149,14 +149,14 @@ class ForecastFiles(ForecastSource):
         if not kept:
             times = self.archive.times
             raise UserError(
-                f"{self.archive.path} holds no frame for any lead time of the {len(found)} "
+                f"{self.archive.path} contains no frame for any lead time of the {len(found)} "
                 f"forecasts: observations from {times[0]} to {times[-1]} UTC, analysis times from "
                 f"{found[0].analysis_time} to {found[-1].analysis_time} UTC."
             )
         if len(kept) < len(found):
             self.left_out.append(
                 f"{len(found) - len(kept)} of {len(found)} forecasts have no observation at any "
-                "lead time and are not judged."
+                "lead time and are not evaluated."
             )
         incomplete = sum(any(leads) and not all(leads) for leads in observed)
         if incomplete:

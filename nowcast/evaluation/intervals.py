@@ -2,7 +2,7 @@
 differences of two models.
 
 Neighbouring radar frames are not independent, so whole blocks of cases are drawn with replacement,
-and each model is judged on the same draws: the difference of two models is far better known than
+and each model is scored on the same draws: the difference of two models is far better known than
 either score. N blocks, S draws, T leads; ``T + 1`` are the leads and, last, the value over all of
 them (their mean, or their sum where the score is one).
 """

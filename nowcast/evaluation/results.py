@@ -297,7 +297,7 @@ def _file_in(folder: Path) -> Path:
             f"run={folder} data=radar data.archive=FILE says which folder to give."
         )
     raise UserError(
-        f"{folder} holds no {FILE}; make it with: "
+        f"{folder} contains no {FILE}; make it with: "
         f"{shlex.join(['nowcast', 'evaluate', f'run={folder}'])}"
     )
 

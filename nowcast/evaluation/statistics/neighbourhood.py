@@ -1,10 +1,10 @@
 """Sums of the fractions skill score (Roberts and Lean 2008): events counted in a window around
 every pixel.
 
-With the share S of a window's pixels that hold an event, FSS = 1 - sum (Sf - So)^2 / (sum Sf^2 +
+With the share S of a window's pixels that have an event, FSS = 1 - sum (Sf - So)^2 / (sum Sf^2 +
 sum So^2) = 2 sum Sf So / (sum Sf^2 + sum So^2). The window's area cancels, so that S may be the
 number of events in it: all sums are whole numbers. A window that leaves the grid finds no events
-outside. A missing pixel is treated like one outside: it holds no event in either field, and is no
+outside. A missing pixel is treated like one outside: it has no event in either field, and is no
 centre of a window.
 
 H rows, W columns, K thresholds, N windows.
@@ -134,7 +134,7 @@ def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> 
 
 
 def _occupied(events: np.ndarray, window: int) -> Iterator[tuple[slice, slice]]:
-    """Strips (rows, columns) that hold all pixels whose window may hold an event."""
+    """Strips (rows, columns) that contain all pixels whose window may contain an event."""
     height, width = events.shape[1:]
     either = events.any(0)
     wet_rows = either.any(1)

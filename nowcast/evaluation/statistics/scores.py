@@ -206,7 +206,7 @@ def hss(hits, misses, false_alarms, correct_negatives):
 
 
 def success_ratio(hits, false_alarms):
-    """Share of the forecast events that came, h / (h + f) = 1 - FAR."""
+    """Share of the forecast events that were observed, h / (h + f) = 1 - FAR."""
     return ratio(hits, hits + false_alarms)
 
 
