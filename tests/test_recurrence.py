@@ -5,8 +5,7 @@ precisions.
 import pytest
 import torch
 
-from nowcast.models.convlstm import gates, packed
-from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell
+from nowcast.models.convlstm import ConvLSTM, ConvLSTMCell, gates, packed
 
 OPTIONS = [
     {},

@@ -177,6 +177,7 @@ class Autoregressive(Network):
 
         Args:
             frames: (B, T, C, H, W); beyond its end the network reads its own output.
+            length: number of network steps.
             truth: (B, length) boolean, T = length or more: where a frame is read and not the
                 network's own output; the first is always read. None reads all there are.
         """

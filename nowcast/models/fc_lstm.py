@@ -62,8 +62,9 @@ class FCLSTMLayer(nn.Module):
         Args:
             from_input: the input's share of the gates, bias included: (B, 4F) or (4F,).
             state: h and c, (B, F) each.
-            weight, peephole: (4F, F) and (3, F), the layer's own, read once a sequence: a
-                parametrization computes them whenever they are asked for.
+            weight: (4F, F), the layer's own, read once a sequence: a parametrization computes it
+                whenever it is asked for.
+            peephole: (3, F), the same.
 
         Returns:
             The new state; its h is the layer's output.

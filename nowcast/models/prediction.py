@@ -25,8 +25,8 @@ class Functional(NamedTuple):
     """Which one number of a distribution is wanted.
 
     Args:
-        name: "mean", "median", "quantile" (``level``: a probability) or "event" (``level``: a value;
-            the yes/no forecast that it is reached).
+        name: "mean", "median", "quantile" (``level``: a probability) or "event" (``level``: a
+            value; the yes/no forecast that it is reached).
         level: None for the mean and the median.
     """
 
@@ -159,8 +159,8 @@ class LogitPrediction(Prediction):
 
         Args:
             levels: (K,) values.
-            every, first: only every so many pixels of each row and column, from a row and a column
-                on.
+            every: only every so many pixels of each row and column,
+            first: from a row and a column on.
 
         Returns:
             (B, K, T, H', W') logits, and (B, T, H', W') booleans: where there is a forecast.

@@ -1,9 +1,10 @@
 """PredRNN: LSTM layers that share a second memory, which zigzags through them (Wang et al. 2022,
 arXiv 2103.09504).
 
-    i = sigmoid(Wxi * x + Whi * h)    f = sigmoid(Wxf * x + Whf * h + 1)    g = tanh(Wxg * x + Whg * h)
-    i' = sigmoid(Wxi' * x + Wmi * m)  f' = sigmoid(Wxf' * x + Wmf * m + 1)  g' = tanh(Wxg' * x + Wmg * m)
-    c <- f . c + i . g                m <- f' . m + i' . g'
+    i = sigmoid(Wxi * x + Whi * h)        i' = sigmoid(Wxi' * x + Wmi * m)
+    f = sigmoid(Wxf * x + Whf * h + 1)    f' = sigmoid(Wxf' * x + Wmf * m + 1)
+    g = tanh(Wxg * x + Whg * h)           g' = tanh(Wxg' * x + Wmg * m)
+    c <- f . c + i . g                    m <- f' . m + i' . g'
     o = sigmoid(Wxo * x + Who * h + Wco * [c, m])
     h <- o . tanh(W1 * [c, m])
 
