@@ -14,7 +14,7 @@ build on.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same as in _PUBLIC, for type checkers and editors
     from nowcast.api import convert, evaluate, load, open_archive, read
@@ -75,7 +75,7 @@ _PUBLIC = {
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """A public name, loaded when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module 'nowcast' has no attribute {name!r}")

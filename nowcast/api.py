@@ -4,7 +4,7 @@ These functions are the ones that ``nowcast`` exports; each stands for the comma
 calls the same code. Nothing here knows of Hydra.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -13,15 +13,17 @@ import numpy as np
 from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
-from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.preparation import Preparation, target_of
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
-from nowcast.evaluation.plan import Plan
+from nowcast.data.unpacking import Unpacking
+from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.results import Results
-from nowcast.evaluation.running import Source
 from nowcast.evaluation.running import evaluate as evaluate_source
+from nowcast.evaluation.source import ModelSource
+from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
@@ -29,10 +31,11 @@ from nowcast.readers.auto import Auto
 from nowcast.readers.base import Reader
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
+from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
-Files = str | PathLike | list[str | PathLike]
+Files = str | Path | Sequence[str | Path]
 """A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
 
 
@@ -109,15 +112,12 @@ def convert(
     Raises:
         UserError: as ``nowcast.data.conversion.convert``.
     """
-    chosen = reader or Auto()
-    paths = [path for path in expand_inputs(files) if not conversion.is_own(path, Path(output))]
-    settings = {
-        "_target_": f"{type(chosen).__module__}.{type(chosen).__qualname__}",
-        **vars(chosen),
-    }
-    prepare = conversion.Preparation(settings, tolerance=tolerance)
+    chosen, output = reader or Auto(), Path(output)
+    paths = [path for path in expand_inputs(files) if not conversion.is_own(path, output)]
+    settings = {"_target_": target_of(chosen), **vars(chosen)}
+    prepare = Preparation(settings, tolerance=tolerance)
     return conversion.convert(
-        paths, output, reader=chosen, prepare=prepare, workers=workers, replace=replace
+        paths, Path(output), reader=chosen, prepare=prepare, workers=workers, replace=replace
     )
 
 
@@ -136,7 +136,7 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
     """
     import torch
 
-    forecaster = Forecaster.load(run)
+    forecaster = Forecaster.load(run if isinstance(run, str) else Path(run))
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     forecaster.model.to(chosen)
     return forecaster
@@ -147,10 +147,10 @@ def evaluate(
     archive: str | PathLike,
     *,
     baselines: Mapping[str, ForecastModel] | None = None,
-    scores=None,
+    scores: Statistic | None = None,
     test_from: str | np.datetime64 | None = None,
     stride: int = 1,
-    plan: Plan | None = None,
+    plan: EvaluationPlan | None = None,
 ) -> Results:
     """Scores of a model beside baselines, over the newest part of an archive.
 
@@ -173,10 +173,14 @@ def evaluate(
     with open_archive(archive) as opened:
         forecaster.follow(opened.times)
     task = forecaster.task
-    begin = None if test_from is None else str(np.datetime64(test_from, "s"))
-    radar = Radar(Path(archive), task, seed=0, test_from=begin, test_stride=stride)
-    plan = plan or Plan(workers=0, cache=None)
-    source = Source(
+    validation_begin = test_begin = None
+    if test_from is not None:
+        begin = np.datetime64(str(test_from), "s")
+        # nothing is trained or validated here: what comes before the test is not looked at
+        validation_begin, test_begin = str(begin - np.timedelta64(1, "D")), str(begin)
+    radar = Radar(Path(archive), task, 0, validation_begin, test_begin, test_stride=stride)
+    plan = plan or EvaluationPlan(workers=0, cache=None)
+    source = ModelSource(
         {"model": forecaster},
         radar.part("test"),
         forecast_length=task.forecast_length,
@@ -191,7 +195,6 @@ def evaluate(
     return evaluate_source(source, made, scores, plan=plan, settings=settings)
 
 
-def _as_settings(part) -> dict:
+def _as_settings(part: Task | Statistic) -> dict:
     """A part as data that it can be built from again."""
-    name = f"{type(part).__module__}.{type(part).__qualname__}"
-    return {"_target_": name, **vars(part)}
+    return {"_target_": target_of(part), **vars(part)}

@@ -10,8 +10,9 @@ import pyproj
 import pytest
 
 from nowcast.data.conversion import convert
+from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.evaluation.statistics.sums import ScoreKey, rows_of_values
+from nowcast.evaluation.statistics.sums import ScoreKey, Values, with_overall
 from nowcast.readers.base import Reader
 from nowcast.types.frames import Frames, Grid
 
@@ -176,7 +177,22 @@ def rows_of(
     score: str, by_lead, *, threshold: float | None = None, window: int | None = None
 ) -> list[ScoreRow]:
     """Rows of one score: one per lead, then the one over all leads."""
-    return rows_of_values({ScoreKey(score, threshold, window): np.asarray(by_lead, np.float64)})
+    by_key = {ScoreKey(score, threshold, window): np.asarray(by_lead, np.float64)}
+    return _rows(with_overall(by_key))
+
+
+def scored_rows(statistic: Statistic, totals: dict[str, np.ndarray]) -> list[ScoreRow]:
+    """Rows of all scores of some sums: by lead, then over all leads."""
+    leads = next(iter(totals.values())).shape[-1]
+    return _rows(statistic.scored(totals, leads))
+
+
+def _rows(values: Values) -> list[ScoreRow]:
+    rows = []
+    for key, by_lead in values.items():
+        leads = [*range(1, by_lead.size), None]
+        rows += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
+    return rows
 
 
 def complaints(path) -> dict[str, list[str]]:

@@ -42,23 +42,25 @@ def results(
         )
         for model, error in errors
     }
-    judged = errors[0][0]
+    model_name = errors[0][0]
     shown = [
-        ShownCase("best", "case <b>1</b>", rain[0][0, :1], rain[0][0], {judged: rain[0][0]}, GRID)
+        ShownCase(
+            "best", "case <b>1</b>", rain[0][0, :1], rain[0][0], {model_name: rain[0][0]}, GRID
+        )
     ]
     ensembles = {}
     if members:
         noise = generator.normal(0, 0.3, (members, 1, 1, 1)).astype(np.float32)
         forecasts = [np.maximum(field[:, None] + noise, 0) for field in rain]
         ensembles = {
-            judged: _totals(zip(forecasts, rain), lambda: scores.ensemble_sums(2, members))
+            model_name: _totals(zip(forecasts, rain), lambda: scores.ensemble(members).sums(2))
         }
     return Results(
         **{
             "settings": SETTINGS,
             "blocks": [Block(f"b{k}", "first" if k < 2 else "second", 3) for k in range(blocks)],
             "totals": totals,
-            "members": {judged: members} if members else {},
+            "members": {model_name: members} if members else {},
             "ensembles": ensembles,
             "facts": {"data": "made up"},
             "shown": shown,

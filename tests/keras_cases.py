@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nowcast.models.convlstm.keras_weights import load_keras_weights
 from nowcast.models.convlstm.cell import DropoutMasks
+from nowcast.models.convlstm.keras_weights import load_keras_weights
 from nowcast.models.convlstm.layer import ConvLSTM
 
 GOLDEN = Path(__file__).parent / "golden" / "keras_convlstm2d.npz"

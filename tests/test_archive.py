@@ -150,7 +150,7 @@ def test_frames_that_are_not_there_are_refused(tmp_path):
     for start, stop in ((0, 4), (-1, 2), (2, 2)):
         with pytest.raises(
             UserError,
-            match=f"frames {start} to {stop} were asked for, but .*a.nc holds frames 0 to 3",
+            match=f"frames {start} to {stop} were asked for, but .*a.nc has frames 0 to 3",
         ):
             archive.read(start, stop)
 

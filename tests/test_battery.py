@@ -3,6 +3,9 @@ still there to be broken.
 """
 
 import multiprocessing
+import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,11 +85,27 @@ def test_what_is_broken_on_purpose_is_there_and_has_a_guarantee(breakage):
 def test_a_breakage_that_is_out_of_date_says_so():
     with pytest.raises(
         RuntimeError,
-        match="files.py holds no 'nothing like it' any more; bring the breakage 'x' up to date",
+        match="files.py does not contain 'nothing like it' any more; bring the breakage 'x' up to",
     ):
         breakages._holds(
-            breakages.Breakage("x", "files.py", "nothing like it", "", "poison"), broken=True
+            breakages.Breakage("x", "runtime/files.py", "nothing like it", "", "poison"),
+            broken=True,
         )
+
+
+@pytest.mark.parametrize("target", foreign.TARGETS)
+def test_what_a_hostile_model_names_is_there_to_be_named(target):
+    """Refusing what does not exist would show nothing."""
+    assert callable(pkgutil.resolve_name(target))
+
+
+def test_the_battery_runs_from_the_root_of_a_checkout_and_is_no_part_of_the_package():
+    root = Path(battery.__file__).parents[2]
+    command = [sys.executable, "-m", "tests.battery", "--only", "flushed-before-renamed"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "flushed-before-renamed" in done.stdout
+    assert not list((root / "nowcast").glob("**/battery*"))
 
 
 def test_a_process_that_says_nothing_is_not_waited_for_for_ever(monkeypatch):

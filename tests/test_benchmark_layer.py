@@ -1,6 +1,4 @@
-"""What is measured beside the ConvLSTM layer computes the same as it, and the limit counts the
-right convolutions.
-"""
+"""What is measured beside the ConvLSTM layer computes the same as it."""
 
 import json
 from importlib.util import find_spec
@@ -8,19 +6,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from nowcast.benchmark import layer as benchmark
-from nowcast.benchmark.layer import (
-    Case,
-    KerasStack,
-    Layer,
-    Stack,
-    TextbookLayer,
-    limit_steps,
-    multiply_adds,
-    pairs,
-    step_of,
-)
-from nowcast.benchmark.measuring import measure_together
+from nowcast.benchmark.layer import Case, KerasStack, Layer, Stack, TextbookLayer, step_of
+from nowcast.benchmark.measuring import measure_together, peak_memory
 from nowcast.cli import main
 
 CPU = torch.device("cpu")
@@ -33,7 +20,7 @@ def with_equal_weights(case):
     """
     torch.manual_seed(0)
     stack = Stack(case)
-    textbook = torch.nn.Sequential(*(TextbookLayer(*sides, case.kernel) for sides in pairs(case)))
+    textbook = torch.nn.Sequential(*(TextbookLayer(*sides, case.kernel) for sides in case.layers()))
     made = [stack, textbook]
     for ours, theirs in zip(stack.layers, textbook, strict=True):
         with torch.no_grad():
@@ -68,7 +55,7 @@ def test_a_training_step_reaches_the_input_and_all_weights_and_leaves_no_gradien
     for module in with_equal_weights(CASE):
         reached = []
         for weight in module.parameters():
-            weight.register_hook(lambda gradient: reached.append(gradient.abs().sum() > 0))
+            weight.register_hook(lambda gradient, to=reached: to.append(gradient.abs().sum() > 0))
         step_of(module, torch.rand(2, 3, 3, 5, 6), "forward", precision)()
         assert reached == []
         step_of(module, torch.rand(2, 3, 3, 5, 6), "train", precision)()
@@ -76,73 +63,18 @@ def test_a_training_step_reaches_the_input_and_all_weights_and_leaves_no_gradien
         assert all(weight.grad is None for weight in module.parameters())
 
 
-def test_the_limit_are_the_convolutions_of_the_layers_without_the_first_hidden_states(monkeypatch):
-    """T 4, batch 2: eight maps meet the input weights, six the state weights; each layout once."""
-    met = []
-    monkeypatch.setattr(
-        benchmark.F,
-        "conv2d",
-        lambda maps, weight, padding: met.append((tuple(maps.shape), tuple(weight.shape), padding)),
-    )
-    monkeypatch.setattr(
-        benchmark,
-        "convolution_backward",
-        lambda gradient, maps, weight, settings, wanted: met.append(
-            (tuple(gradient.shape), wanted)
-        ),
-    )
-    steps = limit_steps(CASE, 4, 2, torch.float32, CPU)
-    for (operation, _, layout), step in steps.items():
-        if layout == "contiguous" and operation == "forward":
-            step()
-    assert met == [
-        ((8, 3, 5, 6), (16, 3, 3, 3), (1, 1)),
-        ((6, 4, 5, 6), (16, 4, 3, 3), (1, 1)),
-        ((8, 4, 5, 6), (8, 4, 3, 3), (1, 1)),
-        ((6, 2, 5, 6), (8, 2, 3, 3), (1, 1)),
-    ]
-    met.clear()
-    steps["input gradient", "state 0", "channels last"]()
-    steps["weight gradient", "input 1", "contiguous"]()
-    assert met == [((6, 16, 5, 6), (True, False)), ((8, 8, 5, 6), (False, True))]
-    products = 8 * 30 * 9 * (16 * 3 + 8 * 4) + 6 * 30 * 9 * (16 * 4 + 8 * 2)
-    assert multiply_adds(CASE, 4, 2) == products
-
-
-def test_the_share_is_the_time_of_the_fastest_layouts_over_that_of_the_layer(monkeypatch):
-    """One layer, T 2: forward of inputs takes 2 or 1 ms, everything else 1 ms; all implementations
-    take 10 ms.
-    """
-
-    def times(steps, device, seconds):
-        return {
-            key: 10.0
-            if len(key) == 2
-            else 2.0
-            if key == ("forward", "input 0", "contiguous")
-            else 1.0
-            for key in steps
-        }
-
-    monkeypatch.setattr(benchmark, "measure_together", times)
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
-    records = {
-        (record["implementation"], record["phase"]): record
-        for record in Layer(["2>2 3x3 4x4"], length=2, batch_size=1)._records(
-            "2>2 3x3 4x4", "float32"
-        )
-    }
-    assert (
-        records["convolutions", "train"]["milliseconds"] == 6
-        and records["convolutions", "forward"]["milliseconds"] == 2
-    )
-    assert (
-        records["nowcast", "train"]["share_of_limit"] == 0.6
-        and records["textbook", "forward"]["share_of_limit"] == 0.2
-    )
-    assert records["convolutions", "train"]["weight_gradient_gflops"] == pytest.approx(
-        2 * multiply_adds(Case((2, 2), 3, 4, 4), 2, 1) / 2e6
-    )
+def test_checkpointing_computes_the_same_in_less_memory_and_is_measured_beside_the_layer():
+    case = Case((4, 4), 3, 16, 16)
+    torch.manual_seed(0)
+    whole, blocks = Stack(case), Stack(case, checkpoint=2)
+    blocks.load_state_dict(whole.state_dict())
+    inputs = torch.rand(2, 8, 4, 16, 16)
+    torch.testing.assert_close(blocks(inputs), whole(inputs))
+    used = [peak_memory(step_of(each, inputs, "train", "float32"), CPU) for each in (whole, blocks)]
+    assert used[1] < used[0]
+    layer = Layer(["4>4 3x3 8x8"], length=4, batch_size=1, checkpoints=[1, 2], seconds=0)
+    labels = [record["implementation"] for record in layer._records("4>4 3x3 8x8", "float32")]
+    assert list(dict.fromkeys(labels))[:3] == ["nowcast", "checkpoint 1", "checkpoint 2"]
 
 
 def test_steps_take_turns(monkeypatch):
@@ -175,9 +107,11 @@ def test_a_case_may_have_its_own_number_of_sequences():
     assert Case.parse("16>8 3x3 12x20").batch_size is None
 
 
-def test_no_case_is_refused():
+def test_no_case_and_no_steps_between_checkpoints_are_refused():
     with pytest.raises(ValueError, match="at least one such as"):
         Layer([])
+    with pytest.raises(ValueError, match=r"checkpoints is \[0\]; expected numbers of steps"):
+        Layer(checkpoints=[0])
 
 
 def test_the_command_writes_one_record_for_each_measurement(tmp_path, capsys):
@@ -193,12 +127,7 @@ def test_the_command_writes_one_record_for_each_measurement(tmp_path, capsys):
         ]
     )
     content = json.loads((tmp_path / "benchmark.json").read_text())
-    implementations = [
-        "nowcast",
-        "textbook",
-        *(["keras"] if find_spec("keras") else []),
-        "convolutions",
-    ]
+    implementations = ["nowcast", "textbook", *(["keras"] if find_spec("keras") else [])]
     found = [
         (record["case"], record["precision"], record["phase"], record["implementation"])
         for record in content["records"]
@@ -207,26 +136,15 @@ def test_the_command_writes_one_record_for_each_measurement(tmp_path, capsys):
         (case, precision, phase, name)
         for case in ("2>3 3x3 8x8", "2>3>2 1x1 4x4")
         for precision in ("float32", "bfloat16")
-        for phase in ("train", "forward")
         for name in implementations
+        for phase in ("train", "forward")
     ]
-    keys = [
-        "case",
-        "implementation",
-        "precision",
-        "phase",
-        "milliseconds",
-        "share_of_limit",
-        "peak_memory_mb",
-    ]
-    assert all(
-        list(record)[:7] == keys and record["milliseconds"] > 0 for record in content["records"]
-    )
+    keys = ["case", "implementation", "precision", "phase", "milliseconds", "peak_memory_mb"]
+    assert all(list(record) == keys and record["milliseconds"] > 0 for record in content["records"])
     assert content["versions"]["gates"] in ("C", "Triton", "torch")
     text = capsys.readouterr().out
     assert (
         "2>3 3x3 8x8" in text
         and "textbook" in text
-        and "The same convolutions alone" in text
         and ("Keras is not installed" in text) != bool(find_spec("keras"))
     )

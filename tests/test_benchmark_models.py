@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from nowcast.benchmark import measuring
-from nowcast.benchmark.measuring import Host, measure, peak_memory, training_step
+from nowcast.benchmark.measuring import Host, measure, peak_memory, random_batch, training_step
 from nowcast.benchmark.models import Models, multiply_adds, parameters
 from nowcast.cli import config, main
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.runtime.build import build
+from nowcast.training.losses import PixelLoss
 
 CPU = torch.device("cpu")
 MODEL = {
@@ -121,31 +123,30 @@ def test_a_time_is_the_median_after_a_step_that_does_not_count(monkeypatch):
 
 
 def test_a_step_trains_with_the_truth_of_a_model_with_scheduled_sampling_and_leaves_no_gradients():
-    class Sampling(nn.Module):
+    class Sampling(ForecastModel):
+        capabilities = Capabilities(scheduled_sampling=True)
+
         def __init__(self):
             super().__init__()
             self.weight, self.seen = nn.Parameter(torch.tensor(1.0)), []
 
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            raise AssertionError("in training the truth is shown now and then")
+
         def scheduled_sampling(self, window, observed, context_length, progress):
-            self.seen.append(
-                (
-                    window.shape[1],
-                    context_length,
-                    0 <= progress <= 1,
-                    torch.is_autocast_enabled("cpu"),
-                )
-            )
+            autocast = torch.is_autocast_enabled("cpu")
+            self.seen.append((window.shape[1], context_length, 0 <= progress <= 1, autocast))
             return self.weight * window[:, 1:]
 
-    model, loss = (
-        Sampling(),
-        lambda forecast, target, observed: (forecast - 3 * target).square().mean(),
-    )
-    training_step(model, loss, TINY.batch(CPU), precision="bf16-mixed")()
+    class Triple(PixelLoss):
+        def of(self, forecast, target, observed):
+            return (forecast - 3 * target).square().mean()
+
+    model = Sampling()
+    training_step(model, Triple(), random_batch(3, 2, 2, 8, CPU), precision="bf16-mixed")()
     assert model.seen == [(4, 2, True, True)]
-    assert (
-        model.weight.item() == pytest.approx(1.001) and model.weight.grad is None
-    )  # Adam's first step is its learning rate
+    # Adam's first step is its learning rate
+    assert model.weight.item() == pytest.approx(1.001) and model.weight.grad is None
 
 
 def test_a_model_that_fails_does_not_keep_the_others_from_being_measured():
@@ -170,7 +171,7 @@ def test_what_cannot_be_trained_may_still_forecast(monkeypatch):
     def too_large(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much.")
 
-    monkeypatch.setattr(measuring, "training_loss", too_large)
+    monkeypatch.setattr(measuring, "optimizer_of", too_large)
     report = TINY.run(host(whole=SETTINGS))
     assert [record["phase"] for record in report.records] == ["forward"]
     assert report.failed == {"whole": "CUDA out of memory."}
@@ -190,11 +191,11 @@ def test_auto_is_the_precision_that_is_fast_here(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 0}, "size is 0; a whole number, at least 1"),
-        ({"batch_size": 2.5}, "batch_size is 2.5; a whole number, at least 1"),
+        ({"size": 0}, "size is 0; expected a whole number, at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; expected a whole number, at least 1"),
         ({"precision": "fp8"}, "precision is 'fp8'; accepted are auto"),
-        ({"seconds": -1}, "seconds is -1; a number, 0 or more"),
-        ({"seconds": math.inf}, "seconds is inf; a number, 0 or more"),
+        ({"seconds": -1}, "seconds is -1; expected a number, 0 or more"),
+        ({"seconds": math.inf}, "seconds is inf; expected a number, 0 or more"),
     ],
 )
 def test_a_load_that_makes_no_sense_is_refused(settings, message):

@@ -1,15 +1,13 @@
-"""A whole training step beside its ConvLSTM layers."""
+"""A training step beside the loaders that feed it."""
 
 import json
 
 import pytest
 import torch
 
-from nowcast.benchmark.measuring import Host, training_step
-from nowcast.benchmark.training import Training, endless, layers_step
+from nowcast.benchmark.measuring import Host, random_batch, training_step
+from nowcast.benchmark.training import Training, batches_of, loaded_per_second
 from nowcast.cli import config, main
-from nowcast.models.convlstm import ConvLSTM
-from nowcast.models.encoder_forecaster import EncoderForecaster
 from nowcast.runtime.build import part
 
 TINY = [
@@ -22,96 +20,84 @@ TINY = [
 HOST = Host(lambda overrides: config.plain(config.compose("train", overrides)), config.choices)
 
 
-def test_the_layers_alone_are_called_as_the_network_calls_them(monkeypatch):
-    """Two layers each; 5 frames in, 3 out of 8x8 pixels, folded 4x4."""
-    calls = []
-    forward = ConvLSTM.forward
-
-    def noted(layer, inputs, state=None, *, length=None, mask=None):
-        calls.append((None if inputs is None else tuple(inputs.shape), state is not None, length))
-        return forward(layer, inputs, state, length=length, mask=mask)
-
-    monkeypatch.setattr(ConvLSTM, "forward", noted)
-    network = EncoderForecaster([2, 3])
-    parts = {"context": torch.rand(4, 5, 1, 8, 8), "target": torch.rand(4, 3, 1, 8, 8)}
-    batch = parts | {
-        f"{name}_observed": torch.ones_like(values, dtype=torch.bool)
-        for name, values in parts.items()
-    }
-    network(batch["context"], 3, batch["context_observed"])
-    expected = calls.copy()
-    calls.clear()
-    reached = []
-    for weight in network.parameters():
-        weight.register_hook(lambda gradient: reached.append(gradient))
-    layers_step(network, batch, "float32")()
-    assert calls == expected and len(expected) == 4
-    assert (
-        all(weight.grad is None for weight in network.parameters())
-        and len(reached) == len(list(network.parameters())) - 2
-    )  # all but the head
+def test_a_step_learns_with_the_optimiser_of_the_training_and_leaves_no_gradients():
+    settings = HOST.settings_of([*TINY, "training.optimizer=rmsprop"])
+    model, loss, training = (part(settings, name) for name in ("model", "loss", "training"))
+    before = [weight.detach().clone() for weight in model.parameters()]
+    batch = random_batch(4, 5, 5, 8, torch.device("cpu"))
+    training_step(model, loss, batch, precision="float32", training=training)()
+    assert all(weight.grad is None for weight in model.parameters())
+    moved = torch.cat(
+        [(new - old).abs().flatten() for new, old in zip(model.parameters(), before, strict=True)]
+    )
+    # the first step of RMSprop is rate / sqrt(1 - 0.9), of Adam the rate itself
+    rate = training.learning_rate
+    assert moved.max().item() == pytest.approx(rate / 0.1**0.5, rel=0.01)
 
 
-def test_a_whole_step_draws_learns_and_leaves_no_gradients():
-    settings = HOST.settings_of(TINY)
-    model, loss, plan = (part(settings, name) for name in ("model", "loss", "training"))
-    batch = {"context": torch.rand(4, 5, 1, 8, 8), "target": torch.rand(4, 5, 1, 8, 8)}
-    batch |= {
-        f"{name}_observed": torch.ones_like(values, dtype=torch.bool)
-        for name, values in batch.items()
-    }
-    drawn, before = [], [weight.detach().clone() for weight in model.parameters()]
-    training_step(model, loss, lambda: drawn.append(1) or batch, precision="float32", plan=plan)()
-    assert drawn == [1] and all(weight.grad is None for weight in model.parameters())
-    assert any(not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
+def test_a_step_computes_in_the_precision_that_it_is_given(precision):
+    settings, seen = HOST.settings_of(TINY), []
+    model = part(settings, "model")
+    for layer in model.modules():
+        layer.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    batch = random_batch(4, 5, 5, 8, torch.device("cpu"))
+    training_step(model, part(settings, "loss"), batch, precision=precision)()
+    assert any(seen) == (precision == "bf16-mixed")  # the last layer always computes in float32
 
 
-def test_batches_go_on_after_the_last_one():
-    draw = endless([{"x": torch.tensor(1)}, {"x": torch.tensor(2)}], torch.device("cpu"))
-    assert [draw()["x"].item() for _ in range(5)] == [1, 2, 1, 2, 1]
+def test_batches_are_those_of_a_training_epoch_after_epoch():
+    batches = batches_of(HOST.settings_of(TINY), 0)
+    keys = [next(batches).key.tolist() for _ in range(4)]
+    assert [len(of_batch) for of_batch in keys] == [4, 2, 4, 2]
+    for epoch in (0, 1):
+        drawn = keys[2 * epoch] + keys[2 * epoch + 1]
+        assert sorted(drawn) == [[epoch, index] for index in range(6)]
 
 
-def test_the_command_compares_the_step_with_its_layers(tmp_path, capsys):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loaders_deliver_sequences(workers):
+    assert loaded_per_second(HOST.settings_of(TINY), workers, seconds=0) > 0
+
+
+def test_the_command_compares_the_step_with_its_loaders(tmp_path, capsys):
     typed = ",".join(f"'{override}'" for override in TINY)
     main(
         [
             "benchmark",
             "what=training",
-            "what.experiments=[default]",
+            "what.experiments=[default,smoke]",
             f"what.overrides=[{typed}]",
+            "what.workers=[0,1]",
             "what.seconds=0",
             f"output_dir={tmp_path}",
         ]
     )
-    content = json.loads((tmp_path / "benchmark.json").read_text())
-    whole, layers, data = content["records"]
-    assert [record["case"] for record in content["records"]] == [
-        "default: whole",
-        "default: layers",
-        "default: data",
+    records = json.loads((tmp_path / "benchmark.json").read_text())["records"]
+    assert [(record["case"], record["phase"], record.get("workers")) for record in records] == [
+        (name, *found)
+        for name in ("default", "smoke")
+        for found in (("train", None), ("load", 0), ("load", 1))
     ]
-    assert (
-        whole["over_layers"] == pytest.approx(whole["milliseconds"] / layers["milliseconds"] - 1)
-        and whole["precision"] == "float32"
-    )
-    assert (
-        whole["sequences_per_second"] == pytest.approx(4000 / whole["milliseconds"])
-        and data["milliseconds"] > 0
-    )
+    step, alone, _ = records[:3]
+    assert step["precision"] == "float32" and step["peak_memory_mb"] > 0
+    assert step["sequences_per_second"] == pytest.approx(4000 / step["milliseconds"])
+    assert step["first_step_milliseconds"] > 0
+    assert alone["milliseconds"] == pytest.approx(4000 / alone["sequences_per_second"])
+    ratio = alone["sequences_per_second"] / step["sequences_per_second"]
+    assert alone["ratio"] == pytest.approx(ratio)
     text = capsys.readouterr().out
-    assert "default" in text and (
-        "Compiling the gates took" in text or "nothing is compiled" in text
-    )
-    assert ("compile_seconds" in content["settings"]) == ("Compiling the gates took" in text)
+    assert "default, float32" in text and "loader, workers: 1" in text
 
 
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(
-        ValueError, match=r"experiments is \['none'\]; a list of these is needed: default, "
+        ValueError, match=r"experiments is \['none'\]; expected a list of these: default, "
     ):
         Training(["none"]).run(HOST)
-    with pytest.raises(
-        ValueError,
-        match="default trains a FCLSTM; an experiment with an EncoderForecaster is needed",
-    ):
-        Training(["default"], [*TINY[:3], "model=fc_lstm"]).run(HOST)
+
+
+@pytest.mark.parametrize("workers", [[], [0, True], [-1], [1.5]])
+def test_numbers_of_workers_that_make_no_sense_are_refused(workers):
+    with pytest.raises(ValueError, match="expected a list of whole numbers, 0 or more"):
+        Training(workers=workers)

@@ -56,6 +56,11 @@ def test_a_name_that_a_module_only_imports_or_holds_is_refused(target):
         resolve(target, "model")
 
 
+def test_a_contract_is_not_built_itself():
+    with pytest.raises(ValueError, match="Transform is a contract; expected a class that keeps it"):
+        resolve("nowcast.types.transform.Transform", "transform")
+
+
 def test_an_unknown_target_of_an_allowed_module_is_refused():
     with pytest.raises(
         ValueError, match="this version of nowcast has no nowcast.models.nonsense.Net"

@@ -167,13 +167,15 @@ def test_numbers_that_are_not_finite_never_reach_the_disk(tmp_path):
     checkpoints.save(content(1), tmp_path / "last.ckpt")
     with pytest.raises(
         ValueError,
-        match="last.ckpt is not written: state_dict.weight holds numbers that are not finite",
+        match="last.ckpt is not written: state_dict.weight contains numbers that are not finite",
     ):
         checkpoints.save(
             content(2) | {"state_dict": {"weight": torch.tensor([1.0, float("nan")])}},
             tmp_path / "last.ckpt",
         )
-    with pytest.raises(ValueError, match="optimizer_states.0.m holds numbers that are not finite"):
+    with pytest.raises(
+        ValueError, match="optimizer_states.0.m contains numbers that are not finite"
+    ):
         checkpoints.save(
             content(2, optimizer_states=[{"m": torch.tensor([float("inf")])}]),
             tmp_path / "last.ckpt",
@@ -182,7 +184,7 @@ def test_numbers_that_are_not_finite_never_reach_the_disk(tmp_path):
 
 
 def test_what_a_checkpoint_cannot_hold_is_told(tmp_path):
-    with pytest.raises(TypeError, match="a checkpoint cannot hold what: set"):
+    with pytest.raises(TypeError, match="a checkpoint cannot contain what: set"):
         checkpoints.save(content(1, what={1}), tmp_path / "last.ckpt")
 
 

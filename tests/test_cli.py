@@ -25,7 +25,7 @@ from nowcast.evaluation.results import Results
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.training import checkpoints
-from nowcast.training import loop as training
+from nowcast.training.module import TrainingModule
 from tests.factories import write_archive, write_knmi
 from tests.factories_results import results
 
@@ -356,7 +356,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     assert "has no event for the train part" in refused(
         capsys, "train", "data=radar_events", f"data.archives={archive}", "baselines=persistence"
     )
-    assert "data.test_stride is 0 and the task" in refused(
+    assert "data: test_stride 0 is out of range" in refused(
         capsys,
         "evaluate",
         f"run={radar_run}",
@@ -366,7 +366,8 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
     )
     short = write_archive(folder / "short.nc", moving_rain()[:4], range(0, 20, 5))
     assert (
-        "holds 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4"
+        "has 4 frames, but a case needs 5 in a row every 5 min; the longest gap-free run is 4. "
+        "Leave it out."
         in refused(
             capsys, "evaluate", f"run={radar_run}", "data=radar_events", f"data.archives={short}"
         )
@@ -375,7 +376,7 @@ def test_what_cannot_be_evaluated_is_one_line(radar_run, archive, folder, capsys
 
 def test_data_of_another_kind_are_refused(mnist_run, archive, capsys):
     line = refused(capsys, "evaluate", f"run={mnist_run}", "data=radar", f"data.archive={archive}")
-    assert "radar archives hold rain rates, but the task forecasts grey_level" in line
+    assert "radar archives contain rain rates, but the task forecasts grey_level" in line
 
 
 def test_resuming_goes_on_to_more_epochs_and_equals_an_uninterrupted_run(folder):
@@ -395,7 +396,7 @@ def test_resume_auto_starts_a_run_and_goes_on_with_it(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     constant = [*SMALL, "training.schedule=constant", "training.max_epochs=3"]
     main(["train", "output_dir=whole", *constant])
-    original, steps = training._Module.training_step, []
+    original, steps = TrainingModule.training_step, []
 
     def terminating(self, batch, index):
         steps.append(index)
@@ -403,7 +404,7 @@ def test_resume_auto_starts_a_run_and_goes_on_with_it(tmp_path, monkeypatch, cap
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", terminating)
+    monkeypatch.setattr(TrainingModule, "training_step", terminating)
     typed = ["train", "resume=auto", "name=cluster", *constant, "training.batch_size=2"]
     with pytest.raises(SystemExit) as caught:
         main(typed)
@@ -737,7 +738,7 @@ def test_info_says_what_an_archive_holds(archive, capsys):
 def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run):
     for arguments, expected in (
         ([], "usage: nowcast COMMAND"),
-        (["train", "--help"], "experiment=radar_quickstart"),
+        (["train", "--help"], "radar_quickstart"),
         (["--version"], "nowcast 0."),
         (["train", "--cfg", "seed=77"], "seed: 77"),
         (["predict", "--cfg"], "analysis_time: null"),
@@ -806,12 +807,12 @@ def test_an_unknown_command_is_refused(capsys):
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T01:02"],
-            "holds no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
+            "has no frame at the analysis time 2020-06-01 01:02 UTC; the newest before it is "
             "2020-06-01 01:00 UTC",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2019-01-01"],
-            "holds no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
+            "has no frame at the analysis time 2019-01-01 00:00 UTC; all frames are later",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "analysis_time=2020-06-01T00:05"],
@@ -823,7 +824,7 @@ def test_an_unknown_command_is_refused(capsys):
         (["run={radar}", "input=null", "output=x.nc"], "input must be given"),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "pictures=abc"],
-            "true or false, a list of rain rates, and a whole number, 0 for none, are needed",
+            "frames, true or false, a list of rain rates, and a whole number, 0 for none",
         ),
         (
             ["run={radar}", "input={archive}", "output=x.nc", "forecast_length=100000000"],
@@ -865,9 +866,9 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["convert", "input=x", "output=a.nc", "reader=nexrad"], "nexrad"),
         (
             ["watch", "run=r", "input=a", "output=b", "reading_seconds=0"],
-            "reading_seconds is 0; a number of seconds above 0",
+            "reading_seconds is 0; expected a number of seconds above 0",
         ),
-        (["watch", "run=r", "input=a", "output=a"], "a folder of their own is needed for them"),
+        (["watch", "run=r", "input=a", "output=a"], "give them a folder of their own"),
         (["watch", "run=r", "input=./**/*.h5", "output=deep/er"], "would be found as input"),
         (["watch", "run=r", "input=./*/*.h5", "output=deep"], "would be found as input"),
         (
@@ -876,10 +877,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         ),
         (
             ["replay", "run=r", "input=a", "output=b", "every=-1"],
-            "every is -1; a whole number is needed, 0 for no faults",
+            "every is -1; expected a whole number, 0 for no faults",
         ),
         (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
-        (["serve", ".", "port=x"], "port is 'x'; an address and a number are needed"),
+        (["serve", ".", "port=x"], "port is 'x'; expected an address and a number"),
         (
             ["watch", "run=r", "input=a", "output=b", "operation.keep=0"],
             "keep is 0; at least 1 forecast must stay",
@@ -887,10 +888,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["benchmark", "what=layers"], "what/layers"),
         (
             ["benchmark", "what=models", "what.models=[convlstm_small,none_such]"],
-            "a list of these is needed: ",
+            "expected a list of these: ",
         ),
         (["benchmark", "what=models", "what.models=3"], "what.models is 3, but list[str]"),
-        (["benchmark", "what=models", "what.models=[]"], "models is []; a list of these"),
+        (["benchmark", "what=models", "what.models=[]"], "models is []; expected a list of these"),
         (
             ["benchmark", "what=models", "what.precision=fp8"],
             "precision is 'fp8'; accepted are auto",
@@ -1029,7 +1030,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nowcast.training.loop._Module.validation_step", interrupted)
+    monkeypatch.setattr("nowcast.training.module.TrainingModule.validation_step", interrupted)
     with pytest.raises(SystemExit) as caught:
         main(["train", f"output_dir={tmp_path}/run", *SMALL])
     assert caught.value.code == 130
@@ -1123,7 +1124,7 @@ def test_report_shows_one_run_or_several_typed_in_any_way(tmp_path, monkeypatch,
     ("arguments", "said"),
     [
         ([], "run must be given"),
-        (["run=no"], "no holds no evaluation.h5; make it with: nowcast evaluate run=no"),
+        (["run=no"], "no contains no evaluation.h5; make it with: nowcast evaluate run=no"),
         (["run="], "run is ''; give the folder of a run, or several as"),
         (["run=[]"], "run is '[]'; give the folder of a run"),
         (["run=[a,a]"], "is named twice; name each run once"),

@@ -75,18 +75,16 @@ def test_known_places_at_the_sea_lie_within_two_kilometres_of_the_coast_in_every
     name, longitude, latitude, crs
 ):
     grid = around(3.0, 52.0, size=450, crs=crs)
-    narrow = (
-        np.cos(np.radians(latitude)) if crs == "EPSG:4326" else 1
-    )  # a degree of longitude is shorter than one of latitude
+    # a degree of longitude is shorter than one of latitude
+    narrow = np.cos(np.radians(latitude)) if crs == "EPSG:4326" else 1
     assert distance(lines_on(grid, kinds=("coast",)), pixel(grid, longitude, latitude)) * narrow < 2
 
 
 def test_a_row_through_the_strait_of_dover_meets_no_coast_and_one_further_south_meets_france_once():
     lines = lines_on(around(1.46, 50.97, size=44), kinds=("coast",))
     assert len(crossings(lines, row=15)) == 0  # latitude 51.03
-    assert crossings(lines, row=30) == pytest.approx(
-        [35.5], abs=2
-    )  # latitude 50.89: the beach of Wissant, longitude 1.66, 14 km east of the middle
+    # latitude 50.89: the beach of Wissant, longitude 1.66, 14 km east of the middle
+    assert crossings(lines, row=30) == pytest.approx([35.5], abs=2)
 
 
 def test_inland_there_are_borders_only_and_three_of_them_meet_at_vaalserberg():
@@ -100,9 +98,8 @@ def test_inland_there_are_borders_only_and_three_of_them_meet_at_vaalserberg():
 
 def test_lake_constance_is_drawn_on_a_grid_of_400_kilometres_and_not_on_one_of_3000():
     near, far = around(9.2, 47.7, size=400), around(9.2, 47.7, size=600, km=5.0)
-    assert (
-        distance(lines_on(near, kinds=("coast",)), pixel(near, 9.480, 47.654)) < 2
-    )  # Friedrichshafen
+    # Friedrichshafen
+    assert distance(lines_on(near, kinds=("coast",)), pixel(near, 9.480, 47.654)) < 2
     assert distance(lines_on(far, kinds=("coast",)), pixel(far, 9.480, 47.654)) > 20
 
 
@@ -123,11 +120,9 @@ def test_no_line_leaves_the_grid_and_each_is_a_row_of_points(grid):
     assert len(lines) > 3
     for line in lines:
         assert line.dtype == np.float32 and line.ndim == 2 and line.shape[1] == 2 and len(line) >= 2
-        assert (
-            line.min() >= -0.5
-            and line[:, 0].max() <= grid.shape[1] - 0.5
-            and line[:, 1].max() <= grid.shape[0] - 0.5
-        )
+        assert line.min() >= -0.5
+        assert line[:, 0].max() <= grid.shape[1] - 0.5
+        assert line[:, 1].max() <= grid.shape[0] - 0.5
 
 
 def test_every_coast_ends_at_the_rim_or_is_closed():
@@ -150,15 +145,8 @@ def test_leaving_out_points_moves_a_line_by_the_tolerance_at_most():
 def test_three_points_of_a_straight_line_become_two_and_a_corner_stays():
     points = np.array([[0, 0], [1, 0.1], [2, 0], [2, 2], [5, 5], [6, 5.4], [7, 5]], float)
     keep = coastlines._simple(points, np.array([0, 0, 0, 0, 1, 1, 1]), 0.3)
-    assert keep.tolist() == [
-        True,
-        False,
-        True,
-        True,
-        True,
-        True,
-        True,
-    ]  # 0.1 off is left out, 0.4 off stays
+    # 0.1 off is left out, 0.4 off stays
+    assert keep.tolist() == [True, False, True, True, True, True, True]
 
 
 def test_a_line_is_cut_at_the_rim_of_the_pixels_and_comes_back_as_another():
@@ -206,9 +194,8 @@ def test_both_poles_can_be_looked_at_from_above():
     lines = lines_on(south, kinds=("coast",))
     radius = 10 * np.hypot(*(np.concatenate(lines) - 400).T)
     angle = np.degrees(np.arctan2(*(np.concatenate(lines) - 400).T))
-    assert (
-        radius.min() > 400 and np.diff(np.sort(angle)).max() < 10
-    )  # all around, none to the pole itself
+    # all around, none to the pole itself
+    assert radius.min() > 400 and np.diff(np.sort(angle)).max() < 10
 
 
 def test_the_rim_of_the_earth_may_be_in_the_picture():
@@ -232,9 +219,10 @@ def test_far_off_the_map_there_is_no_coast():
 
 
 def test_a_cell_is_as_large_as_on_the_earth_whatever_the_projection_says():
+    # 1/111.2 degree
     assert cells.cell_kilometres(around(0.0, 60.0, size=3, crs="EPSG:4326")) == pytest.approx(
         (1.002, 0.502), abs=0.002
-    )  # 1/111.2 degree
+    )
     assert cells.cell_kilometres(around(0.0, 60.0, size=9, crs="EPSG:3857")) == pytest.approx(
         (0.5, 0.5), abs=0.005
     )
@@ -246,9 +234,8 @@ def test_a_cell_is_as_large_as_on_the_earth_whatever_the_projection_says():
 
 
 def test_other_cells_cover_the_same_part_of_the_map():
-    wide = cells.resampled(
-        Grid(KNMI, 10.0 + 2 * np.arange(6), 9.0 - np.arange(4)), 2, 3
-    )  # x edges 9 to 21, y edges 9.5 to 5.5
+    # x edges 9 to 21, y edges 9.5 to 5.5
+    wide = cells.resampled(Grid(KNMI, 10.0 + 2 * np.arange(6), 9.0 - np.arange(4)), 2, 3)
     assert wide.x.tolist() == [11, 15, 19] and wide.y.tolist() == [8.5, 6.5]
     assert cells.resampled(Grid(KNMI, np.array([5.0]), np.array([7.0])), 2, 2).x.tolist() == [
         4.75,

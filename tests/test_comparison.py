@@ -17,18 +17,23 @@ from rich.console import Console
 import nowcast
 from nowcast.cli import main
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.training import checkpoints, comparison
-from nowcast.training.comparison import (
+from nowcast.forecasting.saving import SETTINGS_FILE
+from nowcast.training import checkpoints
+from nowcast.training.comparison import runs as comparison_runs
+from nowcast.training.comparison.runs import Run, finish_in_parallel, refuse_other_settings
+from nowcast.training.comparison.settings import (
+    first_difference,
+    overrides_by_model,
+    training_differences,
+)
+from nowcast.training.comparison.table import (
     Result,
-    Run,
-    difference,
-    differences,
-    in_parallel,
     interval,
-    paired,
-    plan,
-    refuse_others,
+    note_on_pixels,
+    paired_interval,
+    results_of,
     table,
+    write_csv,
 )
 
 FILE = {
@@ -58,35 +63,34 @@ def test_a_single_seed_has_no_interval():
 
 def test_differences_are_taken_seed_by_seed_over_the_seeds_that_both_have():
     """Seeds 1 and 3: 3 - 2 = 1 and 12 - 9 = 3; the spread that both share cancels."""
-    assert paired({1: 3.0, 2: 5.0, 3: 12.0}, {3: 9.0, 1: 2.0, 4: 0.0}) == pytest.approx(
+    assert paired_interval({1: 3.0, 2: 5.0, 3: 12.0}, {3: 9.0, 1: 2.0, 4: 0.0}) == pytest.approx(
         (2, 12.706205)
     )
-    assert paired({1: 3.0}, {2: 3.0}) is None
+    assert paired_interval({1: 3.0}, {2: 3.0}) is None
 
 
-def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_after_it(
-    tmp_path, monkeypatch
-):
-    from nowcast.evaluation.table import write_csv
+def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_after_it(tmp_path):
+    from nowcast.evaluation.score_files import write_csv as write_scores
 
     def run(name, model, mse):
-        write_csv(
+        folder = tmp_path / name
+        (folder / "evaluation").mkdir(parents=True)
+        (folder / SETTINGS_FILE).touch()
+        write_scores(
             {
                 "nowcast": [ScoreRow("mse", None, None, None, 1.0)],
                 "persistence": [ScoreRow("mse", None, None, None, mse)],
             },
-            tmp_path / f"{name}.csv",
+            folder / "evaluation" / "scores.csv",
             lead_minutes=5,
         )
-        return Run(name, 1, tmp_path / name, [], {"model": {"_target_": f"nowcast.models.{model}"}})
+        return Run(name, 1, folder, [], {"model": {"_target_": f"nowcast.models.{model}"}})
 
     runs = [
         run("A", "persistence.Persistence", 3.0),
         run("B", "lagrangian.LagrangianConvLSTM", 2.0),
     ]
-    monkeypatch.setattr(comparison, "step_to_finish", lambda run: None)
-    monkeypatch.setattr(comparison, "_scores", lambda run: tmp_path / f"{run.model}.csv")
-    found = comparison.results(runs, parameters=lambda settings: 7, lead_minutes=5)
+    found = results_of(runs, parameters=lambda settings: 7, lead_minutes=5)
     assert [(one.model, one.rows[0].value) for one in found] == [
         ("A", 1.0),
         ("B", 1.0),
@@ -97,9 +101,9 @@ def test_baselines_beside_a_model_without_a_forecast_for_some_pixels_are_named_a
     assert not any("−" in line for line in lines if "B" in line) and any(
         line.startswith("persistence 3") for line in lines
     )  # no difference over other pixels
-    assert comparison.judged_apart(runs)[0].startswith(
+    assert note_on_pixels(runs)[0].startswith(
         "B has no forecast for some pixels"
-    ) and not comparison.judged_apart(runs[1:])
+    ) and not note_on_pixels(runs[1:])
 
 
 def result(model, seed, mse, parameters=10):
@@ -171,7 +175,7 @@ def test_rain_is_shown_with_its_thresholds():
 
 def test_the_table_of_numbers_is_tidy(tmp_path):
     rows = [ScoreRow("csi", 0.5, 1, 2, 0.25), ScoreRow("csi", 0.5, 1, None, 1 / 3)]
-    comparison.write_csv([Result("A", 3, 42, rows)], tmp_path / "a.csv", lead_minutes=5)
+    write_csv([Result("A", 3, 42, rows)], tmp_path / "a.csv", lead_minutes=5)
     assert (
         (tmp_path / "a.csv").read_text()
         == "model,seed,parameters,score,threshold,window,lead,value\nA,3,42,csi,0.5,1,10,0.25\nA,3,42,csi,0.5,1,,0.3333333333333333\n"
@@ -179,7 +183,7 @@ def test_the_table_of_numbers_is_tidy(tmp_path):
 
 
 def test_a_models_own_setting_counts_before_a_typed_one_and_that_before_one_for_all():
-    found = plan(
+    found = overrides_by_model(
         FILE | {"common": ["data.size=40", "training.max_epochs=9"]},
         ["training.max_epochs=2", "training.learning_rate=0.5"],
     )
@@ -197,26 +201,34 @@ def test_a_models_own_setting_counts_before_a_typed_one_and_that_before_one_for_
             "model=shi2015",
         ],
     }
-    assert list(plan(FILE | {"only": ["B", "A"]}, [])) == ["B", "A"]
-    assert list(plan(FILE | {"only": "B"}, [])) == ["B"]
+    assert list(overrides_by_model(FILE | {"only": ["B", "A"]}, [])) == ["B", "A"]
+    assert list(overrides_by_model(FILE | {"only": "B"}, [])) == ["B"]
 
 
 @pytest.mark.parametrize(
     ("changed", "typed", "message"),
     [
-        ({"models": {}}, [], r"models is \{\}, but models by name"),
-        ({"models": ["A"]}, [], "but models by name"),
-        ({"seeds": []}, [], r"seeds is \[\], but a list of whole numbers must be given"),
-        ({"seeds": [1.5]}, [], "but a list of whole numbers must be given"),
-        ({"seeds": [1, 1]}, [], "at least 1, and different numbers of 0 or more, are needed"),
+        (
+            {"models": {}},
+            [],
+            r"models is \{\}, expected models by name .*, as in conf/compare.yaml",
+        ),
+        ({"models": ["A"]}, [], "expected models by name"),
+        ({"seeds": []}, [], r"seeds is \[\], expected a list of whole numbers"),
+        ({"seeds": [1.5]}, [], "expected a list of whole numbers"),
+        ({"seeds": [1, 1]}, [], "expected at least 1, and different numbers of 0 or more"),
         ({"seeds": [-1]}, [], "and different numbers of 0 or more"),
         ({"parallel": 0}, [], "parallel is 0 and seeds is"),
-        ({"parallel": "two"}, [], "parallel is 'two', but a whole number"),
+        ({"parallel": "two"}, [], "parallel is 'two', expected a whole number"),
         ({"only": ["C"]}, [], "only names 'C'; the models here are A, B"),
-        ({"only": []}, [], "but a list of names must be given"),
-        ({"common": "x=1"}, [], "but a list of KEY=VALUE must be given"),
-        ({"models": {"a/b": []}}, [], "a model is called 'a/b'; a plain name for its folder"),
-        ({"models": {"A": "model=unet"}}, [], "models.A is 'model=unet', but a list such as"),
+        ({"only": []}, [], "expected a list of names"),
+        ({"common": "x=1"}, [], "expected a list of KEY=VALUE"),
+        (
+            {"models": {"a/b": []}},
+            [],
+            "a model is called 'a/b'; expected a plain name for its folder",
+        ),
+        ({"models": {"A": "model=unet"}}, [], "models.A is 'model=unet', expected a list such as"),
         ({}, ["seed=3"], "'seed=3' cannot be given to a training: the comparison sets it itself"),
         ({}, ["model=unet"], "'model=unet' cannot be given to a training"),
         ({"models": {"A": ["output_dir=x"]}}, [], "'output_dir=x' cannot be given to a training"),
@@ -225,7 +237,7 @@ def test_a_models_own_setting_counts_before_a_typed_one_and_that_before_one_for_
 )
 def test_a_comparison_that_cannot_be_made_is_refused(changed, typed, message):
     with pytest.raises(ValueError, match=message):
-        plan(FILE | changed, typed)
+        overrides_by_model(FILE | changed, typed)
 
 
 def configuration(**changes):
@@ -243,15 +255,17 @@ def configuration(**changes):
 
 def test_the_place_of_a_run_and_the_cuts_it_found_in_its_data_make_no_difference():
     stored = configuration(output_dir="/a", data={"size": 64, "test_from": "2020-06-01T02:35:00"})
-    assert difference(stored, configuration(output_dir=None)) is None
+    assert first_difference(stored, configuration(output_dir=None)) is None
     assert (
-        difference(
+        first_difference(
             stored, configuration(output_dir=None, data={"size": 64, "test_from": "2021-01-01"})
         )
         == "data.test_from"
     )
     assert (
-        difference(stored, configuration(output_dir=None, training={"max_epochs": 3, "workers": 1}))
+        first_difference(
+            stored, configuration(output_dir=None, training={"max_epochs": 3, "workers": 1})
+        )
         == "training.workers"
     )
 
@@ -262,35 +276,38 @@ def test_a_run_folder_of_other_settings_is_refused(tmp_path):
         [Run("A", 1, tmp_path, [], configuration())],
         lambda path: configuration(training={"max_epochs": 4}),
     )
-    refuse_others(*other)  # a training that failed before its first checkpoint is made anew
+    refuse_other_settings(*other)  # a training that failed before its first checkpoint is made anew
     (tmp_path / "forecaster.json").touch()
     with pytest.raises(
         ValueError,
         match=r"was made with another training\.max_epochs than is asked for now; choose another "
         r"output_dir",
     ):
-        refuse_others(*other)
+        refuse_other_settings(*other)
 
 
 def test_models_must_have_the_same_data_and_another_training_is_said():
-    assert differences({"A": configuration(), "B": configuration(training={"max_epochs": 4})}) == [
-        "B is not trained as A is: training.max_epochs differs."
-    ]
+    assert training_differences(
+        {"A": configuration(), "B": configuration(training={"max_epochs": 4})}
+    ) == ["B is not trained as A is: training.max_epochs differs."]
     with pytest.raises(
         ValueError, match=r"B has another data\.size than A; all models need the same data"
     ):
-        differences(
+        training_differences(
             {"A": configuration(), "B": configuration(data={"size": 32, "test_from": None})}
         )
     with pytest.raises(
         ValueError, match="a model is called 'persistence', which is the name of another row"
     ):
-        differences({"A": configuration(), "persistence": configuration()})
+        training_differences({"A": configuration(), "persistence": configuration()})
 
 
 def test_a_comparison_needs_no_baselines():
     assert (
-        differences({"A": configuration(baselines=None), "B": configuration(baselines=None)}) == []
+        training_differences(
+            {"A": configuration(baselines=None), "B": configuration(baselines=None)}
+        )
+        == []
     )
 
 
@@ -311,10 +328,10 @@ def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_a
         "print(sys.argv[1], os.environ['OMP_NUM_THREADS'])\n"
         "sys.exit('nowcast train: error: no\\n\\n' if folder.name == '1' else 0)\n"
     )
-    monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    monkeypatch.setattr(comparison, "cores", lambda: 6)
+    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
+    monkeypatch.setattr(comparison_runs, "cores", lambda: 6)
     told = []
-    assert in_parallel(runs(tmp_path, 2), count=2, report=told.append) == [
+    assert finish_in_parallel(runs(tmp_path, 2), count=2, report=told.append) == [
         f"A, seed 1: nowcast train: error: no ({tmp_path}/1/log.txt)"
     ]
     assert (tmp_path / "0" / "log.txt").read_text() == "train 3\n"
@@ -328,7 +345,7 @@ def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch,
     (tmp_path / "stub.py").write_text(
         "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
     )
-    monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
+    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell that started pytest in the background had it ignored
@@ -340,7 +357,7 @@ def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch,
             os.kill(os.getpid(), how)
 
     with pytest.raises(KeyboardInterrupt):
-        in_parallel(runs(tmp_path, 3), count=2, report=interrupted)
+        finish_in_parallel(runs(tmp_path, 3), count=2, report=interrupted)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     for seed in "01":
         with pytest.raises(ProcessLookupError):
@@ -353,8 +370,8 @@ def test_a_process_that_does_not_stop_by_itself_is_killed(tmp_path, monkeypatch)
         "import os, signal, time\nsignal.signal(signal.SIGTERM, "
         "signal.SIG_IGN)\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
     )
-    monkeypatch.setattr(comparison, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    monkeypatch.setattr(comparison, "_GRACE", 0.1)
+    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
+    monkeypatch.setattr(comparison_runs, "GRACE_SECONDS", 0.1)
 
     def interrupted(text):
         while not (tmp_path / "0" / "log.txt").read_text().strip():
@@ -362,7 +379,7 @@ def test_a_process_that_does_not_stop_by_itself_is_killed(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        in_parallel(runs(tmp_path, 1), count=1, report=interrupted)
+        finish_in_parallel(runs(tmp_path, 1), count=1, report=interrupted)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "0" / "log.txt").read_text()), 0)
 
@@ -370,13 +387,13 @@ def test_a_process_that_does_not_stop_by_itself_is_killed(tmp_path, monkeypatch)
 def test_a_log_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "0").touch()
     with pytest.raises(ValueError, match="log.txt cannot be written: "):
-        in_parallel(runs(tmp_path, 1), count=1, report=print)
+        finish_in_parallel(runs(tmp_path, 1), count=1, report=print)
 
 
 def test_a_process_is_this_nowcast_wherever_it_is_started(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparison, "step_to_finish", lambda run: ["--version"])
-    assert in_parallel(runs(tmp_path, 1), count=1, report=lambda text: None) == []
+    monkeypatch.setattr(Run, "next_command", lambda run: ["--version"])
+    assert finish_in_parallel(runs(tmp_path, 1), count=1, report=lambda text: None) == []
     assert (tmp_path / "0" / "log.txt").read_text() == f"nowcast {nowcast.__version__}\n"
 
 
@@ -504,9 +521,9 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     compared, tmp_path, capsys, monkeypatch
 ):
     """Two runs are missing, Wide 1 and ConvLSTM 2; Ctrl-C comes in the second epoch of the latter."""
-    from nowcast.training import loop as training
+    from nowcast.training.module import TrainingModule
 
-    original, calls = training._Module.on_train_epoch_start, []
+    original, calls = TrainingModule.on_train_epoch_start, []
 
     def interrupted(self):
         calls.append(self.current_epoch)
@@ -517,12 +534,12 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     copy = tmp_path / "copy"
     for run in ("ConvLSTM/seed-1", "Wide/seed-2"):
         shutil.copytree(compared / run, copy / run)
-    monkeypatch.setattr(training._Module, "on_train_epoch_start", interrupted)
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", interrupted)
     with pytest.raises(SystemExit) as caught:
         compare(copy)
     assert caught.value.code == 130 and calls == [0, 1, 0, 1]
     assert "interrupted; go on with: nowcast compare" in capsys.readouterr().out
-    monkeypatch.setattr(training._Module, "on_train_epoch_start", original)
+    monkeypatch.setattr(TrainingModule, "on_train_epoch_start", original)
     compare(copy)
     lines = started(capsys)
     assert [line.split(" resume=")[0] for line in lines] == ["ConvLSTM, seed 2: nowcast train"]
@@ -589,7 +606,7 @@ def test_a_model_that_fails_is_named_at_the_end_and_does_not_lose_the_others(tmp
         (["only=[None]"], "only names 'None'"),
         (["training.max_epoch=3"], "max_epoch"),
         (["modles.x=[]"], "modles"),
-        (["seeds=3"], "but a list of whole numbers"),
+        (["seeds=3"], "expected a list of whole numbers"),
         (["--fast"], "there is no option '--fast'"),
         (["experiment=no"], "no"),
     ],

@@ -165,7 +165,7 @@ def test_a_mistake_on_the_command_line_is_one_line(typed, message):
         ("# @package _global_\nseeed: 3\n", "unknown key 'seeed'; accepted are baselines, data"),
         (
             "# @package _global_\ntraining: {max_epoch: 3}\n",
-            "training has no setting 'max_epoch'; Training takes max_epochs",
+            "training has no setting 'max_epoch'; TrainingSettings takes max_epochs",
         ),
         ("# @package _global_\ntraining: [\n", "expected the node|while parsing|experiment/wrong"),
     ],

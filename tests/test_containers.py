@@ -22,19 +22,14 @@ import numpy as np
 import pytest
 
 from nowcast.cli import main
-from nowcast.data import containers
+from nowcast.data import private_folder
 from nowcast.data.archive import Archive
-from nowcast.data.containers import (
-    Listing,
-    Unpacking,
-    container_kind,
-    member_path,
-    open_containers,
-    short_name,
-)
+from nowcast.data.containers import Listing, container_kind, open_containers
 from nowcast.data.conversion import convert
 from nowcast.data.inputs import expand_inputs
+from nowcast.data.members import member_path, short_name
 from nowcast.data.reading import ReadingProcess, opened_inputs
+from nowcast.data.unpacking import Unpacking
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.prediction import newest_frames
@@ -578,7 +573,8 @@ def test_a_mask_in_a_second_file_is_told_also_inside_an_archive_and_beside_a_com
 
 
 def test_bombs_end_at_the_limit_and_what_is_beside_them_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("nowcast.data.containers._MOST_BYTES", 10**6)
+    monkeypatch.setattr("nowcast.data.members.MOST_BYTES", 10**6)
+    monkeypatch.setattr("nowcast.data.unpacking.MOST_BYTES", 10**6)
     zeros = bytes(3 * 10**6)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(zeros))
     (tmp_path / "bomb.xz").write_bytes(lzma.compress(zeros))
@@ -632,7 +628,7 @@ def test_a_zip_that_claims_less_than_it_has_and_a_sparse_file_are_what_they_clai
 def test_very_many_members_are_refused_after_a_limit_and_a_negative_size_is_damage(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("nowcast.data.containers._MOST_MEMBERS", 50)
+    monkeypatch.setattr("nowcast.data.members.MOST_MEMBERS", 50)
     for kind in ("tar", "zip"):
         archive = CONTAINERS[kind](
             tmp_path / f"many.{kind}", [(f"{place}.txt", text(place)) for place in range(60)]
@@ -761,8 +757,8 @@ def test_what_a_killed_reading_process_left_is_removed(tmp_path):
 def test_what_killed_programs_left_is_removed_when_nobody_uses_it_any_more(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     program = (
-        "import sys, time\nfrom nowcast.data import containers\n"
-        "with containers._private_folder() as folder:\n    (folder / 'a').touch(); print(folder, "
+        "import sys, time\nfrom nowcast.data import private_folder\n"
+        "with private_folder.private_folder() as folder:\n    (folder / 'a').touch(); print(folder, "
         "flush=True); time.sleep(60)\n"
     )
     owner = subprocess.Popen(
@@ -775,14 +771,14 @@ def test_what_killed_programs_left_is_removed_when_nobody_uses_it_any_more(tmp_p
     os.utime(folder, (0, 0))
     archive = write_tar(tmp_path / "a.tar", [("a.txt", text(0))])
     try:
-        containers._remove_abandoned.cache_clear()
+        private_folder.remove_abandoned.cache_clear()
         Unpacking(Named()).read(member_path(archive, "a.txt"))
         assert folder.is_dir()  # its owner lives
     finally:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         owner.stdout.close()
-    containers._remove_abandoned.cache_clear()
+    private_folder.remove_abandoned.cache_clear()
     Unpacking(Named()).read(member_path(archive, "a.txt"))
     assert not folder.exists()
 

@@ -27,10 +27,11 @@ from factories import (
     write_odim,
 )
 
-from nowcast.data import conversion
+from nowcast.data import conversion, parts
 from nowcast.data.archive import Archive
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.conversion import convert
 from nowcast.data.inputs import expand_inputs, read_frames
+from nowcast.data.preparation import Preparation
 from nowcast.data.regrid import Regular
 from nowcast.readers.auto import Auto
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
@@ -94,10 +95,10 @@ def test_two_different_frames_of_one_time_are_refused_and_nothing_is_written(tmp
     reader = two_files(Frames(THREE[:1], times(0), grid()), Frames(THREE[1:2], times(0), grid()))
     with pytest.raises(
         UserError,
-        match="a.h5 and b.h5 both hold a frame of 2020-06-01T00:00:00 UTC, with different values",
+        match="a.h5 and b.h5 both have a frame of 2020-06-01T00:00:00 UTC, with different values",
     ):
         convert(["a.h5", "b.h5"], tmp_path / "out.nc", reader=reader)
-    with pytest.raises(UserError, match="a.h5 and b.h5 both hold a frame"):
+    with pytest.raises(UserError, match="a.h5 and b.h5 both have a frame"):
         read_frames(["a.h5", "b.h5"], reader=reader)
     assert os.listdir(tmp_path) == []
 
@@ -315,7 +316,7 @@ def test_a_set_of_two_quantities_is_refused_with_both(tmp_path):
     ):
         with pytest.raises(
             UserError,
-            match="b.h5 holds another quantity than a.h5: rain depth in 5 min against rain rate",
+            match="b.h5 has another quantity than a.h5: rain depth in 5 min against rain rate",
         ):
             attempt()
 
@@ -378,7 +379,7 @@ class Failing(KnmiHdf5):
 def test_an_interrupted_conversion_goes_on_from_its_last_part_and_gives_the_same_archive(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 4)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 4)
     files = knmi_files(tmp_path / "in", 11)
     target = {"_target_": "nowcast.readers.knmi_hdf5.KnmiHdf5"}
     convert(files, tmp_path / "whole.nc", reader=KnmiHdf5(), prepare=Preparation(target))
@@ -398,7 +399,7 @@ def test_an_interrupted_conversion_goes_on_from_its_last_part_and_gives_the_same
 
 
 def test_a_conversion_of_more_parts_than_a_process_may_have_files_open_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 1)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 1)
     files = knmi_files(tmp_path / "in", 60)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(
@@ -489,7 +490,7 @@ def test_a_name_of_as_many_bytes_as_a_file_may_have_can_be_written(tmp_path):
 def test_what_an_interrupted_conversion_left_is_used_only_for_the_same_settings_and_the_files_asked_for(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 2)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 2)
     files = knmi_files(tmp_path / "in", 5)
     target = {"_target_": "nowcast.readers.knmi_hdf5.KnmiHdf5"}
     for prepare, wanted, read in (
@@ -509,9 +510,9 @@ def test_a_conversion_that_is_killed_goes_on_and_gives_the_archive_it_would_have
     files = knmi_files(tmp_path / "in", 60)
     convert(files, tmp_path / "whole.nc", reader=KnmiHdf5())
     program = (
-        "import sys, time\nfrom nowcast.data import conversion\nfrom nowcast.readers.knmi_hdf5 "
+        "import sys, time\nfrom nowcast.data import conversion, parts\nfrom nowcast.readers.knmi_hdf5 "
         "import KnmiHdf5\n"
-        "conversion._PART_FRAMES = 5\n"
+        "parts.MOST_FRAMES = 5\n"
         "conversion.convert(sys.argv[2:], sys.argv[1], reader=KnmiHdf5(), progress=lambda *_: "
         "time.sleep(0.05))"
     )
@@ -547,7 +548,7 @@ def test_the_archive_and_its_report_in_the_folder_of_the_radar_files_are_no_rada
 def test_two_conversions_do_not_write_one_archive(tmp_path):
     files = knmi_files(tmp_path / "in", 2)
     with (
-        conversion._alone(tmp_path / "a.nc"),
+        conversion.alone(tmp_path / "a.nc"),
         pytest.raises(UserError, match="another conversion is writing .*a.nc; wait for it"),
     ):
         convert(files, tmp_path / "a.nc", reader=KnmiHdf5())

@@ -67,12 +67,12 @@ def test_the_oldest_frame_of_a_context_is_filled_in_too_where_the_one_before_it_
 
 
 def test_a_missing_newest_frame_moves_the_analysis_back_and_makes_the_forecast_longer():
-    plan, _ = decided([35, 40, 45, 50, 55], problems={times(60)[0]: "holds no observation"})
+    plan, _ = decided([35, 40, 45, 50, 55], problems={times(60)[0]: "contains no observation"})
     assert (plan.method, minutes(plan), plan.forecast_length, plan.reason) == (
         "nowcast",
         [40, 45, 50, 55],
         13,
-        "the frame of 01:00 UTC holds no observation",
+        "the frame of 01:00 UTC contains no observation",
     )
     assert decided([30, 35, 40, 45])[0].forecast_length == 15
 

@@ -26,6 +26,13 @@ def share(image, colour):
     return (image == np.asarray(colour)).all(-1).mean()
 
 
+def drawn(path, fields, kind="rain"):
+    """RGB of the picture of one row of fields (T, H, W)."""
+    labels = {"row": [str(index) for index in range(len(fields))]}
+    maps.sequence_picture({"row": fields}, path, column_labels=labels, kind=kind, title="t")
+    return pixels(path)
+
+
 def test_a_rain_rate_on_a_class_edge_has_the_colour_of_the_class_above():
     for i, edge in enumerate(RAIN_CLASSES):
         below = np.nextafter(np.float32(edge), np.float32(0))
@@ -88,27 +95,17 @@ def test_shrinking_takes_the_mean_of_what_was_observed_in_a_block():
         [[1, 3, 0, 8], [5, 7, nan, nan], [nan, nan, 2, 2], [nan, 4, 2, 2]], np.float32
     )
     assert np.array_equal(cells.shrink(values, 2, 2), [[4, 4], [nan, 2]], equal_nan=True)
-    assert cells.shrink(np.arange(5, dtype=np.float32)[None], 9, 2).tolist() == [
-        [0.5, 3.0]
-    ]  # blocks of 2 and 3
+    # blocks of 2 and 3
+    assert cells.shrink(np.arange(5, dtype=np.float32)[None], 9, 2).tolist() == [[0.5, 3.0]]
     assert np.array_equal(cells.shrink(values, 10, 10), values, equal_nan=True)
 
 
 def test_a_picture_shows_missing_pixels_grey_dry_ones_white_and_rain_in_its_class(tmp_path):
     field = np.array([[[0.0, 0.0], [np.nan, 3.0]]])
-    maps.sequence_picture(
-        {"observed": field},
-        tmp_path / "p.png",
-        column_labels={"observed": ["0 min"]},
-        kind="rain",
-        title="t",
-    )
-    image = pixels(tmp_path / "p.png")
+    image = drawn(tmp_path / "p.png", field)
     grey = (image == MISSING_COLOUR).all(-1)
-    left, top = (
-        np.flatnonzero(grey.sum(0) > 80).min(),
-        np.flatnonzero(grey.sum(1) > 80).min(),
-    )  # lower left of 180 x 180
+    # lower left of 180 x 180
+    left, top = (np.flatnonzero(grey.sum(0) > 80).min(), np.flatnonzero(grey.sum(1) > 80).min())
     assert image[top + 45, left + 45].tolist() == MISSING_COLOUR.tolist()
     assert image[top - 45, left + 45].tolist() == [255, 255, 255]
     assert image[top + 45, left + 135].tolist() == RAIN_COLOURS[4].tolist()
@@ -117,27 +114,14 @@ def test_a_picture_shows_missing_pixels_grey_dry_ones_white_and_rain_in_its_clas
 def test_a_picture_is_cropped_to_what_was_observed(tmp_path):
     field = np.full((1, 40, 40), np.nan)
     field[0, 10:20, 5:15] = 3.0
-    maps.sequence_picture(
-        {"rain": field},
-        tmp_path / "p.png",
-        column_labels={"rain": ["0 min"]},
-        kind="rain",
-        title="t",
-    )
-    image = pixels(tmp_path / "p.png")
+    image = drawn(tmp_path / "p.png", field)
     assert (image == RAIN_COLOURS[4]).all(-1).sum() > 170**2  # a panel of 180 x 180 pixels
     assert (image == MISSING_COLOUR).all(-1).sum() < 60 * 25  # the legend alone
 
 
 def test_a_field_without_any_observation_is_all_grey(tmp_path):
-    maps.sequence_picture(
-        {"rain": np.full((1, 4, 4), np.nan)},
-        tmp_path / "p.png",
-        column_labels={"rain": ["0 min"]},
-        kind="rain",
-        title="t",
-    )
-    assert (pixels(tmp_path / "p.png") == MISSING_COLOUR).all(-1).sum() > 170**2
+    image = drawn(tmp_path / "p.png", np.full((1, 4, 4), np.nan))
+    assert (image == MISSING_COLOUR).all(-1).sum() > 170**2
 
 
 def test_cells_right_of_a_shorter_row_stay_empty(tmp_path):
@@ -152,14 +136,7 @@ def test_cells_right_of_a_shorter_row_stay_empty(tmp_path):
 def test_of_twelve_frames_six_are_drawn_the_last_among_them(tmp_path):
     field = np.zeros((12, 4, 4))
     field[0], field[11] = 60.0, 12.0
-    maps.sequence_picture(
-        {"f": field},
-        tmp_path / "p.png",
-        column_labels={"f": list("abcdefghijkl")},
-        kind="rain",
-        title="t",
-    )
-    image = pixels(tmp_path / "p.png")
+    image = drawn(tmp_path / "p.png", field)
     assert (image == RAIN_COLOURS[6]).all(-1).sum() > 170**2
     assert (image == RAIN_COLOURS[8]).all(-1).sum() < 60 * 25
     assert 6 * 180 < image.shape[1] < 7 * 186
@@ -168,14 +145,7 @@ def test_of_twelve_frames_six_are_drawn_the_last_among_them(tmp_path):
 def test_moving_mnist_is_drawn_white_on_black(tmp_path):
     field = np.zeros((1, 8, 8))
     field[0, :4] = 1.0
-    maps.sequence_picture(
-        {"target": field},
-        tmp_path / "p.png",
-        column_labels={"target": ["1"]},
-        kind="grey",
-        title="t",
-    )
-    image = pixels(tmp_path / "p.png")
+    image = drawn(tmp_path / "p.png", field, "grey")
     assert (image == 0).all(-1).sum() == pytest.approx(180 * 90, rel=0.1)
 
 
@@ -199,9 +169,8 @@ def test_the_first_members_of_an_ensemble_are_drawn_below_its_forecast(tmp_path)
         )
     few, many = (pixels(tmp_path / f"{count}.png") for count in (1, 5))
     rows = [(image == RAIN_COLOURS[4]).all(-1).sum() for image in (few, many)]
-    assert (
-        rows[0] > 1000 and 2.5 < rows[1] / rows[0] < 3.1 and many.shape[0] > few.shape[0]
-    )  # three of the five, and the legend
+    # three of the five, and the legend
+    assert rows[0] > 1000 and 2.5 < rows[1] / rows[0] < 3.1 and many.shape[0] > few.shape[0]
 
 
 def test_the_animation_has_all_frames_loops_and_pauses_at_the_end(tmp_path):
@@ -217,7 +186,7 @@ def test_the_animation_has_all_frames_loops_and_pauses_at_the_end(tmp_path):
         assert image.info["loop"] == 0
 
 
-def test_animated_pixels_have_exactly_the_class_colours_and_the_border_tells_forecast_from_observation(
+def test_animated_pixels_have_exactly_the_class_colours_and_a_border_in_the_colour_of_their_phase(
     tmp_path,
 ):
     values = np.array([[[0.0, 0.1], [np.nan, 60.0]]])
@@ -227,10 +196,8 @@ def test_animated_pixels_have_exactly_the_class_colours_and_the_border_tells_for
     observed, predicted = pixels(tmp_path / "a.gif", 0), pixels(tmp_path / "a.gif", 1)
     border = (predicted == [213, 94, 0]).all(-1)
     rows, columns = np.flatnonzero(border.sum(1) > 400), np.flatnonzero(border.sum(0) > 400)
-    top, left = (
-        rows.min() + 3,
-        columns.min() + 3,
-    )  # the map, 480 x 480, lies inside a border of three pixels
+    # the map, 480 x 480, lies inside a border of three pixels
+    top, left = (rows.min() + 3, columns.min() + 3)
     for image in (observed, predicted):
         quarters = [image[top + y, left + x].tolist() for y in (120, 360) for x in (120, 360)]
         assert quarters == [
@@ -279,9 +246,8 @@ def test_the_coast_is_drawn_dark_on_light_colours_and_light_on_dark_ones(
         np.flatnonzero(border.sum(1) > 400).min() + 3,
         np.flatnonzero(border.sum(0) > 400).min() + 3,
     )
-    field = image[
-        top : top + 480, left : left + 480
-    ]  # two pixels a kilometre, 51 north and 1.4 east in the middle
+    # two pixels a kilometre, 51 north and 1.4 east in the middle
+    field = image[top : top + 480, left : left + 480]
     line = (field != colour).any(-1)
     assert 0.005 < line.mean() < 0.05
     assert (field[line].sum(-1) > sum(colour)).mean() == lighter
@@ -307,12 +273,12 @@ def test_a_picture_with_a_grid_has_coasts_and_a_scale_bar_and_one_without_has_no
     )
     different = (with_lines != without).any(-1)
     assert 0.005 < different.mean() < 0.1
-    bar = np.flatnonzero(
-        (with_lines[:, :, 0] == 0).sum(1) >= 36
-    )  # 50 km of 240 in a panel of 180 pixels: 37.5 pixels
-    assert len(bar) and (
-        (with_lines[bar[-1]] == 0).all(-1) & different[bar[-1]]
-    ).sum() == pytest.approx(37.5, abs=2)
+    # 50 km of 240 in a panel of 180 pixels: 37.5 pixels
+    bar = np.flatnonzero((with_lines[:, :, 0] == 0).sum(1) >= 36)
+    assert len(bar)
+    assert ((with_lines[bar[-1]] == 0).all(-1) & different[bar[-1]]).sum() == pytest.approx(
+        37.5, abs=2
+    )
 
 
 def test_the_scale_bar_is_the_longest_round_length_that_fits():
@@ -454,13 +420,7 @@ def test_pictures_leave_no_other_file(tmp_path):
 
 def test_an_unknown_kind_of_picture_is_refused(tmp_path):
     with pytest.raises(UserError, match="kind 'snow' are unknown; 'rain' and 'grey'"):
-        maps.sequence_picture(
-            {"a": np.zeros((1, 2, 2))},
-            tmp_path / "p.png",
-            column_labels={"a": ["1"]},
-            kind="snow",
-            title="t",
-        )
+        drawn(tmp_path / "p.png", np.zeros((1, 2, 2)), "snow")
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,21 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data.base import Cases
 from nowcast.evaluation.blocks import by_time, groups
 from nowcast.evaluation.cache import ForecastCache
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source, evaluate, small
+from nowcast.evaluation.plan import EvaluationPlan
+from nowcast.evaluation.running import evaluate
+from nowcast.evaluation.shown import small
+from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import Capabilities
 from nowcast.models.prediction import Ensemble, SingleField
+from nowcast.runtime.build import part
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
 
-HERE = Plan(workers=0, cache=None, show=False)
+HERE = EvaluationPlan(workers=0, cache=None, show=False)
 START = np.datetime64("2020-06-01T00:00", "s")
 SCORES = {"_target_": "nowcast.evaluation.statistics.rain.RainScores", "thresholds": [0.5]}
 
@@ -77,7 +80,7 @@ def forecaster(model, context_length=1, forecast_length=1):
     return Forecaster(model, Identity(), Task(context_length, forecast_length))
 
 
-def judged(
+def evaluated(
     cases,
     baselines=None,
     scores=None,
@@ -85,11 +88,11 @@ def judged(
     forecast_length=1,
     plan=HERE,
     limit=None,
-    judge=None,
+    model=None,
     members=0,
 ):
-    source = Source(
-        {"nowcast": judge or forecaster(Persistence(), 1, forecast_length)},
+    source = ModelSource(
+        {"nowcast": model or forecaster(Persistence(), 1, forecast_length)},
         cases,
         forecast_length=forecast_length,
         limit=limit,
@@ -129,7 +132,7 @@ def same(one, other):
 
 def test_all_models_are_scored_over_the_pixels_that_all_of_them_forecast_and_that_were_observed():
     # one case, one row of four pixels: context 1 1 1 1, observation 9 1 2 missing
-    results = judged(Plain([[[[1, 1, 1, 1]], [[9, 1, 2, np.nan]]]]), {"double": Double()})
+    results = evaluated(Plain([[[[1, 1, 1, 1]], [[9, 1, 2, np.nan]]]]), {"double": Double()})
     # left are the second and third pixel: |1-1| + |1-2| and |2-1| + |2-2|
     assert overall(results, "mae") == {"nowcast": 0.5, "double": 0.5}
     assert overall(results, "mse") == {"nowcast": 0.5, "double": 0.5}
@@ -140,8 +143,8 @@ def test_batches_of_any_size_give_the_same_sums(monkeypatch):
     cases = Plain(np.random.default_rng(0).gamma(0.5, 2, (7, 3, 4, 4)))
     found = []
     for pixels in (1, 48, 2**18):
-        monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", pixels)
-        found.append(judged(cases, forecast_length=2))
+        monkeypatch.setattr("nowcast.evaluation.source.PIXELS_PER_BATCH", pixels)
+        found.append(evaluated(cases, forecast_length=2))
     for other in found[1:]:
         for name, array in found[0].totals["nowcast"].items():
             np.testing.assert_allclose(other.totals["nowcast"][name], array, rtol=1e-12)
@@ -152,13 +155,13 @@ def test_cases_of_another_cadence_or_spacing_are_in_a_batch_of_their_own():
         def scale(self, epoch, index):
             return 5.0, (1.0, 1.0, 2.0, 2.0, 1.0)[index]
 
-    source = Source(
+    source = ModelSource(
         {"nowcast": forecaster(Persistence())}, Scaled(np.zeros((5, 2, 4, 4))), forecast_length=1
     )
     assert source.ranges() == [range(0, 2), range(2, 4), range(4, 5)]
 
 
-def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
+def test_a_model_is_not_evaluated_at_a_cadence_or_spacing_it_is_not_made_for():
     class Scaled(TimedCases):
         def scale(self, epoch, index):
             return (5.0, 60.0)[index], 1.0
@@ -171,7 +174,7 @@ def test_a_model_is_not_judged_at_a_cadence_or_spacing_it_is_not_made_for():
         match="the frames of analysis time 2020-06-01 01:00:00 UTC lie 60 minutes apart; this "
         "model forecasts from frames every 2 to 15 minutes",
     ):
-        Source(
+        ModelSource(
             {"nowcast": forecaster(AnyCadence())},
             Scaled(np.zeros((2, 2, 4, 4)), [0, 1]),
             forecast_length=1,
@@ -192,10 +195,10 @@ def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path):
 
     cases = Scaled(np.ones((2, 2, 4, 4)))
     for _ in range(2):
-        results = judged(
+        results = evaluated(
             cases,
             {"scaled": TimesSpacing().eval()},
-            plan=Plan(workers=0, cache=str(tmp_path), show=False),
+            plan=EvaluationPlan(workers=0, cache=str(tmp_path), show=False),
         )
         assert (
             results.totals["scaled"]["pixels.absolute_error"].sum() == 16
@@ -203,7 +206,7 @@ def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path):
     assert len(list(tmp_path.rglob("*.h5"))) == 2
 
 
-def test_cases_of_several_sizes_are_each_judged_on_their_own_grid():
+def test_cases_of_several_sizes_are_each_evaluated_on_their_own_grid():
     class Sizes(Plain):
         def __init__(self):
             self.values = [np.full((2, side, side + 1), side, np.float32) for side in (2, 2, 5, 3)]
@@ -211,7 +214,7 @@ def test_cases_of_several_sizes_are_each_judged_on_their_own_grid():
         def size_of(self, index):
             return self.values[index].shape[1:]
 
-    results = judged(Sizes())
+    results = evaluated(Sizes())
     assert (
         results.totals["nowcast"]["pixels.pixels"].sum() == 6 + 6 + 30 + 12 and results.cases == 4
     )
@@ -221,13 +224,16 @@ def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cach
     values = np.random.default_rng(0).gamma(0.5, 2, (5, 2, 6, 6))
     values[2, 0] = 0  # a context that Fails refuses
     cases, baselines = TimedCases(values, range(5)), {"fails": Fails(), "triple": Triple()}
-    here = judged(cases, baselines, plan=HERE)
+    here = evaluated(cases, baselines, plan=HERE)
     before = None
     for workers in (0, 1, 2):
-        plan = Plan(
+        plan = EvaluationPlan(
             workers=workers, cache=str(tmp_path / f"{workers}"), show=False, block_hours=1.0
         )
-        first, again = judged(cases, baselines, plan=plan), judged(cases, baselines, plan=plan)
+        first, again = (
+            evaluated(cases, baselines, plan=plan),
+            evaluated(cases, baselines, plan=plan),
+        )
         assert [block.cases for block in first.blocks] == [1] * 5
         same(first, again)
         assert (
@@ -247,13 +253,13 @@ def test_one_two_and_no_processes_give_identical_numbers_with_and_without_a_cach
 
 def test_where_a_baseline_fails_persistence_stands_in_for_it_and_the_case_is_counted():
     cases = Plain([[[[2.0]], [[5.0]]], [[[0.0]], [[3.0]]]])
-    results = judged(cases, {"fails": Fails()})
+    results = evaluated(cases, {"fails": Fails()})
     assert overall(results, "mae")["fails"] == (abs(3 - 5) + abs(0 - 3)) / 2
     assert results.facts["failures"] == {"fails": {"cases": 1, "reason": "no rain to follow"}}
 
 
-def test_an_ensemble_is_judged_by_its_mean_by_its_members_and_as_an_ensemble():
-    results = judged(Plain([[[[2.0]], [[3.0]]]]), {"triple": Triple()})
+def test_an_ensemble_is_evaluated_by_its_mean_by_its_members_and_as_an_ensemble():
+    results = evaluated(Plain([[[[2.0]], [[3.0]]]]), {"triple": Triple()})
     assert results.models == ["nowcast", "triple", "triple member"] and results.members == {
         "triple": 3
     }
@@ -270,22 +276,22 @@ def test_scores_without_ensembles_and_networks_without_members_are_refused():
     with pytest.raises(
         UserError, match="MovingMnistScores has no scores of ensembles; take scores=rain"
     ):
-        judged(Plain([[[[1.0]], [[1.0]]]]), {"triple": Triple()}, MovingMnistScores())
+        evaluated(Plain([[[[1.0]], [[1.0]]]]), {"triple": Triple()}, MovingMnistScores())
     with pytest.raises(
         UserError, match="Persistence draws no members; take a network with state noise"
     ):
-        judged(Plain([[[[1.0]], [[1.0]]]]), members=2)
+        evaluated(Plain([[[[1.0]], [[1.0]]]]), members=2)
 
 
 def test_a_case_without_a_comparable_pixel_is_counted():
-    results = judged(Plain([[[[1.0]], [[np.nan]]], [[[1.0]], [[2.0]]]]))
+    results = evaluated(Plain([[[[1.0]], [[np.nan]]], [[[1.0]], [[2.0]]]]))
     assert results.facts["no_pixels"] == 1 and overall(results, "mae") == {"nowcast": 1}
 
 
 def test_progress_sees_every_batch(monkeypatch):
-    monkeypatch.setattr("nowcast.evaluation.running.PIXELS_PER_BATCH", 1)
+    monkeypatch.setattr("nowcast.evaluation.source.PIXELS_PER_BATCH", 1)
     seen = []
-    source = Source(
+    source = ModelSource(
         {"nowcast": forecaster(Persistence())},
         Plain(np.ones((5, 2, 2, 2))),
         forecast_length=1,
@@ -304,7 +310,7 @@ def test_progress_sees_every_batch(monkeypatch):
 
 def test_no_case_is_a_users_error():
     with pytest.raises(UserError, match="there is no case to evaluate; choose other data"):
-        judged(Plain(np.zeros((0, 2, 2, 2))))
+        evaluated(Plain(np.zeros((0, 2, 2, 2))))
 
 
 def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_baseline():
@@ -313,7 +319,9 @@ def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_ba
     values = [
         [[[1, 1]], [[1, observed]]] for observed in (3, 1.5, 1.25, 2)
     ]  # errors 4, 0.25, 0.0625, 1 against 1, 0.25, 0.5625, 0
-    results = judged(Plain(values), {"double": Double()}, plan=Plan(workers=0, cache=None))
+    results = evaluated(
+        Plain(values), {"double": Double()}, plan=EvaluationPlan(workers=0, cache=None)
+    )
     assert [(case.kind, case.title) for case in results.shown] == [
         ("worst", "case 0"),
         ("typical", "case 1"),
@@ -326,7 +334,7 @@ def test_worst_typical_and_best_are_chosen_by_the_error_relative_to_the_first_ba
 
 
 def test_fields_for_pictures_are_means_of_the_observed_part_of_squares(monkeypatch):
-    monkeypatch.setattr("nowcast.evaluation.running._SHOWN_SIDE", 2)
+    monkeypatch.setattr("nowcast.evaluation.shown._SHOWN_SIDE", 2)
     values = np.array([[[1, 3, np.nan, np.nan], [np.nan, 5, np.nan, 7], [2, 2, 4, 4]]], np.float32)
     assert small(values).tolist()[0][0][0] == 3 and np.isnan(
         small(values)[0, 0, 1]
@@ -354,7 +362,7 @@ def test_cases_far_apart_on_purpose_are_not_as_many_events():
     assert len(set(by_time(times, [""] * 21, window_hours=1.0, stride_hours=7.0).events)) == 2
 
 
-def test_of_a_short_event_blocks_are_as_long_as_a_case_or_as_told():
+def test_of_a_short_event_blocks_are_as_long_as_a_case_or_as_asked_for():
     times = START + np.arange(0, 240, 5) * np.timedelta64(1, "m")
     blocks = by_time(times, [""] * 48, window_hours=80 / 60)
     assert np.bincount(blocks.of_case).tolist() == [16, 16, 16] and set(blocks.events) == {
@@ -424,14 +432,14 @@ def test_a_cache_that_cannot_be_written_does_not_stop_an_evaluation(tmp_path):
 
 
 def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
-    plan = Plan(workers=0, cache=str(tmp_path), show=False)
+    plan = EvaluationPlan(workers=0, cache=str(tmp_path), show=False)
     cases = Plain([[[[2.0]], [[5.0]]]])
-    first = judged(cases, {"slow": Fails()}, plan=plan)
+    first = evaluated(cases, {"slow": Fails()}, plan=plan)
     (path,) = tmp_path.glob("*/*.h5")
     with h5py.File(path, "r+") as file:
         del file["forecast"]
         file["forecast"] = np.full((1, 1, 1), 5, np.float32)
-    again = judged(cases, {"slow": Fails()}, plan=plan)
+    again = evaluated(cases, {"slow": Fails()}, plan=plan)
     assert overall(first, "mae")["slow"] == 2 and overall(again, "mae")["slow"] == 0
 
 
@@ -448,13 +456,13 @@ def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
 )
 def test_a_plan_out_of_range_is_refused(settings):
     with pytest.raises(UserError, match="is out of range; workers are 0 to 256"):
-        Plan(**settings)
+        EvaluationPlan(**settings)
 
 
 @pytest.mark.parametrize("settings", [{"draws": 10}, {"level": 1.0}, {"seed": -1}])
 def test_intervals_that_cannot_be_made_are_refused(settings):
-    with pytest.raises(UserError, match="100 to 100000 draws, a level between 0 and 1"):
-        Plan(**settings)
+    with pytest.raises(UserError, match="expected 100 to 100000 draws, a level between 0 and 1"):
+        EvaluationPlan(**settings)
 
 
 def die(batch):
@@ -464,6 +472,13 @@ def die(batch):
 
 
 def test_a_worker_process_that_dies_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("nowcast.evaluation.running._judged", die)
+    monkeypatch.setattr("nowcast.evaluation.workers._evaluated", die)
     with pytest.raises(UserError, match="a process that made the baselines' forecasts died"):
-        judged(Plain([[[[1.0]], [[1.0]]]]), plan=Plan(workers=1, cache=None, show=False))
+        evaluated(
+            Plain([[[[1.0]], [[1.0]]]]), plan=EvaluationPlan(workers=1, cache=None, show=False)
+        )
+
+
+def test_a_plan_is_built_by_the_name_that_it_had_in_older_runs():
+    settings = {"evaluation": {"_target_": "nowcast.evaluation.plan.Plan", "workers": 0}}
+    assert part(settings, "evaluation") == EvaluationPlan(workers=0)

@@ -8,8 +8,9 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data.archive import Archive
 from nowcast.data.base import Cases
 from nowcast.evaluation.external import ForecastFiles
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source, evaluate
+from nowcast.evaluation.plan import EvaluationPlan
+from nowcast.evaluation.running import evaluate
+from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.output.netcdf import write_forecast
@@ -20,7 +21,7 @@ from nowcast.types.task import Task
 from nowcast.types.transform import Identity
 from tests.factories import LAEA, grid, times, write_archive
 
-PLAN = Plan(workers=0, cache=None, show=False)
+PLAN = EvaluationPlan(workers=0, cache=None, show=False)
 TASK = Task(2, 3, 5)
 RAIN = np.random.default_rng(5).gamma(0.5, 3, (8, 4, 6)).astype(np.float32)
 SCORES = RainScores((0.5, 2.0))
@@ -86,7 +87,7 @@ def source(paths, archive, **options):
     )
 
 
-def judged(source, baselines=None):
+def evaluated(source, baselines=None):
     settings = {
         "task": {
             "_target_": "nowcast.types.task.Task",
@@ -120,10 +121,10 @@ def test_files_that_a_model_wrote_score_as_the_model_itself(tmp_path, archive):
     paths = [
         write(tmp_path, 5 * last, np.repeat(RAIN[last : last + 1], 3, axis=0)) for last in (3, 1, 4)
     ]
-    files = judged(source(paths, archive), {"persistence": model})
+    files = evaluated(source(paths, archive), {"persistence": model})
     settings = files.settings
     itself = evaluate(
-        Source({"theirs": model}, Windows([0, 2, 3]), forecast_length=3),
+        ModelSource({"theirs": model}, Windows([0, 2, 3]), forecast_length=3),
         {},
         SCORES,
         plan=PLAN,
@@ -164,7 +165,7 @@ def test_units_are_those_of_the_file(tmp_path, archive):
     ] == pytest.approx(3.6)
 
 
-def test_a_lead_time_without_a_frame_is_not_observed_and_told(tmp_path, archive):
+def test_a_lead_time_without_a_frame_is_not_observed_and_reported(tmp_path, archive):
     paths = [
         write(tmp_path, minute, np.ones((3, 4, 6))) for minute in (10, 30)
     ]  # the archive ends at 35 minutes
@@ -173,18 +174,18 @@ def test_a_lead_time_without_a_frame_is_not_observed_and_told(tmp_path, archive)
         "in 1 of 2 forecasts some lead times have no frame in the archive; they count as not "
         "observed."
     ]
-    assert judged(files).totals["theirs"]["pixels.pixels"].sum(0).tolist() == [48, 24, 24]
+    assert evaluated(files).totals["theirs"]["pixels.pixels"].sum(0).tolist() == [48, 24, 24]
 
 
-def test_a_forecast_that_nothing_was_observed_of_is_not_judged_and_told(tmp_path, archive):
+def test_a_forecast_that_nothing_was_observed_of_is_not_evaluated_and_reported(tmp_path, archive):
     paths = [write(tmp_path, minute, np.ones((3, 4, 6))) for minute in (10, 50)]
     files = source(paths, archive)
     assert files.count == 1 and files.left_out == [
-        "1 of 2 forecasts have no observation at any lead time and are not judged."
+        "1 of 2 forecasts have no observation at any lead time and are not evaluated."
     ]
     with pytest.raises(
         UserError,
-        match="holds no frame for any lead time of the 1 forecasts: observations from "
+        match="contains no frame for any lead time of the 1 forecasts: observations from "
         "2020-06-01T00:00:00",
     ):
         source(paths[1:], archive)

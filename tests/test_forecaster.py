@@ -233,7 +233,7 @@ def test_weights_that_are_no_file_are_not_read(tmp_path):
     [
         {"_target_": "os.system", "command": "touch HACKED"},
         {
-            "_target_": "nowcast.evaluation.table.write_csv",
+            "_target_": "nowcast.evaluation.score_files.write_csv",
             "rows_by_model": {},
             "path": "HACKED",
             "lead_minutes": None,
@@ -378,7 +378,7 @@ def test_probabilities_are_of_their_thresholds_and_missing_where_the_forecast_is
         and persistence()(frames(values), thresholds=[1]).probability is None
     )
     for wrong in (["a"], [5, 1], [-1]):
-        with pytest.raises(ValueError, match="one or more positive rain rates"):
+        with pytest.raises(ValueError, match="one or more positive thresholds"):
             lagrangian()(frames(values), thresholds=wrong)
 
 

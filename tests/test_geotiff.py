@@ -117,7 +117,7 @@ def test_any_projection_survives_also_one_on_a_sphere(tmp_path, crs):
 def test_a_projection_that_geotiff_loses_is_refused(tmp_path):
     with pytest.raises(
         UserError,
-        match=r"GeoTIFF cannot hold the projection '\+proj=ob_tran .*; write it as NetCDF",
+        match=r"GeoTIFF cannot express the projection '\+proj=ob_tran .*; write it as NetCDF",
     ):
         write_geotiff(forecast(VALUES, crs=ROTATED), tmp_path / "f.tif", attributes={})
     assert list(tmp_path.iterdir()) == []

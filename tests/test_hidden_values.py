@@ -11,7 +11,8 @@ import torch
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.training import losses
-from nowcast.training.loop import training_loss
+from nowcast.types.batch import Batch
+from nowcast.types.scale import Scale
 from tests.test_models import NAMES, model
 
 POISONS = (0.7, float("nan"), float("inf"), float("-inf"), 3e38)
@@ -88,16 +89,19 @@ def poisoned_batch(poison, *, shape=(2, 9, 1, 16, 16), context=5):
     )
     observed[0, 1] = observed[1, context + 1] = False
     frames = torch.where(observed, frames, poison)
-    parts = {"context": slice(0, context), "target": slice(context, None)}
-    batch = {name: frames[:, part] for name, part in parts.items()}
-    masks = {f"{name}_observed": observed[:, part] for name, part in parts.items()}
-    return batch | masks | {"scale": torch.tensor([[5.0, 1.0]]).expand(len(frames), 2)}
+    return Batch(
+        frames[:, :context],
+        frames[:, context:],
+        observed[:, :context],
+        observed[:, context:],
+        scale=Scale.of_samples([(5.0, 1.0)] * len(frames)),
+    )
 
 
 def gradients(network, loss, batch):
     network.train().zero_grad()
     torch.manual_seed(5)
-    value = training_loss(network, loss, batch, progress=0.4)
+    value = loss(network, batch, progress=0.4)
     value.backward()
     return [
         value.detach(),
@@ -143,11 +147,14 @@ def test_hidden_pixels_change_nothing_of_the_network_that_moves_with_the_rain(lo
     if loss == "exceedance":
         assert_same_whatever_is_hidden(network, levels, **batch)
     else:  # its frames have NaN where the rain comes from outside, which the target may know
-        assert_same_whatever_is_hidden(network, _where_forecast, **batch)
+        assert_same_whatever_is_hidden(network, WhereForecast(), **batch)
 
 
-def _where_forecast(forecast, target, observed):
-    return losses.SquaredError()(forecast, target, observed & ~forecast.isnan())
+class WhereForecast(losses.SquaredError):
+    """The squared error, without the pixels that have no forecast."""
+
+    def compare(self, forecast, target, observed):
+        return super().compare(forecast, target, observed & ~forecast.isnan())
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -159,7 +166,7 @@ def test_hidden_forecasts_and_targets_change_neither_a_loss_nor_its_gradient(los
     found = []
     for hidden in (0.0, poison):
         leaf = torch.where(observed, forecast, hidden).requires_grad_()
-        value = LOSSES[loss](leaf, torch.where(observed, target, hidden), observed)
+        value = LOSSES[loss].compare(leaf, torch.where(observed, target, hidden), observed)
         value.backward()
         found.append((value.detach(), leaf.grad))
     assert all(torch.equal(*same) and same[0].isfinite().all() for same in zip(*found, strict=True))

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from factories import LAEA, MemoryReader, grid, times, write_knmi
 
-from nowcast.data import conversion
+from nowcast.data import parts
 from nowcast.data.archive import Archive
-from nowcast.data.conversion import Preparation, convert
-from nowcast.data.inspection import check, info
+from nowcast.data.checking import check
+from nowcast.data.conversion import convert
+from nowcast.data.inspection import info
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import TooSlow
 from nowcast.data.tolerant import Tolerant
 from nowcast.forecasting.incoming import Incoming
@@ -96,7 +98,7 @@ def test_whatever_is_dry_twice_named_in_parts_or_interrupted_each_time_is_in_the
     tmp_path, monkeypatch, seed, layout
 ):
     rng = np.random.default_rng([seed, len(layout)])
-    monkeypatch.setattr(conversion, "_PART_FRAMES", int(rng.integers(1, 6)))
+    monkeypatch.setattr(parts, "MOST_FRAMES", int(rng.integers(1, 6)))
     shapes = [
         DRY,
         DRY,
@@ -215,13 +217,13 @@ def test_a_frame_that_was_issued_again_with_other_values_is_refused_also_where_b
     files.append(write(tmp_path, IN_NAME, 5, DRY + 1, "_corrected"))
     with pytest.raises(
         UserError,
-        match="202401152205.npy and 202401152205_corrected.npy both hold a frame of "
+        match="202401152205.npy and 202401152205_corrected.npy both have a frame of "
         "2024-01-15T22:05:00 UTC",
     ):
         convert(files, tmp_path / "a.nc", reader=reader_of(IN_NAME))
     np.save(files[1], DRY + 2)
     with pytest.raises(
-        UserError, match="202401152205.npy and 202401152205.npy both hold a frame of"
+        UserError, match="202401152205.npy and 202401152205.npy both have a frame of"
     ) as caught:
         convert(files[:4], tmp_path / "a.nc", reader=reader_of(IN_NAME))
     assert (
@@ -234,9 +236,9 @@ def test_a_frame_that_was_issued_again_with_other_values_is_refused_also_where_b
 def test_a_conversion_of_dry_files_that_is_killed_goes_on_with_every_one_of_them(tmp_path):
     files = [write(tmp_path / "in", IN_NAME, 5 * i, DRY) for i in range(40)]
     program = (
-        "import sys, time\nfrom nowcast.data import conversion\nfrom nowcast.readers.arrays "
+        "import sys, time\nfrom nowcast.data import conversion, parts\nfrom nowcast.readers.arrays "
         "import ArrayGrid, Arrays\n"
-        "from nowcast.readers.decoding import Coding\nconversion._PART_FRAMES = 3\n"
+        "from nowcast.readers.decoding import Coding\nparts.MOST_FRAMES = 3\n"
         f"reader = Arrays(ArrayGrid({LAEA!r}, 500.0, -500.0, 1000.0, 1000.0), None, "
         "Coding('rain_rate'), time_in_name='%Y%m%d%H%M')\n"
         "conversion.convert(sys.argv[2:], sys.argv[1], reader=reader, progress=lambda *_: "
@@ -425,5 +427,5 @@ def test_a_path_that_is_too_short_for_a_pattern_begins_in_the_current_folder(tmp
         "2024-01-15T00:05", "s"
     )
     os.chdir("/")
-    with pytest.raises(UserError, match="holds no time of the form '%Y%m%d/%H%M'"):
+    with pytest.raises(UserError, match="contains no time of the form '%Y%m%d/%H%M'"):
         time_in_name("0005.npy", "%Y%m%d/%H%M", "reader.time")

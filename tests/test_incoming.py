@@ -109,7 +109,7 @@ def test_the_same_frame_again_is_ignored_and_a_contradicting_one_rejected(tmp_pa
     put(tmp_path, "c", "5,9,0")
     assert looks(incoming) == (
         [],
-        [("c", "it holds another frame of 2020-06-01T00:05:00 UTC than a, which came first")],
+        [("c", "it contains another frame of 2020-06-01T00:05:00 UTC than a, which came first")],
     )
     assert held(incoming) == {5: 1.5}
 
@@ -213,7 +213,7 @@ def test_frames_of_another_grid_or_quantity_are_rejected_with_the_difference(tmp
     put(tmp_path, "c", "10,2,0,rain depth in 5 min")
     assert looks(incoming)[1] == [
         ("b", "it has another grid than the frames before: x from 500 to 500 against 1500 to 1500"),
-        ("c", "it holds rain depth in 5 min, the frames before rain rate"),
+        ("c", "it contains rain depth in 5 min, the frames before rain rate"),
     ]
     assert held(incoming) == {5: 1}
 
@@ -242,7 +242,7 @@ def test_another_quantity_never_takes_over(tmp_path, incoming):
     for index in range(2, 8):
         put(tmp_path, str(index), f"{5 * index},{index},0,rain depth in 5 min")
         assert looks(incoming)[1] == [
-            (str(index), "it holds rain depth in 5 min, the frames before rain rate")
+            (str(index), "it contains rain depth in 5 min, the frames before rain rate")
         ]
     assert held(incoming) == {5: 1}
 

@@ -90,7 +90,7 @@ def test_only_the_newest_frames_up_to_a_time_are_kept():
 def test_no_frame_up_to_a_time_and_no_frame_wanted_are_refused():
     reader = one_file_each(THREE, (0, 5, 15))
     with pytest.raises(
-        UserError, match="2 radar files hold no frame up to 2020-05-31T23:00:00; give files that do"
+        UserError, match="2 radar files have no frame up to 2020-05-31T23:00:00; give files that do"
     ):
         read_frames(["1.h5", Path("2.h5")], reader=reader, until=times(-60)[0])
     with pytest.raises(UserError, match="the last 0 frames were asked for; at least 1 is needed"):

@@ -4,8 +4,9 @@ import numpy as np
 from factories import MemoryReader, grid, times, write_archive, write_knmi
 
 from nowcast.data.archive import Archive
+from nowcast.data.checking import check
 from nowcast.data.conversion import convert
-from nowcast.data.inspection import check, info, info_of_frames
+from nowcast.data.inspection import info, info_of_frames
 from nowcast.data.radar import Radar
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.types.frames import Frames

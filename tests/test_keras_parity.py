@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models.convlstm.keras_weights import keras_weights, load_keras_weights
 from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convlstm.keras_weights import keras_weights, load_keras_weights
 from tests import keras_cases as cases
 
 

@@ -13,8 +13,8 @@ LAYERS = [  # first the ones that import nothing
     ("__init__",),
     ("runtime",),
     ("types",),
-    ("readers", "models", "training.losses", "evaluation.statistics"),
-    ("data",),
+    ("readers", "models", "evaluation.statistics"),
+    ("data", "training.losses"),
     ("baselines",),
     ("training.checkpoints", "forecasting.products"),
     ("forecasting.forecaster", "forecasting.saving"),
@@ -26,12 +26,7 @@ LAYERS = [  # first the ones that import nothing
     ("cli",),
     ("__main__",),
 ]
-APART = {
-    "readers",
-    "models",
-    "training.losses",
-    "evaluation.statistics",
-}  # know nothing of each other
+APART = {"readers", "models", "evaluation.statistics"}  # know nothing of each other
 # the public door imports what it exports only when somebody asks for it
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
@@ -70,9 +65,16 @@ def layer(name: str) -> int:
     return next(index for index, names in enumerate(LAYERS) if name in names)
 
 
+# A constructor that is built on what is built on its class, and loaded when it is called:
+# Frames.from_xarray reads as readers of CF files do; a forecast hands itself on to what writes and
+# draws it.
+UPWARDS = {"types/frames.py": {"readers", "output", "drawing"}}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
-    mine, others = part(module(path)), imported_parts(path)
+    mine = part(module(path))
+    others = imported_parts(path) - UPWARDS.get(str(path.relative_to(PACKAGE)), set())
     assert [name for name in others if layer(name) > layer(mine)] == []
     assert mine not in APART or others & APART == set()
 
@@ -83,8 +85,8 @@ def test_a_module_imports_only_from_its_own_layer_and_those_above(path):
         ("lightning", {"training"}),
         ("hydra", {"cli"}),
         ("omegaconf", {"cli"}),
-        ("matplotlib", {"drawing"}),
-        ("pysteps", {"baselines", "benchmark"}),
+        ("matplotlib", {"drawing", "types"}),  # types: the name of what plot returns
+        ("pysteps", {"baselines"}),
     ],
 )
 def test_a_library_is_known_to_one_place_only(library, users):

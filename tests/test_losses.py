@@ -1,6 +1,7 @@
 import inspect
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nowcast.cli import config
 from nowcast.evaluation.statistics.moving_mnist import ssim
+from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.encoder_forecaster import EncoderForecaster
+from nowcast.models.prediction import SingleField
 from nowcast.runtime.build import build
 from nowcast.training import losses
 from nowcast.training.losses import (
@@ -19,10 +22,13 @@ from nowcast.training.losses import (
     BalancedError,
     CrossEntropy,
     ExceedanceError,
+    PixelLoss,
     SquaredError,
     StructuralError,
     WeightedError,
+    observed_mean,
 )
+from nowcast.types.batch import Batch
 from nowcast.types.transform import LogRainRate
 
 YES = torch.ones(1, 1, 1, 1, 2, dtype=torch.bool)
@@ -61,13 +67,11 @@ def batch(loss, *, dtype=torch.float32):
     members where the loss wants them.
     """
     random = torch.Generator().manual_seed(1)
-    ensemble = (
-        [3]
-        if hasattr(loss, "members")
-        else [len(loss.thresholds)]
-        if hasattr(loss, "levels")
-        else []
-    )
+    ensemble = []
+    if isinstance(loss, CRPS):
+        ensemble = [3]
+    elif isinstance(loss, ExceedanceError):
+        ensemble = [len(loss.thresholds)]
     forecast = torch.rand(2, *ensemble, 2, 1, 9, 10, generator=random, dtype=dtype)
     target = torch.rand(2, 2, 1, 9, 10, generator=random, dtype=dtype)
     observed = torch.ones(2, 2, 1, 9, 10, dtype=torch.bool)
@@ -82,8 +86,8 @@ def bits(*tensors):
 def test_every_loss_has_a_file_and_so_takes_part_in_the_tests_of_every_loss():
     classes = {
         value
-        for name, value in inspect.getmembers(losses, inspect.isclass)
-        if value.__module__ == losses.__name__ and name[0] != "_"
+        for _, value in inspect.getmembers(losses, inspect.isclass)
+        if issubclass(value, losses.TrainingLoss) and not inspect.isabstract(value)
     }
     assert {type(loss) for loss in LOSSES.values()} == classes
     assert (
@@ -99,20 +103,20 @@ def test_cross_entropy_is_summed_over_pixels_and_averaged_over_sequences():
     forecast = torch.cat([row(0.5, 0.5), row(0.25, 0.75)])
     target = torch.cat([row(1.0, 0.0), row(0.0, 1.0)])
     expected = (2 * math.log(2) + 2 * math.log(4 / 3)) / 2
-    assert CrossEntropy()(forecast, target, YES.expand(2, -1, -1, -1, -1)).item() == pytest.approx(
-        expected, rel=1e-6
-    )
+    assert CrossEntropy().compare(
+        forecast, target, YES.expand(2, -1, -1, -1, -1)
+    ).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_cross_entropy_clips_certainty_at_1e_minus_7():
-    assert CrossEntropy()(row(0.0, 1.0), row(1.0, 1.0), YES).item() == pytest.approx(
+    assert CrossEntropy().compare(row(0.0, 1.0), row(1.0, 1.0), YES).item() == pytest.approx(
         -math.log(1e-7) + 1e-7, rel=1e-2
     )
 
 
 def test_the_absolute_error_is_added_with_its_weight():
     plain, added = (
-        CrossEntropy(absolute_weight=weight)(row(0.5, 0.25), row(1.0, 0.0), YES).item()
+        CrossEntropy(absolute_weight=weight).compare(row(0.5, 0.25), row(1.0, 0.0), YES).item()
         for weight in (0.0, 2.0)
     )
     assert added - plain == pytest.approx(2 * (0.5 + 0.25), rel=1e-6)
@@ -124,10 +128,10 @@ def test_squared_and_absolute_error_are_means_over_observed_pixels():
         row(0.5, 0.0, 0.0),
         torch.tensor([True, True, False]).reshape(1, 1, 1, 1, 3),
     )
-    assert SquaredError()(forecast, target, observed).item() == pytest.approx(
+    assert SquaredError().compare(forecast, target, observed).item() == pytest.approx(
         (0.04 + 0.01) / 2, rel=1e-6
     )
-    assert AbsoluteError()(forecast, target, observed).item() == pytest.approx(
+    assert AbsoluteError().compare(forecast, target, observed).item() == pytest.approx(
         (0.2 + 0.1) / 2, rel=1e-6
     )
 
@@ -135,9 +139,9 @@ def test_squared_and_absolute_error_are_means_over_observed_pixels():
 def test_weighted_error_is_the_weighted_mean_of_square_and_absolute_error():
     # target 0.5 weighs 1 + 4 * 0.5 = 3: 3 * (0.04 + 0.2) = 0.72; target 0 weighs 1: 0.01 + 0.1 =
     # 0.11
-    assert WeightedError(rain_weight=4)(row(0.3, 0.1), row(0.5, 0.0), YES).item() == pytest.approx(
-        (0.72 + 0.11) / 2, rel=1e-6
-    )
+    assert WeightedError(rain_weight=4).compare(
+        row(0.3, 0.1), row(0.5, 0.0), YES
+    ).item() == pytest.approx((0.72 + 0.11) / 2, rel=1e-6)
 
 
 def test_balanced_error_weighs_squared_and_absolute_error_by_the_true_rain_rate():
@@ -150,7 +154,9 @@ def test_balanced_error_weighs_squared_and_absolute_error_by_the_true_rain_rate(
             knee=1.0, ceiling=99.0, squared_weight=weights[0], absolute_weight=weights[1]
         )
         expected = (weights[0] * squared + weights[1] * absolute) / 2
-        assert loss(row(0.25, 0.9), row(0.5, 1.0), YES).item() == pytest.approx(expected, rel=1e-6)
+        assert loss.compare(row(0.25, 0.9), row(0.5, 1.0), YES).item() == pytest.approx(
+            expected, rel=1e-6
+        )
 
 
 def test_the_weights_are_those_of_hko_7_also_at_the_thresholds():
@@ -185,7 +191,7 @@ def test_the_loss_restores_rain_rates_as_the_transform_does(knee, ceiling):
 
 def test_a_dry_forecast_of_heavy_rain_is_drawn_towards_it():
     forecast = row(0.0, 0.0).requires_grad_()
-    BalancedError(knee=1.0, ceiling=99.0)(forecast, row(1.0, 0.0), YES).backward()
+    BalancedError(knee=1.0, ceiling=99.0).compare(forecast, row(1.0, 0.0), YES).backward()
     assert forecast.grad.flatten().tolist() == pytest.approx([-30 * (2 * 1 + 1) / 2, 0], rel=1e-6)
 
 
@@ -196,7 +202,7 @@ def test_the_structural_error_of_black_for_white_is_almost_1_plus_the_absolute_e
         torch.ones(1, 1, 1, 7, 7, dtype=torch.bool),
     )
     for weight in (0.0, 1.0, 2.5):  # C1 / (1 + C1) with C1 = 0.0001
-        assert StructuralError(absolute_weight=weight)(
+        assert StructuralError(absolute_weight=weight).compare(
             forecast, target, observed
         ).item() == pytest.approx(1 - 1e-4 / 1.0001 + weight, rel=1e-6)
 
@@ -204,7 +210,7 @@ def test_the_structural_error_of_black_for_white_is_almost_1_plus_the_absolute_e
 def test_the_structural_error_alone_is_flat_far_from_a_dry_truth():
     for weight, slope in ((0.0, 0.0016), (1.0, 1.0016)):
         forecast = torch.full((1, 1, 1, 7, 7), 0.5, requires_grad=True)
-        StructuralError(absolute_weight=weight)(
+        StructuralError(absolute_weight=weight).compare(
             forecast, torch.zeros(1, 1, 1, 7, 7), torch.ones(1, 1, 1, 7, 7, dtype=torch.bool)
         ).backward()
         assert forecast.grad.sum().item() == pytest.approx(slope, rel=1e-3)
@@ -215,7 +221,7 @@ def test_the_structural_error_is_1_minus_the_ssim_of_the_scores():
     expected = (
         1 - ssim(forecast[:, :, 0].numpy(), target[:, :, 0].numpy(), data_ranges=(1,))[0].mean()
     )
-    assert StructuralError(absolute_weight=0.0)(
+    assert StructuralError(absolute_weight=0.0).compare(
         forecast, target, torch.ones_like(observed)
     ).item() == pytest.approx(expected, rel=1e-12)
 
@@ -238,16 +244,18 @@ def test_a_window_with_an_unobserved_pixel_counts_for_nothing():
                 )
     assert len(errors) == 4 + 6 + 12 + 0
     absolute = (forecast - target).abs()[observed].mean().item()
-    assert StructuralError(absolute_weight=2.0)(forecast, target, observed).item() == pytest.approx(
-        np.mean(errors) + 2 * absolute, rel=1e-12
-    )
+    assert StructuralError(absolute_weight=2.0).compare(
+        forecast, target, observed
+    ).item() == pytest.approx(np.mean(errors) + 2 * absolute, rel=1e-12)
 
 
 def test_the_crps_is_the_error_of_the_members_less_half_their_mean_difference():
     # |0.2 - 0.9| and |0.6 - 0.9| have the mean 0.5; the pairs (1, 2) and (2, 1) differ by 0.4 each
     arguments = members(0.2, 0.6), torch.tensor(0.9).reshape(1, 1, 1, 1, 1), YES[..., :1]
-    assert CRPS(members=2)(*arguments).item() == pytest.approx(0.5 - 0.8 / (2 * 2 * 1), rel=1e-6)
-    assert CRPS(members=2, fair=False)(*arguments).item() == pytest.approx(
+    assert CRPS(members=2).compare(*arguments).item() == pytest.approx(
+        0.5 - 0.8 / (2 * 2 * 1), rel=1e-6
+    )
+    assert CRPS(members=2, fair=False).compare(*arguments).item() == pytest.approx(
         0.5 - 0.8 / (2 * 2 * 2), rel=1e-6
     )
 
@@ -266,7 +274,7 @@ def test_the_crps_is_that_of_a_double_loop_over_members(count, fair):
         np.abs(forecast[:, i] - forecast[:, j]) for i in range(count) for j in range(count)
     )
     expected = (error - difference / (2 * count * (count - 1 if fair else count)))[observed].mean()
-    assert CRPS(fair=fair)(
+    assert CRPS(fair=fair).compare(
         *map(torch.from_numpy, (forecast, target, observed))
     ).item() == pytest.approx(expected, rel=1e-12)
 
@@ -274,8 +282,8 @@ def test_the_crps_is_that_of_a_double_loop_over_members(count, fair):
 def test_equal_members_have_the_absolute_error_as_their_crps():
     forecast, target, observed = batch(SquaredError())
     same = forecast.unsqueeze(1).expand(-1, 5, -1, -1, -1, -1)
-    assert CRPS()(same, target, observed).item() == pytest.approx(
-        AbsoluteError()(forecast, target, observed).item(), rel=1e-6
+    assert CRPS().compare(same, target, observed).item() == pytest.approx(
+        AbsoluteError().compare(forecast, target, observed).item(), rel=1e-6
     )
 
 
@@ -286,7 +294,9 @@ def test_only_the_fair_crps_is_best_for_members_from_the_distribution_of_the_tru
     noise = torch.randn(shape[0], 2, *shape[1:], generator=random)
     observed = torch.ones(shape, dtype=torch.bool)
     score = {
-        (fair, bias, spread): CRPS(fair=fair)(bias + spread * noise, target, observed).item()
+        (fair, bias, spread): CRPS(fair=fair)
+        .compare(bias + spread * noise, target, observed)
+        .item()
         for fair in (True, False)
         for bias, spread in ((0, 1), (0.3, 1), (0, 1.5), (0, 0.6))
     }
@@ -318,7 +328,7 @@ def test_no_value_that_was_not_observed_changes_a_bit_of_loss_or_gradient(loss, 
         leaf = forecast.where(mask, in_forecast).requires_grad_()
         low = precision == "bfloat16"
         with torch.autocast("cpu", dtype=torch.bfloat16) if low else nullcontext():
-            value = loss(
+            value = loss.compare(
                 leaf.bfloat16() if low else leaf, target.where(observed, in_target), observed
             )
         value.backward()
@@ -334,8 +344,8 @@ def test_no_value_that_was_not_observed_changes_a_bit_of_loss_or_gradient(loss, 
 def test_an_error_of_pixels_is_their_mean_over_the_observed_ones_alone(name):
     forecast, target, observed = batch(LOSSES[name], dtype=torch.float64)
     alone = (values[observed].reshape(1, 1, 1, 1, -1) for values in (forecast, target, observed))
-    assert LOSSES[name](forecast, target, observed).item() == pytest.approx(
-        LOSSES[name](*alone).item(), rel=1e-12
+    assert LOSSES[name].compare(forecast, target, observed).item() == pytest.approx(
+        LOSSES[name].compare(*alone).item(), rel=1e-12
     )
 
 
@@ -344,7 +354,7 @@ def test_a_wholly_missing_target_has_loss_and_gradient_0(loss):
     forecast, target, observed = batch(loss)
     for hidden in (0.3, math.nan):
         leaf = forecast.clone().requires_grad_()
-        value = loss(leaf, torch.full_like(target, hidden), torch.zeros_like(observed))
+        value = loss.compare(leaf, torch.full_like(target, hidden), torch.zeros_like(observed))
         value.backward()
         assert value.item() == 0 and leaf.grad.count_nonzero() == 0
 
@@ -363,11 +373,11 @@ def test_a_network_learns_the_same_whatever_stands_where_nothing_was_observed(lo
         before = bits(*model.parameters())
         context, target = window.where(observed, poison).split(1, dim=1)
         forecast = model(context, 1, observed[:, :1]).point()
-        if hasattr(loss, "members"):
+        if isinstance(loss, CRPS):
             forecast = torch.stack([forecast, forecast.square()], dim=1)
-        elif hasattr(loss, "levels"):
+        elif isinstance(loss, ExceedanceError):
             forecast = torch.stack([forecast - level for level in loss.levels], dim=1)
-        loss(forecast, target, observed[:, 1:]).backward()
+        loss.compare(forecast, target, observed[:, 1:]).backward()
         torch.optim.Adam(model.parameters(), lr=0.01).step()
         learnt.append(bits(*model.parameters()))
     assert all(weights == learnt[0] for weights in learnt) and learnt[0] != before
@@ -382,7 +392,7 @@ def test_the_gradient_is_that_of_finite_differences(loss):
         (forecast - truth).abs() < 1e-3, truth + 0.01, forecast
     )  # away from the kink of |x|
     assert torch.autograd.gradcheck(
-        lambda values: loss(values, target, observed), forecast.requires_grad_()
+        lambda values: loss.compare(values, target, observed), forecast.requires_grad_()
     )
 
 
@@ -391,7 +401,7 @@ def test_constant_frames_have_a_finite_gradient(loss):
     forecast, target, observed = batch(loss)
     for constants in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5)):
         leaf = torch.full_like(forecast, constants[0]).requires_grad_()
-        loss(leaf, torch.full_like(target, constants[1]), observed).backward()
+        loss.compare(leaf, torch.full_like(target, constants[1]), observed).backward()
         assert leaf.grad.isfinite().all()
 
 
@@ -400,8 +410,8 @@ def test_a_network_in_low_precision_is_judged_in_float32(loss):
     forecast, target, observed = batch(loss)
     low = forecast.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = loss(low, target, observed)
-    assert bits(inside) == bits(loss(low.float(), target, observed))
+        inside = loss.compare(low, target, observed)
+    assert bits(inside) == bits(loss.compare(low.float(), target, observed))
 
 
 @every_loss
@@ -412,14 +422,50 @@ def test_a_loss_can_be_taken_under_the_autocast_of_a_gpu(loss):
     try:
         with FakeTensorMode() as fake:
             assert (
-                loss(*(fake.from_tensor(values).cuda() for values in batch(loss))).dtype
+                loss.compare(*(fake.from_tensor(values).cuda() for values in batch(loss))).dtype
                 == torch.float32
             )
     finally:
         torch.set_autocast_enabled("cuda", False)
 
 
+@dataclass(frozen=True)
+class RootError(PixelLoss):
+    """As in the docstring of the losses: what somebody writes who adds one."""
+
+    def of(self, forecast, target, observed):
+        return observed_mean((forecast - target).abs().sqrt(), observed)
+
+
+def test_a_loss_of_ones_own_is_called_with_what_was_observed_and_zeros():
+    forecast, target = row(0.3, math.nan).requires_grad_(), row(0.05, math.inf)
+    value = RootError().compare(forecast, target, row(True, False))
+    value.backward()
+    assert value.item() == pytest.approx(0.5)  # of |0.3 - 0.05| = 0.25
+    assert forecast.grad.flatten().tolist() == [pytest.approx(1.0), 0.0]
+
+
 # What is refused
+
+
+class Probabilities(ForecastModel):
+    """A model of probabilities."""
+
+    capabilities = Capabilities(probabilistic=True)
+
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        raise NotImplementedError
+
+
+def test_only_a_loss_of_probabilities_trains_a_model_of_probabilities():
+    for loss in (SquaredError(), CRPS(), CrossEntropy()):
+        with pytest.raises(ValueError, match="and this Probabilities do not go together"):
+            loss.check(Probabilities())
+    loss = LOSSES["exceedance_error"]
+    loss.check(Probabilities())
+    field = torch.zeros(1, 1, 1, 2, 2)
+    with pytest.raises(ValueError, match="expected a LogitPrediction, .* got a SingleField"):
+        loss.of_prediction(SingleField(field), Batch.complete(field, field))
 
 
 @every_loss
@@ -434,7 +480,7 @@ def test_shapes_that_would_be_broadcast_are_refused(loss):
             ValueError,
             match=r"forecast, target and observed have the shapes \(2, .*; they must be the same",
         ):
-            loss(forecast, *shapes)
+            loss.compare(forecast, *shapes)
 
 
 def test_an_ensemble_is_refused_by_a_loss_for_one_forecast():
@@ -444,28 +490,28 @@ def test_an_ensemble_is_refused_by_a_loss_for_one_forecast():
         match=r"have the shapes \(2, 3, 2, 1, 9, 10\), \(2, 2, 1, 9, 10\), \(2, 2, 1, 9, 10\); "
         r"they must be the same",
     ):
-        SquaredError()(forecast, target, observed)
+        SquaredError().compare(forecast, target, observed)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 1, 9, 10), (2, 1, 2, 1, 9, 10)])
 def test_a_forecast_without_members_is_refused_by_the_crps(shape):
     _, target, observed = batch(CRPS())
     message = (
-        r"CRPS compares at least 2 members \(B, M, T, C, H, W\) with it; take a model that "
-        r"draws members \(model.ensemble\)"
+        r"expected at least 2 members \(B, M, T, C, H, W\), got a forecast of shape .*; take a "
+        r"model that draws members \(model.state_noise=0.1\)"
     )
     with pytest.raises(ValueError, match=message):
-        CRPS()(torch.zeros(shape), target, observed)
+        CRPS().compare(torch.zeros(shape), target, observed)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 6, 9), (1, 1, 1, 9, 6)])
 def test_frames_smaller_than_the_window_are_refused(shape):
     with pytest.raises(
         ValueError,
-        match=r"frames of \d x \d pixels came, but StructuralError compares windows of 7 x 7; "
-        r"take larger frames",
+        match="expected frames of at least 7 x 7 pixels, the windows that StructuralError "
+        r"compares, got \d x \d; take larger frames",
     ):
-        StructuralError()(
+        StructuralError().compare(
             torch.zeros(shape), torch.zeros(shape), torch.ones(shape, dtype=torch.bool)
         )
 
@@ -500,17 +546,17 @@ def balanced(**settings):
         (
             balanced,
             {"thresholds": [2.0, 10.0, 5.0, 30.0]},
-            r"loss.thresholds is \[2.0, 10.0, 5.0, 30.0\]; rising rain rates above 0",
+            r"loss.thresholds is \[2.0, 10.0, 5.0, 30.0\]; expected rising rain rates above 0",
         ),
         (
             balanced,
             {"thresholds": [0.0, 5.0, 10.0, 30.0]},
-            r"loss.thresholds is \[0.0, 5.0, 10.0, 30.0\]; rising rain rates above 0",
+            r"loss.thresholds is \[0.0, 5.0, 10.0, 30.0\]; expected rising rain rates above 0",
         ),
         (
             balanced,
             {"weights": [1.0, 2.0, 5.0, 10.0]},
-            r"loss.weights is \[1.0, 2.0, 5.0, 10.0\]; for 4 thresholds 5 weights are needed",
+            r"loss.weights is \[1.0, 2.0, 5.0, 10.0\]; expected 5 weights for 4 thresholds",
         ),
         (
             balanced,
@@ -545,7 +591,7 @@ def test_exceedance_error_is_the_cross_entropy_of_each_threshold_by_its_weight()
         (math.log(2) + math.log1p(math.exp(-2))) / 2,
         (math.log1p(math.exp(-1)) + math.log1p(math.exp(-2))) / 2,
     )
-    assert loss(logits, target, observed).item() == pytest.approx(
+    assert loss.compare(logits, target, observed).item() == pytest.approx(
         events[0] + 3 * events[1], rel=1e-6
     )
 
@@ -556,8 +602,7 @@ def test_exceedance_error_is_the_cross_entropy_of_each_threshold_by_its_weight()
 )
 def test_exceedance_error_needs_ascending_rates_and_a_weight_for_each(thresholds, weights):
     with pytest.raises(
-        ValueError,
-        match="ascending rates between 0 and 150 mm/h, and a weight for each, are needed",
+        ValueError, match="expected ascending rates between 0 and 150 mm/h, and a weight for each"
     ):
         ExceedanceError(0.5, 150.0, thresholds, weights)
 
@@ -566,6 +611,6 @@ def test_exceedance_error_refuses_logits_of_another_shape():
     with pytest.raises(
         ValueError, match=r"but for the thresholds of the forecast: \(B, 2, T, C, H, W\)"
     ):
-        ExceedanceError(0.5, 150.0, [1.0, 5.0], [1.0, 1.0])(
+        ExceedanceError(0.5, 150.0, [1.0, 5.0], [1.0, 1.0]).compare(
             torch.zeros(1, 1, 1, 1, 1, 2), row(0.1, 0.2), YES
         )

@@ -13,6 +13,7 @@ from nowcast.cli import main
 from nowcast.data import inspection
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.prediction import notes
+from nowcast.models.prediction import SingleField
 from nowcast.output.contents import Contents
 from nowcast.output.geotiff import write_geotiff
 from nowcast.output.netcdf import read_attributes, write_forecast
@@ -32,10 +33,10 @@ class FadesAway(Persistence):
 
     kept = 0
 
-    def forward(self, context, forecast_length, observed=None):
-        forecast = super().forward(context, forecast_length, observed).clone()
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        forecast = super().forward(context, forecast_length, observed, scale).point().clone()
         forecast[:, self.kept :] = NAN
-        return forecast
+        return SingleField(forecast)
 
 
 def fading(kept: int) -> Forecaster:

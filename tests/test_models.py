@@ -11,7 +11,8 @@ import torch
 from nowcast.cli import config
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build
-from nowcast.training.loop import training_loss
+from nowcast.training.losses import PixelLoss
+from nowcast.types.batch import Batch
 
 SMALL = {  # what makes a model small enough to overfit one batch within seconds
     "conv2d_lstm": ["model.tile=16", "model.conv_channels=[8,16]", "model.hidden_units=64"],
@@ -86,35 +87,25 @@ CASES = [
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_one_batch_is_learnt_by_heart(name, kind):
     network, window = model(name, kind), moving_squares()
-    batch = {"context": window[:, :5], "target": window[:, 5:]}
-    batch |= {
-        f"{part}_observed": torch.ones_like(values, dtype=torch.bool)
-        for part, values in batch.items()
-    }
+    batch = Batch.complete(window[:, :5], window[:, 5:])
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
 
-    def loss(forecast, target, observed):
-        return torch.nn.functional.binary_cross_entropy(forecast.clamp(1e-6, 1 - 1e-6), target)
+    class Entropy(PixelLoss):
+        def of(self, forecast, target, observed):
+            return torch.nn.functional.binary_cross_entropy(forecast.clamp(1e-6, 1 - 1e-6), target)
 
     def error():
         with torch.no_grad():
-            return (
-                (
-                    network.eval()(batch["context"], 5, batch["context_observed"]).point()
-                    - batch["target"]
-                )
-                .square()
-                .mean()
-                .item()
-            )
+            forecast = network.eval()(batch.context, 5, batch.context_observed).point()
+            return (forecast - batch.target).square().mean().item()
 
-    constant = batch["target"].var(correction=0).item()  # the error of the best constant frame
+    constant = batch.target.var(correction=0).item()  # the error of the best constant frame
     for step in range(900):
         if step % 50 == 0 and error() < 0.1 * constant:
             break
         network.train()
         optimizer.zero_grad()
-        training_loss(network, loss, batch, progress=min(1.0, step / 100)).backward()
+        Entropy()(network, batch, min(1.0, step / 100)).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
     assert error() < 0.1 * constant

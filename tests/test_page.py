@@ -104,13 +104,14 @@ def test_probabilities_are_one_plus_per_cent():
         36,
         101,
     ]
+    # 9 and 10 %
     assert coding.percent_scale()["classes"][:3] + coding.percent_scale()["classes"][10:12] == [
         -1,
         0,
         0,
         0,
         1,
-    ]  # 9 and 10 %
+    ]
 
 
 def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
@@ -119,11 +120,9 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
     made, context = case(values)
     page.publish(made, tmp_path, status=STATUS, context=context)
     facts = manifest(tmp_path)
-    assert (
-        facts["analysis_time"] == "2020-06-01T12:00:00Z"
-        and facts["folder"].startswith("20200601T120000Z-")
-        and facts["observed_frames"] == 2
-    )
+    assert facts["analysis_time"] == "2020-06-01T12:00:00Z"
+    assert facts["folder"].startswith("20200601T120000Z-")
+    assert facts["observed_frames"] == 2
     assert facts["frames"] == [
         {"lead_seconds": -300, "valid_time": "2020-06-01T11:55:00Z"},
         {"lead_seconds": 0, "valid_time": "2020-06-01T12:00:00Z"},
@@ -139,32 +138,27 @@ def test_a_forecast_is_written_field_by_field_with_its_times(tmp_path):
     ]
     for frame, field in enumerate(values):
         assert codes(tmp_path, "rate", frame).tolist() == coding.amounts(field).tolist()
-    assert (
-        codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]]
-        and codes(tmp_path, "rate", 0)[0, 2] > 100
-    )
+    assert codes(tmp_path, "rate", 0).tolist() == [[1, 0, codes(tmp_path, "rate", 0)[0, 2]]]
+    assert codes(tmp_path, "rate", 0)[0, 2] > 100
+    # mm in 5 minutes each
     assert (
         codes(tmp_path, "depth", 3).tolist()
         == coding.amounts([[12 / 12 + 24 / 12, nan, 0.2 / 12]]).tolist()
-    )  # mm in 5 minutes each
+    )
     assert (
         codes(tmp_path, "probability1", 2).tolist()
         == coding.percents(made.probability[1, 0]).tolist()
     )
-    assert (
-        facts["layers"][1]["files"][:2] == [None, None]
-        and facts["layers"][1]["title"] == "Rain since the analysis time"
-    )
+    assert facts["layers"][1]["files"][:2] == [None, None]
+    assert facts["layers"][1]["title"] == "Rain since the analysis time"
     assert facts["status"] == STATUS
 
 
 def test_without_context_the_page_begins_with_the_forecast(tmp_path):
     made, _ = case(np.ones((4, 2, 2)))
     page.publish(made, tmp_path, status={})
-    assert [frame["lead_seconds"] for frame in manifest(tmp_path)["frames"]] == [
-        300,
-        600,
-    ] and manifest(tmp_path)["observed_frames"] == 0
+    assert [frame["lead_seconds"] for frame in manifest(tmp_path)["frames"]] == [300, 600]
+    assert manifest(tmp_path)["observed_frames"] == 0
 
 
 def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
@@ -177,9 +171,8 @@ def test_a_large_grid_becomes_means_over_blocks_and_says_so(tmp_path):
     assert (facts["height"], facts["width"], facts["reduced"]) == (2, 1000, True)
     field = codes(tmp_path, "rate", 2)
     assert (field[:, :2] == 0).all() and (field[:, 2:] == coding.amounts([4.0])[0]).all()
-    assert (
-        facts["cell_km"] == pytest.approx([2, 2], rel=0.01) and "4 x 2000 cells" in facts["source"]
-    )
+    assert facts["cell_km"] == pytest.approx([2, 2], rel=0.01)
+    assert "4 x 2000 cells" in facts["source"]
 
 
 def test_the_view_is_the_box_around_what_was_observed(tmp_path):
@@ -199,9 +192,8 @@ def test_coastlines_are_written_once_per_grid(tmp_path):
     path = tmp_path / "page" / manifest(tmp_path)["lines"]
     coast = json.loads(path.read_text())["coast"]
     points = np.array([place for line in coast for place in zip(line[::2], line[1::2])]) / 10
-    assert (
-        np.hypot(*(points - [120 + 12.9, 100 + 14.2]).T).min() < 4
-    )  # Cap Gris-Nez, 12.9 km east and 14.2 km south
+    # Cap Gris-Nez, 12.9 km east and 14.2 km south
+    assert np.hypot(*(points - [120 + 12.9, 100 + 14.2]).T).min() < 4
     before = path.stat().st_mtime_ns
     page.publish(made, tmp_path, status={}, context=context)
     assert path.stat().st_mtime_ns == before
@@ -300,10 +292,8 @@ def test_the_page_has_no_inline_script_or_style_and_asks_for_nothing_from_elsewh
         == []
     )
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
-    assert (
-        policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
-        and "unsafe" not in policy
-    )
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy
 
 
 @pytest.fixture
@@ -350,9 +340,8 @@ def ask(running, path, method="GET", **headers):
 def test_files_of_the_folder_are_given_out_with_their_type_and_safe_headers(site, path, kind, body):
     status, headers, content = ask(site, path)
     assert (status, headers["Content-Type"], content) == (200, kind, body)
-    assert headers["X-Content-Type-Options"] == "nosniff" and headers[
-        "Content-Security-Policy"
-    ].startswith("default-src 'none'")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert headers["Server"] == "nowcast" and headers["Content-Length"] == str(len(body))
     assert headers["Cache-Control"] == ("max-age=3600" if ".bin" in path else "no-cache")
     assert ask(site, path, "HEAD")[::2] == (200, b"")
@@ -388,11 +377,9 @@ def test_files_of_the_folder_are_given_out_with_their_type_and_safe_headers(site
 )
 def test_nothing_else_is_given_out(site, path):
     status, headers, content = ask(site, path)
-    assert (
-        status == 404
-        and content == b"404 Not Found\n"
-        and headers["X-Content-Type-Options"] == "nosniff"
-    )
+    assert status == 404
+    assert content == b"404 Not Found\n"
+    assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])

@@ -203,9 +203,8 @@ def test_the_slider_moves_lead_and_valid_time_in_utc_and_local(folder, visit):
         wait(tab, "lead", f"{'+' if minutes > 0 else '−' if minutes else ''}{abs(minutes)} min")
         valid = start + np.timedelta64(60 * minutes, "s")
         assert text(tab, "utc").endswith(f"{str(valid)[11:16]} UTC")
-        assert text(tab, "local").endswith(
-            f"{str(valid + np.timedelta64(330, 'm'))[11:16]} local"
-        )  # India: 5 h 30 min ahead
+        # India: 5 h 30 min ahead
+        assert text(tab, "local").endswith(f"{str(valid + np.timedelta64(330, 'm'))[11:16]} local")
 
 
 def test_the_animation_runs_pauses_and_steps_by_keyboard(folder, visit):
@@ -237,9 +236,8 @@ def test_nothing_moves_for_those_who_want_no_motion(folder, visit):
     wait(tab, "kind", "forecast")
     before = text(tab, "lead")
     tab.wait_for_timeout(1000)
-    assert (
-        text(tab, "lead") == before and tab.locator("#play").get_attribute("aria-label") == "Play"
-    )
+    assert text(tab, "lead") == before
+    assert tab.locator("#play").get_attribute("aria-label") == "Play"
 
 
 def test_opacity_fades_the_rain_and_leaves_the_missing(folder, visit):
@@ -265,10 +263,11 @@ def test_another_layer_has_its_values_legend_and_frames(folder, visit):
     tab.get_by_label("Rain since the analysis time").check()
     wait(tab, "value-text", "mm")
     wait(tab, "legend-title", "Rain since the analysis time [mm]")
+    # 37 mm/h for 30 min
     tab.wait_for_function(
         "() => Math.abs(parseFloat(document.getElementById('value-text').innerText) / 18.5 - 1) "
         "< 0.02"
-    )  # 37 mm/h for 30 min
+    )
     tab.get_by_label("Probability ≥ 5 mm/h").check()
     wait(tab, "value-text", "%")
     assert 50 < int(text(tab, "value-text").split()[0]) <= 100
@@ -307,10 +306,8 @@ def test_a_fallback_is_told_with_its_reason_and_a_stopped_watch_too(folder, visi
     )
     tab = visit()
     wait(tab, "state-text", "fallback: extrapolation of the motion")
-    assert (
-        text(tab, "outcome") == "Fallback: forecast by extrapolation of the motion."
-        and text(tab, "reason") == "2 of 4 context frames are missing"
-    )
+    assert text(tab, "outcome") == "Fallback: forecast by extrapolation of the motion."
+    assert text(tab, "reason") == "2 of 4 context frames are missing"
     assert "Next forecast expected in 2 min" in text(tab, "life")
     for changes, said in (
         ({"state": "stopped"}, "nowcast watch has stopped"),
@@ -367,9 +364,8 @@ def test_the_first_and_every_newer_forecast_appear_without_a_reload(folder, visi
         wait(tab, "analysis", f"{str(start)[11:16]} UTC")
         tab.locator("#message").wait_for(state="hidden")
     assert tab.evaluate("window.mark") == 1
-    assert ["404" in complaint for complaint in visit.complaints] == [
-        True
-    ]  # the look for latest.json before there was one
+    # the look for latest.json before there was one
+    assert ["404" in complaint for complaint in visit.complaints] == [True]
     visit.complaints.clear()
 
 
@@ -417,13 +413,14 @@ def test_zooming_keeps_the_place_under_the_pointer_and_home_shows_all_again(fold
     tab.mouse.down()
     point(tab, -300, 200)
     tab.mouse.up()
+    # the map came along
     assert tab.evaluate(
         "[cellAt(...centre()).column, 0]".replace(
             "centre()",
             "(b => [b.x + b.width / 2 - 300, b.y + b.height / 2 + "
             "200])(canvas.getBoundingClientRect())",
         )
-    )[0] == pytest.approx(place[0], abs=1)  # the map came along
+    )[0] == pytest.approx(place[0], abs=1)
     tab.locator("#zoom-home").click()
     assert text(tab, "scalebar-text") == before
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from nowcast.models.convlstm import packed, recurrence
-from nowcast.models.convlstm import ConvLSTM
+from nowcast.models.convlstm import ConvLSTM, packed, recurrence
 from nowcast.runtime import library_private, torch_private
 
 PACKAGE = Path(__file__).parents[1] / "nowcast"

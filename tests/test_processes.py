@@ -30,8 +30,9 @@ from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.world import started_world
 from nowcast.training import checkpoints
 from nowcast.training import processes as training_processes
-from nowcast.training.loop import Training, fit
+from nowcast.training.loop import fit
 from nowcast.training.losses import SquaredError, counting_with
+from nowcast.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -260,15 +261,15 @@ def test_the_mean_of_the_losses_of_parts_is_the_loss_of_the_whole_batch(name):
         for part in parts:  # what each process counts
             own = []
             with counting_with(lambda count, own=own: own.append(count.double()) or count.double()):
-                loss(forecast[part], target[part], observed[part])
+                loss.compare(forecast[part], target[part], observed[part])
             counts.append(own)
         means = [sum(together) / len(parts) for together in zip(*counts, strict=True)]
         losses = []
         for part in parts:
             left = iter(means)
             with counting_with(lambda count, left=left: next(left)):
-                losses.append(loss(forecast[part], target[part], observed[part]))
-        whole = loss(forecast, target, observed)
+                losses.append(loss.compare(forecast[part], target[part], observed[part]))
+        whole = loss.compare(forecast, target, observed)
         shared = sum(losses) / len(parts)
         torch.testing.assert_close(shared, whole)
         for found, expected in zip(
@@ -704,7 +705,7 @@ def test_python_code_trains_in_one_process(tmp_path):
             Forecaster.from_settings(SETTINGS),
             None,
             loss=SquaredError(),
-            settings=Training(1, accelerator="cpu", devices=2),
+            settings=TrainingSettings(1, accelerator="cpu", devices=2),
             folder=tmp_path,
             seed=1,
         )

@@ -197,7 +197,7 @@ def test_a_forecast_that_is_missing_there_already_is_kept_as_it_is():
 )
 def test_thresholds_that_are_no_ascending_rain_rates_are_refused(thresholds):
     with pytest.raises(
-        UserError, match=r"one or more positive rain rates \[mm/h\] in ascending order are needed"
+        UserError, match=r"expected one or more positive thresholds \[mm/h\] in ascending order"
     ):
         derive(made([[[1]]], [5]), None, thresholds=thresholds)
 

@@ -24,7 +24,7 @@ from nowcast.models.fc_lstm import FCLSTMLayer
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.predrnn import SpatioTemporalCell
 from nowcast.models.traj_gru import TrajGRU
-from nowcast.training.loop import lay_like_parameters
+from nowcast.training.optimizers import lay_like_parameters
 from tests.test_models import NAMES, model, settings
 
 SETTINGS = [  # each with the fast way, and some without

@@ -277,7 +277,7 @@ def test_every_setting_out_of_range_is_named_at_once(path):
 def test_an_archive_of_another_cadence_is_refused(path):
     with pytest.raises(
         UserError,
-        match="a.nc holds 60 frames, but a forecast needs 4 in a row every 10 min; the longest "
+        match="a.nc has 60 frames, but a case needs 4 in a row every 10 min; the longest "
         "gap-free run is 1\\.",
     ):
         Radar(path, Task(3, 1, timestep=10), seed=0)
@@ -291,13 +291,12 @@ def test_a_part_without_a_window_is_refused_with_what_it_holds(path):
     data = radar(path, test_from="2020-06-01T05:15")
     with pytest.raises(
         UserError,
-        match="the test part of .*, 2020-06-01T05:15:00 to the end, holds 3 frames, but a "
-        "forecast needs 4 .* run is 3; change data",
+        match="the test part of .*, 2020-06-01T05:15:00 to the end, has 3 frames, but a "
+        "case needs 4 .* run is 3; change data",
     ):
         data.part("test")
     with pytest.raises(
-        UserError,
-        match="the train part of .*, the beginning to 2020-06-01T00:10:00, holds 2 frames",
+        UserError, match="the train part of .*, the beginning to 2020-06-01T00:10:00, has 2 frames"
     ):
         radar(path, validation_from="2020-06-01T00:10").part("train")
 

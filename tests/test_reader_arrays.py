@@ -20,9 +20,10 @@ NAN = np.nan
 ITALY = "+proj=tmerc +lat_0=42 +lon_0=12.5 +ellps=WGS84 +units=m"
 GRID = ArrayGrid(ITALY, 500.0, -500.0, dx=1000.0, dy=1000.0)
 NAMED = {"time_in_name": "%Y%m%d%H%M"}
+RATES = Coding("rain_rate")
 
 
-def reader(dataset="rain", *, grid=GRID, values=Coding("rain_rate"), **settings):
+def reader(dataset="rain", *, grid=GRID, values=RATES, **settings):
     return Arrays(grid, dataset, values, **(settings or NAMED))
 
 
@@ -239,7 +240,7 @@ def test_all_dry_all_missing_and_a_single_pixel(tmp_path, ending):
         (
             {"snow": np.zeros((1, 1))},
             {},
-            "has no rain; it is cut short|has no array 'rain'; it holds snow",
+            "has no rain; it is cut short|has no array 'rain'; it contains snow",
         ),
         (
             {"rain": np.zeros(3)},
@@ -254,7 +255,7 @@ def test_all_dry_all_missing_and_a_single_pixel(tmp_path, ending):
         (
             {"rain": np.array([[b"x"]])},
             {},
-            "rain must be numbers with some axes|rain holds values of type .S1",
+            "rain must be numbers with some axes|rain contains values of type .S1",
         ),
         (
             {"rain": np.zeros((1, 1), np.uint8)},
@@ -265,7 +266,7 @@ def test_all_dry_all_missing_and_a_single_pixel(tmp_path, ending):
         (
             {"rain": np.zeros((1, 1))},
             {"time_in_name": "x%Y%m%d%H"},
-            "its name holds no time of the form 'x%Y%m%d%H'",
+            "its name contains no time of the form 'x%Y%m%d%H'",
         ),
         (
             {"rain": np.zeros((1, 1))},
@@ -302,7 +303,7 @@ def test_all_dry_all_missing_and_a_single_pixel(tmp_path, ending):
         (
             {"rain": np.zeros((1, 1)), "when": np.zeros(100_001)},
             {"time_in_file": "when"},
-            "when must be 1 to 100000 times stored in this file|when holds 100001 times; 100000 "
+            "when must be 1 to 100000 times stored in this file|when contains 100001 times; 100000 "
             "at most",
         ),
     ],
@@ -320,7 +321,7 @@ def test_the_name_of_the_field_is_needed_where_there_can_be_several_and_refused_
     for ending, name, message in (
         (".h5", None, "is an HDF5 file; set reader.dataset to the path of the field in it"),
         (".npz", None, "is a .npz file; set reader.dataset to the name of the field in it"),
-        (".npy", "rain", "is a .npy file, which holds a single array and no 'rain'; use null"),
+        (".npy", "rain", "is a .npy file, which contains a single array and no 'rain'; use null"),
     ):
         with pytest.raises(UserError, match=message):
             reader(name).read(write(tmp_path / f"202001010005{ending}", rain=np.zeros((1, 1))))

@@ -10,8 +10,10 @@ import pyproj
 import pytest
 import xarray
 
-from nowcast.readers import cf
+from nowcast.readers import limits
 from nowcast.readers.bom_rainfields import BomRainfields
+from nowcast.readers.cf import rain as cf_rain
+from nowcast.readers.cf import source as cf_source
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.readers.odim_hdf5 import OdimHdf5
@@ -832,7 +834,7 @@ def without_time(file):
     ("changes", "message"),
     [({"dims": ("height", "y", "x")}, "rain has 2 fields along height for each time; a single "
                                       "one is needed"),
-     ({"minutes": [5, 5]}, "holds several frames of 2020-06-01T00:05:00 UTC; one is needed"),
+     ({"minutes": [5, 5]}, "contains several frames of 2020-06-01T00:05:00 UTC; one is needed"),
      ({"more": without_time}, "rain has no time: no coordinate with the standard name time"),
      ({"time": {"calendar": "noleap"}}, "time has the calendar 'noleap'; expected one of standard"), ({"time": {"units": "months "
                                                                                                                          "since "
@@ -872,7 +874,9 @@ def test_a_file_whose_unlimited_time_has_no_frame_yet_is_refused(tmp_path, kind)
                 name, variable.dtype if name != "time" else "i4", variable.dimensions
             ).setncatts(variable.__dict__)
         file["x"][:], file["y"][:] = [500.0], [-500.0]
-    with pytest.raises(UserError, match="a.nc holds no frame: its time has length 0; leave it out"):
+    with pytest.raises(
+        UserError, match="a.nc contains no frame: its time has length 0; leave it out"
+    ):
         CfNetcdf().read(path)
 
 
@@ -996,18 +1000,16 @@ def test_data_outside_the_file_or_beyond_measure_is_refused(tmp_path, kind):
 
 
 def test_more_frames_than_memory_should_hold_are_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(cf, "_MAX_VALUES", 5)
+    monkeypatch.setattr(cf_rain, "_MAX_VALUES", 5)
     with pytest.raises(
         UserError,
-        match="holds 3 frames of 1x2 pixels; more than 5 values in one file are refused, split "
+        match="contains 3 frames of 1x2 pixels; more than 5 values in one file are refused, split "
         "it by time",
     ):
         CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((3, 1, 2))))
-    monkeypatch.setattr(cf, "MAX_PIXELS", 1)
-    with pytest.raises(
-        UserError, match="a.nc claims 1x2 pixels; more than 1 in a frame are refused"
-    ):
-        CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((3, 1, 2))))
+    monkeypatch.setattr(limits, "MAX_PIXELS", 3)
+    with pytest.raises(UserError, match="a.nc claims 2x2 pixels; expected 1 to 3 in a frame"):
+        CfNetcdf().read(write_cf(tmp_path / "a.nc", np.zeros((3, 2, 2))))
 
 
 def test_a_map_in_too_many_chunks_is_refused_unread(tmp_path, monkeypatch):
@@ -1034,7 +1036,7 @@ def test_more_variables_than_a_radar_file_has_are_refused(tmp_path, monkeypatch)
 
 
 def test_a_coordinate_of_millions_of_values_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(cf, "_MAX_COORDINATES", 3)
+    monkeypatch.setattr(cf_source, "_MAX_COORDINATES", 3)
     with pytest.raises(
         UserError, match="x has 4 values of type .*; a coordinate is up to 3 numbers"
     ):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray
 
-from nowcast.readers.cf_units import is_degrees, metres, quantity, times
+from nowcast.readers.cf.units import is_degrees, metres, quantity, times
 from nowcast.runtime.errors import UserError
 
 

@@ -10,9 +10,10 @@ from nowcast.readers.content import beginning, damage_reported, read_exactly, re
 from nowcast.runtime.errors import UserError
 
 TEXT = bytes(range(256)) * 20
+SIZE = len(TEXT)
 
 
-def read(path, size=len(TEXT)):
+def read(path, size=SIZE):
     with unpacked(path, "a radar file") as stream:
         return bytes(read_exactly(stream, size, path))
 
@@ -27,10 +28,10 @@ def test_plain_gzipped_and_bzipped_content_is_told_apart_whatever_the_name(tmp_p
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
 def test_too_few_and_too_many_bytes_are_refused(tmp_path, pack):
     (tmp_path / "a").write_bytes(pack(TEXT))
-    with pytest.raises(UserError, match="a is cut short: it holds 5120 of 5121 bytes"):
+    with pytest.raises(UserError, match="a is cut short: it contains 5120 of 5121 bytes"):
         read(tmp_path / "a", 5121)
     with pytest.raises(
-        UserError, match="a holds more than the 5119 bytes of data that it declares"
+        UserError, match="a contains more than the 5119 bytes of data that it declares"
     ):
         read(tmp_path / "a", 5119)
 
@@ -49,7 +50,7 @@ def test_packed_content_that_is_cut_or_altered_anywhere_is_refused(tmp_path, pac
 def test_a_bomb_is_read_no_further_than_it_declares(tmp_path):
     (tmp_path / "a").write_bytes(gzip.compress(bytes(2**26)))
     with unpacked(tmp_path / "a", "a radar file") as stream:
-        with pytest.raises(UserError, match="holds more than the 10 bytes"):
+        with pytest.raises(UserError, match="contains more than the 10 bytes"):
             read_exactly(stream, 10, tmp_path / "a")
         assert stream.tell() < 2**20
 

@@ -101,30 +101,30 @@ def test_all_dry_and_all_missing_and_a_single_pixel(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"obstime": None}, "its comment obstime is ''; a time such as 201609281445 is needed"),
-        ({"obstime": "201613281445"}, "its comment obstime is '201613281445'; a time such as"),
-        ({"param": "VRAD"}, "its comment param is 'VRAD', expected 'CorrectedReflectivity' .dBZ."),
-        ({"param": None}, "its comment param is missing, expected 'CorrectedReflectivity'"),
         (
-            {"type": "lambert"},
-            "its comment type is 'lambert'; the projection stereographic is needed",
+            {"obstime": None},
+            "its comment obstime is missing; a time such as 201609281445 is needed",
         ),
-        ({"truelatitude": None}, "its comment truelatitude is 'missing'; 1 number"),
+        ({"obstime": "201613281445"}, "its comment obstime is '201613281445'; a time such as"),
+        ({"param": "VRAD"}, "its comment param is 'VRAD'; expected 'CorrectedReflectivity'"),
+        ({"param": None}, "its comment param is missing; expected 'CorrectedReflectivity'"),
+        ({"type": "lambert"}, "its comment type is 'lambert'; expected 'stereographic'"),
+        ({"truelatitude": None}, "its comment truelatitude is missing; 1 number\\(s\\) are needed"),
         ({"truelatitude": "nan"}, "its comment truelatitude is 'nan'; 1 number"),
         ({"bottomleft": "18.6"}, "its comment bottomleft is '18.6'; 2 number"),
         (
             {"metersperpixel_x": "2000"},
-            "bottomleft and topright are 2000 m apart in x, expected 4000 m for 2 pixels of "
-            "metersperpixel_x 2000",
+            "bottomleft and topright are 2000 apart in x, expected 4000 for columns 2 and its "
+            "comment metersperpixel_x 2000",
         ),
         ({"centrallatitude": "900"}, "cannot be projected with"),
         ({"head": "2 1\n65535\n"}, "has values up to 65535; 255 is needed"),
         ({"head": "2\n255\n1\n9 9\n"}, "has values up to 1; 255 is needed"),
         ({"head": "two 1\n255\n"}, "has the header 'two 1 255'; columns, rows and 255 are needed"),
         ({"head": "2 1 255 0\n"}, "has the header '2 1 255 0'"),
-        ({"head": "0 1\n255\n"}, "claims 1x0 pixels; 1 to 268435456 are accepted"),
+        ({"head": "0 1\n255\n"}, "claims 1x0 pixels; expected 1 to 268435456 in a frame"),
         ({"head": "999999999 999999999\n255\n"}, "claims 999999999x999999999 pixels"),
-        ({"head": "2 2\n255\n"}, "bottomleft and topright are 1000 m apart in y, expected 2000 m"),
+        ({"head": "2 2\n255\n"}, "bottomleft and topright are 1000 apart in y, expected 2000"),
         ({"head": "#\n" * 300}, "has the header ''; columns, rows and 255 are needed"),
         ({"head": "# " + "x" * 2000}, "has a header that ends within a line"),
     ],
@@ -139,8 +139,8 @@ def test_a_file_that_says_too_little_or_something_else_is_refused_by_name(
 def test_too_few_and_too_many_pixels_are_refused(tmp_path):
     whole = write_pgm(tmp_path / "a.pgm", [[1, 2]]).read_bytes()
     for content, message in (
-        (whole[:-1], "is cut short: it holds 1 of 2 bytes"),
-        (whole + b"\0", "holds more than the 2 bytes"),
+        (whole[:-1], "is cut short: it contains 1 of 2 bytes"),
+        (whole + b"\0", "contains more than the 2 bytes"),
     ):
         (tmp_path / "a.pgm").write_bytes(content)
         with pytest.raises(UserError, match=message):

@@ -19,14 +19,9 @@ from nowcast.output.odim import write_odim as write_odim_forecast
 from nowcast.readers.arrays import ArrayGrid, Arrays
 from nowcast.readers.auto import Auto
 from nowcast.readers.decoding import Coding
-from nowcast.readers.forecasts import (
-    is_ahead,
-    is_lead_name,
-    is_reference_name,
-    moment_of,
-    says_forecast,
-)
+from nowcast.readers.forecasts import is_ahead, is_lead_name, is_reference_name, says_forecast
 from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.moments import moment_of
 from nowcast.readers.zarr_composite import ZarrComposite
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Grid
@@ -230,7 +225,7 @@ def test_odim_with_an_interval_after_its_nominal_time_is_refused(
     if quantity in accepted.split():
         assert len(Auto().read(path)) == 1
     elif start == end and "RATE" in accepted:
-        with pytest.raises(UserError, match="ACRR needs one that ends after it starts"):
+        with pytest.raises(UserError, match="a rain depth needs one that ends after it starts"):
             Auto().read(path)
     else:
         refused(path, "what/date and what/time, 2018-08-24T18:00:00 UTC")

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from nowcast.readers import geotiff
+from nowcast.readers import limits
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
 from nowcast.runtime.errors import UserError
@@ -282,7 +282,7 @@ ONE = np.uint8([[9, 5]])
         (
             {"time": "no-%Y%m%d%H%M"},
             {"metadata": FMI},
-            "its name holds no time of the form 'no-%Y%m%d%H%M'",
+            "its name contains no time of the form 'no-%Y%m%d%H%M'",
         ),
         ({"time": NAMED}, {}, "does not say what its values are; set reader.values.quantity"),
         ({"time": NAMED}, {"unit": "furlong"}, "does not say what its values are"),
@@ -355,10 +355,8 @@ def test_blocks_that_were_never_written_are_refused_or_missing_never_dry(tmp_pat
 
 def test_more_pixels_than_accepted_are_refused_unread(tmp_path, monkeypatch):
     path = write_tif(tmp_path / "a.tif", np.zeros((20, 30), np.uint8), metadata=FMI)
-    monkeypatch.setattr(geotiff, "MAX_PIXELS", 599)
-    with pytest.raises(
-        UserError, match="claims 20x30 pixels in blocks of .*; more than 599 are refused"
-    ):
+    monkeypatch.setattr(limits, "MAX_PIXELS", 599)
+    with pytest.raises(UserError, match="claims 20x30 pixels; expected 1 to 599 in a frame"):
         GeoTiff().read(path)
 
 

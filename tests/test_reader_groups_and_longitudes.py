@@ -143,7 +143,7 @@ def test_a_group_that_is_called_a_forecast_is_refused(tmp_path, name):
 def test_coordinates_in_a_group_beside_are_found_along_the_axes(tmp_path):
     path = tmp_path / "a.nc"
     with h5py.File(path, "w") as file:
-        for name, (values, dims, attributes) in PARTS.items():
+        for name, (values, _dims, attributes) in PARTS.items():
             place = "coordinates" if name in ("x", "y", "time") else "data"
             file[f"{place}/{name}"] = values
             file[f"{place}/{name}"].attrs.update(attributes)

@@ -141,11 +141,11 @@ def written(content):
     [
         (
             lambda folder: write_gif(folder / "radar.gif", comment=None),
-            "its name holds no time of the form 'AQC%y%j%H%M'",
+            "its name contains no time of the form 'AQC%y%j%H%M'",
         ),
         (
             lambda folder: write_gif(folder / "AQC153671545F.gif", comment=None),
-            "its name holds no time of the form",
+            "its name contains no time of the form",
         ),
         (
             lambda folder: write_gif(

@@ -128,7 +128,7 @@ def test_coordinates_may_lie_elsewhere_and_must_fit(tmp_path):
     np.savez(tmp_path / "radar_coords_NW.npz", lons=np.zeros((2, 2)), lats=np.zeros((2, 2)))
     with pytest.raises(
         UserError,
-        match="holds int16 of 1x1x2, but whole numbers of 1 dates x 2x2 coordinates are "
+        match="contains int16 of 1x1x2, but whole numbers of 1 dates x 2x2 coordinates are "
         "needed|must be evenly spaced",
     ):
         MeteoNet().read(path)
@@ -171,18 +171,18 @@ def hostile(tmp_path):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (hostile, "its dates hold something else than plain times in whole seconds"),
+        (hostile, "its dates are something else than plain times in whole seconds"),
         (
             lambda _: np.array([START.replace(tzinfo=UTC)], dtype=object),
-            "its dates hold something else than plain times",
+            "its dates are something else than plain times",
         ),
         (
             lambda _: np.array([START.replace(microsecond=1)], dtype=object),
-            "its dates hold something else than plain times",
+            "its dates are something else than plain times",
         ),
         (
             lambda _: np.array([START.date()], dtype=object),
-            "its dates hold something else than plain times",
+            "its dates are something else than plain times",
         ),
         (lambda _: np.array(["2016-08-21"], dtype=object), "has 0 dates, but declares 1"),
     ],
@@ -235,16 +235,16 @@ TWO = [[[0]], [[0]]]
     [
         (
             {"minutes": [5, 5]},
-            "has the date 2016-08-21T00:05:00 after 2016-08-21T00:05:00, expected dates in order",
+            "has the time 2016-08-21T00:05:00 after 2016-08-21T00:05:00; expected times in ascending order",
         ),
         (
             {"minutes": [5, 0]},
-            "has the date 2016-08-21T00:00:00 after 2016-08-21T00:05:00, expected dates in order",
+            "has the time 2016-08-21T00:00:00 after 2016-08-21T00:05:00; expected times in ascending order",
         ),
         ({"minutes": [0, 4]}, "has the date 2016-08-21T00:04:00, expected whole 5 minutes"),
         (
             {"minutes": [0, 5, 10]},
-            "holds int16 of 2x1x1, but whole numbers of 3 dates x 1x1 coordinates are needed",
+            "contains int16 of 2x1x1, but whole numbers of 3 dates x 1x1 coordinates are needed",
         ),
         (
             {"minutes": [0, 60 * 24 * 11]},
@@ -262,21 +262,24 @@ TWO = [[[0]], [[0]]]
         ({"name": "rainfall_NW_2015_08.3.npz"}, "but is named for part 3"),
         (
             {"name": "rain.npz"},
-            "only its name says what a MeteoNet file holds; rainfall_ZONE_YYYY_MM.PART.npz",
+            "only its name says what a MeteoNet file contains; rainfall_ZONE_YYYY_MM.PART.npz",
         ),
         (
             {"name": "rainfall_mean_quality-code_NW_2016_08.3.npz"},
-            "only its name says what a MeteoNet file holds",
+            "only its name says what a MeteoNet file contains",
         ),
         ({"dates": np.zeros(2)}, "its dates are float64 of 2; one row of datetimes is needed"),
         (
             {"members": {"dates": array_bytes(dates_after(0, 5)).replace(b"(2,)", b"(7,)")}},
             "has 2 dates, but declares 7; it is damaged",
         ),
-        ({"members": {"dates": None, "data": None}}, "has no array 'dates'; it holds miss_dates"),
+        (
+            {"members": {"dates": None, "data": None}},
+            "has no array 'dates'; it contains miss_dates",
+        ),
         (
             {"members": {"data": array_bytes(np.zeros((2, 1, 1), np.float32))}},
-            "holds float32 of 2x1x1, but whole numbers of 2 dates",
+            "contains float32 of 2x1x1, but whole numbers of 2 dates",
         ),
         (
             {"members": {"data": array_bytes(np.full((2, 1, 1), -2, np.int16))}},
@@ -284,11 +287,11 @@ TWO = [[[0]], [[0]]]
         ),
         (
             {"members": {"data": array_bytes(np.zeros((2, 1, 1), np.int16))[:-1]}},
-            "data is cut short: it holds 1 of 2 bytes",
+            "data is cut short: it contains 1 of 2 bytes",
         ),
         (
             {"members": {"data": array_bytes(np.zeros((2, 1, 1), np.int16)) + b"\0"}},
-            "data holds more than the 2 bytes",
+            "data contains more than the 2 bytes",
         ),
         (
             {

@@ -33,12 +33,12 @@ def test_a_time_is_found_inside_a_name(name, pattern, expected):
     [
         (
             "rain.h5",
-            "its name holds no time of the form '%Y%m%d%H%M'; rename it, or set reader.time",
+            "its name contains no time of the form '%Y%m%d%H%M'; rename it, or set reader.time",
         ),
-        ("20160928144500.h5", "holds no time of the form"),  # seconds follow: another number
-        ("201613281445.h5", "holds no time of the form"),
-        ("٢٠١٦٠٩٢٨١٤٤٥.h5", "holds no time of the form"),
-        ("201609281440-201609281445.h5", "its name holds several times of the form"),
+        ("20160928144500.h5", "contains no time of the form"),  # seconds follow: another number
+        ("201613281445.h5", "contains no time of the form"),
+        ("٢٠١٦٠٩٢٨١٤٤٥.h5", "contains no time of the form"),
+        ("201609281440-201609281445.h5", "its name contains several times of the form"),
     ],
 )
 def test_a_name_without_exactly_one_time_is_refused(name, message):

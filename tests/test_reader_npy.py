@@ -45,10 +45,10 @@ def test_frames_come_one_by_one():
         (
             np.array([{}], dtype=object),
             (),
-            "a.npy holds values of type object; plain numbers are needed",
+            "a.npy contains values of type object; plain numbers are needed",
         ),
-        (np.array(["x"]), (), "a.npy holds values of type <U1; plain numbers are needed"),
-        (np.array([1j]), (), "a.npy holds values of type complex128; plain numbers are needed"),
+        (np.array(["x"]), (), "a.npy contains values of type <U1; plain numbers are needed"),
+        (np.array([1j]), (), "a.npy contains values of type complex128; plain numbers are needed"),
         (np.zeros((0, 3)), (), "a.npy claims 0x3 values; 1 to 268435456 in a frame"),
         (np.zeros((1, 3)), [(b"(1, 3)", b"(-1,3)")], "a.npy claims -1x3 values"),
         (
@@ -61,8 +61,12 @@ def test_frames_come_one_by_one():
             [(b"(1, 1, 3), }      ", b"(999999,999,999)} ")],
             "a.npy claims 999999x999x999 values; .* to 2147483648 in all are accepted",
         ),
-        (np.zeros((1, 3)), [(b"(1, 3)", b"(1, 4)")], "a.npy is cut short: it holds 24 of 32 bytes"),
-        (np.zeros((1, 3)), [(b"(1, 3)", b"(1, 2)")], "a.npy holds more than the 16 bytes"),
+        (
+            np.zeros((1, 3)),
+            [(b"(1, 3)", b"(1, 4)")],
+            "a.npy is cut short: it contains 24 of 32 bytes",
+        ),
+        (np.zeros((1, 3)), [(b"(1, 3)", b"(1, 2)")], "a.npy contains more than the 16 bytes"),
         (
             np.zeros((1, 3)),
             [(b"NUMPY\x01", b"NUMPY\x02")],
@@ -84,7 +88,7 @@ def test_a_member_is_found_by_name_and_a_missing_one_is_told(tmp_path):
         assert array.shape == (2, 3) and array.read().tolist() == [[0, 1, 2], [3, 4, 5]]
     assert member_names(tmp_path / "a.npz") == {"rain", "other"} and member_names(tmp_path) == set()
     with (
-        pytest.raises(UserError, match="a.npz has no array 'snow'; it holds other, rain"),
+        pytest.raises(UserError, match="a.npz has no array 'snow'; it contains other, rain"),
         zip_of_arrays(tmp_path / "a.npz") as archive,
         member(archive, "snow"),
     ):
@@ -139,7 +143,7 @@ def test_a_zip_bomb_is_refused_by_what_it_claims_and_raw_bytes_have_a_limit(tmp_
     with zip_of_arrays(tmp_path / "a.npz") as archive:
         with (
             member(archive, "rain") as array,
-            pytest.raises(UserError, match="rain holds more than the 24 bytes"),
+            pytest.raises(UserError, match="rain contains more than the 24 bytes"),
         ):
             array.read()
         with (

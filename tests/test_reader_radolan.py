@@ -150,8 +150,8 @@ def test_all_dry_and_all_missing_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"product": "RX"}, "holds the product 'RX'; rain depths .RY, RZ"),
-        ({"product": "RE"}, "holds the product 'RE'"),
+        ({"product": "RX"}, "contains the product 'RX'; rain depths .RY, RZ"),
+        ({"product": "RE"}, "contains the product 'RE'"),
         (
             {"rest": "VV 015" + RADARS},
             "is a forecast, not an observation: VV in its header is 015 minutes, expected 000",

@@ -11,7 +11,7 @@ import pytest
 import xarray
 import zarr
 
-from nowcast.readers import zarr_composite
+from nowcast.readers import zarr_composite, zarr_files
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.zarr_composite import ZarrComposite
 from nowcast.runtime.errors import UserError
@@ -249,7 +249,7 @@ def test_other_folders_and_zip_files_are_refused(tmp_path):
 
 
 def test_a_zip_file_that_claims_a_huge_chunk_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(zarr_composite, "_MAX_MEMBER", 10)
+    monkeypatch.setattr(zarr_files, "_MAX_MEMBER", 10)
     with pytest.raises(
         UserError,
         match="a.zip claims a file of [0-9]* bytes; more than 10 in one chunk are refused",
@@ -275,8 +275,8 @@ def chunks_of(*sides):
                                                                                                                                                                 "time "
                                                                                                                                                                 "has "
                                                                                                                                                                 ".1,."),
-     ("rain", {"chunk_grid": chunks_of(1, 2**20, 2**20)}, "rain claims 1x1x1 values in chunks of "
-                                                          "1x1048576x1048576; more than "
+     ("rain", {"chunk_grid": chunks_of(1, 2**20, 2**20)}, "rain in chunks of 1x1048576x1048576 "
+                                                          "claims 1x1x1 values in 1 chunks; more than "
                                                           "268435456 values or 65536 chunks at "
                                                           "once are refused"),
      ("x", {"shape": [2**30], "chunk_grid": chunks_of(2**30)}, "rain has 1 values along x, but x "
@@ -294,8 +294,7 @@ def test_a_map_in_too_many_chunks_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(zarr_composite, "_MAX_CHUNKS", 3)
     with pytest.raises(
         UserError,
-        match="claims 1x2x2 values in chunks of 1x1x1; more than 268435456 values or 3 chunks at "
-        "once",
+        match="claims 1x2x2 values in 4 chunks; more than 268435456 values or 3 chunks at once",
     ):
         ZarrComposite().read(
             write_zarr(tmp_path / "a.zarr", np.ones((1, 2, 2)), fill=NAN, chunks=(1, 1, 1))
@@ -371,7 +370,9 @@ def test_units_and_times_are_as_strict_as_in_netcdf(tmp_path):
         ZarrComposite().read(
             write_zarr(tmp_path / "a.zarr", np.ones((1, 1, 1)), fill=NAN, field={"units": None})
         )
-    with pytest.raises(UserError, match="b.zarr holds several frames of 2020-06-01T00:05:00 UTC"):
+    with pytest.raises(
+        UserError, match="b.zarr contains several frames of 2020-06-01T00:05:00 UTC"
+    ):
         ZarrComposite().read(
             write_zarr(tmp_path / "b.zarr", np.ones((2, 1, 1)), fill=NAN, minutes=[5, 5])
         )

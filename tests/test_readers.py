@@ -168,22 +168,22 @@ def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
         ),
         (
             {"product_datetime_end": b"26-AUG-2010;00:00:00.000"},
-            "a rain depth needs an interval that ends after it starts",
+            "a rain depth needs one that ends after it starts",
         ),
         ({"geo_pixel_def": b"CC"}, "geographic/geo_pixel_def is 'CC', expected 'LU'"),
         ({"geo_dim_pixel": b"M,M"}, "geographic/geo_dim_pixel is 'M,M', expected 'KM,KM'"),
-        ({"geo_number_rows": np.int32([-1])}, "geo_number_rows is -1; 1 to 65536 are accepted"),
+        ({"geo_number_rows": np.int32([-1])}, "geo_number_rows is -1; expected 1 to 65536 pixels"),
         (
             {"geo_number_rows": np.int32([7]), "geo_product_corners": None},
-            "image1/image_data has \\(1, 2\\) pixels, but geographic says \\(7, 2\\)",
+            "its values form \\(1, 2\\), but its grid \\(7, 2\\); it contradicts itself",
         ),
         (
             {"geo_row_offset": np.float32([1.0, 2.0])},
-            "geographic/geo_row_offset holds 2 values; a single one is expected",
+            "geographic/geo_row_offset contains 2 values; a single one is expected",
         ),
         (
             {"geo_product_corners": np.float32([0, 0, 0])},
-            "geo_product_corners holds 3 numbers; 8 are needed",
+            "geo_product_corners contains 3 numbers; 8 are needed",
         ),
         (
             {"geo_row_offset": np.float32([3652.0])},
@@ -336,13 +336,16 @@ def test_odim_cell_centres_are_half_a_pixel_inside_the_corners(tmp_path):
         ({"xscale": 0.0}, "where/xscale is 0; expected a size of pixels above 0"),
         (
             {"xscale": 2000.0},
-            "the corners in where are 2000 apart in x, expected 4000 for xsize 2 and xscale 2000",
+            "the corners in where are 2000 apart in x, expected 4000 for xsize 2 and where/xscale 2000",
         ),
         (
             {"quantity": "VRAD"},
             "what/quantity of dataset1/data1 is 'VRAD'; expected RATE, ACRR, DBZH, TH",
         ),
-        ({"quantity": "ACRR", "starttime": b"180000"}, "ACRR needs one that ends after it starts"),
+        (
+            {"quantity": "ACRR", "starttime": b"180000"},
+            "a rain depth needs one that ends after it starts",
+        ),
         (
             {"quantity": "ACRR", "enddate": None},
             "date and time of dataset1/data1, end are None and '180000'; expected",
@@ -362,7 +365,7 @@ def test_a_field_of_another_size_than_the_grid_is_refused(tmp_path):
         del file["dataset1/data1/data"]
         file["dataset1/data1/data"] = np.zeros((3, 2))
     with pytest.raises(
-        UserError, match="dataset1/data1/data has \\(3, 2\\) pixels, but where says \\(1, 2\\)"
+        UserError, match="dataset1/data1: its values form \\(3, 2\\), but its grid \\(1, 2\\)"
     ):
         OdimHdf5().read(path)
 
@@ -370,8 +373,8 @@ def test_a_field_of_another_size_than_the_grid_is_refused(tmp_path):
 def test_a_missing_mark_that_is_not_declared_is_refused_instead_of_becoming_rain_or_dry(tmp_path):
     with pytest.raises(
         UserError,
-        match="negative or above 5000 mm/h \\(from -9999 to 2\\) .*; its nodata or undetect is "
-        "wrong or missing",
+        match="negative or above 5000 mm/h \\(from -9999 to 2\\) .* the marks for missing and dry "
+        "are wrong or not declared",
     ):
         OdimHdf5().read(write_odim(tmp_path / "a.h5", [[-9999.0, 2.0]]))
 
@@ -385,7 +388,7 @@ def test_an_undeclared_missing_mark_is_refused_and_does_not_become_rain(tmp_path
     )
     with pytest.raises(
         UserError,
-        match="negative or above 5000 mm/h .*; its nodata or undetect is wrong or missing",
+        match="negative or above 5000 mm/h .* the marks for missing and dry are wrong or not declared",
     ):
         OdimHdf5().read(path)
 

@@ -157,7 +157,7 @@ def test_whole_marks_beyond_what_floats_tell_apart_are_found_exactly(tmp_path):
         )
     )
     np.testing.assert_array_equal(frames.values, [[[NAN, 0, 5]]])
-    with pytest.raises(UserError, match="its nodata or undetect is wrong or missing"):
+    with pytest.raises(UserError, match="the marks for missing and dry are wrong or not declared"):
         OdimHdf5().read(
             write_odim(
                 tmp_path / "b.h5",

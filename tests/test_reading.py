@@ -104,9 +104,9 @@ def test_large_frames_take_the_memory_of_one_copy_and_a_large_file_more_time(tmp
     with open(tmp_path / "holes", "wb") as file:
         file.truncate(10**12)
     assert (
-        reading._seconds_for(tmp_path / "large") == 122
-        and reading._seconds_for(tmp_path / "holes") < 121
-        and reading._seconds_for(tmp_path / "none") == 120
+        reading.seconds_for(tmp_path / "large") == 122
+        and reading.seconds_for(tmp_path / "holes") < 121
+        and reading.seconds_for(tmp_path / "none") == 120
     )
 
 
@@ -122,9 +122,7 @@ def test_no_process_is_left_behind():
 @pytest.mark.parametrize("workers", [0, 3])
 def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers):
     paths = [Path(name) for name in ("a", "refuse", "b", "c", "d", "e", "refuse", "f", "g")]
-    results = list(
-        in_order(paths, Moody(), lambda reader, path: reader.read(path).source, workers=workers)
-    )
+    results = list(in_order(paths, Moody(), lambda frames: frames.source, workers=workers))
     assert [str(path) for path, _ in results] == [str(path) for path in paths]
     assert [str(result) for _, result in results] == [
         "a",

@@ -138,7 +138,7 @@ def test_every_command_runs_as_it_stands(folder, monkeypatch):
         folder / "sri", frames=144, shape=(64, 48), seed=4
     )  # what `python -m nowcast.data.examples sri` writes, smaller
     lines = commands()
-    assert [words(line)[0] for line in lines].count("train") == 10 and len(lines) == 38
+    assert [words(line)[0] for line in lines].count("train") == 10 and len(lines) == 32
     for line in lines:
         arguments = words(line)
         if arguments[0] in ("watch", "serve"):

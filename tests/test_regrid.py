@@ -89,7 +89,7 @@ def test_settings_that_make_no_grid_are_refused(settings, message):
 def test_a_grid_outside_one_too_large_and_one_without_a_cell_width_are_refused():
     with pytest.raises(UserError, match="lies wholly outside that of the files"):
         Regular(1000.0, x=[1e6, 1.1e6], y=[0, 1e5])(frames(np.zeros((1, 4, 4))))
-    with pytest.raises(UserError, match="holds 4000000 cells of 0.001; 1 to 16384 are accepted"):
+    with pytest.raises(UserError, match="has 4000000 cells of 0.001; 1 to 16384 are accepted"):
         Regular(0.001)(frames(np.zeros((1, 4, 4))))
     with pytest.raises(UserError, match="has no cell width, so it cannot be regridded"):
         Regular(1000.0)(frames(np.zeros((1, 1, 4))))

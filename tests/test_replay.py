@@ -126,9 +126,7 @@ def test_the_table_counts_cycles_by_fault():
 
 def test_what_cannot_be_replayed_is_refused(tmp_path):
     forecaster = Forecaster(Persistence(), Identity(), Task(4, 3, 5))
-    with pytest.raises(
-        UserError, match="4 frames came; more than 4, all 5 minutes apart, are needed for a replay"
-    ):
+    with pytest.raises(UserError, match="expected more than 4 frames, all 5 minutes apart, got 4"):
         replay(made_up(4), forecaster, tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").touch()

@@ -107,52 +107,34 @@ def test_tabs_show_one_part_at_a_time_by_mouse_and_by_keyboard(file, visit):
     ]
     assert leads.get_by_role("tabpanel").count() == 1 and heading(leads, "MAE [mm/h]").is_visible()
     leads.get_by_role("tab", name="≥ 2 mm/h").click()
-    assert (
-        heading(leads, "CSI ≥ 2 mm/h").is_visible()
-        and not heading(leads, "MAE [mm/h]").is_visible()
-    )
+    assert heading(leads, "CSI ≥ 2 mm/h").is_visible()
+    assert not heading(leads, "MAE [mm/h]").is_visible()
     tab.keyboard.press("ArrowRight")  # round to the first
-    assert (
-        leads.get_by_role("tab", name="Whole field").get_attribute("aria-selected") == "true"
-        and heading(leads, "MAE [mm/h]").is_visible()
-    )
+    assert leads.get_by_role("tab", name="Whole field").get_attribute("aria-selected") == "true"
+    assert heading(leads, "MAE [mm/h]").is_visible()
     tab.keyboard.press("End")
-    assert (
-        leads.get_by_role("tab", selected=True).inner_text() == "≥ 2 mm/h"
-        and leads.locator("[role=tab][tabindex='0']").count() == 1
-    )
+    assert leads.get_by_role("tab", selected=True).inner_text() == "≥ 2 mm/h"
+    assert leads.locator("[role=tab][tabindex='0']").count() == 1
 
 
 def test_the_slider_moves_all_pictures_of_a_case_together(file, visit):
     tab = visit(file)
-    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [
-        84,
-        163,
-        219,
-    ]  # 3 mm/h: from 2; 1.5: from 1
+    # 3 mm/h: from 2; 1.5: from 1
+    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [84, 163, 219]
     slider = case(tab).locator("input")
     slider.focus()
     tab.keyboard.press("ArrowRight")
-    assert (
-        case(tab).locator("output").inner_text() == "+10 min"
-        and slider.get_attribute("aria-valuetext") == "+10 min"
-    )
-    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [
-        30,
-        0,
-        5,
-    ]  # 60 mm/h
+    assert case(tab).locator("output").inner_text() == "+10 min"
+    assert slider.get_attribute("aria-valuetext") == "+10 min"
+    # 60 mm/h
+    assert colour(tab, "observation") == [35, 122, 196] and colour(tab, "nowcast") == [30, 0, 5]
     tab.keyboard.press("Home")
     assert case(tab).locator("output").inner_text() == "analysis time, observed"
-    assert (
-        case(tab).locator(".panel.none").count() == 2
-        and case(tab).get_by_text("forecast from +5 min").count() == 2
-    )
+    assert case(tab).locator(".panel.none").count() == 2
+    assert case(tab).get_by_text("forecast from +5 min").count() == 2
     tab.locator("#cases").get_by_role("tab", name="Best").click()
-    assert (
-        case(tab).locator("output").inner_text() == "+5 min"
-        and case(tab).locator(".casetitle").inner_text() == "best case"
-    )
+    assert case(tab).locator("output").inner_text() == "+5 min"
+    assert case(tab).locator(".casetitle").inner_text() == "best case"
 
 
 def test_play_runs_through_the_frames_and_stops_where_it_is_told(file, visit):
@@ -161,20 +143,16 @@ def test_play_runs_through_the_frames_and_stops_where_it_is_told(file, visit):
     tab.clock.pause_at(datetime(2026, 1, 1, 1))
     button = case(tab).locator(".play")
     button.click()
-    assert (
-        button.get_attribute("aria-label") == "Pause"
-        and case(tab).locator("output").inner_text() == "+10 min"
-    )
+    assert button.get_attribute("aria-label") == "Pause"
+    assert case(tab).locator("output").inner_text() == "+10 min"
     tab.clock.run_for(1500)
     assert case(tab).locator("output").inner_text() == "analysis time, observed"
     tab.clock.run_for(400)
     assert case(tab).locator("output").inner_text() == "+5 min"
     button.click()
     tab.clock.run_for(5000)
-    assert (
-        case(tab).locator("output").inner_text() == "+5 min"
-        and button.get_attribute("aria-label") == "Play"
-    )
+    assert case(tab).locator("output").inner_text() == "+5 min"
+    assert button.get_attribute("aria-label") == "Play"
 
 
 def test_pointing_at_a_chart_tells_its_numbers(file, visit):
@@ -186,10 +164,8 @@ def test_pointing_at_a_chart_tells_its_numbers(file, visit):
     value = results(members=4, blocks=12).estimates("persistence")
     (mae,) = (estimate for key, estimate in value.items() if key.score == "mae")
     said = tab.locator("#tip").inner_text()
-    assert (
-        said.startswith("+10 min")
-        and f"persistence: {mae.value[1]:.3f} ({mae.low[1]:.3f} to {mae.high[1]:.3f})" in said
-    )
+    assert said.startswith("+10 min")
+    assert f"persistence: {mae.value[1]:.3f} ({mae.low[1]:.3f} to {mae.high[1]:.3f})" in said
     tab.mouse.move(2, 2)
     assert not tab.locator("#tip").is_visible()
 
@@ -222,14 +198,10 @@ def test_every_tab_is_printed_and_a_few_frames_of_each_case(file, visit):
 
 def test_without_scripts_everything_is_on_the_page(file, visit):
     tab = visit(file, java_script_enabled=False)
-    assert (
-        tab.locator(".tab:visible").count() == tab.locator(".tab").count()
-        and tab.locator(".tabname:visible").count() > 8
-    )
-    assert (
-        tab.locator(".frame:visible").count() == 2 * (3 + 2 + 2)
-        and tab.locator(".player:visible").count() == 0
-    )
+    assert tab.locator(".tab:visible").count() == tab.locator(".tab").count()
+    assert tab.locator(".tabname:visible").count() > 8
+    assert tab.locator(".frame:visible").count() == 2 * (3 + 2 + 2)
+    assert tab.locator(".player:visible").count() == 0
 
 
 def test_names_from_outside_do_nothing_and_scripts_of_others_do_not_run(visit, tmp_path):

@@ -87,7 +87,7 @@ def test_results_read_back_as_they_were_kept(tmp_path):
 
 def test_a_folder_without_an_evaluation_is_told_how_to_make_one(tmp_path):
     with pytest.raises(
-        UserError, match="holds no evaluation.h5; make it with: nowcast evaluate run="
+        UserError, match="contains no evaluation.h5; make it with: nowcast evaluate run="
     ):
         Results.load(tmp_path)
 

@@ -12,15 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
+import nowcast
 from nowcast import cli
 from nowcast.cli import config as configuration
 from nowcast.data.moving_mnist import MovingMnist
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import Terminated, UserError
 from nowcast.training import checkpoints, resuming
-from nowcast.training import loop as training
-from nowcast.training.loop import Training, fit
+from nowcast.training.callbacks import Termination
+from nowcast.training.loop import fit
 from nowcast.training.losses import CrossEntropy
+from nowcast.training.module import TrainingModule
+from nowcast.training.optimizers import cosine_share
+from nowcast.training.settings import TrainingSettings
 from nowcast.types.task import Task
 
 SETTINGS = {
@@ -59,7 +63,7 @@ def run(folder, *, epochs, resume=False, begun=None, before=None, **settings):
     forecaster = Forecaster.from_settings(SETTINGS)
     task = Task(2, 2, 1, "grey_level")
     data = MovingMnist(task, 1, train_sequences=8, validation_sequences=2, fixed=False)
-    plan = Training(max_epochs=epochs, **(PLAN | settings))
+    plan = TrainingSettings(max_epochs=epochs, **(PLAN | settings))
     return fit(
         forecaster,
         data,
@@ -83,7 +87,7 @@ def watched(monkeypatch):
     """What every step is made with: learning rates, size of the batch, norm of the gradient that
     clips, precision.
     """
-    seen, original = [], training._Module.training_step
+    seen, original = [], TrainingModule.training_step
 
     def step(self, batch, index):
         trainer = self.trainer
@@ -93,20 +97,20 @@ def watched(monkeypatch):
             {
                 "rate": group["lr"],
                 "base": (group["initial_lr"], schedule.base_lrs[0]),
-                "batch": len(batch["context"]),
+                "batch": len(batch),
                 "clip": trainer.gradient_clip_val,
                 "fused": bool(group["fused"]) if "fused" in group else None,
                 "precision": trainer.precision,
                 "skipped": self.settings.skipped,
                 "workers": trainer.train_dataloader.num_workers,
-                "keys": batch["key"].tolist(),
+                "keys": batch.key.tolist(),
                 "progress": (self.global_step + self.shift) / trainer.estimated_stepping_batches,
                 "epoch": self.current_epoch,
             }
         )
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", step)
+    monkeypatch.setattr(TrainingModule, "training_step", step)
     return seen
 
 
@@ -125,15 +129,15 @@ def begun(one_epoch, tmp_path):
 
 def cut(folder, after, watched):
     """A run of three epochs that SIGTERM ends after so many steps."""
-    original = training._Termination.on_train_batch_end
+    original = Termination.on_train_batch_end
 
     def asked(self, trainer, module, outputs, batch, index):
-        self.asked = self.asked or trainer.global_step == after
+        self.requested = self.requested or trainer.global_step == after
         return original(self, trainer, module, outputs, batch, index)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Termination, "on_train_batch_end", asked)
-        with pytest.raises(training.Terminated):
+        patch.setattr(Termination, "on_train_batch_end", asked)
+        with pytest.raises(Terminated):
             run(folder, epochs=3)
     watched.clear()
 
@@ -157,7 +161,7 @@ def test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with(begu
         step[key] == found for step in watched for key, found in expected.items()
     )
     assert "from epoch 1, step 4 on: training.max_epochs=2 in place of 1" in told
-    before = PLAN.get(name, getattr(Training, name))
+    before = PLAN.get(name, getattr(TrainingSettings, name))
     assert any(
         f"training.{name}={value} in place of {'null' if before is None else before}" in sentence
         for sentence in told
@@ -167,7 +171,7 @@ def test_a_changed_setting_is_what_every_step_after_the_resume_is_made_with(begu
 def test_a_changed_learning_rate_goes_on_along_the_schedule(tmp_path, watched):
     cut(tmp_path, 5, watched)
     run(tmp_path, epochs=3, resume=True, learning_rate=0.001)
-    expected = [0.001 * training._cosine(3 * STEPS, step) for step in range(5, 3 * STEPS)]
+    expected = [0.001 * cosine_share(3 * STEPS, step) for step in range(5, 3 * STEPS)]
     assert [step["rate"] for step in watched] == pytest.approx(expected, rel=1e-12)
 
 
@@ -177,7 +181,7 @@ def test_another_schedule_acts_from_the_next_step_on(tmp_path, watched, first, s
     watched.clear()
     run(tmp_path, epochs=3, resume=True, schedule=second)
     shares = [
-        training._cosine(3 * STEPS, step) if second == "cosine" else 1.0
+        cosine_share(3 * STEPS, step) if second == "cosine" else 1.0
         for step in range(STEPS, 3 * STEPS)
     ]
     assert [step["rate"] for step in watched] == pytest.approx(
@@ -188,7 +192,7 @@ def test_another_schedule_acts_from_the_next_step_on(tmp_path, watched, first, s
 def test_more_epochs_stretch_the_schedule_from_the_next_step_on(tmp_path, watched):
     cut(tmp_path, 5, watched)
     run(tmp_path, epochs=6, resume=True)
-    expected = [0.01 * training._cosine(6 * STEPS, step) for step in range(5, 6 * STEPS)]
+    expected = [0.01 * cosine_share(6 * STEPS, step) for step in range(5, 6 * STEPS)]
     assert [step["rate"] for step in watched] == pytest.approx(expected, rel=1e-12)
 
 
@@ -217,9 +221,7 @@ def test_another_batch_size_begins_the_epoch_that_had_begun_anew_and_keeps_the_p
     assert [step["progress"] for step in watched] == pytest.approx(
         [place / (3 * batches) for place in range(batches, 3 * batches)]
     )
-    assert watched[-1]["rate"] == pytest.approx(
-        0.01 * training._cosine(3 * batches, 3 * batches - 1)
-    )
+    assert watched[-1]["rate"] == pytest.approx(0.01 * cosine_share(3 * batches, 3 * batches - 1))
     assert "epoch 1 begins anew, as its batches are others now" in told
     assert len(history.train_loss) == len(history.validation_loss) == 3
 
@@ -234,7 +236,7 @@ def test_a_run_whose_batch_size_changed_goes_on_bit_for_bit_when_it_is_resumed_o
     watched.clear()
     _, twice = run(tmp_path / "twice", epochs=3, resume=True, batch_size=4)
     assert [step["progress"] for step in watched] == pytest.approx([4 / 6, 5 / 6])
-    assert watched[0]["rate"] == pytest.approx(0.01 * training._cosine(6, 4))
+    assert watched[0]["rate"] == pytest.approx(0.01 * cosine_share(6, 4))
 
 
 def test_another_patience_acts_from_the_resume_on(tmp_path):
@@ -322,7 +324,9 @@ def test_what_a_run_cannot_go_on_with_is_refused_before_anything_is_written(begu
 
 def test_every_setting_of_a_training_stands_in_its_checkpoints_and_is_compared_on_resume(begun):
     kept = checkpoints.load(begun / "checkpoints" / "last.ckpt")[resuming.SETTINGS]
-    assert set(kept) == {field.name for field in dataclasses.fields(Training)} | {"processes"}
+    assert set(kept) == {field.name for field in dataclasses.fields(TrainingSettings)} | {
+        "processes"
+    }
 
 
 def test_a_checkpoint_of_an_older_nowcast_has_the_settings_of_its_configuration(tmp_path, watched):
@@ -335,7 +339,7 @@ def test_a_checkpoint_of_an_older_nowcast_has_the_settings_of_its_configuration(
         if name not in (resuming.SETTINGS, resuming.SHIFT)
     }
     checkpoints.save(older, path)
-    told, plan = [], Training(max_epochs=1, **(PLAN | {"schedule": "constant"}))
+    told, plan = [], TrainingSettings(max_epochs=1, **(PLAN | {"schedule": "constant"}))
     run(
         tmp_path,
         epochs=2,
@@ -380,6 +384,7 @@ ADVICES = {
     "which the transform makes": "test_training",
     "cannot be used here": "test_training",
     "and go on with resume": "test_checkpoints",
+    "resume when they can be read": "test_unreadable::test_a_file_of_a_run_that_cannot_be_read_now_is_not_called_damaged_and_nothing_is_to_be_made_anew",
     "to resume from": "test_training::test_there_must_be_something_to_resume_from",
     "already holds a run": "test_a_folder_is_only_advised_to_be_resumed_where_that_works",
     "nowcast train resume=DIR": "test_settings",
@@ -388,7 +393,7 @@ ADVICES = {
     "resume was given": "test_settings",
     "--package takes a part of the configuration": "test_settings",
     "a whole number, at least": "test_training::test_wrong_settings_are_refused",
-    "a number above 0 is needed": "test_training::test_wrong_settings_are_refused",
+    "expected a number above 0": "test_training::test_wrong_settings_are_refused",
     "accepted are ": "test_training::test_wrong_settings_are_refused",
     ", but training.devices is ": "test_processes::test_processes_that_would_each_train_for_themselves_are_refused",
     "to train in one process, or start several with": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
@@ -401,7 +406,7 @@ ADVICES = {
 
 def messages():
     """The texts of all errors of the package that name a setting of the training, or resume."""
-    for path in sorted(Path(training.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(nowcast.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 text = "".join(
@@ -420,13 +425,13 @@ def test_a_message_that_advises_a_setting_is_in_the_table_of_those_that_were_tri
 
 def test_a_training_that_diverged_goes_on_with_what_its_message_advises(tmp_path, monkeypatch):
     run(tmp_path, epochs=1, schedule="constant", learning_rate=0.5)
-    original = training.training_loss
+    original = CrossEntropy.__call__
 
-    def diverging(model, loss, batch, *, progress, **more):
-        found = original(model, loss, batch, progress=progress, **more)
+    def diverging(self, *arguments):
+        found = original(self, *arguments)
         return found * math.nan if settings["learning_rate"] > 0.1 else found
 
-    monkeypatch.setattr(training, "training_loss", diverging)
+    monkeypatch.setattr(CrossEntropy, "__call__", diverging)
     settings = {"learning_rate": 0.5, "skipped": 1}
     with pytest.raises(
         UserError,

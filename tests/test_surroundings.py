@@ -24,7 +24,7 @@ from nowcast.runtime import progress
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.files import SHIPPED, run_folder
 from nowcast.runtime.surroundings import SIGNALS, left_as_it_was, signal_handlers
-from nowcast.training import loop as training
+from nowcast.training.module import TrainingModule
 from tests.factories import write_archive
 
 SMALL = [
@@ -185,13 +185,13 @@ def test_an_interruption_stays_itself_and_signals_are_answered_as_before(
     number = signal.SIGINT if stop is KeyboardInterrupt else signal.SIGTERM
     if stop is KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    original = training._Module.training_step
+    original = TrainingModule.training_step
 
     def step(self, batch, index):
         os.kill(os.getpid(), number)
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", step)
+    monkeypatch.setattr(TrainingModule, "training_step", step)
     before = state()["signals"]
     with pytest.raises(stop):
         run(["train", f"output_dir={tmp_path}/run", *SMALL, "training.batch_size=1"])

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from nowcast.data.sampling import SequenceDataset
-from nowcast.data.synthetic_rain import SyntheticRain, _carried, _Layer, _Motion, _waves, _wide_rain
+from nowcast.data.synthetic.fields import Layer, carried_rain, spectrum
+from nowcast.data.synthetic.motion import Motion
+from nowcast.data.synthetic.ranges import STRATIFORM
+from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.transform import LogRainRate
@@ -15,7 +18,9 @@ def rain(**settings):
     return SyntheticRain(Task(4, 8, 5), seed=1, **{**defaults, **settings})
 
 
-_UNSHAPED = {"plateau": 1000.0, "cells": (20.0, 0.0)}  # decibels rise with the field, without end
+SCALE = {"timestep": 5.0, "spacing": 1.0}
+# decibels rise with the field, without end
+_UNSHAPED = {"plateau": 1000.0, "cell_scale": 20.0, "cell_strength": 0.0}
 
 
 def layer(**settings):
@@ -23,14 +28,15 @@ def layer(**settings):
         "wet": 0.4,
         "gain": 6.0,
         "slopes": (2.5, 4.5),
-        "breaks": (40.0, 10.0),
-        "lifetime": (30.0, 1.0),
+        "scales": (40.0, 10.0),
+        "lifetime": 30.0,
+        "lifetime_exponent": 1.0,
         "stretch": 1.0,
         "angle": 0.0,
         "growth": 0.0,
         "smooth_in_time": False,
     }
-    return _Layer(**{**defaults, **_UNSHAPED, **settings})
+    return Layer(**{**defaults, **_UNSHAPED, **settings})
 
 
 class Still:
@@ -95,7 +101,7 @@ def test_rates_are_not_negative_some_are_wet_and_some_missing():
     )
 
 
-def test_each_case_has_its_own_cadence_and_spacing_and_the_network_is_told_them():
+def test_each_case_has_its_own_cadence_and_spacing_and_the_network_gets_them():
     data = rain(timesteps=[2.0, 10.0], spacings=[0.5, 2.0])
     scales = np.array([data.part("train").scale(0, index) for index in range(6)])
     assert (
@@ -105,11 +111,13 @@ def test_each_case_has_its_own_cadence_and_spacing_and_the_network_is_told_them(
         and len(set(scales[:, 1])) == 6
     )
     sample = SequenceDataset(data.part("train"), LogRainRate(), context_length=4)[0, 3]
-    assert sample["scale"].tolist() == pytest.approx(scales[3].tolist())
+    assert [sample.scale.timestep.item(), sample.scale.spacing.item()] == pytest.approx(
+        scales[3].tolist()
+    )
     assert rain().part("train").scale(0, 0)[0] == 5.0
     assert {data.part("test").scale(0, index)[0] for index in range(2)} == {
         5.0
-    }  # scores are told by lead time
+    }  # scores are by lead time
 
 
 @pytest.mark.parametrize("smooth_in_time", [False, True])
@@ -120,13 +128,12 @@ def test_the_share_of_wet_pixels_is_the_one_asked_for_in_the_first_and_in_the_la
     wet = np.mean(
         [
             (
-                _carried(
+                carried_rain(
                     generator,
                     layer(wet=0.3, smooth_in_time=smooth_in_time),
                     Still(),
                     (6, 64, 64),
-                    5.0,
-                    1.0,
+                    **SCALE,
                 )
                 > 0
             ).mean((1, 2))
@@ -143,13 +150,12 @@ def test_small_patterns_fade_first_and_all_as_fast_as_their_lifetime_says():
     found = {8.0: [], 32.0: []}
     for _ in range(60):
         # a gain of 1 dB and everything wet: rates are exp of the Gaussian field
-        rates = _carried(
+        rates = carried_rain(
             generator,
-            layer(wet=0.9999, gain=1.0, breaks=(200.0, 100.0), slopes=(2.0, 2.0)),
+            layer(wet=0.9999, gain=1.0, scales=(200.0, 100.0), slopes=(2.0, 2.0)),
             still,
             (4, 128, 128),
-            5.0,
-            1.0,
+            **SCALE,
         )
         spectra = np.fft.rfft2(np.log(np.maximum(rates, 0.1)))
         for wavelength, sums in found.items():
@@ -167,13 +173,12 @@ def test_rain_rises_to_a_plateau_and_only_small_cells_rise_above_it():
     """-10 dB + 15 dB is 3.2 mm/h; what lies above is the waves shorter than 20 km alone."""
 
     def rates(strength):
-        return _carried(
+        return carried_rain(
             np.random.default_rng(4),
-            layer(wet=0.5, gain=12.0, plateau=15.0, cells=(20.0, strength)),
+            layer(wet=0.5, gain=12.0, plateau=15.0, cell_scale=20.0, cell_strength=strength),
             Still(),
             (1, 128, 128),
-            5.0,
-            1.0,
+            **SCALE,
         )[0]
 
     flat, with_cells = rates(0.0), rates(1.5)
@@ -187,7 +192,7 @@ def test_rain_rises_to_a_plateau_and_only_small_cells_rise_above_it():
 
 
 def test_the_field_has_variance_1_and_falls_with_its_two_slopes():
-    amplitude, wavelength = _waves(layer(breaks=(1000.0, 16.0), slopes=(2.0, 4.0)), 256, 1.0)
+    amplitude, wavelength = spectrum(layer(scales=(1000.0, 16.0), slopes=(2.0, 4.0)), 256, 1.0)
     twice = np.full(amplitude.shape[1], 2.0)
     twice[[0, -1]] = 1
     assert ((amplitude / 256) ** 2 * twice).sum() == pytest.approx(1, rel=1e-3)
@@ -198,13 +203,11 @@ def test_the_field_has_variance_1_and_falls_with_its_two_slopes():
 
 
 def test_a_wind_carries_the_rain_by_its_speed():
-    motion = _Motion(np.random.default_rng(2), 128, timestep=5.0, spacing=1.0)
-    motion.field, motion.turning, motion.quickening = np.zeros((2, 16, 16)), 0.0, 1.0
-    motion.wind = np.array([2.0, -1.0])
+    motion = Motion(128, np.array([2.0, -1.0]), np.zeros((2, 16, 16)), turning=0.0, quickening=1.0)
     displacement = motion.displacements(4)
     assert np.allclose(displacement[3, 0], -6) and np.allclose(displacement[3, 1], 3)
-    still = layer(lifetime=(1e9, 0.0), smooth_in_time=False)
-    rates = _carried(np.random.default_rng(3), still, motion, (4, 48, 48), 5.0, 1.0)
+    still = layer(lifetime=1e9, lifetime_exponent=0.0, smooth_in_time=False)
+    rates = carried_rain(np.random.default_rng(3), still, motion, (4, 48, 48), **SCALE)
     first, last = (
         np.log(np.maximum(rates[0, :-3, 6:], 0.05)),
         np.log(np.maximum(rates[3, 3:, :-6], 0.05)),
@@ -220,11 +223,11 @@ def test_a_wind_carries_the_rain_by_its_speed():
 
 
 def test_layers_are_drawn_from_ranges_about_published_values():
-    drawn = [_wide_rain(np.random.default_rng(seed)) for seed in range(50)]
+    drawn = [Layer.drawn(np.random.default_rng(seed), STRATIFORM) for seed in range(50)]
     assert all(
         0 < one.wet < 1
         and one.slopes[0] < one.slopes[1]
-        and 8 <= one.lifetime[0] <= 40
+        and 8 <= one.lifetime <= 40
         and 10 <= one.plateau <= 22
         for one in drawn
     )

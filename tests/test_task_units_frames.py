@@ -109,7 +109,7 @@ def test_grid_knows_its_spacing_and_what_differs():
             "EPSG:4978",
             [0, 1],
             [1, 0],
-            "is no map .Geocentric CRS.; a projection or longitudes and latitudes are needed",
+            "is no map .Geocentric CRS.; expected a projection, or longitudes and latitudes",
         ),
         ('LOCAL_CS["here",UNIT["metre",1]]', [0, 1], [1, 0], "is no map .Engineering CRS."),
         (STEREO, [1, 0], [1, 0], "evenly spaced and ascending"),
@@ -129,7 +129,7 @@ def test_an_impossible_grid_is_refused(crs, x, y, message):
         (
             np.zeros((2, 3)),
             times(0),
-            "rain rates of shape .2, 3. came, but the axes T H W are needed",
+            "expected rain rates with the axes T H W, got the shape .2, 3.",
         ),
         (
             np.full((1, 2, 3), -1.0),
@@ -138,7 +138,7 @@ def test_an_impossible_grid_is_refused(crs, x, y, message):
         ),
         (np.full((1, 2, 3), np.inf), times(0), "mark pixels that were not observed with NaN"),
         (np.zeros((1, 3, 3)), times(0), "but the grid has"),
-        (np.zeros((2, 2, 3)), times(0), "2 frames came with 1 times"),
+        (np.zeros((2, 2, 3)), times(0), "expected a time for each of 2 frames, got 1"),
         (np.zeros((2, 2, 3)), times(5, 0), "strictly ascending, each one once"),
     ],
 )

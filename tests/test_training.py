@@ -15,10 +15,14 @@ from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.autoregressive import Autoregressive
 from nowcast.runtime.errors import Terminated
-from nowcast.training import checkpoints
-from nowcast.training import loop as training
-from nowcast.training.loop import Training, fit
-from nowcast.training.losses import CRPS, CrossEntropy, ExceedanceError, WeightedError
+from nowcast.training import checkpoints, module, selection
+from nowcast.training.loop import fit
+from nowcast.training.losses import CRPS, CrossEntropy, ExceedanceError, PixelLoss, WeightedError
+from nowcast.training.module import TrainingModule
+from nowcast.training.optimizers import cosine_share
+from nowcast.training.settings import TrainingSettings
+from nowcast.training.trainer import lightning_precision
+from nowcast.types.batch import Batch
 from nowcast.types.task import Task
 
 TASK = {
@@ -63,7 +67,7 @@ def run(
     forecaster = Forecaster.from_settings(
         SETTINGS | {name: value for name, value in changes.items() if value is not None}
     )
-    plan = Training(
+    plan = TrainingSettings(
         max_epochs=epochs,
         **(
             {"batch_size": 4, "precision": "float32", "accelerator": "cpu", "schedule": "cosine"}
@@ -96,20 +100,20 @@ def test_training_lowers_the_loss_and_writes_checkpoints_and_logs(tmp_path):
 
 
 def test_a_model_that_made_a_forecast_before_is_trained_in_training_mode(tmp_path, monkeypatch):
-    modes, original = [], training._Module.training_step
+    modes, original = [], TrainingModule.training_step
 
     def watched(self, batch, index):
         modes.append(self.model.training)
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", watched)
+    monkeypatch.setattr(TrainingModule, "training_step", watched)
     forecaster = Forecaster.from_settings(SETTINGS)
     forecaster.forecast_values(np.zeros((1, 2, 8, 8), np.float32))
     fit(
         forecaster,
         data(),
         loss=CrossEntropy(),
-        settings=Training(max_epochs=1, accelerator="cpu"),
+        settings=TrainingSettings(max_epochs=1, accelerator="cpu"),
         folder=tmp_path,
         seed=1,
     )
@@ -166,7 +170,7 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_drew_whatever_the_worker
 ):
     model, loss = DRAWING[kind]
     whole, history = run(tmp_path / "whole", model=model, loss=loss)
-    steps, original = [], training._Module.training_step
+    steps, original = [], TrainingModule.training_step
 
     def dying(self, batch, index):
         steps.append(index)
@@ -174,10 +178,10 @@ def test_a_resumed_run_draws_what_the_uninterrupted_one_drew_whatever_the_worker
             raise Interrupted
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", dying)
+    monkeypatch.setattr(TrainingModule, "training_step", dying)
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", model=model, loss=loss, workers=1)
-    monkeypatch.setattr(training._Module, "training_step", original)
+    monkeypatch.setattr(TrainingModule, "training_step", original)
     resumed, resumed_history = run(tmp_path / "cut", model=model, loss=loss, resume=True)
     assert torch.equal(weights(resumed), weights(whole)) and resumed_history == history
     other, _ = run(tmp_path / "other", model=model, loss=loss, seed=2)
@@ -197,10 +201,10 @@ def test_scheduled_sampling_is_passed_how_far_the_training_is(tmp_path, monkeypa
 
 
 def test_a_loss_for_ensembles_gets_its_number_of_members(tmp_path, monkeypatch):
-    seen, original = [], CRPS.__call__
+    seen, original = [], CRPS.compare
     monkeypatch.setattr(
         CRPS,
-        "__call__",
+        "compare",
         lambda self, forecast, *rest: (
             seen.append(forecast.shape[1]) or original(self, forecast, *rest)
         ),
@@ -250,7 +254,7 @@ def test_a_run_killed_at_any_batch_and_resumed_equals_the_uninterrupted_one(
     """
     whole, whole_history = run(tmp_path / "whole")
     steps = []
-    original = training._Module.training_step
+    original = TrainingModule.training_step
 
     def dying(self, batch, index):
         steps.append(index)
@@ -258,10 +262,10 @@ def test_a_run_killed_at_any_batch_and_resumed_equals_the_uninterrupted_one(
             raise Interrupted
         return original(self, batch, index)
 
-    monkeypatch.setattr(training._Module, "training_step", dying)
+    monkeypatch.setattr(TrainingModule, "training_step", dying)
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", workers=workers)
-    monkeypatch.setattr(training._Module, "training_step", original)
+    monkeypatch.setattr(TrainingModule, "training_step", original)
     resumed, history = run(tmp_path / "cut", resume=True, seed=1, workers=workers)
     assert torch.equal(weights(resumed), weights(whole))
     assert history == whole_history
@@ -335,11 +339,11 @@ def test_auto_precision_asks_the_hardware(monkeypatch):
         monkeypatch.setattr(
             "nowcast.runtime.precision.bf16_is_fast", lambda device, fast=fast: fast
         )
-        assert training._precision(Training(max_epochs=1)) == precision
+        assert lightning_precision(TrainingSettings(max_epochs=1)) == precision
 
 
 def test_a_cosine_schedule_warms_up_and_ends_at_zero():
-    share = functools.partial(training._cosine, 100)
+    share = functools.partial(cosine_share, 100)
     assert [share(0), share(4), share(5)] == [0.2, 1.0, 1.0]
     assert share(52) == pytest.approx(0.5 * (1 + math.cos(math.pi * 47 / 95)))
     assert share(100) == 0
@@ -373,7 +377,7 @@ def test_nan_pixels_never_reach_a_weight(tmp_path):
     )  # dry pixels count, missing ones do not
 
 
-class Diverging:
+class Diverging(PixelLoss):
     """A squared error that is no finite number, or has no finite gradient, at some of its calls in
     training.
     """
@@ -381,7 +385,7 @@ class Diverging:
     def __init__(self, *calls, of_gradient=False):
         self.calls, self.of_gradient, self.number = calls, of_gradient, 0
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
         loss = (forecast - target).square().mean()
         if not torch.is_grad_enabled() or not loss.requires_grad:
             return loss
@@ -398,7 +402,7 @@ def test_a_step_without_finite_numbers_is_left_out_and_told_of_with_its_samples(
     forecaster, history = run(tmp_path, loss=Diverging(2, of_gradient=of_gradient))
     assert torch.isfinite(weights(forecaster)).all() and np.isfinite(history.train_loss).all()
     (line,) = [
-        record.getMessage() for record in caplog.records if record.name == "nowcast.training.loop"
+        record.getMessage() for record in caplog.records if record.name == "nowcast.training.module"
     ]
     order = [index for _, index in EpochSampler(6, seed=1)]
     assert (
@@ -422,14 +426,16 @@ def test_too_many_steps_without_finite_numbers_end_the_training_with_one_line(tm
     )
 
 
+class OnlyInTraining(PixelLoss):
+    """No finite number in the validation."""
+
+    def of(self, forecast, target, observed):
+        return forecast.mean() * (1.0 if forecast.requires_grad else math.nan)
+
+
 def test_a_validation_loss_that_is_no_finite_number_ends_the_training(tmp_path):
     with pytest.raises(ValueError, match="the validation loss is nan after epoch 0"):
-        run(
-            tmp_path,
-            loss=lambda forecast, target, observed: (
-                forecast.mean() * (1.0 if forecast.requires_grad else math.nan)
-            ),
-        )
+        run(tmp_path, loss=OnlyInTraining())
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
@@ -459,7 +465,7 @@ def test_there_must_be_something_to_resume_from(tmp_path):
         run(tmp_path, resume=True)
 
 
-class StoppedAt:
+class StoppedAt(PixelLoss):
     """Sends SIGTERM to this process when a loss is computed for the n-th time, in training or in
     validation.
     """
@@ -470,7 +476,7 @@ class StoppedAt:
             {True: 0, False: 0},
         )
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
         kind = forecast.requires_grad
         self.counts[kind] += 1
         if self.counts[kind] == self.wanted[kind]:
@@ -548,18 +554,18 @@ def test_sigterm_saves_and_the_resumed_run_equals_the_uninterrupted_one(
         ({"max_epochs": 0}, "training.max_epochs is 0"),
         ({"batch_size": 2.5}, "training.batch_size is 2.5"),
         ({"workers": -1}, "training.workers is -1"),
-        ({"skipped": -1}, "training.skipped is -1; a whole number, at least 0"),
-        ({"learning_rate": 0}, "training.learning_rate is 0; a number above 0"),
+        ({"skipped": -1}, "training.skipped is -1; expected a whole number, at least 0"),
+        ({"learning_rate": 0}, "training.learning_rate is 0; expected a number above 0"),
         ({"learning_rate": None}, "training.learning_rate is None"),
         ({"select": "pod"}, "training.select is 'pod'; accepted are validation_loss, csi"),
-        ({"select_threshold": 0}, "training.select_threshold is 0; a number"),
+        ({"select_threshold": 0}, "training.select_threshold is 0; expected a number"),
         ({"gradient_clip": -1}, "training.gradient_clip is -1"),
         ({"patience": "x"}, "training.patience is 'x'"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Training(**({"max_epochs": 1} | settings))
+        TrainingSettings(**({"max_epochs": 1} | settings))
 
 
 def test_a_moved_run_folder_is_resumed_with_its_best_so_far(tmp_path):
@@ -635,7 +641,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_told_of(tmp_path, caplog):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
     run(tmp_path, epochs=1)
     monkeypatch.setitem(SETTINGS, "model", SETTINGS["model"] | {"hidden_channels": [5]})
-    with pytest.raises(ValueError, match="holds the weights of another model"):
+    with pytest.raises(ValueError, match="contains the weights of another model"):
         run(tmp_path, epochs=2, resume=True)
 
 
@@ -703,7 +709,7 @@ def test_the_csi_that_selects_is_that_of_the_forecasts_in_mm_per_hour_over_all_v
 def scripted(monkeypatch, counts):
     """Validation batches whose hits, misses and false alarms are these, one after the other."""
     script = iter(counts)
-    monkeypatch.setattr(training, "contingency", lambda *_: torch.tensor(next(script)))
+    monkeypatch.setattr(module, "contingency", lambda *_: torch.tensor(next(script)))
 
 
 def kept_epoch(folder):
@@ -780,9 +786,9 @@ def test_a_run_goes_on_with_its_own_selection_only(tmp_path):
 def test_members_are_not_judged_one_by_one_but_by_the_forecast_that_is_published(
     tmp_path, monkeypatch
 ):
-    shapes, original = [], training.contingency
+    shapes, original = [], module.contingency
     monkeypatch.setattr(
-        training,
+        module,
         "contingency",
         lambda forecast, *rest: shapes.append(tuple(forecast.shape)) or original(forecast, *rest),
     )
@@ -809,21 +815,17 @@ def test_an_observation_on_the_threshold_is_an_event():
         def case(self, epoch, index):
             return cases[index]
 
-    event = training._event(forecaster, Training(max_epochs=1, select="csi"), Given())
+    event = selection.normalised_event(forecaster, 10.0, Given())
     values, observed = forecaster.transform.normalise(cases[:, 2:])
-    batch = {
-        "target": values,
-        "target_observed": observed,
-        "context_observed": torch.ones_like(observed),
-    }
-    assert training.contingency(values, batch, event).tolist() == [2, 0, 0]
-    assert training.contingency(torch.zeros_like(values), batch, event).tolist() == [0, 2, 0]
-    assert training.contingency(torch.ones_like(values), batch, event).tolist() == [2, 0, 2]
-    assert training.contingency(torch.full_like(values, math.nan), batch, event).tolist() == [
-        0,
-        0,
-        0,
-    ]  # no forecast is no dry one
+    batch = Batch(values, values, torch.ones_like(observed), observed)
+
+    def counts(forecast):
+        return selection.contingency(forecast, batch, event).tolist()
+
+    assert counts(values) == [2, 0, 0]
+    assert counts(torch.zeros_like(values)) == [0, 2, 0]
+    assert counts(torch.ones_like(values)) == [2, 0, 2]
+    assert counts(torch.full_like(values, math.nan)) == [0, 0, 0]  # no forecast is no dry one
 
 
 @pytest.mark.parametrize(

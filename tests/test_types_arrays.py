@@ -339,7 +339,7 @@ def test_ensembles_and_functions_of_scores_take_masks():
         generator.random((1, 2, 4, 5)).astype(np.float32),
     )
     mask = generator.random(truth.shape) < 0.3
-    sums, expected = (RainScores().ensemble_sums(2, 3) for _ in range(2))
+    sums, expected = (RainScores().ensemble(3).sums(2) for _ in range(2))
     sums.add(members, np.ma.masked_array(np.where(mask, 9e36, truth), mask))
     expected.add(members, np.where(mask, np.float32(NAN), truth))
     assert all(

@@ -11,8 +11,9 @@ import pytest
 from factories import KNMI, MemoryReader, times
 
 from nowcast.data.archive import Archive
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.conversion import convert
 from nowcast.data.inputs import read_frames
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.regrid import Regular
 from nowcast.output.geotiff import write_geotiff

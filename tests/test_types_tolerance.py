@@ -14,20 +14,15 @@ from factories_cf import add_bounds, write_cf
 
 from nowcast.baselines.persistence import Persistence
 from nowcast.cli.config import compose, folder, plain
-from nowcast.data import inspection
+from nowcast.data import checking, inspection
 from nowcast.data.archive import Archive
-from nowcast.data.conversion import Preparation, convert
+from nowcast.data.cadence import are_regular, on_time, regular_phase, usual_step
+from nowcast.data.conversion import convert
 from nowcast.data.inputs import read_frames
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
-from nowcast.data.windows import (
-    are_regular,
-    longest_run,
-    on_time,
-    regular_phase,
-    usual_step,
-    window_starts,
-)
+from nowcast.data.windows import longest_run, window_starts
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.forecasting import watch
 from nowcast.forecasting.forecaster import Forecaster
@@ -335,7 +330,7 @@ def test_an_archive_records_tolerance_and_discarded_pixels_and_both_survive_more
     assert archive.settings["tolerance"] == asdict(Tolerance(seconds=20.0))
     assert "discarded   9 pixels in 2 frames" in inspection.info(
         tmp_path / "a.nc"
-    ) and "2020-06-01T00:10:00: 7 pixels" in inspection.check(tmp_path / "a.nc")
+    ) and "2020-06-01T00:10:00: 7 pixels" in checking.check(tmp_path / "a.nc")
     with pytest.raises(
         UserError,
         match=r"made with other settings: tolerance.seconds 20.0 against 15.0; give another",
@@ -545,7 +540,7 @@ def test_an_analysis_time_finds_the_frame_some_seconds_off(tmp_path):
         path, context_length=2, reader=Auto(), outputs=[], analysis_time="2020-06-01T00:10"
     )
     assert [str(time)[11:] for time in found.times] == ["00:05:03", "00:10:04"]
-    with pytest.raises(UserError, match="holds no frame at the analysis time 2020-06-01 00:10 UTC"):
+    with pytest.raises(UserError, match="has no frame at the analysis time 2020-06-01 00:10 UTC"):
         newest_frames(
             path,
             context_length=2,
@@ -564,7 +559,7 @@ def test_info_and_check_see_no_gap_in_frames_some_seconds_off(tmp_path):
             {"a": late_frames(*np.random.default_rng(0).integers(0, 8, 30).tolist())}
         ),
     )
-    text = inspection.check(tmp_path / "a.nc")
+    text = checking.check(tmp_path / "a.nc")
     assert (
         "cadence     5 min (29 of 29 steps, off by up to 6 s)" in text
         and "gaps        0\n" in text
@@ -674,8 +669,8 @@ def test_corners_of_a_file_may_be_off_by_the_tolerance(tmp_path):
     assert Tolerant(OdimHdf5()).read(path).grid.shape == (40, 40)
     with pytest.raises(
         UserError,
-        match="the corners in where are 40000 apart in x, expected 40400 for xsize 40 and xscale "
-        "1010, give or take 0.3",
+        match="the corners in where are 40000 apart in x, expected 40400 for xsize 40 and "
+        "where/xscale 1010, give or take 0.3",
     ):
         Tolerant(OdimHdf5(), Tolerance(corners=0.3)).read(path)
 

@@ -30,10 +30,10 @@ from nowcast.data.reading import ReadingProcess
 from nowcast.evaluation.results import Results
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
-from nowcast.readers import hdf5
+from nowcast.readers import hdf5_chunks
 from nowcast.readers.arrays import ArrayGrid, Arrays
 from nowcast.readers.auto import Auto, readers
-from nowcast.readers.content import damage_reported, kind_of_content
+from nowcast.readers.content import damage_reported
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
@@ -41,6 +41,7 @@ from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.readers.zarr_composite import ZarrComposite
 from nowcast.runtime.errors import Unavailable, UserError
 from nowcast.runtime.files import locked
+from nowcast.runtime.unreadable import kind_of_content
 from nowcast.training import checkpoints
 from nowcast.types.frames import Frames
 from tests.factories_results import results
@@ -481,7 +482,7 @@ def with_filter(path, code: int, *, is_applied: bool = True):
 def test_a_file_packed_with_a_filter_that_is_not_installed_says_which_and_how_to_get_it(
     tmp_path, monkeypatch, code, name
 ):
-    monkeypatch.setattr(hdf5, "_has_plugins", lambda: False)
+    monkeypatch.setattr(hdf5_chunks, "_has_plugins", lambda: False)
     if h5py.h5z.filter_avail(code):  # netCDF4 brings some along, for the process that loaded it
         pytest.skip("that filter is installed here")
     path = with_filter(tmp_path / "a.h5", code)
@@ -614,9 +615,9 @@ def test_a_lock_on_a_file_system_that_knows_none_is_not_another_program(tmp_path
 def test_parts_of_an_interrupted_conversion_that_cannot_be_read_now_are_kept(
     tmp_path, monkeypatch, hold
 ):
-    from nowcast.data import conversion
+    from nowcast.data import parts
 
-    monkeypatch.setattr(conversion, "_PART_FRAMES", 1)
+    monkeypatch.setattr(parts, "MOST_FRAMES", 1)
     stamps = [f"26-AUG-2010;00:{5 * n:02d}:00.000".encode() for n in range(5)]
     files = [
         write_knmi(

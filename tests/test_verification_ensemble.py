@@ -11,7 +11,7 @@ from nowcast.runtime.errors import UserError
 def added(members, observation, thresholds=(1.0,)):
     """Sums of one lead: members (M, P) and observation (P,)."""
     members, observation = np.asarray(members, np.float32), np.asarray(observation, np.float32)
-    sums = RainScores(thresholds).ensemble_sums(1, len(members))
+    sums = RainScores(thresholds).ensemble(len(members)).sums(1)
     sums.add(members[None, :, None, None], observation[None, None, None])
     return sums
 
@@ -172,7 +172,7 @@ def test_pieces_add_up_and_other_members_do_not():
         UserError,
         match="members 3 cannot be added to sums over 1 leads, thresholds .*members 2; verify both",
     ):
-        whole + EnsembleSums.zero((1.0,), 2, 1)
+        whole + EnsembleSums((1.0,), 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,8 @@ def test_pieces_add_up_and_other_members_do_not():
 def test_members_of_another_shape_are_refused(members, observation):
     with pytest.raises(
         UserError,
-        match=r"\(batch, 3 members, 1 leads, height, width\) and the same without members are "
-        r"needed",
+        match=r"\(batch, 3 members, 1 leads, height, width\) and an observation of the same",
     ):
-        EnsembleSums.zero((1.0,), 3, 1).add(
+        EnsembleSums((1.0,), 3, 1).add(
             np.zeros(members, np.float32), np.zeros(observation, np.float32)
         )

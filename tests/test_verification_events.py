@@ -9,6 +9,7 @@ from nowcast.evaluation.statistics.balanced import pixel_scale
 from nowcast.evaluation.statistics.events import event_scores
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.evaluation.statistics.sums import ScoreKey
+from tests.factories import scored_rows
 
 H, M, F, R = 30, 10, 20, 140
 
@@ -56,9 +57,9 @@ def test_the_scores_agree_with_pysteps():
     rng = np.random.default_rng(0)
     forecast, observation = (rng.gamma(0.4, 4, (60, 70)).astype(np.float32) for _ in range(2))
     forecast = 0.5 * forecast + 0.5 * observation
-    sums = RainScores((1.0,), pools=()).sums(1)
-    sums.add(forecast[None, None], observation[None, None])
-    ours = {row.score: row.value for row in sums.rows() if row.lead == 1}
+    statistic = RainScores((1.0,), pools=())
+    sums = statistic.of(forecast[None, None], observation[None, None])
+    ours = {row.score: row.value for row in scored_rows(statistic, sums) if row.lead == 1}
     oracle = pysteps.det_cat_fct(forecast, observation, np.nextafter(np.float32(1), np.float32(0)))
     for name, theirs in (
         ("accuracy", "ACC"),
@@ -106,9 +107,11 @@ def test_the_scores_agree_with_the_library_scores():
 
 def added(forecast, observation, **settings):
     """(score, threshold, window) -> value at lead 1, of single fields (H, W)."""
-    sums = RainScores(**settings).sums(1)
-    sums.add(*(np.asarray(field, np.float32)[None, None] for field in (forecast, observation)))
-    return {row[:3]: row.value for row in sums.rows() if row.lead == 1}
+    statistic = RainScores(**settings)
+    fields = (np.asarray(field, np.float32)[None, None] for field in (forecast, observation))
+    return {
+        row[:3]: row.value for row in scored_rows(statistic, statistic.of(*fields)) if row.lead == 1
+    }
 
 
 def test_root_mean_square_and_mean_error_are_those_of_the_pixels():
@@ -188,13 +191,14 @@ def test_a_rate_on_a_step_has_the_higher_weight(rate, weight):
 
 
 def test_balanced_errors_are_sums_over_a_frame_and_means_over_frames():
-    sums = RainScores((1.0,), pools=()).sums(1)
+    statistic = RainScores((1.0,), pools=())
+    sums = statistic.sums(1)
     for pixels in (1, 3):
         sums.add(np.zeros((1, 1, 1, pixels), np.float32), np.full((1, 1, 1, pixels), 6, np.float32))
     sums.add(
         np.full((1, 1, 1, 2), np.nan, np.float32), np.full((1, 1, 1, 2), 6, np.float32)
     )  # a frame without a pixel is none
-    value = next(row.value for row in sums.rows() if row.score == "b_mae")
+    value = next(row.value for row in scored_rows(statistic, sums.totals()) if row.score == "b_mae")
     assert value == pytest.approx(2 * 5 * pixel_scale(np.float32(6)), rel=1e-5)
 
 

@@ -88,7 +88,7 @@ def test_sal_is_a_mean_over_the_cases_with_objects():
 
 
 def added(forecast, observation):
-    sums = SpectrumSums.zero(1)
+    sums = SpectrumSums(1)
     sums.add(
         np.asarray(forecast, np.float32)[None, None],
         np.asarray(observation, np.float32)[None, None],
@@ -182,7 +182,7 @@ def test_missing_pixels_are_equal_in_both_spectra_and_a_missing_field_is_none():
 
 
 def test_fields_of_two_sizes_add_up_band_by_band():
-    sums = SpectrumSums.zero(1)
+    sums = SpectrumSums(1)
     for size in (16, 64):
         sums.add(*(np.full((1, 1, size, size), FLOOR, np.float32),) * 2)
     counted = {

@@ -6,13 +6,14 @@ import torch
 
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores, ssim
 from nowcast.runtime.errors import UserError
+from tests.factories import scored_rows
 
 
 def verified(forecast, observation):
     """{(score, lead): value} of arrays (B, T, H, W)."""
-    sums = MovingMnistScores().sums(forecast.shape[1])
-    sums.add(np.asarray(forecast, np.float32), np.asarray(observation, np.float32))
-    return {(row.score, row.lead): row.value for row in sums.rows()}
+    statistic = MovingMnistScores()
+    sums = statistic.of(np.asarray(forecast, np.float32), np.asarray(observation, np.float32))
+    return {(row.score, row.lead): row.value for row in scored_rows(statistic, sums)}
 
 
 def random_frames(seed, shape=(2, 3, 16, 12)):
@@ -152,9 +153,8 @@ def test_sums_added_in_pieces_are_the_sums_at_once():
     second.add(f[2:], o[2:])
     pooled = first + second
     assert pooled.sequences == 5
-    assert [row.value for row in pooled.rows()] == pytest.approx(
-        [row.value for row in once.rows()], rel=1e-12
-    )
+    found, expected = (scored_rows(MovingMnistScores(), one.totals()) for one in (pooled, once))
+    assert [row.value for row in found] == pytest.approx([row.value for row in expected], rel=1e-12)
 
 
 def test_a_forecast_that_is_not_a_number_makes_every_score_undefined_but_the_floor():
@@ -174,7 +174,7 @@ def test_grey_values_up_to_255_are_refused():
 
 def test_frames_of_another_shape_are_refused():
     with pytest.raises(
-        UserError, match=r"shape \(1, 3, 8, 8\).*both must be \(batch, 2 frames, height, width\)"
+        UserError, match=r"shape \(batch, 2 frames, height, width\), got \(1, 3, 8, 8\)"
     ):
         MovingMnistScores().sums(2).add(
             np.zeros((1, 3, 8, 8), np.float32), np.zeros((1, 3, 8, 8), np.float32)

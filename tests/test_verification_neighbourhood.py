@@ -5,6 +5,7 @@ import pytest
 
 from nowcast.evaluation.statistics.neighbourhood import fraction_sums
 from nowcast.evaluation.statistics.rain import RainScores
+from tests.factories import scored_rows
 
 
 def fss(forecast, observation, threshold=1.0, window=3):
@@ -14,9 +15,9 @@ def fss(forecast, observation, threshold=1.0, window=3):
     forecast, observation = (
         np.array(field, np.float32, ndmin=2)[None, None] for field in (forecast, observation)
     )
-    sums = RainScores([threshold], windows=[window]).sums(1)
-    sums.add(forecast, observation)
-    return next(row.value for row in sums.rows() if row[:4] == ("fss", threshold, window, 1))
+    statistic = RainScores([threshold], windows=[window])
+    rows = scored_rows(statistic, statistic.of(forecast, observation))
+    return next(row.value for row in rows if row[:4] == ("fss", threshold, window, 1))
 
 
 def test_a_displacement_of_one_pixel_has_no_skill_by_pixel_and_two_thirds_in_a_window_of_three():
@@ -115,9 +116,9 @@ def test_of_cases_the_sums_are_added_and_divided_once():
     """A perfect case of 1 event and a missed one of 3, pixel by pixel: 2 * 1 / (2 + 3); the mean of
     the scores would be 1/2.
     """
-    sums = RainScores([1], windows=[1]).sums(1)
-    sums.add(
+    statistic = RainScores([1], windows=[1])
+    sums = statistic.of(
         np.array([[5, 0, 0], [0, 0, 0]], np.float32)[:, None, None],
         np.array([[5, 0, 0], [5, 5, 5]], np.float32)[:, None, None],
     )
-    assert next(row.value for row in sums.rows() if row.score == "fss") == 2 / 5
+    assert next(row.value for row in scored_rows(statistic, sums) if row.score == "fss") == 2 / 5

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from nowcast.evaluation.statistics import scores
+from nowcast.evaluation.statistics.pixels import PixelSums
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.runtime.errors import UserError
+from tests.factories import scored_rows
 
 COUNTS = ("hits", "misses", "false_alarms", "correct_negatives")
 
@@ -18,9 +20,9 @@ def fields(*values):
 
 def verified(forecast, observation, thresholds=(1.0,)):
     """{(score, threshold, lead): value} of arrays (B, T, H, W)."""
-    sums = RainScores(thresholds, pools=[]).sums(forecast.shape[1])
-    sums.add(forecast, observation)
-    return {(row.score, row.threshold, row.lead): row.value for row in sums.rows()}
+    statistic = RainScores(thresholds, pools=[])
+    rows = scored_rows(statistic, statistic.of(forecast, observation))
+    return {(row.score, row.threshold, row.lead): row.value for row in rows}
 
 
 def test_two_hits_one_miss_one_false_alarm_and_four_correct_negatives_give_csi_one_half():
@@ -102,15 +104,16 @@ def test_a_constant_field_has_no_centred_correlation():
     assert value["uncentred_correlation", None, 1] == pytest.approx(6 / math.sqrt(3 * 14))
 
 
-def test_pooled_correlation_keeps_its_digits_beside_a_huge_mean():
+def test_pooled_moments_keep_their_digits_beside_a_huge_mean():
     rng = np.random.default_rng(1)
     a = rng.normal(size=(8, 1, 1, 50)).round(1)
     b = (a + rng.normal(size=a.shape)).round(1)
-    sums = RainScores([1]).sums(1)
+    pixels = PixelSums((1.0,), 1)
     for case in range(8):
-        sums.add(a[case : case + 1] + 2.0**26, b[case : case + 1] + 2.0**26)
-    value = next(row.value for row in sums.rows() if row.score == "correlation")
-    assert value == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1], abs=1e-6)
+        pixels.add(a[case : case + 1] + 2.0**26, b[case : case + 1] + 2.0**26)
+    spread = np.sqrt(pixels.forecast_deviation * pixels.observation_deviation)
+    expected = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    assert pixels.codeviation / spread == pytest.approx(expected, abs=1e-6)
 
 
 def test_sums_added_in_pieces_are_the_sums_at_once():
@@ -136,22 +139,20 @@ def test_sums_added_in_pieces_are_the_sums_at_once():
     )
     for name in exact:
         assert np.array_equal(pooled.totals()[name], once.totals()[name])
-    for one, other in zip(pooled.rows(), once.rows()):
+    rows = (scored_rows(settings, sums.totals()) for sums in (pooled, once))
+    for one, other in zip(*rows):
         assert one[:4] == other[:4] and one.value == pytest.approx(
             other.value, rel=1e-12, nan_ok=True
         )
 
 
 def test_sums_over_nothing_and_over_only_missing_pixels_are_undefined_everywhere():
-    sums = RainScores([1], windows=[3]).sums(2)
-    assert all(
-        math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows()
-    )
-    sums.add(np.full((1, 2, 2, 2), np.nan, np.float32), np.ones((1, 2, 2, 2), np.float32))
-    assert sums.totals()["pixels.pixels"].tolist() == [0, 0]
-    assert all(
-        math.isnan(row.value) or row.score in COUNTS and row.value == 0 for row in sums.rows()
-    )
+    statistic = RainScores([1], windows=[3])
+    missing = np.full((1, 2, 2, 2), np.nan, np.float32), np.ones((1, 2, 2, 2), np.float32)
+    for totals in (statistic.sums(2).totals(), statistic.of(*missing)):
+        assert totals["pixels.pixels"].tolist() == [0, 0]
+        for row in scored_rows(statistic, totals):
+            assert math.isnan(row.value) or row.score in COUNTS and row.value == 0
 
 
 def test_hss_of_more_pixels_than_int64_products_hold_is_right():
@@ -160,9 +161,9 @@ def test_hss_of_more_pixels_than_int64_products_hold_is_right():
 
 
 def test_rows_name_threshold_window_and_lead():
-    sums = RainScores([0.5, 2], pools=[]).sums(2)
-    sums.add(np.ones((1, 2, 1, 1), np.float32), np.ones((1, 2, 1, 1), np.float32))
-    rows = sums.rows()
+    statistic = RainScores([0.5, 2], pools=[])
+    ones = np.ones((1, 2, 1, 1), np.float32)
+    rows = scored_rows(statistic, statistic.of(ones, ones))
     assert len(rows) == (15 * 2 + 6 + 2) * 3  # with B-MSE and B-MAE
     assert rows[0][:5] == ("csi", 0.5, 1, 1, 1.0)
     assert [row[:4] for row in rows if row.score == "mae"] == [
@@ -239,7 +240,7 @@ def test_windows_that_are_no_ascending_widths_are_refused(windows):
     [((1, 2, 4, 4), (1, 2, 4, 5)), ((2, 4, 4), (2, 4, 4)), ((1, 3, 4, 4), (1, 3, 4, 4))],
 )
 def test_fields_of_another_shape_are_refused(forecast, observation):
-    with pytest.raises(UserError, match=r"both must be \(batch, 2 leads, height, width\)"):
+    with pytest.raises(UserError, match=r"of shape \(batch, 2 leads, height, width\), got"):
         RainScores([1]).sums(2).add(
             np.zeros(forecast, np.float32), np.zeros(observation, np.float32)
         )

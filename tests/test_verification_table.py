@@ -5,20 +5,17 @@ import pytest
 from rich.console import Console
 
 from nowcast.evaluation.intervals import Estimate
+from nowcast.evaluation.score_files import read_csv, write_csv, write_differences
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.table import (
-    difference_table,
+from nowcast.evaluation.tables import difference_table, text_tables
+from nowcast.evaluation.titles import (
     evenly,
     lead_label,
-    read_csv,
     score_title,
-    text_tables,
     thresholds_shown,
     unit_of,
     verdict,
-    write_csv,
-    write_differences,
 )
 from nowcast.runtime.errors import UserError
 from tests.factories import rows_of

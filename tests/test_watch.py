@@ -270,7 +270,7 @@ def test_a_frame_without_any_observation_is_missing_not_dry(tmp_path):
     record = place.records[-1]
     assert (record["outcome"], record["reason"]) == (
         "fallback",
-        "the frame of 00:10 UTC holds no observation",
+        "the frame of 00:10 UTC contains no observation",
     )
     np.testing.assert_array_equal(
         read_forecast(place.output / record["forecast"]).values[0], np.float32([[2, 0, NAN]] * 2)
@@ -535,15 +535,15 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"poll_seconds": 0}, "poll_seconds is 0; a number above 0"),
+        ({"poll_seconds": 0}, "poll_seconds is 0; expected a number above 0"),
         ({"max_age_minutes": -5.0}, "max_age_minutes is -5.0"),
-        ({"cadence_minutes": 0.123}, "a whole number of seconds is needed"),
+        ({"cadence_minutes": 0.123}, "expected a whole number of seconds"),
         ({"keep": 0}, "keep is 0; at least 1 forecast must stay"),
-        ({"formats": []}, "formats is .*; one or more of nc, h5"),
+        ({"formats": []}, "formats is .*; expected one or more of nc, h5"),
         ({"formats": ["grib"]}, "one or more of nc, h5, hdf, tif"),
         ({"formats": ["nc", "nc"]}, "each once"),
-        ({"thresholds": []}, "one or more positive rain rates"),
-        ({"thresholds": [5.0, 1.0]}, "in ascending order are needed"),
+        ({"thresholds": []}, "one or more positive thresholds"),
+        ({"thresholds": [5.0, 1.0]}, "in ascending order, e.g. 0.1, 1, 5, got"),
     ],
 )
 def test_settings_that_make_no_operation_are_refused(settings, message):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from factories import times
 
-from nowcast.data.windows import TimeSplit, longest_run, usual_step, window_starts, without_twins
+from nowcast.data.cadence import usual_step, without_twins
+from nowcast.data.windows import TimeSplit, longest_run, window_starts
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.tolerance import Tolerance

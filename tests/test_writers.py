@@ -5,7 +5,7 @@ import pytest
 from factories_fields import forecast, observed
 
 from nowcast.output.netcdf import read_forecast
-from nowcast.output.writers import writer_for
+from nowcast.output.writers import ALL, WRITERS, writer_for
 from nowcast.runtime.errors import UserError
 
 FIELD = np.array([[[0.0, 2.5], [np.nan, 1.0]]], np.float32)
@@ -34,6 +34,11 @@ def test_a_suffix_chooses_the_format_and_the_same_rates_come_back(tmp_path, name
         with pytest.importorskip("rasterio").open(paths[0]) as file:
             values = file.read(masked=True).filled(np.nan)
     np.testing.assert_array_equal(values, FIELD)
+
+
+def test_every_suffix_has_one_writer_and_stands_in_this_test():
+    assert sorted(WRITERS) == sorted(suffix for writer in ALL for suffix in writer.suffixes)
+    assert sorted(WRITERS) == [".h5", ".hdf", ".nc", ".tif", ".tiff"]
 
 
 @pytest.mark.parametrize("name", ["a", "a.grib", "a.nc.gz", ".nc"])

@@ -18,17 +18,19 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import Terminated
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import started_world
-from nowcast.training.loop import Training, fit
+from nowcast.training.loop import fit
 from nowcast.training.losses import (
     CRPS,
     AbsoluteError,
     BalancedError,
     CrossEntropy,
     ExceedanceError,
+    PixelLoss,
     SquaredError,
     StructuralError,
     WeightedError,
 )
+from nowcast.training.settings import TrainingSettings
 from nowcast.types.task import Task
 
 SMALL = {
@@ -89,10 +91,10 @@ class Rain(DataSet, Cases):
         )
 
 
-class Foreign:
+class Foreign(PixelLoss):
     """A loss that somebody else wrote: it knows nothing of several processes; mean over samples."""
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
         error = torch.where(observed, forecast - target, 0.0).square()
         return error.flatten(1).sum(1).mean()
 
@@ -100,9 +102,9 @@ class Foreign:
 class Broken(Foreign):
     """The same, but no number for the batch with the sample that has most missing pixels."""
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
         broken = observed.flatten(1).float().mean(1).min() < 0.4
-        loss = super().__call__(forecast, target, observed)
+        loss = super().of(forecast, target, observed)
         return loss * torch.nan if broken and forecast.requires_grad else loss
 
 
@@ -112,9 +114,9 @@ class Drawing(Foreign):
     def __init__(self):
         self.seeds = []
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
         self.seeds.append(torch.initial_seed())
-        return super().__call__(forecast, target, observed)
+        return super().of(forecast, target, observed)
 
 
 class Stopped(Foreign):
@@ -123,12 +125,12 @@ class Stopped(Foreign):
     def __init__(self, calls: int, rank: int):
         self.calls, self.rank = calls, rank
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
         self.calls -= forecast.requires_grad
         if self.calls == 0 and os.environ.get("RANK", "0") == str(self.rank):
             self.calls = -1
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().__call__(forecast, target, observed)
+        return super().of(forecast, target, observed)
 
 
 def train(
@@ -165,7 +167,7 @@ def train(
     torch.manual_seed(1)
     forecaster = Forecaster.from_settings(composed)
     options = {"learning_rate": 1e-3, "precision": "float32", "accelerator": "cpu"} | settings
-    plan = Training(max_epochs=epochs, batch_size=size // count, devices=count, **options)
+    plan = TrainingSettings(max_epochs=epochs, batch_size=size // count, devices=count, **options)
     how = {"folder": folder, "seed": 1, "processes": processes, "resume": resume}
     history = fit(forecaster, source or Rain(), loss=loss or SquaredError(), settings=plan, **how)
     weights = torch.cat(

@@ -1,8 +1,9 @@
-"""The ConvLSTM layer against its convolutions alone, a textbook's cell, and Keras.
+"""The ConvLSTM layer beside a textbook's cell and Keras: time and memory.
 
 Axes: B batch, T time, C input channels, F hidden channels, H rows, W columns.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.benchmark.measuring import (
@@ -28,22 +28,22 @@ from nowcast.benchmark.measuring import (
     title,
 )
 from nowcast.models.convlstm import ConvLSTM
-from nowcast.models.convlstm.packed import Settings, convolution_backward
 from nowcast.runtime.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16")
-CONVOLUTIONS = ("forward", "input gradient", "weight gradient")
-SHARE = (
-    "Share of the limit: the time of the same convolutions alone (forward, gradients of input "
-    "and weight, each measured by itself, in the layout that "
-    "is fastest for it, all time steps at once, none for the first hidden state of zeros) "
-    "divided by the time of the layer."
-)
 TEXTBOOK = (
     "textbook: a loop over time that concatenates input and hidden state, convolves, splits, in "
-    "torch's default layout; in bfloat16 by autocast. keras: "
-    "ConvLSTM2D on its torch backend; in bfloat16 by its policy mixed_bfloat16. Training: "
-    "forward, and backward to weights and input; no optimiser."
+    "torch's default layout; in bfloat16 by autocast. keras: ConvLSTM2D on its torch backend; in "
+    "bfloat16 by its policy mixed_bfloat16. Training: forward, and backward to weights and input; "
+    "no optimiser."
+)
+MEMORY = (
+    "Memory is that of the tensors at the peak of a step, in 1e6 bytes, beyond weights and inputs; "
+    "on a CPU the libraries' own buffers are not seen."
+)
+CHECKPOINT = (
+    "Checkpoint N keeps only the states between blocks of N steps and computes each block once "
+    "more on the way back."
 )
 NO_KERAS = "Keras is not installed, so its rows are left out: pip install keras"
 
@@ -63,21 +63,27 @@ class Case(NamedTuple):
     def parse(cls, text: str) -> "Case":
         """From "16>128>64>64 5x5 16x16", or with its own number of sequences "128>128 3x3 64x64
         batch 4".
+
+        Raises:
+            UserError: other text, a number 0, or a kernel that is even or not square.
         """
-        found = (
-            re.fullmatch(r"(\d+(?:>\d+)+) (\d+)x(\d+) (\d+)x(\d+)(?: batch (\d+))?", text)
-            if isinstance(text, str)
-            else None
+        form = r"(\d+(?:>\d+)+) (\d+)x(\d+) (\d+)x(\d+)(?: batch (\d+))?"
+        found = re.fullmatch(form, str(text))
+        if found:
+            channels = tuple(map(int, found[1].split(">")))
+            rows, columns, height, width = map(int, found.groups()[1:5])
+            batch_size = int(found[6]) if found[6] else None
+            numbers = (*channels, rows, columns, height, width, batch_size)
+            if 0 not in numbers and rows == columns and rows % 2:
+                return cls(channels, rows, height, width, batch_size)
+        raise UserError(
+            "expected a case of channels, an odd kernel and a size such as '64>64 5x5 16x16', got "
+            f"{text!r}."
         )
-        sides = [int(side) for side in found.groups()[1:5]] if found else [0]
-        batch_size = int(found[6]) if found and found[6] else None
-        channels = tuple(map(int, found[1].split(">"))) if found else (0,)
-        if 0 in (*sides, *channels, batch_size) or sides[0] != sides[1] or not sides[0] % 2:
-            raise UserError(
-                f"a case {text!r} came; channels, an odd kernel and a size such as '64>64 5x5 "
-                "16x16' are needed."
-            )
-        return cls(channels, sides[0], *sides[2:], batch_size)
+
+    def layers(self) -> Iterator[tuple[int, int]]:
+        """Input and hidden channels of each layer."""
+        return itertools.pairwise(self.channels)
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Layer:
             width.
         length: T.
         batch_size: B, unless a case says otherwise.
+        checkpoints: nowcast's layer once more for each of these, with ``checkpoint`` so many steps.
         seconds: of every timing; there are at least three repeats.
     """
 
@@ -101,182 +108,114 @@ class Layer:
     )
     length: int = 10
     batch_size: int = 16
+    checkpoints: list[int] = field(default_factory=list)
     seconds: float = 3.0
 
     def __post_init__(self):
         check_settings(self)
         if not self.cases:
-            raise UserError("cases is []; at least one such as '64>64 5x5 16x16' is needed.")
+            raise UserError("cases is []; expected at least one such as '64>64 5x5 16x16'.")
         for case in self.cases:
             Case.parse(case)
+        if any(not isinstance(steps, int) or steps < 1 for steps in self.checkpoints):
+            raise UserError(
+                f"checkpoints is {self.checkpoints}; expected numbers of steps, at least 1."
+            )
 
     def run(self, host: Host) -> Report:
         """Measure all cases in both precisions."""
-        records = [
-            record
-            for name in host.progress(list(self.cases))
-            for precision in PRECISIONS
-            for record in self._records(name, precision)
-        ]
-        sentences = [SHARE, TEXTBOOK, *([] if find_spec("keras") else [NO_KERAS])]
-        return Report(records, [self._table(records), self._limits(records)], sentences)
+        records = []
+        for name in host.progress(list(self.cases)):
+            for precision in PRECISIONS:
+                records += self._records(name, precision)
+        sentences = [TEXTBOOK, MEMORY]
+        if self.checkpoints:
+            sentences.append(CHECKPOINT)
+        if not find_spec("keras"):
+            sentences.append(NO_KERAS)
+        return Report(records, [self._table(records)], sentences)
 
-    def _records(self, name: str, precision: str) -> Iterator[dict]:
-        case, on, dtype = Case.parse(name), device(), getattr(torch, precision)
-        batch_size = case.batch_size or self.batch_size
+    def _records(self, name: str, precision: str) -> list[dict]:
+        case, on = Case.parse(name), device()
+        shape = (case.batch_size or self.batch_size, self.length, case.channels[0])
         inputs = torch.randn(
-            batch_size,
-            self.length,
-            case.channels[0],
-            case.height,
-            case.width,
-            generator=torch.Generator().manual_seed(0),
+            *shape, case.height, case.width, generator=torch.Generator().manual_seed(0)
         ).to(on)
-        made = {
-            "nowcast": Stack(case),
-            "textbook": nn.Sequential(
-                *(TextbookLayer(*sides, case.kernel) for sides in pairs(case))
-            ),
-        }
-        made = {label: module.to(on) for label, module in made.items()}
-        if find_spec("keras"):
-            made["keras"] = KerasStack(case, precision, on)
-        parts = limit_steps(case, self.length, batch_size, dtype, on)
-        steps = {
-            (label, phase): step_of(module, inputs, phase, precision)
-            for label, module in made.items()
-            for phase in PHASES
-        }
+        steps = {}
+        for label, module in self._implementations(case, precision, on).items():
+            for phase in PHASES:
+                steps[label, phase] = step_of(module, inputs, phase, precision)
         memory = {key: peak_memory(step, on) for key, step in steps.items()}
-        times = measure_together({**steps, **parts}, on, seconds=self.seconds)
-        limit = {
-            operation: sum(
-                min(times[key] for key in parts if key[:2] == (operation, place))
-                for place in {key[1] for key in parts}
-            )
-            for operation in CONVOLUTIONS
-        }
-        for phase in PHASES:
-            alone = sum(limit.values()) if phase == "train" else limit["forward"]
-            found = {label: (times[label, phase], memory[label, phase]) for label in made} | {
-                "convolutions": (alone, None)
+        times = measure_together(steps, on, seconds=self.seconds)
+        return [
+            {
+                "case": name,
+                "implementation": label,
+                "precision": precision,
+                "phase": phase,
+                "milliseconds": times[label, phase],
+                "peak_memory_mb": memory[label, phase] / MEGABYTE,
             }
-            for label, (milliseconds, peak) in found.items():
-                record = {
-                    "case": name,
-                    "implementation": label,
-                    "precision": precision,
-                    "phase": phase,
-                    "milliseconds": milliseconds,
-                }
-                record |= {
-                    "share_of_limit": alone / milliseconds,
-                    "peak_memory_mb": None if peak is None else peak / MEGABYTE,
-                }
-                if label == "convolutions":
-                    operations = 2 * multiply_adds(case, self.length, batch_size)
-                    parted = limit if phase == "train" else {"forward": alone}
-                    record |= {
-                        f"{operation.replace(' ', '_')}_milliseconds": value
-                        for operation, value in parted.items()
-                    }
-                    record |= {
-                        f"{operation.replace(' ', '_')}_gflops": operations / value / 1e6
-                        for operation, value in parted.items()
-                    }
-                yield record
+            for label, phase in steps
+        ]
+
+    def _implementations(self, case: Case, precision: str, on: torch.device) -> dict:
+        """What is measured, by name."""
+        found = {"nowcast": Stack(case).to(on)}
+        for steps in self.checkpoints:
+            found[f"checkpoint {steps}"] = Stack(case, checkpoint=steps).to(on)
+        textbook = [TextbookLayer(*sides, case.kernel) for sides in case.layers()]
+        found["textbook"] = nn.Sequential(*textbook).to(on)
+        if find_spec("keras"):
+            found["keras"] = KerasStack(case, precision, on)
+        return found
 
     def _table(self, records: list[dict]):
-        found = {
-            (record["case"], record["implementation"], record["precision"], record["phase"]): record
-            for record in records
-        }
-        rows = []
-        for case in self.cases:
-            for precision in PRECISIONS:
-                for label in ("nowcast", "textbook", "keras"):
-                    if (case, label, precision, "train") not in found:
-                        continue
-                    train, forward = (found[case, label, precision, phase] for phase in PHASES)
-                    same, plain = (
-                        found[case, "textbook", kind, "train"]["milliseconds"]
-                        / train["milliseconds"]
-                        for kind in (precision, "float32")
-                    )
-                    rows.append(
-                        [
-                            f"{case} {precision}" if label == "nowcast" else "",
-                            label,
-                            number(train["milliseconds"], "{:,.1f}"),
-                            f"{train['share_of_limit']:.0%}",
-                            number(forward["milliseconds"], "{:,.1f}"),
-                            f"{forward['share_of_limit']:.0%}",
-                            number(train["peak_memory_mb"], "{:,.0f}"),
-                            f"{same:.2f}",
-                            f"{plain:.2f}",
-                        ]
-                    )
-        headings = ["case", "by", "train\n[ms]", "share", "forw.\n[ms]", "share", "MB", "x", "x32"]
-        return grid(
-            title(
-                f"ConvLSTM, T {self.length}, batch {self.batch_size}",
-                "share of the limit; memory of training; training against the textbook's in the "
-                "same precision (x), in float32 (x32)",
-            ),
-            headings,
-            rows,
-        )
-
-    def _limits(self, records: list[dict]):
-        rows = []
+        by_case: dict[tuple[str, str], dict] = {}
         for record in records:
-            if record["implementation"] == "convolutions" and record["phase"] == "train":
-                keys = [operation.replace(" ", "_") for operation in CONVOLUTIONS]
-                rows.append(
-                    [
-                        f"{record['case']} {record['precision']}",
-                        *(f"{record[f'{key}_milliseconds']:,.1f}" for key in keys),
-                        *(f"{record[f'{key}_gflops']:,.0f}" for key in keys),
-                    ]
-                )
-        headings = ["limit", "forward\n[ms]", "input\ngrad.", "weight\ngrad.", "GFLOP/s", "", ""]
-        return grid("The same convolutions alone", headings, rows)
-
-
-def pairs(case: Case) -> Iterator[tuple[int, int]]:
-    """Input and hidden channels of each layer."""
-    return zip(case.channels, case.channels[1:])  # noqa: B905
-
-
-def multiply_adds(case: Case, length: int, batch_size: int) -> int:
-    """Of the convolutions of a forward pass from a state of zeros."""
-    return (
-        batch_size
-        * case.height
-        * case.width
-        * case.kernel**2
-        * sum(4 * f * (length * c + (length - 1) * f) for c, f in pairs(case))
-    )
+            found = by_case.setdefault((record["case"], record["precision"]), {})
+            found[record["implementation"], record["phase"]] = record
+        rows = []
+        for (case, precision), found in by_case.items():
+            textbook = found["textbook", "train"]["milliseconds"]
+            plain = by_case[case, "float32"]["textbook", "train"]["milliseconds"]
+            for label in dict.fromkeys(label for label, _ in found):
+                training, forward = (found[label, phase] for phase in PHASES)
+                milliseconds = training["milliseconds"]
+                row = [f"{case} {precision}", label] if label == "nowcast" else ["", label]
+                row += [number(milliseconds, "{:,.1f}"), number(forward["milliseconds"], "{:,.1f}")]
+                row += [number(training["peak_memory_mb"], "{:,.0f}")]
+                rows.append([*row, f"{textbook / milliseconds:.2f}", f"{plain / milliseconds:.2f}"])
+        heading = title(
+            f"ConvLSTM, T {self.length}, batch {self.batch_size}",
+            "memory of training; how many times faster than the textbook's cell it trains, in "
+            "the same precision (x), in float32 (x32)",
+        )
+        return grid(heading, ["case", "by", "train\n[ms]", "forward", "MB", "x", "x32"], rows)
 
 
 class Stack(nn.Module):
-    """nowcast's layers, one after the other."""
+    """nowcast's layers, one after the other: (B, T, C, H, W) -> (B, T, F, H, W)."""
 
-    def __init__(self, case: Case):
+    def __init__(self, case: Case, *, checkpoint: int = 0):
         super().__init__()
-        self.layers = nn.ModuleList(
-            ConvLSTM(c, f, input_kernel=case.kernel, state_kernel=case.kernel, peephole=False)
-            for c, f in pairs(case)
-        )
+        self.layers = nn.ModuleList()
+        for channels, hidden in case.layers():
+            layer = ConvLSTM(
+                channels, hidden, input_kernel=case.kernel, state_kernel=case.kernel, peephole=False
+            )
+            layer.checkpoint = checkpoint
+            self.layers.append(layer)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Hidden states of the last layer."""
         for layer in self.layers:
             inputs, _ = layer(inputs)
         return inputs
 
 
 class TextbookLayer(nn.Module):
-    """A ConvLSTM as textbooks and most repositories write it: (B, T, C, H, W) -> (B, T, F, H, W)."""
+    """A ConvLSTM as most repositories write it: (B, T, C, H, W) -> (B, T, F, H, W)."""
 
     def __init__(self, input_channels: int, hidden_channels: int, kernel: int):
         super().__init__()
@@ -286,12 +225,12 @@ class TextbookLayer(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Hidden states of all steps."""
         h = c = inputs.new_zeros(inputs.shape[0], self.hidden_channels, *inputs.shape[-2:])
         outputs = []
         for step in range(inputs.shape[1]):
-            i, f, g, o = self.conv(torch.cat([inputs[:, step], h], dim=1)).split(
-                self.hidden_channels, dim=1
-            )
+            gates = self.conv(torch.cat([inputs[:, step], h], dim=1))
+            i, f, g, o = gates.split(self.hidden_channels, dim=1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
@@ -311,20 +250,21 @@ class KerasStack:
                 "beside nowcast."
             )
         policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+        self.layers = []
         with keras.device("gpu" if device.type == "cuda" else "cpu"):
-            self.layers = [
-                keras.layers.ConvLSTM2D(
-                    f, case.kernel, padding="same", return_sequences=True, dtype=policy
+            for channels, hidden in case.layers():
+                layer = keras.layers.ConvLSTM2D(
+                    hidden, case.kernel, padding="same", return_sequences=True, dtype=policy
                 )
-                for f in case.channels[1:]
-            ]
-            for channels, layer in zip(case.channels, self.layers, strict=False):
                 layer.build((None, None, case.height, case.width, channels))
+                self.layers.append(layer)
 
-    def parameters(self):
+    def parameters(self) -> list:
+        """The weights, as torch's parameters."""
         return [weight.value for layer in self.layers for weight in layer.trainable_weights]
 
     def __call__(self, inputs: Tensor) -> Tensor:
+        """Hidden states of the last layer, (B, T, H, W, F) of (B, T, H, W, C)."""
         for layer in self.layers:
             inputs = layer(inputs)
         return inputs
@@ -338,9 +278,8 @@ def step_of(module, inputs: Tensor, phase: str, precision: str) -> Callable[[], 
         inputs.device.type, torch.bfloat16, enabled=precision == "bfloat16" and not keras
     )
     with torch.no_grad(), autocast:
-        gradient = torch.randn_like(
-            module(inputs)
-        )  # in the type and layout of the outputs, as a next layer gives it
+        # in the type and layout of the outputs, as a next layer gives it
+        gradient = torch.randn_like(module(inputs))
 
     def forward() -> None:
         with torch.no_grad(), autocast:
@@ -355,48 +294,3 @@ def step_of(module, inputs: Tensor, phase: str, precision: str) -> Callable[[], 
             weight.grad = None
 
     return train if phase == "train" else forward
-
-
-def limit_steps(
-    case: Case, length: int, batch_size: int, dtype: torch.dtype, device: torch.device
-) -> dict[tuple[str, str, str], Callable[[], object]]:
-    """The convolutions alone: (operation, which of them, layout) -> step."""
-    steps = {}
-    for index, (inputs, hidden) in enumerate(pairs(case)):
-        for which, channels, count in (("input", inputs, length), ("state", hidden, length - 1)):
-            if not count:
-                continue
-            for layout, memory_format in (
-                ("channels last", torch.channels_last),
-                ("contiguous", torch.contiguous_format),
-            ):
-                shapes = (
-                    (count * batch_size, channels, case.height, case.width),
-                    (4 * hidden, channels, case.kernel, case.kernel),
-                    (count * batch_size, 4 * hidden, case.height, case.width),
-                )
-                maps, weight, gradient = (
-                    torch.randn(shape, device=device).to(dtype, memory_format=memory_format)
-                    for shape in shapes
-                )
-                settings = Settings(padding=(case.kernel // 2, case.kernel // 2))
-
-                def forward(maps=maps, weight=weight, settings=settings):
-                    with torch.no_grad():
-                        F.conv2d(maps, weight, padding=settings.padding)
-
-                def backward(
-                    wanted, maps=maps, weight=weight, gradient=gradient, settings=settings
-                ):
-                    with torch.no_grad():
-                        convolution_backward(gradient, maps, weight, settings, wanted)
-
-                place = f"{which} {index}"
-                steps["forward", place, layout] = forward
-                steps["input gradient", place, layout] = lambda backward=backward: backward(
-                    (True, False)
-                )
-                steps["weight gradient", place, layout] = lambda backward=backward: backward(
-                    (False, True)
-                )
-    return steps

@@ -1,39 +1,51 @@
-"""What every benchmark shares: the machine, the clock, the memory, a step of a model, the file.
+"""What every benchmark shares: the machine, the clock, memory, a step of a model, tables, the file.
 
 Axes: B batch, T time, C channels, H rows, W columns.
 """
 
+import contextlib
 import itertools
 import json
 import math
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 import nowcast
+from nowcast.models.base import ForecastModel
 from nowcast.models.convlstm.gates import implementation
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.runtime.precision import autocast
 from nowcast.runtime.threads import WAITING_VARIABLES, cores
-from nowcast.training.loop import Training, optimizer_of, training_loss
+from nowcast.training.losses.base import TrainingLoss
+from nowcast.training.optimizers import optimizer_of
+from nowcast.training.settings import TrainingSettings
+from nowcast.types.batch import Batch
 
 PHASES = ("train", "forward")
-REPEATS = 3  # at least, of every timing
+REPEATS = 3  # at least, of every timing: the fewest that have a median
 MEGABYTE = 1e6
-RECORDED = {
-    "float32": "float32",
-    "bf16-mixed": "bfloat16",
-}  # precisions of a training as the file calls them
+RECORDED = {"float32": "float32", "bf16-mixed": "bfloat16"}
+"""Precision of a training -> what benchmark.json calls it."""
+
+_PROCESSES = Path("/proc")
+_BUSY_PROGRAM = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    sum(range(100_000))
+"""  # it ends by itself where the process that started it was killed
 
 
 @dataclass(frozen=True)
@@ -54,16 +66,15 @@ class Host:
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found.
+    """What a benchmark measured.
 
     Args:
         records: one per measurement: case, implementation, precision ("float32" or "bfloat16"),
-            phase, milliseconds, and what else the benchmark says of it.
+            phase, milliseconds, and what else the benchmark measures.
         tables: for the terminal, of ``rich``.
-        sentences: what is to be said of them.
+        sentences: what readers of the tables must know.
         failed: why a case has no records, or lacks some.
         facts: further plain data for the file.
-        draw: writes a picture of it.
     """
 
     records: list[dict]
@@ -71,32 +82,29 @@ class Report:
     sentences: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     facts: dict = field(default_factory=dict)
-    draw: Callable[[Path], None] | None = None
 
 
 def check_settings(benchmark, *, may_be_0: tuple[str, ...] = ()) -> None:
-    """Refuse numbers a benchmark cannot work with: its counts are whole and at least 1, ``seconds``
-    is finite and not negative.
+    """Refuse numbers that a benchmark cannot work with.
 
     Args:
-        benchmark: has the settings as attributes.
+        benchmark: has the settings as attributes: ``seconds`` finite and not negative, all other
+            numbers whole and at least 1.
         may_be_0: names of counts that may be 0.
 
     Raises:
         UserError: names the setting.
     """
     for name, value in vars(benchmark).items():
-        if isinstance(value, bool) or name == "workers":
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if name == "seconds":
-            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise UserError(f"seconds is {value!r}; a number, 0 or more, is needed.")
-        elif isinstance(value, (int, float)):
-            least = 0 if name in may_be_0 else 1
-            if not isinstance(value, int) or value < least:
-                raise UserError(
-                    f"{name} is {value!r}; a whole number, at least {least}, is needed."
-                )
+            if not 0 <= value < math.inf:
+                raise UserError(f"seconds is {value!r}; expected a number, 0 or more.")
+            continue
+        smallest = int(name not in may_be_0)
+        if not isinstance(value, int) or value < smallest:
+            raise UserError(f"{name} is {value!r}; expected a whole number, at least {smallest}.")
 
 
 def device() -> torch.device:
@@ -105,15 +113,13 @@ def device() -> torch.device:
 
 
 def machine() -> dict:
-    """What the measurements were made on; memory in GB (1e9 bytes), GPU None where there is none."""
+    """What is measured on; memory in GB (1e9 bytes), GPU None where there is none."""
     gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
     return {
         "cpu": _cpu_name(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
-        if hasattr(os, "sysconf")
-        else None,
+        "memory_gb": _memory_gb(),
         "gpu": gpu and gpu.name,
         "gpu_memory_gb": gpu and round(gpu.total_memory / 1e9, 1),
         "system": platform.platform(),
@@ -123,11 +129,18 @@ def machine() -> dict:
 
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
-    lines = (
-        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    )
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    except (AttributeError, ValueError):  # Windows has neither function nor names
+        return None
 
 
 def versions() -> dict:
@@ -164,11 +177,38 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
-    changes = [
-        event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"
-    ]
+    events = recorded.profiler.kineto_results.events()
+    changes = [event for event in events if event.name() == "[memory]"]
     changes.sort(key=lambda event: event.start_ns())
     return max(itertools.accumulate(event.nbytes() for event in changes), default=0)
+
+
+def resident(process: int | str, *, peak: bool = False) -> int | None:
+    """Resident memory of a process [bytes], now or at its peak so far; None where the system does
+    not report it (only Linux does), or the process has ended.
+    """
+    try:
+        lines = (_PROCESSES / str(process) / "status").read_text().splitlines()
+    except OSError:
+        return None
+    wanted = "VmHWM:" if peak else "VmRSS:"
+    kilobytes = (int(line.split()[1]) for line in lines if line.startswith(wanted))
+    return next((1024 * count for count in kilobytes), None)
+
+
+@contextlib.contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """While the block runs, so many other processes compute without a pause.
+
+    Args:
+        count: number of processes, 0 or more; each would take a whole core.
+    """
+    with contextlib.ExitStack() as running:
+        for _ in range(count):
+            process = subprocess.Popen([sys.executable, "-c", _BUSY_PROGRAM])
+            running.callback(process.wait)
+            running.callback(process.kill)  # called before it is waited for
+        yield
 
 
 def measure(step: Callable[[], object], device: torch.device, *, seconds: float) -> float:
@@ -195,58 +235,53 @@ def measure_together(
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
+    def unfinished(found: list[float]) -> bool:
+        return len(found) < REPEATS or sum(found) < seconds
+
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         timed(step)
-    while any(len(found) < REPEATS or sum(found) < seconds for found in times.values()):
+    while any(map(unfinished, times.values())):
         for name, found in times.items():
-            if len(found) < REPEATS or sum(found) < seconds:
+            if unfinished(found):
                 found.append(timed(steps[name]))
     return {name: 1000 * statistics.median(found) for name, found in times.items()}
 
 
 def random_batch(
     batch_size: int, context_length: int, forecast_length: int, side: int, device: torch.device
-) -> dict[str, Tensor]:
-    """A batch as ``nowcast.data.sampling.loader`` gives it: noise in [0, 1], (B, T, 1, H, W), all
-    of it observed.
-    """
+) -> Batch:
+    """A batch of noise in [0, 1], (B, T, 1, H, W), all of it observed."""
     shape = (batch_size, context_length + forecast_length, 1, side, side)
     frames = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    parts = {"context": frames[:, :context_length], "target": frames[:, context_length:]}
-    return parts | {
-        f"{name}_observed": torch.ones_like(values, dtype=torch.bool)
-        for name, values in parts.items()
-    }
+    return Batch.complete(frames[:, :context_length], frames[:, context_length:])
 
 
 def training_step(
-    model: nn.Module,
-    loss,
-    batch: dict[str, Tensor] | Callable[[], dict[str, Tensor]],
+    model: ForecastModel,
+    loss: TrainingLoss,
+    batch: Batch,
     *,
     precision: str,
-    plan: Training | None = None,
+    training: TrainingSettings | None = None,
 ) -> Callable[[], None]:
-    """Forward, loss, backward and optimiser as one call, as in ``nowcast.training.loop``. It leaves
-    no gradients behind.
+    """Forward, loss, backward and optimiser as one call, as in a training.
+
+    It leaves no gradients behind.
 
     Args:
-        model, loss: what is trained.
-        batch: one for all steps, or a function that draws the next.
+        model: what is trained.
+        loss: as in a training.
+        batch: the same for all steps.
         precision: "float32" or "bf16-mixed".
-        plan: whose optimiser is taken; None for Adam.
+        training: whose optimiser is taken; None for Adam.
     """
-    optimizer, draw = (
-        optimizer_of(model.parameters(), plan or Training(max_epochs=1)),
-        batch if callable(batch) else lambda: batch,
-    )
+    optimizer = optimizer_of(model.parameters(), training or TrainingSettings(max_epochs=1))
     model.train()
 
     def step() -> None:
-        batch = draw()
-        with autocast(batch["context"].device.type, precision):
-            value = training_loss(model, loss, batch, progress=0.5)
+        with autocast(batch.context.device.type, precision):
+            value = loss(model, batch, progress=0.5)
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -254,15 +289,13 @@ def training_step(
     return step
 
 
-def forecasting_step(
-    model: nn.Module, batch: dict[str, Tensor], *, precision: str
-) -> Callable[[], None]:
+def forecasting_step(model: ForecastModel, batch: Batch, *, precision: str) -> Callable[[], None]:
     """A forecast of a batch as one call."""
     model.eval()
 
     def step() -> None:
-        with torch.inference_mode(), autocast(batch["context"].device.type, precision):
-            model(batch["context"], batch["target"].shape[1], batch["context_observed"])
+        with torch.inference_mode(), autocast(batch.context.device.type, precision):
+            model(batch.context, batch.forecast_length, batch.context_observed).point()
 
     return step
 
@@ -283,39 +316,37 @@ def write(path: str | Path, settings: dict, report: Report) -> None:
         "records": report.records,
         "failed": report.failed,
     }
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(text, encoding="utf-8")
 
 
 def title(*lines: str) -> str:
-    """Lines above a table, the first with the machine it was measured on."""
+    """Lines above a table, the first with the machine that was measured."""
     where = machine()
     on = where["gpu"] or f"{where['cpu']}, threads: {where['threads']}"
     return "\n".join([f"{lines[0]}, on {on}", *lines[1:]])
 
 
 def grid(title: str, headings: list[str], rows: list[list[str]]):
-    """A ``rich.table.Table`` for terminals of 80 columns; the first column holds names, all others
-    numbers.
+    """A ``rich.table.Table`` for terminals of 80 columns; the first column contains names, all
+    others numbers.
     """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     result = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for index, heading in enumerate(headings):
-        result.add_column(
-            escape(heading),
-            **({"justify": "right", "no_wrap": True} if index else {"overflow": "fold"}),
-        )
+    result.add_column(escape(headings[0]), overflow="fold")
+    for heading in headings[1:]:
+        result.add_column(escape(heading), justify="right", no_wrap=True)
     for row in rows:
-        result.add_row(*(escape(cell) for cell in row))
+        result.add_row(*map(escape, row))
     return result
 
 
 def number(value: float | None, form: str) -> str:
+    """A cell of a table, a dash for None."""
     return "–" if value is None else form.format(value)
 
 

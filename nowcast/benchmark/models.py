@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nowcast.benchmark.measuring import (
@@ -36,13 +36,12 @@ from nowcast.runtime.precision import check_precision, precision_of
 
 NOT_COUNTED = (
     "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of "
-    "one sequence; element-wise work, "
-    "normalisation, pooling and bilinear warps are not counted."
+    "one sequence; element-wise work, normalisation, pooling and bilinear warps are not counted."
 )
 MEMORY = (
     "Memory is that of the tensors of a training step of one batch (activations, gradients) at "
-    "its peak, in 1e6 bytes; weights, the state of "
-    "Adam and the batch itself come on top, and on a CPU the libraries' own buffers, too."
+    "its peak, in 1e6 bytes; weights, the state of Adam and the batch itself come on top, and on "
+    "a CPU the libraries' own buffers, too."
 )
 
 
@@ -83,7 +82,7 @@ class Models:
         names = known if self.models is None else list(dict.fromkeys(self.models))
         if not names or set(names) - set(known):
             raise UserError(
-                f"models is {self.models!r}; a list of these is needed: {', '.join(known)}."
+                f"models is {self.models!r}; expected a list of these: {', '.join(known)}."
             )
         lengths = [
             f"task.context_length={self.context_length}",
@@ -93,39 +92,34 @@ class Models:
         on, records, failed = device(), [], {}
         for name in host.progress(names):
             try:
-                for record in self._records_of(
-                    name, host.settings_of([f"model={name}", *lengths]), on
-                ):
+                settings = host.settings_of([f"model={name}", *lengths])
+                # one by one, so that the forecast stays where the training fails
+                for record in self._records_of(name, settings, on):
                     records.append(record)
             except Exception as error:  # whatever a model refuses, or torch for want of memory
                 failed[name] = first_line(error)
             gc.collect()
             torch.cuda.empty_cache()
         if not records:
-            raise UserError(
-                "none of the models could be measured: "
-                f"{'; '.join(f'{name}: {reason}' for name, reason in failed.items())}"
-            )
-        return Report(
-            records,
-            [self._table(names, records, on)],
-            [NOT_COUNTED, MEMORY],
-            failed,
-            {"models": names, "device": on.type},
-        )
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            raise UserError(f"none of the models could be measured: {reasons}")
+        table = self._table(names, records, on)
+        facts = {"models": names, "device": on.type}
+        return Report(records, [table], [NOT_COUNTED, MEMORY], failed, facts)
 
     def _records_of(self, name: str, settings: dict, device: torch.device) -> Iterator[dict]:
         model, loss = part(settings, "model"), part(settings, "loss")
-        one = self.batch(torch.device("cpu"), batch_size=1)
+        sizes = self.context_length, self.forecast_length, self.size
+        one = random_batch(1, *sizes, torch.device("cpu"))
         facts = {
             "parameters": parameters(model),
             "multiply_adds": multiply_adds(
-                model, one["context"], self.forecast_length, one["context_observed"]
+                model, one.context, self.forecast_length, one.context_observed
             ),
         }
-        model, batch = model.to(device), self.batch(device)
+        model, batch = model.to(device), random_batch(self.batch_size, *sizes, device)
+        precision = precision_of(self.precision, device.type)
         for phase in reversed(PHASES):  # what has too little memory to train may still forecast
-            precision = precision_of(self.precision, device.type)
             if phase == "train":
                 step = training_step(model, loss, batch, precision=precision)
             else:
@@ -143,16 +137,6 @@ class Models:
                 **facts,
                 "sequences_per_second": 1000 * self.batch_size / milliseconds,
             }
-
-    def batch(self, device: torch.device, *, batch_size: int | None = None) -> dict[str, Tensor]:
-        """Noise of these sizes, see ``random_batch``."""
-        return random_batch(
-            batch_size or self.batch_size,
-            self.context_length,
-            self.forecast_length,
-            self.size,
-            device,
-        )
 
     def _table(self, names: list[str], records: list[dict], device: torch.device):
         found = {(record["case"], record["phase"]): record for record in records}
@@ -174,14 +158,8 @@ class Models:
                     number(forecasting.get("sequences_per_second"), "{:.3g}"),
                 ]
             )
-        headings = [
-            "model",
-            "parameters",
-            "multiply-\nadds",
-            "memory\n[MB]",
-            "training\n[seq/s]",
-            "forecast\n[seq/s]",
-        ]
+        headings = ["model", "parameters", "multiply-\nadds", "memory\n[MB]"]
+        headings += ["training\n[seq/s]", "forecast\n[seq/s]"]
         return grid(title(sizes, f"in {precision_of(self.precision, device.type)}"), headings, rows)
 
 

@@ -7,36 +7,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nowcast.benchmark.competing import busy_processes
-from nowcast.benchmark.measuring import MEGABYTE, Host, Report, check_settings, grid, number, title
+from nowcast.benchmark.measuring import (
+    MEGABYTE,
+    Host,
+    Report,
+    busy_processes,
+    check_settings,
+    grid,
+    number,
+    resident,
+    title,
+)
 from nowcast.benchmark.rain import moving_rain, write_radar_files
-from nowcast.benchmark.resident import resident
-from nowcast.drawing.animation import forecast_animation
-from nowcast.drawing.maps import forecast_strip
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.prediction import Published, newest_frames, publish
 from nowcast.readers.auto import Auto
 from nowcast.runtime.errors import MissingDependency, UserError
 
-NOWCAST, EXTRAPOLATION, SPROG = IMPLEMENTATIONS = (
-    "nowcast",
-    "pysteps_extrapolation",
-    "pysteps_sprog",
-)
+NOWCAST = "nowcast"
 _PYSTEPS = {
-    EXTRAPOLATION: {
+    "pysteps_extrapolation": {
         "_target_": "nowcast.baselines.extrapolation.Extrapolation",
         "motion_frames": 3,
     },
-    SPROG: {"_target_": "nowcast.baselines.sprog.Sprog", "cascade_levels": 6},
+    "pysteps_sprog": {"_target_": "nowcast.baselines.sprog.Sprog", "cascade_levels": 6},
 }
+IMPLEMENTATIONS = (NOWCAST, *_PYSTEPS)
 _FIRST = np.datetime64("2026-01-01T00:00:00", "s")
 _ROWS = {
     "whole": "file to published NetCDF",
@@ -47,24 +50,20 @@ _ROWS = {
     "write": "  writing the NetCDF",
     "rest": "everything but the model",
     "cold_start": "cold start without model",
-    "imports": "  of which imports",
-    "picture": "picture, afterwards",
-    "animation": "animation, afterwards",
+    "busy_whole": "beside {} busy processes",
+    "busy_network": "  model",
 }
-_BUSY = {
-    "whole": "busy_whole",
-    "network": "busy_network",
-}  # phases that are measured beside busy processes, too
+"""Phase -> what its row of the table is called."""
+
 MEANING = (
     "Times are from repeats in one process after one that does not count: median and 95th "
-    "percentile. Model is the network, or the motion and extrapolation of "
-    "pysteps. Everything that pysteps does is called like a model of nowcast: the same files "
-    "read, the same file written."
+    "percentile. Model is the network, or the motion and extrapolation of pysteps. Everything that "
+    "pysteps does is called like a model of nowcast: the same files read, the same file written."
 )
 COLD = (
-    "Cold start: a fresh process of `nowcast predict` from its start until the NetCDF lies "
-    "there, without the time of its model; memory: the resident "
-    "memory of that process at its peak, with the pictures that it draws after it, in 1e6 bytes."
+    "Cold start: a fresh process of `nowcast predict` from its start until the NetCDF lies there, "
+    "without the time of its model; memory: the resident memory of that process at its peak, with "
+    "the pictures that it draws after it, in 1e6 bytes."
 )
 
 
@@ -126,38 +125,38 @@ class Prediction:
         with it.
         """
         run = folder / implementation
-        if implementation != NOWCAST:
+        if implementation == NOWCAST:
+            forecaster = self._forecaster(host)
+            (folder / "radar").mkdir()
+            length = forecaster.task.context_length
+            times = _FIRST + np.arange(length) * forecaster.task.timedelta
+            rain = moving_rain(length, self.rows, self.columns)
+            write_radar_files(rain, times, folder / "radar")
+        else:
             settings = Forecaster.load(folder / NOWCAST).settings
-            model, identity = (
-                _PYSTEPS[implementation],
-                {"_target_": "nowcast.types.transform.Identity"},
-            )
-            Forecaster.from_settings(settings | {"model": model, "transform": identity}).save(run)
-            return run
+            settings["model"] = _PYSTEPS[implementation]
+            settings["transform"] = {"_target_": "nowcast.types.transform.Identity"}
+            forecaster = Forecaster.from_settings(settings)
+        forecaster.save(run)
+        return run
+
+    def _forecaster(self, host: Host) -> Forecaster:
         if self.trained is None:
             torch.manual_seed(0)
-            forecaster = Forecaster.from_settings(
+            return Forecaster.from_settings(
                 host.settings_of(["experiment=radar_quickstart", "data.archive=none"])
             )
-        else:
-            forecaster = Forecaster.load(self.trained)
-        task = forecaster.task
-        if task.quantity != "rain_rate":
+        forecaster = Forecaster.load(self.trained)
+        if forecaster.task.quantity != "rain_rate":
             raise UserError(
-                f"{self.trained} was trained on {task.quantity}; a run trained on radar is "
-                "needed to measure predictions."
+                f"{self.trained} was trained on {forecaster.task.quantity}; expected a run trained "
+                "on radar, to measure predictions."
             )
-        forecaster.save(run)
-        (folder / "radar").mkdir()
-        rain = moving_rain(task.context_length, self.rows, self.columns)
-        write_radar_files(
-            rain, _FIRST + np.arange(task.context_length) * task.timedelta, folder / "radar"
-        )
-        return run
+        return forecaster
 
     def _records_of(
         self, implementation: str, run: Path, folder: Path, failed: dict[str, str]
-    ) -> Iterator[dict]:
+    ) -> list[dict]:
         forecaster = Forecaster.load(run)
         if implementation == NOWCAST and torch.cuda.is_available():
             forecaster.model.cuda()
@@ -165,9 +164,43 @@ class Prediction:
         forecaster.model.register_forward_pre_hook(
             lambda model, _: precisions.add(_precision(model))
         )
+        repeats = self.repeats if implementation == NOWCAST else self.pysteps_repeats
+        seconds = self._repeated(forecaster, implementation, folder, repeats)
+        cold, memory, refused = cold_start(
+            [
+                f"run={run}",
+                f"input={folder / 'radar'}",
+                f"output={folder / f'{implementation}-cold.nc'}",
+                f"forecast_length={self.forecast_length}",
+                f"thresholds={list(self.thresholds)}",
+            ]
+        )
+        if refused is None:
+            seconds["cold_start"] = [cold]
+        else:
+            failed[f"cold start of {implementation}"] = refused
         length = forecaster.task.context_length
+        return [
+            {
+                "case": f"{self.rows}x{self.columns}, {length} to {self.forecast_length} frames",
+                "implementation": implementation,
+                "precision": " and ".join(sorted(precisions)),
+                "phase": phase,
+                "milliseconds": 1000 * float(np.median(found)),
+                "p95_milliseconds": 1000 * float(np.percentile(found, 95)),
+                "peak_memory_mb": None if memory is None else memory / MEGABYTE,
+                "repeats": len(found),
+                "context_length": length,
+            }
+            for phase, found in seconds.items()
+        ]
+
+    def _repeated(
+        self, forecaster: Forecaster, implementation: str, folder: Path, repeats: int
+    ) -> dict[str, list[float]]:
+        """Seconds of every repeat, by phase: alone, then beside busy processes."""
         radar, output = folder / "radar", folder / f"{implementation}.nc"
-        seconds: dict[str, list[float]] = {}
+        length = forecaster.task.context_length
 
         def once() -> Published:
             return publish(
@@ -182,101 +215,57 @@ class Prediction:
             )
 
         once()
-        for _ in range(self.repeats if implementation == NOWCAST else self.pysteps_repeats):
-            start = time.perf_counter()
-            published = once()
-            parts = published.seconds | {"whole": time.perf_counter() - start}
-            parts["rest"] = parts["whole"] - parts["network"]
-            for name, value in parts.items():
-                seconds.setdefault(name, []).append(value)
+        seconds = _timed(once, repeats)
+        seconds["rest"] = list(np.subtract(seconds["whole"], seconds["network"]))
         if self.busy_processes:
-            seconds |= self._beside_busy_processes(once)
-        if implementation == NOWCAST:
-            for name, draw, suffix in (
-                ("picture", forecast_strip, ".png"),
-                ("animation", forecast_animation, ".gif"),
-            ):
-                draw(
-                    published.context, published.forecast, output.with_suffix(suffix)
-                )  # matplotlib is loaded, its fonts are found
-                start = time.perf_counter()
-                draw(published.context, published.forecast, output.with_suffix(suffix))
-                seconds[name] = [time.perf_counter() - start]
-            seconds["imports"] = [_seconds_of("--version") for _ in range(min(3, self.repeats))]
-        cold, memory, refused = cold_start(
-            [
-                f"run={run}",
-                f"input={radar}",
-                f"output={folder / f'{implementation}-cold.nc'}",
-                f"forecast_length={self.forecast_length}",
-                f"thresholds={list(self.thresholds)}",
-            ]
-        )
-        if refused is None:
-            seconds["cold_start"] = [cold]
-        else:
-            failed[f"cold start of {implementation}"] = refused
-        for phase, found in seconds.items():
-            yield {
-                "case": f"{self.rows}x{self.columns}, {length} to {self.forecast_length} frames",
-                "implementation": implementation,
-                "precision": " and ".join(sorted(precisions)),
-                "phase": phase,
-                "milliseconds": 1000 * float(np.median(found)),
-                "p95_milliseconds": 1000 * float(np.percentile(found, 95)),
-                "peak_memory_mb": None if memory is None else memory / MEGABYTE,
-                "repeats": len(found),
-                "context_length": length,
-            }
-
-    def _beside_busy_processes(
-        self, forecast_once: Callable[[], Published]
-    ) -> dict[str, list[float]]:
-        """Seconds of the same forecast, whole and of its model, while other processes compute."""
-        seconds = {phase: [] for phase in _BUSY.values()}
-        with busy_processes(self.busy_processes):
-            for _ in range(self.busy_repeats):
-                start = time.perf_counter()
-                published = forecast_once()
-                seconds[_BUSY["whole"]].append(time.perf_counter() - start)
-                seconds[_BUSY["network"]].append(published.seconds["network"])
+            with busy_processes(self.busy_processes):
+                beside = _timed(once, self.busy_repeats)
+            for phase in ("whole", "network"):
+                seconds[f"busy_{phase}"] = beside[phase]
         return seconds
-
-    def _labels(self) -> dict[str, str]:
-        """What the rows of the table are called, by phase."""
-        beside = f"beside {self.busy_processes} busy processes"
-        busy = {_BUSY["whole"]: beside, _BUSY["network"]: f"  {_ROWS['network'].strip()}"}
-        return _ROWS | (busy if self.busy_processes else {})
 
     def _table(self, records: list[dict]):
         found = {(record["implementation"], record["phase"]): record for record in records}
         present = [name for name in IMPLEMENTATIONS if (name, "whole") in found]
         rows = []
-        for phase, label in self._labels().items():
-            cells = [label]
+        for phase, label in _ROWS.items():
+            if (NOWCAST, phase) not in found and phase.startswith("busy"):
+                continue
+            cells = [label.format(self.busy_processes)]
             for name in present:
-                record = found.get((name, phase), {})
-                cells.append(
-                    number(record.get("milliseconds", 0) / 1000 if record else None, "{:.2f}")
-                )
-                cells.append(
-                    number(
-                        record["p95_milliseconds"] / 1000 if record.get("repeats", 1) > 1 else None,
-                        "{:.2f}",
-                    )
-                )
+                cells += _cells(found.get((name, phase)))
             rows.append(cells)
-        memory = [number(found[name, "whole"]["peak_memory_mb"], "{:,.0f}") for name in present]
-        rows.append(
-            ["memory at the peak [MB]", *(cell for value in memory for cell in (value, ""))]
-        )
-        headings = [f"{name.removeprefix('pysteps_')}\n[s]" for name in present]
+        memory = ["memory at the peak [MB]"]
+        headings = [""]
+        for name in present:
+            memory += [number(found[name, "whole"]["peak_memory_mb"], "{:,.0f}"), ""]
+            headings += [f"{name.removeprefix('pysteps_')}\n[s]", "p95"]
         context = records[0]["context_length"]
         heading = title(
             f"{context} → {self.forecast_length} frames of {self.rows}x{self.columns}",
             f"model in {found[NOWCAST, 'whole']['precision']}; extrapolation and S-PROG: pysteps",
         )
-        return grid(heading, ["", *(cell for text in headings for cell in (text, "p95"))], rows)
+        return grid(heading, headings, [*rows, memory])
+
+
+def _timed(forecast_once: Callable[[], Published], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every repeat, by phase."""
+    seconds: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        start = time.perf_counter()
+        published = forecast_once()
+        whole = time.perf_counter() - start
+        for phase, value in (published.seconds | {"whole": whole}).items():
+            seconds.setdefault(phase, []).append(value)
+    return seconds
+
+
+def _cells(record: dict | None) -> list[str]:
+    """Median and 95th percentile in seconds; a single repeat has no percentile."""
+    if record is None:
+        return ["–", "–"]
+    percentile = record["p95_milliseconds"] / 1000 if record["repeats"] > 1 else None
+    return [f"{record['milliseconds'] / 1000:.2f}", number(percentile, "{:.2f}")]
 
 
 def cold_start(arguments: list[str]) -> tuple[float, int | None, str | None]:
@@ -284,16 +273,16 @@ def cold_start(arguments: list[str]) -> tuple[float, int | None, str | None]:
 
     Returns:
         seconds from its start until the NetCDF lies there, without the time of the model; bytes of
-        resident memory at its peak (None where the system does not tell); and what it said if it
-        failed (None: it did not).
+        resident memory at its peak (None where the system does not report it); and its last line
+        if it failed (None: it did not).
     """
     output = Path(next(item for item in arguments if item.startswith("output=")).partition("=")[2])
     memory = published = None
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as printed:
         start = time.perf_counter()
         child = subprocess.Popen(
             [sys.executable, "-m", "nowcast", "predict", *arguments],
-            stdout=said,
+            stdout=printed,
             stderr=subprocess.STDOUT,
         )
         try:
@@ -307,32 +296,18 @@ def cold_start(arguments: list[str]) -> tuple[float, int | None, str | None]:
             child.wait()
         if published is None and output.exists():
             published = time.perf_counter() - start
-        said.seek(0)
-        text = said.read().strip()
+        printed.seek(0)
+        text = printed.read().strip()
     model = re.search(r"network ([0-9.]+) s", text)
     if child.returncode != 0 or published is None or model is None:
-        return (
-            0.0,
-            memory,
-            " ".join(text.splitlines()[-1:]) or f"it ended with code {child.returncode}",
-        )
+        reason = text.splitlines()[-1] if text else f"it ended with code {child.returncode}"
+        return 0.0, memory, reason
     return published - float(model[1]), memory, None
-
-
-def _seconds_of(*arguments: str) -> float:
-    """A fresh process of nowcast from start to end."""
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "nowcast", *arguments], stdout=subprocess.DEVNULL, check=True
-    )
-    return time.perf_counter() - start
 
 
 def _precision(model: torch.nn.Module) -> str:
     """What a model that is being called computes in."""
     device = next(model.parameters(), torch.empty(0)).device.type
-    return (
-        str(torch.get_autocast_dtype(device)).removeprefix("torch.")
-        if torch.is_autocast_enabled(device)
-        else "float32"
-    )
+    if not torch.is_autocast_enabled(device):
+        return "float32"
+    return str(torch.get_autocast_dtype(device)).removeprefix("torch.")

@@ -7,6 +7,7 @@ What a command needs is loaded when it is called: `nowcast info` does not wait f
 import importlib
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,42 +30,45 @@ from nowcast.runtime.surroundings import left_as_it_was
 from nowcast.runtime.threads import wait_asleep
 from nowcast.runtime.world import refuse_many
 
-_COMMANDS = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "report": "report",
-    "predict": "forecasting",
-    "convert": "radar",
-    "info": "radar",
-    "check": "radar",
-    "watch": "forecasting",
-    "replay": "forecasting",
-    "serve": "forecasting",
-    "compare": "compare",
-    "benchmark": "benchmark",
-}  # and the module each is a function of
+# Each command is a function of its name, in a module of that name but for these.
+_MODULES = {"convert": "radar", "info": "radar", "check": "radar"}
+_MODULES |= dict.fromkeys(("predict", "watch", "replay", "serve"), "forecasting")
+_COMMANDS = ("train", "evaluate", "report", "predict", "convert", "info", "check")
+_COMMANDS += ("watch", "replay", "serve", "compare", "benchmark")
 
-USAGE = """usage: nowcast COMMAND [KEY=VALUE ...]
+USAGE = """usage: nowcast COMMAND [KEY=VALUE ...] [--config-dir DIR]
 
-  nowcast train [experiment=NAME]                      train, then evaluate ({experiments})
-  nowcast train resume=DIR                             go on with an interrupted run
-  nowcast train resume=auto [...]                      the same with the newest one; start one where there is none
-  nowcast evaluate run=DIR [data=...]                  scores beside the baselines, with intervals
-  nowcast evaluate forecasts=FILES observations=ARCHIVE   the same of forecasts that any system wrote as NetCDF
-  nowcast report run=DIR [output=FILE.html]            the evaluation as one page; of several runs: 'run=[DIR1,DIR2]'
-  nowcast predict run=DIR input=FILES output=FILE.nc   forecast from the newest frames (also FILE.h5: ODIM, FILE.tif)
-  nowcast watch run=DIR input=FOLDER output=FOLDER     a forecast for every cycle from what arrives in a folder
-  nowcast serve FOLDER [port=8000]                     the page that watch keeps up to date
-  nowcast replay run=DIR input=ARCHIVE output=FOLDER   that watch on archived frames, with faults on purpose
-  nowcast convert input=FILES output=FILE.nc           radar files into one archive ({readers})
-  nowcast info FILES                                   what an archive or a radar file holds
-  nowcast check ARCHIVE                                what in an archive asks for a second look
-  nowcast compare [only=NAMES] [KEY=VALUE ...]         train models with several seeds, show them side by side
-  nowcast benchmark [what=NAME]                        measure on this machine ({whats})
+Train and evaluate
+  nowcast train [experiment=NAME]             train, then evaluate
+  nowcast train resume=DIR                    go on with an interrupted run
+  nowcast train resume=auto [...]             the same with the newest one, or start one
+  nowcast compare [only=NAMES] [KEY=VALUE ...]
+                                              several models and seeds, side by side
+  nowcast evaluate run=DIR [data=...]         scores beside the baselines, with intervals
+  nowcast evaluate forecasts=FILES observations=ARCHIVE
+                                              the same of any system's forecasts (NetCDF)
+  nowcast report run=DIR [output=FILE.html]   the evaluation as one page; of several runs:
+                                              'run=[DIR1,DIR2]'
+Forecast
+  nowcast predict run=DIR input=FILES output=FILE.nc
+                                              from the newest frames (also FILE.h5: ODIM, FILE.tif)
+  nowcast watch run=DIR input=FOLDER output=FOLDER
+                                              for every cycle, from what arrives in a folder
+  nowcast serve FOLDER [port=8000]            the page that watch keeps up to date
+  nowcast replay run=DIR input=ARCHIVE output=FOLDER
+                                              that watch on archived frames, with faults on purpose
+Radar files
+  nowcast convert input=FILES output=FILE.nc  into one archive
+  nowcast info FILES                          what an archive or a radar file contains
+  nowcast check ARCHIVE                       what in an archive asks for a second look
+This machine
+  nowcast benchmark [what=NAME]               how fast it is
 
 FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or
 a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the
-composed configuration. Models are {models}.
+composed configuration. Files in DIR, such as DIR/model/MINE.yaml, can be chosen, too: model=MINE.
+
+{choices}
 """
 
 
@@ -93,7 +97,7 @@ def _run(arguments: list[str]) -> None:
     """Run one command, with the configuration files that can be chosen."""
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
-        sys.stdout.write(USAGE.format(**_choices()))
+        sys.stdout.write(USAGE.format(choices=_choices()))
         return
     if name == "--version" or "--version" in arguments:
         sys.stdout.write(f"nowcast {nowcast.__version__}\n")
@@ -102,15 +106,14 @@ def _run(arguments: list[str]) -> None:
         raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
     with left_as_it_was():
         wait_asleep()  # before a command loads torch
-        if (
-            name == "train"
+        if name == "train":
             # read when torch is loaded, which else warns of how its processes found each other, and
             # of choices made on purpose
-        ):
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         else:
             refuse_many(name)
-        command = getattr(importlib.import_module(f"nowcast.cli.{_COMMANDS[name]}"), name)
+        module = importlib.import_module(f"nowcast.cli.{_MODULES.get(name, name)}")
+        command = getattr(module, name)
         command(translated(name, arguments))
 
 
@@ -169,14 +172,10 @@ def _any_character() -> Iterator[None]:
                 stream.reconfigure(errors=errors)
 
 
-def _choices() -> dict[str, str]:
-    """What can be chosen, for the words on how to use it."""
-    found = {}
-    for name, group, before in (
-        ("experiments", "experiment", "experiment="),
-        ("readers", "reader", "reader="),
-        ("whats", "what", "what="),
-        ("models", "model", ""),
-    ):
-        found[name] = ", ".join(f"{before}{choice}" for choice in configuration.choices(group))
-    return found
+def _choices() -> str:
+    """What can be chosen, a paragraph for each group."""
+    found = []
+    for group in ("experiment", "model", "reader", "what"):
+        names = f"{group}: {', '.join(configuration.choices(group))}"
+        found.append(textwrap.fill(names, 96, subsequent_indent="  "))
+    return "\n".join(found)

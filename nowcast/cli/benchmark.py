@@ -37,7 +37,3 @@ def benchmark(arguments: list[str]) -> None:
         print_line(sentence)
     write(path, settings, report)
     print_line(f"wrote {path}")
-    if report.draw is not None:
-        picture = path.with_suffix(".png")
-        report.draw(picture)
-        print_line(f"wrote {picture}")

@@ -164,7 +164,7 @@ def list_files(folder: Path) -> None:
 
     about = {
         "config.yaml": "the whole configuration",
-        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that `nowcast predict` and `nowcast evaluate` need",
+        SETTINGS_FILE: f"with {WEIGHTS_FILE} all that nowcast predict and evaluate need",
         "training.png": "training and validation loss by epoch",
         "logs": "the same for TensorBoard and as CSV",
         "checkpoints": "to go on training: nowcast train resume=...",
@@ -191,7 +191,7 @@ def track(description: str):
 
 
 def print_line(text: str) -> None:
-    """A line on the terminal; whoever read it may be gone, or its disk full, and the work goes on."""
+    """A line on the terminal; whoever reads it may be gone, or its disk full: the work goes on."""
     if sys.stdout is None:  # closed before Python began
         return
     try:

@@ -13,8 +13,13 @@ from nowcast.cli.train import refuse_in_training, train
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import replacing
-from nowcast.training import comparison
-from nowcast.training.comparison import Run, step_to_finish
+from nowcast.training.comparison import table as comparison
+from nowcast.training.comparison.runs import Run, finish_in_parallel, refuse_other_settings
+from nowcast.training.comparison.settings import (
+    overridden_key,
+    overrides_by_model,
+    training_differences,
+)
 
 _COMMANDS = {"train": train, "evaluate": evaluate}
 
@@ -22,11 +27,11 @@ _COMMANDS = {"train": train, "evaluate": evaluate}
 def compare(arguments: list[str]) -> None:
     """Train several models with several seeds, and show them side by side."""
     known = set(configuration.compose("compare", []))
-    own = [item for item in arguments if comparison.key(item).split(".")[0] in known]
+    own = [item for item in arguments if overridden_key(item).split(".")[0] in known]
     typed = [item for item in settings_of(arguments) if item not in own]
     config = configuration.compose("compare", own)
     settings = configuration.plain(config)
-    overrides = comparison.plan(settings, typed)
+    overrides = overrides_by_model(settings, typed)
     config.common = [configuration.literal(item) for item in (*settings["common"], *typed)]
     if shown(config, arguments):
         return
@@ -34,10 +39,10 @@ def compare(arguments: list[str]) -> None:
         _refuse_without_effect(model, items, typed)
     folder = Path(settings["output_dir"] or new_folder("comparison"))
     runs = _runs_of(overrides, settings["seeds"], folder)
-    notes = comparison.differences({run.model: run.settings for run in runs[: len(overrides)]})
-    comparison.refuse_others(runs, lambda path: configuration.plain(configuration.load(path)))
+    notes = training_differences({run.model: run.settings for run in runs[: len(overrides)]})
+    refuse_other_settings(runs, lambda path: configuration.plain(configuration.load(path)))
     write_config(config, folder, name="comparison.yaml")
-    unfinished = [run for run in runs if step_to_finish(run)]
+    unfinished = [run for run in runs if run.next_command()]
     print_line(
         f"nowcast {nowcast.__version__}: {len(runs)} trainings, {len(runs) - len(unfinished)} of "
         f"them finished, in {folder}"
@@ -88,14 +93,14 @@ def _finish(runs: list[Run], parallel: int) -> list[str]:
     if parallel == 1:
         return _one_by_one(runs)
     options = configuration.own_folder_options()
-    return comparison.in_parallel(runs, count=parallel, report=print_line, options=options)
+    return finish_in_parallel(runs, count=parallel, report=print_line, options=options)
 
 
 def _one_by_one(runs: list[Run]) -> list[str]:
     """Finish the runs of a comparison in this process; a sentence for each that failed."""
     failed = []
     for run in runs:
-        command, *arguments = step_to_finish(run)
+        command, *arguments = run.next_command()
         print_line(f"{run}: nowcast {shlex.join([command, *arguments])}")
         try:
             _COMMANDS[command](arguments)
@@ -108,12 +113,12 @@ def _one_by_one(runs: list[Run]) -> list[str]:
 def _show(runs: list[Run], folder: Path, notes: list[str]) -> None:
     """The table of the runs that are finished, on the terminal and as files."""
     lead_minutes = part(runs[0].settings, "task").lead_minutes
-    results = comparison.results(runs, parameters=_parameters, lead_minutes=lead_minutes)
+    results = comparison.results_of(runs, parameters=_parameters, lead_minutes=lead_minutes)
     if not results:
         return
     comparison.write_csv(results, folder / "comparison.csv", lead_minutes=lead_minutes)
     table = comparison.table(results, first=runs[0].model)
-    sentences = [comparison.MEANING, *comparison.judged_apart(runs), *notes]
+    sentences = [comparison.MEANING, *comparison.note_on_pixels(runs), *notes]
     Console().print(table)
     for sentence in sentences:
         print_line(sentence)

@@ -25,7 +25,10 @@ from nowcast.runtime.plugins import plugins
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import os_error
 
-_OF_DATA = ("observed_channel", "output_bias")  # brought along by nowcast's own data; others need not
+_OF_DATA = (
+    "observed_channel",
+    "output_bias",
+)  # brought along by nowcast's own data; others need not
 
 _own_folders: ContextVar[tuple[Path, ...]] = ContextVar("own_folders", default=())
 

@@ -275,11 +275,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "convert": _CODING,
     "benchmark": (
         Rule(
-            ("what.rows", "what.columns"),
-            lambda settings: _at(settings, "what.archive") is None,
-            "they are of synthetic rain, and what.archive is given",
-        ),
-        Rule(
             ("what.batch_size",),
             _some_case_takes_the_batch_size,
             "every one of what.cases names its own batch",

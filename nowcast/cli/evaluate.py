@@ -105,9 +105,9 @@ def _change_task(forecaster: Forecaster, config: DictConfig, typed: list[str]) -
 def _evaluate_forecasts(arguments: list[str]) -> None:
     """Score forecasts that any system wrote as NetCDF."""
     from nowcast.data.archive import Archive
-    from nowcast.data.containers import Unpacking
     from nowcast.data.inputs import expand_inputs
     from nowcast.data.reading import opened_inputs
+    from nowcast.data.unpacking import Unpacking
     from nowcast.evaluation.external import ForecastFiles
 
     settings = plain_or_shown("evaluate_forecasts", arguments)
@@ -247,7 +247,8 @@ def _write_evaluation(
 def _write_tables(results: Results, folder: Path) -> None:
     """Scores and differences as CSV, curves, a case as a picture, and tables as text."""
     from nowcast.drawing.curves import score_curves
-    from nowcast.evaluation.table import difference_table, text_tables, write_csv, write_differences
+    from nowcast.evaluation.score_files import write_csv, write_differences
+    from nowcast.evaluation.tables import difference_table, text_tables
 
     lead_minutes, model = results.task.lead_minutes, results.models[0]
     rows = {name: results.rows(name) for name in results.models}
@@ -298,7 +299,7 @@ def _sentences(results: Results) -> list[str]:
 def _draw_case(results: Results, path: Path) -> None:
     """Picture of the typical case: context, observation and every forecast."""
     from nowcast.drawing.maps import sequence_picture
-    from nowcast.evaluation.table import lead_label
+    from nowcast.evaluation.titles import lead_label
 
     case = next((case for case in results.shown if case.kind == "typical"), None)
     if case is None:

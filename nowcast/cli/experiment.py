@@ -5,13 +5,15 @@ from pathlib import Path
 
 from nowcast.cli import config as configuration
 from nowcast.data.base import DataSet
-from nowcast.evaluation.plan import Plan
-from nowcast.evaluation.running import Source
+from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.running import evaluate as evaluate_source
+from nowcast.evaluation.source import ModelSource
+from nowcast.evaluation.statistics.base import Statistic
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import part
 from nowcast.runtime.errors import MissingDependency, UserError
-from nowcast.training.loop import Training
+from nowcast.training.losses import TrainingLoss
+from nowcast.training.settings import TrainingSettings
 from nowcast.types.transform import Identity
 
 MODEL = "nowcast"
@@ -70,8 +72,8 @@ class Evaluation:
     """
 
     baselines: Baselines
-    scores: object
-    plan: Plan
+    scores: Statistic
+    plan: EvaluationPlan
     kept: dict
 
     @classmethod
@@ -94,11 +96,11 @@ class Evaluation:
 
     def source_of(
         self, forecaster: Forecaster, data: DataSet, *, limit: int | None = None
-    ) -> Source:
+    ) -> ModelSource:
         """The test cases of a data set with a model's forecasts; of the first ``limit`` only."""
         length, members = forecaster.task.forecast_length, self.plan.members
         cases = data.part("test")
-        return Source(
+        return ModelSource(
             {MODEL: forecaster}, cases, forecast_length=length, members=members, limit=limit
         )
 
@@ -128,8 +130,8 @@ class Experiment:
     settings: dict
     forecaster: Forecaster
     data: DataSet
-    loss: object
-    training: Training
+    loss: TrainingLoss
+    training: TrainingSettings
     folder: Path
 
     @classmethod
@@ -161,7 +163,7 @@ class Experiment:
         return self.settings["seed"]
 
 
-def refuse_other_quantity(scores, quantity: str) -> None:
+def refuse_other_quantity(scores: Statistic, quantity: str) -> None:
     """Refuse scores of something else than the task's quantity."""
     if scores.quantity != quantity:
         raise UserError(

@@ -14,10 +14,11 @@ from nowcast.cli.common import (
     stopped_by_signals,
 )
 from nowcast.data.archive import Archive
-from nowcast.data.containers import Listing, Unpacking, open_containers
+from nowcast.data.containers import Listing, open_containers
 from nowcast.data.inputs import Inputs, literal_folder, separate_inputs
 from nowcast.data.reading import ReadingProcess
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.data.windows import utc_text
 from nowcast.forecasting import prediction
 from nowcast.forecasting import replay as replaying
@@ -92,8 +93,8 @@ def _check_prediction(settings: dict) -> None:
     if not all(right_types):
         raise UserError(
             f"forecast_length is {length!r}, pictures is {pictures!r}, thresholds is "
-            f"{thresholds!r} and members is {members!r}; a whole number of frames, "
-            "true or false, a list of rain rates, and a whole number, 0 for none, are needed."
+            f"{thresholds!r} and members is {members!r}; expected a whole number of "
+            "frames, true or false, a list of rain rates, and a whole number, 0 for none."
         )
 
 
@@ -111,13 +112,13 @@ def _report_prediction(published: prediction.Published) -> None:
 
 
 def watch(arguments: list[str]) -> None:
-    """Forecast from whatever arrives in a folder, until told to stop."""
+    """Forecast from whatever arrives in a folder, until stopped."""
     settings = plain_or_shown("watch", arguments)
     if settings is None:
         return
     seconds = settings["reading_seconds"]
     if not fits(seconds, float) or seconds <= 0:
-        raise UserError(f"reading_seconds is {seconds!r}; a number of seconds above 0 is needed.")
+        raise UserError(f"reading_seconds is {seconds!r}; expected a number of seconds above 0.")
     operation, run = part(settings, "operation"), run_folder(settings["run"])
     output, clock = Path(settings["output"]), Clock()
     _check_folders(settings["input"], output)
@@ -162,8 +163,8 @@ def _check_folders(inputs: Inputs, output: Path) -> None:
         folder = literal_folder(pattern)
         if _is_within(output.resolve(), folder.resolve(), pattern):
             raise UserError(
-                f"the forecasts in {output} would be found as input {pattern!r}; a folder of "
-                "their own is needed for them."
+                f"the forecasts in {output} would be found as input {pattern!r}; give them a "
+                "folder of their own."
             )
         if not folder.is_dir():
             raise UserError(
@@ -192,7 +193,7 @@ def replay(arguments: list[str]) -> None:
         return
     every = settings["every"]
     if not fits(every, int) or every < 0:
-        raise UserError(f"every is {every!r}; a whole number is needed, 0 for no faults.")
+        raise UserError(f"every is {every!r}; expected a whole number, 0 for no faults.")
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
@@ -217,8 +218,8 @@ def serve(arguments: list[str]) -> None:
         return
     if not fits(settings["port"], int) or not fits(settings["host"], str):
         raise UserError(
-            f"host is {settings['host']!r} and port is {settings['port']!r}; an address and a "
-            "number are needed."
+            f"host is {settings['host']!r} and port is {settings['port']!r}; expected an "
+            "address and a number."
         )
     stop = threading.Event()
     server = start_server(folders[0], settings["host"], settings["port"])
@@ -235,7 +236,7 @@ def _radar_run(settings: dict) -> Forecaster:
     forecaster = load(run_folder(settings["run"]), settings["precision"])
     if forecaster.task.quantity != "rain_rate":
         raise UserError(
-            f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); a run "
-            "trained on radar is needed."
+            f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); expected "
+            "a run trained on radar."
         )
     return forecaster

@@ -2,22 +2,23 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from nowcast.cli.common import files_and_settings, plain_or_shown, print_line
-from nowcast.data import conversion, inspection
+from nowcast.data import checking, conversion, inspection
 from nowcast.data.archive import Archive
-from nowcast.data.containers import Unpacking
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.reading import ReadingProcess, opened_inputs
+from nowcast.data.preparation import Preparation
+from nowcast.data.reading import ReadingProcess, in_order, opened_inputs
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.output.contents import Contents
 from nowcast.runtime.build import fits, part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.progress import counted
-from nowcast.types.frames import Frames
 from nowcast.types.task import Task
+
+_TYPES = {"clip": float | None, "workers": int | None, "strict": bool, "replace": bool}
 
 
 def convert(arguments: list[str]) -> None:
@@ -26,12 +27,7 @@ def convert(arguments: list[str]) -> None:
     if settings is None:
         return
     output = _netcdf_path(settings["output"])
-    for name, hint in (
-        ("clip", float | None),
-        ("workers", int | None),
-        ("strict", bool),
-        ("replace", bool),
-    ):
+    for name, hint in _TYPES.items():
         if not fits(settings[name], hint):
             raise UserError(
                 f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted."
@@ -39,16 +35,16 @@ def convert(arguments: list[str]) -> None:
     paths = [
         path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)
     ]
-    prepare = conversion.Preparation(
+    prepare = Preparation(
         settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance")
     )
-    workers = (os.cpu_count() or 1) if settings["workers"] is None else settings["workers"]
-    read = len(paths)
-    with counted("reading", len(paths)) as shown:
+    workers = settings["workers"]
+    files = len(paths)  # more where these are archives of files, as is known when they are opened
+    with counted("reading", files) as shown:
 
-        def show(done: int, total: int) -> None:
-            nonlocal read
-            read = total  # more than the paths where these are archives of files
+        def progress(done: int, total: int) -> None:
+            nonlocal files
+            files = total
             shown(done, total)
 
         summary = conversion.convert(
@@ -56,20 +52,18 @@ def convert(arguments: list[str]) -> None:
             output,
             reader=part(settings, "reader"),
             prepare=prepare,
-            workers=workers,
+            workers=(os.cpu_count() or 1) if workers is None else workers,
             strict=settings["strict"],
             replace=settings["replace"],
-            progress=show,
+            progress=progress,
         )
-    print_line(
-        f"{'wrote' if summary.added else 'nothing new for'} {summary}\n{inspection.info(output)}"
-    )
+    done = "wrote" if summary.added else "nothing new for"
+    print_line(f"{done} {summary}\n{inspection.info(output)}")
     if summary.quarantine:
-        path, reason = summary.quarantine[0]
-        count = len(summary.quarantine)
+        _, reason = summary.quarantine[0]
         sys.stderr.write(
-            f"nowcast convert: {count} of {read} files could not be read and are listed in "
-            f"{summary.report}; the first: {reason}\n"
+            f"nowcast convert: {len(summary.quarantine)} of {files} files could not be read and "
+            f"are listed in {summary.report}; the first: {reason}\n"
         )
 
 
@@ -86,19 +80,10 @@ def info(arguments: list[str]) -> None:
     chosen = Tolerant(reader, tolerance) if several else Contents(reader, tolerance)
     with ReadingProcess(Unpacking(chosen, inputs.refused)) as process:
         if several:
-            results = _one_by_one(inputs.paths, process)
-            print_line(inspection.info_of_members(files[0], results, tolerance))
+            results = in_order(inputs.paths, process)
+            print_line(inspection.info_of_files(files[0], results, tolerance))
         else:
             print_line(process.read(paths[0]))
-
-
-def _one_by_one(paths: list[Path], reader) -> Iterator[tuple[Path, Frames | UserError]]:
-    """The frames of each file, or the reason for none."""
-    for path in paths:
-        try:
-            yield path, reader.read(path)
-        except UserError as error:
-            yield path, error
 
 
 def check(arguments: list[str]) -> None:
@@ -109,13 +94,13 @@ def check(arguments: list[str]) -> None:
         return
     with Archive(files[0]) as archive:
         timestep = (
-            inspection.common_minutes(archive.times, archive.tolerance)
+            checking.common_minutes(archive.times, archive.tolerance)
             if settings["timestep"] is None
             else settings["timestep"]
         )
     task = Task(settings["context_length"], settings["forecast_length"], timestep)
     print_line(
-        inspection.check(
+        checking.check(
             files[0],
             task,
             validation_from=settings["validation_from"],

@@ -22,9 +22,11 @@ from nowcast.runtime.build import part
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import SCRIPT, World, check_devices, started_world
-from nowcast.training import checkpoints, comparison
-from nowcast.training.loop import CHECKPOINTS, History, Training, fit
+from nowcast.training import checkpoints
+from nowcast.training.comparison.settings import first_difference
+from nowcast.training.loop import History, fit
 from nowcast.training.processes import device_count
+from nowcast.training.settings import TrainingSettings
 
 _AUTO = "auto"  # in place of a folder: resume=auto
 _RESUME = "resume="
@@ -70,7 +72,7 @@ class Request:
 
     arguments: list[str]
     config: DictConfig
-    before: Training | None = None
+    before: TrainingSettings | None = None
     resumed: str | None = None
 
     @classmethod
@@ -147,7 +149,7 @@ class Request:
 
     def refuse_other_run(self) -> None:
         """Refuse a folder for a new run that contains one."""
-        can_go_on = checkpoints.any_in(self.folder / CHECKPOINTS)
+        can_go_on = checkpoints.any_in(self.folder / checkpoints.FOLDER)
         if not self.goes_on and (can_go_on or (self.folder / SETTINGS_FILE).exists()):
             go_on = f", or go on with it: {_resume_command(self.folder)}" if can_go_on else ""
             raise UserError(f"{self.folder} already holds a run; choose another output_dir{go_on}")
@@ -175,7 +177,7 @@ def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rul
             )
 
 
-def _old_run(folder: str, typed: list[str]) -> tuple[DictConfig, Training]:
+def _old_run(folder: str, typed: list[str]) -> tuple[DictConfig, TrainingSettings]:
     """The configuration of a run that goes on, and the training settings that it had."""
     other = [item for item in typed if not item.startswith("training.")]
     if other:
@@ -190,7 +192,7 @@ def _old_run(folder: str, typed: list[str]) -> tuple[DictConfig, Training]:
     return config, before
 
 
-def _newest_or_new(config: DictConfig) -> tuple[DictConfig, Training | None]:
+def _newest_or_new(config: DictConfig) -> tuple[DictConfig, TrainingSettings | None]:
     """The configuration of the run to go on with, and the training settings that it had; the one
     that came, and None, where there is no such run.
 
@@ -207,14 +209,14 @@ def _newest_or_new(config: DictConfig) -> tuple[DictConfig, Training | None]:
         folders = sorted((Path("runs").absolute() / str(config.name)).glob("*"), reverse=True)
     for folder in folders:
         finished = (folder / SETTINGS_FILE).exists()
-        if checkpoints.any_in(folder / CHECKPOINTS) and (given or not finished):
+        if checkpoints.any_in(folder / checkpoints.FOLDER) and (given or not finished):
             break
     else:
         return config, None
     stored = configuration.load(folder)
     before = part(configuration.plain(stored), "training")
     own, asked = configuration.plain(stored), configuration.plain(config)
-    where = comparison.difference(
+    where = first_difference(
         {key: value for key, value in own.items() if key != "training"},
         {key: value for key, value in asked.items() if key != "training"},
     )
@@ -281,7 +283,7 @@ def _fit(
     experiment: Experiment,
     processes: Processes,
     goes_on: bool,
-    before: Training | None,
+    before: TrainingSettings | None,
     begun: Callable[[list[str]], None] | None = None,
 ) -> History:
     """Train, in any process."""
@@ -305,7 +307,7 @@ def _train_along(processes: Processes) -> None:
     if order is None:
         return
     processes.met()
-    before = None if order["before"] is None else Training(**order["before"])
+    before = None if order["before"] is None else TrainingSettings(**order["before"])
     _fit(Experiment.of(order["settings"]), processes, order["resume"], before)
 
 
@@ -313,7 +315,7 @@ def _say_how_to_go_on(folder: Path, stop: BaseException) -> None:
     """What was interrupted, and the command that goes on."""
     interrupted = isinstance(stop, KeyboardInterrupt)
     what = "interrupted" if interrupted else "the step is finished and saved"
-    if checkpoints.any_in(folder / CHECKPOINTS):
+    if checkpoints.any_in(folder / checkpoints.FOLDER):
         print_line(f"{what}; go on with: {_resume_command(folder)}")
     else:
         print_line(f"{what} before the first checkpoint; the same command starts anew")

@@ -4,6 +4,7 @@ Axes: T time, H rows, W columns. Values are physical (mm/h, or grey levels), NaN
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 
@@ -50,6 +51,11 @@ class Cases(ABC):
 
     def size_of(self, index: int) -> tuple[int, int]:
         """(H, W) of a case, known without reading it where cases differ; else that of the first."""
+        return self._size_of_first
+
+    # read once: evaluation asks for the size of every case
+    @cached_property
+    def _size_of_first(self) -> tuple[int, int]:
         return self.case(0, 0).shape[1:]
 
     def grid_of(self, index: int) -> Grid | None:

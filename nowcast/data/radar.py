@@ -4,14 +4,13 @@ Only the windows asked for are ever read.
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from nowcast.data.archive import Archive
 from nowcast.data.base import Cases, DataSet
-from nowcast.data.memory import KeptFrames, fits
+from nowcast.data.memory import KeptFrames, kept_in_memory
 from nowcast.data.sampling import sample_generator
 from nowcast.data.windows import TimeSplit, longest_run, window_starts
 from nowcast.runtime.errors import UserError
@@ -19,8 +18,8 @@ from nowcast.types.frames import Grid
 from nowcast.types.task import Task
 from nowcast.types.tolerance import Tolerance
 
-_WET = 0.1
-_VALIDATION_STREAM = 1
+_WET = 0.1  # mm/h
+_VALIDATION_STREAM = 1  # of random numbers
 _COUNTS = ("crop", "crop_candidates", "samples_per_epoch", "validation_samples", "test_stride")
 _SIZES = ("seed", "memory_mb")
 
@@ -69,39 +68,15 @@ class Radar(DataSet):
     _kept: Archive | KeptFrames = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        wrong = [
-            f"{name} {getattr(self, name)!r}"
-            for name in _COUNTS
-            if not _whole(getattr(self, name), least=1)
-        ]
-        wrong += [
-            f"{name} {getattr(self, name)!r}"
-            for name in _SIZES
-            if not _whole(getattr(self, name), least=0)
-        ]
-        if wrong:
-            raise UserError(
-                f"data: {', '.join(wrong)} is out of range; counts must be whole numbers of at "
-                f"least 1, {' and '.join(_SIZES)} of at least 0."
-            )
-        if self.task.quantity != "rain_rate":
-            raise UserError(
-                f"radar archives hold rain rates, but the task forecasts {self.task.quantity}; "
-                "set task=radar, or take other data."
-            )
-        object.__setattr__(
-            self, "_opened", Archive(self.archive).use_one_of_each_time(self.task.timedelta)
-        )
-        object.__setattr__(
-            self,
-            "_kept",
-            KeptFrames(self._opened) if fits(self._opened, self.memory_mb) else self._opened,
-        )
-        self._split.interval("train", self._opened.times)
-        if not len(window_starts(self._opened.times, self.task, tolerance=self._opened.tolerance)):
-            raise UserError(
-                f"{self.archive} {_shortage(self._opened.times, self.task, self._opened.tolerance)}"
-            )
+        refuse_out_of_range(self)
+        archive = Archive(self.archive).use_one_of_each_time(self.task.timedelta)
+        self._split.interval("train", archive.times)  # refuses bounds in the wrong order
+        starts = window_starts(archive.times, self.task, tolerance=archive.tolerance)
+        if not len(starts):
+            shortage = describe_shortage(archive.times, self.task, archive.tolerance)
+            raise UserError(f"{self.archive} {shortage}.")
+        object.__setattr__(self, "_opened", archive)
+        object.__setattr__(self, "_kept", kept_in_memory(archive, self.memory_mb))
 
     @property
     def _split(self) -> TimeSplit:
@@ -113,161 +88,225 @@ class Radar(DataSet):
         return self._opened.grid
 
     def bounds(self) -> dict[str, str]:
-        """Where validation and test begin, as settings: kept with a run, so that its test never
-        meets its training data.
-        """
+        """Where validation and test begin, as settings."""
         start, end = self._split.interval("validation", self._opened.times)
         return {"validation_from": str(start), "test_from": str(end)}
 
-    def part(self, name: str) -> "RadarCases":
+    def part(self, name: str) -> "WholeCases | CropCases":
         """The cases of "train", "validation" or "test"; no window of one part shares a frame with
         another part's.
 
         Raises:
             UserError: an unknown part, or one without a single window.
         """
-        times = self._opened.times
+        times, tolerance = self._opened.times, self._opened.tolerance
         start, end = self._split.interval(name, times)
-        starts = window_starts(
-            times, self.task, start=start, end=end, tolerance=self._opened.tolerance
-        )
+        starts = window_starts(times, self.task, start=start, end=end, tolerance=tolerance)
         if not len(starts):
-            inside = times[
-                slice(
-                    *(
-                        None if edge is None else np.searchsorted(times, edge)
-                        for edge in (start, end)
-                    )
-                )
-            ]
-            period = (
-                f"{'the beginning' if start is None else start} to "
-                f"{'the end' if end is None else end}"
-            )
-            advice = "change data.validation_from or data.test_from."
+            first = 0 if start is None else np.searchsorted(times, start)
+            after = len(times) if end is None else np.searchsorted(times, end)
+            since = "the beginning" if start is None else start
+            until = "the end" if end is None else end
+            shortage = describe_shortage(times[first:after], self.task, tolerance)
             raise UserError(
-                f"the {name} part of {self.archive}, {period}, "
-                f"{_shortage(inside, self.task, self._opened.tolerance)[:-1]}; {advice}"
+                f"the {name} part of {self.archive}, {since} to {until}, {shortage}; change "
+                "data.validation_from or data.test_from."
             )
-        return RadarCases(self, name, starts)
+        if name == "test":
+            # a test set may be long, and each of its windows is read once: nothing is kept
+            return WholeCases(self._opened, starts, self.task, self.test_stride)
+        return CropCases(self._opened, self._kept, starts, CropDraws.of(self, name))
 
 
-def _whole(value, *, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def refuse_out_of_range(data) -> None:
+    """Raise a UserError that names the settings of a `Radar`, or of several, that cannot be."""
+    wrong = []
+    for least, names in ((1, _COUNTS), (0, _SIZES)):
+        for name in names:
+            value = vars(data)[name]
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                wrong.append(f"{name} {value!r}")
+    if wrong:
+        raise UserError(
+            f"data: {', '.join(wrong)} is out of range; counts must be whole numbers of at least "
+            f"1, {' and '.join(_SIZES)} of at least 0."
+        )
+    if data.task.quantity != "rain_rate":
+        raise UserError(
+            f"radar archives contain rain rates, but the task forecasts {data.task.quantity}; set "
+            "task=radar, or take other data."
+        )
 
 
-def _shortage(times: np.ndarray, task: Task, tolerance: Tolerance) -> str:
-    every = f"{task.timestep:g} min"
+def describe_shortage(times: np.ndarray, task: Task, tolerance: Tolerance) -> str:
+    """What frames of these times lack for a single case."""
     return (
-        f"holds {len(times)} frames, but a forecast needs {task.window_length} in a row every "
-        f"{every}; "
-        f"the longest gap-free run is {longest_run(times, task.timedelta, tolerance)}."
+        f"has {len(times)} frames, but a case needs {task.window_length} in a row every "
+        f"{task.timestep:g} min; the longest gap-free run is "
+        f"{longest_run(times, task.timedelta, tolerance)}"
     )
 
 
-class RadarCases(Cases):
-    """The cases of one part of a `Radar`; a case is a pure function of (seed, epoch, index)."""
+class _OneArchive(Cases):
+    """What all cases of one archive have in common.
 
-    def __init__(self, radar: Radar, name: str, starts: np.ndarray):
-        self._radar, self._name, self._archive = radar, name, radar._opened
-        self._starts = starts[:: radar.test_stride] if name == "test" else starts
-        self._frames = (
-            radar._opened if name == "test" else radar._kept
-        )  # a test set may be long, and each of its windows is read once
+    Args:
+        archive: where they are from.
+        task: context length and timestep.
+        size: (h, w) of each.
+    """
 
-    def __len__(self) -> int:
-        lengths = {
-            "train": self._radar.samples_per_epoch,
-            "validation": self._radar.validation_samples,
-        }
-        return lengths.get(self._name, len(self._starts))
-
-    @property
-    def grid(self) -> Grid:
-        """The archive's grid: test cases fill it, the others are crops of it."""
-        return self._archive.grid
-
-    @cached_property
-    def shape(self) -> tuple[int, int, int]:
-        """(T, h, w) of a case."""
-        sides = (
-            self.grid.shape
-            if self._name == "test"
-            else tuple(min(self._radar.crop, side) for side in self.grid.shape)
-        )
-        return self._radar.task.window_length, *sides
-
-    def case(self, epoch: int, index: int) -> np.ndarray:
-        """Rain rates [mm/h] of context and target, (T, h, w) float32, NaN = not observed.
-
-        Validation and test cases are the same in every epoch.
-        """
-        start, rows, columns = self.place(epoch, index)
-        return self._frames.read(start, start + self.shape[0], rows=rows, columns=columns)
-
-    def analysis_time(self, index: int, *, epoch: int = 0) -> np.datetime64:
-        """UTC time of the case's last context frame."""
-        return self._archive.times[
-            self.place(epoch, index)[0] + self._radar.task.context_length - 1
-        ]
+    def __init__(self, archive: Archive, task: Task, size: tuple[int, int]):
+        self._archive, self._task = archive, task
+        self.shape = (task.window_length, *size)
 
     def scale(self, epoch: int, index: int) -> tuple[float, float]:
         """(minutes between frames, kilometres between pixels) of a case."""
-        return float(self._radar.task.timestep), self.grid.pixel_km
-
-    @property
-    def stride_hours(self) -> float:
-        """From one test case to the next of an archive without gaps."""
-        return self._radar.test_stride * self._radar.task.timestep / 60
+        return float(self._task.timestep), self._archive.grid.pixel_km
 
     def size_of(self, index: int) -> tuple[int, int]:
         """(h, w) of the case."""
         return self.shape[1:]
 
+    def _refuse_index(self, index: int, part: str) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"the {part} part has cases 0 to {len(self) - 1}, not {index}")
+
+
+class WholeCases(_OneArchive):
+    """Windows of whole frames of one archive, in order of time.
+
+    Args:
+        archive: where they are read.
+        starts: first frame of each window.
+        task: context length and timestep.
+        stride: every how many windows a case starts.
+    """
+
+    def __init__(self, archive: Archive, starts: np.ndarray, task: Task, stride: int):
+        super().__init__(archive, task, archive.grid.shape)
+        self._starts = starts[::stride]
+        self.stride_hours = stride * task.timestep / 60
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def grid(self) -> Grid:
+        """The archive's grid."""
+        return self._archive.grid
+
+    def _start(self, index: int) -> int:
+        self._refuse_index(index, "test")
+        return int(self._starts[index])
+
+    def case(self, epoch: int, index: int) -> np.ndarray:
+        """Rain rates [mm/h] of context and target, (T, H, W) float32, NaN = not observed."""
+        start = self._start(index)
+        return self._archive.read(start, start + self.shape[0])
+
+    def analysis_time(self, index: int) -> np.datetime64:
+        """UTC time of the case's last context frame."""
+        return self._archive.times[self._start(index) + self._task.context_length - 1]
+
     def grid_of(self, index: int) -> Grid:
-        """The grid of a test case."""
+        """The grid of the case."""
         return self.grid
 
-    def place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
+
+@dataclass(frozen=True)
+class CropDraws:
+    """How crops are drawn.
+
+    Args:
+        task: context and forecast length, timestep.
+        seed: of the draws.
+        crop: side of a crop [pixels].
+        candidates: drawn for each case, of which the wettest is taken.
+        count: cases in an epoch.
+        part: "train", of which cases are others in every epoch, or "validation".
+    """
+
+    task: Task
+    seed: int
+    crop: int
+    candidates: int
+    count: int
+    part: str
+
+    @classmethod
+    def of(cls, data, part: str) -> "CropDraws":
+        """As the settings of a `Radar`, or of several, say."""
+        count = data.samples_per_epoch if part == "train" else data.validation_samples
+        return cls(data.task, data.seed, data.crop, data.crop_candidates, count, part)
+
+    def generator(self, epoch: int, index: int) -> np.random.Generator:
+        """That of one case."""
+        if self.part == "train":
+            return sample_generator(self.seed, epoch, index)
+        sequence = np.random.SeedSequence([self.seed, 0, index, _VALIDATION_STREAM])
+        return np.random.default_rng(sequence)
+
+
+class CropCases(_OneArchive):
+    """Crops of one archive to train with or to validate on; a case is a pure function of (seed,
+    epoch, index).
+
+    Args:
+        archive: where they are from.
+        frames: where they are read: the archive, or what is kept of it in memory.
+        starts: first frame of each window.
+        draws: how they are drawn.
+    """
+
+    def __init__(
+        self, archive: Archive, frames: Archive | KeptFrames, starts: np.ndarray, draws: CropDraws
+    ):
+        rows, columns = archive.grid.shape
+        super().__init__(archive, draws.task, (min(draws.crop, rows), min(draws.crop, columns)))
+        self._frames, self._starts, self._draws = frames, starts, draws
+
+    def __len__(self) -> int:
+        return self._draws.count
+
+    def case(self, epoch: int, index: int) -> np.ndarray:
+        """Rain rates [mm/h] of context and target, (T, h, w) float32, NaN = not observed."""
+        start, rows, columns = self._place(epoch, index)
+        return self._frames.read(start, start + self.shape[0], rows=rows, columns=columns)
+
+    def analysis_time(self, index: int, *, epoch: int = 0) -> np.datetime64:
+        """UTC time of the case's last context frame."""
+        start, _, _ = self._place(epoch, index)
+        return self._archive.times[start + self._task.context_length - 1]
+
+    def _place(self, epoch: int, index: int) -> tuple[int, slice, slice]:
         """(first frame, rows, columns) of a case in the archive."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"the {self._name} part has cases 0 to {len(self) - 1}, not {index}")
-        if self._name == "test":
-            return int(self._starts[index]), slice(None), slice(None)
-        if self._name == "train":
-            generator = sample_generator(self._radar.seed, epoch, index)
-        else:
-            generator = np.random.default_rng(
-                np.random.SeedSequence([self._radar.seed, 0, index, _VALIDATION_STREAM])
-            )
-        candidates = [self._draw(generator) for _ in range(self._radar.crop_candidates)]
+        self._refuse_index(index, self._draws.part)
+        generator = self._draws.generator(epoch, index)
+        # rain is rare: of several crops the wettest teaches most
+        candidates = [self._draw(generator) for _ in range(self._draws.candidates)]
         return candidates[0] if len(candidates) == 1 else self._wettest(candidates)
 
     def _draw(self, generator: np.random.Generator) -> tuple[int, slice, slice]:
         """A window and a crop, uniformly."""
         start = int(self._starts[generator.integers(len(self._starts))])
-        corners = [
-            int(generator.integers(side - part + 1))
-            for side, part in zip(self.grid.shape, self.shape[1:])
-        ]
-        rows, columns = (
-            slice(corner, corner + part) for corner, part in zip(corners, self.shape[1:])
-        )
-        return start, rows, columns
+        crop = []
+        for side, length in zip(self._archive.grid.shape, self.shape[1:], strict=True):
+            corner = int(generator.integers(side - length + 1))
+            crop.append(slice(corner, corner + length))
+        return start, *crop
 
     def _wettest(self, places: list[tuple[int, slice, slice]]) -> tuple[int, slice, slice]:
         """The place with the most wet pixels in the first target frame; of equally wet ones the
         first with the most observed pixels.
         """
-        ahead = self._radar.task.context_length
-        fields = [
-            self._frames.read(start + ahead, start + ahead + 1, rows=rows, columns=columns)
-            for start, rows, columns in places
-        ]
-        wet = [np.count_nonzero(field >= _WET) for field in fields]
-        best = [index for index, count in enumerate(wet) if count == max(wet)]
-        return places[
-            best[0]
-            if len(best) == 1
-            else max(best, key=lambda index: np.count_nonzero(~np.isnan(fields[index])))
-        ]
+        ahead = self._task.context_length
+
+        def wetness(place: tuple[int, slice, slice]) -> tuple[int, int]:
+            start, rows, columns = place
+            frame = start + ahead
+            rates = self._frames.read(frame, frame + 1, rows=rows, columns=columns)
+            return np.count_nonzero(rates >= _WET), np.count_nonzero(~np.isnan(rates))
+
+        # max returns the first of equal ones
+        return max(places, key=wetness)

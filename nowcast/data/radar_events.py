@@ -10,8 +10,15 @@ import numpy as np
 from nowcast.data.archive import Archive
 from nowcast.data.base import Cases, DataSet
 from nowcast.data.inputs import expand_inputs
-from nowcast.data.radar import Radar, RadarCases
-from nowcast.data.windows import PARTS, longest_run, window_starts
+from nowcast.data.memory import kept_in_memory
+from nowcast.data.radar import (
+    CropCases,
+    CropDraws,
+    WholeCases,
+    describe_shortage,
+    refuse_out_of_range,
+)
+from nowcast.data.windows import PARTS, window_starts
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
 from nowcast.types.task import Task
@@ -55,27 +62,34 @@ class RadarEvents(DataSet):
     _starts: dict[str, np.ndarray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        paths = (
-            expand_inputs(self.archives)
-            if isinstance(self.archives, str)
-            else [Path(path) for path in self.archives]
-        )
+        refuse_out_of_range(self)
+        paths = self.archives
+        paths = expand_inputs(paths) if isinstance(paths, str) else list(map(Path, paths))
         names = [path.stem for path in paths]
         if not names or len(set(names)) < len(names):
             raise UserError(
                 f"data.archives names {', '.join(names) or 'no archive'}; one or more archives "
                 "with different file names are needed."
             )
-        if self.test_stride < 1 or self.task.quantity != "rain_rate":
-            raise UserError(
-                f"data.test_stride is {self.test_stride} and the task forecasts "
-                f"{self.task.quantity}; a stride of 1 or more and rain rates are needed."
-            )
-        for part_name, listed in (("test", self.test), ("validation", self.validation)):
-            unknown = [name for name in listed if name not in names]
-            if unknown or len(set(listed)) < len(listed):
+        # before any archive is opened, which takes time
+        self._refuse_wrong_names(names)
+        opened, starts = {}, {}
+        for name, path in zip(names, paths, strict=True):
+            archive = Archive(path).use_one_of_each_time(self.task.timedelta)
+            times, tolerance = archive.times, archive.tolerance
+            opened[name] = archive
+            starts[name] = window_starts(times, self.task, tolerance=tolerance)
+            if not len(starts[name]):
+                shortage = describe_shortage(times, self.task, tolerance)
+                raise UserError(f"{path} {shortage}. Leave it out.")
+        object.__setattr__(self, "_opened", opened)
+        object.__setattr__(self, "_starts", starts)
+
+    def _refuse_wrong_names(self, names: list[str]) -> None:
+        for part, listed in (("test", self.test), ("validation", self.validation)):
+            if not set(listed) <= set(names) or len(set(listed)) < len(listed):
                 raise UserError(
-                    f"data.{part_name} names {', '.join(map(str, listed))}; different ones of "
+                    f"data.{part} names {', '.join(map(str, listed))}; different ones of "
                     f"{', '.join(names)} are needed, each without folder and ending."
                 )
         both = sorted(set(self.test) & set(self.validation))
@@ -84,150 +98,100 @@ class RadarEvents(DataSet):
                 f"{', '.join(both)} is in data.test and in data.validation; an event can be in "
                 "one of them."
             )
-        opened = {
-            name: Archive(path).use_one_of_each_time(self.task.timedelta)
-            for name, path in zip(names, paths)
-        }
-        starts = {
-            name: window_starts(archive.times, self.task, tolerance=archive.tolerance)
-            for name, archive in opened.items()
-        }
-        for name in names:
-            if not len(starts[name]):
-                times = opened[name].times
-                raise UserError(
-                    f"{opened[name].path} holds {len(times)} frames, but a case needs "
-                    f"{self.task.window_length} in a row every "
-                    f"{self.task.timestep:g} min; the longest gap-free run is "
-                    f"{longest_run(times, self.task.timedelta, opened[name].tolerance)}. Leave "
-                    "it out."
-                )
-        object.__setattr__(self, "_opened", opened)
-        object.__setattr__(self, "_starts", starts)
 
-    def part(self, name: str) -> "EventCases | EventCrops":
+    def part(self, name: str) -> "EventCases":
         """The cases of "train", "validation" or "test"; no two parts share an event.
 
         Raises:
             UserError: an unknown part, or one without an event.
         """
-        events = {"test": self.test or list(self._opened), "validation": self.validation}
-        events["train"] = [
-            event
-            for event in self._opened
-            if self.test and event not in (*self.test, *self.validation)
-        ]
+        others = (*self.test, *self.validation)
+        events = {
+            "train": [event for event in self._opened if self.test and event not in others],
+            "validation": self.validation,
+            "test": [event for event in self._opened if event in (self.test or self._opened)],
+        }
         if not events.get(name):
             raise UserError(
                 f"data=radar_events has no event for the {name} part; parts are "
                 f"{', '.join(PARTS)}, and data.test and data.validation say "
                 f"which of {', '.join(self._opened)} are in which."
             )
-        return (
-            EventCases(self, events[name])
-            if name == "test"
-            else EventCrops(self, name, events[name])
-        )
+        if name == "test":
+            return self._whole(events[name])
+        return self._crops(events[name], CropDraws.of(self, name))
 
+    def _whole(self, events: list[str]) -> "EventCases":
+        """Whole frames, archive by archive in the order of time."""
+        cases, places = {}, []
+        for event in events:
+            archive, starts = self._opened[event], self._starts[event]
+            cases[event] = WholeCases(archive, starts, self.task, self.test_stride)
+            places += [(event, index) for index in range(len(cases[event]))]
+        return EventCases(cases, places)
 
-class EventCrops(Cases):
-    """The cases of one part of `RadarEvents` that is trained or validated on: crops of its events
-    in turn; a case is a pure function of (seed, epoch, index).
-    """
-
-    def __init__(self, events: RadarEvents, name: str, chosen: list[str]):
-        shared = {
-            key: getattr(events, key)
-            for key in (
-                "task",
-                "seed",
-                "crop",
-                "crop_candidates",
-                "samples_per_epoch",
-                "validation_samples",
-                "memory_mb",
-            )
-        }
-        self._names = chosen
-        self._parts = [
-            RadarCases(
-                Radar(archive=events._opened[event].path, **shared), name, events._starts[event]
-            )
-            for event in chosen
-        ]
-        for event, part in zip(chosen, self._parts):
-            if part.shape[1:] != (events.crop, events.crop):
+    def _crops(self, events: list[str], draws: CropDraws) -> "EventCases":
+        """Crops of the archives in turn, so that each counts the same, however long it is."""
+        cases = {}
+        for event in events:
+            archive = self._opened[event]
+            if min(archive.grid.shape) < self.crop:
+                # a batch is of one size
                 raise UserError(
-                    f"{events._opened[event].path} has {' x '.join(map(str, part.grid.shape))} "
-                    f"pixels; crops of {events.crop} from several grids need that many on each "
-                    "side. Set data.crop."
+                    f"{archive.path} has {' x '.join(map(str, archive.grid.shape))} pixels; crops "
+                    f"of {self.crop} from several grids need that many on each side. Set "
+                    "data.crop."
                 )
-
-    def __len__(self) -> int:
-        return len(self._parts[0])
-
-    def _of(self, index: int) -> RadarCases:
-        return self._parts[index % len(self._parts)]
-
-    def case(self, epoch: int, index: int) -> np.ndarray:
-        """Rain rates [mm/h] of context and target, (T, crop, crop) float32, NaN = not observed."""
-        return self._of(index).case(epoch, index)
-
-    def scale(self, epoch: int, index: int) -> tuple[float, float]:
-        """(minutes between frames, kilometres between pixels) of a case."""
-        return self._of(index).scale(epoch, index)
-
-    def source(self, index: int) -> str:
-        """The name of the case's archive."""
-        return self._names[index % len(self._names)]
-
-    def size_of(self, index: int) -> tuple[int, int]:
-        """(h, w) of the case."""
-        return self._of(index).size_of(index)
+            frames = kept_in_memory(archive, self.memory_mb)
+            cases[event] = CropCases(archive, frames, self._starts[event], draws)
+        places = [(events[index % len(events)], index) for index in range(draws.count)]
+        return EventCases(cases, places)
 
 
 class EventCases(Cases):
-    """The test cases of `RadarEvents`, archive by archive in the order of time."""
+    """Cases of several archives.
 
-    def __init__(self, events: RadarEvents, chosen: list[str]):
-        self._events, self._length = events, events.task.window_length
-        self._places = [
-            (name, int(start))
-            for name in events._opened
-            if name in chosen
-            for start in events._starts[name][:: events.test_stride]
-        ]
+    Args:
+        cases: those of each event by its name.
+        places: the event of each case, and its index there.
+    """
+
+    def __init__(self, cases: dict[str, WholeCases | CropCases], places: list[tuple[str, int]]):
+        self._cases, self._places = cases, places
+        self.stride_hours = next(iter(cases.values())).stride_hours
 
     def __len__(self) -> int:
         return len(self._places)
 
+    def _of(self, index: int) -> tuple[WholeCases | CropCases, int]:
+        event, index_there = self._places[index]
+        return self._cases[event], index_there
+
     def case(self, epoch: int, index: int) -> np.ndarray:
-        """Rain rates [mm/h] of context and target, (T, H, W) float32, NaN = not observed."""
-        name, start = self._places[index]
-        return self._events._opened[name].read(start, start + self._length)
+        """Rain rates [mm/h] of context and target, (T, h, w) float32, NaN = not observed."""
+        cases, index = self._of(index)
+        return cases.case(epoch, index)
 
     def analysis_time(self, index: int) -> np.datetime64:
         """UTC time of the case's last context frame."""
-        name, start = self._places[index]
-        return self._events._opened[name].times[start + self._events.task.context_length - 1]
+        cases, index = self._of(index)
+        return cases.analysis_time(index)
 
     def scale(self, epoch: int, index: int) -> tuple[float, float]:
         """(minutes between frames, kilometres between pixels) of a case."""
-        return float(self._events.task.timestep), self.grid_of(index).pixel_km
-
-    @property
-    def stride_hours(self) -> float:
-        """From one test case to the next of an archive without gaps."""
-        return self._events.test_stride * self._events.task.timestep / 60
+        cases, index = self._of(index)
+        return cases.scale(epoch, index)
 
     def source(self, index: int) -> str:
         """The name of the case's archive."""
         return self._places[index][0]
 
-    def grid_of(self, index: int) -> Grid:
-        """The grid of the case."""
-        return self._events._opened[self.source(index)].grid
+    def grid_of(self, index: int) -> Grid | None:
+        """The grid of a test case; None of a crop."""
+        cases, index = self._of(index)
+        return cases.grid_of(index)
 
     def size_of(self, index: int) -> tuple[int, int]:
-        """(H, W) of the case."""
-        return self.grid_of(index).shape
+        """(h, w) of the case."""
+        cases, index = self._of(index)
+        return cases.size_of(index)

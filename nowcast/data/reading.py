@@ -1,17 +1,14 @@
 """Reading radar files in a process of their own, which can be killed: a file may crash or hang the
 library that reads it.
 
-The process gets the reader and the paths from here; what it sends back is JSON and the bytes of
-arrays, never a pickle.
+The process gets the reader and the paths from here, see ``nowcast.data.serving``.
 """
 
-import ctypes
 import json
 import os
 import pickle
 import select
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -23,22 +20,17 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from nowcast.data.containers import (
-    Listing,
-    OpenedInputs,
-    open_containers,
-    remove_folders_of,
-    stored_size,
-)
+from nowcast.data.containers import Listing, OpenedInputs, open_containers, stored_size
+from nowcast.data.private_folder import remove_folders_of
+from nowcast.data.serving import LENGTH, from_messages, send
 from nowcast.runtime.environment import cleaned
-from nowcast.runtime.errors import Unavailable, UserError, first_line
-from nowcast.types.frames import Frames, Grid
+from nowcast.runtime.errors import Unavailable, UserError
+from nowcast.types.frames import Frames
 
 _SECONDS = 120.0  # a small file that takes longer to read is given up
 _SLOWEST = 2e6  # bytes a second that a file of many frames is read with, at least
 # address space of a reading process; a file that claims more is refused by the operating system
 _MEMORY_MB = 8192
-_PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 _MOST_HEADER_BYTES = 2**26
 _ENDING_SECONDS = 10.0  # a process whose pipe is closed ends in a moment
 
@@ -82,12 +74,21 @@ class ReadingProcess:
             self.close()  # it died while nobody asked it, so that is not this file's fault
         if self._process is None:
             self._start()
+        seconds = seconds_for(path) if self.seconds is None else self.seconds
         try:
-            return self._ask(path)
-        except BaseException as error:
-            if not (isinstance(error, UserError) and getattr(error, "answered", False)):
-                self.close()  # whatever it is doing, nobody waits for it any more
+            answer = self._ask(path, time.monotonic() + seconds)
+        except TimeoutError:
+            self.close()
+            raise TooSlow(
+                f"{path} could not be read within {seconds:g} seconds; the machine or the disk is "
+                "busy, or it is damaged or hostile: try again, or leave it out."
+            ) from None
+        except BaseException:
+            self.close()  # whatever it is doing, nobody waits for it any more
             raise
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """Kill the process; the next read starts another one."""
@@ -95,6 +96,7 @@ class ReadingProcess:
             return
         self._process.kill()
         self._process.wait()
+        # a killed process cannot tidy up itself
         remove_folders_of(self._process.pid)
         os.close(self._requests)
         os.close(self._answers)
@@ -104,7 +106,7 @@ class ReadingProcess:
         theirs_in, self._requests = os.pipe()
         self._answers, theirs_out = os.pipe()
         program = (
-            f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.reading import "
+            f"import sys; sys.path[:] = {sys.path!r}; from nowcast.data.serving import "
             f"serve; serve({theirs_in}, {theirs_out}, {self.memory_mb})"
         )
         try:
@@ -113,7 +115,7 @@ class ReadingProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs_in, theirs_out),
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the other
                 env=cleaned(os.environ),
             )
         except OSError as error:
@@ -126,59 +128,28 @@ class ReadingProcess:
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        _send(self._requests, pickle.dumps(self.reader))
+        send(self._requests, pickle.dumps(self.reader))
 
-    def _ask(self, path: str | Path) -> Frames | str:
-        seconds = _seconds_for(path) if self.seconds is None else self.seconds
-        deadline = time.monotonic() + seconds
+    def _ask(self, path: str | Path, deadline: float) -> Frames | str | UserError:
+        """What the process answers, a UserError where the reader raised one."""
         try:
-            _send(self._requests, os.fsencode(path))
+            send(self._requests, os.fsencode(path))
             header = json.loads(self._receive(deadline, most=_MOST_HEADER_BYTES))
             if "error" in header:
-                error = (Unavailable if header.get("unavailable") else UserError)(header["error"])
-                error.answered = True
-                raise error
+                return (Unavailable if header.get("unavailable") else UserError)(header["error"])
             if "text" in header:
                 return header["text"]
-            arrays = [
-                np.frombuffer(self._receive(deadline), dtype).reshape(shape)
-                for dtype, shape in header["arrays"]
-            ]
-        except _TooMuch:  # the process is still writing it: whoever called this ends it
-            most = f"more than {_MOST_HEADER_BYTES // 2**20} MB of what describes it"
-            advice = "it is damaged or hostile, leave it out; an archive of very many files, unpack"
-            raise UserError(f"{path} gave {most}; {advice}.") from None
-        except (BrokenPipeError, EOFError):
-            code = self._ended()
-            reason = (
-                f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            )
-            advice = "it is damaged or hostile, leave it out"
-            if code == -signal.SIGKILL:  # nothing in a file does that
-                advice = (
-                    "somebody or the system ended it, perhaps for want of memory: try again "
-                    "with more memory or fewer workers"
-                )
+            arrays = []
+            for dtype, shape in header["arrays"]:
+                arrays.append(np.frombuffer(self._receive(deadline), dtype).reshape(shape))
+            return from_messages(header, arrays)
+        except _TooMuch:
             raise UserError(
-                f"{path} ended the process that read it ({reason}); {advice}."
+                f"{path} gave more than {_MOST_HEADER_BYTES // 2**20} MB of what describes it; it "
+                "is damaged or hostile, leave it out; an archive of very many files, unpack."
             ) from None
-        except TimeoutError:
-            advice = (
-                "the machine or the disk is busy, or it is damaged or hostile: try again, "
-                "or leave it out"
-            )
-            raise TooSlow(
-                f"{path} could not be read within {seconds:g} seconds; {advice}."
-            ) from None
-        values, times, x, y, discarded = arrays
-        return Frames(
-            values,
-            times.astype("datetime64[s]"),
-            Grid(header["crs"], x, y),
-            header["source"],
-            header["quantity"],
-            discarded,
-        )
+        except (BrokenPipeError, EOFError):
+            raise _lost(path, self._ended()) from None
 
     def _ended(self) -> int:
         """The exit code of a process whose pipe is closed; one that lives on is killed."""
@@ -189,7 +160,7 @@ class ReadingProcess:
             return self._process.wait()
 
     def _receive(self, deadline: float, *, most: int | None = None) -> bytearray:
-        (size,) = struct.unpack("<Q", self._bytes(8, deadline))
+        (size,) = LENGTH.unpack(self._bytes(LENGTH.size, deadline))
         if most is not None and size > most:
             raise _TooMuch
         return self._bytes(size, deadline)
@@ -206,93 +177,23 @@ class ReadingProcess:
         return received
 
 
-def _seconds_for(path: str | Path) -> float:
-    """How long a file may take, which may hold very many frames; one that is not there, the
+def seconds_for(path: str | Path) -> float:
+    """How long a file may take, which may have very many frames; one that is not there, the
     shortest time.
     """
     return _SECONDS + stored_size(path) / _SLOWEST
 
 
-def _send(pipe: int, message: bytes | memoryview) -> None:
-    """Its length and itself; without a copy, as it may be gigabytes."""
-    for data in (memoryview(struct.pack("<Q", len(message))), memoryview(message)):
-        while data:
-            data = data[os.write(pipe, data) :]
-
-
-def serve(requests: int, answers: int, memory_mb: int) -> None:
-    """What the process does: a reader comes first, then paths; ends when nobody asks any more."""
-    import resource
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mb * 2**20, memory_mb * 2**20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with os.fdopen(requests, "rb") as file:
-        reader = pickle.loads(_next(file))
-        while (path := _next(file)) is not None:
-            for part in _answer(reader, os.fsdecode(path)):
-                _send(answers, part)
-
-
-def _next(file) -> bytes | None:
-    head = file.read(8)
-    return file.read(struct.unpack("<Q", head)[0]) if len(head) == 8 else None
-
-
-def _parts(frames: Frames) -> tuple[np.ndarray, ...]:
-    """The arrays of frames, as they are sent."""
-    return (
-        frames.values,
-        frames.times.astype(np.int64),
-        frames.grid.x,
-        frames.grid.y,
-        frames.discarded,
-    )
-
-
-def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
-    """A header as JSON, then the bytes of the arrays it describes."""
-    try:
-        frames = reader.read(path)
-        arrays = (
-            [] if isinstance(frames, str) else [np.ascontiguousarray(a) for a in _parts(frames)]
+def _lost(path: str | Path, code: int) -> UserError:
+    """What it means that a process ended while it read a file."""
+    reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    advice = "it is damaged or hostile, leave it out"
+    if code == -signal.SIGKILL:  # nothing in a file does that
+        advice = (
+            "somebody or the system ended it, perhaps for want of memory: try again with more "
+            "memory or fewer workers"
         )
-    except UserError as error:
-        yield json.dumps(
-            {"error": str(error), "unavailable": isinstance(error, Unavailable)}
-        ).encode()
-        return
-    except MemoryError:
-        yield json.dumps(
-            {
-                "error": f"{path} needs more memory than a radar file may take; it is very "
-                "large, damaged or hostile: split it by time, or leave it out."
-            }
-        ).encode()
-        return
-    except (
-        Exception
-    ) as error:  # a library's own exception that a reader did not foresee is a bad file, too
-        yield json.dumps(
-            {
-                "error": f"{path} cannot be read ({type(error).__name__}: {first_line(error)}); "
-                "it is damaged or of another format."
-            }
-        ).encode()
-        return
-    if isinstance(frames, str):
-        yield json.dumps({"text": frames}).encode()
-        return
-    header = {
-        "crs": frames.grid.crs,
-        "source": frames.source,
-        "quantity": frames.quantity,
-        "arrays": [(a.dtype.str, a.shape) for a in arrays],
-    }
-    yield json.dumps(header).encode()
-    for array in arrays:
-        yield memoryview(array.reshape(-1).view(np.uint8))
+    return UserError(f"{path} ended the process that read it ({reason}); {advice}.")
 
 
 def opened_inputs(
@@ -314,19 +215,24 @@ def opened_inputs(
 
 
 def in_order(
-    paths: Iterable[Path], reader, work: Callable, *, workers: int
+    paths: Iterable[Path],
+    reader,
+    prepare: Callable[[Frames], object] = lambda frames: frames,
+    *,
+    workers: int = 0,
 ) -> Iterator[tuple[Path, object]]:
-    """(path, result) of ``work(reader, path)`` for each path in its order; a UserError is a result.
+    """(path, what is made of its frames) for each path in its order; a UserError is a result.
 
     Args:
         paths: files; no more than twice the workers are read ahead.
-        reader: given to ``work``; with workers, as a `ReadingProcess`.
+        reader: of the files; with workers, in a `ReadingProcess`.
+        prepare: what is made of the frames of a file, in this process; may raise a UserError.
         workers: number of processes; 0: everything in this one.
     """
 
     def result(of, path):
         try:
-            return work(of, path)
+            return prepare(of.read(path))
         except UserError as error:
             return error
 
@@ -341,20 +247,19 @@ def in_order(
     def with_a_free_process(path):
         process = free.get()
         try:
-            return result(process, path)
+            return path, result(process, path)
         finally:
             free.put(process)
 
-    pool = ThreadPoolExecutor(workers)
+    pool, ahead = ThreadPoolExecutor(workers), deque()
     try:
-        ahead = deque()
         for path in paths:
-            ahead.append((path, pool.submit(with_a_free_process, path)))
+            ahead.append(pool.submit(with_a_free_process, path))
+            # results wait for their turn: of few files, or frames would fill the memory
             if len(ahead) > 2 * workers:
-                done, future = ahead.popleft()
-                yield done, future.result()
-        for done, future in ahead:
-            yield done, future.result()
+                yield ahead.popleft().result()
+        for future in ahead:
+            yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:

@@ -13,6 +13,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nowcast.data.base import Cases
+from nowcast.types.batch import Batch
+from nowcast.types.scale import Scale
+
+_TIMEOUT = 600.0  # seconds that a process may take for a batch
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -20,12 +24,8 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
 
 
-_TIMEOUT = 600.0  # seconds that a process may take for a batch
-
-
 class EpochSampler(Sampler):
-    """Keys (epoch, index) of one epoch, each index once, shared out among the processes of a
-    distributed run.
+    """Keys (epoch, index) of one epoch, each index once, shared out among processes.
 
     Process r of n takes the places r, r + n, r + 2 n, ..., so that together their batches are those
     of one process with batches n times as large, in the same order. All need equally many batches,
@@ -40,10 +40,8 @@ class EpochSampler(Sampler):
 
     def __init__(self, length: int, *, seed: int | None = None, batch_size: int = 1):
         self.length, self.seed, self.epoch, self.batch_size = length, seed, 0, batch_size
-        self.done = (
-            0,
-            0,
-        )  # an epoch, and how many of its samples lie behind: what a resumed run begins in
+        # an epoch, and how many of its samples lie behind: what a resumed run begins in
+        self.done = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -51,12 +49,9 @@ class EpochSampler(Sampler):
 
     def _share(self) -> tuple[range, bool]:
         """Places of this process, and whether it needs a sample of which nothing counts besides."""
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (
-            (torch.distributed.get_rank(), torch.distributed.get_world_size())
-            if distributed
-            else (0, 1)
-        )
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         own, most = range(rank, self.length, world), range(0, self.length, world)
         return own, math.ceil(len(own) / self.batch_size) < math.ceil(len(most) / self.batch_size)
 
@@ -68,6 +63,7 @@ class EpochSampler(Sampler):
         order = np.arange(self.length)
         if self.seed is not None:
             order = sample_generator(self.seed, self.epoch, self.length).permutation(self.length)
+        # a resumed run goes on behind the samples that its epoch has had
         done = self.done[1] if self.done[0] == self.epoch else 0
         own, lacks_one = self._share()
         keys = [(self.epoch, int(order[place])) for place in own]
@@ -77,8 +73,7 @@ class EpochSampler(Sampler):
 
 
 class SequenceDataset(Dataset):
-    """Cases in physical values -> normalised tensors for training. The only place numpy becomes
-    torch for training.
+    """Cases in physical values -> normalised tensors; the only place numpy becomes torch.
 
     Args:
         cases: of one part of a data set.
@@ -92,26 +87,25 @@ class SequenceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """One sample, tensors (T, 1, H, W): context, target and what was observed of each; (2,) its
-        key, and its scale, where it has one.
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        """A batch of one sample, by its epoch and index.
 
         Of an index below 0, see ``EpochSampler``, nothing was observed in the target.
         """
         epoch, index = key
-        place = (epoch, index) if index >= 0 else (epoch, -1 - index)
-        values, observed = self.transform.normalise(self.cases.case(*place)[:, None])
-        past, future = slice(None, self.context_length), slice(self.context_length, None)
-        if index < 0:
-            observed[future] = False
+        counts = index >= 0
+        place = (epoch, index if counts else -1 - index)
+        values, observed = self.transform.normalise(self.cases.case(*place)[None, :, None])
         scale = self.cases.scale(*place)
-        return ({} if scale is None else {"scale": torch.tensor(scale)}) | {
-            "key": torch.tensor(key),
-            "context": values[past],
-            "context_observed": observed[past],
-            "target": values[future],
-            "target_observed": observed[future],
-        }
+        past, future = slice(None, self.context_length), slice(self.context_length, None)
+        return Batch(
+            context=values[:, past],
+            target=values[:, future],
+            context_observed=observed[:, past],
+            target_observed=observed[:, future] & counts,
+            key=torch.tensor([key]),
+            scale=None if scale is None else Scale.of_samples([scale]),
+        )
 
 
 def loader(
@@ -123,14 +117,22 @@ def loader(
     workers: int = 0,
     seed: int | None = None,
 ) -> DataLoader:
-    """Batches of ``SequenceDataset`` samples, (B, T, 1, H, W) each; shuffled and new every epoch
-    where a seed is given.
+    """Batches of ``SequenceDataset`` samples; shuffled and new every epoch where a seed is given.
+
+    Args:
+        cases: of one part of a data set.
+        transform: see ``nowcast.types.transform``.
+        context_length: frames that go in.
+        batch_size: B.
+        workers: processes that prepare batches.
+        seed: of the order; None: cases come in their own.
     """
     dataset = SequenceDataset(cases, transform, context_length=context_length)
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=EpochSampler(len(dataset), seed=seed, batch_size=batch_size),
+        collate_fn=Batch.of_samples,
         num_workers=workers,
         persistent_workers=workers > 0,
         timeout=_TIMEOUT if workers else 0,

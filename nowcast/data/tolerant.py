@@ -62,6 +62,7 @@ def noted(frames: Frames, discarded: list[int]) -> Frames:
     if not any(discarded):
         return frames
     counts = np.array(discarded, np.int64)
+    # of fields that are summed or averaged, nobody knows which frame they became
     if counts.size != len(frames):
         counts = np.zeros(len(frames), np.int64)
         counts[:1] = sum(discarded)

@@ -77,6 +77,8 @@ def shrink(values: np.ndarray, height: int, width: int) -> np.ndarray:
     NaN where less than half of a block was observed: a mean of a few pixels would draw rain where
     nobody looked.
     """
+    if values.shape[0] <= height and values.shape[1] <= width:
+        return values.astype(np.float32)
     starts = [
         np.arange(min(length, most)) * length // min(length, most)
         for length, most in zip(values.shape, (height, width))

@@ -1,4 +1,4 @@
-"""Numbers as curves, PNG files: scores by lead time, losses by epoch, statistics of rain."""
+"""Numbers as curves, PNG files: scores by lead time, losses by epoch."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from nowcast.drawing.figures import line_style, new_figure, save
 from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
-from nowcast.evaluation.table import score_title, thresholds_shown, unit_of
+from nowcast.evaluation.titles import score_title, thresholds_shown, unit_of
 from nowcast.runtime.errors import UserError
 
 _MOST_COLUMNS = 3
@@ -20,6 +20,7 @@ _DIRECTIONS = {
     "lower": "↓ better",
     "near 1": "1 is best",
     "near 0": "0 is best",
+    "": "",
 }
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 
@@ -56,14 +57,8 @@ def score_curves(
         axes.set_visible(False)
     drawn = {line.get_label(): line for line in all_axes[0].get_lines()}
     models = {label: line for label, line in drawn.items() if not label.startswith("_")}
-    figure.legend(
-        models.values(),
-        models.keys(),
-        loc="outside upper center",
-        ncols=_MODELS_PER_LINE,
-        frameon=False,
-        fontsize=9,
-    )
+    look = {"loc": "outside upper center", "frameon": False, "fontsize": 9}
+    figure.legend(models.values(), models.keys(), ncols=_MODELS_PER_LINE, **look)
     save(figure, path)
 
 
@@ -141,47 +136,6 @@ def _draw_floor(axes, points: np.ndarray) -> None:
     axes.plot(leads, value, **style, label="_floor")
     text = {"textcoords": "offset points", "ha": "right", "fontsize": 7.5, "color": "#777777"}
     axes.annotate("perfect forecast", (leads[-1], value[-1]), xytext=(0, 4), **text)
-
-
-def rain_statistics(
-    records: list[dict],
-    path: str | Path,
-    *,
-    wavelengths: np.ndarray,
-    rates: Sequence[float],
-    sizes: Sequence[str],
-) -> None:
-    """Statistics of several sets of rain in one picture, the first set drawn thick.
-
-    Args:
-        records: of ``nowcast benchmark what=synthetic``: "case", "exceedance" by rate, "power" by
-            wavelength, "correlation" by size and lead; None where there is no number.
-        path: the picture.
-        wavelengths: of the power [pixels].
-        rates: of the exceedance [mm/h].
-        sizes: names of the sizes.
-    """
-    figure = new_figure(13, 7.6, layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    for index, record in enumerate(records):
-        style = {name: line_style(index)[name] for name in ("color", "linestyle")}
-        style |= {"linewidth": 1.3 if index else 2.6, "label": record["case"]}
-        exceedance = np.array(record["exceedance"], float)  # None becomes NaN
-        exceedance[exceedance == 0] = np.nan
-        axes[0].loglog(rates, exceedance, **style)
-        axes[1].loglog(wavelengths, np.array(record["power"], float), **style)
-        for panel, correlations in zip(axes[2:], record["correlation"]):
-            leads = np.arange(1, len(correlations) + 1)
-            panel.plot(leads, np.array(correlations, float), **style)
-    axes[0].set(title="share of the area at or above a rate", xlabel="mm/h")
-    axes[1].set(title="power of 10 log10 of the rate [dB²]", xlabel="wavelength [pixels]")
-    for panel, size in zip(axes[2:], sizes):
-        title = f"correlation along the motion, {size}"
-        panel.set(title=title, xlabel="frames ahead", ylim=(-0.05, 1.02))
-    for panel in axes:
-        panel.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
-    save(figure, path)
 
 
 def training_curve(

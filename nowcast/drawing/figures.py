@@ -7,7 +7,8 @@ from nowcast.runtime.files import replacing
 
 DPI = 120
 
-# Okabe and Ito 2008: told apart by every kind of colour blindness; markers and dashes in print.
+# Okabe and Ito 2008: distinguished by eyes with any colour blindness; markers and
+# dashes serve in print.
 _LINE_STYLES = [
     ("#0072B2", "o", "-"),
     ("#D55E00", "s", "--"),

@@ -1,8 +1,7 @@
-"""Fields one beside the other as a PNG file, with coastlines, borders and a scale bar where the
+"""Fields side by side as a PNG file, with coastlines, borders and a scale bar where the
 grid is known.
 """
 
-import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 
 from nowcast.drawing import cells, colours, figures
 from nowcast.drawing.coastlines import lines_on
-from nowcast.evaluation.table import evenly
+from nowcast.evaluation.titles import evenly
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 from nowcast.types.frames import Forecast, Frames, Grid
@@ -97,6 +96,39 @@ def sequence_picture(
         UserError: an unknown kind, no frame, fields of different size or another size than the
             grid's, or labels that do not match the frames.
     """
+    figure = _sequence_figure(rows, column_labels=column_labels, kind=kind, title=title, grid=grid)
+    figures.save(figure, path)
+
+
+def forecast_figure(forecast: Forecast, path: str | Path | None = None):
+    """The fields of a forecast on a map, as a ``matplotlib.figure.Figure``.
+
+    Args:
+        forecast: what is drawn, at most ten of its lead times.
+        path: a PNG file to write it to; None: none.
+    """
+    day, clock = str(forecast.analysis_time)[:10], clock_text(forecast.analysis_time)
+    figure = _sequence_figure(
+        {"forecast": forecast.values},
+        column_labels={"forecast": [minutes_text(lead) for lead in forecast.lead_times]},
+        kind="rain",
+        title=f"Rain rate forecast from {day} {clock}",
+        grid=forecast.grid,
+    )
+    if path is not None:
+        figures.save(figure, path)
+    return figure
+
+
+def _sequence_figure(
+    rows: dict[str, np.ndarray],
+    *,
+    column_labels: dict[str, Sequence[str]],
+    kind: str,
+    title: str,
+    grid: Grid | None,
+):
+    """See ``sequence_picture``."""
     if kind not in _LEGENDS:
         raise UserError(f"pictures of kind {kind!r} are unknown; 'rain' and 'grey' can be drawn.")
     _check(rows, column_labels, grid)
@@ -108,7 +140,7 @@ def sequence_picture(
         wrapped = textwrap.fill(name.replace("_", " "), _NAME_COLUMNS)
         fields = [unmasked(fields[i], name)[window] for i in index]
         shown.append(_Row(wrapped, fields, [column_labels[name][i] for i in index]))
-    figures.save(_drawn(shown, _LEGENDS[kind], title, grid), path)
+    return _drawn(shown, _LEGENDS[kind], title, grid)
 
 
 def _check(
@@ -177,8 +209,8 @@ class _Layout:
                 y += 0.08 + _LABEL_LINE * max(label.count("\n") + 1 for label in row.labels)
             self.tops.append(y)
             y += self.panel_height + _GAP
-        self.beside = self._row_with_room()
-        self.height = y + (0.5 if self.beside is None else 0.05)
+        self.legend_row = self._row_with_room()
+        self.height = y + (0.5 if self.legend_row is None else 0.05)
 
     def column(self, index: int) -> float:
         """The left side of a column."""
@@ -189,7 +221,7 @@ class _Layout:
         return index == 0 or self.rows[index].labels != self.rows[index - 1].labels
 
     def _row_with_room(self) -> int | None:
-        """The first row that is short enough for the legend beside it."""
+        """The first row that is short enough to leave room for the legend."""
         for index, row in enumerate(self.rows):
             free = (self.columns - len(row.fields)) * (self.panel_width + _GAP)
             if free > self.legend.width + 0.3 and self.panel_height > 0.5:
@@ -197,13 +229,13 @@ class _Layout:
         return None
 
     def legend_corner(self) -> tuple[float, float]:
-        """The legend goes beside a short row where there is room, else below everything."""
-        if self.beside is None:
+        """The legend goes right of a short row where there is room, else below everything."""
+        if self.legend_row is None:
             fits = self.left + self.legend.width < self.width
             return self.left if fits else 0.15, self.height - 0.42
-        x = self.column(len(self.rows[self.beside].fields))
+        x = self.column(len(self.rows[self.legend_row].fields))
         x += (self.width - x - self.legend.width) / 2
-        return x, self.tops[self.beside] + self.panel_height / 2 - 0.2
+        return x, self.tops[self.legend_row] + self.panel_height / 2 - 0.2
 
 
 def _panel_size(shape: tuple[int, int], aspect: float) -> tuple[float, float]:
@@ -216,21 +248,17 @@ def _panel_size(shape: tuple[int, int], aspect: float) -> tuple[float, float]:
 def _drawn(rows: list[_Row], legend: _Legend, title: str, grid: Grid | None):
     """The figure of ``sequence_picture``."""
     layout = _Layout(rows, legend, title, cells.cell_aspect(grid))
-    pixels = tuple(
-        math.ceil(side * figures.DPI) for side in (layout.panel_height, layout.panel_width)
-    )
+    sides = np.array([layout.panel_height, layout.panel_width])
+    pixels = tuple(np.ceil(sides * figures.DPI).astype(int).tolist())
     line_map = None if grid is None else _LineMap(cells.resampled(grid, *pixels))
-    width, height = layout.width, layout.height
-    figure = figures.new_figure(width, height)
-    figure.text(
-        0.1 / width, 1 - 0.09 / height, layout.title, fontsize=11, fontweight="bold", va="top"
-    )
+    figure = figures.new_figure(layout.width, layout.height)
+    _text(figure, 0.1, 0.09, layout.title, fontsize=11, fontweight="bold")
     for index, (row, top) in enumerate(zip(rows, layout.tops)):
-        x, y = (layout.left - 0.1) / width, 1 - (top + layout.panel_height / 2) / height
-        figure.text(x, y, row.name, fontsize=9, ha="right", va="center")
+        middle = top + layout.panel_height / 2
+        _text(figure, layout.left - 0.1, middle, row.name, fontsize=9, ha="right", va="center")
         for column, (field, label) in enumerate(zip(row.fields, row.labels)):
-            x, size = layout.column(column), (layout.panel_width, layout.panel_height)
-            axes = _empty_axes(figure, x, top, *size)
+            size = layout.panel_width, layout.panel_height
+            axes = _empty_axes(figure, layout.column(column), top, *size)
             image = legend.colour(cells.shrink(field, *pixels))
             extent = (-0.5, pixels[1] - 0.5, pixels[0] - 0.5, -0.5)
             axes.imshow(image, interpolation="nearest", aspect="auto", extent=extent)
@@ -317,4 +345,4 @@ def _empty_axes(figure, x: float, y: float, width: float, height: float):
 
 def _text(figure, x: float, y: float, text: str, **options) -> None:
     w, h = figure.get_size_inches()
-    figure.text(x / w, 1 - y / h, text, fontsize=8, va="top", **options)
+    figure.text(x / w, 1 - y / h, text, **{"fontsize": 8, "va": "top"} | options)

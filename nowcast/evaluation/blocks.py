@@ -7,10 +7,9 @@ import numpy as np
 from nowcast.evaluation.results import ALL_CASES
 
 _DAY = 24.0
-_ENOUGH = 10  # blocks: with fewer whole days, shorter blocks are taken
-_EVENT_GAP = np.timedelta64(
-    6, "h"
-)  # without any case, and the rain that comes then is another event
+_FEWEST_DAYS = 10  # with fewer whole days, shorter blocks are taken
+# without any case, and the rain that comes then is another event
+_EVENT_GAP = np.timedelta64(6, "h")
 _GROUPS = 100
 
 
@@ -37,10 +36,8 @@ def groups(cases: int) -> Blocks:
     """
     count = min(cases, _GROUPS)
     of_case = np.arange(cases) * count // max(cases, 1)
-    labels = [
-        f"cases {np.flatnonzero(of_case == k)[0]} to {np.flatnonzero(of_case == k)[-1]}"
-        for k in range(count)
-    ]
+    firsts, ends = np.searchsorted(of_case, [range(count), range(1, count + 1)])
+    labels = [f"cases {first} to {end - 1}" for first, end in zip(firsts, ends)]
     return Blocks(labels, [ALL_CASES] * count, of_case, f"{count} groups of independent cases")
 
 
@@ -73,24 +70,21 @@ def by_time(
     new_event = np.concatenate([[True], change | (np.diff(times) > gap)])
     event = np.cumsum(new_event) - 1
     chosen = hours or _DAY
-    if hours is None and len(_cut(times, event, chosen)[1]) < _ENOUGH:
+    if hours is None and len(_cut(times, event, chosen)[1]) < _FEWEST_DAYS:
         chosen = window_hours
     of_case, firsts = _cut(times, event, chosen)
-    names = [
-        _event_name(
-            times[event == k], sources[int(np.flatnonzero(event == k)[0])], len(set(sources)) > 1
-        )
-        for k in range(event[-1] + 1)
-    ]
-    labels = [
-        f"{sources[i] + ' ' if len(set(sources)) > 1 else ''}{_minute(times[i])}" for i in firsts
-    ]
-    return Blocks(
-        labels,
-        [names[event[i]] for i in firsts],
-        of_case,
-        f"{len(firsts)} blocks of {chosen:.3g} hours of consecutive analysis times",
-    )
+    several = len(set(sources)) > 1
+    names = []
+    for first in np.flatnonzero(new_event):
+        name = _period(times[event == event[first]])
+        names.append(f"{sources[first]}: {name}" if several else name)
+    labels = []
+    for first in firsts:
+        label = _minute(times[first])
+        labels.append(f"{sources[first]} {label}" if several else label)
+    events = [names[event[first]] for first in firsts]
+    rule = f"{len(firsts)} blocks of {chosen:.3g} hours of consecutive analysis times"
+    return Blocks(labels, events, of_case, rule)
 
 
 def _cut(times: np.ndarray, event: np.ndarray, hours: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,12 +100,12 @@ def _cut(times: np.ndarray, event: np.ndarray, hours: float) -> tuple[np.ndarray
     return np.cumsum(new) - 1, np.flatnonzero(new)
 
 
-def _event_name(times: np.ndarray, source: str, with_source: bool) -> str:
+def _period(times: np.ndarray) -> str:
+    """From the first time to the last, which is written without its day if that is the first's."""
     first, last = _minute(times[0]), _minute(times[-1])
-    period = (
-        first if first == last else f"{first} to {last[11:] if last[:10] == first[:10] else last}"
-    )
-    return f"{source}: {period}" if with_source else period
+    if first == last:
+        return first
+    return f"{first} to {last[11:] if last[:10] == first[:10] else last}"
 
 
 def _minute(time: np.datetime64) -> str:

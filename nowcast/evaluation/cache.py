@@ -3,16 +3,15 @@ settings never run twice.
 """
 
 import hashlib
-import io
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 import nowcast
+from nowcast.evaluation.storage import opened, save
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import replacing
 
 # raised when the baselines forecast in another way, so that what they made before is not taken
 _METHODS = 2
@@ -39,42 +38,29 @@ class ForecastCache:
             context: physical values, NaN = not observed.
             forecast_length: number of leads.
         """
-        digest = hashlib.blake2b(
-            f"{nowcast.__version__} "
-            f"{_METHODS}\n{_pysteps_version()}\n{model}\n{forecast_length}\n{context.shape}\n".encode(),
-            digest_size=20,
-        )
+        made_by = f"{nowcast.__version__} {_METHODS}\n{_pysteps_version()}\n{model}"
+        about = f"{made_by}\n{forecast_length}\n{context.shape}\n"
+        digest = hashlib.blake2b(about.encode(), digest_size=20)
         digest.update(np.ascontiguousarray(context, np.float32).view(np.uint8).data)
         return digest.hexdigest()
 
     def get(self, key: str) -> np.ndarray | None:
         """A kept forecast, or None; one that is damaged counts as none."""
         path = self._path(key)
-        try:
-            with h5py.File(path, "r") as file:
-                values = file["forecast"][()]
-            os.utime(path)
-            return values
-        except (OSError, KeyError, RuntimeError):
+        if not path.is_file():
             return None
+        try:
+            with opened(path) as file:
+                values = file.array("forecast")
+            os.utime(path)  # those used longest ago are deleted first
+        except (UserError, OSError):
+            return None
+        return values
 
     def put(self, key: str, forecast: np.ndarray) -> None:
         """Keep a forecast; where the disk is full it is not kept, and the evaluation goes on."""
-        content = io.BytesIO()  # on a full disk HDF5 can crash, while writing bytes raises
-        with h5py.File(content, "w") as file:
-            chunks = (1,) * (forecast.ndim - 2) + forecast.shape[-2:]
-            file.create_dataset(
-                "forecast",
-                data=forecast,
-                chunks=chunks,
-                compression="gzip",
-                compression_opts=1,
-                shuffle=True,
-                fletcher32=True,
-            )
         try:
-            with replacing(self._path(key)) as temporary:
-                temporary.write_bytes(content.getbuffer())
+            save(self._path(key), {}, {"forecast": forecast})
         except UserError:
             return
         self._added += 1
@@ -90,20 +76,18 @@ class ForecastCache:
             except OSError:
                 continue  # another process deleted it
             found.append((status.st_mtime, status.st_size, path))
-        size = sum(entry[1] for entry in found)
-        for _, bytes_, path in sorted(found):
-            if size <= self.limit:
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= self.limit:
                 return
             path.unlink(missing_ok=True)
-            size -= bytes_
+            total -= size
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.h5"
 
 
 def _pysteps_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version("pysteps")
     except PackageNotFoundError:

@@ -2,7 +2,7 @@
 differences of two models.
 
 Neighbouring radar frames are not independent, so whole blocks of cases are drawn with replacement,
-and each model is judged on the same draws: the difference of two models is far better known than
+and each model is scored on the same draws: the difference of two models is far better known than
 either score. N blocks, S draws, T leads; ``T + 1`` are the leads and, last, the value over all of
 them (their mean, or their sum where the score is one).
 """
@@ -25,7 +25,7 @@ class Resampling:
 
     Args:
         draws: S.
-        level: share of the draws that an interval holds, the rest equally on both sides.
+        level: share of the draws that an interval contains, the rest equally on both sides.
         seed: of the draws.
 
     Raises:
@@ -37,25 +37,20 @@ class Resampling:
     seed: int = 1
 
     def __post_init__(self):
-        if not (
-            isinstance(self.draws, int)
-            and 100 <= self.draws <= 100_000
-            and 0 < self.level < 1
-            and isinstance(self.seed, int)
-            and self.seed >= 0
+        whole = isinstance(self.draws, int) and isinstance(self.seed, int)
+        if not whole or not (
+            100 <= self.draws <= 100_000 and 0 < self.level < 1 and self.seed >= 0
         ):
             raise UserError(
-                f"intervals from {self.draws!r} draws at level {self.level!r} with seed "
-                f"{self.seed!r} were asked for; "
-                "100 to 100000 draws, a level between 0 and 1 and a seed of 0 or more are accepted."
+                "expected 100 to 100000 draws, a level between 0 and 1 and a seed of 0 or more for "
+                f"intervals, got {self.draws!r} draws, level {self.level!r}, seed {self.seed!r}."
             )
 
     def weights(self, blocks: int) -> np.ndarray:
         """How often each block is drawn, (S, N) float64: N of them with replacement."""
         generator = np.random.default_rng(self.seed)
-        return generator.multinomial(blocks, np.full(blocks, 1 / blocks), size=self.draws).astype(
-            np.float64
-        )
+        drawn_blocks = generator.multinomial(blocks, np.full(blocks, 1 / blocks), size=self.draws)
+        return drawn_blocks.astype(np.float64)
 
     def interval(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper end, (...), of samples (S, ...); NaN where fewer than 90 % of them are
@@ -106,20 +101,6 @@ def estimates(values: Values, samples: Values, resampling: Resampling) -> dict[S
     }
 
 
-def differences(
-    values: Values,
-    samples: Values,
-    other_values: Values,
-    other_samples: Values,
-    resampling: Resampling,
-) -> dict[ScoreKey, Estimate]:
-    """Paired differences, model minus other, with their intervals; both were drawn with the same
-    weights. Arguments as for ``estimates``.
-    """
-    return {
-        key: Estimate(
-            value - other_values[key], *resampling.interval(samples[key] - other_samples[key])
-        )
-        for key, value in values.items()
-        if key in other_values
-    }
+def minus(values: Values, others: Values) -> Values:
+    """The differences of every score that both have."""
+    return {key: value - others[key] for key, value in values.items() if key in others}

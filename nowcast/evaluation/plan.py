@@ -1,18 +1,18 @@
 """How an evaluation is run and what it keeps."""
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from nowcast.evaluation.intervals import Resampling
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.threads import cores
 
 _SECOND = 1 / 3600  # hours
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """How an evaluation is run.
 
     Args:
@@ -28,8 +28,8 @@ class Plan:
         draws: of the bootstrap.
         level: of the intervals.
         seed: of the draws.
-        members: of the judged network, which must draw some (state noise, or the scenarios of
-            model=lagrangian); 0: it is judged without members.
+        members: of the network, which must draw some (state noise, or the scenarios of
+            model=lagrangian); 0: it is evaluated without members.
         show: whether the worst, a typical and the best case are kept as fields, for the report.
 
     Raises:
@@ -47,26 +47,23 @@ class Plan:
     show: bool = True
 
     def __post_init__(self):
+        in_range = {
+            "workers": self.workers is None or 0 <= self.workers <= 256,
+            "members": 0 <= self.members <= 1000,
+            "cache_gb": 0 < self.cache_gb < math.inf,
+            "block_hours": self.block_hours is None or _SECOND < self.block_hours < math.inf,
+        }
         wrong = [
-            f"evaluation.{name}={getattr(self, name)!r}"
-            for name, most in (("workers", 256), ("members", 1000))
-            if not 0 <= (getattr(self, name) or 0) <= most
-        ]
-        wrong += [
-            f"evaluation.{name}={getattr(self, name)!r}"
-            for name in ("cache_gb", "block_hours")
-            if getattr(self, name) is not None
-            and not (
-                math.isfinite(getattr(self, name))
-                and getattr(self, name) > (_SECOND if name == "block_hours" else 0)
-            )
+            f"evaluation.{name}={vars(self)[name]!r}"
+            for name, is_in in in_range.items()
+            if not is_in
         ]
         if wrong:
             raise UserError(
                 f"{', '.join(wrong)} is out of range; workers are 0 to 256, members 0 to 1000, "
                 "cache_gb above 0 and block_hours above a second."
             )
-        self.resampling  # refuses what it cannot do
+        Resampling(self.draws, self.level, self.seed)  # refuses what it cannot do
 
     @property
     def resampling(self) -> Resampling:
@@ -82,12 +79,4 @@ class Plan:
         """How many worker processes to start, where a baseline is slow or none is."""
         if self.workers is not None:
             return self.workers
-        return (
-            (
-                os.process_cpu_count()
-                if hasattr(os, "process_cpu_count")
-                else len(os.sched_getaffinity(0))
-            )
-            if slow
-            else 0
-        )
+        return cores() if slow else 0

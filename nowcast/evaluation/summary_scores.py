@@ -4,22 +4,14 @@ others draw from it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.results import Results
-from nowcast.evaluation.statistics.scores import DIRECTIONS, about, added_scores
+from nowcast.evaluation.statistics.scores import about, added_scores
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.table import (
-    digits,
-    lead_label,
-    penalty,
-    score_title,
-    thresholds_shown,
-    unit_of,
-    verdict,
-)
+from nowcast.evaluation.titles import lead_label, score_title, thresholds_shown, unit_of
 
 # The main scores besides CSI and FSS at the main thresholds.
 _MAIN_SCORES = ("csi_mean", "crps", "cross_entropy", "mae", "mse", "ssim", "psnr", "correlation")
@@ -150,41 +142,3 @@ class SummaryScores:
         if self.results.pooled:
             return "pooled"
         return "sum" if about(score).summed else "mean"
-
-
-def direction(score: str) -> str:
-    """Which values of a score are better, in words; empty where none is."""
-    return DIRECTIONS[about(score).better]
-
-
-def number(value: float) -> str:
-    """About four significant digits, with a real minus; a dash where undefined."""
-    return digits(float(value)).replace("-", "−")
-
-
-def outcome(key: ScoreKey, difference: Estimate, index: int) -> str:
-    """What a difference says at a lead or (last index) over all: "better" or "worse" where its
-    interval leaves out 0, "not significant" where it does not, "no interval", "undefined".
-    """
-    if math.isnan(difference.value[index]):
-        return "undefined"
-    word = verdict(key, difference, index)
-    if word in ("", "better", "worse"):
-        return word or "no interval"
-    return "not significant"
-
-
-def best_models(score: str, values: Mapping[str, float]) -> set[str]:
-    """The models with the best value as it is printed; none where all are alike, or no direction is
-    the better one.
-
-    Args:
-        score: its name.
-        values: by model; NaN is not compared.
-    """
-    known = {model: value for model, value in values.items() if not math.isnan(value)}
-    printed = {model: digits(value) for model, value in known.items()}
-    if not about(score).better or len(set(printed.values())) < 2:
-        return set()
-    best = printed[min(known, key=lambda model: penalty(score, known[model]))]
-    return {model for model, text in printed.items() if text == best}

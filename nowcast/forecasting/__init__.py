@@ -7,6 +7,6 @@ becomes numpy again. Then ``prediction`` (one forecast) and ``watch`` (a service
 watch live through archived frames with faults.
 
 May import evaluation, output, drawing and page, and what these may. To add a fault to ``replay``: a
-row in ``replay.FAULTS`` and a method of ``radar_feed.RadarFeed``; to add a product: a field of
+row in ``replay.FAULTS`` and one in ``radar_feed.RadarFeed``; to add a product: a field of
 ``products.Products``, made in ``products.derive``, and a variable in ``output.netcdf_variables``.
 """

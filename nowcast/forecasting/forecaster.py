@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nowcast.baselines.extrapolation import seed_of
-from nowcast.data.windows import are_regular, is_step, usual_step, without_twins
+from nowcast.data.cadence import are_regular, is_step, usual_step, without_twins
 from nowcast.forecasting.products import checked_thresholds
 from nowcast.forecasting.saving import PARTS, read_run, write_run
 from nowcast.models.base import ForecastModel

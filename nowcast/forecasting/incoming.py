@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.containers import OpenedInputs, short_name
+from nowcast.data.cadence import at_time
+from nowcast.data.containers import OpenedInputs
 from nowcast.data.inputs import Inputs
-from nowcast.data.windows import at_time
+from nowcast.data.members import short_name
 from nowcast.forecasting.arriving_files import MOST_FILES, ArrivingFiles
 from nowcast.runtime.errors import Unavailable, UserError
 from nowcast.types.frames import Frames, Grid
@@ -189,12 +190,12 @@ class Incoming:
                 return ""
             if before.source != frame.source:
                 first = short_name(before.source)
-                return f"it holds another frame of {time} UTC than {first}, which came first"
+                return f"it contains another frame of {time} UTC than {first}, which came first"
         own.frames[time] = frame
         if own is self.current:
             return None
         if own.quantity != self.current.quantity:
-            return f"it holds {own.quantity}, the frames before {self.current.quantity}"
+            return f"it contains {own.quantity}, the frames before {self.current.quantity}"
         if self._takes_over(own):
             self.current, self._sets = own, [own]
             return None

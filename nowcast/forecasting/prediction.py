@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.archive import NewestFrames, is_archive
-from nowcast.data.containers import Unpacking
+from nowcast.data.cadence import at_time
 from nowcast.data.inputs import expand_inputs, read_frames
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
-from nowcast.data.windows import at_time, utc_text, utc_time
+from nowcast.data.unpacking import Unpacking
+from nowcast.data.windows import utc_text, utc_time
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.products import derive
 from nowcast.output.origin import origin_attributes
@@ -181,7 +182,7 @@ def newest_frames(
         raise UserError(f"{error} ({way})") from error
     if until is not None and at_time(frames.times[-1:], until, None, tolerance) is None:
         raise UserError(
-            f"{pattern} holds no frame at the analysis time {utc_text(until)}; the newest before "
+            f"{pattern} has no frame at the analysis time {utc_text(until)}; the newest before "
             f"it is {utc_text(frames.times[-1])}."
         )
     return frames

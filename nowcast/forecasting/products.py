@@ -127,8 +127,8 @@ def checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
     ascending = all(low < high for low, high in zip((0.0, *checked), (*checked, math.inf)))
     if not checked or not ascending:
         raise UserError(
-            f"the thresholds {thresholds!r} were given; one or more positive rain rates [mm/h] "
-            "in ascending order are needed, e.g. 0.1, 1, 5."
+            "expected one or more positive thresholds [mm/h] in ascending order, e.g. 0.1, 1, 5, "
+            f"got {thresholds!r}."
         )
     return checked
 

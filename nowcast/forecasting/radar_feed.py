@@ -1,7 +1,6 @@
 """A radar that is played back: each frame becomes a file when its time has come, or has a fault."""
 
-import os
-import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -9,11 +8,29 @@ import numpy as np
 
 from nowcast.forecasting.clock import SimulatedClock
 from nowcast.output.netcdf import write_forecast
-from nowcast.types.frames import Forecast, Frames, Grid
+from nowcast.types.frames import Forecast, Frames
 
 LATENCY = np.timedelta64(60, "s")  # from a frame's time to its file
-_SLOW_SHARES = (0.2, 0.6, 1.0)  # of a file that grows while it is looked at
-_SLOW_STEP = np.timedelta64(40, "s")
+_DEPTH = {"standard_name": "thickness_of_rainfall_amount", "units": "mm"}
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A file that comes.
+
+    Args:
+        delay: from the frame's time on.
+        frame: what is in it, (1, H, W).
+        attributes: changes of those that say what its numbers are.
+        share: of the file's bytes that have come.
+        name: added to its name.
+    """
+
+    delay: np.timedelta64
+    frame: Frames
+    attributes: dict[str, str] | None = None
+    share: float = 1.0
+    name: str = ""
 
 
 class RadarFeed:
@@ -30,111 +47,60 @@ class RadarFeed:
         self, frames: Frames, folder: Path, clock: SimulatedClock, timestep: np.timedelta64
     ):
         self.frames, self.folder, self.clock, self.timestep = frames, folder, clock, timestep
-        self.aside = folder / ".aside"  # hidden: not part of what arrives
-        self.aside.mkdir()
-        self._faults = {
-            None: self._good,
-            "missing": lambda index, arrival: None,
-            "late": self._late,
-            "truncated": self._truncated,
-            "slow": self._slow,
-            "duplicate": self._duplicate,
-            "contradicted": self._contradicted,
-            "out of order": self._out_of_order,
-            "other grid": self._other_grid,
-            "all missing": self._all_missing,
-            "all dry": self._all_dry,
-            "from the future": self._from_the_future,
-            "of another quantity": self._of_another_quantity,
-        }
+        self.hidden = folder / ".hidden"  # not part of what arrives
+        self.hidden.mkdir()
 
     def schedule(self, index: int, fault: str | None) -> None:
         """Let a frame's file come, with a fault or without (None)."""
-        self._faults[fault](index, self.frames.times[index] + LATENCY)
+        time = self.frames.times[index]
+        for arrival in self._arrivals(self.frames[index : index + 1], fault):
+            name = f"radar_{str(time).replace(':', '')}{arrival.name}.nc"
+            self.clock.at(time + arrival.delay, lambda a=arrival, name=name: self._write(a, name))
 
-    def _name(self, index: int, extra: str = "") -> Path:
-        return self.folder / f"radar_{str(self.frames.times[index]).replace(':', '')}{extra}.nc"
+    def _arrivals(self, frame: Frames, fault: str | None) -> list[_Arrival]:
+        """What comes of a frame, and when."""
+        values, step = frame.values, self.timestep
+        sides = [side for side in frame.grid.spacing[::-1] if side > 0]  # NaN of a single cell
+        shift = 3 * (sides[0] if sides else 1.0)
+        other = np.where(values < 1, values + 1, values - 1)  # everywhere
+        in_time = _Arrival(LATENCY, frame)
+        later = replace(in_time, delay=LATENCY + LATENCY / 2)
 
-    def _written(self, index: int, *, values=None, time=None, grid: Grid | None = None) -> Path:
-        """A frame as a NetCDF file, where nobody looks."""
-        frame = self.frames[index : index + 1]
-        time = frame.times[0] if time is None else time
-        values = frame.values if values is None else values
-        path = self.aside / "frame.nc"
-        forecast = Forecast(values, time - self.timestep, [self.timestep], grid or frame.grid)
+        def instead(arrival=in_time, **changes) -> _Arrival:
+            return replace(arrival, frame=replace(frame, **changes))
+
+        def part(seconds: int, share: float) -> _Arrival:
+            return replace(in_time, delay=LATENCY + np.timedelta64(seconds, "s"), share=share)
+
+        return {
+            None: [in_time],
+            "missing": [],
+            # After the deadline, before the next frame; and after the next frame.
+            "late": [replace(in_time, delay=step + LATENCY / 2)],
+            "out of order": [replace(in_time, delay=step + 2 * LATENCY)],
+            "truncated": [part(0, 0.5)],
+            "slow": [part(0, 0.2), part(40, 0.6), part(80, 1.0)],
+            "duplicate": [in_time, replace(later, name="_again")],
+            "contradicted": [in_time, instead(replace(later, name="_other"), values=other)],
+            "other grid": [instead(grid=replace(frame.grid, x=frame.grid.x + shift))],
+            "all missing": [instead(values=np.full_like(values, np.nan))],
+            "all dry": [instead(values=np.where(np.isnan(values), values, 0))],
+            "from the future": [instead(times=frame.times + 5 * step)],
+            "of another quantity": [replace(in_time, attributes=_DEPTH)],
+        }[fault]
+
+    def _write(self, arrival: _Arrival, name: str) -> None:
+        """A frame as a NetCDF file, which appears whole or in the part that has come."""
+        frame, path = arrival.frame, self.hidden / name
+        forecast = Forecast(
+            frame.values, frame.times[0] - self.timestep, [self.timestep], frame.grid
+        )
         write_forecast(forecast, path, attributes={"title": "observed"})
         # Without what makes it a forecast, which a reader of observations refuses.
         with h5py.File(path, "r+") as file:
             del file["forecast_period"], file["forecast_reference_time"]
             del file["rainfall_rate"].attrs["coordinates"]
-        return path
-
-    def _comes(self, when: np.datetime64, index: int, extra: str = "", **changes) -> None:
-        def arrive():
-            os.replace(self._written(index, **changes), self._name(index, extra))
-
-        self.clock.at(when, arrive)
-
-    def _comes_in_part(self, when: np.datetime64, index: int, share: float) -> None:
-        def arrive():
-            content = self._written(index).read_bytes()
-            self._name(index).write_bytes(content[: int(share * len(content))])
-
-        self.clock.at(when, arrive)
-
-    def _good(self, index, arrival):
-        self._comes(arrival, index)
-
-    def _late(self, index, arrival):
-        # After the deadline, before the next frame.
-        self._comes(self.frames.times[index] + self.timestep + LATENCY / 2, index)
-
-    def _out_of_order(self, index, arrival):
-        # After the next frame.
-        self._comes(self.frames.times[index] + self.timestep + 2 * LATENCY, index)
-
-    def _truncated(self, index, arrival):
-        self._comes_in_part(arrival, index, 0.5)
-
-    def _slow(self, index, arrival):
-        for number, share in enumerate(_SLOW_SHARES):
-            self._comes_in_part(arrival + number * _SLOW_STEP, index, share)
-
-    def _duplicate(self, index, arrival):
-        self._comes(arrival, index)
-        self.clock.at(
-            arrival + LATENCY / 2,
-            lambda: shutil.copyfile(self._name(index), self._name(index, "_again")),
-        )
-
-    def _contradicted(self, index, arrival):
-        self._comes(arrival, index)
-        other = self.frames.values[index : index + 1] + np.float32(1)
-        self._comes(arrival + LATENCY / 2, index, "_other", values=other)
-
-    def _other_grid(self, index, arrival):
-        grid = self.frames.grid
-        sides = [side for side in grid.spacing[::-1] if side > 0]  # NaN along an axis of one cell
-        shift = 3 * (sides[0] if sides else 1.0)
-        self._comes(arrival, index, grid=Grid(grid.crs, grid.x + shift, grid.y))
-
-    def _all_missing(self, index, arrival):
-        values = np.full_like(self.frames.values[index : index + 1], np.nan)
-        self._comes(arrival, index, values=values)
-
-    def _all_dry(self, index, arrival):
-        values = self.frames.values[index : index + 1]
-        self._comes(arrival, index, values=np.where(np.isnan(values), values, 0))
-
-    def _from_the_future(self, index, arrival):
-        self._comes(arrival, index, time=self.frames.times[index] + 5 * self.timestep)
-
-    def _of_another_quantity(self, index, arrival):
-        def arrive():
-            path = self._written(index)
-            with h5py.File(path, "r+") as file:
-                depth = {"standard_name": "thickness_of_rainfall_amount", "units": "mm"}
-                file["rainfall_rate"].attrs.update(depth)
-            os.replace(path, self._name(index))
-
-        self.clock.at(arrival, arrive)
+            file["rainfall_rate"].attrs.update(arrival.attributes or {})
+        content = path.read_bytes()
+        path.write_bytes(content[: int(arrival.share * len(content))])
+        path.replace(self.folder / name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.data.windows import are_regular, on_time
+from nowcast.data.cadence import are_regular, on_time
 from nowcast.forecasting.clock import SimulatedClock
 from nowcast.forecasting.decision import frames_to_keep
 from nowcast.forecasting.forecaster import Forecaster
@@ -93,8 +93,8 @@ def replay(
     task, frames = forecaster.task, forecaster.one_of_each_time(frames)
     if len(frames) <= task.context_length or not are_regular(frames.times, task.timedelta):
         raise UserError(
-            f"{len(frames)} frames came; more than {task.context_length}, all {task.timestep:g} "
-            "minutes apart, are needed for a replay."
+            f"expected more than {task.context_length} frames, all {task.timestep:g} minutes "
+            f"apart, got {len(frames)}."
         )
     frames = replace(frames, times=on_time(frames.times, task.timedelta))
     output = Path(output)

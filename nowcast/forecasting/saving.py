@@ -1,5 +1,6 @@
-"""The run folder of a trained model: forecaster.json, what it is made of, and model.safetensors, its
-weights. No code of a folder is ever run: classes are named, and must be installed.
+"""The run folder of a trained model: forecaster.json, what it is made of, and model.safetensors.
+
+No code of a folder is ever run: classes are named, and must be installed.
 """
 
 import json
@@ -14,10 +15,11 @@ from torch import Tensor
 
 import nowcast
 from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.files import replacing
 from nowcast.runtime.plugins import plugins_named_in, refuse_missing
 from nowcast.runtime.renamed import with_todays_names
-from nowcast.runtime.unreadable import head_of, kind_of_content, os_error
+from nowcast.runtime.unreadable import os_error
 from nowcast.training import checkpoints
 
 FORMAT = 1  # of the run folder; raised when an older nowcast could misread it

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from nowcast.data.windows import regular_phase
+from nowcast.data.cadence import regular_phase
 from nowcast.forecasting.decision import is_whole
 from nowcast.types.tolerance import Tolerance
 

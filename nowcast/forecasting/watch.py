@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from nowcast import page
-from nowcast.data.containers import short_name
-from nowcast.data.windows import on_time
+from nowcast.data.cadence import on_time
+from nowcast.data.members import short_name
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import Decision, decide
 from nowcast.forecasting.fallback import can_extrapolate, context_of, forecast_by
@@ -65,11 +65,11 @@ class Operation:
         for name in ("cadence_minutes", "deadline_minutes", "max_age_minutes", "poll_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
-                raise UserError(f"{name} is {value!r}; a number above 0 is needed.")
+                raise UserError(f"{name} is {value!r}; expected a number above 0.")
         if self.cadence_minutes is not None and (60 * self.cadence_minutes) % 1:
             raise UserError(
-                f"cadence_minutes is {self.cadence_minutes!r}; a whole number of seconds is "
-                "needed, e.g. 5."
+                f"cadence_minutes is {self.cadence_minutes!r}; expected a whole number of "
+                "seconds, e.g. 5."
             )
         if self.keep < 1:
             raise UserError(f"keep is {self.keep}; at least 1 forecast must stay.")
@@ -77,8 +77,8 @@ class Operation:
         accepted, chosen = [suffix[1:] for suffix in WRITERS], set(self.formats)
         if not chosen or not chosen <= set(accepted) or len(chosen) < len(self.formats):
             raise UserError(
-                f"formats is {list(self.formats)!r}; one or more of {', '.join(accepted)} are "
-                "needed, each once."
+                f"formats is {list(self.formats)!r}; expected one or more of "
+                f"{', '.join(accepted)}, each once."
             )
 
 
@@ -201,7 +201,7 @@ class Watch:
             if other is None or distance < abs(other.times[0] - meant[taken]):
                 nearest[meant[taken]] = frames
         usable = {t: frames for t, frames in nearest.items() if not np.isnan(frames.values).all()}
-        problems = self.problems | dict.fromkeys(nearest, "holds no observation")
+        problems = self.problems | dict.fromkeys(nearest, "contains no observation")
         first = min(usable, default=None)
         self.problems = {
             time: text

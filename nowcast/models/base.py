@@ -85,3 +85,22 @@ class ForecastModel(nn.Module, ABC):
         Raises:
             UserError: a context of another shape, too short, or a mask that is not of it.
         """
+
+    def scheduled_sampling(
+        self, window: Tensor, observed: Tensor | None, context_length: int, progress: float
+    ) -> Tensor:
+        """Forecast every frame of a training window from those before it, now and then the truth.
+
+        Of models whose capabilities say so, see ``nowcast.models.autoregressive``; losses of one
+        forecast call it in training.
+
+        Args:
+            window: (B, T, 1, H, W), normalised: context and target.
+            observed: boolean mask of the window's shape; None means all of it.
+            context_length: how many of the T frames are context.
+            progress: share of the training that is done, 0 to 1.
+
+        Returns:
+            Forecasts of frames 2 to T, (B, T - 1, 1, H, W).
+        """
+        raise NotImplementedError

@@ -18,20 +18,17 @@ from torch import Tensor
 
 from nowcast.runtime.errors import UserError
 
-FUNCTIONALS = ("mean", "median", "quantile", "event")
-
 
 class Functional(NamedTuple):
     """Which one number of a distribution is wanted.
 
     Args:
-        name: "mean", "median", "quantile" (``level``: a probability) or "event" (``level``: a
-            value; the yes/no forecast that it is reached).
-        level: None for the mean and the median.
+        name: "mean", "median", "quantile" or "event" (the yes/no forecast that a value is reached).
+        level: of a quantile its probability, 0.5 of the median; of an event the value.
     """
 
     name: str
-    level: float | None = None
+    level: float = 0.5
 
     @classmethod
     def parse(cls, text: str) -> "Functional":
@@ -40,14 +37,15 @@ class Functional(NamedTuple):
         Raises:
             UserError: other words, or a level that is none.
         """
-        name, colon, given = text.partition(":")
+        name, _, given = text.partition(":")
+        if text in ("mean", "median"):
+            return cls(name)
         try:
-            level = float(given) if colon else None
+            level = float(given)
         except ValueError:
             level = math.nan
-        needs_level = name in ("quantile", "event")
-        in_range = level is None or (level > 0 and (name != "quantile" or level < 1))
-        if name not in FUNCTIONALS or needs_level != (level is not None) or not in_range:
+        most = {"quantile": 1.0, "event": math.inf}
+        if not 0 < level < most.get(name, 0.0):
             raise UserError(
                 "expected mean, median, quantile:P with P between 0 and 1, or event:V with a value "
                 f"V above 0, got {text!r}."
@@ -120,10 +118,8 @@ class SingleField(Prediction):
 
     def point(self, functional: str | None = None) -> Tensor:
         """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
-        if functional is None:
-            return self.values
-        name, level = Functional.parse(functional)
-        if name != "event":
+        name, level = Functional.parse(functional or "mean")
+        if name != "event" or level is None:
             return self.values
         event = torch.where(self.values >= level, level, 0.0)
         return torch.where(self.values.isnan(), torch.nan, event)
@@ -221,13 +217,12 @@ class Ensemble(Prediction):
         name, level = Functional.parse(functional or "mean")
         if name == "mean":
             return self.values.mean(dim=1)
-        if name == "event":
+        if name == "event" and level is not None:
             # half of the members: without a cost of misses and false alarms, the likelier of both
             likely = self.exceedance([level])[:, 0]
             event = torch.where(likely >= 0.5, level, 0.0)
             return torch.where(likely.isnan(), torch.nan, event).to(self.values.dtype)
-        probability = 0.5 if level is None else level
-        return self.values.quantile(probability, dim=1)
+        return self.values.quantile(level, dim=1)
 
     def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
         """The share of the members that reach each threshold, (B, K, T, 1, H, W)."""

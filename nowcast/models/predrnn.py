@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nowcast.models.autoregressive import Autoregressive, head
 from nowcast.models.convolutions import Conv2d, a_tensor_of, settings_text
-from nowcast.models.network import at_least, precisely
+from nowcast.models.network import check_at_least, precisely
 from nowcast.runtime.errors import UserError
 
 FORGET_BIAS = 1.0
@@ -132,7 +132,7 @@ class PredRNN(Autoregressive):
         output_bias: float | None = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(1, hidden_channels=hidden_channels, kernel=kernel)
+        check_at_least(1, hidden_channels=hidden_channels, kernel=kernel)
         if len(set(hidden_channels)) > 1:
             raise UserError(
                 f"hidden_channels is {hidden_channels}, but all layers of a PredRNN share a "

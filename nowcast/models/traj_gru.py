@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nowcast.models.conv_gru import INPUT_KERNEL, gated, initialise, leaky, unroll
 from nowcast.models.convolutions import Conv2d, settings_text
-from nowcast.models.network import at_least
+from nowcast.models.network import check_at_least
 
 FLOW_CHANNELS = 32
 FLOW_KERNEL = 5
@@ -66,8 +66,8 @@ class TrajGRUCell(nn.Module):
 
     def __init__(self, input_channels: int, hidden_channels: int, *, links: int = 13):
         super().__init__()
-        at_least(0, input_channels=input_channels)
-        at_least(1, hidden_channels=hidden_channels, links=links)
+        check_at_least(0, input_channels=input_channels)
+        check_at_least(1, hidden_channels=hidden_channels, links=links)
         self.input_channels, self.hidden_channels, self.links = (
             input_channels,
             hidden_channels,

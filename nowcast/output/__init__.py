@@ -7,5 +7,5 @@ To add a format: write a module with a function ``write_NAME(forecast, path, *, 
 ``base.WriteForecast`` describes it (take its attributes from ``origin.file_attributes``, let the
 file appear by ``runtime.files.replacing``), name it and what it can carry in a ``Writer``, and add
 that to ``writers.ALL``. The suffixes are accepted by predict and watch from then on; a test in
-``tests/test_publish.py`` writes and reads every one of them.
+``tests/test_writers.py`` writes and reads every one of them.
 """

@@ -55,5 +55,5 @@ def _of_forecast(path: str | Path) -> str:
     }
     entries |= {name: attributes[name] for name in (*_ORIGIN, GAPS) if name in attributes}
     nothing = "nothing: no pixel has a forecast at any lead time"
-    entries |= inspection.described_values(forecast.values, forecast.grid, nothing)
+    entries |= inspection.info_of_fields(forecast.values, forecast.grid, nothing)
     return inspection.in_lines(entries)

@@ -71,8 +71,8 @@ def write_geotiff(
         ) from error
     if content is None:
         raise UserError(
-            f"{path}: GeoTIFF cannot hold the projection {forecast.grid.crs!r:.200}; write it as "
-            "NetCDF (.nc)."
+            f"{path}: GeoTIFF cannot express the projection {forecast.grid.crs!r:.200}; write it "
+            "as NetCDF (.nc)."
         )
     with replacing(path) as temporary:
         temporary.write_bytes(content)

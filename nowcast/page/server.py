@@ -49,13 +49,10 @@ class Server(ThreadingHTTPServer):
         self.address_family, self.root = family, root
         self._clients, self._lock = set(), threading.Lock()
         super().__init__(address, _Handler)
-        self._thread = threading.Thread(
-            target=self.serve_forever,
-            kwargs={"poll_interval": 0.1},
-            name="nowcast page",
-            daemon=True,
-        )
-        self._thread.start()
+        threading.Thread(target=self._serve, name="nowcast page", daemon=True).start()
+
+    def _serve(self) -> None:
+        self.serve_forever(poll_interval=0.1)  # seconds that ``close`` may have to wait
 
     @property
     def url(self) -> str:
@@ -103,12 +100,6 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "nowcast", ""
     timeout = _SECONDS
 
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
     def log_message(self, format, *arguments) -> None:
         """Nothing is printed."""
 
@@ -138,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
 
-    def _answer(self, *, with_body: bool) -> None:
+    def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # a body is not read, and must not be taken for the next request
             self.close_connection = True
@@ -160,12 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._start(HTTPStatus.NOT_MODIFIED, headers)
                 return
             self._start(HTTPStatus.OK, headers | {"Content-Length": facts.st_size})
-            left = facts.st_size if with_body else 0
+            left = 0 if self.command == "HEAD" else facts.st_size
             while left and (block := file.read(min(left, _BLOCK))):
                 self.wfile.write(block)
                 left -= len(block)
-            # the file became shorter: fewer bytes came than were promised
+            # the file became shorter: fewer bytes were sent than promised
             self.close_connection |= left > 0
+
+    do_HEAD = do_GET
 
 
 def _opened(root: Path, target: str) -> BinaryIO | None:
@@ -234,7 +227,10 @@ def serve(
             "free one) or host."
         ) from None
     if stop is not None:
-        threading.Thread(
-            target=lambda: (stop.wait(), server.close()), name="nowcast page, stop", daemon=True
-        ).start()
+
+        def close_then() -> None:
+            stop.wait()
+            server.close()
+
+        threading.Thread(target=close_then, name="nowcast page, stop", daemon=True).start()
     return server

@@ -30,7 +30,7 @@ from nowcast.forecasting.products import PROBABILITY_SOURCES, Products
 from nowcast.page.coding import amount_scale, amounts, percent_scale, percents
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
-from nowcast.types.frames import Frames, Grid
+from nowcast.types.frames import Forecast, Frames, Grid
 
 MOST_PIXELS = 1000
 """Longest side of a field on the page; larger grids become means over blocks."""
@@ -118,7 +118,10 @@ def publish(
             "the forecast was made from."
         )
     grid = _page_grid(forecast.grid)
-    made, layers = datetime.now(UTC), _layers(products, context)
+    observed, times = [], []
+    if context is not None:
+        observed, times = list(context.values), list(context.times)
+    made, layers = datetime.now(UTC), _layers(products, observed)
     start = _utc(forecast.analysis_time).replace("-", "").replace(":", "")
     stamp = f"{start}-{made:%Y%m%d%H%M%S%f}"
     _write_fields(layers, grid.shape, page / stamp)
@@ -129,11 +132,11 @@ def publish(
         "made": made.isoformat(timespec="microseconds"),
         "analysis_time": _utc(forecast.analysis_time),
         "folder": stamp,
-        "frames": _frame_times(products, context),
-        "observed_frames": 0 if context is None else len(context),
+        "frames": _frame_times(forecast, times),
+        "observed_frames": len(observed),
         "old_after_seconds": int(max(_PATIENCE_SECONDS, _PATIENCE_STEPS * step)),
         "grid": _grid_facts(forecast.grid, grid),
-        "view": _view(forecast.values if context is None else context.values, grid.shape),
+        "view": _view([*forecast.values, *observed][-1], grid.shape),
         "lines": lines,
         "layers": [layer.facts() for layer in layers],
         "scales": {"amount": amount_scale(), "percent": percent_scale()},
@@ -162,18 +165,16 @@ def _page_grid(grid: Grid) -> Grid:
     return resampled(grid, *(max(1, round(count * scale)) for count in grid.shape))
 
 
-def _frame_times(products: Products, context: Frames | None) -> list[dict]:
+def _frame_times(forecast: Forecast, observed: Sequence[np.datetime64]) -> list[dict]:
     """Lead and valid time of every frame, the observed ones first."""
-    start = products.forecast.analysis_time
-    times = [*([] if context is None else context.times), *products.forecast.valid_times]
-    return [
-        {"lead_seconds": int((time - start) / np.timedelta64(1, "s")), "valid_time": _utc(time)}
-        for time in times
-    ]
+    frames = []
+    for time in (*observed, *forecast.valid_times):
+        lead = (time - forecast.analysis_time) / np.timedelta64(1, "s")
+        frames.append({"lead_seconds": int(lead), "valid_time": _utc(time)})
+    return frames
 
 
-def _layers(products: Products, context: Frames | None) -> list[_Layer]:
-    observed = [] if context is None else list(context.values)
+def _layers(products: Products, observed: Sequence[np.ndarray]) -> list[_Layer]:
     unknown = [None] * len(observed)
     rates = [*observed, *products.forecast.values]
     since = "Rain since the analysis time"
@@ -200,8 +201,7 @@ def _write_fields(layers: Sequence[_Layer], size: tuple[int, int], folder: Path)
 
     def packed(item) -> tuple[str, bytes]:
         name, field, coded = item
-        field = shrink(field, *size) if field.shape != size else field
-        return name, zlib.compress(coded(field).tobytes(), 4)
+        return name, zlib.compress(coded(shrink(field, *size)).tobytes(), 4)
 
     new = None
     try:
@@ -248,11 +248,10 @@ def _grid_facts(source: Grid, shown: Grid) -> dict:
     }
 
 
-def _view(fields: np.ndarray, size: tuple[int, int]) -> list[int]:
-    """What is observed in the last field, in pixels of the page: left, top, right, bottom."""
-    window = observed_window(fields[-1:]) if len(fields) else (slice(None), slice(None))
+def _view(field: np.ndarray, size: tuple[int, int]) -> list[int]:
+    """What is observed in a field, in pixels of the page: left, top, right, bottom."""
     ends = []
-    for span, length, pixels in zip(window, fields.shape[1:], size):
+    for span, length, pixels in zip(observed_window([field]), field.shape, size):
         start, stop, _ = span.indices(length)
         ends.append((int(start * (pixels / length)), int(np.ceil(stop * (pixels / length)))))
     (top, bottom), (left, right) = ends

@@ -16,16 +16,16 @@ from typing import NamedTuple
 from nowcast.runtime.errors import UserError
 
 TIME, ROWS, COLUMNS, SINGLE = "T", "H", "W", "1"
-_MEANT = {TIME: "times", ROWS: "rows", COLUMNS: "columns"}
+_WORDS = {TIME: "times", ROWS: "rows", COLUMNS: "columns"}
 _NAMES = {
-    TIME: ("t", "time", "times", "date", "dates", "datetime", "timestamp", "timestamps", "valid_time", "frame", "frames"),
-    ROWS: ("h", "y", "yc", "row", "rows", "lat", "lats", "latitude", "height", "nrows", "ny", "nlat", "south_north", "north_south",
-           "projection_y_coordinate", "grid_latitude"),
-    COLUMNS: ("w", "x", "xc", "col", "cols", "column", "columns", "lon", "lons", "longitude", "width", "ncols", "nx", "nlon",
-              "west_east", "east_west", "projection_x_coordinate", "grid_longitude"),
-    SINGLE: ("1", "c", "channel", "channels", "band", "bands", "level", "levels", "z", "single"),
-}  # fmt: skip
-_ROLES = {name: role for role, names in _NAMES.items() for name in names}
+    TIME: "t time times date dates datetime timestamp timestamps valid_time frame frames",
+    ROWS: "h y yc row rows lat lats latitude height nrows ny nlat south_north north_south "
+    "projection_y_coordinate grid_latitude",
+    COLUMNS: "w x xc col cols column columns lon lons longitude width ncols nx nlon west_east "
+    "east_west projection_x_coordinate grid_longitude",
+    SINGLE: "1 c channel channels band bands level levels z single",
+}
+_ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 _MOST_AXES = 6
 
 
@@ -35,6 +35,24 @@ class Order(NamedTuple):
     time: int | None
     rows: int
     columns: int
+
+    @classmethod
+    def of(cls, roles: Sequence[str]) -> "Order":
+        """The order that the roles of all axes give."""
+        time = roles.index(TIME) if TIME in roles else None
+        return cls(time, roles.index(ROWS), roles.index(COLUMNS))
+
+    def lengths(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """How many times, rows and columns an array of that shape has."""
+        return 1 if self.time is None else shape[self.time], shape[self.rows], shape[self.columns]
+
+    def spelt(self, axes: int) -> str:
+        """The order of an array of so many axes, as the setting spells it."""
+        letters = [SINGLE] * axes
+        for letter, axis in zip(_WORDS, self):
+            if axis is not None:
+                letters[axis] = letter
+        return "".join(letters)
 
 
 @dataclass(frozen=True)
@@ -57,16 +75,27 @@ class Known:
     columns_first: bool | None = None
     places: tuple[object, object, object] = (None, None, None)
 
+    @property
+    def counts(self) -> tuple[int | None, int | None, int | None]:
+        """How many times, rows and columns there are."""
+        return self.times, self.rows, self.columns
+
+    def allows(self, order: Order, shape: tuple[int, ...]) -> bool:
+        """Whether the lengths of an array's axes are as known in that order."""
+        agree = all(
+            count in (None, length) for count, length in zip(self.counts, order.lengths(shape))
+        )
+        is_square = self.rows is not None and self.rows == self.columns
+        turned = order.columns < order.rows
+        return agree and (not is_square or self.columns_first in (None, turned))
+
     def __str__(self) -> str:
-        counts = zip(
-            (self.times, self.rows, self.columns), ("times", "rows", "columns"), self.places
-        )
-        return (
-            ", ".join(
-                f"{count} {name} ({place})" for count, name, place in counts if count is not None
-            )
-            or "no length"
-        )
+        found = [
+            f"{count} {word} ({place})"
+            for count, word, place in zip(self.counts, _WORDS.values(), self.places)
+            if count is not None
+        ]
+        return ", ".join(found) or "no length"
 
 
 def role(name: str) -> str | None:
@@ -83,24 +112,17 @@ def parsed(setting) -> tuple[str, ...] | None:
     """
     if setting is None:
         return None
+    names = setting if isinstance(setting, Sequence) else [repr(setting)]
     if isinstance(setting, str):
         letters = setting.strip().strip("()[]").upper()
-        names = (
-            list(letters)
-            if re.fullmatch(r"[THWYXC1]+", letters)
-            else [name for name in re.split(r"[\s,]+", letters) if name]
-        )
-    else:
-        names = (
-            [str(name) for name in setting] if isinstance(setting, Sequence) else [repr(setting)]
-        )
-    roles = tuple(role(name) or "?" for name in names)
-    counts = {one: roles.count(one) for one in (TIME, ROWS, COLUMNS, "?")}
-    if counts["?"] or counts[TIME] > 1 or counts[ROWS] != 1 or counts[COLUMNS] != 1:
+        are_letters = re.fullmatch(r"[THWYXC1]+", letters)
+        names = letters if are_letters else re.split(r"[\s,]+", letters.strip(" ,"))
+    roles = tuple(role(str(name)) or "?" for name in names)
+    times, rows, columns, unknown = (roles.count(one) for one in (TIME, ROWS, COLUMNS, "?"))
+    if unknown or times > 1 or rows != 1 or columns != 1:
         raise UserError(
             f"reader.axes is {setting!r}; expected H (or y), W (or x), at most one T (or time), "
-            "and 1 for axes of length 1, in the "
-            f"order of the array, e.g. THW, HWT or [y, x, time]."
+            "and 1 for axes of length 1, in the order of the array, e.g. THW, HWT or [y, x, time]."
         )
     return roles
 
@@ -137,20 +159,16 @@ def resolve(
         return _as_set(shape, setting, stated, known, f"{what} is {sides}")
     orders = _fitting(shape, stated, known)
     if not orders:
-        called = (
-            f" and its axes are called {', '.join(name or '?' for name in names)}"
-            if any(names)
-            else ""
-        )
+        called = f" and its axes are called {', '.join(name or '?' for name in names)}"
         raise UserError(
-            f"{what} is {sides}{called}; expected axes of rows and columns, with times in any "
-            f"place, and of {known}."
+            f"{what} is {sides}{called if any(names) else ''}; expected axes of rows and columns, "
+            f"with times in any place, and of {known}."
         )
     if len({order.time for order in orders}) > 1:
-        ways = ", ".join(sorted({_spelt(order, len(shape)) for order in orders}))
+        ways = sorted({order.spelt(len(shape)) for order in orders})
         raise UserError(
-            f"{what} is {sides}, and nothing says which of its axes is time (known: {known}); "
-            f"set reader.axes to their order, one of {ways}."
+            f"{what} is {sides}, and nothing says which of its axes is time (known: {known}); set "
+            f"reader.axes to their order, one of {', '.join(ways)}."
         )
     return min(orders, key=lambda order: (order.rows > order.columns, order))
 
@@ -171,22 +189,21 @@ def _as_set(
     for axis, (one, length, name) in enumerate(zip(setting, shape, stated, strict=True)):
         if one == SINGLE and length != 1:
             raise UserError(
-                f"{what}, but reader.axes is {spelt}; expected the length 1 of axis {axis}, "
-                f"which is {length}."
+                f"{what}, but reader.axes is {spelt}; expected the length 1 of axis {axis}, which "
+                f"is {length}."
             )
         if name is not None and name != one:
             raise UserError(
                 f"{what}, but reader.axes is {spelt}, while the file calls axis {axis} "
-                f"{_MEANT.get(name, name)}; expected them to agree."
+                f"{_WORDS.get(name, name)}; expected them to agree."
             )
-    order = _order(setting)
-    for axis, count, name, place in zip(
-        order, (known.times, known.rows, known.columns), ("times", "rows", "columns"), known.places
+    order = Order.of(setting)
+    for length, count, word, place in zip(
+        order.lengths(shape), known.counts, _WORDS.values(), known.places
     ):
-        length = 1 if axis is None else shape[axis]
         if count is not None and count != length:
             raise UserError(
-                f"{what}, so reader.axes={spelt} makes {length} {name}; expected {count} {name}, "
+                f"{what}, so reader.axes={spelt} makes {length} {word}; expected {count} {word}, "
                 f"as {place} has."
             )
     return order
@@ -198,44 +215,15 @@ def _fitting(shape: tuple[int, ...], stated: list[str | None], known: Known) -> 
     """
     options = []
     for length, name in zip(shape, stated, strict=True):
-        free = [TIME, ROWS, COLUMNS] + ([SINGLE] if length == 1 else [])
-        options.append([name] if name in free else free if name is None else [])
-    found: dict[int, list[Order]] = {}
+        free = [*_WORDS, SINGLE] if length == 1 else [*_WORDS]
+        options.append([role for role in free if name in (None, role)])
+    found: dict[int, set[Order]] = {}
     for roles in itertools.product(*options):
         if roles.count(ROWS) == 1 and roles.count(COLUMNS) == 1 and roles.count(TIME) <= 1:
-            order = _order(roles)
-            if order.time is not None and shape[order.time] == 1:
-                order = order._replace(time=None)  # the same as none
-            if _fits(order, shape, known):
+            order = Order.of(roles)
+            if order.lengths(shape)[0] == 1:
+                order = order._replace(time=None)  # a single time is the same as none
+            if known.allows(order, shape):
                 thin = sum(shape[axis] == 1 and stated[axis] is None for axis in order[1:])
-                found.setdefault(thin, []).append(order)
-    return sorted(set(found[min(found)]), key=str) if found else []
-
-
-def _fits(order: Order, shape: tuple[int, ...], known: Known) -> bool:
-    lengths = (
-        1 if order.time is None else shape[order.time],
-        shape[order.rows],
-        shape[order.columns],
-    )
-    agree = all(
-        count in (None, length)
-        for count, length in zip((known.times, known.rows, known.columns), lengths)
-    )
-    square = known.rows is not None and known.rows == known.columns
-    return agree and (not square or known.columns_first in (None, order.columns < order.rows))
-
-
-def _order(roles: Sequence[str]) -> Order:
-    return Order(
-        roles.index(TIME) if TIME in roles else None, roles.index(ROWS), roles.index(COLUMNS)
-    )
-
-
-def _spelt(order: Order, axes: int) -> str:
-    """An order as the setting spells it."""
-    letters = [SINGLE] * axes
-    letters[order.rows], letters[order.columns] = ROWS, COLUMNS
-    if order.time is not None:
-        letters[order.time] = TIME
-    return "".join(letters)
+                found.setdefault(thin, set()).add(order)
+    return sorted(found[min(found)], key=str) if found else []

@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nowcast.readers.array_sources import Source
+from nowcast.readers.array_sources import ArrayFile
 from nowcast.readers.forecasts import (
     first_ahead,
     is_lead_name,
     refuse,
-    refuse_by_attributes,
+    refuse_by_marks,
+    refuse_by_texts,
     refuse_name,
     says_forecast,
-    states_analysis,
 )
 
 
 def refuse_forecast(
-    source: Source, name: str | None, axes: Sequence[str | None], times: np.ndarray
+    file: ArrayFile, name: str | None, axes: Sequence[str | None], times: np.ndarray
 ) -> None:
     """Refuse an array that anything in the file says to be predicted.
 
     Args:
-        source: the open file.
+        file: the open file.
         name: of the array.
         axes: names of its axes.
         times: of its frames as they are stated, (T,) datetime64[s].
@@ -33,23 +33,20 @@ def refuse_forecast(
         UserError: lead times above 0, a reference time before the times, a mark that is true, or a
             name that says so.
     """
-    described = list(source.described(name))
-    analysis = any(states_analysis(attributes) for _, attributes in described)
-    for where, attributes in described:
-        refuse_by_attributes(source.path, attributes, where, times=times, words=False)
-    leads = [one for one in source.beside(name) if is_lead_name(one) and one != name]
+    described = file.described(name)
+    is_analysis = refuse_by_marks(file.path, described, times)
+    leads = [one for one in file.beside(name) if is_lead_name(one) and one != name]
     for one in leads:
-        values = source.read(one)
+        values = file.read(one)
         if (values > 0).any():
-            refuse(source.path, one, first_ahead(values), "0")
+            refuse(file.path, one, first_ahead(values), "0")
     for axis in axes:
         if axis is not None and is_lead_name(axis, of_time=True) and not leads:
-            refuse(source.path, "the name of an axis", repr(axis), "time")
-    if analysis or leads:
+            refuse(file.path, "the name of an axis", repr(axis), "time")
+    # numbers say more than words: a lead time of 0 is an analysis, whatever its title
+    if is_analysis or leads:
         return
-    for where, attributes in described:
-        refuse_by_attributes(source.path, attributes, where)
-    for part in (name or "").split("/"):
-        if says_forecast(part):
-            refuse(source.path, "the name of the array", repr(name), "one of an observed field")
-    refuse_name(source.path)
+    refuse_by_texts(file.path, described)
+    if any(says_forecast(part) for part in (name or "").split("/")):
+        refuse(file.path, "the name of the array", repr(name), "one of an observed field")
+    refuse_name(file.path)

@@ -1,68 +1,74 @@
 """Arrays in HDF5, .npy and .npz files: what `Arrays` asks of any of them."""
 
 import math
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from nowcast.readers import cf_units
 from nowcast.readers.array_axes import Order
-from nowcast.readers.content import (
-    beginning,
-    damage_reported,
-    head_of,
-    kind_of_content,
-    require_file,
-)
+from nowcast.readers.cf import units as cf_units
+from nowcast.readers.content import beginning, damage_reported, require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
+from nowcast.readers.moments import as_text
 from nowcast.readers.npy import NpyArray, member, zip_of_arrays
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.file_kinds import head_of, kind_of_content
 
 _KIND = "an HDF5, .npy or .npz file"
 _MAX_TIMES = 100_000
 _MOST_AT_ONCE = 2**26  # values of an array whose first axis is not time, read as a whole
-_NO_SECONDS = (
-    "milliseconds",
-    "ms",
-    "minutes",
-    "minute",
-    "min",
-    "hours",
-    "hour",
-    "h",
-    "days",
-    "day",
-    "d",
-)  # without a moment they tell no time
+# units in which a number without a moment is no time
+_NO_SECONDS = re.compile(r"milliseconds|ms|minutes?|min|hours?|h|days?|d")
+_LABELS = ("DIMENSION_LABELS", "_ARRAY_DIMENSIONS", "DimensionNames", "dimensions", "dims")
 
 
-class Source:
-    """What all kinds of files can do for `Arrays`: shapes, fields one by one, whole coordinates,
-    times.
+class ArrayFile(ABC):
+    """A file with arrays, open for reading: shapes, fields one by one, whole coordinates, times.
+
+    Args:
+        path: the file.
     """
 
     def __init__(self, path: str | Path):
         self.path = path
 
+    @abstractmethod
+    def shape(self, name: str | None) -> tuple[int, ...]:
+        """Of an array of numbers; None: the only one."""
+
+    @abstractmethod
+    def fields(self, name: str | None, order: Order) -> Iterator[np.ndarray]:
+        """The fields of an array one after the other, (rows, columns) each."""
+
+    @abstractmethod
+    def read(self, name: str) -> np.ndarray:
+        """All values of a small array."""
+
+    @abstractmethod
+    def times(self, name: str) -> list:
+        """What an array (or an attribute) says of times: texts, numbers, or NumPy's times."""
+
     def names(self, name: str | None) -> list[str | None]:
         """What the axes of an array are called, None for each that has no name."""
         return [None] * len(self.shape(name))
 
-    def described(self, name: str | None) -> Iterator[tuple[str, dict]]:
+    def described(self, name: str | None) -> list[tuple[str, dict]]:
         """(what stands before their names in messages, attributes) of the file, the groups of an
         array, and itself.
         """
-        return iter(())
+        return []
 
     def beside(self, name: str | None) -> list[str]:
         """Names of the small arrays beside one."""
         return []
 
 
-class _Hdf5(Source):
+class _Hdf5(ArrayFile):
     def __init__(self, path: str | Path, file: Hdf5File):
         super().__init__(path)
         self._file = file
@@ -75,63 +81,50 @@ class _Hdf5(Source):
         return self._file.dataset(name).shape
 
     def names(self, name: str) -> list[str | None]:
-        shape = self.shape(name)
-        scales = self._file.scales(name)
+        shape, scales = self.shape(name), self._file.scales(name)
         if scales is not None and len(scales) == len(shape):
             return [_scale_name(scale, self._file.described(scale)) for scale in scales]
         attributes = self._file.described(name)
-        for attribute in (
-            "DIMENSION_LABELS",
-            "_ARRAY_DIMENSIONS",
-            "DimensionNames",
-            "dimensions",
-            "dims",
-        ):
-            labels = attributes.get(attribute)
-            labels = (
-                labels.replace(",", " ").split()
-                if isinstance(labels, str)
-                else []
-                if labels is None
-                else [_text(label) for label in np.ravel(labels)]
-            )
+        for attribute in _LABELS:
+            labels = attributes.get(attribute, ())
+            if isinstance(labels, str):
+                labels = labels.replace(",", " ").split()
+            labels = [str(as_text(label)) for label in np.ravel(labels)]
             if len(labels) == len(shape) and any(labels):
                 return [label or None for label in labels]
         return [None] * len(shape)
 
-    def described(self, name: str) -> Iterator[tuple[str, dict]]:
+    def described(self, name: str) -> list[tuple[str, dict]]:
         parts = [part for part in name.split("/") if part]
+        found = []
         for depth in range(len(parts) + 1):
             place = "/".join(parts[:depth])
-            yield f"{place}/" if place else "the attribute ", self._file.described(place or "/")
-            for how in ("how", "what") if depth < len(parts) else ():
-                beside = f"{place}/{how}".strip("/")
+            shown = f"{place}/" if place else "the attribute "
+            found.append((shown, self._file.described(place or "/")))
+            for group in ("how", "what") if depth < len(parts) else ():
+                beside = f"{place}/{group}".strip("/")
                 if isinstance(self._file.find(beside), h5py.Group):
-                    yield f"{beside}/", self._file.described(beside)
+                    found.append((f"{beside}/", self._file.described(beside)))
+        return found
 
     def beside(self, name: str) -> list[str]:
-        group = name.strip("/").rpartition("/")[0]
-        places = {
-            f"{place}/{one}".strip("/")
-            for place in ("", group)
-            for one in self._file.members(place)
-        }
+        places = set()
+        for group in ("", name.strip("/").rpartition("/")[0]):
+            places |= {f"{group}/{one}".strip("/") for one in self._file.members(group)}
         return sorted(place for place in places if _is_small(self._file.find(place)))
 
     def fields(self, name: str, order: Order) -> Iterator[np.ndarray]:
         shape = self.shape(name)
         index = [slice(None) if axis in order[1:] else 0 for axis in range(len(shape))]
-        turned = order.columns < order.rows
-        if order.time is not None and math.prod(shape) <= _MOST_AT_ONCE and order.time != 0:
+        if order.time not in (None, 0) and math.prod(shape) <= _MOST_AT_ONCE:
             index[order.time] = slice(None)  # every chunk has values of many frames
-            whole = self._file.part(name, tuple(index), holes=False)
-            yield from _along(whole, order)
+            yield from _along(self._file.part(name, tuple(index), holes=False), order)
             return
-        for frame in range(1 if order.time is None else shape[order.time]):
+        for frame in range(order.lengths(shape)[0]):
             if order.time is not None:
                 index[order.time] = frame
             field = self._file.part(name, tuple(index), holes=False)
-            yield field.T if turned else field
+            yield field.T if order.columns < order.rows else field
 
     def read(self, name: str) -> np.ndarray:
         return self._file.part(name, (slice(None),) * len(self.shape(name)), holes=False)
@@ -147,35 +140,24 @@ class _Hdf5(Source):
                     "one that it has."
                 )
             return [value]
-        if (
-            not isinstance(node, h5py.Dataset)
-            or node.size is None
-            or not 1 <= node.size <= _MAX_TIMES
-            or node.is_virtual
-            or node.external
-        ):
+        is_array = isinstance(node, h5py.Dataset) and node.size is not None
+        is_stored = is_array and not (node.is_virtual or node.external)
+        if not is_stored or not 1 <= node.size <= _MAX_TIMES:
             raise UserError(
-                f"{self.path}: {name} must be 1 to {_MAX_TIMES} times stored in this file, but "
-                f"it is {node!r}."
+                f"{self.path}: {name} must be 1 to {_MAX_TIMES} times stored in this file, but it "
+                f"is {node!r}."
             )
         with damage_reported(self.path):
             values = np.ravel(node[()])
         units = self._file.attribute(name, "units")
-        if (
-            values.dtype.kind in "iuf"
-            and isinstance(units, str)
-            and ("since" in units.lower() or units.strip().lower() in _NO_SECONDS)
-        ):
-            values = cf_units.times(
-                values,
-                units,
-                str(self._file.attribute(name, "calendar") or "standard"),
-                f"{self.path}: {name}",
-            )
+        if values.dtype.kind in "iuf" and isinstance(units, str):
+            calendar = str(self._file.attribute(name, "calendar") or "standard")
+            if "since" in units.lower() or _NO_SECONDS.fullmatch(units.strip().lower()):
+                values = cf_units.times(values, units, calendar, f"{self.path}: {name}")
         return list(values)
 
 
-class _Npz(Source):
+class _Npz(ArrayFile):
     """A .npz file, or (with one array and no archive) a .npy file."""
 
     def __init__(self, path: str | Path, archive):
@@ -184,32 +166,30 @@ class _Npz(Source):
 
     @contextmanager
     def _array(self, name: str | None) -> Iterator[NpyArray]:
-        with ExitStack() as stack:
-            if self._archive is None:
-                if name is not None:
-                    raise UserError(
-                        f"{self.path} is a .npy file, which holds a single array and no "
-                        f"{name!r}; use null, or a .npz file."
-                    )
-                yield NpyArray(stack.enter_context(open(self.path, "rb")), str(self.path))
-            elif name is None:
+        if self._archive is not None:
+            if name is None:
                 raise UserError(
                     f"{self.path} is a .npz file; set reader.dataset to the name of the field in "
                     "it."
                 )
-            else:
-                yield stack.enter_context(member(self._archive, name))
+            with member(self._archive, name) as array:
+                yield array
+            return
+        if name is not None:
+            raise UserError(
+                f"{self.path} is a .npy file, which contains a single array and no {name!r}; use "
+                "null, or a .npz file."
+            )
+        with open(self.path, "rb") as stream:
+            yield NpyArray(stream, str(self.path))
 
     def shape(self, name: str | None) -> tuple[int, ...]:
         with self._array(name) as array:
             return array.numbers().shape
 
     def beside(self, name: str | None) -> list[str]:
-        return (
-            []
-            if self._archive is None
-            else [entry.removesuffix(".npy") for entry in self._archive.namelist()]
-        )
+        entries = [] if self._archive is None else self._archive.namelist()
+        return [entry.removesuffix(".npy") for entry in entries]
 
     def fields(self, name: str | None, order: Order) -> Iterator[np.ndarray]:
         with self._array(name) as array:
@@ -226,10 +206,11 @@ class _Npz(Source):
 
     def times(self, name: str) -> list:
         with self._array(name) as array:
-            if math.prod(array.shape) > _MAX_TIMES:
+            count = math.prod(array.shape)
+            if count > _MAX_TIMES:
                 raise UserError(
-                    f"{self.path}: {name} holds {math.prod(array.shape)} times; {_MAX_TIMES} at "
-                    "most are accepted."
+                    f"{self.path}: {name} contains {count} times; {_MAX_TIMES} at most are "
+                    "accepted."
                 )
             return list(np.ravel(array.read(times=True)))
 
@@ -239,11 +220,9 @@ def _along(values: np.ndarray, order: Order) -> Iterator[np.ndarray]:
     one after the other.
     """
     kept = sorted(axis for axis in order if axis is not None)
-    rows, columns = kept.index(order.rows), kept.index(order.columns)
-    if order.time is None:
-        yield values.transpose(rows, columns)
-        return
-    yield from values.transpose(kept.index(order.time), rows, columns)
+    axes = [kept.index(axis) for axis in order if axis is not None]
+    fields = values.transpose(axes)
+    yield from fields[None] if order.time is None else fields
 
 
 def _scale_name(path: str, attributes: dict) -> str:
@@ -261,20 +240,12 @@ def _scale_name(path: str, attributes: dict) -> str:
 
 
 def _is_small(node) -> bool:
-    return (
-        isinstance(node, h5py.Dataset)
-        and node.shape is not None
-        and node.dtype.kind in "iuf"
-        and node.size <= _MAX_TIMES
-    )
-
-
-def _text(label) -> str:
-    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+    is_array = isinstance(node, h5py.Dataset) and node.shape is not None
+    return is_array and node.dtype.kind in "iuf" and node.size <= _MAX_TIMES
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Source]:
+def opened(path: str | Path) -> Iterator[ArrayFile]:
     """The file, whichever of the three kinds it is by its content.
 
     Raises:
@@ -284,14 +255,13 @@ def opened(path: str | Path) -> Iterator[Source]:
     if is_hdf5(path):
         with Hdf5File(path) as file:
             yield _Hdf5(path, file)
-    elif beginning(path, 2) == b"PK":
-        with zip_of_arrays(path) as archive:
-            yield _Npz(path, archive)
-    elif beginning(path, 6) == b"\x93NUMPY":
-        yield _Npz(path, None)
-    else:
+        return
+    start = beginning(path, 6)
+    if not start.startswith((b"PK", b"\x93NUMPY")):
         found = kind_of_content(head_of(path))
         what = f" It is {found.what}; {found.advice}." if found else ""
         raise UserError(
             f"{path} is neither HDF5 nor NumPy's .npy or .npz; {_KIND} is needed.{what}"
         )
+    with zip_of_arrays(path) if start.startswith(b"PK") else nullcontext() as archive:
+        yield _Npz(path, archive)

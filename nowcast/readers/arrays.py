@@ -12,11 +12,12 @@ import pyproj
 
 from nowcast.readers.array_axes import Known, Order, parsed, resolve
 from nowcast.readers.array_forecasts import refuse_forecast
-from nowcast.readers.array_sources import Source, opened
+from nowcast.readers.array_sources import ArrayFile, opened
 from nowcast.readers.axes import along_columns, straight_axis
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
 from nowcast.readers.longitudes import continuous, near_zero
+from nowcast.readers.moments import require_ascending
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.readers.npy import MAX_VALUES
 from nowcast.runtime.errors import UserError
@@ -32,7 +33,7 @@ class ArrayGrid:
     Args:
         crs: PROJ string, WKT or EPSG code of the projection.
         x: centre of the first column in the unit of the projection (metres; degrees for
-            longitudes), or the path of the dataset that holds those of all columns.
+            longitudes), or the path of the dataset with those of all columns.
         y: centre of the first row as it is stored, or the path of a dataset.
         dx: distance between the centres of columns, > 0; None for a dataset.
         dy: distance between the centres of rows, > 0; None for a dataset.
@@ -49,45 +50,44 @@ class ArrayGrid:
     def __post_init__(self):
         if self.rows_from not in ("north", "south"):
             raise UserError(
-                f"reader.grid.rows_from is {self.rows_from!r}; north or south is needed, where "
-                "the first row of the array lies."
+                f"reader.grid.rows_from is {self.rows_from!r}; north or south is needed, where the "
+                "first row of the array lies."
             )
-        for start, step in (("x", "dx"), ("y", "dy")):
-            given = getattr(self, step)
-            if isinstance(getattr(self, start), str) != (given is None) or (
-                given is not None and not given > 0
-            ):
+        for name, start, step in (("x", self.x, self.dx), ("y", self.y, self.dy)):
+            is_wrong = step is not None if isinstance(start, str) else step is None or not step > 0
+            if is_wrong:
                 raise UserError(
-                    f"reader.grid.{step} is {given}; a positive number is needed, or null if "
-                    f"reader.grid.{start} is the path of a dataset."
+                    f"reader.grid.d{name} is {step}; a positive number is needed, or null if "
+                    f"reader.grid.{name} is the path of a dataset."
                 )
 
-    def known(self, source: Source) -> tuple[int | None, int | None, bool | None]:
+    def known(self, file: ArrayFile) -> tuple[int | None, int | None, bool | None]:
         """(rows, columns, whether coordinates for each pixel are stored as columns x rows), as far
         as the file's coordinates say.
         """
-        rows = columns = columns_first = None
-        for name in ("x", "y"):
-            if isinstance(getattr(self, name), str):
-                coordinates = source.read(getattr(self, name))
-                if coordinates.ndim == 1:
-                    rows, columns = (
-                        (rows, coordinates.size) if name == "x" else (coordinates.size, columns)
-                    )
-                elif coordinates.ndim == 2:
-                    columns_first = along_columns(coordinates) == (name == "y")
-                    rows, columns = coordinates.shape[::-1] if columns_first else coordinates.shape
-        return rows, columns, columns_first
+        counts = {"x": None, "y": None}
+        columns_first = None
+        for name, place in (("x", self.x), ("y", self.y)):
+            if not isinstance(place, str):
+                continue
+            coordinates = file.read(place)
+            if coordinates.ndim == 1:
+                counts[name] = coordinates.size
+            elif coordinates.ndim == 2:
+                columns_first = along_columns(coordinates) == (name == "y")
+                shape = coordinates.shape
+                counts["y"], counts["x"] = shape[::-1] if columns_first else shape
+        return counts["y"], counts["x"], columns_first
 
     def locate(
-        self, shape: tuple[int, int], source: Source, *, columns_first: bool = False
+        self, shape: tuple[int, int], file: ArrayFile, *, columns_first: bool = False
     ) -> tuple[Grid, np.ndarray | None]:
         """(the grid of a field of that shape, row 0 in the north; its columns from west to east,
         None: as they are stored).
 
         Args:
             shape: (rows, columns).
-            source: the open file.
+            file: the open file.
             columns_first: whether coordinates for each pixel are stored as columns x rows.
 
         Raises:
@@ -95,18 +95,13 @@ class ArrayGrid:
                 the projection.
         """
         rows, columns = shape
-        x = self._axis("x", columns, source, step=self.dx, turned=columns_first)
-        y = self._axis(
-            "y",
-            rows,
-            source,
-            step=self.dy if self.rows_from == "south" else self.dy and -self.dy,
-            turned=columns_first,
-        )
+        step = self.dy if self.rows_from == "south" else self.dy and -self.dy
+        x = _axis(self.x, self.dx, columns, file, of_columns=True, turned=columns_first)
+        y = _axis(self.y, step, rows, file, of_columns=False, turned=columns_first)
         upwards = rows > 1 and y[1] > y[0]
         if rows > 1 and upwards != (self.rows_from == "south"):
             raise UserError(
-                f"{source.path}: y runs from {y[0]:g} to {y[-1]:g}, but reader.grid.rows_from is "
+                f"{file.path}: y runs from {y[0]:g} to {y[-1]:g}, but reader.grid.rows_from is "
                 f"{self.rows_from}; set it to {'south' if upwards else 'north'}."
             )
         order = None
@@ -125,25 +120,29 @@ class ArrayGrid:
             x = x[::-1]
         return x, order
 
-    def _axis(
-        self, name: str, count: int, source: Source, *, step: float | None, turned: bool
-    ) -> np.ndarray:
-        place = getattr(self, name)
-        if not isinstance(place, str):
-            return place + step * np.arange(count)
-        coordinates = source.read(place)
-        axis = straight_axis(
-            coordinates.T if turned and coordinates.ndim == 2 else coordinates,
-            place,
-            source.path,
-            of_columns=name == "x",
+
+def _axis(
+    start: float | str,
+    step: float | None,
+    count: int,
+    file: ArrayFile,
+    *,
+    of_columns: bool,
+    turned: bool,
+) -> np.ndarray:
+    """Coordinates of columns or rows: counted from the first, or those in the file."""
+    if not isinstance(start, str):
+        return start + step * np.arange(count)
+    coordinates = file.read(start)
+    if turned and coordinates.ndim == 2:
+        coordinates = coordinates.T
+    axis = straight_axis(coordinates, start, file.path, of_columns=of_columns)
+    if axis.size != count:
+        raise UserError(
+            f"{file.path}: {start} has {axis.size} coordinates, but the field has {count} "
+            f"{'columns' if of_columns else 'rows'}."
         )
-        if axis.size != count:
-            raise UserError(
-                f"{source.path}: {place} has {axis.size} coordinates, but the field has {count} "
-                f"{'columns' if name == 'x' else 'rows'}."
-            )
-        return axis
+    return axis
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class Arrays(Reader):
         time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of
             each): ISO text, numbers in the ``units`` that the dataset has as CF says it ("hours
             since 2000-01-01"), else seconds since 1970, or NumPy's own times.
-        timestep: minutes between frames where only the time of the first one is told.
+        timestep: minutes between frames where only the time of the first one is stated.
         axes: order of the array's axes, e.g. THW, HWT, T1HW or [y, x, time]; None: as names and
             lengths in the file say it, rows before columns. It is needed where these leave open
             which axis is time.
@@ -205,55 +204,49 @@ class Arrays(Reader):
         Raises:
             UserError: another format, damage, or contents that do not match the settings.
         """
-        with opened(path) as source:
-            shape, what = source.shape(self.dataset), f"{path}: {self.dataset or 'the array'}"
+        with opened(path) as file:
+            shape, what = file.shape(self.dataset), f"{path}: {self.dataset or 'the array'}"
             if math.prod(shape) > MAX_VALUES or min(shape, default=0) < 1:
                 raise UserError(
                     f"{what} is {'x'.join(map(str, shape))}; rows x columns, or times x rows x "
                     f"columns are needed, {MAX_VALUES} values at most."
                 )
-            names, times = source.names(self.dataset), self._stated_times(source)
-            refuse_forecast(source, self.dataset, names, times)
-            rows, columns, columns_first = self.grid.known(source)
+            # a forecast is refused before anything else is amiss: that is what helps most
+            names, times = file.names(self.dataset), self._stated_times(file)
+            refuse_forecast(file, self.dataset, names, times)
+            rows, columns, columns_first = self.grid.known(file)
+            known_times = times.size if times.size > 1 else None
             places = (self.time_in_file, self.grid.y, self.grid.x)
-            known = Known(
-                times.size if times.size > 1 else None, rows, columns, columns_first, places
-            )
+            known = Known(known_times, rows, columns, columns_first, places)
             order = resolve(shape, setting=parsed(self.axes), names=names, known=known, what=what)
-            grid, columns = self.grid.locate(
-                (shape[order.rows], shape[order.columns]), source, columns_first=bool(columns_first)
-            )
-            return self._read(source, shape, order, times, grid, columns)
+            count, *field_shape = order.lengths(shape)
+            located = self.grid.locate(tuple(field_shape), file, columns_first=bool(columns_first))
+            return self._frames(file, order, self._times(path, times, count), *located)
 
-    def _read(
+    def _frames(
         self,
-        source: Source,
-        shape: tuple[int, ...],
+        file: ArrayFile,
         order: Order,
         times: np.ndarray,
         grid: Grid,
         columns: np.ndarray | None,
     ) -> Frames:
         """The frames, once it is known what lies along the axes."""
-        times = self._times(source.path, times, 1 if order.time is None else shape[order.time])
         values = np.empty((len(times), *grid.shape), np.float32)
-        for frame, raw in zip(values, source.fields(self.dataset, order), strict=True):
-            rates = self.values.rain_rate(raw if columns is None else raw[:, columns], source.path)
+        for frame, raw in zip(values, file.fields(self.dataset, order), strict=True):
+            rates = self.values.rain_rate(raw if columns is None else raw[:, columns], file.path)
             frame[:] = rates if self.grid.rows_from == "north" else rates[::-1]
-        return Frames(values, times, grid, str(source.path), self.values.measured(source.path))
+        return Frames(values, times, grid, str(file.path), self.values.measured(file.path))
 
-    def _stated_times(self, source: Source) -> np.ndarray:
+    def _stated_times(self, file: ArrayFile) -> np.ndarray:
         """Times of the frames as name or file state them, (T,) datetime64[s]; of the first frame
         alone (1,).
         """
         if self.time_in_name is not None:
-            return np.atleast_1d(
-                time_in_name(source.path, self.time_in_name, "reader.time_in_name")
-            )
-        stated = [
-            _moment(value, source.path, self.time_in_file)
-            for value in source.times(self.time_in_file)
-        ]
+            time = time_in_name(file.path, self.time_in_name, "reader.time_in_name")
+            return np.atleast_1d(time)
+        values = file.times(self.time_in_file)
+        stated = [_moment(value, file.path, self.time_in_file) for value in values]
         return np.array(stated, dtype="datetime64[s]")
 
     def _times(self, path: str | Path, times: np.ndarray, count: int) -> np.ndarray:
@@ -261,21 +254,15 @@ class Arrays(Reader):
         if times.size == 1 < count:
             if self.timestep is None:
                 raise UserError(
-                    f"{path} has {count} frames, but the time of one only; set reader.timestep "
-                    "to the minutes between them."
+                    f"{path} has {count} frames, but the time of one only; set reader.timestep to "
+                    "the minutes between them."
                 )
             times = times + np.round(np.arange(count) * self.timestep * 60).astype("timedelta64[s]")
         if times.size != count:
             raise UserError(
                 f"{path} has {times.size} times for {count} frames; expected one for each."
             )
-        falling = np.diff(times) <= np.timedelta64(0, "s")
-        if falling.any():
-            place = int(np.argmax(falling))
-            raise UserError(
-                f"{path} has the time {times[place + 1]} after {times[place]}; expected times in "
-                "ascending order, one for each frame."
-            )
+        require_ascending(times, path)
         return times
 
 
@@ -285,9 +272,8 @@ def _moment(value, path: str | Path, where: str | None) -> np.datetime64:
         if isinstance(value, np.datetime64):
             seconds = float(value.astype("datetime64[s]").astype(np.int64))
         elif isinstance(value, (str, bytes)):
-            moment = datetime.fromisoformat(
-                (value.decode() if isinstance(value, bytes) else value).strip()
-            )
+            text = value.decode() if isinstance(value, bytes) else value
+            moment = datetime.fromisoformat(text.strip())
             seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         else:
             seconds = float(value)
@@ -296,6 +282,6 @@ def _moment(value, path: str | Path, where: str | None) -> np.datetime64:
         return np.datetime64(round(seconds), "s")
     except (ValueError, TypeError, OverflowError):
         raise UserError(
-            f"{path}: {where} is {str(value)[:40]!r}; ISO text such as 2020-01-01T00:05 or "
-            "seconds since 1970 (to 2100) are needed."
+            f"{path}: {where} is {str(value)[:40]!r}; ISO text such as 2020-01-01T00:05 or seconds "
+            "since 1970 (to 2100) are needed."
         ) from None

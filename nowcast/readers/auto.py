@@ -6,9 +6,10 @@ from functools import cache
 from pathlib import Path
 
 from nowcast.readers.base import Reader
-from nowcast.readers.content import head_of, kind_of_content, require_file
+from nowcast.readers.content import require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.plugins import classes_of
 from nowcast.types.frames import Frames
 

@@ -3,19 +3,18 @@ minutes.
 
 The coordinates are taken as cell centres, as CF says where there are no bounds. That puts the 512 x
 512 cells of Melbourne half a cell (250 m) to the west and north of the radar in the projection's
-origin; the files hold nothing that would prove them corners. What is outside a radar's range is
+origin; the files contain nothing that would prove them corners. What is outside a radar's range is
 stored as 0 like dry, so nothing there is missing.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from nowcast.readers import cf
 from nowcast.readers.base import Reader
-from nowcast.readers.cf_netcdf import is_rainfields, opened
-from nowcast.readers.decoding import interval_minutes
+from nowcast.readers.cf import rain
+from nowcast.readers.cf.times import moment
+from nowcast.readers.cf_netcdf import CfNetcdf, is_rainfields
+from nowcast.readers.decoding import Coding, minutes_between
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 
@@ -32,7 +31,7 @@ class BomRainfields(Reader):
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is a Rainfields accumulation; never raises."""
         try:
-            with opened(path, _FIELD) as (source, _):
+            with CfNetcdf(_FIELD).opened(path) as (source, _):
                 return is_rainfields(source)
         except UserError:
             return False
@@ -43,12 +42,7 @@ class BomRainfields(Reader):
         Raises:
             UserError: something is missing, damaged or contradictory.
         """
-        with opened(path, _FIELD) as (source, _):
-            start, end = cf.moment(source, "start_time"), cf.moment(source, "valid_time")
-            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
-            if minutes <= 0:
-                raise UserError(
-                    f"{path}: its interval runs from {start} to {end}; a rain depth needs one "
-                    "that ends after it starts."
-                )
-            return cf.frames(source, variable=_FIELD, minutes=float(minutes), z_r=(200.0, 1.6))
+        with CfNetcdf(_FIELD).opened(path) as (source, _):
+            start, end = moment(source, "start_time"), moment(source, "valid_time")
+            minutes = minutes_between(start, end, f"{path}: its interval")
+            return rain.frames(source, _FIELD, Coding(minutes=minutes))

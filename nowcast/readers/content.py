@@ -8,7 +8,6 @@ import lzma
 import os
 import re
 import struct
-import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,48 +16,15 @@ from tokenize import TokenError
 from typing import BinaryIO
 
 from nowcast.runtime.errors import Unavailable, UserError
-from nowcast.runtime.unreadable import (
-    HEAD,
-    Kind,
-    head_of,
-    kind_of_content,
-    mend,
-    os_error,
-    require_regular,
-    unreadable,
-)
-
-__all__ = [
-    "HEAD",
-    "Kind",
-    "beginning",
-    "damage_reported",
-    "head_of",
-    "instead",
-    "kind_of_content",
-    "mend",
-    "read_exactly",
-    "require_file",
-    "unpacked",
-]
+from nowcast.runtime.file_kinds import HEAD, head_of, is_tar, kind_of_content
+from nowcast.runtime.unreadable import mend, os_error, require_regular, unreadable
 
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _MAGIC = max(map(len, _OPENERS))  # bytes
 TAR_BLOCK = 512  # bytes; a header is one, and the end is marked by two of zeros
-_DAMAGE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    MemoryError,
-    SyntaxError,
-    TokenError,
+_DAMAGE = (  # what libraries raise on files that they cannot read
+    *(OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError),
+    *(MemoryError, SyntaxError, TokenError, zlib.error, lzma.LZMAError, struct.error),
 )
 _PIECE = 2**20
 _LIST = re.compile(r"(^|/)\[.*,.*\]$", re.DOTALL)  # a list, typed where one file is needed
@@ -93,23 +59,42 @@ def require_file(path: str | Path, kind: str) -> None:
 
 
 def refuse_what_is_no_data(head: bytes, path: str | Path, kind: str) -> None:
-    """Raise a UserError that says what a file is, where its first bytes are those of no radar file."""
+    """Refuse a file whose first bytes are those of no radar file, and say what it is."""
     found = kind_of_content(head)
     if found is not None and found.is_never_data and found.what not in kind:
         raise UserError(f"{path} is {found.what}, but {kind} is needed; {found.advice}.")
 
 
+def refuse_other_kind(path: str | Path, kind: str) -> None:
+    """Refuse a file that is known to be something else than ``kind`` (with its article).
+
+    Raises:
+        UserError: so it is, or as `require_file`.
+    """
+    require_file(path, kind)
+    found = instead(path)
+    if found:
+        raise UserError(f"{path} is not {kind}{found}.")
+
+
 def instead(path: str | Path) -> str:
     """What a file is instead, as the rest of "is not an HDF5 file"; "" where its first bytes do not
-    tell.
+    say.
     """
     found = kind_of_content(head_of(path))
     return "" if found is None else f" but {found.what}; {found.advice}"
 
 
+def incomplete(where: str, path: str | Path) -> UserError:
+    """What to raise where parts of a field are not stored."""
+    return UserError(
+        f"{where} is incomplete, parts of it were lost or never written; {mend(path)}."
+    )
+
+
 @contextmanager
 def unpacked(path: str | Path, kind: str) -> Iterator[BinaryIO]:
-    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (told by
+    """The file's content as a stream, decompressed on the way if it is gzip, bzip2 or xz (by
     content, not by name).
 
     Raises:
@@ -170,16 +155,12 @@ def archive_kind(start: bytes) -> str | None:
     """
     if start.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"
-    try:
-        tarfile.TarInfo.frombuf(start[:TAR_BLOCK], "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return None
-    return "tar"
+    return "tar" if is_tar(start) else None
 
 
 @contextmanager
 def damage_reported(path: str | Path) -> Iterator[None]:
-    """Turn what libraries raise on files that they cannot read into a UserError, see `unreadable`."""
+    """Turn what libraries raise on damage and its like into a UserError, see `unreadable`."""
     try:
         yield
     except UserError:
@@ -189,7 +170,7 @@ def damage_reported(path: str | Path) -> Iterator[None]:
 
 
 def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = True) -> bytearray:
-    """The next ``size`` bytes, in pieces, so that a file that claims much and holds little costs
+    """The next ``size`` bytes, in pieces, so that a file that claims much and has little costs
     little.
 
     Args:
@@ -206,14 +187,14 @@ def read_exactly(stream: BinaryIO, size: int, path: str | Path, *, last: bool = 
         piece = stream.read(min(_PIECE, size - len(content)))
         if not piece:
             raise UserError(
-                f"{path} is cut short: it holds {len(content)} of {size} bytes of data; "
+                f"{path} is cut short: it contains {len(content)} of {size} bytes of data; "
                 f"{mend(path)}."
             )
         content += piece
     if last and stream.read(1):
         raise UserError(
-            f"{path} holds more than the {size} bytes of data that it declares; it is damaged or "
-            "of another format."
+            f"{path} contains more than the {size} bytes of data that it declares; it is damaged "
+            "or of another format."
         )
     return content
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import without_mask
+from nowcast.types.frames import Frames, Grid
 from nowcast.types.tolerance import discard, in_force
 from nowcast.types.units import (
     RAIN_RATE,
@@ -21,7 +22,7 @@ from nowcast.types.units import (
 
 _QUANTITIES = ("rain_rate", "rain_depth", "reflectivity")
 _LOWEST_DBZ = -100.0
-_ROWS = 512  # decoded at a time, so that no copy of a large field in 64 bits is made
+_ROWS = 512  # decoded at a time: no copy of a large field in 64 bits is made
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ class Coding:
             )
         for name in ("minutes", "z_r_a", "z_r_b"):
             value = getattr(self, name)
-            if value is not None and (
-                not isinstance(value, (int, float)) or not 0 < value < float("inf")
-            ):
+            is_positive = isinstance(value, (int, float)) and 0 < value < float("inf")
+            if value is not None and not is_positive:
                 raise UserError(f"{name} is {value!r}; a positive number is needed.")
         if self.gain == 0:
             raise UserError(
@@ -73,11 +73,9 @@ class Coding:
         Raises:
             UserError: the file states what cannot be.
         """
+        lacking = {name: value for name, value in stated.items() if getattr(self, name) is None}
         try:
-            return replace(
-                self,
-                **{name: value for name, value in stated.items() if getattr(self, name) is None},
-            )
+            return replace(self, **lacking)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
 
@@ -88,9 +86,10 @@ class Coding:
             UserError: neither the file nor the settings at ``where`` say it.
         """
         if self.quantity is None:
+            *others, last = _QUANTITIES
             raise UserError(
                 f"{path} does not say what its values are; set {where}.quantity to "
-                f"{', '.join(_QUANTITIES[:-1])} or {_QUANTITIES[-1]}."
+                f"{', '.join(others)} or {last}."
             )
         if self.quantity == "reflectivity":
             return reflectivity_quantity(self.z_r_a, self.z_r_b)
@@ -129,6 +128,30 @@ class Coding:
             rates[masked] = np.nan
         return plausible(rates, path)
 
+    def single_frame(
+        self, raw: np.ndarray, time: np.datetime64, grid: Grid, path: str | Path, where: str = ""
+    ) -> Frames:
+        """Stored numbers (H, W) of a file's only frame as Frames [mm/h].
+
+        Args:
+            raw: the numbers, row 0 north.
+            time: UTC; of a rain depth, the end of its interval.
+            grid: where they are.
+            path: the file.
+            where: the field in the file, for messages.
+
+        Raises:
+            UserError: as `rain_rate`, or they are not as many as the grid has pixels.
+        """
+        name = f"{path}: {where}" if where else str(path)
+        if raw.shape != grid.shape:
+            raise UserError(
+                f"{name}: its values form {raw.shape}, but its grid {grid.shape}; it contradicts "
+                "itself."
+            )
+        rates = self.rain_rate(raw, name)
+        return Frames(rates[None], time, grid, str(path), self.measured(path))
+
     def _by_table(self, kind: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
         """`_decoded` for whole numbers of at most 16 bits, of which there are so few that each is
         decoded once.
@@ -147,6 +170,7 @@ class Coding:
                 values = rate_or_refusal(values, self.z_r_a, self.z_r_b)
             elif self.quantity == "rain_depth":
                 values = rain_rate_from_depth(values, self.minutes)
+            # marks last, and missing after dry: what both could be was not observed
             values[equals(raw, self.undetect)] = 0.0
             for mark in self.missing or ():
                 values[equals(raw, mark)] = np.nan
@@ -179,21 +203,35 @@ def interval_minutes(minutes: float) -> float:
     return meant if abs(minutes - meant) <= off else float(minutes)
 
 
-def plausible(rates: np.ndarray, path: str | Path, **cause: str) -> np.ndarray:
+def minutes_between(start: np.datetime64, end: np.datetime64, what: str) -> float:
+    """The length of an interval in which rain was collected [minutes], see `interval_minutes`.
+
+    Raises:
+        UserError: ``what`` (for messages) does not end after it starts.
+    """
+    minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
+    if minutes <= 0:
+        raise UserError(
+            f"{what} runs from {start} to {end}; a rain depth needs one that ends after it starts."
+        )
+    return minutes
+
+
+def plausible(rates: np.ndarray, path: str | Path) -> np.ndarray:
     """The rain rates [mm/h], (..., H, W), with rounding below 0 as 0 and a few bad pixels as
-    missing, as the tolerance in force says; ``cause`` as there.
+    missing, as the tolerance in force says.
 
     Raises:
         UserError: more are below 0 or implausibly high than that, as marks that were not declared
             give.
     """
-    rates, discarded = in_force().tidied(rates, str(path), **cause)
+    rates, discarded = in_force().tidied(rates, str(path))
     discard(discarded)
     return rates
 
 
 def equals(raw: np.ndarray, mark: float | None) -> np.ndarray:
-    """Where the raw values are the mark; a float mark is compared in the raw values' own precision."""
+    """Where the raw values are the mark; a float mark is compared in their own precision."""
     if mark is None:
         return np.zeros(raw.shape, dtype=bool)
     return raw == (np.asarray(mark).astype(raw.dtype) if raw.dtype.kind == "f" else mark)

@@ -1,27 +1,29 @@
 """FMI's radar composites as PGM images, with their time and place in comment lines."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from nowcast.readers.axes import require_extent
 from nowcast.readers.base import Reader
-from nowcast.readers.content import beginning, instead, mend, read_exactly, require_file, unpacked
+from nowcast.readers.content import beginning, read_exactly, refuse_other_kind, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse_by_attributes
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import require_pixels
+from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.projection import project
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.unreadable import mend
 from nowcast.types.frames import Frames, Grid
-from nowcast.types.tolerance import in_force
 
 _MAX_LINE_BYTES, _MAX_LINES = 1000, 200
 _TYPE, _PARAMETER = "stereographic", "CorrectedReflectivity"
 # FMI's sphere, and the origin in the lower left corner; not in the file
 _EARTH = "+R=6371288 +x_0=380886.31 +y_0=3395677.92"
-_MISSING, _UNDETECT = 255, 0
+_CODING = Coding("reflectivity", gain=0.5, offset=-32.0, missing=(255,), undetect=0)
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ class FmiPgm(Reader):
     def recognises(self, path: str | Path) -> bool:
         """Whether the file is a PGM with FMI's comments; never raises."""
         start = beginning(path, 4096)
-        return (
-            start.startswith(b"P5\n#") and b"\n# obstime " in start and b"\n# projection " in start
-        )
+        has_comments = b"\n# obstime " in start and b"\n# projection " in start
+        return start.startswith(b"P5\n#") and has_comments
 
     def read(self, path: str | Path) -> Frames:
         """One frame [mm/h]: 0 where nothing was detected, NaN where there is no data; the time is
@@ -56,47 +57,67 @@ class FmiPgm(Reader):
             UserError: another format, quantity or projection, or something is missing, damaged or
                 contradictory.
         """
-        if not re.match(rb"P\d", beginning(path, 2)) and instead(path):
-            require_file(path, "a PGM file")
-            raise UserError(f"{path} is not a PGM file{instead(path)}.")
+        if not re.match(rb"P\d", beginning(path, 2)):
+            refuse_other_kind(path, "a PGM file")
         with unpacked(path, "a PGM file") as stream:
-            comments, (columns, rows) = _header(stream, path)
-            time = _time(comments, path)
-            texts = {name: " ".join(words) for name, words in comments.items()}
-            refuse_by_attributes(
-                path, texts, "the comment ", times=np.array([time], "datetime64[s]")
-            )
-            grid = _grid(comments, columns, rows, path)
-            if comments.get("param") != [_PARAMETER]:
-                found = repr(" ".join(comments["param"])) if "param" in comments else "missing"
-                raise UserError(
-                    f"{path}: its comment param is {found}, expected {_PARAMETER!r} [dBZ]."
-                )
-            index = np.frombuffer(read_exactly(stream, rows * columns, path), np.uint8).reshape(
-                rows, columns
-            )
-        coding = self._coding()
-        return Frames(
-            coding.rain_rate(index, path)[None], time, grid, str(path), coding.measured(path)
-        )
+            comments, shape = _header(stream, path)
+            time = comments.time()
+            times = np.array([time], "datetime64[s]")
+            refuse_by_attributes(path, "the comment ", comments.texts, times)
+            grid = _grid(comments, shape, path)
+            comments.require("param", _PARAMETER)
+            content = read_exactly(stream, shape[0] * shape[1], path)
+        stored = np.frombuffer(content, np.uint8).reshape(shape)
+        return self._coding().single_frame(stored, time, grid, path)
 
     def _coding(self) -> Coding:
-        return Coding(
-            "reflectivity",
-            gain=0.5,
-            offset=-32.0,
-            missing=(_MISSING,),
-            undetect=_UNDETECT,
-            z_r_a=self.z_r_a,
-            z_r_b=self.z_r_b,
-        )
+        return replace(_CODING, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
 
-def _header(stream: BinaryIO, path: str | Path) -> tuple[dict[str, list[str]], tuple[int, int]]:
-    """(words of the comment lines by their first word, (columns, rows)); the stream then stands at
-    the pixels.
+@dataclass(frozen=True)
+class _Comments:
+    """What the comment lines of a file say.
+
+    Args:
+        path: the file.
+        texts: of each line, by its first word.
     """
-    comments, numbers, magic = {}, [], _line(stream, path)
+
+    path: str | Path
+    texts: dict[str, str]
+
+    def refused(self, name: str, needed: str) -> UserError:
+        """What to raise where a line is missing, or not as it is needed."""
+        found = repr(self.texts[name]) if name in self.texts else "missing"
+        return UserError(f"{self.path}: its comment {name} is {found}; {needed}.")
+
+    def require(self, name: str, expected: str) -> None:
+        """Refuse another text than the expected one."""
+        if self.texts.get(name) != expected:
+            raise self.refused(name, f"expected {expected!r}")
+
+    def time(self) -> np.datetime64:
+        """When it was observed, UTC."""
+        text = self.texts.get("obstime", "")
+        moment = moment_of_digits(text) if len(text) == 12 else None
+        if moment is None:
+            raise self.refused("obstime", "a time such as 201609281445 is needed")
+        return moment
+
+    def numbers(self, name: str, count: int = 1) -> list[float]:
+        """Finite numbers of a line."""
+        try:
+            numbers = [float(word) for word in self.texts[name].split()]
+        except (KeyError, ValueError):
+            numbers = []
+        if len(numbers) != count or not np.isfinite(numbers).all():
+            raise self.refused(name, f"{count} number(s) are needed")
+        return numbers
+
+
+def _header(stream: BinaryIO, path: str | Path) -> tuple[_Comments, tuple[int, int]]:
+    """(comment lines, (rows, columns)); the stream then stands at the pixels."""
+    texts, numbers, magic = {}, [], _line(stream, path)
     if magic != "P5":
         raise UserError(
             f"{path} starts with {magic[:20]!r}; a PGM file of FMI starts with a line P5."
@@ -107,7 +128,7 @@ def _header(stream: BinaryIO, path: str | Path) -> tuple[dict[str, list[str]], t
         line = _line(stream, path)
         if line.startswith("#"):
             name, *words = line[1:].split() or [""]
-            comments[name] = words
+            texts[name] = " ".join(words)
         else:
             numbers += line.split()
     if len(numbers) != 3 or not all(re.fullmatch(r"[0-9]{1,9}", number) for number in numbers):
@@ -120,9 +141,8 @@ def _header(stream: BinaryIO, path: str | Path) -> tuple[dict[str, list[str]], t
         raise UserError(
             f"{path} has values up to {largest}; 255 is needed, as FMI's 8-bit composites have."
         )
-    if not 0 < columns * rows <= MAX_PIXELS:
-        raise UserError(f"{path} claims {rows}x{columns} pixels; 1 to {MAX_PIXELS} are accepted.")
-    return comments, (columns, rows)
+    require_pixels(str(path), rows, columns)
+    return _Comments(path, texts), (rows, columns)
 
 
 def _line(stream: BinaryIO, path: str | Path) -> str:
@@ -134,71 +154,22 @@ def _line(stream: BinaryIO, path: str | Path) -> str:
     return line.decode("ascii", errors="replace").strip()
 
 
-def _time(comments: dict[str, list[str]], path: str | Path) -> np.datetime64:
-    text = " ".join(comments.get("obstime", []))
-    try:
-        year, month, day, hour, minute = re.fullmatch(
-            r"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})", text
-        ).groups()
-        return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}", "s")
-    except (AttributeError, ValueError):
-        raise UserError(
-            f"{path}: its comment obstime is {text!r}; a time such as 201609281445 is needed."
-        ) from None
-
-
-def _numbers(
-    comments: dict[str, list[str]], name: str, count: int, path: str | Path
-) -> list[float]:
-    """Finite numbers of a comment line."""
-    try:
-        numbers = [float(word) for word in comments[name]]
-    except (KeyError, ValueError):
-        numbers = []
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise UserError(
-            f"{path}: its comment {name} is {' '.join(comments.get(name, ['missing']))!r}; "
-            f"{count} number(s) are needed."
-        )
-    return numbers
-
-
-def _grid(comments: dict[str, list[str]], columns: int, rows: int, path: str | Path) -> Grid:
+def _grid(comments: _Comments, shape: tuple[int, int], path: str | Path) -> Grid:
     """Cell centres [m] from the outer corners, checked against the stated size of the pixels."""
-    if comments.get("type") != [_TYPE]:
-        raise UserError(
-            f"{path}: its comment type is {' '.join(comments.get('type', ['missing']))!r}; the "
-            f"projection {_TYPE} is needed."
-        )
-    (longitude,), (latitude,), (true_latitude,) = (
-        _numbers(comments, name, 1, path)
-        for name in ("centrallongitude", "centrallatitude", "truelatitude")
-    )
+    comments.require("type", _TYPE)
+    (longitude,), (latitude,) = map(comments.numbers, ("centrallongitude", "centrallatitude"))
+    (true_latitude,) = comments.numbers("truelatitude")
     projection = (
-        f"+proj=stere +lat_0={latitude:g} +lon_0={longitude:g} "
-        f"+lat_ts={true_latitude:g} {_EARTH} +units=m"
+        f"+proj=stere +lat_0={latitude:g} +lon_0={longitude:g} +lat_ts={true_latitude:g} {_EARTH} "
+        "+units=m"
     )
-    (left, bottom), (right, top) = (
-        project(projection, *_numbers(comments, corner, 2, path), path=path)
-        for corner in ("bottomleft", "topright")
-    )
-    (dx,), (dy,) = (_numbers(comments, f"metersperpixel_{axis}", 1, path) for axis in "xy")
-    off = in_force().off_corner
-    for axis, count, step, apart in (
-        ("x", columns, dx, right - left),
-        ("y", rows, dy, top - bottom),
-    ):
-        if not step > 0:
-            raise UserError(
-                f"{path}: its comment metersperpixel_{axis} is {step:g}; expected a size of "
-                "pixels above 0."
-            )
-        if not abs(apart - count * step) <= off * step:
-            raise UserError(
-                f"{path}: bottomleft and topright are {apart:.0f} m apart in {axis}, expected "
-                f"{count * step:.0f} m for {count} pixels of "
-                f"metersperpixel_{axis} {step:g}, give or take {off:g} pixels; the file "
-                "contradicts itself."
-            )
+    left, bottom = project(projection, *comments.numbers("bottomleft", 2), path=path)
+    right, top = project(projection, *comments.numbers("topright", 2), path=path)
+    rows, columns = shape
+    counts = {"x": ("columns", columns), "y": ("rows", rows)}
+    for axis, extent in (("x", right - left), ("y", top - bottom)):
+        name = f"metersperpixel_{axis}"
+        size = f"its comment {name}", *comments.numbers(name)
+        require_extent(path, ("bottomleft and topright", extent), axis, counts[axis], size)
     x = left + (np.arange(columns) + 0.5) * (right - left) / columns
     return Grid(projection, x, top - (np.arange(rows) + 0.5) * (top - bottom) / rows)

@@ -9,36 +9,35 @@ observation. Every refusal names the field and its value.
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from nowcast.readers.moments import as_text, is_date, moment_of
 from nowcast.runtime.errors import UserError
 
 _UNIT = r"(in)?(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)?"
 _PREDICTED = r"(forecast|fcst|fc|prediction|nowcast)"
-_SPAN = r"(lead(time)?|period|hours?|hr|minutes?|min|seconds?|sec|steps?|offset|timedelta|horizon|length|range)"
+_SPAN = (
+    r"(lead(time)?|period|hours?|hr|minutes?|min|seconds?|sec|steps?|offset|timedelta|horizon"
+    r"|length|range)"
+)
 _LEAD = re.compile(
     rf"(grib)?(leads?|leadtimes?|timeahead|{_PREDICTED}{_SPAN}|fhours?|fhr|fxx){_UNIT}"
 )
-_LEAD_OR_MOMENT = re.compile(rf"{_PREDICTED}times?{_UNIT}")  # a lead time if it is a plain number
-_LEAD_IF_OF_TIME = (
-    "step",
-    "steps",
-    "tau",
-    "horizon",
-    "timedelta",
-)  # lead times if their units say so
+# forecast_time may be a lead time or a moment: a lead time if it is a plain number
+_LEAD_OR_MOMENT = re.compile(rf"{_LEAD.pattern}|{_PREDICTED}times?{_UNIT}")
+_LEAD_IF_OF_TIME = ("step", "steps", "tau", "horizon", "timedelta")  # if their units say so
 _REFERENCE = re.compile(
     r"(forecast|fcst|model|nowcast|grib)?"
     r"(ref|reference|analysis|init|initial|initiali[sz]ation|issued?|origin)(date)?time"
     r"|(forecast|fcst|model|nowcast)(run|cycle|base|start)(date)?(time)?"
 )
 _VALID = re.compile(r"(grib)?(forecast|fcst|nowcast|valid|validity)(date)?time")
-_FLAG = ("simulated", "forecast", "isforecast", "nowcast", "isnowcast", "predicted", "ispredicted")
+_FLAGS = ("simulated", "forecast", "isforecast", "nowcast", "isnowcast", "predicted", "ispredicted")
 _TEXT = re.compile(
-    r"title|type|kind|category|stream|object|comment|task|description|summary|longname|(tifftag)?(imagedescription|documentname)"
+    r"title|type|kind|category|stream|object|comment|task|description|summary|longname"
+    r"|(tifftag)?(imagedescription|documentname)"
     r"|(prod(uct)?|data|field|image|file|mars|grib|simulation)(group)?(id|name|type|title|data|datatype|description)?"
     r"|gribdatatype|typeofdata|typeofgeneratingprocess|generatingprocess"
 )
@@ -59,46 +58,25 @@ _NOT_OF_ITSELF = re.compile(
     r"|national|cent(er|re)|office|service|agency|challenge|institute|laboratory)\b"
 )
 _TRUE = ("true", "t", "yes", "y", "on")
-_DATE = re.compile(
-    r"(\d{4})-?(\d\d)-?(\d\d)[T _]?(\d\d):?(\d\d)(?::?(\d\d))?(?:\.\d*)?\s*(?:Z|UTC)?",
-    re.ASCII | re.IGNORECASE,
+_BEFORE_RADAR = np.datetime64("1971-01-01", "s")  # before it lies where numbers count from
+_NAME_WORD = re.compile(r"forecasts?|fcst|nowcasts?|prediction|predicted|extrapolated")
+# beside these words of a name the others say what the file is for
+_NAME_CONTEXT = re.compile(
+    r"inputs?|obs|observed|observations?|targets?|domain|verification|analysis|for|truth"
 )
-_HOUR = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(\d\d)", re.ASCII)  # 2024011509
-_BEFORE_RADAR = np.datetime64(
-    "1971-01-01", "s"
-)  # a reference time before is where numbers count from
-_EPOCH = re.compile(r"(\d{9,10})(?:\.\d*)?(?:\s*sec)?(?:\s*UTC)?", re.ASCII | re.IGNORECASE)
-_NAME_WORDS = (
-    "forecast",
-    "forecasts",
-    "fcst",
-    "nowcast",
-    "nowcasts",
-    "prediction",
-    "predicted",
-    "extrapolated",
-)
-_NAME_CONTEXT = (
-    "input",
-    "inputs",
-    "obs",
-    "observed",
-    "observation",
-    "observations",
-    "target",
-    "targets",
-)
-_NAME_CONTEXT += ("domain", "verification", "analysis", "for", "truth")
-"""Words of a name beside which the others say what the file is for."""
 _NAME_LEAD = re.compile(
-    r"(?<![a-z0-9])(?:\+|lead(?:time)?[_-]?|(?:ft|fc|lt)[_-]?(?=\d\d))(\d{1,4})(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
+    r"(?<![a-z0-9])(?:\+|lead(?:time)?[_-]?|(?:ft|fc|lt)[_-]?(?=\d\d))(\d{1,4})"
+    r"(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
     r"|(?<=[a-z0-9])\+(\d{1,4})(?:s|min|mins|m|h|hr)(?![a-z0-9])"
 )
 _LABEL_LEAD = re.compile(
-    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ "
-    r"=:_-]*\+?)(\d{1,6})(?!\d)",
+    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)"
+    r"(\d{1,6})(?!\d)",
     re.IGNORECASE | re.ASCII,
 )
+
+# groups of attributes, each with what stands before their names in messages, e.g. ``how/``
+Described = Iterable[tuple[str, Mapping[str, object]]]
 
 
 def refuse(path: str | Path, name: str, found, expected: str) -> None:
@@ -131,9 +109,7 @@ def is_lead_name(name: str, *, of_time: bool = False) -> bool:
     minutes, hours or days.
     """
     plain = plain_name(name)
-    return bool(_LEAD.fullmatch(plain) or _LEAD_OR_MOMENT.fullmatch(plain)) or (
-        of_time and plain in _LEAD_IF_OF_TIME
-    )
+    return bool(_LEAD_OR_MOMENT.fullmatch(plain)) or (of_time and plain in _LEAD_IF_OF_TIME)
 
 
 def is_reference_name(name: str) -> bool:
@@ -153,50 +129,73 @@ def says_forecast(text: str) -> bool:
     return bool(_OF_ITSELF.search(words) or _OF_ITSELF.search(_MORE.sub("", words)))
 
 
-def refuse_by_attributes(
-    path: str | Path,
-    attributes: Mapping[str, object],
-    where: str = "",
-    *,
-    times: np.ndarray | None = None,
-    words: bool = True,
-) -> None:
-    """Refuse a forecast that attributes, tags or comments say to be one.
+def refuse_by_marks(
+    path: str | Path, described: Described, times: np.ndarray | None = None
+) -> bool:
+    """Refuse a forecast by a mark that is true, a lead time above 0, or the times it states.
 
     Args:
         path: the file.
-        attributes: their values by name: text, numbers, or rows of numbers.
-        where: what stands before the names in messages, e.g. ``how/``.
+        described: attributes, tags or comments, in groups.
         times: times of the fields, (T,) datetime64; with them a reference time before the first is
-            a forecast's.
-        words: whether texts count, too; where the file states an analysis in numbers they do not.
+            a forecast's, and so is a valid time after the last.
+
+    Returns:
+        Whether any group states outright that it is no forecast, see `states_analysis`.
 
     Raises:
-        UserError: a mark is true, a lead time above 0, a reference time before the times, or a text
-            says so.
+        UserError: it is a forecast.
     """
-    for name, value in attributes.items():
-        plain, shown = plain_name(name), f"{where}{name}"
-        if plain in _FLAG and _is_true(value):
-            refuse(path, shown, repr(_short(value)), "False")
-        if (_LEAD.fullmatch(plain) or _LEAD_OR_MOMENT.fullmatch(plain)) and is_ahead(value):
-            refuse(path, shown, repr(_short(value)), "0")
-        if times is not None and _REFERENCE.fullmatch(plain):
-            refuse_before(path, shown, moment_of(value), times)
-        if times is not None and _VALID.fullmatch(plain):
-            valid = moment_of(value)
-            if valid is not None and valid > np.max(times):
+    is_analysis = False
+    for where, attributes in described:
+        is_analysis |= states_analysis(attributes)
+        for name, value in attributes.items():
+            plain, shown = plain_name(name), f"{where}{name}"
+            if plain in _FLAGS and _is_true(value):
+                refuse(path, shown, repr(_short(value)), "False")
+            if _LEAD_OR_MOMENT.fullmatch(plain) and is_ahead(value):
+                refuse(path, shown, repr(_short(value)), "0")
+            if times is None or not (_REFERENCE.fullmatch(plain) or _VALID.fullmatch(plain)):
+                continue
+            moment, first, last = moment_of(value), np.min(times), np.max(times)
+            if moment is None:
+                continue
+            # observations that were put together keep the reference time of the first
+            if _REFERENCE.fullmatch(plain) and _BEFORE_RADAR < moment < first:
+                expected = f"none before the time of the field, {first} UTC"
+                refuse(path, shown, f"{moment} UTC", expected)
+            if _VALID.fullmatch(plain) and moment > last:
                 refuse(
-                    path,
-                    shown,
-                    f"{valid} UTC",
-                    f"none after the time of the field, {np.max(times)} UTC",
+                    path, shown, f"{moment} UTC", f"none after the time of the field, {last} UTC"
                 )
-    for name, value in (
-        attributes.items() if words and not states_analysis(attributes) else ()
-    ):  # numbers say more
-        if isinstance(value, str) and _TEXT.fullmatch(plain_name(name)) and says_forecast(value):
-            refuse(path, f"{where}{name}", repr(_short(value)), "the name of an observed product")
+    return is_analysis
+
+
+def refuse_by_texts(path: str | Path, described: Described) -> None:
+    """Refuse a forecast that titles, products or descriptions say to be one.
+
+    Raises:
+        UserError: so it is.
+    """
+    for where, attributes in described:
+        for name, value in attributes.items():
+            is_text = isinstance(value, str) and _TEXT.fullmatch(plain_name(name))
+            if is_text and says_forecast(value):
+                shown = repr(_short(value))
+                refuse(path, f"{where}{name}", shown, "the name of an observed product")
+
+
+def refuse_by_attributes(
+    path: str | Path, where: str, attributes: Mapping, times: np.ndarray | None = None
+) -> None:
+    """Refuse a forecast that one group of attributes says to be one: by marks, or, where it states
+    no analysis in numbers, by texts. Arguments as for `refuse_by_marks`.
+
+    Raises:
+        UserError: so it is.
+    """
+    if not refuse_by_marks(path, [(where, attributes)], times):
+        refuse_by_texts(path, [(where, attributes)])
 
 
 def states_analysis(attributes: Mapping[str, object]) -> bool:
@@ -210,24 +209,6 @@ def states_analysis(attributes: Mapping[str, object]) -> bool:
     return False
 
 
-def refuse_before(
-    path: str | Path, name: str, reference: np.datetime64 | None, times: np.ndarray
-) -> None:
-    """Refuse fields whose reference time lies before the first of them; None is no time and says
-    nothing.
-
-    Observations that were put together keep the reference time of the first, so a single one may
-    lie before the others.
-    """
-    if reference is not None and _BEFORE_RADAR < reference < np.min(times):
-        refuse(
-            path,
-            name,
-            f"{reference} UTC",
-            f"none before the time of the field, {np.min(times)} UTC",
-        )
-
-
 def refuse_name(path: str | Path) -> None:
     """Refuse a forecast whose name alone can say so: forecast_..., ..._lead030, ..._ft20,
     ...+30min.
@@ -236,28 +217,22 @@ def refuse_name(path: str | Path) -> None:
         UserError: the file's own name (not its folders') has such a word or a lead time above 0.
     """
     name = Path(path).name.lower()
-    leads = [(match[0], int(match[1] or match[2])) for match in _NAME_LEAD.finditer(name)]
-    found = [text for text, lead in leads if lead]
-    if not leads:  # a lead time of 0 is that of an analysis, whatever else the name says
-        words = re.split(r"[^a-z]+", name)
-        found = [
-            word for word in words if word in _NAME_WORDS and not set(words) & set(_NAME_CONTEXT)
-        ]
+    leads = list(_NAME_LEAD.finditer(name))
+    found = [match[0] for match in leads if int(match[1] or match[2])]
+    words = re.split(r"[^a-z]+", name)
+    # a lead time of 0 is that of an analysis, whatever else the name says
+    if not leads and not any(map(_NAME_CONTEXT.fullmatch, words)):
+        found = [word for word in words if _NAME_WORD.fullmatch(word)]
     if found:
-        refuse(
-            path,
-            "its name",
-            f"{Path(path).name!r} with {found[0]!r}",
-            "none that says so (rename it if it was observed)",
-        )
+        shown = f"{Path(path).name!r} with {found[0]!r}"
+        refuse(path, "its name", shown, "none that says so (rename it if it was observed)")
 
 
 def refuse_label(path: str | Path, name: str, text: str) -> None:
     """Refuse a field whose label says forecast, or a lead time above 0 such as '+30 min', 'T+030'
     or 'lead 30'.
     """
-    leads = [match[0].strip() for match in _LABEL_LEAD.finditer(text) if int(match[1])]
-    if leads or says_forecast(text):
+    if any(int(lead) for lead in _LABEL_LEAD.findall(text)) or says_forecast(text):
         refuse(path, name, repr(_short(text)), "the name of an observed field")
 
 
@@ -265,40 +240,16 @@ def is_ahead(value) -> bool:
     """Whether a lead time is above 0: a number, some numbers, or a text such as '+30 min' or
     'PT30M'; a date is none.
     """
-    if isinstance(value, (bytes, np.bytes_)):
-        value = value.decode(errors="replace")
+    value = as_text(value)
     if isinstance(value, str):
         text = value.strip()
-        if _DATE.fullmatch(text) or text.startswith("-"):
-            return False
-        return bool(re.search(r"[1-9]", text))
+        is_none = is_date(text) or text.startswith("-")
+        return not is_none and bool(re.search(r"[1-9]", text))
     try:
         numbers = np.ravel(np.asarray(value)).astype(np.float64)
     except (TypeError, ValueError):
         return False
     return bool((numbers[np.isfinite(numbers)] > 0).any())
-
-
-def moment_of(value) -> np.datetime64 | None:
-    """The UTC time in an attribute (ISO text, digits, or seconds since 1970); None if it is none."""
-    if isinstance(value, (bytes, np.bytes_)):
-        value = value.decode(errors="replace")
-    text = str(value).strip()
-    try:
-        if match := _DATE.fullmatch(text):
-            year, month, day, hour, minute, second = match.groups()
-            return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}", "s")
-        if match := _HOUR.fullmatch(text):
-            year, month, day, hour = match.groups()
-            return np.datetime64(f"{year}-{month}-{day}T{hour}:00", "s")
-        if match := _EPOCH.fullmatch(text):
-            return np.datetime64(int(match[1]), "s")
-        if re.match(r"\d{4}-\d\d-\d\d[T ]", text):
-            moment = datetime.fromisoformat(text)  # with the difference from UTC
-            return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "s")
-    except ValueError:
-        pass
-    return None
 
 
 def first_ahead(values: Iterable) -> str:
@@ -308,8 +259,7 @@ def first_ahead(values: Iterable) -> str:
 
 
 def _is_true(value) -> bool:
-    if isinstance(value, (bytes, np.bytes_)):
-        value = value.decode(errors="replace")
+    value = as_text(value)
     if isinstance(value, str):
         text = value.strip().lower()
         return text in _TRUE or bool(re.fullmatch(r"\+?0*[1-9]\d*", text))
@@ -321,8 +271,7 @@ def _is_true(value) -> bool:
 
 def _short(value):
     """A value as it is shown in a message."""
-    if isinstance(value, (bytes, np.bytes_)):
-        value = value.decode(errors="replace")
+    value = as_text(value)
     if isinstance(value, str):
         return value if len(value) <= 80 else f"{value[:77]}..."
     values = np.ravel(np.asarray(value))

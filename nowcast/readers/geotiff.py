@@ -14,26 +14,21 @@ import numpy as np
 import pyproj
 
 from nowcast.readers.base import Reader
-from nowcast.readers.content import (
-    beginning,
-    damage_reported,
-    head_of,
-    kind_of_content,
-    mend,
-    require_file,
-)
+from nowcast.readers.content import beginning, damage_reported, incomplete, require_file
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import (
     refuse,
     refuse_by_attributes,
+    refuse_by_marks,
     refuse_label,
     refuse_name,
-    states_analysis,
 )
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.limits import require_pixels
+from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.unreadable import unreadable
 from nowcast.types.frames import Frames, Grid
 
@@ -46,10 +41,8 @@ _QUANTITY_BY_UNIT = {
     "mm/hr": "rain_rate",
     "mm": "rain_depth",
 }
-_ITSELF = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_PAM_ENABLED": "NO",
-}  # no file beside it is looked at
+# no file beside it is looked at
+_ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 
 @dataclass(frozen=True)
@@ -96,40 +89,36 @@ class GeoTiff(Reader):
             UserError: another format, damage, a rotated grid, or something that neither the file
                 nor the settings say.
         """
+        # no file beside this one is looked at, see _ALONE, so GDAL would not find the mask
         if Path(f"{path}.msk").exists():
             raise UserError(
-                f"{path} has its mask in a second file, {Path(path).name}.msk, without which "
-                "what was not observed looks dry; write it into the file itself (gdal_translate "
+                f"{path} has its mask in a second file, {Path(path).name}.msk, without which what "
+                "was not observed looks dry; write it into the file itself (gdal_translate "
                 "--config GDAL_TIFF_INTERNAL_MASK YES)."
             )
         with _opened(path) as file:
             software = file.tags().get("software", "")
             if software.startswith("nowcast "):
-                refuse(
-                    path, "the tag software", repr(software), "software that writes observations"
-                )
-            band = self._band(file, path)
-            tags = _tags(file, band)
-            refuse_by_attributes(path, tags, "the tag ")
-            grid, items = _grid(file, path), _items(file)
-            time = (
-                _stated_time(items, path)
-                if self.time is None
-                else time_in_name(path, self.time, "reader.time")
-            )
-            _refuse_forecast(file, band, tags, time, path, named=self.time is not None)
-            coding = self.values.completed(path, **_stated(file, band, items))
+                expected = "software that writes observations"
+                refuse(path, "the tag software", repr(software), expected)
+            band = _Band(file, self._band_number(file, path), path)
+            refuse_by_attributes(path, "the tag ", band.tags())
+            grid, upwards = band.grid()
+            if self.time is None:
+                time = band.stated_time()
+            else:
+                time = time_in_name(path, self.time, "reader.time")
+            band.refuse_forecast(time, by_name=self.time is not None)
+            coding = self.values.completed(path, **band.stated_coding())
             quantity = coding.measured(path)
-            raw, masked = _pixels(file, band, path, tuple(coding.missing or ()))
+            raw, masked = band.pixels(coding.missing or ())
         rates = coding.rain_rate(raw, path)
         if masked is not None:
             rates[masked] = np.nan
-        upwards = file.transform.e > 0
-        return Frames(
-            rates[None, ::-1] if upwards else rates[None], time, grid, str(path), quantity
-        )
+        values = rates[None, ::-1] if upwards else rates[None]
+        return Frames(values, time, grid, str(path), quantity)
 
-    def _band(self, file, path: str | Path) -> int:
+    def _band_number(self, file, path: str | Path) -> int:
         band = 1 if self.band is None and file.count == 1 else self.band
         if band is None or not 1 <= band <= file.count:
             raise UserError(
@@ -153,9 +142,10 @@ def _opened(path: str | Path) -> Iterator:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     require_file(path, "a GeoTIFF file")
-    with damage_reported(path), warnings.catch_warnings(), gdal(**_ITSELF) as rasterio:
+    with damage_reported(path), warnings.catch_warnings(), gdal(**_ALONE) as rasterio:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
+            # absolute, as GDAL takes a name such as "GTIFF_DIR:1:..." for a command
             with rasterio.open(Path(path).absolute(), driver="GTiff") as file:
                 yield file
         except RasterioError as error:
@@ -167,134 +157,128 @@ def _opened(path: str | Path) -> Iterator:
             raise unreadable(path, error) from error
 
 
-def _pixels(
-    file, band: int, path: str | Path, missing: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """(numbers of a band as stored, (H, W); where the file's own mask hides them, None if it has
-    none).
+class _Band:
+    """One band of a file that is open in rasterio, and what the file says about it.
 
     Args:
-        file, band, path: what is read.
-        missing: numbers that mean "not observed"; a block that was never written reads as the
-            file's nodata, and is an error where that is none of them.
+        file: the file.
+        number: of the band, from 1.
+        path: the file's, for messages.
     """
-    from rasterio.enums import MaskFlags
 
-    rows, columns = file.block_shapes[band - 1]
-    if max(file.height * file.width, rows * columns) > MAX_PIXELS:
+    def __init__(self, file, number: int, path: str | Path):
+        self._file, self._number, self._path = file, number, path
+        metadata = file.tags().get("GDAL_METADATA", "")[:100_000]
+        # (text, attributes) of the items of FMI's metadata, by their names in small letters
+        self._items: dict[str, tuple[str, str]] = {}
+        for name, attributes, text in _ITEM.findall(metadata):
+            self._items[name.lower()] = text.strip(), attributes
+
+    def tags(self) -> dict[str, str]:
+        """What is written about the file and the band: tags, and the items of its metadata."""
+        tags = self._file.tags() | self._file.tags(self._number)
+        tags.pop("GDAL_METADATA", None)
+        return tags | {name: text for name, (text, _) in self._items.items()}
+
+    def refuse_forecast(self, time: np.datetime64, *, by_name: bool) -> None:
+        """Refuse a forecast by its reference time, by the description of its band, or by the name
+        of a file whose time is read from it.
+        """
+        times = np.array([time], "datetime64[s]")
+        if refuse_by_marks(self._path, [("the tag ", self.tags())], times):
+            return
+        description = self._file.descriptions[self._number - 1] or ""
+        refuse_label(self._path, f"the description of band {self._number}", description)
+        if by_name:
+            refuse_name(self._path)
+
+    def stated_time(self) -> np.datetime64:
+        """When the file says that it was observed, as FMI's do.
+
+        Raises:
+            UserError: it does not.
+        """
+        text, attributes = self._items.get("observation time", ("", ""))
+        is_complete = len(text) == 12 and "YYYYMMDDhhmm" in attributes
+        moment = moment_of_digits(text) if is_complete else None
+        if moment is not None:
+            return moment
+        found = "it has no item 'observation time'"
+        if text:
+            stated = attributes.strip() or "no format"
+            found = f"its item 'observation time' is {text!r} ({stated}), expected YYYYMMDDhhmm"
         raise UserError(
-            f"{path} claims {file.height}x{file.width} pixels in blocks of {rows}x{columns}; "
-            f"more than {MAX_PIXELS} are refused."
+            f"{self._path} does not say when it was observed: {found}; set reader.time to the form "
+            "its name has, e.g. '%Y%m%d%H%M'."
         )
-    if file.nodata is None or not (
-        np.isnan(file.nodata) or file.nodata in missing
-    ):  # GDAL reads a block that is not there as nodata, and without such a number as 0: dry
-        for row in range(-(-file.height // rows)):
-            for column in range(-(-file.width // columns)):
-                if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
-                    raise UserError(
-                        f"{path} is incomplete, parts of it were lost or never written; "
-                        f"{mend(path)}."
-                    )
-    masked = (
-        file.read_masks(band) == 0
-        if MaskFlags.per_dataset in file.mask_flag_enums[band - 1]
-        else None
-    )
-    return file.read(band), masked
 
+    def stated_coding(self) -> dict:
+        """What the file says about its values, in the words of `Coding`; None where it does not."""
+        file, index = self._file, self._number - 1
+        marks = [mark for mark in (self._item("nodata"), file.nodata) if mark is not None]
+        gain, offset = self._item("gain"), self._item("offset")
+        unit = re.search(r'unit="([^"]*)"', self._items.get("quantity", ("", ""))[1])
+        unit = (unit[1] if unit else file.units[index] or "").strip().lower()
+        return {
+            "quantity": _QUANTITY_BY_UNIT.get(unit),
+            "gain": file.scales[index] if gain is None else gain,
+            "offset": file.offsets[index] if offset is None else offset,
+            "missing": tuple(marks) or None,
+            "undetect": self._item("undetect"),
+        }
 
-def _items(file) -> dict[str, tuple[str, str]]:
-    """(text, attributes) of the items in the file's GDAL_METADATA, by their names in small letters."""
-    return {
-        name.lower(): (text.strip(), attributes)
-        for name, attributes, text in _ITEM.findall(file.tags().get("GDAL_METADATA", "")[:100_000])
-    }
-
-
-def _tags(file, band: int) -> dict[str, str]:
-    """What is written about the file and a band: tags, and the items of its GDAL_METADATA."""
-    tags = {name: text for name, text in file.tags().items() if name != "GDAL_METADATA"}
-    return tags | file.tags(band) | {name: text for name, (text, _) in _items(file).items()}
-
-
-def _refuse_forecast(
-    file, band: int, tags: dict[str, str], time: np.datetime64, path: str | Path, *, named: bool
-) -> None:
-    """Refuse a forecast by its reference time, by the description of its band, or by the name of a
-    file that tells its time by it.
-    """
-    refuse_by_attributes(
-        path, tags, "the tag ", times=np.array([time], "datetime64[s]"), words=False
-    )
-    if not states_analysis(tags):
-        refuse_label(path, f"the description of band {band}", file.descriptions[band - 1] or "")
-        if named:
-            refuse_name(path)
-
-
-def _stated_time(items: dict[str, tuple[str, str]], path: str | Path) -> np.datetime64:
-    text, attributes = items.get("observation time", ("", ""))
-    match = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)", text, re.ASCII)
-    try:
-        year, month, day, hour, minute = match.groups()
-        if "YYYYMMDDhhmm" in attributes:
-            return np.datetime64(f"{year}-{month}-{day}T{hour}:{minute}", "s")
-    except (AttributeError, ValueError):
-        pass
-    found = (
-        f"its item 'observation time' is {text!r} ({attributes.strip() or 'no format'}), "
-        "expected YYYYMMDDhhmm"
-        if text
-        else "it has no item 'observation time'"
-    )
-    raise UserError(
-        f"{path} does not say when it was observed: {found}; set reader.time to the form its "
-        "name has, e.g. '%Y%m%d%H%M'."
-    )
-
-
-def _stated(file, band: int, items: dict[str, tuple[str, str]]) -> dict:
-    """What the file says about its values, in the words of `Coding`; None where it does not."""
-    number = {}
-    for name in ("gain", "offset", "nodata", "undetect"):
+    def _item(self, name: str) -> float | None:
         try:
-            number[name] = float(items[name][0])
+            return float(self._items[name][0])
         except (KeyError, ValueError):
-            number[name] = None
-    unit = re.search(r'unit="([^"]*)"', items.get("quantity", ("", ""))[1])
-    unit = (unit[1] if unit else file.units[band - 1] or "").strip().lower()
-    missing = tuple(mark for mark in (number["nodata"], file.nodata) if mark is not None)
-    return {
-        "quantity": _QUANTITY_BY_UNIT.get(unit),
-        "gain": file.scales[band - 1] if number["gain"] is None else number["gain"],
-        "offset": file.offsets[band - 1] if number["offset"] is None else number["offset"],
-        "missing": missing or None,
-        "undetect": number["undetect"],
-    }
+            return None
 
+    def pixels(self, missing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+        """(numbers as stored, (H, W); where the file's own mask hides them, None if it has none).
 
-def _grid(file, path: str | Path) -> Grid:
-    """Cell centres; rows stored from the south are turned."""
-    place = file.transform
-    if file.crs is None:
-        raise UserError(f"{path} has no projection; a georeferenced TIFF is needed.")
-    if place.b or place.d:
-        raise UserError(
-            f"{path}: its grid is rotated by {place.b:g} and {place.d:g} (of the geotransform), "
-            "expected 0 and 0; warp it to rows from north to south."
-        )
-    if place.a <= 0 or not place.e:
-        raise UserError(
-            f"{path}: its pixels are {place.a:g} x {place.e:g} wide and high (of the "
-            "geotransform), expected a width above 0 and a height that is not 0."
-        )
-    definition = file.crs.to_wkt()
-    stated = pyproj.CRS.from_wkt(definition).to_json_dict().get("id")
-    x = place.c + (np.arange(file.width) + 0.5) * place.a
-    y = place.f + (np.arange(file.height) + 0.5) * place.e
-    return Grid(
-        f"{stated['authority']}:{stated['code']}" if stated else definition,
-        x,
-        y[::-1] if place.e > 0 else y,
-    )
+        Args:
+            missing: numbers that mean "not observed"; a block that was never written reads as the
+                file's nodata, and is an error where that is none of them.
+        """
+        from rasterio.enums import MaskFlags
+
+        file, number = self._file, self._number
+        rows, columns = file.block_shapes[number - 1]
+        require_pixels(str(self._path), file.height, file.width)
+        require_pixels(f"{self._path}: a block of it", rows, columns)
+        # GDAL reads a block that is not there as nodata, and without such a number as 0: dry
+        is_missing = file.nodata is not None and (np.isnan(file.nodata) or file.nodata in missing)
+        if not is_missing:
+            self._require_blocks(-(-file.height // rows), -(-file.width // columns))
+        has_mask = MaskFlags.per_dataset in file.mask_flag_enums[number - 1]
+        masked = file.read_masks(number) == 0 if has_mask else None
+        return file.read(number), masked
+
+    def _require_blocks(self, down: int, across: int) -> None:
+        for row, column in np.ndindex(down, across):
+            name = f"BLOCK_OFFSET_{column}_{row}"
+            if self._file.get_tag_item(name, "TIFF", bidx=self._number) is None:
+                raise incomplete(str(self._path), self._path)
+
+    def grid(self) -> tuple[Grid, bool]:
+        """(cell centres, row 0 north; whether the rows are stored from the south)."""
+        file, place = self._file, self._file.transform
+        if file.crs is None:
+            raise UserError(f"{self._path} has no projection; a georeferenced TIFF is needed.")
+        if place.b or place.d:
+            raise UserError(
+                f"{self._path}: its grid is rotated by {place.b:g} and {place.d:g} (of the "
+                "geotransform), expected 0 and 0; warp it to rows from north to south."
+            )
+        if place.a <= 0 or not place.e:
+            raise UserError(
+                f"{self._path}: its pixels are {place.a:g} x {place.e:g} wide and high (of the "
+                "geotransform), expected a width above 0 and a height that is not 0."
+            )
+        definition = file.crs.to_wkt()
+        stated = pyproj.CRS.from_wkt(definition).to_json_dict().get("id")
+        crs = f"{stated['authority']}:{stated['code']}" if stated else definition
+        x = place.c + (np.arange(file.width) + 0.5) * place.a
+        y = place.f + (np.arange(file.height) + 0.5) * place.e
+        upwards = place.e > 0
+        return Grid(crs, x, y[::-1] if upwards else y), upwards

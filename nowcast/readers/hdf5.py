@@ -6,9 +6,7 @@ zeros for chunks that a damaged file has lost; zero would mean "no rain". All of
 here.
 """
 
-import itertools
 import math
-from functools import cache
 from pathlib import Path
 
 import h5py
@@ -18,39 +16,20 @@ from nowcast.readers.content import (
     TAR_BLOCK,
     archive_kind,
     damage_reported,
-    instead,
-    mend,
+    incomplete,
+    refuse_other_kind,
     require_file,
     stored_beginning,
 )
+from nowcast.readers.hdf5_chunks import corners, is_complete, keeping_decoded, require_filters
+from nowcast.readers.limits import MAX_PIXELS, require_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.unreadable import os_error
 
-MAX_PIXELS = 2**28
 _MAX_ATTRIBUTE_BYTES = 2**20
 _MAX_LINK_HOPS = 10
-_CHUNK_CACHE = (
-    2**28
-    # bytes, for datasets whose chunks hold many frames: these are read one by one, and each chunk
-    # is decoded once
-)
 _MAX_CHUNKS = 2**18  # of one map; HDF5 looks up a million or so in a minute
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_FILTERS = {
-    307: "bzip2",
-    32000: "lzf",
-    32001: "blosc",
-    32004: "lz4",
-    32008: "bitshuffle",
-    32013: "zfp",
-    32015: "zstd",
-    32017: "sz",
-    32018: "fcidecomp",
-    32019: "jpeg",
-    32024: "sz3",
-    32026: "blosc2",
-    32028: "sperr",
-}  # as the HDF Group registers them; others are called as the file calls them
 
 
 def is_hdf5(path: str | Path) -> bool:
@@ -74,6 +53,14 @@ def is_hdf5(path: str | Path) -> bool:
     return False
 
 
+def ranges_of(index: tuple[int | slice, ...], shape: tuple[int, ...]) -> list[range]:
+    """The places along each axis that an index, or a slice of step 1, takes."""
+    places = []
+    for one, side in zip(index, shape, strict=True):
+        places.append(range(side)[one] if isinstance(one, slice) else range(one, one + 1))
+    return places
+
+
 class Hdf5File:
     """An HDF5 file open for reading, whose members are named by paths such as ``dataset1/what``.
 
@@ -89,17 +76,14 @@ class Hdf5File:
         self.path = Path(path)
         require_file(path, "an HDF5 file")
         if not is_hdf5(path):
-            raise UserError(
-                f"{path} is not an HDF5 file{instead(path) or '; give a radar file in HDF5'}."
-            )
+            refuse_other_kind(path, "an HDF5 file")
+            raise UserError(f"{path} is not an HDF5 file; give a radar file in HDF5.")
         with damage_reported(self.path):
             self._file = h5py.File(path, "r")
-        self._told: dict[str, dict] = {}
-        self._held: dict[
-            str, tuple[h5py.Dataset, set[tuple[int, ...]]]
-            # datasets of which parts are read, open so that their chunks stay decoded, and the
-            # corners of chunks that are there
-        ] = {}
+        self._described: dict[str, dict] = {}
+        # datasets of which parts are read, open so that their chunks stay decoded, and the corners
+        # of chunks that are there
+        self._open: dict[str, tuple[h5py.Dataset, set[tuple[int, ...]]]] = {}
 
     def __enter__(self) -> "Hdf5File":
         return self
@@ -126,6 +110,7 @@ class Hdf5File:
             raise UserError(
                 f"{self.path}: the links at {name} lead in a circle; the file cannot be read."
             )
+        # step by step, as h5py itself would follow a link into another file
         node, parts = self._file, [part for part in name.split("/") if part not in ("", ".")]
         for depth, part in enumerate(parts):
             key = part.encode()
@@ -138,8 +123,8 @@ class Hdf5File:
                 return self.find("/".join([*base, target, *parts[depth + 1 :]]), hops=hops + 1)
             if kind != h5py.h5l.TYPE_HARD:
                 raise UserError(
-                    f"{self.path}: {name} is a link into another file, which is not followed; "
-                    "the data must be in the file itself."
+                    f"{self.path}: {name} is a link into another file, which is not followed; the "
+                    "data must be in the file itself."
                 )
             node = node[part]
         return node
@@ -148,11 +133,11 @@ class Hdf5File:
         """As `find`, but a missing member is a UserError that names it."""
         node = self.find(name)
         if node is None:
-            raise UserError(f"{self.path} has no {name}; it is cut short or of another format.")
+            raise self._without(name)
         return node
 
     def members(self, name: str) -> list[str]:
-        """Names of what a group holds; empty if there is no such group."""
+        """Names of what is in a group; empty if there is no such group."""
         node = self.find(name)
         return list(node.keys()) if isinstance(node, h5py.Group) else []
 
@@ -167,13 +152,9 @@ class Hdf5File:
         identity = node.attrs.get_id(attribute)
         if identity.shape is None:  # NetCDF's C library stores an empty text so
             return None
-        if (
-            max(identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize)
-            > _MAX_ATTRIBUTE_BYTES
-        ):
-            size = max(
-                identity.get_storage_size(), math.prod(identity.shape) * identity.dtype.itemsize
-            )
+        claimed = math.prod(identity.shape) * identity.dtype.itemsize
+        size = max(identity.get_storage_size(), claimed)
+        if size > _MAX_ATTRIBUTE_BYTES:
             raise UserError(
                 f"{self.path}: {name}/{attribute} is {size} bytes long, over "
                 f"{_MAX_ATTRIBUTE_BYTES}; a single value is expected."
@@ -181,21 +162,19 @@ class Hdf5File:
         return np.ravel(node.attrs[attribute])
 
     def attribute(self, name: str, attribute: str):
-        """An attribute with a single value, as str or number; None if it, or its member, is
-        missing.
-        """
+        """An attribute of a single value as str or number; None if it or its member is missing."""
         values = self._values(name, attribute)
         if values is None:
             return None
         if values.size != 1:
             raise UserError(
-                f"{self.path}: {name}/{attribute} holds {values.size} values; a single one is "
+                f"{self.path}: {name}/{attribute} contains {values.size} values; a single one is "
                 "expected."
             )
         return _plain(values[0])
 
     def numbers(self, name: str, attribute: str) -> np.ndarray | None:
-        """An attribute with several numbers, (N,) float64; None if it, or its member, is missing."""
+        """An attribute with several numbers, (N,) float64; None if it or its member is missing."""
         values = self._values(name, attribute)
         return None if values is None else values.astype(np.float64)
 
@@ -203,10 +182,7 @@ class Hdf5File:
         """A required attribute, as str."""
         value = self.attribute(name, attribute)
         if not isinstance(value, str):
-            raise UserError(
-                f"{self.path} has no text {name}/{attribute} ({value!r}); it is cut short or of "
-                "another format."
-            )
+            raise self._without(f"text {name}/{attribute} ({value!r})")
         return value
 
     def number(self, name: str, attribute: str) -> float:
@@ -217,18 +193,18 @@ class Hdf5File:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise UserError(
-                f"{self.path} has no number {name}/{attribute} ({value!r}); it is cut short or "
-                "of another format."
-            )
+            raise self._without(f"number {name}/{attribute} ({value!r})")
         return number
+
+    def _without(self, name: str) -> UserError:
+        return UserError(f"{self.path} has no {name}; it is cut short or of another format.")
 
     def described(self, name: str) -> dict[str, str | float | np.ndarray]:
         """All attributes of a member that are text or numbers: one value as str or number, several
         numbers in one row.
         """
-        if name in self._told:  # looked at more than once: before and after the times are known
-            return self._told[name]
+        if name in self._described:  # looked at more than once: before and after times are known
+            return self._described[name]
         node = self.require(name)
         found = {}
         for attribute in node.attrs:
@@ -237,7 +213,7 @@ class Hdf5File:
                 values = self._values(name, attribute, node)
                 if values is not None and values.size:
                     found[attribute] = _plain(values[0]) if values.size == 1 else values
-        self._told[name] = found
+        self._described[name] = found
         return found
 
     def axes(self, name: str) -> tuple[str, ...] | None:
@@ -256,12 +232,8 @@ class Hdf5File:
             return (node.name,)
         if not node.shape:
             return ()
-        if "DIMENSION_LIST" not in node.attrs:
-            return None
-        scales = node.attrs["DIMENSION_LIST"]
-        if len(scales) != len(node.shape) or not all(
-            len(scale) == 1 and scale[0] for scale in scales
-        ):
+        scales = node.attrs.get("DIMENSION_LIST", ())
+        if len(scales) != len(node.shape) or not all(len(one) == 1 and one[0] for one in scales):
             return None
         return tuple(str(self._file[scale[0]].name) for scale in scales)
 
@@ -274,13 +246,9 @@ class Hdf5File:
                 along its last two axes.
         """
         found = self.require(name)
-        shape = getattr(found, "shape", None)
-        if (
-            not isinstance(found, h5py.Dataset)
-            or shape is None
-            or axes not in (None, len(shape))
-            or found.dtype.kind not in "iuf"
-        ):
+        is_array = isinstance(found, h5py.Dataset) and found.shape is not None
+        fits = is_array and axes in (None, found.ndim) and found.dtype.kind in "iuf"
+        if not fits:
             raise UserError(
                 f"{self.path}: {name} must be numbers with {axes or 'some'} axes, but it is "
                 f"{found!r}."
@@ -290,13 +258,15 @@ class Hdf5File:
                 f"{self.path}: {name} is stored in another file, which is not followed; the data "
                 "must be in the file itself."
             )
-        for sides, what in ((shape, "pixels"), (found.chunks or (), "values in a chunk")):
-            if math.prod(sides[-2:] if what == "pixels" else sides) > MAX_PIXELS:
+        chunk = found.chunks or ()
+        for sides, counted in ((found.shape[-2:], "pixels"), (chunk, "values in a chunk")):
+            if math.prod(sides) > MAX_PIXELS:
+                shape = found.shape if counted == "pixels" else chunk
                 raise UserError(
-                    f"{self.path}: {name} claims {'x'.join(map(str, sides))} {what}; more than "
+                    f"{self.path}: {name} claims {'x'.join(map(str, shape))} {counted}; more than "
                     f"{MAX_PIXELS} in a frame are refused."
                 )
-        _require_filters(found, self.path)
+        require_filters(found, self.path)
         return found
 
     def part(self, name: str, index: tuple[int | slice, ...], *, holes: bool) -> np.ndarray:
@@ -311,25 +281,15 @@ class Hdf5File:
             UserError: as for `dataset`, the part is over `MAX_PIXELS` or `_MAX_CHUNKS` large, or
                 (without ``holes``) not all of it is stored.
         """
-        if name not in self._held:
-            self._held[name] = _keeping_chunks(self._file, self.dataset(name)), set()
-        dataset, stored = self._held[name]
-        places = [
-            range(side)[i] if isinstance(i, slice) else range(i, i + 1)
-            for i, side in zip(index, dataset.shape, strict=True)
-        ]
-        chunks = math.prod(map(len, _corners(dataset, places))) if dataset.chunks else 1
-        if math.prod(map(len, places)) > MAX_PIXELS or chunks > _MAX_CHUNKS:
-            claimed = f"{'x'.join(map(str, dataset.shape))} values in {chunks} chunks"
-            raise UserError(
-                f"{self.path}: {name} claims {claimed}; more than {MAX_PIXELS} values or "
-                f"{_MAX_CHUNKS} chunks at once are refused."
-            )
-        if not holes and not _complete(dataset, places, stored):
-            raise UserError(
-                f"{self.path}: {name} is incomplete, parts of it were lost or never written; "
-                f"{mend(self.path)}."
-            )
+        if name not in self._open:
+            self._open[name] = keeping_decoded(self._file, self.dataset(name)), set()
+        dataset, stored = self._open[name]
+        places = ranges_of(index, dataset.shape)
+        chunks = math.prod(map(len, corners(dataset, places))) if dataset.chunks else 1
+        values = math.prod(map(len, places))
+        require_part(f"{self.path}: {name}", dataset.shape, values, (chunks, _MAX_CHUNKS))
+        if not holes and not is_complete(dataset, places, stored):
+            raise incomplete(f"{self.path}: {name}", self.path)
         return dataset[index]
 
     def pixels(self, name: str) -> np.ndarray:
@@ -339,111 +299,13 @@ class Hdf5File:
             UserError: as for `dataset`, or parts of the field were never written or are lost.
         """
         dataset = self.dataset(name, axes=2)
-        if not dataset.size or not _complete(
-            dataset, [range(side) for side in dataset.shape], set()
-        ):
-            raise UserError(
-                f"{self.path}: {name} is incomplete, parts of it were lost or never written; "
-                f"{mend(self.path)}."
-            )
+        places = [range(side) for side in dataset.shape]
+        if not dataset.size or not is_complete(dataset, places, set()):
+            raise incomplete(f"{self.path}: {name}", self.path)
         return dataset[()]
-
-
-def _of_many_frames(chunks: tuple[int, ...] | None) -> bool:
-    """Whether a chunk that was read for one frame will be read for others, too."""
-    return bool(chunks) and chunks[0] > 1
-
-
-def _keeping_chunks(file: h5py.File, dataset: h5py.Dataset) -> h5py.Dataset:
-    """The dataset, opened so that the chunks of its frame that was read last stay decoded where
-    they hold other frames, too, and are not too large for it.
-    """
-    shape, chunks = dataset.shape, dataset.chunks
-    if len(shape) < 3 or not _of_many_frames(chunks):
-        return dataset
-    number = math.prod(-(-side // chunk) for side, chunk in zip(shape[1:], chunks[1:]))
-    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    access.set_chunk_cache(
-        max(521, 100 * min(number, 2**14) + 1),
-        min(_CHUNK_CACHE, max(2**20, 2 * number * math.prod(chunks) * dataset.dtype.itemsize)),
-        0.75,
-    )
-    name = dataset.name.encode()
-    del dataset  # HDF5 would go on with the cache of what is open already
-    return h5py.Dataset(h5py.h5d.open(file.id, name, access))
-
-
-def _require_filters(dataset: h5py.Dataset, path: Path) -> None:
-    """Raise a UserError that names the filter of the values which is not installed; hdf5plugin's
-    are used.
-    """
-    if dataset.chunks is None:
-        return
-    settings = dataset.id.get_create_plist()
-    for place in range(settings.get_nfilters()):
-        code, _, _, label = settings.get_filter(place)
-        if h5py.h5z.filter_avail(code) or not _is_applied(dataset, place):
-            continue
-        if _has_plugins() and h5py.h5z.filter_avail(code):
-            continue
-        name = _FILTERS.get(code) or label.decode(errors="replace") or "unknown"
-        found = f"{path} is compressed with the HDF5 filter {name} ({code})"
-        advice = "pip install hdf5plugin, or have it written with gzip"
-        raise UserError(f"{found}, which is not installed here; {advice}.")
-
-
-@cache
-def _has_plugins() -> bool:
-    """Whether there is a package with more filters; HDF5 knows them once it is loaded."""
-    try:
-        import hdf5plugin  # noqa: F401
-    except Exception:  # one that cannot be loaded is as good as none
-        return False
-    return True
-
-
-def _is_applied(dataset: h5py.Dataset, place: int) -> bool:
-    """Whether a filter was used for the first chunk; a writer may leave out one that does not help."""
-    try:
-        return (
-            dataset.id.get_num_chunks() > 0
-            and not dataset.id.get_chunk_info(0).filter_mask >> place & 1
-        )
-    except (OSError, RuntimeError, ValueError):
-        return True
 
 
 def _plain(value):
     """A value of an attribute as str or number."""
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     return value.strip() if isinstance(value, str) else value
-
-
-def _corners(dataset: h5py.Dataset, places: list[range]) -> list[range]:
-    """Where the chunks begin, along each axis, that hold the values at these places."""
-    return [
-        range(place.start // chunk * chunk, place.stop, chunk)
-        for place, chunk in zip(places, dataset.chunks)
-    ]
-
-
-def _complete(dataset: h5py.Dataset, places: list[range], stored: set[tuple[int, ...]]) -> bool:
-    """Whether every value at these places along the axes is stored; each chunk that is not among
-    the ``stored`` ones is looked up as reading will do it.
-    """
-    if dataset.chunks is None:
-        return dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
-    corners, remembered = _corners(dataset, places), _of_many_frames(dataset.chunks)
-    if math.prod(map(len, corners)) > dataset.id.get_num_chunks():
-        return False
-    try:
-        for corner in itertools.product(
-            *corners
-        ):  # ends at the first that is not there: no shape makes this long
-            if corner not in stored:
-                dataset.id.read_direct_chunk(corner)
-                if remembered:
-                    stored.add(corner)
-    except (OSError, RuntimeError, ValueError, MemoryError):
-        return False
-    return True

@@ -7,29 +7,29 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.readers.base import Reader
-from nowcast.readers.decoding import interval_minutes, plausible
+from nowcast.readers.decoding import Coding, minutes_between
 from nowcast.readers.forecasts import refuse, refuse_by_attributes
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.limits import require_side
 from nowcast.readers.projection import project, projection_in_metres
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 from nowcast.types.tolerance import in_force
-from nowcast.types.units import rain_depth_quantity, rain_rate_from_depth
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _TIME = re.compile(r"(\d\d)-([A-Z]{3})-(\d{4});(\d\d:\d\d:\d\d)(\.\d+)?", re.ASCII)
 _NUMBER = r"[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:E[+-]?\d+)?"
 _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?", re.ASCII)
 _IMAGE = re.compile(r"image\d{1,4}", re.ASCII)
-_FORECAST_PRODUCT = re.compile(
-    r"_(FM|FC|FCST|FORECAST)\d*(_|$)", re.ASCII
-)  # such as RAD_NL25_RAC_FM, KNMI's nowcasts
+# such as RAD_NL25_RAC_FM, KNMI's nowcasts
+_FORECAST_PRODUCT = re.compile(r"_(FM|FC|FCST|FORECAST)\d*(_|$)", re.ASCII)
 _PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
+_CALIBRATION = "image1/calibration"
 
 
 @dataclass(frozen=True)
 class KnmiHdf5(Reader):
-    """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC and their like)."""
+    """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC, ...)."""
 
     format = "KNMI HDF5 (accumulated precipitation)"
     path_parts = 0  # nothing is taken from the name of a file
@@ -50,25 +50,18 @@ class KnmiHdf5(Reader):
             UserError: something is missing, damaged, or not accumulated precipitation in mm.
         """
         with Hdf5File(path) as file:
-            start, end = (
-                _time(file, "overview", f"product_datetime_{which}") for which in ("start", "end")
-            )
+            start = _time(file, "overview", "product_datetime_start")
+            end = _time(file, "overview", "product_datetime_end")
             _refuse_forecast(file, end)
-            minutes = interval_minutes((end - start) / np.timedelta64(60, "s"))
-            if minutes <= 0:
-                raise UserError(
-                    f"{path}: its interval runs from {start} to {end}; a rain depth needs an "
-                    "interval that ends after it starts."
-                )
+            minutes = minutes_between(start, end, f"{path}: its interval")
             grid = _grid(file)
-            depth = _depth(file)
-        if depth.shape != grid.shape:
+            coding = _coding(file, minutes)
+            counts = file.pixels("image1/image_data")
+        if counts.dtype.kind not in "iu":
             raise UserError(
-                f"{path}: image1/image_data has {depth.shape} pixels, but geographic says "
-                f"{grid.shape}."
+                f"{path}: image1/image_data is {counts.dtype}; whole numbers are needed."
             )
-        rates = plausible(rain_rate_from_depth(depth, minutes), path)
-        return Frames(rates[None], end, grid, str(path), rain_depth_quantity(minutes))
+        return coding.single_frame(counts, end, grid, path)
 
 
 def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
@@ -80,33 +73,27 @@ def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
         if file.attribute(name, "image_datetime_valid") is not None:
             valid = _time(file, name, "image_datetime_valid")
             if valid > end:
-                refuse(
-                    file.path,
-                    f"{name}/image_datetime_valid",
-                    f"{valid} UTC",
-                    f"none after overview/product_datetime_end, {end} UTC",
-                )
+                expected = f"none after overview/product_datetime_end, {end} UTC"
+                refuse(file.path, f"{name}/image_datetime_valid", f"{valid} UTC", expected)
+    # KNMI's nowcasts have one image of the same quantity for each lead time
     parameters = [file.attribute(name, "image_geo_parameter") for name in images]
     if len(images) > 1 and None not in parameters and len(set(parameters)) == 1:
-        found = f"{len(images)} images of {parameters[0]}, as forecasts have them"
-        raise UserError(f"{file.path} contains {found}; expected one, as observations have it.")
-    for group, attribute in (
-        ("overview", "product_group_name"),
-        *((name, "image_product_name") for name in images),
-    ):
+        raise UserError(
+            f"{file.path} contains {len(images)} images of {parameters[0]}, as forecasts have "
+            "them; expected one, as observations have it."
+        )
+    products = [("overview", "product_group_name")]
+    products += [(name, "image_product_name") for name in images]
+    for group, attribute in products:
         product = str(file.attribute(group, attribute) or "")
         if _FORECAST_PRODUCT.search(product):
-            refuse(
-                file.path,
-                f"{group}/{attribute}",
-                repr(product),
-                "an observed product such as RAD_NL25_RAC",
-            )
+            expected = "an observed product such as RAD_NL25_RAC"
+            refuse(file.path, f"{group}/{attribute}", repr(product), expected)
+    # each group for itself: the product may be called a forecast where an image is an analysis
+    times = np.array([end], "datetime64[s]")
     for name in ("overview", *images):
         if file.find(name) is not None:
-            refuse_by_attributes(
-                file.path, file.described(name), f"{name}/", times=np.array([end], "datetime64[s]")
-            )
+            refuse_by_attributes(file.path, f"{name}/", file.described(name), times)
 
 
 def _time(file: Hdf5File, group: str, name: str) -> np.datetime64:
@@ -117,76 +104,51 @@ def _time(file: Hdf5File, group: str, name: str) -> np.datetime64:
         return np.datetime64(f"{year}-{_MONTHS.index(month) + 1:02d}-{day}T{clock}", "s")
     except (AttributeError, ValueError):
         raise UserError(
-            f"{file.path}: {group}/{name} is {text!r}; a time such as 26-AUG-2010;00:05:00.000 "
-            "is needed."
+            f"{file.path}: {group}/{name} is {text!r}; a time such as 26-AUG-2010;00:05:00.000 is "
+            "needed."
         ) from None
 
 
-def _calibration(file: Hdf5File) -> tuple[float, float]:
-    """(factor, offset) of GEO = factor * PV + offset."""
-    text = file.text("image1/calibration", "calibration_formulas")
-    match = _FORMULA.fullmatch(text.upper().strip())
-    if not match:
-        raise UserError(
-            f"{file.path}: image1/calibration/calibration_formulas is {text!r}; a formula such "
-            "as GEO=0.01*PV+0.0 is needed."
-        )
-    factor, offset = (float((number or "0").replace(" ", "")) for number in match.groups())
-    return factor, offset
-
-
-def _depth(file: Hdf5File) -> np.ndarray:
-    """Rain depth [mm], (H, W) float64; NaN where not observed."""
+def _coding(file: Hdf5File, minutes: float) -> Coding:
+    """How the counts stand for rain depths [mm]; NaN where not observed."""
     parameter = file.text("image1", "image_geo_parameter")
     if parameter.upper() != _PARAMETER:
         raise UserError(
             f"{file.path}: image1/image_geo_parameter is {parameter!r}, expected {_PARAMETER!r}; "
             "nothing else can be read."
         )
-    factor, offset = _calibration(file)
-    missing = [file.number("image1/calibration", "calibration_missing_data")]
-    if file.attribute("image1/calibration", "calibration_out_of_image") is not None:
-        missing.append(file.number("image1/calibration", "calibration_out_of_image"))
-    counts = file.pixels("image1/image_data")
-    if counts.dtype.kind not in "iu":
+    formula = file.text(_CALIBRATION, "calibration_formulas")
+    match = _FORMULA.fullmatch(formula.upper().strip())
+    if not match:
         raise UserError(
-            f"{file.path}: image1/image_data is {counts.dtype}; whole numbers are needed."
+            f"{file.path}: {_CALIBRATION}/calibration_formulas is {formula!r}; a formula such as "
+            "GEO=0.01*PV+0.0 is needed."
         )
-    depth = factor * counts + offset
-    depth[np.isin(counts, missing)] = np.nan
-    return depth
+    gain, offset = (float((number or "0").replace(" ", "")) for number in match.groups())
+    missing = [file.number(_CALIBRATION, "calibration_missing_data")]
+    if file.attribute(_CALIBRATION, "calibration_out_of_image") is not None:
+        missing.append(file.number(_CALIBRATION, "calibration_out_of_image"))
+    coding = Coding("rain_depth", minutes, missing=tuple(missing))
+    return coding.completed(file.path, gain=gain, offset=offset)
 
 
 def _grid(file: Hdf5File) -> Grid:
     """Cell centres [m]; offsets count pixels, and pixel sizes and the earth are in kilometres in
     the file.
     """
-    unit, corner = (
-        file.text("geographic", "geo_dim_pixel"),
-        file.text("geographic", "geo_pixel_def"),
-    )
-    for name, stated, expected in (
-        ("geo_dim_pixel", unit, "KM,KM"),
-        ("geo_pixel_def", corner, "LU"),
-    ):
+    for name, expected in (("geo_dim_pixel", "KM,KM"), ("geo_pixel_def", "LU")):
+        stated = file.text("geographic", name)
         if stated.upper() != expected:
             raise UserError(f"{file.path}: geographic/{name} is {stated!r}, expected {expected!r}.")
-    projection = projection_in_metres(
-        file.text("geographic/map_projection", "projection_proj4_params"), file.path
-    )
+    definition = file.text("geographic/map_projection", "projection_proj4_params")
+    projection = projection_in_metres(definition, file.path)
     axes = []
     for axis, side in (("x", "column"), ("y", "row")):
-        count = file.number("geographic", f"geo_number_{side}s")
-        if not 1 <= count <= 2**16:
-            raise UserError(
-                f"{file.path}: geo_number_{side}s is {count:g}; 1 to 65536 are accepted."
-            )
-        offset = file.number("geographic", f"geo_{side}_offset")
-        axes.append(
-            (offset + np.arange(int(count)) + 0.5)
-            * file.number("geographic", f"geo_pixel_size_{axis}")
-            * 1000
-        )
+        stated = file.number("geographic", f"geo_number_{side}s")
+        count = require_side(f"{file.path}: geographic/geo_number_{side}s", stated)
+        places = file.number("geographic", f"geo_{side}_offset") + np.arange(count) + 0.5
+        # kilometres; that of y is negative, as rows run southwards
+        axes.append(places * file.number("geographic", f"geo_pixel_size_{axis}") * 1000)
     grid = Grid(projection, *axes)
     _check_corners(file, grid)
     return grid
@@ -201,17 +163,18 @@ def _check_corners(file: Hdf5File, grid: Grid) -> None:
         return
     if corners.size != 8:
         raise UserError(
-            f"{file.path}: geo_product_corners holds {corners.size} numbers; 8 are needed."
+            f"{file.path}: geo_product_corners contains {corners.size} numbers; 8 are needed."
         )
+    # the eight numbers are corners from the lower left one on, clockwise
     dy, dx = (abs(file.number("geographic", f"geo_pixel_size_{axis}")) * 1000 for axis in "yx")
     upper_left = grid.x[0] - dx / 2, grid.y[0] + dy / 2
     lower_right = grid.x[-1] + dx / 2, grid.y[-1] - dy / 2
+    off = in_force().off_corner
     for place, (x, y) in ((2, upper_left), (6, lower_right)):
         stated_x, stated_y = project(grid.crs, *corners[place : place + 2], path=file.path)
-        off = in_force().off_corner
         if abs(stated_x - x) > off * dx or abs(stated_y - y) > off * dy:
             raise UserError(
                 f"{file.path}: geo_product_corners has a corner at x {stated_x:.0f}, y "
-                f"{stated_y:.0f} m, but offsets and pixel sizes give "
-                f"x {x:.0f}, y {y:.0f} m; the file contradicts itself."
+                f"{stated_y:.0f} m, but offsets and pixel sizes give x {x:.0f}, y {y:.0f} m; the "
+                "file contradicts itself."
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.readers.base import Reader
-from nowcast.readers.content import beginning, damage_reported, instead, require_file
+from nowcast.readers.content import beginning, damage_reported, refuse_other_kind, require_file
 from nowcast.readers.decoding import plausible
 from nowcast.readers.forecasts import refuse_label
 from nowcast.readers.names import time_in_name
@@ -22,18 +22,16 @@ from nowcast.types.units import (
 )
 
 _ROWS, _COLUMNS = 640, 710
-_WEST, _NORTH = (
-    255_500.0,
-    479_500.0,
-)  # centre of the first pixel in LV03, as MeteoSwiss lays its 1 km composites; not in the file
+# centre of the first pixel in LV03, as MeteoSwiss lays its 1 km composites; not in the file
+_WEST, _NORTH = 255_500.0, 479_500.0
 _DRY, _MISSING = (0, 1, 251, 252, 253, 254), 255
 _COMMENT = re.compile(rb"PRDT=AQC(\d{9})\b.*?\bACCUm=(\d{1,6})\b", re.DOTALL)
-_BEGINNING = 4096  # bytes that hold size, palette and comment
+_BEGINNING = 4096  # bytes in which size, palette and comment are
 
 
 @dataclass(frozen=True)
 class MchGif(Reader):
-    """Reader for MeteoSwiss AQC files (AQCyyjjjHHMM...gif, 640x710 pixels of 1 km in Swiss LV03)."""
+    """Reader for MeteoSwiss AQC files (AQCyyjjjHHMM...gif, 640x710 pixels of 1 km, Swiss LV03)."""
 
     format = "MeteoSwiss AQC (GIF)"
 
@@ -51,28 +49,23 @@ class MchGif(Reader):
                 to 151), or neither comment nor name has a time.
         """
         require_file(path, "a GIF file")
-        if not beginning(path, 4).startswith(b"GIF8") and instead(path):
-            raise UserError(f"{path} is not a GIF file{instead(path)}.")
+        if not beginning(path, 4).startswith(b"GIF8"):
+            refuse_other_kind(path, "a GIF file")
         index, comment = _palette_index(path)
         refuse_label(path, "its comment", comment.decode("latin-1"))
-        stated = _COMMENT.search(comment)
-        minutes = int(stated[2]) if stated else 5
+        # a file that lost its comment is taken for the usual 5 minutes, at the time in its name
+        stated, named, minutes = _COMMENT.search(comment), path, 5
+        if stated:
+            named, minutes = f"AQC{stated[1].decode()}", int(stated[2])
         if not minutes:
             raise UserError(
                 f"{path}: its comment says ACCUm=0; rain depths need an interval of minutes."
             )
-        named = f"AQC{stated[1].decode()}" if stated else path
         time = time_in_name(named, "AQC%y%j%H%M", "the name")
-        grid = Grid(
-            "EPSG:21781", _WEST + 1000.0 * np.arange(_COLUMNS), _NORTH - 1000.0 * np.arange(_ROWS)
-        )
-        return Frames(
-            plausible(_rain_rate_by_index(minutes)[index], path)[None],
-            time,
-            grid,
-            str(path),
-            rain_depth_quantity(minutes),
-        )
+        x, y = _WEST + 1000.0 * np.arange(_COLUMNS), _NORTH - 1000.0 * np.arange(_ROWS)
+        rates = plausible(_rain_rate_by_index(minutes)[index], path)
+        grid = Grid("EPSG:21781", x, y)
+        return Frames(rates[None], time, grid, str(path), rain_depth_quantity(minutes))
 
 
 def _palette_index(path: str | Path) -> tuple[np.ndarray, bytes]:
@@ -94,8 +87,8 @@ def _palette_index(path: str | Path) -> tuple[np.ndarray, bytes]:
                     )
                 if image.tile[0][1] != (0, 0, *image.size):
                     raise UserError(
-                        f"{path} fills only a part of its {_ROWS}x{_COLUMNS} pixels; it is "
-                        "damaged or of another format."
+                        f"{path} fills only a part of its {_ROWS}x{_COLUMNS} pixels; it is damaged "
+                        "or of another format."
                     )
                 image.load()
                 return np.asarray(image), image.info.get("comment", b"")

@@ -1,7 +1,7 @@
 """Meteo-France's MeteoNet: many radar fields in one .npz file, their coordinates in another one."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
+from nowcast.readers.moments import require_ascending
 from nowcast.readers.npy import member, member_names, zip_of_arrays
 from nowcast.readers.pickled_times import pickled_times
 from nowcast.runtime.errors import UserError
@@ -17,16 +18,16 @@ from nowcast.types.tolerance import in_force
 
 _MEMBERS = {"data", "dates", "miss_dates"}
 _NAME = re.compile(
-    r"(?P<what>rainfall|reflectivity_(?:old|new))_(?P<zone>[A-Z]+)_(?P<year>\d{4})_(?P<month>\d\d)\.(?P<part>[123])\.npz",
+    r"(?P<what>rainfall|reflectivity_(?:old|new))_(?P<zone>[A-Z]+)"
+    r"_(?P<year>\d{4})_(?P<month>\d\d)\.(?P<part>[123])\.npz",
     re.ASCII,
 )
-_DAYS = {
-    "1": (1, 10),
-    "2": (10, 20),
-    "3": (21, 31),
-}  # MeteoNet's pages say both 1-9 and 1-10 for part 1
+# of the parts of a month; MeteoNet's pages say both 1-9 and 1-10 for part 1
+_DAYS = {"1": (1, 10), "2": (10, 20), "3": (21, 31)}
 _STEP = np.timedelta64(300, "s")
 _MAX_DATES_BYTES = 2**20
+# dBZ as they are; 255 is missing, 0 is below the lowest value that is stored (8 dBZ)
+_REFLECTIVITY = Coding("reflectivity", missing=(255,), undetect=0)
 _RAIN = Coding("rain_depth", minutes=5, gain=0.01, missing=(-1,))
 
 
@@ -53,7 +54,7 @@ class MeteoNet(Reader):
         self._reflectivity()
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file holds the three arrays of MeteoNet; never raises."""
+        """Whether the file contains the three arrays of MeteoNet; never raises."""
         return member_names(path) == _MEMBERS
 
     def read(self, path: str | Path) -> Frames:
@@ -66,67 +67,58 @@ class MeteoNet(Reader):
         name = _NAME.fullmatch(Path(path).name)
         if not name:
             raise UserError(
-                f"{path}: only its name says what a MeteoNet file holds; "
+                f"{path}: only its name says what a MeteoNet file contains; "
                 "rainfall_ZONE_YYYY_MM.PART.npz or reflectivity_old_... is needed."
             )
         coding = _RAIN if name["what"] == "rainfall" else self._reflectivity()
         grid = _grid(self.coordinates or Path(path).with_name(f"radar_coords_{name['zone']}.npz"))
         with zip_of_arrays(path) as archive:
-            times = _times(archive, name, path)
+            times = _times(archive, path)
+            _require_month(times, name, path)
             with member(archive, "data") as data:
                 if data.shape != (len(times), *grid.shape) or data.dtype.kind != "i":
-                    found = f"{data.dtype} of {'x'.join(map(str, data.shape))}"
                     raise UserError(
-                        f"{path} holds {found}, but whole numbers of {len(times)} dates x "
-                        f"{grid.shape[0]}x{grid.shape[1]} coordinates are needed."
+                        f"{path} contains {data.dtype} of {'x'.join(map(str, data.shape))}, but "
+                        f"whole numbers of {len(times)} dates x {grid.shape[0]}x{grid.shape[1]} "
+                        "coordinates are needed."
                     )
                 data.numbers()
+                # frame by frame: the counts of a file of 11 days alone are 2.8 GB
                 values = np.empty(data.shape, np.float32)
                 for frame, counts in zip(values, data.frames(), strict=True):
                     frame[:] = coding.rain_rate(counts, path)
         return Frames(values, times, grid, str(path), coding.measured(path))
 
     def _reflectivity(self) -> Coding:
-        """DBZ as they are; 255 is missing, 0 is below the lowest value that is told (8 dBZ)."""
-        return Coding(
-            "reflectivity", missing=(255,), undetect=0, z_r_a=self.z_r_a, z_r_b=self.z_r_b
-        )
+        return replace(_REFLECTIVITY, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
 
-def _times(archive, name: re.Match, path: str | Path) -> np.ndarray:
-    """Times of the frames, in order, in the part of the month that the file's name says."""
+def _times(archive, path: str | Path) -> np.ndarray:
+    """Times of the frames, in order, at whole 5 minutes."""
     with member(archive, "dates") as dates:
+        declared = "x".join(map(str, dates.shape))
         if dates.dtype.kind != "O" or len(dates.shape) != 1:
             raise UserError(
-                f"{path}: its dates are {dates.dtype} of {'x'.join(map(str, dates.shape))}; one "
-                "row of datetimes is needed."
+                f"{path}: its dates are {dates.dtype} of {declared}; one row of datetimes is "
+                "needed."
             )
         times = pickled_times(dates.raw(_MAX_DATES_BYTES), path)
     if times.shape != dates.shape or not times.size:
-        raise UserError(
-            f"{path} has {times.size} dates, but declares {'x'.join(map(str, dates.shape))}; it "
-            "is damaged."
-        )
-    steps, late = np.diff(times), (times - times.astype("datetime64[D]")) % _STEP
-    falling, between = (
-        steps <= np.timedelta64(0, "s"),
-        np.minimum(late, _STEP - late) > in_force().off_time(_STEP),
-    )
-    if falling.any():
-        place = int(np.argmax(falling))
-        raise UserError(
-            f"{path} has the date {times[place + 1]} after {times[place]}, expected dates in "
-            "order; it is damaged."
-        )
+        raise UserError(f"{path} has {times.size} dates, but declares {declared}; it is damaged.")
+    require_ascending(times, path)
+    late = (times - times.astype("datetime64[D]")) % _STEP
+    between = np.minimum(late, _STEP - late) > in_force().off_time(_STEP)
     if between.any():
         raise UserError(
             f"{path} has the date {times[between][0]}, expected whole 5 minutes; it is damaged."
         )
-    month = (
-        np.datetime64(f"{name['year']}-{name['month']}")
-        if 1 <= int(name["month"]) <= 12
-        else np.datetime64("NaT")
-    )
+    return times
+
+
+def _require_month(times: np.ndarray, name: re.Match, path: str | Path) -> None:
+    """Refuse times outside the part of the month that the file's name says."""
+    is_month = 1 <= int(name["month"]) <= 12
+    month = np.datetime64(f"{name['year']}-{name['month']}" if is_month else "NaT", "M")
     first, last = _DAYS[name["part"]]
     days = (times.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int) + 1
     if (times.astype("datetime64[M]") != month).any() or days.min() < first or days.max() > last:
@@ -134,18 +126,16 @@ def _times(archive, name: re.Match, path: str | Path) -> np.ndarray:
             f"{path} has dates from {times[0]} to {times[-1]}, but is named for part "
             f"{name['part']} (days {first} to {last}) of {name['year']}-{name['month']}."
         )
-    return times
 
 
 def _grid(path: str | Path) -> Grid:
     """Cell centres [degrees] from a file with the latitude and longitude of each pixel, which must
     form rows and columns.
     """
+    axes = []
     with zip_of_arrays(path) as archive:
-        axes = []
         for name in ("lons", "lats"):
             with member(archive, name) as coordinates:
-                axes.append(
-                    straight_axis(coordinates.read(), name, path, of_columns=name == "lons")
-                )
+                values = coordinates.read()
+            axes.append(straight_axis(values, name, path, of_columns=name == "lons"))
     return Grid("EPSG:4326", *axes)

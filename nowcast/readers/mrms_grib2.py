@@ -9,7 +9,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy as np
 from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.readers.decoding import Coding
-from nowcast.readers.grib2_forecasts import refuse_forecast
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.grib2_forecasts import moment_in, refuse_forecast
+from nowcast.readers.limits import require_pixels
 from nowcast.readers.longitudes import near_zero
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
@@ -29,14 +28,12 @@ from nowcast.types.tolerance import in_force
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
 _PRECIPITATION = 6  # category
+# minutes of rain depths, by the number of the product
 _HOURS = (1, 3, 6, 12, 24, 48, 72)
-_DEPTHS = {  # number of the product: minutes
-    **{2 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # RadarOnly_QPE_01H to 72H
-    **{9 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # GaugeCorr_QPE
-    **{30 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # MultiSensor_QPE, Pass1
-    **{37 + place: 60 * hours for place, hours in enumerate(_HOURS)},  # MultiSensor_QPE, Pass2
-    45: 15,  # RadarOnly_QPE_15M
-}
+# of RadarOnly_QPE_01H to 72H, GaugeCorr_QPE, MultiSensor_QPE of Pass1 and of Pass2
+_FIRST_NUMBERS = (2, 9, 30, 37)
+_DEPTHS = {n + i: 60 * hours for n in _FIRST_NUMBERS for i, hours in enumerate(_HOURS)}
+_DEPTHS[45] = 15  # RadarOnly_QPE_15M
 _RATE = 1  # PrecipRate
 _NOT_OBSERVED = (-1.0, -3.0)  # "missing" and "no coverage" in NOAA's table
 _EARTHS = {
@@ -67,12 +64,8 @@ class MrmsGrib2(Reader):
     def recognises(self, path: str | Path) -> bool:
         """Whether the file's content is GRIB2 with MRMS' own table; never raises."""
         start = beginning(path, _START)
-        return (
-            len(start) == _START
-            and start.startswith(b"GRIB")
-            and start[6] == _DISCIPLINE
-            and start[7] == 2
-        )
+        is_grib = len(start) == _START and start.startswith(b"GRIB")
+        return is_grib and start[6] == _DISCIPLINE and start[7] == 2
 
     def read(self, path: str | Path) -> Frames:
         """One frame [mm/h]: NaN is missing or not covered; the time is that of the rate, or the end
@@ -90,17 +83,11 @@ class MrmsGrib2(Reader):
             grid = _grid(sections[3], path)
             _check_packing(sections, grid, path)
             values = _exact(_unpacked(message, path), sections[5])
-        if values.shape != grid.shape:
-            raise UserError(
-                f"{path}: its values form {values.shape}, but its grid {grid.shape}; it "
-                "contradicts itself."
-            )
+        # GDAL unpacks in single precision, so the marks may come out a little off
         for mark in _NOT_OBSERVED:
             values[np.isclose(values, mark, rtol=0, atol=1e-3)] = np.nan
         coding = Coding("rain_depth" if minutes else "rain_rate", minutes)
-        return Frames(
-            coding.rain_rate(values, path)[None], time, grid, str(path), coding.measured(path)
-        )
+        return coding.single_frame(values, time, grid, path)
 
 
 def _message(path: str | Path) -> bytes:
@@ -132,12 +119,10 @@ def _sections(message: bytes, path: str | Path) -> Iterator[tuple[int, bytes]]:
     while message[place:] != b"7777":
         length, number = struct.unpack_from(">IB", message, place)
         if length < 5 or place + length > len(message) - 4 or number in seen:
-            what = (
-                f"section {number} a second time"
-                if number in seen
-                else f"a section {number} of {length} bytes at byte {place}"
-            )
-            raise UserError(f"{path} has {what}; it is damaged, or holds more than one field.")
+            what = f"a section {number} of {length} bytes at byte {place}"
+            if number in seen:
+                what = f"section {number} a second time"
+            raise UserError(f"{path} has {what}; it is damaged, or contains more than one field.")
         seen.append(number)
         yield number, message[place : place + length]
         place += length
@@ -174,18 +159,18 @@ def _time(sections: dict[int, bytes], path: str | Path) -> np.datetime64:
     end that it states.
     """
     over_interval = struct.unpack_from(">H", sections[4], 7)[0] == 8
-    moment = struct.unpack_from(
-        ">HBBBBB", sections[4] if over_interval else sections[1], 34 if over_interval else 12
-    )
-    try:
-        return np.datetime64(datetime(*moment), "s")
-    except ValueError:
-        raise UserError(f"{path}: its time {moment} is none; the file is damaged.") from None
+    section, place = (sections[4], 34) if over_interval else (sections[1], 12)
+    moment = moment_in(section, place)
+    if moment is None:
+        stated = struct.unpack_from(">HBBBBB", section, place)
+        raise UserError(f"{path}: its time {stated} is none; the file is damaged.")
+    return moment
 
 
 def _grid(section: bytes, path: str | Path) -> Grid:
     """Cell centres [degrees], longitudes from -180 on."""
     points, template, earth = struct.unpack_from(">I2xHB", section, 6)
+    columns, rows, basic_angle, subdivisions = struct.unpack_from(">IIII", section, 30)
     if template != 0:
         raise UserError(
             f"{path}: its grid definition template is 3.{template}, expected 3.0 (longitudes and "
@@ -196,47 +181,46 @@ def _grid(section: bytes, path: str | Path) -> Grid:
             f"{path}: its shape of the earth is {earth}, expected one of "
             f"{', '.join(map(str, _EARTHS))}."
         )
-    columns, rows, basic_angle, subdivisions = struct.unpack_from(">IIII", section, 30)
-    unit = _unit_of_angles(basic_angle, subdivisions, path)
-    first_row, first_column, last_row, last_column, dx, dy = (
-        _signed_number(section, place) * unit for place in (46, 50, 55, 59, 63, 67)
-    )
-    scanning = section[71]
-    if scanning not in (_FROM_NORTH, _FROM_SOUTH):
-        raise UserError(
-            f"{path}: its scanning mode is {scanning:#04x}, expected {_FROM_NORTH:#04x} or "
-            f"{_FROM_SOUTH:#04x} (rows from the west)."
-        )
     if points != columns * rows:
         raise UserError(
             f"{path}: its number of data points is {points}, expected {columns * rows} for "
             f"{rows}x{columns} pixels; it contradicts itself."
         )
-    if not 1 <= points <= MAX_PIXELS:
-        raise UserError(
-            f"{path} claims {points} pixels in {rows}x{columns}; expected 1 to {MAX_PIXELS}."
-        )
-    if (scanning == _FROM_NORTH) != (first_row >= last_row):
-        raise UserError(
-            f"{path}: its latitudes run from {first_row:g} to {last_row:g}, but its scanning "
-            f"mode is {scanning:#04x}; expected rows from "
-            f"{'north to south' if scanning == _FROM_NORTH else 'south to north'}."
-        )
+    require_pixels(str(path), rows, columns)
+    unit = _unit_of_angles(basic_angle, subdivisions, path)
+    first_row, first_column, last_row, last_column, dx, dy = (
+        _signed_number(section, place) * unit for place in (46, 50, 55, 59, 63, 67)
+    )
+    _check_order(section[71], first_row, last_row, path)
     if last_column < first_column:  # over Greenwich, or the date line
         last_column += _TURN
-    x, y = first_column + dx * np.arange(columns), max(first_row, last_row) - dy * np.arange(rows)
+    north, south = max(first_row, last_row), min(first_row, last_row)
+    x, y = first_column + dx * np.arange(columns), north - dy * np.arange(rows)
     off = in_force().off_corner
-    for name, stated, reached, step in (
-        ("longitude", last_column, x[-1], dx),
-        ("latitude", min(first_row, last_row), y[-1], dy),
-    ):
+    ends = (("longitude", last_column, x[-1], dx), ("latitude", south, y[-1], dy))
+    for name, stated, reached, step in ends:
         if abs(reached - stated) > off * step:
             raise UserError(
                 f"{path}: the last {name} of its grid is {stated:g}, expected {reached:g} for "
-                f"{rows}x{columns} cells of {dy:g}x{dx:g}, give or take "
-                f"{off:g} of one; it contradicts itself."
+                f"{rows}x{columns} cells of {dy:g}x{dx:g}, give or take {off:g} of one; it "
+                "contradicts itself."
             )
     return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", near_zero(x), y)
+
+
+def _check_order(scanning: int, first_row: float, last_row: float, path: str | Path) -> None:
+    """Refuse rows that are in another order than the scanning mode says."""
+    if scanning not in (_FROM_NORTH, _FROM_SOUTH):
+        raise UserError(
+            f"{path}: its scanning mode is {scanning:#04x}, expected {_FROM_NORTH:#04x} or "
+            f"{_FROM_SOUTH:#04x} (rows from the west)."
+        )
+    if (scanning == _FROM_NORTH) != (first_row >= last_row):
+        order = "north to south" if scanning == _FROM_NORTH else "south to north"
+        raise UserError(
+            f"{path}: its latitudes run from {first_row:g} to {last_row:g}, but its scanning mode "
+            f"is {scanning:#04x}; expected rows from {order}."
+        )
 
 
 def _unit_of_angles(basic_angle: int, subdivisions: int, path: str | Path) -> float:
@@ -281,7 +265,7 @@ def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> 
 
 
 def _check_png(content: bytes, points: int, path: str | Path) -> None:
-    """Refuse a PNG of another size, or with a wrong checksum, which GDAL would unpack all the same."""
+    """Refuse a PNG of another size or with a wrong checksum, which GDAL unpacks all the same."""
     width, height = struct.unpack_from(">II", content, 16)
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         raise UserError(

@@ -72,7 +72,7 @@ def time_in_name(path: str | Path, pattern: str, setting: str) -> np.datetime64:
         setting: where the pattern comes from, for messages.
 
     Raises:
-        UserError: the name holds no such time, or several different ones.
+        UserError: the name contains no such time, or several different ones.
     """
     found = set()
     for match in name_pattern(pattern, setting).finditer(
@@ -88,7 +88,7 @@ def time_in_name(path: str | Path, pattern: str, setting: str) -> np.datetime64:
     if len(found) != 1:
         number = "several times" if found else "no time"
         raise UserError(
-            f"{path}: its name holds {number} of the form {pattern!r}; rename it, or set "
+            f"{path}: its name contains {number} of the form {pattern!r}; rename it, or set "
             f"{setting} to the form it has."
         )
     return np.datetime64(found.pop(), "s")

@@ -12,17 +12,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from nowcast.readers.content import (
-    damage_reported,
-    head_of,
-    kind_of_content,
-    mend,
-    read_exactly,
-    require_file,
-)
-from nowcast.readers.hdf5 import MAX_PIXELS
+from nowcast.readers.content import damage_reported, read_exactly, require_file
+from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.unreadable import unreadable
+from nowcast.runtime.file_kinds import head_of, kind_of_content
+from nowcast.runtime.unreadable import mend, unreadable
 
 MAX_VALUES = 8 * MAX_PIXELS
 _MAX_HEADER_BYTES = 10_000
@@ -47,6 +41,7 @@ class NpyArray:
         self._stream, self.name = stream, name
         with damage_reported(name):
             version = npy.read_magic(stream)
+            # later ones are for names of fields, which plain numbers do not have
             if version != (1, 0):
                 raise UserError(
                     f"{name} is of NumPy format {version[0]}.{version[1]}; 1.0 is needed, as "
@@ -57,21 +52,18 @@ class NpyArray:
             )
 
     def numbers(self, *, times: bool = False) -> "NpyArray":
-        """Itself, if it holds plain numbers (or ``times``, too), and not too many.
+        """Itself, if it contains plain numbers (or ``times``, too), and not too many.
 
         Raises:
-            UserError: it holds objects or text, or more values than are accepted.
+            UserError: it contains objects or text, or more values than are accepted.
         """
         if self.dtype.kind not in ("iufM" if times else "iuf") or self.dtype.itemsize > 8:
             raise UserError(
-                f"{self.name} holds values of type {self.dtype}; plain "
+                f"{self.name} contains values of type {self.dtype}; plain "
                 f"numbers{' or times' if times else ''} are needed."
             )
-        if (
-            math.prod(self.shape[-2:]) > MAX_PIXELS
-            or math.prod(self.shape) > MAX_VALUES
-            or min(self.shape, default=1) < 1
-        ):
+        too_many = math.prod(self.shape[-2:]) > MAX_PIXELS or math.prod(self.shape) > MAX_VALUES
+        if too_many or min(self.shape, default=1) < 1:
             raise UserError(
                 f"{self.name} claims {'x'.join(map(str, self.shape))} values; 1 to {MAX_PIXELS} "
                 f"in a frame and to {MAX_VALUES} in all are accepted."
@@ -117,13 +109,10 @@ class NpyArray:
         return content
 
     def _next(self, shape: tuple[int, ...], *, last: bool) -> np.ndarray:
+        size, order = math.prod(shape) * self.dtype.itemsize, "F" if self.columns_first else "C"
         with damage_reported(self.name):
-            content = read_exactly(
-                self._stream, math.prod(shape) * self.dtype.itemsize, self.name, last=last
-            )
-        return np.frombuffer(content, self.dtype).reshape(
-            shape, order="F" if self.columns_first else "C"
-        )
+            content = read_exactly(self._stream, size, self.name, last=last)
+        return np.frombuffer(content, self.dtype).reshape(shape, order=order)
 
 
 @contextmanager
@@ -163,7 +152,7 @@ def member(archive: zipfile.ZipFile, name: str) -> Iterator[NpyArray]:
     """
     if f"{name}.npy" not in archive.namelist():
         found = ", ".join(sorted(entry.removesuffix(".npy") for entry in archive.namelist())[:20])
-        raise UserError(f"{archive.filename} has no array {name!r}; it holds {found or 'none'}.")
+        raise UserError(f"{archive.filename} has no array {name!r}; it contains {found or 'none'}.")
     with archive.open(f"{name}.npy") as stream:
         yield NpyArray(stream, f"{archive.filename}: {name}")
 

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from nowcast.readers.forecasts import refuse, refuse_by_attributes, says_forecast, states_analysis
+from nowcast.readers.forecasts import refuse, refuse_by_marks, refuse_by_texts, says_forecast
 from nowcast.readers.hdf5 import Hdf5File
 
 _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
-_LONGEST_SCAN = np.timedelta64(
-    900, "s"
-)  # a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
-_LATE_SCAN = np.timedelta64(
-    180, "s"
-)  # a scan may begin so long after its nominal time; forecasts are 5 minutes ahead or more
+# a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
+_LONGEST_SCAN = np.timedelta64(900, "s")
+# a scan may begin so long after its nominal time; forecasts are 5 minutes ahead or more
+_LATE_SCAN = np.timedelta64(180, "s")
 _MOST_GROUPS = 100
 
 
@@ -31,21 +29,12 @@ def refuse_forecast(file: Hdf5File, field: str) -> None:
         UserError: how/simulated is true, a lead time is above 0, or object, product or a text says
             forecast.
     """
-    if (
-        file.attribute("how", "lead_time_minutes") is not None
-    ):  # as nowcast writes it, whatever its value
-        refuse(
-            file.path,
-            "how/lead_time_minutes",
-            repr(file.attribute("how", "lead_time_minutes")),
-            "none",
-        )
-    described = [(name, file.described(name)) for name in _places(file, field)]
-    for name, attributes in described:
-        refuse_by_attributes(file.path, attributes, f"{name}/".lstrip("/"), words=False)
-    if not any(states_analysis(attributes) for _, attributes in described):
-        for name, attributes in described:
-            refuse_by_attributes(file.path, attributes, f"{name}/".lstrip("/"))
+    lead = file.attribute("how", "lead_time_minutes")
+    if lead is not None:  # as nowcast writes it, whatever its value
+        refuse(file.path, "how/lead_time_minutes", repr(lead), "none")
+    described = _described(file, field)
+    if not refuse_by_marks(file.path, described):
+        refuse_by_texts(file.path, described)
 
 
 def refuse_object(file: Hdf5File, kind: str) -> None:
@@ -56,14 +45,7 @@ def refuse_object(file: Hdf5File, kind: str) -> None:
 
 def refuse_reference(file: Hdf5File, field: str, time: np.datetime64) -> None:
     """Refuse a field that was made from an earlier time, as a how group says."""
-    for name in _places(file, field):
-        refuse_by_attributes(
-            file.path,
-            file.described(name),
-            f"{name}/".lstrip("/"),
-            times=np.array([time], "datetime64[s]"),
-            words=False,
-        )
+    refuse_by_marks(file.path, _described(file, field), np.array([time], "datetime64[s]"))
 
 
 def refuse_later_interval(
@@ -91,34 +73,26 @@ def refuse_later_interval(
         UserError: so it is.
     """
     start, end = interval
+    expected = f"none after what/date and what/time, {nominal} UTC"
     if start >= nominal + (_ROUNDING if summed else _LATE_SCAN):
-        refuse(
-            file.path,
-            f"the start of {field} (startdate, starttime)",
-            f"{start} UTC",
-            f"none after what/date and what/time, {nominal} UTC",
-        )
-    after = start > nominal - _ROUNDING and summed
-    if end >= nominal + _ROUNDING + (0 if after else _LONGEST_SCAN):
-        refuse(
-            file.path,
-            f"the end of {field} (enddate, endtime)",
-            f"{end} UTC",
-            f"none after what/date and what/time, {nominal} UTC",
-        )
+        name = f"the start of {field} (startdate, starttime)"
+        refuse(file.path, name, f"{start} UTC", expected)
+    is_sum_of_later = summed and start > nominal - _ROUNDING
+    if end >= nominal + _ROUNDING + (0 if is_sum_of_later else _LONGEST_SCAN):
+        refuse(file.path, f"the end of {field} (enddate, endtime)", f"{end} UTC", expected)
 
 
-def _places(file: Hdf5File, field: str) -> Iterator[str]:
-    """Groups that describe a field: the file's, its dataset's and its own, with what is in their
-    how.
+def _described(file: Hdf5File, field: str) -> list[tuple[str, dict]]:
+    """(what stands before their names in messages, attributes) of the file, the field's dataset and
+    itself, with what is in their groups how and what.
     """
+    places = []
     for place in ("", field.rpartition("/")[0], field):
-        yield from _groups(file, f"{place}/how".lstrip("/"))
-        yield from (
-            name
-            for name in (f"{place}/what".lstrip("/"), place or "/")
-            if file.find(name) is not None
-        )
+        places += _groups(file, f"{place}/how".lstrip("/"))
+        for name in (f"{place}/what".lstrip("/"), place or "/"):
+            if file.find(name) is not None:
+                places.append(name)
+    return [(f"{name}/".lstrip("/"), file.described(name)) for name in places]
 
 
 def _groups(file: Hdf5File, name: str) -> Iterator[str]:

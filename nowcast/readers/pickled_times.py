@@ -19,16 +19,11 @@ from nowcast.runtime.errors import UserError
 _BOOKKEEPING = {"PROTO", "FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _TEXT, _GET = {"SHORT_BINUNICODE", "BINUNICODE"}, {"BINGET", "LONG_BINGET"}
 _ELEMENTS, _BETWEEN = "EMPTY_LIST", {"MARK", "APPENDS", "APPEND"}
-_AN_ARRAY = {
-    "numpy.core.multiarray _reconstruct",
-    "numpy._core.multiarray _reconstruct",
-    "numpy ndarray",
-    "numpy dtype",
-}
+_AN_ARRAY = {"numpy ndarray", "numpy dtype"}
+_AN_ARRAY |= {f"numpy.{core}.multiarray _reconstruct" for core in ("core", "_core")}
 _END = ["TUPLE", "BUILD", "STOP"]
-_PACKED = struct.Struct(
-    ">HBBBBB3s"
-)  # as datetime packs itself: year, month, day, hour, minute, second, microseconds
+# as datetime packs itself: year, month, day, hour, minute, second, microseconds
+_PACKED = struct.Struct(">HBBBBB3s")
 
 Instruction = tuple[str, object]
 
@@ -51,19 +46,15 @@ def pickled_times(content: bytes, path: str | Path) -> np.ndarray:
         ) from error
     names = [name for name, _ in listed]
     start = names.index(_ELEMENTS) if _ELEMENTS in names else 0
-    if (
-        not start
-        or {argument for name, argument in listed[:start] if name == "GLOBAL"} - _AN_ARRAY
-        or names[-3:] != _END
-    ):
+    others = {argument for name, argument in listed[:start] if name == "GLOBAL"} - _AN_ARRAY
+    if not start or others or names[-3:] != _END:
         raise UserError(
             f"{path}: its dates are no row of datetimes as NumPy writes it; nothing else is read "
             "from a pickle."
         )
     calls = [item for item in listed[start + 1 : -3] if item[0] not in _BETWEEN]
-    return np.array(
-        [_moment(calls[i : i + 4], path) for i in range(0, len(calls), 4)], dtype="datetime64[s]"
-    )
+    times = [_moment(calls[i : i + 4], path) for i in range(0, len(calls), 4)]
+    return np.array(times, dtype="datetime64[s]")
 
 
 def _instructions(content: bytes) -> Iterator[Instruction]:
@@ -89,11 +80,8 @@ def _moment(call: list[Instruction], path: str | Path) -> datetime:
     """The time of one call, datetime(packed bytes)."""
     try:
         target, (kind, packed), *execution = call
-        if (
-            target != ("GLOBAL", "datetime datetime")
-            or kind != "SHORT_BINBYTES"
-            or execution != [("TUPLE1", None), ("REDUCE", None)]
-        ):
+        is_call = execution == [("TUPLE1", None), ("REDUCE", None)]
+        if target != ("GLOBAL", "datetime datetime") or kind != "SHORT_BINBYTES" or not is_call:
             raise ValueError
         *moment, microseconds = _PACKED.unpack(packed)
         if any(microseconds):
@@ -101,6 +89,6 @@ def _moment(call: list[Instruction], path: str | Path) -> datetime:
         return datetime(*moment)
     except (ValueError, struct.error):
         raise UserError(
-            f"{path}: its dates hold something else than plain times in whole seconds; they are "
+            f"{path}: its dates are something else than plain times in whole seconds; they are "
             "not read."
         ) from None

@@ -10,48 +10,13 @@ import pyproj
 from nowcast.runtime.errors import UserError
 
 _LENGTHS = ("a", "b", "R", "x_0", "y_0")
-_ACCEPTED = set(
-    [
-        "proj",
-        "lat_0",
-        "lon_0",
-        "lat_ts",
-        "lat_1",
-        "lat_2",
-        "lonc",
-        "alpha",
-        "gamma",
-        "k",
-        "k_0",
-        "h",
-        "zone",
-        "south",
-        "o_proj",
-        "o_lat_p",
-        "o_lon_p",
-        "a",
-        "b",
-        "R",
-        "f",
-        "rf",
-        "e",
-        "es",
-        "ellps",
-        "datum",
-        "towgs84",
-        "pm",
-        "x_0",
-        "y_0",
-        "units",
-        "to_meter",
-        "axis",
-        "over",
-        "lon_wrap",
-        "no_defs",
-        "wktext",
-        "type",
-    ]
-)
+_ACCEPTED = {  # parameters that read no further files, such as datum grids
+    *("proj", "type", "no_defs", "wktext", "over", "axis", "units", "to_meter", "pm", "lon_wrap"),
+    *("lat_0", "lon_0", "lat_1", "lat_2", "lat_ts", "lonc", "o_proj", "o_lat_p", "o_lon_p"),
+    *("x_0", "y_0", "k", "k_0", "h", "alpha", "gamma", "zone", "south"),
+    *("a", "b", "R", "f", "rf", "e", "es", "ellps", "datum", "towgs84"),
+}
+_LONGITUDES = ("longlat", "latlong", "lonlat", "latlon")
 _EPSG = re.compile(
     r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs))*", re.ASCII | re.IGNORECASE
 )
@@ -80,16 +45,13 @@ def projection_in_metres(definition: str, path: str | Path) -> str:
         )
     try:
         if float(settings.get("a", settings.get("R", "inf"))) < _SMALLEST_RADIUS_IN_METRES:
-            settings |= {
-                name: f"{1000 * float(settings[name]):.12g}"
-                for name in _LENGTHS
-                if name in settings
-            }
+            for name in settings.keys() & set(_LENGTHS):
+                settings[name] = f"{1000 * float(settings[name]):.12g}"
     except ValueError:
         raise UserError(
             f"{path}: the projection {definition!r} has a length that is not a number."
         ) from None
-    if settings["proj"] not in ("longlat", "latlong", "lonlat", "latlon"):
+    if settings["proj"] not in _LONGITUDES:
         settings.pop("to_meter", None)
         settings["units"] = "m"
     return " ".join(f"+{name}={value}" if value else f"+{name}" for name, value in settings.items())
@@ -119,7 +81,7 @@ def project(
     """
     try:
         x, y = pyproj.Proj(projection)(longitude, latitude)
-    except (pyproj.exceptions.CRSError, pyproj.exceptions.ProjError):
+    except pyproj.exceptions.ProjError:
         x = y = math.inf
     if not np.isfinite([x, y]).all():
         raise UserError(

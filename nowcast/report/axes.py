@@ -35,7 +35,7 @@ class Axis:
         if self.log:
             with np.errstate(divide="ignore", invalid="ignore"):
                 scaled = np.log(scaled)
-        low, high = scaled[:2]
+        low, high = scaled[:2]  # scaled like the values: both meet exactly at the ends
         with np.errstate(invalid="ignore"):
             share = (scaled[2:] - low) / (high - low)
         return start + np.clip(share, 0, 1).reshape(np.shape(values)) * (end - start)
@@ -72,6 +72,7 @@ def steps(values: Sequence[float], texts: Sequence[str], label: str) -> Axis:
     """
     room = (values[-1] - values[0]) / max(len(values) - 1, 1) * 0.5 or 0.5
     every = math.ceil(len(values) / _MOST_TICKS)
+    # counted from the last, the longest lead, of which most is said
     ticks = list(zip(values, texts))[::-1][::every][::-1]
     return Axis(values[0] - room, values[-1] + room, label, tuple(ticks))
 
@@ -82,7 +83,7 @@ def around(values, label: str, *, zero: bool = True, including: Sequence[float] 
     finite = values[np.isfinite(values)].tolist()
     shown = [*finite, *including, *([0.0] if zero else [])]
     low, high = min(shown, default=0.0), max(shown, default=1.0)
-    if not finite and high <= low:
+    if not finite and high <= low:  # nothing is known, but an axis there must be
         low, high = 0.0, 1.0
     room = _ROOM * (high - low) or _ROOM * abs(high) or 1.0
     if low < 0 or not zero:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup
 
-from nowcast.evaluation.summary_scores import number
+from nowcast.evaluation.titles import number
 from nowcast.report.axes import Axis
 from nowcast.report.markup import coordinate, outline, shortened, straight, tag, text_at
 
@@ -194,6 +194,7 @@ def _bands(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
     outlines = []
     for start, end in zip(bounds[::2], bounds[1::2]):
+        # along the upper ends, and back along the lower ones
         run = slice(start, end)
         back = path(x[run][::-1], low[run][::-1]).replace("M", "L", 1)
         outlines.append(f"{path(x[run], high[run])}{back}Z")
@@ -201,12 +202,12 @@ def _bands(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
 
 
 def columns(plot: Plot, x: np.ndarray, texts: Sequence[str]) -> Markup:
-    """What is said of all lines at a place, for whoever points at it."""
+    """What is said of all lines at each x, for whoever points at it."""
     places = plot.across(x)
     bounds = np.concatenate([[_LEFT], (places[1:] + places[:-1]) / 2, [plot.right]])
     parts = []
     for place, ends, text in zip(places, zip(bounds, bounds[1:]), texts):
-        left, right = sorted(map(float, ends))  # an axis may run from large to small
+        left, right = sorted(map(float, ends))  # wavelengths run from large to small
         area = {"x": left, "y": plot.top, "width": right - left, "height": plot.bottom - plot.top}
         cross = straight("cross", float(place), float(place), plot.top, plot.bottom)
         hit = tag("rect", class_="hit", **area)
@@ -220,7 +221,7 @@ def lines_chart(
     *,
     x: Axis,
     y: Axis,
-    places: Sequence[str],
+    x_labels: Sequence[str],
     form: Callable[[float], str] = number,
     rules: Sequence[float] = (),
 ) -> Markup:
@@ -231,7 +232,7 @@ def lines_chart(
         lines: with one x.
         x: axis.
         y: axis.
-        places: what each x is called.
+        x_labels: what each x is called.
         form: how a value is written.
         rules: values of horizontal lines.
     """
@@ -240,15 +241,16 @@ def lines_chart(
     if not any(np.isfinite(line.y).any() for line in lines):
         middle = (_LEFT + plot.right) / 2, (plot.top + plot.bottom) / 2
         parts.append(text_at(*middle, "axis middle", "undefined: no event"))
+    # the first model is what the report is about: it lies above the others
     parts += [series(plot, line) for line in lines[::-1]]
-    texts = [_said(lines, place, k, form) for k, place in enumerate(places)]
-    description = _description(title, lines, places)
+    texts = [_said(lines, label, k, form) for k, label in enumerate(x_labels)]
+    description = _description(title, lines, x_labels)
     return plot.draw(*parts, columns(plot, lines[0].x, texts), description=description)
 
 
-def _said(lines: list[Line], place: str, k: int, form: Callable[[float], str]) -> str:
-    """What is said of all lines at a place."""
-    said = [place]
+def _said(lines: list[Line], label: str, k: int, form: Callable[[float], str]) -> str:
+    """What is said of all lines at an x."""
+    said = [label]
     for line in lines:
         text = f"{line.name}: {form(line.y[k])}"
         if line.low is not None and math.isfinite(line.low[k]):
@@ -257,14 +259,14 @@ def _said(lines: list[Line], place: str, k: int, form: Callable[[float], str]) -
     return "\n".join(said)
 
 
-def _description(title: str, lines: list[Line], places: Sequence[str]) -> str:
+def _description(title: str, lines: list[Line], x_labels: Sequence[str]) -> str:
     """A chart of lines in words: where each of them begins and ends."""
     said = []
     for line in lines:
         known = line.y[np.isfinite(line.y)]
         ends = f"{known[0]:.3g} to {known[-1]:.3g}" if known.size else "undefined"
         said.append(f"{shortened(line.name, 40)}: {ends}")
-    return f"{title}, from {places[0]} to {places[-1]}. {'; '.join(said)}."
+    return f"{title}, from {x_labels[0]} to {x_labels[-1]}. {'; '.join(said)}."
 
 
 def points(plot: Plot, line: Line) -> Markup:
@@ -292,6 +294,7 @@ def bars(
     """Bars of values, one for each whole number from 0, and a line at ``rule``."""
     plot = Plot(x, y)
     bounds = plot.across(np.arange(len(values) + 1) - 0.5)
+    # an ensemble of 100 members has bars of three pixels
     gap = 1.0 if len(values) < _WIDE_BARS else 0.0
     parts = []
     for left, right, value in zip(bounds, bounds[1:], values):

@@ -95,9 +95,10 @@ def _isolines(plot: Plot) -> list[Markup]:
 def spectra(scores: SummaryScores) -> Section | None:
     """Power by wavelength, its share of the observed one, and the effective resolution by lead."""
     widths = sorted({key.window for key in scores.keys if key.score == "power_observation"})
-    if len(widths) < 2:
+    if len(widths) < 2:  # one wavelength is no spectrum
         return None
     tabs = []
+    # blur grows with the lead: the first, a middle and the last one show how
     for lead in sorted({0, scores.leads // 2, scores.leads - 1}):
         observed = _spectrum(scores, scores.results.models[0], "power_observation", widths, lead)
         lines = []
@@ -135,7 +136,7 @@ def _spectrum(
 def _power(scores: SummaryScores, observed: np.ndarray, lines: list[Line], lead: int) -> Figure:
     lines = [Line("observation", charts.REFERENCE, lines[0].x, observed), *lines]
     values = np.concatenate([line.y for line in lines])
-    low, high = 1.0, 10.0
+    low, high = 1.0, 10.0  # of dry fields, which have no power
     if np.isfinite(values).any():
         low, high = np.nanmin(values), np.nanmax(values)
     return _wave_figure(
@@ -163,6 +164,6 @@ def _wave_figure(
     ticks = [width for width in _WAVELENGTHS if shortest * 0.7 <= width <= longest * 1.4]
     x = axes.logarithmic(longest * 1.1, shortest / 1.1, "wavelength [pixels]", ticks=ticks)
     widths = [f"{width:g}" for width in lines[0].x]
-    places = [f"{width} pixels" for width in widths]
-    chart = charts.lines_chart(title, lines, x=x, y=y, places=places, rules=rules)
+    labels = [f"{width} pixels" for width in widths]
+    chart = charts.lines_chart(title, lines, x=x, y=y, x_labels=labels, rules=rules)
     return Figure(title, chart, scoring.values_of_lines(title, x.label, widths, lines))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nowcast.evaluation.statistics.ensemble import EnsembleSums
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, number
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import number
 from nowcast.report import axes, charts, scoring
 from nowcast.report.charts import Line, Plot
 from nowcast.report.document import Figure, Figures, Heading, Section, Tab, Table, Tabs, soft
@@ -31,7 +33,7 @@ class _Ensemble:
 
     model: str
     series: int
-    sums: object
+    sums: EnsembleSums
     totals: Mapping[str, np.ndarray]
     last: Mapping[str, np.ndarray]
 
@@ -41,14 +43,18 @@ def ensembles(scores: SummaryScores) -> Section | None:
     found = _ensembles(scores)
     if not found:
         return None
-    counts = [f"{one.model} has {scores.results.members[one.model]} members" for one in found]
+    counts = [
+        f"{ensemble.model} has {scores.results.members[ensemble.model]} members"
+        for ensemble in found
+    ]
     ranks = []
-    for one in found:
-        ranks.append(_ranks(one, one.totals, "all leads"))
+    for ensemble in found:
+        # one chart of all leads may be flat where the first is too narrow and the last too wide
+        ranks.append(_ranks(ensemble, ensemble.totals, "all leads"))
         if scores.leads > 1:
-            ranks.append(_ranks(one, one.last, scores.last_lead_text))
+            ranks.append(_ranks(ensemble, ensemble.last, scores.last_lead_text))
     items = [
-        scoring.legend(scores, [one.model for one in found]),
+        scoring.legend(scores, [ensemble.model for ensemble in found]),
         soft(f"{', '.join(counts)}."),
         Heading("Spread and skill"),
         _curves(scores, [ScoreKey(score) for score in _SCORES]),
@@ -81,6 +87,7 @@ def _ensembles(scores: SummaryScores) -> list[_Ensemble]:
         if model not in results.members or model not in results.ensembles:
             continue
         by_lead = {name: array.sum(0) for name, array in results.ensembles[model].items()}
+        # counts of all leads add up to those of one forecast of one lead
         found.append(
             _Ensemble(
                 model,
@@ -97,9 +104,9 @@ def _curves(scores: SummaryScores, keys: Sequence[ScoreKey]) -> Figures:
     return Figures([scoring.curve(scores, key) for key in scores.known(keys)])
 
 
-def _ranks(one: _Ensemble, totals: Mapping[str, np.ndarray], scope: str) -> Figure:
-    shares = one.sums.rank_histogram(totals)[..., 0]
-    flat, title = 1 / len(shares), f"{one.model}, {scope}"
+def _ranks(ensemble: _Ensemble, totals: Mapping[str, np.ndarray], scope: str) -> Figure:
+    shares = ensemble.sums.rank_histogram(totals)[..., 0]
+    flat, title = 1 / len(shares), f"{ensemble.model}, {scope}"
     ranks = [str(rank) for rank in range(len(shares))]
     rows = [[rank, number(share)] for rank, share in zip(ranks, shares)]
     chart = charts.bars(
@@ -107,7 +114,7 @@ def _ranks(one: _Ensemble, totals: Mapping[str, np.ndarray], scope: str) -> Figu
         x=axes.steps(range(len(shares)), ranks, "members below the observation"),
         y=axes.around(shares, "share of pixels", including=(flat,)),
         texts=[f"rank {rank}\nshare {share}\nflat {number(flat)}" for rank, share in rows],
-        number=one.series,
+        number=ensemble.series,
         rule=flat,
         description=f"Rank histogram of {title}: from {rows[0][1]} in the lowest to {rows[-1][1]} "
         f"in the highest rank; flat would be {number(flat)}.",
@@ -118,18 +125,16 @@ def _ranks(one: _Ensemble, totals: Mapping[str, np.ndarray], scope: str) -> Figu
 
 def _reliability(found: Sequence[_Ensemble], k: int, threshold: str) -> Figure:
     lines, rows = [], []
-    for one in found:
-        probability, frequency, share = one.sums.reliability_curve(one.totals, k)
+    for ensemble in found:
+        probability, frequency, share = ensemble.sums.reliability_curve(ensemble.totals, k)
         frequency, share = frequency[..., 0], share[..., 0]
         texts = []
         for numbers in zip(probability, frequency, 100 * share):
             forecast, observed, percent = map(number, numbers)
-            rows.append([one.model, forecast, observed, f"{percent} %"])
-            texts.append(
-                f"{one.model}\nforecast {forecast}\nobserved {observed}\nin {percent} % of the "
-                "forecasts"
-            )
-        lines.append(Line(one.model, one.series, probability, frequency, texts=texts))
+            rows.append([ensemble.model, forecast, observed, f"{percent} %"])
+            said = f"forecast {forecast}\nobserved {observed}\nin {percent} % of the forecasts"
+            texts.append(f"{ensemble.model}\n{said}")
+        lines.append(Line(ensemble.model, ensemble.series, probability, frequency, texts=texts))
     columns = ["model", "forecast probability", "observed frequency", "share of the forecasts"]
     title = f"Reliability {threshold}, all leads"
     return _probability_figure(title, columns[1], columns[2], lines, columns, rows)
@@ -137,17 +142,17 @@ def _reliability(found: Sequence[_Ensemble], k: int, threshold: str) -> Figure:
 
 def _roc(found: Sequence[_Ensemble], k: int, threshold: str) -> Figure:
     lines, rows = [], []
-    for one in found:
-        hits, alarms = (rate[..., 0] for rate in one.sums.roc_curve(one.totals, k))
+    for ensemble in found:
+        hits, alarms = (rate[..., 0] for rate in ensemble.sums.roc_curve(ensemble.totals, k))
         members = len(hits) - 1
         texts = []
         for n, rates in enumerate(zip(hits, alarms)):
             warned = f"{members - n} or more members" if n else "never"
             hit_rate, alarm_rate = map(number, rates)
-            rows.append([one.model, warned, hit_rate, alarm_rate])
+            rows.append([ensemble.model, warned, hit_rate, alarm_rate])
             said = f"hit rate {hit_rate}\nfalse alarm rate {alarm_rate}"
-            texts.append(f"{one.model}, {warned}\n{said}")
-        lines.append(Line(one.model, one.series, alarms, hits, texts=texts))
+            texts.append(f"{ensemble.model}, {warned}\n{said}")
+        lines.append(Line(ensemble.model, ensemble.series, alarms, hits, texts=texts))
     columns = ["model", "warned at", "hit rate", "false alarm rate"]
     title = f"ROC {threshold}, all leads"
     return _probability_figure(title, columns[3], columns[2], lines, columns, rows)

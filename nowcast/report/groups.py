@@ -30,7 +30,7 @@ def groups(runs: Sequence[Run]) -> list[tuple[Group, str]]:
     found: list[tuple[list[Run], str]] = []
     for run in runs:
         reasons = [difference(members[0], run) for members, _ in found]
-        if "" in reasons:
+        if "" in reasons:  # no reason against the first of that group
             found[reasons.index("")][0].append(run)
         else:
             found.append(([run], reasons[0] if reasons else ""))
@@ -48,6 +48,7 @@ def difference(one: Run, other: Run) -> str:
             return f"{names} have {words}: {conclusion}"
     if first.blocks != second.blocks:
         return f"{names} were evaluated on different cases: {conclusion}"
+    # equal counts of what was observed: the same pixels of the same observations
     mine, theirs = _observed(first), _observed(second)
     same = mine.keys() == theirs.keys() and all(
         np.allclose(mine[key], theirs[key], rtol=1e-9, atol=0, equal_nan=True) for key in mine
@@ -120,7 +121,7 @@ def _baseline_name(model: str, run: Run, totals: dict) -> str:
     if model not in totals or _equal(totals[model], run.results.totals[model]):
         return model
     name = f"{run.name}: {model}"
-    while name in totals:
+    while name in totals:  # a run may itself be called so
         name += "'"
     return name
 
@@ -133,6 +134,7 @@ def _equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 def _merge_case(shown: dict[str, ShownCase], case: ShownCase) -> None:
     """Add a case, or its forecasts to the same case of another run."""
+    # the title names the analysis time, and the groups have the same cases
     same = shown.setdefault(case.title, case)
     alike = (
         same.observation.shape == case.observation.shape

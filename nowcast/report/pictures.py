@@ -14,7 +14,7 @@ import numpy as np
 from nowcast.drawing import cells, colours
 from nowcast.drawing.coastlines import lines_on
 from nowcast.evaluation.results import ShownCase
-from nowcast.evaluation.table import evenly, lead_label
+from nowcast.evaluation.titles import evenly, lead_label
 from nowcast.report.charts import path
 from nowcast.report.document import Animation, Frame, Panel
 from nowcast.types.frames import Grid
@@ -48,7 +48,7 @@ def animations(
             if left < 0:
                 break
             fitting.append(panels)
-        if len(fitting) == len(cases):
+        if len(fitting) == len(cases):  # else the next side; of the smallest, those that fit
             break
     made = [_animation(case, panels, side, grey, lines) for case, panels in zip(cases, fitting)]
     return made, side
@@ -66,6 +66,7 @@ def _panels(
     panels = []
     for name, values in fields.items():
         frames = []
+        # all end at the last lead, the observation begins with the context
         for step, field in enumerate(values, start=1 + len(case.observation) - len(values)):
             picture = draw(cells.shrink(field, *size))
             left -= len(picture)
@@ -150,7 +151,7 @@ def _map(grid: Grid | None, height: int, width: int) -> tuple[str, tuple[float, 
         return "", None
     grid = cells.resampled(grid, height, width)
     lines = "".join(path(*(line.T + 0.5)) for line in lines_on(grid))
-    if len(lines) > _LONGEST_LINES:
+    if len(lines) > _LONGEST_LINES:  # of Norway's fjords, say: the rain is what matters
         lines = ""
     kilometres = cells.cell_kilometres(grid)[1]
     if not kilometres > 0:

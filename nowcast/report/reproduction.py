@@ -23,8 +23,8 @@ _MEANINGS = {
     "SAL": "structure, amplitude and location of rain objects; 0 is perfect",
     "CRPS": "error of an ensemble's distribution, in the unit of the rain; of one forecast it is "
     "the MAE",
-    "Brier skill, ROC area": "of probabilities: improvement over the base rate; how well they tell "
-    "events from others",
+    "Brier skill, ROC area": "of probabilities: improvement over the base rate; how well they "
+    "distinguish events from others",
 }
 
 
@@ -36,7 +36,7 @@ def reproduction(runs: Sequence[Run]) -> Section:
             items.append(Heading(run.name))
         items += _of_run(run)
     folders = [run.folder for run in runs if run.folder]
-    if folders:
+    if folders:  # what was in memory cannot be reported on again
         together = f"[{','.join(folders)}]" if len(folders) > 1 else folders[0]
         items.append(Words([f"This report was made by nowcast {nowcast.__version__} with"]))
         items.append(Code(f"nowcast report run={shlex.quote(together)}"))

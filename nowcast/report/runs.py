@@ -61,15 +61,16 @@ def load(folders: Sequence[Path]) -> list[Run]:
         raise UserError(
             "there is no run to report on; give the folder of one, or several as run=[DIR1,DIR2]."
         )
-    places = [_run_folder(Path(folder)) for folder in folders]
-    whole = [place.resolve() for place in places]
-    for place in places:
-        if whole.count(place.resolve()) > 1:
-            raise UserError(f"{place} is named twice; name each run once.")
+    run_folders = [_run_folder(Path(folder)) for folder in folders]
+    # the same folder by two spellings is the same run
+    whole = [folder.resolve() for folder in run_folders]
+    for folder in run_folders:
+        if whole.count(folder.resolve()) > 1:
+            raise UserError(f"{folder} is named twice; name each run once.")
     runs = []
-    for folder, place, name in zip(folders, places, _names(whole)):
-        config = _text(place / "config.yaml")
-        runs.append(Run(name, Results.load(folder), str(folder), config, _history(place)))
+    for given, folder, name in zip(folders, run_folders, _names(whole)):
+        config = _text(folder / "config.yaml")
+        runs.append(Run(name, Results.load(given), str(given), config, _history(folder)))
     return runs
 
 
@@ -80,10 +81,11 @@ def _run_folder(folder: Path) -> Path:
     return run if is_evaluation else folder
 
 
-def _names(places: Sequence[Path]) -> list[str]:
+def _names(folders: Sequence[Path]) -> list[str]:
     """The last parts of paths, as many as distinguish them."""
-    for count in range(1, max(len(place.parts) for place in places) + 1):
-        names = ["/".join(place.parts[-count:]) for place in places]
+    # "run" is enough for most; "first/run" and "second/run" where two are called alike
+    for count in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-count:]) for folder in folders]
         if len(set(names)) == len(names):
             return names
     raise AssertionError("different paths have different names")
@@ -134,6 +136,7 @@ def _text(path: Path) -> str:
     """A text file; empty where there is none."""
     try:
         with path.open("rb") as file:
+            # whatever lies there under this name: the report must come about
             return file.read(_LARGEST_TEXT).decode("utf-8", errors="replace")
     except OSError:
         return ""
@@ -148,8 +151,9 @@ def _history(folder: Path) -> TrainingHistory | None:
     parts = sorted(folder.glob("logs/version_*"), key=lambda part: (len(part.name), part.name))
     for part in parts:
         for epoch, *numbers in _epoch_rows(part / "metrics.csv"):
-            if not 0 <= epoch < _MOST_EPOCHS:
+            if not 0 <= epoch < _MOST_EPOCHS:  # also NaN, of a damaged line
                 continue
+            # each line has the numbers of one logger; a resumed epoch counts as it was last
             found = by_epoch.setdefault(int(epoch), [math.nan] * len(_COLUMNS))
             for k, number in enumerate(numbers):
                 if math.isfinite(number):

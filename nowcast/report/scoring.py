@@ -1,7 +1,7 @@
 """Tables and charts of scores."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -9,8 +9,8 @@ from markupsafe import Markup
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, best_models, direction, number, outcome
-from nowcast.evaluation.table import signed
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import best_models, direction, number, outcome, signed
 from nowcast.report import axes, charts
 from nowcast.report.charts import Line, Plot
 from nowcast.report.document import Cell, Figure, Legend, Table
@@ -38,9 +38,13 @@ def series_number(scores: SummaryScores, model: str) -> int:
 
 def value_cell(estimate: Estimate, lead: int, mark: str = "") -> Cell:
     """A score at a lead, with its interval."""
+    return Cell(number(estimate.value[lead]), _interval(estimate, lead, number), mark)
+
+
+def _interval(estimate: Estimate, lead: int, form: Callable[[float], str]) -> str:
+    """0.1 to 0.2; empty where there is none."""
     low, high = float(estimate.low[lead]), float(estimate.high[lead])
-    between = "" if math.isnan(low) else f"{number(low)} to {number(high)}"
-    return Cell(number(estimate.value[lead]), between, mark)
+    return "" if math.isnan(low) else f"{form(low)} to {form(high)}"
 
 
 def values_table(
@@ -52,10 +56,10 @@ def values_table(
     for key in keys:
         found = {model: scores.estimates[model][key] for model in scores.models_with(key)}
         values = {model: float(estimate.value[lead]) for model, estimate in found.items()}
-        best = best_models(key.score, values)
+        marks = dict.fromkeys(best_models(key.score, values), "best")
         cells = dict.fromkeys(models, "")
         for model, estimate in found.items():
-            cells[model] = value_cell(estimate, lead, "best" if model in best else "")
+            cells[model] = value_cell(estimate, lead, marks.get(model, ""))
         rows.append([Cell(scores.title(key), direction(key.score)), *cells.values()])
     return Table(caption, ["score", *models], rows, folded)
 
@@ -82,7 +86,7 @@ def curve(scores: SummaryScores, key: ScoreKey) -> Figure:
         lines,
         x=axes.steps(minutes, [f"{value:g}" for value in minutes], label),
         y=axes.around(_range(lines), "", zero=key.score != "psnr", including=rules),
-        places=[scores.lead_text(lead) for lead in range(scores.leads)],
+        x_labels=[scores.lead_text(lead) for lead in range(scores.leads)],
         rules=rules,
     )
     return Figure(title, chart, _lead_table(scores, key, title), direction(key.score))
@@ -95,6 +99,7 @@ def _lead_table(scores: SummaryScores, key: ScoreKey, caption: str) -> Table:
     for lead in range(scores.leads + 1):
         cells = [value_cell(scores.estimates[model][key], lead) for model in models]
         rows.append([scores.lead_text(lead), *cells])
+    # a mean of leads is another number than a score of all counts together
     rows[-1][0] = f"all leads ({scores.over_all_leads(key.score)})"
     return Table(caption, ["lead", *models], rows, folded=True)
 
@@ -106,6 +111,7 @@ def _range(lines: Sequence[Line]) -> np.ndarray:
     if not values.size:
         return values
     low, high = values.min(), values.max()
+    # an interval ten times as wide as all values would make them one line
     room = max(high - low, abs(high), 1e-12)
     ends = [[line.low, line.high] for line in lines if line.low is not None]
     ends = np.ravel(ends) if ends else values
@@ -136,10 +142,12 @@ def points_figure(
 
 
 def values_of_lines(
-    caption: str, heading: str, places: Sequence[str], lines: Sequence[Line], form=number
+    caption: str, heading: str, x_labels: Sequence[str], lines: Sequence[Line], form=number
 ) -> Table:
     """The numbers of lines over one axis."""
-    rows = [[place, *(form(line.y[k]) for line in lines)] for k, place in enumerate(places)]
+    rows = []
+    for k, label in enumerate(x_labels):
+        rows.append([label, *(form(line.y[k]) for line in lines)])
     return Table(caption, [heading, *(line.name for line in lines)], rows, folded=True)
 
 
@@ -157,7 +165,7 @@ def difference_cell(key: ScoreKey, estimate: Estimate, lead: int, reach: float) 
         return Cell("undefined", "no event")
     word = outcome(key, estimate, lead)
     mark = "" if word == "no interval" else MARKS.get(word, word)
-    between = "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+    between = _interval(estimate, lead, signed)
     sign = _SIGNS.get(about(key.score).better)
     if sign is None:
         return Cell(signed(value), between, mark)

@@ -9,7 +9,8 @@ import numpy as np
 
 from nowcast.evaluation.statistics.scores import about, added_scores
 from nowcast.evaluation.statistics.sums import ScoreKey, Values
-from nowcast.evaluation.summary_scores import SummaryScores, best_models, number
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import best_models, number
 from nowcast.report import axes, charts, scoring
 from nowcast.report.charts import Line
 from nowcast.report.document import (
@@ -39,7 +40,7 @@ _OF_ERRORS = (
     "b_mse",
 )
 _OF_STRUCTURE = ("ssim", "ssim_range2", "psnr", "sal_structure", "sal_amplitude", "sal_location")
-_MOST_EVENTS = 400
+_MOST_EVENTS = 400  # a table of ten years' days would make the file too large
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 
 
@@ -129,9 +130,13 @@ def _scale_table(
         for width in widths:
             estimate = estimates.get(ScoreKey(score, threshold, width))
             row.append("" if estimate is None else _scale_cell(float(estimate.value[lead]), useful))
-        rows.append([*row, number(useful)] if score == "fss" else row)
+        if score == "fss":
+            row.append(number(useful))
+        rows.append(row)
     columns = ["threshold", *(f"{width} px" for width in widths)]
-    return Table(caption, [*columns, "useful from"] if score == "fss" else columns, rows)
+    if score == "fss":
+        columns.append("useful from")
+    return Table(caption, columns, rows)
 
 
 def _scale_cell(value: float, useful: float) -> Cell:
@@ -139,7 +144,7 @@ def _scale_cell(value: float, useful: float) -> Cell:
     marks = []
     if not math.isnan(value):
         marks.append(f"h{round(10 * min(max(value, 0), 1))}")
-    if value >= useful:
+    if value >= useful:  # never where either is undefined
         return Cell(number(value), "✓", " ".join([*marks, "useful"]))
     return Cell(number(value), "", " ".join(marks))
 
@@ -147,7 +152,7 @@ def _scale_cell(value: float, useful: float) -> Cell:
 def by_event(scores: SummaryScores) -> Section | None:
     """The main scores of each event, and in how many of them an own model is the better one."""
     results = scores.results
-    if len(results.events) < 2:
+    if len(results.events) < 2:  # of one, the summary has said it all
         return None
     events = {event: results.of_event(event) for event in results.events[:_MOST_EVENTS]}
     values: dict[str, dict[str, Values]] = {}
@@ -178,10 +183,10 @@ def _event_table(
     rows = []
     for event, count in cases.items():
         found = {model: float(values[model][event][key][-1]) for model in scores.models_with(key)}
-        best = best_models(key.score, found)
-        cells = dict.fromkeys(models, "")
+        marks = dict.fromkeys(best_models(key.score, found), "best")
+        cells = dict.fromkeys(models, "")  # empty where a model has no such score
         for model, value in found.items():
-            cells[model] = Cell(number(value), "", "best" if model in best else "")
+            cells[model] = Cell(number(value), "", marks.get(model, ""))
         rows.append([event, count, *cells.values()])
     caption = f"{scores.title(key)} of each event, over all leads"
     return Table(caption, ["event", "cases", *models], rows)
@@ -199,6 +204,7 @@ def _wins(scores: SummaryScores, key: ScoreKey, values: dict[str, dict[str, Valu
             events, known, better = 0, 0, 0
             if model in of_model and other in of_model:
                 pair = np.array([of_model[model], of_model[other]])
+                # an event in which a score is undefined is no win of either
                 events, pair = pair.shape[1], pair[:, np.isfinite(pair).all(0)]
                 known, better = pair.shape[1], int((sign * pair[0] > sign * pair[1]).sum())
             sentence = f"{model} is better than {other} in {better} of {known} events"
@@ -256,7 +262,7 @@ def _epochs_figure(
         lines,
         x=axes.steps(x, epochs, "epoch"),
         y=y,
-        places=[f"epoch {epoch}" for epoch in epochs],
+        x_labels=[f"epoch {epoch}" for epoch in epochs],
         form=_loss_text,
     )
     table = scoring.values_of_lines(title, "epoch", epochs, lines, _loss_text)

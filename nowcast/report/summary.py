@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.summary_scores import SummaryScores, direction, outcome
+from nowcast.evaluation.summary_scores import SummaryScores
+from nowcast.evaluation.titles import direction, outcome
 from nowcast.report import scoring
 from nowcast.report.document import (
     Cell,
@@ -68,6 +69,7 @@ def _facts(group: Group) -> list[tuple[str, str]]:
     model = ", ".join(scores.own_models)
     if len(group.runs) == 1:
         model = " · ".join([results.models[0], *known("model")])
+    # one case has one time
     period = " – ".join(dict.fromkeys(known("first_case", "last_case")))
     events = "sequences that are independent of each other"
     if results.by_time:
@@ -159,7 +161,7 @@ def _in_words(
     scores: SummaryScores, model: str, other: str, lead: int
 ) -> list[tuple[str, str, str]]:
     """The main scores by what their differences say."""
-    found: dict[str, list[str]] = {word: [] for word in _OUTCOMES}
+    found: dict[str, list[str]] = {word: [] for word in _OUTCOMES}  # the good ones first
     differences = scores.differences(model, other)
     for key in scores.main:
         if key in differences and about(key.score).better in ("higher", "lower"):
@@ -190,7 +192,7 @@ def _differences_table(
         if estimate is None:
             continue
         found = {other: scores.differences(model, other).get(key) for other in opponents}
-        sizes = [0.0]
+        sizes = [0.0]  # so that there is a largest one where all are undefined
         for difference in found.values():
             if difference is not None:
                 ends = (difference.value, difference.low, difference.high)
@@ -198,8 +200,10 @@ def _differences_table(
         reach = max(size for size in sizes if math.isfinite(size))
         row = [Cell(scores.title(key), _strict_direction(key)), scoring.value_cell(estimate, lead)]
         for difference in found.values():
-            known = difference is not None
-            row.append(scoring.difference_cell(key, difference, lead, reach) if known else "")
+            if difference is None:
+                row.append("")
+            else:
+                row.append(scoring.difference_cell(key, difference, lead, reach))
         rows.append(row)
     return Table(caption, ["score", model, *(f"minus {other}" for other in opponents)], rows)
 

@@ -57,7 +57,7 @@ def write_runs(runs: Sequence[Run], output: Path) -> Path:
         raise UserError(f"expected one run or more with different names to report on, got {names}.")
     for run in runs:
         of_runs.check(run.results, run.name)
-    page = html(runs)
+    page = html(runs)  # before the old report is touched
     with replacing(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(output)
@@ -68,6 +68,7 @@ def html(runs: Sequence[Run]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     found = groups(runs)
+    # all cases of one grid share their coastlines, which are long
     lines: dict[str, str] = {}
     sections = []
     for number, (group, _) in enumerate(found, start=1):
@@ -76,9 +77,10 @@ def html(runs: Sequence[Run]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelled name fails instead of leaving a gap
         trim_blocks=True,
         lstrip_blocks=True,
+        # names of models and files come from anywhere
         finalize=lambda value: value if isinstance(value, Markup) else clean(value),
     )
     style = (_HERE / "report.css").read_text(encoding="utf-8")
@@ -137,6 +139,7 @@ def cases(scores: SummaryScores, lines: dict[str, str]) -> Section | None:
     grey = scores.results.task.quantity == "grey_level"
     made, side = animations(shown, grey=grey, lead_minutes=scores.lead_minutes, lines=lines)
     chosen = f"by the squared error of {scores.own_models[0]}"
+    # see ``nowcast.evaluation.running``, which chose them
     if scores.baselines:
         chosen += f" relative to {scores.baselines[0]}'s"
     sentences = [f"The worst, a typical and the best case {chosen}."]
@@ -155,7 +158,7 @@ def cases(scores: SummaryScores, lines: dict[str, str]) -> Section | None:
         "arrow keys, or Play."
     )
     items = [soft(*sentences)]
-    if made:
+    if made:  # tabs of nothing could not be chosen
         tabs = [Tab(case.kind.capitalize(), [one]) for case, one in zip(shown, made)]
         items.append(Tabs("Case", tabs))
     return Section("cases", "Cases", items)

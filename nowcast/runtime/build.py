@@ -41,7 +41,7 @@ _KINDS = {
     "scores": _Kind(
         ("nowcast.evaluation.statistics",), "nowcast.evaluation.statistics.base.Statistic"
     ),
-    "training": _Kind(("nowcast.training.settings", "nowcast.training.loop")),
+    "training": _Kind(("nowcast.training.settings",)),
     "evaluation": _Kind(("nowcast.evaluation.plan",)),
     "reader": _Kind(("nowcast.readers",), "nowcast.readers.base.Reader"),
     "regrid": _Kind(("nowcast.data.regrid",)),
@@ -87,6 +87,8 @@ def resolve(target: str, where: str, *, kind: str | None = None) -> type:
         raise UserError(f"{where}: this version of {_owner(plugin)} has no {target}.") from None
     if found is None:
         raise UserError(f"{where}: {target} is not a class defined there.")
+    if inspect.isabstract(found):
+        raise UserError(f"{where}: {target} is a contract; expected a class that keeps it.")
     if plugin is not None:
         _refuse_other_kind(found, kinds, where)
     return found
@@ -142,38 +144,44 @@ def build(settings, where: str = "settings", *, kind: str | None = None):
     if "_target_" not in settings:
         return built
     target = resolve(settings["_target_"], where, kind=kind)
-    parameters = {
-        key: p
-        for key, p in inspect.signature(target).parameters.items()
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    }
-    unknown = [str(key) for key in built if key not in parameters]
-    missing = [
-        key
-        for key, p in parameters.items()
-        if p.default is p.empty and (key not in built or built[key] == "???")
-    ]
+    _check_settings(target, built, where)
+    return target(**built)
+
+
+def _check_settings(target: type, settings: dict, where: str) -> None:
+    """Refuse settings that a class does not take, lacks, or takes in another type."""
+    parameters = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            parameters[name] = parameter
+    unknown = [str(key) for key in settings if key not in parameters]
     if unknown:
         raise UserError(
             f"{where} has no setting {', '.join(map(repr, unknown))}; {target.__name__} takes "
             f"{', '.join(parameters) or 'none'}."
         )
+    needed = [
+        name for name, parameter in parameters.items() if parameter.default is parameter.empty
+    ]
+    missing = [name for name in needed if settings.get(name, "???") == "???"]
     if missing:
         raise UserError(
             f"{where} needs {', '.join(map(repr, missing))} (for {target.__name__}); set it, "
             f"e.g. {where}.{missing[0]}=..."
         )
     hints = typing.get_type_hints(target.__init__)
-    for key, value in built.items():
+    for key, value in settings.items():
         if key in hints and not fits(value, hints[key]):
-            wanted = (
-                hints[key].__name__
-                if inspect.isclass(hints[key]) and not typing.get_args(hints[key])
-                else hints[key]
+            raise UserError(
+                f"{where}.{key} is {value!r}, but {_wanted(value, hints[key])} is needed."
             )
-            finite = " (finite)" if isinstance(value, float) and not math.isfinite(value) else ""
-            raise UserError(f"{where}.{key} is {value!r}, but {wanted}{finite} is needed.")
-    return target(**built)
+
+
+def _wanted(value, hint) -> str:
+    """A type in words, for a message about a value that is not of it."""
+    is_plain = inspect.isclass(hint) and not typing.get_args(hint)
+    finite = " (finite)" if isinstance(value, float) and not math.isfinite(value) else ""
+    return f"{hint.__name__ if is_plain else hint}{finite}"
 
 
 def part(settings: dict, name: str, *, kind: str | None = None):
@@ -181,8 +189,8 @@ def part(settings: dict, name: str, *, kind: str | None = None):
 
     Args:
         settings: the configuration.
-        name: the part; also its kind, which says where its class may come from, unless ``kind`` is
-            given.
+        name: the part.
+        kind: what it has to be, e.g. "model"; None: what its name says.
 
     Raises:
         UserError: it is not there or names no class, and as ``build``.

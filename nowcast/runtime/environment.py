@@ -28,57 +28,38 @@ from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.library_private import lead_gdal_to
 
 _PROJ = ("PROJ_DATA", "PROJ_LIB")
-_GEOGRAPHIC = (
-    "PROJ_",
-    "GDAL_",
-    "CPL_",
-    "GTIFF_",
-    "GRIB_",
-    "OGR_",
-    "OSR_",
-    "VSI_",
-)  # beginnings of names
+# Beginnings of names.
+_GEOGRAPHIC = ("PROJ_", "GDAL_", "CPL_", "GTIFF_", "GRIB_", "OGR_", "OSR_", "VSI_")
 _OF_INSTALLATION = ("GDAL_DATA", "GDAL_DRIVER_PATH")  # a GDAL that is no wheel may need them
-_HDF5 = (
+_NEVER_OURS = {
+    # Another way to every file: not one that knows ours.
     "HDF5_DRIVER",
     "HDF5_DRIVER_CONFIG",
     "HDF5_VOL_CONNECTOR",
-)  # another way to every file: not one that knows ours
-_PICTURES = (
+    # Pictures are drawn without a window, and look the same everywhere.
     "MPLBACKEND",
     "MATPLOTLIBRC",
-)  # pictures are drawn without a window, and look the same everywhere
-_PYTHON = ("PYTHONWARNINGS",)  # as errors, warnings of libraries would end them
-_OF_LIBRARIES = (
-    "TORCH",
-    "PYTORCH",
-    "HYDRA",
-    "KMP_",
-    "OMP_",
-    "MKL_",
-    "CUDA_",
-    "NCCL_",
-    "MPL",
-    "HDF5_",
-    "LC_",
-    *_GEOGRAPHIC,
-)  # beginnings of names
+    # As errors, warnings of libraries would end them.
+    "PYTHONWARNINGS",
+}
+# Beginnings of names.
+_COMPUTING = ("TORCH", "PYTORCH", "KMP_", "OMP_", "MKL_", "CUDA_", "NCCL_")
+_OF_LIBRARIES = (*_GEOGRAPHIC, *_COMPUTING, "HYDRA", "MPL", "HDF5_", "LC_")
 # EPSG code of a projection that the program has hardly used before: GDAL remembers those that it
-# found
+# found.
 _UNCOMMON = 31287
-_TELLING = 4  # characters of a value: a shorter one stands in any text
-_LOADED = {
-    "PROJ_NETWORK": "OFF",
-    "GDAL_CONFIG_FILE": os.devnull,
-}  # no grids from the network; no gdalrc of the home folder
+_SHOWN_FROM = 4  # characters of a value: a shorter one stands in any text
+# No grids from the network; no gdalrc of the home folder.
+_ALWAYS_SET = {"PROJ_NETWORK": "OFF", "GDAL_CONFIG_FILE": os.devnull}
+# For `gdal`: what else would hide formats, move pixels, or read damaged blocks as 0, which is dry.
 GDAL_OPTIONS = {
     "GDAL_SKIP": "",
     "GTIFF_POINT_GEO_IGNORE": "NO",
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GDAL_IGNORE_ERRORS": "",
 }
-"""For `gdal`: what else would hide formats, move pixels, or read damaged blocks as 0, which is
-dry."""
+# The categories of warnings that Python ignores when it starts.
+_IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 def cleaned(variables: Mapping[str, str]) -> dict[str, str]:
@@ -86,7 +67,7 @@ def cleaned(variables: Mapping[str, str]) -> dict[str, str]:
     drawing.
     """
     kept = {name: value for name, value in variables.items() if not _is_foreign(name, value)}
-    return kept | _LOADED
+    return kept | _ALWAYS_SET
 
 
 def settle() -> None:
@@ -95,12 +76,7 @@ def settle() -> None:
     """
     if "PYTHONWARNINGS" in os.environ:
         warnings.resetwarnings()
-        for category in (
-            DeprecationWarning,
-            PendingDeprecationWarning,
-            ImportWarning,
-            ResourceWarning,
-        ):  # as Python begins
+        for category in _IGNORED:
             warnings.simplefilter("ignore", category)
     wanted = cleaned(os.environ)
     for name in set(os.environ) - set(wanted):
@@ -109,16 +85,14 @@ def settle() -> None:
 
 
 def _is_foreign(name: str, value: str) -> bool:
-    if name in _HDF5 + _PICTURES + _PYTHON:
+    if name in _NEVER_OURS:
         return True
     if not name.startswith(_GEOGRAPHIC):
         return False
     if name in _PROJ:
-        return (
-            _brings("rasterio", "proj_data/proj.db")
-            and _brings("pyproj", "proj_dir/share/proj/proj.db")
-            or not _has_file(value, "proj.db")
-        )
+        rasterio_has_it = _brings("rasterio", "proj_data/proj.db")
+        pyproj_has_it = _brings("pyproj", "proj_dir/share/proj/proj.db")
+        return (rasterio_has_it and pyproj_has_it) or not _has_file(value, "proj.db")
     if name in _OF_INSTALLATION:
         return _brings("rasterio", "gdal_data/gdalvrt.xsd") or not os.path.isdir(value)
     return True
@@ -133,9 +107,7 @@ def _brings(package: str, file: str) -> bool:
 
 
 def _has_file(folders: str, name: str) -> bool:
-    return any(
-        os.path.isfile(os.path.join(folder, name)) for folder in folders.split(os.pathsep) if folder
-    )
+    return any(Path(folder, name).is_file() for folder in folders.split(os.pathsep) if folder)
 
 
 @contextmanager
@@ -144,9 +116,8 @@ def gdal(**options: str) -> Iterator[ModuleType]:
     and its map projections work.
 
     Each ``rasterio.Env`` leads GDAL to PROJ_DATA or PROJ_LIB anew; where nothing is found there, a
-    projection is taken for a
-    drawing without one. Where that is so, GDAL gets the projections that rasterio brings; nothing
-    is changed where it works.
+    projection is taken for a drawing without one. Where that is so, GDAL gets the projections that
+    rasterio brings; nothing is changed where it works.
 
     Args:
         options: of GDAL, beside `GDAL_OPTIONS`.
@@ -158,8 +129,8 @@ def gdal(**options: str) -> Iterator[ModuleType]:
 
     own = _own_projections()
     with rasterio.Env(**GDAL_OPTIONS, **options):
-        if own is not None:
-            _lead_to(own)
+        if own is not None and not lead_gdal_to(own):
+            raise UserError(f"rasterio cannot be led to its own map projections; {_advice()}")
         yield rasterio
 
 
@@ -178,11 +149,6 @@ def _own_projections() -> Path | None:
     if not _has_file(str(own), "proj.db"):
         raise UserError(f"rasterio finds no map projections ({reason}); {_advice()}")
     return own
-
-
-def _lead_to(folder: Path) -> None:
-    if not lead_gdal_to(folder):
-        raise UserError(f"rasterio cannot be led to its own map projections; {_advice()}")
 
 
 def _advice() -> str:
@@ -214,12 +180,9 @@ def named_in(error: BaseException, variables: Mapping[str, str] = os.environ) ->
     """NAME=VALUE of the variables of other software that an exception speaks of, by name or by
     value.
     """
-    text = str(error)
-    found = [
-        (name, value) for name, value in sorted(variables.items()) if name.startswith(_OF_LIBRARIES)
-    ]
-    return [
-        f"{name}={value}"
-        for name, value in found
-        if name in text or (len(value) >= _TELLING and value in text)
-    ]
+    text, found = str(error), []
+    for name, value in sorted(variables.items()):
+        is_named = name in text or (len(value) >= _SHOWN_FROM and value in text)
+        if is_named and name.startswith(_OF_LIBRARIES):
+            found.append(f"{name}={value}")
+    return found

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -119,16 +120,10 @@ def _start(name: str) -> str:
 
 def leftovers(path: Path) -> list[Path]:
     """What `replacing` left beside a path when its process was killed."""
-    start = _start(path.name)
-    length = len(start) + _RANDOM + len(path.suffix)
+    start, end = re.escape(_start(path.name)), re.escape(path.suffix)
+    name = re.compile(f"{start}.{{{_RANDOM}}}{end}", re.DOTALL)
     others = path.parent.iterdir() if path.parent.is_dir() else []
-    return [
-        other
-        for other in others
-        if len(other.name) == length
-        and other.name.startswith(start)
-        and other.name.endswith(path.suffix)
-    ]
+    return [other for other in others if name.fullmatch(other.name)]
 
 
 def _flush(path: Path) -> None:

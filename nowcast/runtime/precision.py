@@ -40,6 +40,7 @@ def autocast(device_type: str, precision: str) -> torch.autocast:
     """The precision as Lightning applies it: weights stay float32 and are cast where they are used.
 
     Args:
+        device_type: "cuda" or "cpu".
         precision: "float32" or "bf16-mixed".
     """
     return torch.autocast(

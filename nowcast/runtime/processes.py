@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -35,35 +35,25 @@ from nowcast.runtime.errors import (
 from nowcast.runtime.world import ALONE, MARK, OURS, TORCHRUN, World
 
 _LOOK = 0.2  # seconds between looks at what the others do
-# seconds in which processes that start at the same time have found each other, also on a busy
-# machine
+# Seconds in which processes that start at the same time have found each other, also on a busy
+# machine.
 _MEETING = 300.0
 _ATTEMPT = timedelta(seconds=10)  # of a connection
-_GROUP = timedelta(
-    minutes=30
-    # torch's own: one process may need longer than another to make its data ready; the watcher
-    # knows if it is lost
-)
-# seconds that the first process has to end by itself once another one failed: it may be writing a
-# checkpoint
+# Torch's own: one process may need longer than another to make its data ready; the watcher knows if
+# it is lost.
+_GROUP = timedelta(minutes=30)
+# Seconds that the first process has to end by itself once another one failed: it may be writing a
+# checkpoint.
 _LAST_STEPS = 20.0
 _LEAVING = 2.0  # the same of the others, which write nothing
 _CLEANING = 0.5  # seconds that Python may take for its own end in a process that nobody waits for
 _WORD = 5.0  # seconds in which a broken connection is explained by the process that broke it
-_LOST, _FIRST_LOST = (
-    -1,
-    -2,
-)  # in place of a rank: a process ended without a word, and the one that speaks did
-_FAILED, _ORDER, _NOTHING = "failed", "order", "nothing"
-_BROKEN = (
-    "gloo",
-    "nccl",
-    "connection",
-    "socket",
-    "broken pipe",
-    "tcpstore",
-    "recv",
-)  # words of errors of a connection
+# In place of a rank: a process ended without a word, and the one that speaks did.
+_LOST, _FIRST_LOST = -1, -2
+_FAILED, _ORDER, _NOTHING = "failed", "order", "nothing"  # keys of the store
+# Words of errors of a connection.
+_BROKEN = ("gloo", "nccl", "connection", "socket", "broken pipe", "tcpstore", "recv")
+_INTACT = "checkpoints that were saved are intact."
 
 
 @dataclass(frozen=True)
@@ -129,27 +119,25 @@ class Processes:
             return
         self.world = World(0, count, 0, count, OURS)
         self._meet()
-        package = str(
-            Path(nowcast.__file__).parent.parent
-        )  # need not be installed, nor be in the current folder
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        shared = {
-            "PYTHONPATH": path,
+        # The package need not be installed, nor be in the current folder.
+        package = str(Path(nowcast.__file__).parent.parent)
+        shared = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
             MARK: "1",
             "WORLD_SIZE": str(count),
             "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": self.world.address,
+            "MASTER_PORT": str(self.world.port),
         }
-        shared |= {"MASTER_ADDR": self.world.address, "MASTER_PORT": str(self.world.port)}
+        arguments = [sys.executable, "-m", "nowcast", *command]
         with _without_interrupts():
-            for rank in range(1, count):
-                environment = os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                arguments = [sys.executable, "-m", "nowcast", *command]
-                self._children.append(
-                    subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment)
-                )
+            for rank in map(str, range(1, count)):
+                environment = shared | {"RANK": rank, "LOCAL_RANK": rank}
+                child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment)
+                self._children.append(child)
 
     def give(self, order: dict) -> None:
-        """Tell the other processes what to do; what JSON can express."""
+        """Pass an order, which JSON can express, on to the other processes."""
         if self.world.size > 1:
             self.store.set(_ORDER, json.dumps(order))
 
@@ -182,47 +170,42 @@ class Processes:
 
     def _meet(self) -> None:
         """Connect to the store of the processes, and begin to look after them."""
+        if threading.current_thread() is threading.main_thread():
+            # Else this process alone would end, without a word to the others.
+            self._before = signal.signal(signal.SIGTERM, _terminate)
+        of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        serves = self.first and not (self.world.starter == TORCHRUN and of_agent)
+        self.store = self._connected(serves)
+        self.store.set_timeout(_GROUP)
+        if serves and not self.world.port:
+            self.world = replace(self.world, port=self.store.port)
+        self._watcher = threading.Thread(target=self._watch, name="processes", daemon=True)
+        self._watcher.start()
+
+    def _connected(self, serves: bool):
+        """The store, which this process serves, or which another one does soon."""
         from torch.distributed import TCPStore
 
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(
-                signal.SIGTERM, _terminate
-            )  # else this process alone would end, without a word to the others
-        world = self.world
-        serves = self.first and not (
-            world.starter == TORCHRUN and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        )
+        address, port, size = self.world.address, self.world.port, self.world.size
         end = time.monotonic() + _MEETING
-        while self.store is None:
+        while True:
             try:
-                self.store = TCPStore(
-                    world.address,
-                    world.port,
-                    is_master=serves,
-                    timeout=_ATTEMPT,
-                    wait_for_workers=False,
+                return TCPStore(
+                    address, port, is_master=serves, timeout=_ATTEMPT, wait_for_workers=False
                 )
             except Exception as error:  # a port that is taken, or nobody there yet
                 if self._is_orphan():
                     raise SystemExit(EXIT_ERROR) from error
                 if not serves and time.monotonic() < end:
                     continue
-                what = (
-                    "cannot be used"
-                    if serves
-                    else f"was not answered by the first process within {_MEETING:g} s"
-                )
+                what = f"was not answered by the first process within {_MEETING:g} s"
+                if serves:
+                    what = "cannot be used"
                 raise UserError(
-                    f"{world.address}:{world.port}, where the {world.size} processes of this "
-                    f"training meet, {what} ({first_line(error)[:200]}); "
-                    "set another MASTER_PORT, or unset WORLD_SIZE RANK LOCAL_RANK if no "
-                    "processes were started."
+                    f"{address}:{port}, where the {size} processes of this training meet, {what} "
+                    f"({first_line(error)[:200]}); set another MASTER_PORT, or unset WORLD_SIZE "
+                    "RANK LOCAL_RANK if no processes were started."
                 ) from error
-        self.store.set_timeout(_GROUP)
-        if serves and not world.port:
-            self.world = replace(world, port=self.store.port)
-        self._watcher = threading.Thread(target=self._watch, name="processes", daemon=True)
-        self._watcher.start()
 
     def _is_orphan(self) -> bool:
         """Whether the process that started this one is gone."""
@@ -237,15 +220,15 @@ class Processes:
         if self.world.size == 1:
             return
         self.store.set(f"here/{self.world.rank}", "")
-        everybody = [f"here/{rank}" for rank in range(self.world.size)]
+        size = self.world.size
+        everybody = [f"here/{rank}" for rank in range(size)]
         if self._wait_for(lambda: self.store.check(everybody), seconds=_MEETING):
             return
-        absent = [rank for rank in range(self.world.size) if not self.store.check([f"here/{rank}"])]
+        absent = [str(rank) for rank in range(size) if not self.store.check([everybody[rank]])]
         raise UserError(
-            f"of {self.world.size} processes that are to train together, "
-            f"{', '.join(map(str, absent))} did not come within {_MEETING:g} s; "
-            "start all of them (torchrun, srun), or unset WORLD_SIZE RANK LOCAL_RANK or "
-            "SLURM_NTASKS to train in one."
+            f"of {size} processes that are to train together, {', '.join(absent)} did not come "
+            f"within {_MEETING:g} s; start all of them (torchrun, srun), or unset WORLD_SIZE RANK "
+            "LOCAL_RANK or SLURM_NTASKS to train in one."
         )
 
     def _wait_for(self, condition: Callable[[], bool], *, seconds: float = float("inf")) -> bool:
@@ -264,23 +247,18 @@ class Processes:
 
     def _failure(self) -> Failure | None:
         """The first failure of all processes."""
-        return (
-            Failure(**json.loads(self.store.get(_FAILED))) if self.store.check([_FAILED]) else None
-        )
+        return _of_text(self.store.get(_FAILED)) if self.store.check([_FAILED]) else None
 
     def _report(self, failure: Failure) -> Failure:
         """Enter a failure; the one that counts, which another process may have entered before."""
-        return Failure(
-            **json.loads(self.store.compare_set(_FAILED, "", json.dumps(asdict(failure))))
-        )
+        return _of_text(self.store.compare_set(_FAILED, "", json.dumps(asdict(failure))))
 
     def _end_well(self) -> None:
         self._say_farewell("left")
         if self.first:
             self.store.set(_NOTHING, "")
-            self._all_left(
-                "left", _LAST_STEPS
-            )  # it serves the store, without which the others would take it for lost
+            # It serves the store, without which the others would take it for lost.
+            self._all_left("left", _LAST_STEPS)
 
     def _fail_first(self, error: BaseException) -> None:
         failure = self._explained(error)
@@ -299,16 +277,12 @@ class Processes:
         try:
             failure = self._explained(error)
             heard = self._until(lambda: self.store.check(["seen/0"]), _WORD)
-        except (
-            RuntimeError
-        ):  # the first process is gone, and with it the store; it may have said why
+        # The first process is gone, and with it the store; it may have said why.
+        except RuntimeError:
             failure = self._seen or self._first_lost()
             heard = failure.rank != _FIRST_LOST or self.world.rank > 1
-        expected = (
-            isinstance(error, (UserError, KeyboardInterrupt, Terminated, SystemExit))
-            or failure.rank != self.world.rank
-        )
-        if not expected:
+        is_known = isinstance(error, (UserError, KeyboardInterrupt, Terminated, SystemExit))
+        if not is_known and failure.rank == self.world.rank:
             traceback.print_exception(error)
         elif not heard:
             raise failure.error() from error
@@ -319,15 +293,12 @@ class Processes:
         """Enter that nothing more will come from here; the first process may end this one from now
         on.
         """
-        for worker in (
-            multiprocessing.active_children()
-        ):  # that prepare batches; they would notice only after seconds that they are not needed
+        # They prepare batches, and would notice only after seconds that they are not needed.
+        for worker in multiprocessing.active_children():
             worker.terminate()
-        try:
+        with suppress(RuntimeError):  # nobody listens any more
             for word in words:
                 self.store.set(f"{word}/{self.world.rank}", "")
-        except RuntimeError:  # nobody listens any more
-            pass
 
     def _explained(self, error: BaseException) -> Failure:
         """The failure that an error of this process stands for; a broken connection is only what is
@@ -338,24 +309,22 @@ class Processes:
         return self._report(self._own(error))
 
     def _own(self, error: BaseException) -> Failure:
-        rank, size = self.world.rank, self.world.size
-        codes = {KeyboardInterrupt: EXIT_INTERRUPTED, Terminated: EXIT_TERMINATED}
-        code = next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_ERROR)
-        if isinstance(error, UserError):
-            return Failure(rank, code, str(error))
-        if _is_of_a_connection(
-            error
-        ):  # counts as a failure of another process, so that no traceback is shown
-            lost = (
-                f"a process of {size} was lost ({first_line(error)[:200]}); checkpoints that "
-                "were saved are intact."
+        rank, size, text = self.world.rank, self.world.size, str(error)
+        code = EXIT_ERROR
+        if isinstance(error, KeyboardInterrupt):
+            code = EXIT_INTERRUPTED
+        elif isinstance(error, Terminated):
+            code = EXIT_TERMINATED
+        if _is_of_a_connection(error):
+            # Counts as a failure of another process, so that no traceback is shown.
+            rank, text = (
+                _LOST,
+                f"a process of {size} was lost ({first_line(error)[:200]}); {_INTACT}",
             )
-            return Failure(_LOST, code, lost)
-        return Failure(
-            rank,
-            code,
-            f"process {rank} of {size} failed: {type(error).__name__}: {first_line(error)[:300]}",
-        )
+        elif not isinstance(error, UserError):
+            what = f"{type(error).__name__}: {first_line(error)[:300]}"
+            text = f"process {rank} of {size} failed: {what}"
+        return Failure(rank, code, text)
 
     def _all_left(self, word: str, seconds: float) -> None:
         """Wait until every other process has said a word, or is gone."""
@@ -392,67 +361,56 @@ class Processes:
             if self._seen is None:
                 self._seen = self._look(store)
                 since = time.monotonic()
-                if (
-                    self._seen is not None
-                    and not self._ending
-                    and signal.getsignal(signal.SIGTERM) is _terminate
-                ):
-                    signal.pthread_kill(
-                        threading.main_thread().ident, signal.SIGTERM
-                    )  # wakes it; there is nothing to save yet, or any more
-            elif time.monotonic() - since > (
-                _LAST_STEPS if self.first or self._ending else _LEAVING
-            ):
+                waits = signal.getsignal(signal.SIGTERM) is _terminate and not self._ending
+                if self._seen is not None and waits:
+                    # Wakes it; there is nothing to save yet, or any more.
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                continue
+            allowed = _LAST_STEPS if self.first or self._ending else _LEAVING
+            if time.monotonic() - since > allowed:
                 self._give_up(self._seen)
 
     def _look(self, store) -> Failure | None:
         """A failure somewhere; that it was seen here is entered."""
-        size = self.world.size
         try:
             for rank, child in enumerate(self._children, start=1):
                 if child.poll() and not store.check([_FAILED]):
-                    code = (
-                        EXIT_TERMINATED if child.returncode == -signal.SIGTERM else EXIT_ERROR
-                    )  # it came before there was anything to save
-                    lost = Failure(
-                        _LOST,
-                        code,
-                        f"process {rank} of {size} was lost ({_how(child.returncode)}); "
-                        "checkpoints that were saved are intact.",
-                    )
+                    lost = self._lost(rank, child.returncode)
                     store.compare_set(_FAILED, "", json.dumps(asdict(lost)))
             if self._is_orphan():
                 return self._first_lost()
             if not store.check([_FAILED]):
                 return None
-            failure = Failure(**json.loads(store.get(_FAILED)))
-            store.set(
-                f"seen/{self.world.rank}", ""
-            )  # after which the first process, and the store, may be gone
+            failure = _of_text(store.get(_FAILED))
+            # After which the first process, and the store, may be gone.
+            store.set(f"seen/{self.world.rank}", "")
             return failure
         except RuntimeError:  # nobody answers any more
             return None if self._closing.is_set() else self._first_lost()
 
+    def _lost(self, rank: int, code: int) -> Failure:
+        """The failure of a process that was started here and ended without a word."""
+        text = f"process {rank} of {self.world.size} was lost ({_how(code)}); {_INTACT}"
+        # SIGTERM came before there was anything to save.
+        return Failure(_LOST, EXIT_TERMINATED if code == -signal.SIGTERM else EXIT_ERROR, text)
+
     def _first_lost(self) -> Failure:
-        return Failure(
-            _FIRST_LOST,
-            EXIT_ERROR,
-            f"the first of {self.world.size} processes was lost; checkpoints that were saved are "
-            "intact.",
-        )
+        text = f"the first of {self.world.size} processes was lost; {_INTACT}"
+        return Failure(_FIRST_LOST, EXIT_ERROR, text)
 
     def _give_up(self, failure: Failure) -> None:
         """End this process, whose main thread waits for something that will not come."""
         for child in self._children:
             child.kill()
-        speaks = self.first or (failure.rank == _FIRST_LOST and self.world.rank == 1)
-        if speaks:
-            self._say(
-                {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}.get(
-                    failure.code, f"error: {one_line(failure.text)}"
-                )
-            )
+        if self.first or (failure.rank == _FIRST_LOST and self.world.rank == 1):
+            signals = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
+            self._say(signals.get(failure.code, f"error: {one_line(failure.text)}"))
         os._exit(failure.code)
+
+
+def _of_text(text: bytes | str) -> Failure:
+    """A failure that the store has as JSON."""
+    return Failure(**json.loads(text))
 
 
 def _leave_group() -> None:

@@ -8,11 +8,11 @@ itself, which every front end shows.
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import length_hint
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, track
+from rich.progress import MofNCompleteColumn, Progress
 
 _SECONDS = 0.5  # between two looks of the line; front ends repaint slowly
 _BLOCKS = 20  # of a full bar
@@ -21,10 +21,7 @@ _BLOCKS = 20  # of a full bar
 def in_notebook() -> bool:
     """Whether the program runs in a kernel of Jupyter, whose standard error is no terminal."""
     ipython = sys.modules.get("IPython")
-    shell = (
-        ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    )
-    return shell is not None and hasattr(shell, "kernel")
+    return hasattr(ipython, "get_ipython") and hasattr(ipython.get_ipython(), "kernel")
 
 
 class ProgressLine:
@@ -42,7 +39,8 @@ class ProgressLine:
         """Write the line anew, unless that was done a moment ago.
 
         Args:
-            done, total: of the work.
+            done: how much of the work.
+            total: all of it.
             note: stands behind them.
             now: write it in any case.
         """
@@ -65,28 +63,18 @@ class ProgressLine:
     def _write(self, text: str) -> None:
         if sys.stderr is None:
             return
-        try:
+        with suppress(OSError):  # whoever looked is gone
             sys.stderr.write(text)
             sys.stderr.flush()
-        except OSError:  # whoever looked is gone
-            pass
 
 
 def tracked(items: Sequence, description: str) -> Iterator:
     """The items, with progress on standard error as they are taken."""
-    if not in_notebook():
-        yield from track(
-            items, description=description, console=Console(stderr=True), transient=True
-        )
-        return
-    line, total = ProgressLine(description), length_hint(items)
-    try:
-        for done, item in enumerate(items):
-            line.show(done, total)
+    total = length_hint(items)
+    with counted(description, total) as shown:
+        for done, item in enumerate(items, start=1):
             yield item
-        line.show(total, total, now=True)
-    finally:
-        line.end()
+            shown(done, total)
 
 
 @contextmanager

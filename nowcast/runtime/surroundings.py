@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -45,15 +45,15 @@ class _Process:
             if _Process._blocks > 1:
                 return
             stack = _Process._stack = ExitStack()
-            for context in (
-                _environment(),
-                warnings.catch_warnings(),
-                _logging(),
-                _matplotlib(),
-                _torch(),
-                _python(),
+            for kept in (
+                _environment,
+                warnings.catch_warnings,
+                _logging,
+                _matplotlib,
+                _torch,
+                _python,
             ):
-                stack.enter_context(context)
+                stack.enter_context(kept())
 
     def __exit__(self, *error) -> None:
         with _Process._lock:
@@ -70,21 +70,19 @@ def signal_handlers(handler: Callable | None = None) -> Iterator[None]:
     Args:
         handler: answers both inside the block; None: they are left to what the block does.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # where Python has no signal handlers
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where Python has no signal handlers
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        for number in SIGNALS if handler is not None else ():
-            signal.signal(number, handler)
+        if handler is not None:
+            for number in SIGNALS:
+                signal.signal(number, handler)
         yield
     finally:
         for number, found in before.items():
-            if (
-                found is not None and signal.getsignal(number) is not found
-            ):  # None: set by a library in C
+            # None: set by a library in C.
+            if found is not None and signal.getsignal(number) is not found:
                 signal.signal(number, found)
 
 
@@ -117,17 +115,13 @@ def _environment() -> Iterator[None]:
 @contextmanager
 def _logging() -> Iterator[None]:
     """Handlers and levels of the loggers that are there."""
-    known = set(logging.root.manager.loggerDict)
-    before = {}
-    for name in ("", *known):
-        logger = logging.getLogger(name) if name else logging.root
-        before[name] = list(logger.handlers), logger.level, logger.propagate, logger.disabled
+    loggers = [logging.root, *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    before = [(list(one.handlers), one.level, one.propagate, one.disabled) for one in loggers]
     disabled = logging.root.manager.disable
     try:
         yield
     finally:
-        for name, (handlers, level, propagate, was_disabled) in before.items():
-            logger = logging.getLogger(name) if name else logging.root
+        for logger, (handlers, level, propagate, was_disabled) in zip(loggers, before):
             logger.handlers[:] = handlers
             logger.propagate, logger.disabled = propagate, was_disabled
             if logger.level != level:
@@ -139,8 +133,8 @@ def _logging() -> Iterator[None]:
 def _matplotlib() -> Iterator[None]:
     """Matplotlib's settings, the backend among them, where it is loaded."""
     matplotlib = sys.modules.get("matplotlib")
-    if matplotlib is None or not hasattr(matplotlib, "rcParams"):
-        yield
+    if not hasattr(matplotlib, "rcParams"):
+        yield  # it is not loaded, or only in part
         return
     before = dict.copy(matplotlib.rcParams)
     try:
@@ -155,16 +149,13 @@ def _gradients() -> Iterator[None]:
     thread's own.
     """
     torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "get_default_device"):
+    if not hasattr(torch, "get_default_device"):
         yield
         return
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        if (
-            torch.get_default_device().type != "cpu"
-        ):  # a device context costs a little in every call
-            stack.enter_context(torch.device("cpu"))
+    # A device context costs a little in every call.
+    is_on_cpu = torch.get_default_device().type == "cpu"
+    on_cpu = nullcontext() if is_on_cpu else torch.device("cpu")
+    with torch.inference_mode(False), torch.enable_grad(), on_cpu:
         yield
 
 
@@ -172,38 +163,28 @@ def _gradients() -> Iterator[None]:
 def _torch() -> Iterator[None]:
     """Torch's settings, where it is loaded; a program that has not loaded it has none."""
     torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "get_default_dtype"):
+    if not hasattr(torch, "get_default_dtype"):
         yield
         return
-    before = {
-        "dtype": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-        "algorithms": (
-            torch.are_deterministic_algorithms_enabled(),
-            torch.is_deterministic_algorithms_warn_only_enabled(),
-        ),
-        "precision": torch.get_float32_matmul_precision(),
-        "cudnn": {
-            name: getattr(torch.backends.cudnn, name)
-            for name in ("benchmark", "deterministic", "enabled")
-        },
-        "random": torch.get_rng_state(),
-        "anomalies": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-    }
+    cudnn = torch.backends.cudnn
+    dtype, random_state = torch.get_default_dtype(), torch.get_rng_state()
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    anomalies = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+    of_cudnn = cudnn.benchmark, cudnn.deterministic, cudnn.enabled
     try:
         torch.set_default_dtype(torch.float32)
         yield
     finally:
-        torch.set_default_dtype(before["dtype"])
-        if torch.get_num_threads() != before["threads"]:
-            torch.set_num_threads(before["threads"])
-        torch.use_deterministic_algorithms(
-            before["algorithms"][0], warn_only=before["algorithms"][1]
-        )
-        if torch.get_float32_matmul_precision() != before["precision"]:
-            torch.set_float32_matmul_precision(before["precision"])
-        for name, value in before["cudnn"].items():
-            if getattr(torch.backends.cudnn, name) != value:
-                setattr(torch.backends.cudnn, name, value)
-        torch.set_rng_state(before["random"])
-        torch.autograd.set_detect_anomaly(*before["anomalies"])
+        torch.set_default_dtype(dtype)
+        # What was not changed is not set: some setters warn, or end a pool of threads.
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if torch.get_float32_matmul_precision() != precision:
+            torch.set_float32_matmul_precision(precision)
+        if (cudnn.benchmark, cudnn.deterministic, cudnn.enabled) != of_cudnn:
+            cudnn.benchmark, cudnn.deterministic, cudnn.enabled = of_cudnn
+        torch.set_rng_state(random_state)
+        torch.autograd.set_detect_anomaly(*anomalies)

@@ -15,17 +15,11 @@ from nowcast.runtime.errors import SaidElsewhere, UserError
 
 OURS, TORCHRUN, SRUN, SCRIPT, ALONE = "nowcast", "torchrun", "srun", "WORLD_SIZE", ""
 MARK = "NOWCAST_WORLD"  # set for the processes that nowcast starts itself
-_TORCH = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
-_MPI = (
-    "OMPI_COMM_WORLD_SIZE",
-    "PMI_SIZE",
-    "MV2_COMM_WORLD_SIZE",
-    "JSM_NAMESPACE_SIZE",
-)  # Open MPI, MPICH and Intel MPI, MVAPICH, LSF
-_INTERACTIVE = (
-    "bash",
-    "interactive",
-)  # names of Slurm jobs that are a shell to type in, as Lightning sees it, too
+_TORCH, _MEETING_PLACE = ("WORLD_SIZE", "RANK", "LOCAL_RANK"), ("MASTER_ADDR", "MASTER_PORT")
+# Of Open MPI, of MPICH and Intel MPI, of MVAPICH, and of LSF.
+_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE")
+# Names of Slurm jobs that are a shell to type in, as Lightning sees it, too.
+_INTERACTIVE = ("bash", "interactive")
 _PORTS = range(15_000, 30_000)  # below those that a system gives out by itself
 
 
@@ -56,7 +50,7 @@ class World:
 
     @property
     def silent(self) -> bool:
-        """Whether another process of this world, which is certainly there, says what is to be said."""
+        """Whether another process of this world, certainly there, says what is to be said."""
         return self.rank > 0 and self.starter in (OURS, TORCHRUN, SRUN)
 
 
@@ -69,17 +63,14 @@ def started_world(environment: Mapping[str, str] = os.environ) -> World:
     """
     if MARK in environment or any(name in environment for name in _TORCH):
         return _of_torch(environment)
-    if (
-        _number(environment, "SLURM_NTASKS", default=1) > 1
-        or _number(environment, "SLURM_STEP_NUM_TASKS", default=1) > 1
-    ):
+    tasks = [_number(environment, name) for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS")]
+    if max(count or 1 for count in tasks) > 1:
         return _of_slurm(environment)
     for name in _MPI:
         if _number(environment, name, default=1) > 1:
             raise UserError(
                 f"{name}={environment[name]}: processes that mpirun or jsrun started cannot work "
-                "together here; "
-                "start them with torchrun --nproc_per_node=N, or one process with "
+                "together here; start them with torchrun --nproc_per_node=N, or one process with "
                 "training.devices=N."
             )
     return World()
@@ -147,42 +138,28 @@ def _of_torch(environment: Mapping[str, str]) -> World:
     else:
         starter = SCRIPT
     size = _number(environment, "WORLD_SIZE")
-    lacking = [
-        name
-        for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-        if name not in environment
-    ]
-    if size == 1:
-        lacking = []
-    if size is None or lacking:
+    needed = {None: ("WORLD_SIZE",), 1: ()}.get(size, _TORCH[1:] + _MEETING_PLACE)
+    lacking = [name for name in needed if name not in environment]
+    advice = "start several with training.devices=N or torchrun --nproc_per_node=N."
+    if lacking:
         given = ", ".join(f"{name}={environment[name]}" for name in _TORCH if name in environment)
-        absent = " and ".join(["WORLD_SIZE"] if size is None else lacking)
         raise UserError(
             f"{given} in the environment is what a launcher of several processes sets, but "
-            f"{absent} is not set; "
-            "unset WORLD_SIZE RANK LOCAL_RANK to train in one process, or start several with "
-            "training.devices=N or torchrun --nproc_per_node=N."
+            f"{' and '.join(lacking)} is not set; "
+            f"unset WORLD_SIZE RANK LOCAL_RANK to train in one process, or {advice}"
         )
-    rank, local_rank = (
-        _number(environment, "RANK", default=0),
-        _number(environment, "LOCAL_RANK", default=0),
-    )
+    rank = _number(environment, "RANK", default=0)
+    local_rank = _number(environment, "LOCAL_RANK", default=0)
     local_size = _number(environment, "LOCAL_WORLD_SIZE", default=size)
-    if not (
-        0 <= local_rank < local_size <= size
-        and local_rank <= rank < size
-        and size % local_size == 0
-    ):
+    in_order = local_rank < local_size <= size and local_rank <= rank < size
+    if not in_order or size % local_size:
         raise UserError(
             f"RANK={rank}, WORLD_SIZE={size}, LOCAL_RANK={local_rank} and "
             f"LOCAL_WORLD_SIZE={local_size} contradict one another; "
-            "unset them to train in one process, or start several with training.devices=N or "
-            "torchrun --nproc_per_node=N."
+            f"unset them to train in one process, or {advice}"
         )
-    address, port = (
-        environment.get("MASTER_ADDR", "127.0.0.1"),
-        _number(environment, "MASTER_PORT", default=0),
-    )
+    address = environment.get("MASTER_ADDR", "127.0.0.1")
+    port = _number(environment, "MASTER_PORT", default=0)
     return World(rank, size, local_rank, local_size, starter, address, port)
 
 
@@ -190,40 +167,29 @@ def _of_slurm(environment: Mapping[str, str]) -> World:
     """The tasks of srun; a shell that salloc, srun or sbatch gave a user to type in is one process,
     whatever was reserved for it.
     """
-    by_srun = (
-        "SLURM_STEP_ID" in environment
-    )  # not set in the script of sbatch, nor in the shell of salloc
+    # Not set in the script of sbatch, nor in the shell of salloc.
+    by_srun = "SLURM_STEP_ID" in environment
     if not by_srun and environment.get("SLURM_JOB_NAME") in _INTERACTIVE:
         return World()
-    size = _number(
-        environment,
-        "SLURM_STEP_NUM_TASKS"
-        if by_srun and "SLURM_STEP_NUM_TASKS" in environment
-        else "SLURM_NTASKS",
-        default=1,
-    )
+    of_step = by_srun and "SLURM_STEP_NUM_TASKS" in environment
+    size = _number(environment, "SLURM_STEP_NUM_TASKS" if of_step else "SLURM_NTASKS", default=1)
     if size == 1:
         return World()
     lacking = [name for name in ("SLURM_PROCID", "SLURM_LOCALID") if name not in environment]
     if lacking:
         raise UserError(
             f"SLURM_NTASKS={size}, but {' and '.join(lacking)} is not set: this process was not "
-            "started by srun. "
-            f"Start it with srun and training.devices={size}, or unset SLURM_NTASKS to train in "
-            "one process."
+            f"started by srun. Start it with srun and training.devices={size}, or unset "
+            "SLURM_NTASKS to train in one process."
         )
     local_size = _tasks_of_a_machine(environment, size)
-    job, step = (
-        _number(environment, "SLURM_JOB_ID", default=0),
-        _number(environment, "SLURM_STEP_ID", default=0),
-    )
+    job = _number(environment, "SLURM_JOB_ID", default=0)
+    step = _number(environment, "SLURM_STEP_ID", default=0)
     port = _number(environment, "MASTER_PORT", default=_PORTS[(31 * job + step) % len(_PORTS)])
-    machines = (
-        environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_NODELIST") or "127.0.0.1"
-    )
-    address = environment.get("MASTER_ADDR") or (
-        "127.0.0.1" if local_size == size else _first_machine(machines)
-    )
+    machines = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_NODELIST")
+    if local_size == size or not machines:
+        machines = "127.0.0.1"
+    address = environment.get("MASTER_ADDR") or _first_machine(machines)
     rank, local_rank = _number(environment, "SLURM_PROCID"), _number(environment, "SLURM_LOCALID")
     return World(rank, size, local_rank, local_size, SRUN, address, port)
 

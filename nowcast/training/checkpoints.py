@@ -1,5 +1,4 @@
-"""Checkpoints that are proven before they replace anything, and found again whatever happened
-since.
+"""Checkpoints that are proven before they replace anything, and found again whatever happened.
 
 A checkpoint is one safetensors file: its tensors, and everything else as JSON in the header.
 Nothing in it can run code. It is written beside its target, flushed, read back, entered in the
@@ -10,29 +9,30 @@ not of this folder.
 
 import hashlib
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
 from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.runtime.file_kinds import HEAD, kind_of_content
 from nowcast.runtime.files import leftovers, replacing, sha256_of
-from nowcast.runtime.unreadable import HEAD, kind_of_content, os_error
+from nowcast.runtime.unreadable import os_error
 
 FOLDER = "checkpoints"
 """Name of their folder in that of a run."""
 
 LAST, PREVIOUS, BEST, MANIFEST = "last.ckpt", "previous.ckpt", "best.ckpt", "manifest.json"
 _ENTRY = "nowcast_checkpoint"  # of the header's metadata
-_TENSOR, _ITEMS, _TUPLE = (
-    "tensor",
-    "items",
-    "tuple",
-)  # what stands in JSON for what JSON does not know
+_TENSOR, _ITEMS, _TUPLE = "tensor", "items", "tuple"  # in JSON for what JSON does not know
 _KEPT = 32  # entries of a manifest
+# what reading a file raises that is whole, but of another program or version
+_NOT_OURS = (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError)
 _LARGEST_MANIFEST = 2**20  # bytes
 
 
@@ -63,8 +63,9 @@ class Checkpoint:
 
 
 def save(content: dict, path: str | Path) -> None:
-    """Write a checkpoint; the one that lies there becomes ``previous.ckpt`` (of ``last.ckpt``) or
-    is replaced, once the new one is proven.
+    """Write a checkpoint; the one that lies there is replaced once the new one is proven.
+
+    Of ``last.ckpt`` it becomes ``previous.ckpt``.
 
     Args:
         content: numbers, text, None, lists, tuples, dictionaries and tensors, in one another.
@@ -77,7 +78,7 @@ def save(content: dict, path: str | Path) -> None:
     """
     path = Path(path)
     tensors: dict[str, torch.Tensor] = {}
-    rest = json.dumps(_apart(content, tensors, ""))
+    rest = json.dumps(_without_tensors(content, tensors, ""))
     _refuse_nonfinite(tensors, path)
     written = safetensors.torch.save(tensors, {_ENTRY: rest})
     digest = hashlib.sha256(written).hexdigest()
@@ -92,7 +93,9 @@ def save(content: dict, path: str | Path) -> None:
                     f"{path} reads back otherwise than it was written; the disk or the memory is "
                     "faulty. The checkpoint before it is intact."
                 )
+            # before the rename: a file that lies here must always be found in the manifest
             _enter(path, digest, len(written), content)
+            # a second name, not a rename: at no moment is there no checkpoint
             if path.name == LAST and path.exists():
                 with replacing(path.with_name(PREVIOUS)) as link:
                     link.unlink()
@@ -121,9 +124,8 @@ def load(path: str | Path) -> dict:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except OSError as error:
         raise os_error(path, error) from error
-    if hashlib.sha256(content).hexdigest() not in {
-        entry["sha256"] for entry in _manifest(path.parent)
-    }:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest not in [entry["sha256"] for entry in _manifest(path.parent)]:
         found = kind_of_content(content[:HEAD])
         if found is not None and found.is_never_data:
             raise UserError(f"{path} is {found.what}: {found.advice}.")
@@ -133,19 +135,10 @@ def load(path: str | Path) -> dict:
     try:
         length = int.from_bytes(content[:8], "little")
         rest = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_ENTRY])
-        return _together(rest, safetensors.torch.load(content))
-    except (
-        safetensors.SafetensorError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        RecursionError,
-    ) as error:
-        raise UserError(
-            f"{path} is no checkpoint of this nowcast ({type(error).__name__}: "
-            f"{first_line(error)[:200]})."
-        ) from error
+        return _with_tensors(rest, safetensors.torch.load(content))
+    except _NOT_OURS as error:
+        reason = f"{type(error).__name__}: {first_line(error)[:200]}"
+        raise UserError(f"{path} is no checkpoint of this nowcast ({reason}).") from error
 
 
 def newest(folder: str | Path) -> Checkpoint:
@@ -154,39 +147,39 @@ def newest(folder: str | Path) -> Checkpoint:
     Raises:
         UserError: there is none; the sentence says what is wrong with each.
     """
-    folder, reasons, found, unavailable = Path(folder), [], [], False
-    steps = {
-        entry["sha256"]: (entry.get("step", -1), entry.get("epoch", -1))
-        for entry in _manifest(folder)
-    }
+    folder, reasons, unavailable = Path(folder), [], False
+    manifest = {entry["sha256"]: entry for entry in _manifest(folder)}
+    found = []
     for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
-        if path.is_file():
-            try:
-                found.append((steps.get(sha256_of(path), (float("inf"), 0)), path))
-            except UserError as error:  # one that cannot be read now; another one may be
-                reasons.append(str(error))
-                unavailable = True
-    for _, path in sorted(
-        found, key=lambda item: item[0], reverse=True
-    ):  # those that are not in the manifest come first, and are told of
+        if not path.is_file():
+            continue
+        try:
+            entry = manifest.get(sha256_of(path))
+        except UserError as error:  # one that cannot be read now; another one may be
+            reasons.append(str(error))
+            unavailable = True
+            continue
+        step = (math.inf, 0)  # those that are not in the manifest come first, and are reported
+        if entry is not None:
+            step = entry.get("step", -1), entry.get("epoch", -1)
+        found.append((step, path))
+    for _, path in sorted(found, key=itemgetter(0), reverse=True):
         try:
             return Checkpoint(path, load(path), reasons)
         except UserError as error:
             reasons.append(str(error))
             unavailable |= isinstance(error, Unavailable)
     if unavailable:
-        advice = "Nothing is known to be lost; resume when they can be read."
         raise Unavailable(
-            f"no checkpoint of {folder} can be read now: {' '.join(reasons)} {advice}"
+            f"no checkpoint of {folder} can be read now: {' '.join(reasons)} Nothing is known to "
+            "be lost; resume when they can be read."
         )
-    raise UserError(
-        f"{folder} has no checkpoint to resume "
-        f"from{': ' + ' '.join(reasons) if reasons else ''}; start anew without resume."
-    )
+    why = ": " + " ".join(reasons) if reasons else ""
+    raise UserError(f"{folder} has no checkpoint to resume from{why}; start anew without resume.")
 
 
 def any_in(folder: str | Path) -> bool:
-    """Whether a folder holds checkpoints, whole or not."""
+    """Whether a folder contains checkpoints, whole or not."""
     return any((Path(folder) / name).is_file() for name in (LAST, PREVIOUS, BEST))
 
 
@@ -199,62 +192,61 @@ def tidy(folder: str | Path) -> None:
 
 def _refuse_nonfinite(tensors: dict[str, torch.Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
-        states = name.startswith(
-            ("state_dict", "optimizer_states")
-        )  # others, such as the best score so far, may be infinite
-        if states and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        # others, such as the best score so far, may be infinite
+        is_state = name.startswith(("state_dict", "optimizer_states"))
+        if is_state and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
-                f"{path} is not written: {name} holds numbers that are not finite. The "
+                f"{path} is not written: {name} contains numbers that are not finite. The "
                 "checkpoint before it is intact; try a lower training.learning_rate."
             )
 
 
-def _apart(value, tensors: dict[str, torch.Tensor], name: str):
-    """What JSON can hold of a value; its tensors are put into a dictionary."""
+def _without_tensors(value, tensors: dict[str, torch.Tensor], name: str):
+    """What JSON can contain of a value; its tensors are put into a dictionary."""
     if isinstance(value, torch.Tensor):
-        tensors[name] = (
-            value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        )  # of its own: safetensors shares no memory
+        # a copy: safetensors refuses tensors that share memory
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {_TENSOR: [name, value.stride()]}
     if isinstance(value, dict):
-        return {
-            _ITEMS: [
-                [key, _apart(item, tensors, f"{name}.{key}" if name else str(key))]
-                for key, item in value.items()
-            ]
-        }
+        prefix = f"{name}." if name else ""
+        items = value.items()
+        return {_ITEMS: [[k, _without_tensors(v, tensors, f"{prefix}{k}")] for k, v in items]}
     if isinstance(value, (list, tuple)):
-        items = [_apart(item, tensors, f"{name}.{index}") for index, item in enumerate(value)]
+        items = [_without_tensors(v, tensors, f"{name}.{index}") for index, v in enumerate(value)]
         return {_TUPLE: items} if isinstance(value, tuple) else items
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return str(value) if isinstance(value, str) else value
-    raise TypeError(f"a checkpoint cannot hold {name}: {type(value).__name__}")
+    if isinstance(value, str):
+        return str(value)  # also of a class derived from it
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    raise TypeError(f"a checkpoint cannot contain {name}: {type(value).__name__}")
 
 
-def _together(value, tensors: dict[str, torch.Tensor]):
-    """The opposite of ``_apart``; tensors lie in memory as they lay, which fused optimisers rely
-    on.
+def _with_tensors(value, tensors: dict[str, torch.Tensor]):
+    """The opposite of ``_without_tensors``.
+
+    Tensors lie in memory as they lay, which fused optimisers rely on.
     """
     if isinstance(value, list):
-        return [_together(item, tensors) for item in value]
+        return [_with_tensors(item, tensors) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, inside),) = value.items()
     if kind == _TENSOR:
         name, strides = inside
-        tensor = tensors[name]
-        if list(tensor.stride()) == strides:
-            return tensor
-        return torch.empty_permuted(
-            tensor.shape,
-            sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis)),
-            dtype=tensor.dtype,
-        ).copy_(tensor)
+        return _laid(tensors[name], strides)
     if kind == _TUPLE:
-        return tuple(_together(item, tensors) for item in inside)
+        return tuple(_with_tensors(item, tensors) for item in inside)
     if kind != _ITEMS:
         raise ValueError(f"an unknown kind {kind!r}")
-    return {key: _together(item, tensors) for key, item in inside}
+    return {key: _with_tensors(item, tensors) for key, item in inside}
+
+
+def _laid(tensor: torch.Tensor, strides: list[int]) -> torch.Tensor:
+    """A tensor with its axes in memory in the order of these strides."""
+    if list(tensor.stride()) == strides:
+        return tensor
+    order = sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis))
+    return torch.empty_permuted(tensor.shape, order, dtype=tensor.dtype).copy_(tensor)
 
 
 def _manifest(folder: Path) -> list[dict]:
@@ -269,18 +261,20 @@ def _manifest(folder: Path) -> list[dict]:
         if path.stat().st_size > _LARGEST_MANIFEST:
             return []
         entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
-        return [
-            entry
-            for entry in entries
-            if re.fullmatch("[0-9a-f]{64}", entry["sha256"])
-            and all(isinstance(entry.get(name, -1), int) for name in ("step", "epoch"))
-        ]
+        return list(filter(_makes_sense, entries))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise os_error(path, error) from error
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def _makes_sense(entry: dict) -> bool:
+    """Whether an entry of a manifest can be one."""
+    numbers = entry.get("step", -1), entry.get("epoch", -1)
+    has_digest = re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None
+    return has_digest and all(isinstance(number, int) for number in numbers)
 
 
 def _enter(path: Path, digest: str, size: int, content: dict) -> None:
@@ -293,17 +287,12 @@ def _enter(path: Path, digest: str, size: int, content: dict) -> None:
         "epoch": content.get("epoch"),
         "step": content.get("global_step"),
     }
-    best = next((entry for entry in old if entry.get("file") == BEST), None)
+    best = [entry for entry in old if entry.get("file") == BEST][:1]
     kept = old[: _KEPT - 1]
+    entries = [entry, *kept, *(found for found in best if found not in kept)]
     with replacing(path.with_name(MANIFEST)) as temporary:
-        temporary.write_text(
-            json.dumps(
-                {"checkpoints": [entry, *kept, *([best] if best and best not in kept else [])]},
-                indent=2,
-            )
-            + "\n",
-            encoding="utf-8",
-        )
+        text = json.dumps({"checkpoints": entries}, indent=2)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _link(path: Path, link: Path) -> None:

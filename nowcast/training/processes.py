@@ -1,10 +1,13 @@
-"""What Lightning needs to train in the processes of ``nowcast.runtime.processes``, and sums over
-them.
+"""What Lightning needs to train in several processes, and sums over them.
+
+The processes are those of ``nowcast.runtime.processes``.
 """
 
 import logging
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
@@ -18,8 +21,10 @@ from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.threads import cores
 from nowcast.runtime.world import World
+from nowcast.training.losses.base import counting_with
+from nowcast.types.batch import Batch
 
-_ON_PURPOSE = (
+_ON_PURPOSE = (  # warnings of Lightning and torch about choices that were made here on purpose
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists.*",
     ".*is smaller than the logging interval.*",
@@ -29,46 +34,42 @@ _ON_PURPOSE = (
     ".*sync_dist=True.*",  # what is logged is a sum over the processes already
     ".*`srun` command is available.*",
     ".*Grad strides do not match bucket view.*",
-)  # of warnings
+)
 
 
 def device_count(accelerator: str, devices: str | int) -> int:
     """How many devices of this machine Lightning takes two settings for.
 
     Raises:
-        UserError: they are not there.
+        UserError: they are not there, or more processes than the cores can serve.
     """
-    options = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
     try:
         with quiet():
             trainer = Trainer(
-                accelerator=accelerator, devices=devices, plugins=[_Environment(World())], **options
+                accelerator=accelerator,
+                devices=devices,
+                plugins=[_Environment(World())],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
             )
-            count, on_cpu = trainer.num_devices, isinstance(trainer.accelerator, CPUAccelerator)
     except Exception as error:  # Lightning refuses in many ways what this machine does not have
         raise UserError(
             f"training.accelerator={accelerator} with training.devices={devices} cannot be used "
             f"here: {first_line(error)}"
         ) from error
-    most = max(2, cores())
-    if on_cpu and count > most:
+    count, most = trainer.num_devices, max(2, cores())
+    if isinstance(trainer.accelerator, CPUAccelerator) and count > most:
         raise UserError(
             f"training.devices={devices} would start {count} processes on the {cores()} cores of "
-            "this machine; "
-            f"expected at most {most}, as each of them computes all the time."
+            f"this machine; expected at most {most}, as each of them computes all the time."
         )
     return count
 
 
 def trainer_options(processes: Processes | None) -> dict:
-    """Arguments of Lightning's Trainer that make it train in these processes; in one where there
-    are none.
-    """
+    """Arguments of Lightning's Trainer that make it train in these processes; None: in one."""
     if processes is None or processes.world.size == 1:
         return {"plugins": [_Environment(World())]}
     world = processes.world
@@ -81,21 +82,75 @@ def trainer_options(processes: Processes | None) -> dict:
 
 def total(values: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in each of them; the tensor where there is one."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if _count() == 1:
         return values
-    values = values.detach().clone()
+    values = values.detach().clone()  # all_reduce writes the sum into it
     torch.distributed.all_reduce(values)
     return values
 
 
-def count() -> int:
+def gathered(value) -> list:
+    """The value of each process, in their order, in all of them; any object."""
+    values = [value]
+    if _count() > 1:
+        values = [None] * _count()
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
+class SharedLoss(NamedTuple):
+    """The loss of a batch that several processes share.
+
+    Args:
+        own: that of this process, with its gradient, so scaled that the mean over the processes is
+            that of their batches as one.
+        whole: that of all of them.
+        samples: how many it is of.
+    """
+
+    own: Tensor
+    whole: float
+    samples: int
+
+
+def shared_loss(compute: Callable[[], Tensor], batch: Batch) -> SharedLoss:
+    """The loss of a batch of this process, and of the batches of all processes as one.
+
+    Args:
+        compute: gives the loss of this process; called once.
+        batch: that it is of.
+    """
+    processes, size = _count(), len(batch)
+    if processes == 1:
+        loss = compute()
+        return SharedLoss(loss, loss.item(), size)
+    counts = bool(batch.counts.all())  # else the batch is there only to keep pace with the others
+    device, counted = batch.context.device, []
+
+    def mean(count: Tensor) -> Tensor:
+        counted.append(count)
+        return total(count.to(device, torch.float64) * counts) / processes
+
+    with counting_with(mean):
+        loss = compute()
+    if not counted:
+        # a loss of somebody else, which does not say what it divides by; samples weigh alike then
+        weight = size * counts / mean(torch.tensor(size))
+        loss = loss * weight.to(loss.dtype)
+    samples = loss.new_tensor(size * counts, dtype=torch.float64)
+    sum_of_losses, samples = total(torch.stack([loss.detach().double(), samples])).tolist()
+    return SharedLoss(loss, sum_of_losses / processes, round(samples))
+
+
+def _count() -> int:
     """Number of processes that train together."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if together else 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
 
 
 class _Environment(ClusterEnvironment):
-    """A world that is known already; Lightning is not to look for another one in the environment."""
+    """A world that is known; Lightning is not to look for another one in the environment."""
 
     def __init__(self, world: World):
         super().__init__()
@@ -120,6 +175,7 @@ class _Environment(ClusterEnvironment):
     def world_size(self) -> int:
         return self._world.size
 
+    # Lightning would set both from devices and num_nodes; the processes know them already
     def set_world_size(self, size: int) -> None:
         """It is what it is."""
 
@@ -170,7 +226,7 @@ class _Strategy(DDPStrategy):
 
 
 @contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Lightning without its banners, tips and warnings about choices made here on purpose."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level

@@ -16,6 +16,7 @@ import torch
 
 from nowcast.runtime.errors import UserError
 from nowcast.training.checkpoints import Checkpoint
+from nowcast.training.settings import TrainingSettings
 
 SETTINGS, SHIFT = "training", "shift"
 """Entries of a checkpoint: the settings it was trained with, as data, and ``Resumption.shift``."""
@@ -47,36 +48,32 @@ class Resumption:
     def sentences(self) -> list[str]:
         """What is changed, and from where on."""
         step, epoch = self.checkpoint.content["global_step"], self.checkpoint.epochs
-        found = []
-        for name, (before, now) in self.changes.items():
-            found.append(
-                f"from epoch {epoch}, step {step} on: training.{name}={_typed(now)} in place of "
-                f"{_typed(before)}"
-            )
+        found = [
+            f"from epoch {epoch}, step {step} on: training.{name}={_as_typed(now)} in place of "
+            f"{_as_typed(before)}"
+            for name, (before, now) in self.changes.items()
+        ]
         if self.anew:
             found.append(f"epoch {epoch} begins anew, as its batches are others now")
         return found
 
     def content(self) -> dict:
         """The checkpoint's content, for Lightning to go on with."""
-        return (
-            _at_the_beginning_of_its_epoch(self.checkpoint.content)
-            if self.anew
-            else self.checkpoint.content
-        )
+        content = self.checkpoint.content
+        return _at_the_beginning_of_its_epoch(content) if self.anew else content
 
 
-def settings_in_checkpoint(settings, *, processes: int) -> dict:
+def settings_in_checkpoint(settings: TrainingSettings, *, processes: int) -> dict:
     """The settings of a training as a checkpoint keeps them."""
     return {**asdict(settings), "processes": processes}
 
 
 def resumption(
     checkpoint: Checkpoint,
-    settings,
+    settings: TrainingSettings,
     folder: Path,
     *,
-    before=None,
+    before: TrainingSettings | None = None,
     processes: int,
     batches: int,
     had_enough: bool,
@@ -85,7 +82,7 @@ def resumption(
 
     Args:
         checkpoint: where it goes on.
-        settings: of the training from here on, ``nowcast.training.loop.Training``.
+        settings: of the training from here on.
         folder: of the run, for messages.
         before: the settings so far, for checkpoints that do not say; None: the same.
         processes: of the training from here on.
@@ -99,13 +96,11 @@ def resumption(
     now = settings_in_checkpoint(settings, processes=processes)
     known = checkpoint.content.get(SETTINGS)
     if known is None:
-        known = now if before is None else settings_in_checkpoint(before, processes=processes)
-    changes = {
-        name: (known[name], value)
-        for name, value in now.items()
-        if name in known and known[name] != value
-    }
-    changes.pop("processes", None)
+        known = settings_in_checkpoint(before or settings, processes=processes)
+    changes = {}
+    for name, value in asdict(settings).items():
+        if known.get(name, value) != value:
+            changes[name] = (known[name], value)
     _refuse_other_optimizer(changes, folder)
     done = checkpoint.epochs
     if done > settings.max_epochs:
@@ -113,20 +108,19 @@ def resumption(
             f"{folder} has {done} epochs behind it, more than "
             f"training.max_epochs={settings.max_epochs}; give a larger number."
         )
-    others = _samples_a_step(known) != _samples_a_step(now)
     finished = done == settings.max_epochs
     if finished or had_enough:
         _refuse_changes_without_a_step(changes, settings, folder, had_enough=had_enough)
-    anew = others and checkpoint.batches > 0 and not finished
-    shift = checkpoint.content.get(SHIFT, 0)
-    if others:
-        shift = done * batches - checkpoint.content["global_step"]
-    return Resumption(checkpoint, changes, shift, anew)
+    if _samples_a_step(known) == _samples_a_step(now):
+        return Resumption(checkpoint, changes, checkpoint.content.get(SHIFT, 0))
+    shift = done * batches - checkpoint.content["global_step"]
+    return Resumption(checkpoint, changes, shift, checkpoint.batches > 0 and not finished)
 
 
 def _samples_a_step(settings: dict) -> int:
-    """How many samples a step is made of, in all processes together; an epoch that has begun cannot
-    change it.
+    """How many samples a step is made of, in all processes together.
+
+    An epoch that has begun cannot change it.
     """
     return settings["batch_size"] * settings["processes"]
 
@@ -142,18 +136,17 @@ def _refuse_other_optimizer(changes: dict[str, tuple], folder: Path) -> None:
 
 
 def _refuse_changes_without_a_step(
-    changes: dict[str, tuple], settings, folder: Path, *, had_enough: bool
+    changes: dict[str, tuple], settings: TrainingSettings, folder: Path, *, had_enough: bool
 ) -> None:
     """Refuse what would be written down and never be used, as the training is at its end."""
-    idle = [name for name in changes if name not in (("patience",) if had_enough else _ENDING)]
+    ending = ("patience",) if had_enough else _ENDING
+    idle = [name for name in changes if name not in ending]
     if not idle:
         return
-    why = (
-        f"its patience of {settings.patience} epochs has ended it"
-        if had_enough
-        else f"its {settings.max_epochs} epochs are done"
-    )
-    more = "training.patience" if had_enough else "training.max_epochs"
+    why, more = f"its {settings.max_epochs} epochs are done", "training.max_epochs"
+    if had_enough:
+        why = f"its patience of {settings.patience} epochs has ended it"
+        more = "training.patience"
     raise UserError(
         f"training.{idle[0]} would have no effect: no step is left in {folder}, {why}; give a "
         f"larger {more}, too."
@@ -163,36 +156,36 @@ def _refuse_changes_without_a_step(
 def take_over(
     optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR
 ) -> None:
-    """Let the settings that an optimiser and its schedule were made with act, after their state was
-    restored.
+    """Let the settings of now act, after the state of an optimiser and a schedule was restored.
 
     Restored, they have the settings of the checkpoint. Where nothing changed this changes nothing.
     """
     rate = optimizer.defaults["lr"]
     schedule.base_lrs = [rate] * len(optimizer.param_groups)
     for group, share in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-        group.update(optimizer.defaults)
+        group.update(optimizer.defaults)  # also fused, which gradient_clip decides
         group["initial_lr"] = rate
         group["lr"] = rate * share(schedule.last_epoch)
     schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
 
 
 def _at_the_beginning_of_its_epoch(content: dict) -> dict:
-    """A checkpoint as if the epoch that had begun had not: its weights are kept, its batches come
-    again.
+    """A checkpoint as if the epoch that had begun had not.
+
+    Its weights are kept, its batches come again.
     """
-    loops = dict(content["loops"])
-    fit = dict(loops["fit_loop"])
-    batches = dict(fit["epoch_loop.batch_progress"])
-    batches["current"] = dict.fromkeys(batches["current"], 0)
-    batches["is_last_batch"] = False
-    epochs = dict(fit["epoch_progress"])
-    done = epochs["current"]["processed"]
-    epochs["current"] = dict.fromkeys(epochs["current"], done)
-    fit |= {"epoch_loop.batch_progress": batches, "epoch_progress": epochs}
-    loops["fit_loop"] = fit
+    fit = content["loops"]["fit_loop"]
+    batches, epochs = fit["epoch_loop.batch_progress"], fit["epoch_progress"]
+    none_done = dict.fromkeys(batches["current"], 0)
+    all_done = dict.fromkeys(epochs["current"], epochs["current"]["processed"])
+    fit = fit | {
+        "epoch_loop.batch_progress": batches | {"current": none_done, "is_last_batch": False},
+        "epoch_progress": epochs | {"current": all_done},
+    }
+    loops = content["loops"] | {"fit_loop": fit}
     return content | {"loops": loops, "epoch_so_far": [0.0, 0.0, 0]}
 
 
-def _typed(value) -> str:
+def _as_typed(value) -> str:
+    """A value as it is written on the command line."""
     return "null" if value is None else str(value)

@@ -8,8 +8,10 @@ nothing else.
 
 import sys
 from datetime import datetime
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.types.labels import MARKS, attributes, refuse_packed
@@ -24,7 +26,7 @@ _PARTS = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 _PLAIN = (int, float, np.integer, np.floating, np.bool_)
 
 
-def as_numbers(values, name: str, dtype=np.float32) -> np.ndarray:
+def as_numbers(values: Any, name: str, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Values as a plain array of floats, NaN where they are masked or missing.
 
     Args:
@@ -48,7 +50,7 @@ def as_numbers(values, name: str, dtype=np.float32) -> np.ndarray:
     return plain
 
 
-def without_mask(values, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def without_mask(values: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """(the values in their own type, where they are masked or None where nothing is), of whatever
     ``as_numbers`` accepts.
 
@@ -75,7 +77,7 @@ def without_mask(values, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     return np.asarray(np.ma.getdata(array)), masked if masked.any() else None
 
 
-def unmasked(values, name: str) -> np.ndarray:
+def unmasked(values: Any, name: str) -> np.ndarray:
     """Values as a plain array in their own type; where something is masked, as floats with NaN
     there.
 
@@ -85,14 +87,11 @@ def unmasked(values, name: str) -> np.ndarray:
     array, masked = without_mask(values, name)
     if masked is None:
         return array
-    return as_numbers(
-        np.ma.masked_array(array, masked),
-        name,
-        array.dtype if array.dtype.kind == "f" else np.float64,
-    )
+    dtype = array.dtype if array.dtype.kind == "f" else np.float64
+    return as_numbers(np.ma.masked_array(array, masked), name, dtype)
 
 
-def as_times(values, name: str) -> np.ndarray:
+def as_times(values: Any, name: str) -> np.ndarray:
     """UTC times, rounded to the second, (T,) datetime64[s]; a single time becomes (1,).
 
     Args:
@@ -106,7 +105,7 @@ def as_times(values, name: str) -> np.ndarray:
     return np.atleast_1d(_rounded(_stated(values, name, "time"), "datetime64", name))
 
 
-def as_spans(values, name: str) -> np.ndarray:
+def as_spans(values: Any, name: str) -> np.ndarray:
     """Spans of time, rounded to the second, (T,) timedelta64[s], of spans of NumPy, Python or
     pandas, or whole seconds.
 
@@ -116,17 +115,15 @@ def as_spans(values, name: str) -> np.ndarray:
     return np.atleast_1d(_rounded(_stated(values, name, "span of time"), "timedelta64", name))
 
 
-def _unwrapped(values, name: str):
+def _unwrapped(values: Any, name: str) -> Any:
     """What an object of another library contains, as something whose mask NumPy sees."""
     if isinstance(values, (list, tuple)):
-        return (
-            values
-            if _is_plain(values)
-            else np.ma.stack([_as_masked(value, name) for value in values])
-        )
-    xarray, torch, dask, pandas = (
-        sys.modules.get(library) for library in ("xarray", "torch", "dask.array", "pandas")
-    )
+        if _is_plain(values):
+            return values
+        return np.ma.stack([_as_masked(value, name) for value in values])
+    # a library that was not loaded has made no array
+    xarray, torch = sys.modules.get("xarray"), sys.modules.get("torch")
+    dask, pandas = sys.modules.get("dask.array"), sys.modules.get("pandas")
     if xarray is not None and isinstance(values, (xarray.DataArray, xarray.Variable)):
         return _of_xarray(values, name)
     if torch is not None and isinstance(values, torch.Tensor):
@@ -140,7 +137,7 @@ def _unwrapped(values, name: str):
     return values
 
 
-def _is_plain(values) -> bool:
+def _is_plain(values: Any) -> bool:
     """Whether nested lists contain nothing but plain numbers, which NumPy may take as they are."""
     return all(
         _is_plain(value) if isinstance(value, (list, tuple)) else isinstance(value, _PLAIN)
@@ -148,7 +145,7 @@ def _is_plain(values) -> bool:
     )
 
 
-def _as_masked(value, name: str) -> np.ma.MaskedArray:
+def _as_masked(value: Any, name: str) -> np.ma.MaskedArray:
     array, masked = without_mask(value, name)
     return np.ma.masked_array(array, np.zeros(array.shape, bool) if masked is None else masked)
 
@@ -172,7 +169,7 @@ def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
     return np.ma.masked_array(np.reshape(np.array(kept), array.shape), masked)
 
 
-def _of_xarray(values, name: str):
+def _of_xarray(values: Any, name: str) -> Any:
     """The data of an xarray object; those that xarray was told not to decode still have their marks
     and packing in the attributes.
     """
@@ -180,13 +177,13 @@ def _of_xarray(values, name: str):
     return _marked(_unwrapped(values.data, name), attributes(values))
 
 
-def _of_file(values, name: str):
+def _of_file(values: Any, name: str) -> Any:
     """The data of an array in a file (of h5py, zarr or netCDF4), whose attributes NumPy drops."""
     refuse_packed(values, name)
     return _marked(np.asanyarray(values[...]), attributes(values))
 
 
-def _marked(data, given: dict):
+def _marked(data: Any, given: dict) -> Any:
     """Data with the marks for missing values that attributes name masked."""
     marks = [mark for word in MARKS if word in given for mark in np.ravel(given[word])]
     marks = [mark for mark in marks if np.asarray(mark).dtype.kind in "iuf"]
@@ -197,7 +194,7 @@ def _marked(data, given: dict):
     return np.ma.masked_array(data, hidden | np.ma.getmaskarray(data))
 
 
-def _of_torch(tensor) -> np.ndarray:
+def _of_torch(tensor: Any) -> np.ndarray:
     """A tensor on any device and of any type; one with a mask of torch's own gets NaN there."""
     import torch
 
@@ -206,38 +203,25 @@ def _of_torch(tensor) -> np.ndarray:
     tensor = tensor.detach().cpu()
     if tensor.is_sparse:
         tensor = tensor.to_dense()
-    return (
-        (tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
-        .resolve_conj()
-        .resolve_neg()
-        .numpy()
-    )
+    if tensor.dtype == torch.bfloat16:  # NumPy has no such type
+        tensor = tensor.float()
+    return tensor.resolve_conj().resolve_neg().numpy()
 
 
-def _stated(values, name: str, kind: str) -> np.ndarray:
+def _stated(values: Any, name: str, kind: str) -> np.ndarray:
     """Times or spans in an array, none of them masked."""
-    pandas = sys.modules.get("pandas")
-    xarray = sys.modules.get("xarray")
+    pandas, xarray = sys.modules.get("pandas"), sys.modules.get("xarray")
     if xarray is not None and isinstance(values, (xarray.DataArray, xarray.Variable)):
         values = values.data
     if pandas is not None and isinstance(values, (pandas.Series, pandas.Index)):
         values = values.to_numpy()  # of times with a zone: an array of objects that know theirs
     if isinstance(values, (list, tuple)):
-        values = [
-            value.item()
-            if isinstance(value, np.ndarray) and value.ndim == 0 and not np.ma.isMaskedArray(value)
-            else value
-            for value in values
-        ]
-        if any(
-            value is np.ma.masked
-            or (np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any())
-            for value in values
-        ):
+        if any(np.ma.is_masked(value) for value in values):
             raise UserError(
                 f"{name} contain a {kind} that is masked; every {kind} must be known, so leave"
                 " out what belongs to it."
             )
+        values = [value.item() if _is_single(value) else value for value in values]
     array = np.asanyarray(values)
     if np.ma.getmaskarray(array).any():
         count = int(np.ma.getmaskarray(array).sum())
@@ -248,23 +232,16 @@ def _stated(values, name: str, kind: str) -> np.ndarray:
     return np.asarray(np.ma.getdata(array))
 
 
+def _is_single(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 0 and not np.ma.isMaskedArray(value)
+
+
 def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
     """Times or spans in whole seconds; NumPy alone would cut fractions off, and 04:59.9999 become
     04:59.
     """
     try:
-        if array.dtype.kind == "O" and array.size and all(map(_is_whole, array.ravel())):
-            array = array.astype(np.int64)
-        if array.dtype.kind in "OUS":
-            array = np.array(
-                [_moment(value) for value in array.ravel()],
-                dtype=f"{kind}[us]" if array.size else f"{kind}[s]",
-            ).reshape(array.shape)
-        if array.dtype.kind in "iu":
-            _refuse_other_than_seconds(array, kind, name)
-            array = array.astype(np.int64).astype(f"{kind}[s]")
-        if array.dtype.kind != kind[0].replace("d", "M").replace("t", "m"):
-            raise TypeError(f"they are of type {array.dtype}")
+        array = _as_kind(array, kind, name)
     except UserError:
         raise
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
@@ -279,7 +256,23 @@ def _rounded(array: np.ndarray, kind: str, name: str) -> np.ndarray:
     return np.where(~np.isnat(array) & (rest >= half), seconds + np.timedelta64(1, "s"), seconds)
 
 
-def _is_whole(value) -> bool:
+def _as_kind(array: np.ndarray, kind: str, name: str) -> np.ndarray:
+    """Times or spans as datetime64 or timedelta64, in the unit that they have."""
+    if array.dtype.kind == "O" and array.size and all(map(_is_whole, array.ravel())):
+        array = array.astype(np.int64)
+    if array.dtype.kind in "OUS":
+        unit = "us" if array.size else "s"
+        moments = [_moment(value) for value in array.ravel()]
+        array = np.array(moments, dtype=f"{kind}[{unit}]").reshape(array.shape)
+    if array.dtype.kind in "iu":
+        _refuse_other_than_seconds(array, kind, name)
+        array = array.astype(np.int64).astype(f"{kind}[s]")
+    if array.dtype.kind != np.dtype(kind).kind:
+        raise TypeError(f"they are of type {array.dtype}")
+    return array
+
+
+def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -287,11 +280,11 @@ def _refuse_other_than_seconds(array: np.ndarray, kind: str, name: str) -> None:
     """Refuse whole numbers that are no seconds, as those in years that no radar knew: they count
     milliseconds or nanoseconds.
     """
-    least, most = _SECONDS[kind]
-    if not array.size or (int(array.min()) >= least and int(array.max()) <= most):
+    first, last = _SECONDS[kind]
+    if not array.size or (int(array.min()) >= first and int(array.max()) <= last):
         return
     size = max(abs(int(array.min())), abs(int(array.max())))
-    likely = most if kind == "datetime64" else _DAY
+    likely = last if kind == "datetime64" else _DAY
     unit = next((one for one, parts in _PARTS.items() if size <= likely * parts), "ns")
     count = f"{name} contain whole numbers up to {size}, which are too large for seconds"
     if kind == "datetime64":
@@ -302,7 +295,7 @@ def _refuse_other_than_seconds(array: np.ndarray, kind: str, name: str) -> None:
     )
 
 
-def _moment(value):
+def _moment(value: Any) -> Any:
     """A time or span of Python, of pandas or of cftime, or a text, as something NumPy knows; times
     with a zone in UTC.
     """
@@ -311,15 +304,11 @@ def _moment(value):
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str):
-        value = (
-            datetime.fromisoformat(value.strip())
-            if value.strip() != "NaT"
-            else np.datetime64("NaT")
-        )
+        text = value.strip()
+        value = np.datetime64("NaT") if text == "NaT" else datetime.fromisoformat(text)
     if getattr(value, "calendar", None) is not None:  # a time of cftime
         if value.calendar not in _REAL_CALENDARS:
             raise ValueError(f"the calendar {value.calendar} is not that of radar times")
         return np.datetime64(value.isoformat(), "us")
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return (value - value.utcoffset()).replace(tzinfo=None)
-    return value
+    offset = value.utcoffset() if isinstance(value, datetime) else None
+    return value if offset is None else (value - offset).replace(tzinfo=None)

@@ -1,6 +1,6 @@
-"""A batch of training samples: what a model sees, and what came."""
+"""A batch of training samples: what a model sees, and what was observed afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,36 +45,36 @@ class Batch:
             return torch.ones(len(self), dtype=torch.bool, device=self.context.device)
         return self.key[:, 1] >= 0
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with each of its tensors changed, but for the scale."""
+        tensors = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return Batch(**tensors, scale=self.scale)
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same on another device."""
-        moved = {
-            name: value.to(device, non_blocking=non_blocking)
-            for name, value in vars(self).items()
-            if value is not None
-        }
-        return replace(self, **moved)
+        moved = self._each(lambda value: value.to(device, non_blocking=non_blocking))
+        if self.scale is None:
+            return moved
+        return replace(moved, scale=self.scale.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU copies from; called by torch's ``DataLoader``."""
-        pinned = {
-            name: value.pin_memory()
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return replace(self, **pinned)
+        return self._each(Tensor.pin_memory)
+
+    @classmethod
+    def complete(cls, context: Tensor, target: Tensor) -> "Batch":
+        """A batch of which everything was observed and every sample counts."""
+        context_observed = torch.ones_like(context, dtype=torch.bool)
+        return cls(context, target, context_observed, torch.ones_like(target, dtype=torch.bool))
 
     @classmethod
     def of_samples(cls, samples: Sequence["Batch"]) -> "Batch":
         """One batch of samples that are batches of one each, of one size; a ``collate_fn``."""
-        scales = [sample.scale for sample in samples]
-        keys = [sample.key for sample in samples]
-        whole = {
-            name: torch.cat([getattr(sample, name) for sample in samples])
-            for name in ("context", "target", "context_observed", "target_observed")
-        }
-        if keys[0] is not None:
-            whole["key"] = torch.cat(keys)
-        if scales[0] is not None:
-            timestep = torch.cat([torch.as_tensor(scale.timestep) for scale in scales])
-            whole["scale"] = Scale(timestep, torch.cat([scale.spacing for scale in scales]))
-        return cls(**whole)
+        names = ("context", "target", "context_observed", "target_observed")
+        joined = {name: torch.cat([getattr(sample, name) for sample in samples]) for name in names}
+        keys = [sample.key for sample in samples if sample.key is not None]
+        scales = [sample.scale for sample in samples if sample.scale is not None]
+        key = torch.cat(keys) if keys else None
+        return cls(**joined, key=key, scale=Scale.joined(scales) if scales else None)

@@ -6,8 +6,11 @@ Times are UTC and, where a file holds an accumulation, mean the end of its inter
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +20,10 @@ from nowcast.types.arrays import as_numbers, as_spans, as_times, without_mask
 from nowcast.types.labels import refuse_other_labels
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, NEGATIVE_ROUNDING, in_force
 from nowcast.types.units import RAIN_RATE
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
 
 _PROBABILITY_ROUNDING = 0.01  # networks may end a little outside 0 to 1
 _EARTH_RADIUS = 6371.0  # km, of the sphere on which degrees become kilometres
@@ -44,39 +51,16 @@ class Grid:
     x: np.ndarray
     y: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "crs", places.projection_text(self.crs))
         crs = places.projection(self.crs)
         if not (crs.is_projected or crs.is_geographic) or crs.geodetic_crs is None:
             raise UserError(
-                f"{self.crs!r} is no map ({crs.type_name}); a projection or longitudes and "
-                "latitudes are needed."
+                f"{self.crs!r} is no map ({crs.type_name}); expected a projection, or longitudes "
+                "and latitudes."
             )
-        for name, sign in (("x", 1), ("y", -1)):
-            values = as_numbers(getattr(self, name), f"the grid coordinates {name}", np.float64)
-            if values.ndim != 1 or values.size < 1 or not np.isfinite(values).all():
-                lacking = (
-                    ""
-                    if np.isfinite(values).all()
-                    else f" with {np.count_nonzero(~np.isfinite(values))} that are missing or "
-                    "infinite"
-                )
-                raise UserError(
-                    f"grid coordinate {name} has shape {values.shape}{lacking}; it must be one "
-                    "finite row of cell centres."
-                )
-            ascending = sign * values
-            even = _evened(ascending)
-            object.__setattr__(
-                self, name, values if even is ascending or even is None else sign * even
-            )
-            if even is None:
-                steps = np.diff(values)
-                order = "ascending" if sign > 0 else "descending (row 0 is north)"
-                raise UserError(
-                    f"grid coordinate {name} must be evenly spaced and {order}; its steps run "
-                    f"from {(sign * steps).min() * sign:g} to {(sign * steps).max() * sign:g}."
-                )
+        object.__setattr__(self, "x", _checked_coordinate("x", self.x, 1))
+        object.__setattr__(self, "y", _checked_coordinate("y", self.y, -1))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,10 +70,7 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, float]:
         """Distance between cell centres (dy, dx), positive; NaN along an axis with one cell."""
-        return tuple(
-            float(abs(c[-1] - c[0]) / (c.size - 1)) if c.size > 1 else float("nan")
-            for c in (self.y, self.x)
-        )
+        return _step(self.y), _step(self.x)
 
     @property
     def kilometres(self) -> tuple[float, float]:
@@ -106,7 +87,7 @@ class Grid:
 
     @cached_property
     def pixel_km(self) -> float:
-        """The side of a square as large as a cell [km]; 1 where a grid of one cell tells nothing."""
+        """The side of a square as large as a cell [km]; 1 where a grid has a single cell."""
         sides = [side for side in self.kilometres if side > 0]
         return math.prod(sides) ** (1 / len(sides)) if sides else 1.0
 
@@ -129,6 +110,32 @@ class Grid:
         return f"{self.shape[0]} x {self.shape[1]} cells of {dy:g} x {dx:g} {unit}, {self.crs}"
 
 
+def _step(centres: np.ndarray) -> float:
+    return float(abs(centres[-1] - centres[0]) / (centres.size - 1)) if centres.size > 1 else np.nan
+
+
+def _checked_coordinate(name: str, given: Any, sign: int) -> np.ndarray:
+    """Cell centres, float64, even; ``sign`` is 1 where they shall ascend, -1 where descend."""
+    values = as_numbers(given, f"the grid coordinates {name}", np.float64)
+    unknown = np.count_nonzero(~np.isfinite(values))
+    if values.ndim != 1 or values.size < 1 or unknown:
+        lacking = f" with {unknown} that are missing or infinite" if unknown else ""
+        raise UserError(
+            f"grid coordinate {name} has shape {values.shape}{lacking}; it must be one "
+            "finite row of cell centres."
+        )
+    ascending = sign * values
+    even = _evened(ascending)
+    if even is None:
+        steps = np.diff(ascending)
+        order = "ascending" if sign > 0 else "descending (row 0 is north)"
+        raise UserError(
+            f"grid coordinate {name} must be evenly spaced and {order}; its steps run "
+            f"from {steps.min() * sign:g} to {steps.max() * sign:g}."
+        )
+    return values if even is ascending else sign * even
+
+
 def _evened(ascending: np.ndarray) -> np.ndarray | None:
     """The coordinates themselves where they rise evenly; those that a provider has rounded as they
     were meant to rise; None where they do not.
@@ -140,13 +147,13 @@ def _evened(ascending: np.ndarray) -> np.ndarray | None:
         return None
     if np.allclose(steps, steps.mean(), rtol=1e-3):
         return ascending
-    even = np.polyval(
-        np.polyfit(np.arange(ascending.size), ascending, 1), np.arange(ascending.size)
-    )  # the closest line
-    return even if np.abs(ascending - even).max() <= in_force().pixels * steps.mean() else None
+    numbers = np.arange(ascending.size)
+    closest_line = np.polyval(np.polyfit(numbers, ascending, 1), numbers)
+    off = np.abs(ascending - closest_line).max()
+    return closest_line if off <= in_force().pixels * steps.mean() else None
 
 
-def checked_values(values, axes: str, grid: Grid | None = None) -> np.ndarray:
+def checked_values(values: Any, axes: str, grid: Grid | None = None) -> np.ndarray:
     """Rain rates as float32 with the given axes, all of them from 0 to 5000 mm/h or NaN (not
     observed, or masked).
 
@@ -167,23 +174,21 @@ def checked_values(values, axes: str, grid: Grid | None = None) -> np.ndarray:
     values = as_numbers(values, "rain rates")
     if values.ndim != len(axes):
         raise UserError(
-            f"rain rates of shape {values.shape} came, but the axes {' '.join(axes)} are needed."
+            f"expected rain rates with the axes {' '.join(axes)}, got the shape {values.shape}."
         )
     lowest = np.fmin.reduce(values, axis=None, initial=0.0)
     highest = np.fmax.reduce(values, axis=None, initial=0.0)
     if np.isinf(lowest) or np.isinf(highest):
-        wrong = np.isinf(values)
         raise UserError(
-            f"{wrong.sum()} rain rates are infinite; mark pixels that were not observed with NaN "
-            "or a mask."
+            f"{np.isinf(values).sum()} rain rates are infinite; mark pixels that were not observed "
+            "with NaN or a mask."
         )
     if lowest < -NEGATIVE_ROUNDING:
         wrong = values < -NEGATIVE_ROUNDING
         raise UserError(
             f"{wrong.sum()} rain rates are negative (e.g. {values[wrong][0]:g} mm/h); where they "
-            "are rounding of dry pixels, set them to 0 "
-            "(numpy.maximum(values, 0)); where they are a mark, mark pixels that were not "
-            "observed with NaN or a mask."
+            "are rounding of dry pixels, set them to 0 (numpy.maximum(values, 0)); where they are "
+            "a mark, mark pixels that were not observed with NaN or a mask."
         )
     if lowest < 0:
         values = np.where(values < 0, np.float32(0), values)
@@ -225,7 +230,7 @@ class Frames:
     quantity: str = RAIN_RATE
     discarded: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
         object.__setattr__(self, "times", as_times(self.times, "frame times"))
         if self.values.shape[1:] != self.grid.shape:
@@ -234,7 +239,9 @@ class Frames:
                 f"{self.grid.shape}."
             )
         if self.times.shape != self.values.shape[:1]:
-            raise UserError(f"{len(self.values)} frames came with {self.times.size} times.")
+            raise UserError(
+                f"expected a time for each of {len(self.values)} frames, got {self.times.size}."
+            )
         if np.isnat(self.times).any() or (np.diff(self.times) <= np.timedelta64(0, "s")).any():
             raise UserError("frame times must be strictly ascending, each one once.")
         object.__setattr__(self, "discarded", _checked_discarded(self.discarded, len(self.times)))
@@ -242,18 +249,53 @@ class Frames:
     def __len__(self) -> int:
         return len(self.times)
 
-    def to_xarray(self):
+    def to_xarray(self) -> "xarray.Dataset":
         """The frames as an ``xarray.Dataset`` with CF's names: ``rainfall_rate(time, y, x)``
         [mm/h]; nothing is copied.
+
+        Frames are in memory. To look into a long archive without reading it, open it with xarray
+        itself (``xarray.open_dataset(path, chunks={})``), select, and make frames of the selection.
         """
         return labelled.frames_to_xarray(self)
+
+    @classmethod
+    def from_xarray(
+        cls,
+        data: Any,
+        *,
+        variable: str | None = None,
+        minutes: float | None = None,
+        z_r_a: float = 200.0,
+        z_r_b: float = 1.6,
+    ) -> "Frames":
+        """Frames of an ``xarray.Dataset`` or ``DataArray`` that says what it is as CF does.
+
+        Understood is what nowcast understands of CF files: rates (mm/h, m s-1, kg m-2 s-1 ...),
+        depths and reflectivities by their units; times; x and y, or longitudes and latitudes, in
+        any order; a grid mapping; packed and decoded values. What ``to_xarray`` gave comes back
+        exactly. Only the rain of the times in ``data`` is computed, one field after the other: of
+        a data set that was opened lazily, select first.
+
+        Args:
+            data: the data set, or the variable with the rain and its coordinates.
+            variable: name of the variable with the rain; None: the one whose standard name says so.
+            minutes: interval of rain depths, where no time bounds say it.
+            z_r_a: factor of Z = a R^b, for reflectivities.
+            z_r_b: its exponent.
+
+        Raises:
+            UserError: something is missing, contradictory or not understood, or a forecast.
+        """
+        from nowcast.readers.labelled import frames_from_xarray
+
+        return frames_from_xarray(data, variable=variable, minutes=minutes, z_r=(z_r_a, z_r_b))
 
     def __getitem__(self, selection: slice | np.ndarray) -> "Frames":
         return replace(
             self,
             values=self.values[selection],
             times=self.times[selection],
-            discarded=self.discarded[selection],
+            discarded=np.asarray(self.discarded)[selection],
         )
 
 
@@ -282,7 +324,7 @@ class Forecast:
     thresholds: tuple[float, ...] = ()
     members: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
         analysis_time = as_times(self.analysis_time, "the analysis time")
         if analysis_time.size != 1 or np.isnat(analysis_time).any():
@@ -297,9 +339,8 @@ class Forecast:
                 f"forecast values of shape {self.values.shape} do not match "
                 f"{self.lead_times.size} lead times on a {self.grid.shape} grid."
             )
-        if (
-            np.diff(self.lead_times, prepend=np.timedelta64(0, "s")) <= np.timedelta64(0, "s")
-        ).any():
+        zero = np.timedelta64(0, "s")
+        if (np.diff(self.lead_times, prepend=zero) <= zero).any():
             raise UserError("lead times must be positive and strictly ascending.")
         wanted = ", ".join(map(str, self.values.shape))
         if self.probability is not None:
@@ -307,23 +348,56 @@ class Forecast:
             if self.probability.shape != (len(self.thresholds), *self.values.shape):
                 raise UserError(
                     f"probabilities of shape {self.probability.shape} of {len(self.thresholds)} "
-                    f"thresholds do not match a forecast of shape {self.values.shape}; "
-                    f"(thresholds, {wanted}) is needed."
+                    f"thresholds do not match a forecast of shape {self.values.shape}; expected "
+                    f"(thresholds, {wanted})."
                 )
-
         if self.members is not None:
             object.__setattr__(self, "members", checked_values(self.members, "MTHW", self.grid))
             if self.members.shape[1:] != self.values.shape or not len(self.members):
                 raise UserError(
-                    f"members of shape {self.members.shape} came with a forecast of shape "
-                    f"{self.values.shape}; (members, {wanted}) is needed."
+                    f"expected members of shape (members, {wanted}), as the forecast, got "
+                    f"{self.members.shape}."
                 )
 
-    def to_xarray(self):
+    def to_xarray(self) -> "xarray.Dataset":
         """The forecast as an ``xarray.Dataset`` with the names of its NetCDF file; nothing is
         copied.
         """
         return labelled.forecast_to_xarray(self)
+
+    def save(self, path: str | Path, *, attributes: Mapping[str, str] | None = None) -> list[Path]:
+        """Write the forecast in the format of the path's suffix: .nc, .h5 (ODIM_H5) or .tif.
+
+        Args:
+            path: the file to write; it appears complete or not at all.
+            attributes: texts about the forecast for the file, such as a title.
+
+        Returns:
+            The files that were written.
+
+        Raises:
+            UserError: an unknown suffix, a format that has no place for the members, or a path that
+                cannot be written.
+        """
+        from nowcast.output.writers import writer_for
+
+        members = 0 if self.members is None else len(self.members)
+        return writer_for(path, members=members).write(
+            self, path, attributes=dict(attributes or {})
+        )
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """A picture of the rain at some lead times, on a map.
+
+        Args:
+            path: a PNG file to write it to; None: none.
+
+        Returns:
+            A figure of matplotlib, which notebooks show.
+        """
+        from nowcast.drawing.maps import forecast_figure
+
+        return forecast_figure(self, path)
 
     @property
     def is_missing(self) -> np.ndarray:
@@ -336,7 +410,7 @@ class Forecast:
         return self.analysis_time + self.lead_times
 
 
-def _checked_discarded(discarded, frames: int) -> np.ndarray:
+def _checked_discarded(discarded: Any, frames: int) -> np.ndarray:
     """Numbers of pixels that became missing, one for each frame, int64.
 
     Raises:
@@ -364,7 +438,7 @@ def _checked_discarded(discarded, frames: int) -> np.ndarray:
     return counts.astype(np.int64)
 
 
-def _checked_probability(probability) -> np.ndarray:
+def _checked_probability(probability: Any) -> np.ndarray:
     """Probabilities as float32, NaN where they are missing or masked.
 
     Raises:

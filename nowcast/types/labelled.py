@@ -1,7 +1,7 @@
 """Frames and forecasts as xarray's labelled arrays, with the names and attributes of CF.
 
 The arrays are not copied: what is labelled is the memory of the frames or of the forecast. xarray
-is loaded when it is asked for.
+is loaded when it is asked for. ``nowcast.readers.labelled`` leads back to frames.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,10 @@ _REFERENCE = {
     "standard_name": "forecast_reference_time",
     "long_name": "time of the last observed frame (UTC)",
 }
+DISCARDED = "discarded_pixels"
+"""The variable with the numbers of pixels that became missing, here and in archives."""
+
+_DISCARDED = {"long_name": "pixels that became missing because they were negative or too high"}
 _THRESHOLD = {"standard_name": "rainfall_rate", "long_name": "threshold", "units": "mm h-1"}
 
 
@@ -39,13 +43,17 @@ def frames_to_xarray(frames: Any) -> "xarray.Dataset":
         frames: ``nowcast.types.frames.Frames``.
 
     Returns:
-        A data set with coordinates ``time`` (UTC), ``y`` and ``x``, and the grid mapping ``crs``.
+        A data set with coordinates ``time`` (UTC), ``y`` and ``x``, and the grid mapping ``crs``;
+        where pixels were discarded, also with ``discarded_pixels(time)``.
     """
     import xarray
 
     attributes = {"source": frames.source, "quantity": frames.quantity}
+    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), frames.values, _RATE)}
+    if frames.discarded.any():
+        variables[DISCARDED] = (("time",), frames.discarded, _DISCARDED)
     return xarray.Dataset(
-        {"rainfall_rate": (("time", "y", "x"), frames.values, _RATE)},
+        variables,
         coords={"time": _time(frames.times, "time of the frame"), **_grid_coordinates(frames.grid)},
         attrs=attributes,
     )
@@ -64,9 +72,9 @@ def forecast_to_xarray(forecast: Any) -> "xarray.Dataset":
     """
     import xarray
 
-    variables = {"rainfall_rate": (("time", "y", "x"), forecast.values, _RATE)}
+    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), forecast.values, _RATE)}
     period = {"standard_name": "forecast_period", "long_name": "lead time"}
-    coordinates = {
+    coordinates: dict[str, tuple] = {
         "time": _time(forecast.valid_times, "time that the field is valid for"),
         "forecast_reference_time": ((), _nanoseconds(forecast.analysis_time), _REFERENCE),
         "forecast_period": (("time",), _nanoseconds(forecast.lead_times), period),
@@ -92,7 +100,7 @@ def _grid_coordinates(grid: Any) -> dict[str, tuple]:
     return {
         "y": (("y",), grid.y, along_y),
         "x": (("x",), grid.x, along_x),
-        "crs": ((), np.int32(0), grid_mapping(projection)),
+        "crs": ((), np.int32(0), grid_mapping(projection) | {"crs_input": grid.crs}),
     }
 
 

@@ -152,8 +152,8 @@ def _refuse_other_order(values: Any, name: str, axes: str) -> None:
     order = _order(known, axes)
     found = f"{name}: its axes are ({', '.join(names)})"
     if order is None:
-        wanted = ", ".join(_USUAL[axis] for axis in axes)
-        raise UserError(f"{found}, expected ({wanted}): pass an array that has these.")
+        usual = ", ".join(_USUAL[axis] for axis in axes)
+        raise UserError(f"{found}, expected ({usual}): pass an array that has these.")
     wanted = [names[place] for place in order]
     if hasattr(values, "dims") and hasattr(values, "transpose"):
         way = f"data.transpose({', '.join(map(repr, wanted))})"

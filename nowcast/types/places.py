@@ -5,6 +5,7 @@ whatever their projections are called.
 import math
 import numbers
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -14,6 +15,7 @@ from nowcast.types.tolerance import ROUNDING
 
 _SMALLEST_EARTH = 1e6  # metres; the radius of a smaller one was given in kilometres
 _EARTH_RADIUS = 6_371_000.0  # metres, of the sphere on which degrees become metres in messages
+_Ends = tuple[float, float, int]  # an axis by its first and last centre, and their number
 _SINGLE = 1e-6  # of the coordinate itself: how far the only cell along an axis may be off
 
 
@@ -32,7 +34,7 @@ def projection(text: str) -> pyproj.CRS:
         ) from None
 
 
-def projection_text(crs) -> str:
+def projection_text(crs: Any) -> str:
     """A projection as text that describes it wherever it is kept: in files, settings and other
     processes.
 
@@ -59,9 +61,9 @@ def projection_text(crs) -> str:
     if known.is_compound:
         known = known.sub_crs_list[0]  # a map has no heights
     code = known.to_json_dict().get("id")
-    for short in [f"{code['authority']}:{code['code']}"] if code else []:
-        if _means(short, known):
-            return short
+    # the shortest text that means the same; WKT always does
+    if code and _means(short := f"{code['authority']}:{code['code']}", known):
+        return short
     return known.srs if "+proj=" in known.srs and _means(known.srs, known) else known.to_wkt()
 
 
@@ -76,11 +78,8 @@ def same_projection(one: str, other: str, x: np.ndarray, y: np.ndarray, pixels: 
     """Whether the coordinates (W,) and (H,) of a grid mean the same places in two projections, to
     ``pixels`` of a pixel.
     """
-    return (
-        one == other
-        or _difference(one, other, _ends(x), _ends(y), _ends(x), _ends(y), max(pixels, ROUNDING))
-        is None
-    )
+    ends = _ends(x), _ends(y)
+    return one == other or _difference(one, other, *ends, *ends, max(pixels, ROUNDING)) is None
 
 
 def difference(
@@ -96,7 +95,8 @@ def difference(
         other: the same of the other.
         pixels: how far pixels may lie apart, in pixels.
     """
-    (crs, x, y), (other_crs, other_x, other_y), pixels = one, other, max(pixels, ROUNDING)
+    (crs, x, y), (other_crs, other_x, other_y) = one, other
+    pixels = max(pixels, ROUNDING)
     if crs == other_crs:
         for name, mine, theirs in (("x", x, other_x), ("y", y, other_y)):
             apart = float(_apart(crs, name, mine, theirs).max())
@@ -119,17 +119,14 @@ def _axis_in_words(
     name: str, mine: np.ndarray, theirs: np.ndarray, apart: float, pixels: float
 ) -> str:
     """How two rows of coordinates differ."""
-    width = _width(mine)
-    share = (
-        f", {apart / width:.3g} pixels apart where {pixels:g} are accepted (tolerance.pixels)"
-        if width > 0
-        else ""
-    )
-    exact = (f"{value:g}" for value in (mine[0], mine[-1], theirs[0], theirs[-1]))
-    if f"{mine[0]:g} {mine[-1]:g}" == f"{theirs[0]:g} {theirs[-1]:g}":
-        exact = (f"{value:.10g}" for value in (mine[0], mine[-1], theirs[0], theirs[-1]))
-    first, last, other_first, other_last = exact
-    return f"{name} from {first} to {last} against {other_first} to {other_last}{share}"
+    ends = [f"from {axis[0]:g} to {axis[-1]:g}" for axis in (mine, theirs)]
+    if ends[0] == ends[1]:  # they differ in digits that were not shown
+        ends = [f"from {axis[0]:.10g} to {axis[-1]:.10g}" for axis in (mine, theirs)]
+    found, width = f"{name} {ends[0]} against {ends[1].removeprefix('from ')}", _width(mine)
+    if not width:
+        return found
+    share = f"{apart / width:.3g} pixels apart where {pixels:g} are accepted (tolerance.pixels)"
+    return f"{found}, {share}"
 
 
 def _width(axis: np.ndarray) -> float:
@@ -141,52 +138,51 @@ def _accepted(axis: np.ndarray, pixels: float) -> float:
     return pixels * _width(axis) if axis.size > 1 else _SINGLE * float(np.abs(axis).max())
 
 
-def _ends(axis: np.ndarray) -> tuple[float, float, int]:
-    """An axis by its first and last centre and their number."""
+def _ends(axis: np.ndarray) -> _Ends:
     return float(axis[0]), float(axis[-1]), int(axis.size)
 
 
 @lru_cache(maxsize=512)
 def _difference(
-    crs: str, other_crs: str, x: tuple, y: tuple, other_x: tuple, other_y: tuple, pixels: float
+    crs: str, other_crs: str, x: _Ends, y: _Ends, other_x: _Ends, other_y: _Ends, pixels: float
 ) -> str | None:
-    """As ``difference`` for two spellings, by corners, middles of the edges and the middle of both
+    """As ``difference`` for two spellings, by corners, middles of the sides and the middle of both
     grids.
     """
     named = f"projection {crs:.300} against {other_crs:.300}"
-    mine, theirs = (
-        np.meshgrid(*(np.linspace(first, last, min(size, 3)) for first, last, size in axes))
-        for axes in ((x, y), (other_x, other_y))
-    )
+    theirs = _few_pixels(other_x, other_y)
     try:
-        there = _moved(crs, other_crs, *mine)
+        there = _moved(crs, other_crs, *_few_pixels(x, y))
     except (pyproj.exceptions.ProjError, pyproj.exceptions.CRSError) as error:
         return f"{named}: PROJ cannot transform one into the other ({first_line(error)})"
     known = np.isfinite(there[0]) & np.isfinite(there[1])
     if not known.any():
         return f"{named}: no pixel of the one has a place in the other"
-    off_x, off_y = (
-        _apart(other_crs, name, moved[known], own[known])
-        for name, moved, own in zip("xy", there, theirs)
-    )
-    widths = [
-        abs(last - first) / (size - 1) if size > 1 else 0.0
-        for first, last, size in (other_x, other_y)
-    ]
-    accepted = [
-        pixels * width if width else 1e-5 * max(1.0, abs(axis[0]))
-        for width, axis in zip(widths, (other_x, other_y))
-    ]
-    if off_x.max() <= accepted[0] and off_y.max() <= accepted[1]:
+    off, shares, accepted = [], [], True
+    for name, moved, own, ends in zip("xy", there, theirs, (other_x, other_y)):
+        apart = _apart(other_crs, name, moved[known], own[known])
+        first, last, size = ends
+        width = abs(last - first) / (size - 1) if size > 1 else 0.0
+        off.append(apart)
+        accepted &= bool(apart.max() <= (pixels * width or 1e-5 * max(1.0, abs(first))))
+        if width:
+            shares.append(float(apart.max()) / width)
+    if accepted:
         return None
     unit = _metres_per_unit(other_crs, abs(float(np.mean(theirs[1]))))
-    metres = float(np.hypot(off_x * unit[0], off_y * unit[1]).max())
-    shares = [float(off.max()) / width for off, width in zip((off_x, off_y), widths) if width]
+    metres = float(np.hypot(off[0] * unit[0], off[1] * unit[1]).max())
     share = f" ({max(shares):.3g} pixels)" if shares else ""
     return (
         f"{named}: pixels lie up to {metres:.4g} m{share} apart where {pixels:g} pixels are"
         " accepted (tolerance.pixels)"
     )
+
+
+def _few_pixels(x: _Ends, y: _Ends) -> tuple[np.ndarray, np.ndarray]:
+    """Up to 3x3 pixels of a grid: corners, middles of the sides, the middle."""
+    axes = [np.linspace(first, last, min(size, 3)) for first, last, size in (x, y)]
+    columns, rows = np.meshgrid(*axes)
+    return columns, rows
 
 
 def _metres_per_unit(crs: str, y: float) -> tuple[float, float]:
@@ -205,11 +201,7 @@ def _moved(crs: str, other_crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.n
     way between the datums, both projections are taken to share their longitudes and latitudes.
     """
     known, other = projection(crs), projection(other_crs)
-    small = [
-        one.ellipsoid is not None and one.ellipsoid.semi_major_metre < _SMALLEST_EARTH
-        for one in (known, other)
-    ]
-    if not any(small):
+    if not (_in_kilometres(known) or _in_kilometres(other)):
         try:
             moved = _transformer(crs, other_crs).transform(x, y)
             if np.isfinite(moved).all(axis=0).any():
@@ -220,26 +212,23 @@ def _moved(crs: str, other_crs: str, x: np.ndarray, y: np.ndarray) -> tuple[np.n
     return _to_degrees(other_crs).transform(longitude, latitude, direction="INVERSE")
 
 
+def _in_kilometres(crs: pyproj.CRS) -> bool:
+    return crs.ellipsoid is not None and crs.ellipsoid.semi_major_metre < _SMALLEST_EARTH
+
+
 @lru_cache(maxsize=64)
 def _transformer(crs: str, other_crs: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(
-        _without_null_shift(projection(crs)),
-        _without_null_shift(projection(other_crs)),
-        always_xy=True,
-    )
+    one, other = (_without_null_shift(projection(text)) for text in (crs, other_crs))
+    return pyproj.Transformer.from_crs(one, other, always_xy=True)
 
 
 def _without_null_shift(crs: pyproj.CRS) -> pyproj.CRS:
     """The projection without a shift by nothing: +towgs84=0,0,0 is written out of habit, on earths
     where it cannot be true.
     """
-    null = (
-        crs.is_bound
-        and crs.source_crs is not None
-        and crs.coordinate_operation is not None
-        and not any(crs.coordinate_operation.towgs84)
-    )
-    return crs.source_crs if null else crs
+    if not crs.is_bound or crs.source_crs is None or crs.coordinate_operation is None:
+        return crs
+    return crs if any(crs.coordinate_operation.towgs84) else crs.source_crs
 
 
 @lru_cache(maxsize=64)

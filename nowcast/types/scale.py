@@ -49,3 +49,10 @@ class Scale:
         """The scale of a batch from the (minutes, kilometres) of each of its samples, float32."""
         table = torch.tensor(scales, dtype=torch.float32)
         return cls(table[:, 0], table[:, 1])
+
+    @classmethod
+    def joined(cls, scales: Sequence["Scale"]) -> "Scale":
+        """The scale of a batch from those of its parts, whose values are tensors."""
+        timesteps = [torch.as_tensor(scale.timestep) for scale in scales]
+        spacings = [torch.as_tensor(scale.spacing) for scale in scales]
+        return cls(torch.cat(timesteps), torch.cat(spacings))

@@ -25,7 +25,7 @@ class Task:
     timestep: float = 5
     quantity: str = "rain_rate"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("context_length", "forecast_length"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -60,5 +60,5 @@ class Task:
         return float(self.timestep) if self.quantity == "rain_rate" else None
 
     def lead_times(self, forecast_length: int | None = None) -> np.ndarray:
-        """Lead times of a forecast, (forecast_length,) timedelta64[s]; the first is one timestep."""
+        """Lead times of a forecast, (forecast_length,) timedelta64[s], from one timestep on."""
         return np.arange(1, (forecast_length or self.forecast_length) + 1) * self.timedelta

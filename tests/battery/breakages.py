@@ -1,5 +1,4 @@
-"""Tests of the tests: nowcast is broken on purpose, each time in a copy of it, and the battery must
-notice.
+"""Tests of the tests: nowcast is broken on purpose, each time in a copy, and the battery must notice.
 
 ``python -m tests.battery --breakages``. What is installed is never changed.
 """
@@ -38,8 +37,8 @@ class Breakage:
 
     Args:
         name: of it.
-        file: in the package.
-        old, new: text that stands there once at least, and what replaces it, once.
+        file: path below the package.
+        old, new: text that stands there at least once, and what replaces its first occurrence.
         guarantee: that must not hold any more.
         end: text put at the end of the file.
     """
@@ -55,7 +54,7 @@ class Breakage:
 BREAKAGES = (
     Breakage(
         "checkpoints are written in place",
-        "checkpoints.py",
+        "training/checkpoints.py",
         "with replacing(path) as temporary:",
         "with _in_place(path) as temporary:",
         "kills-while-saving",
@@ -63,29 +62,28 @@ BREAKAGES = (
     ),
     Breakage(
         "missing data become numbers (nan_to_num)",
-        "transform.py",
+        "types/transform.py",
         "torch.from_numpy(np.equal(values, values))",
         "torch.ones(values.shape, dtype=torch.bool)",
         "missing-is-never-dry",
     ),
     Breakage(
         "the mask is dropped from the loss",
-        "losses.py",
-        "        forecast, target = _without_hidden(forecast, target, observed)\n        return "
-        "_mean((forecast - target).square(), observed)",
-        "        return (forecast - target).square().mean()",
+        "training/losses/base.py",
+        "self.of(*without_hidden(forecast, target, observed), observed)",
+        "self.of(forecast, target, torch.ones_like(observed))",
         "poison",
     ),
     Breakage(
         "files are renamed without a flush",
-        "files.py",
+        "runtime/files.py",
         "        _flush(temporary)\n",
         "",
         "flushed-before-renamed",
     ),
     Breakage(
         "checkpoints are unpickled (weights_only=False)",
-        "checkpoints.py",
+        "training/checkpoints.py",
         "        length = int.from_bytes(",
         "        return torch.load(path, weights_only=False)\n        length = int.from_bytes(",
         "hostile-models",
@@ -93,15 +91,15 @@ BREAKAGES = (
     Breakage(
         "the order of files is taken for that of time",
         "data/inputs.py",
-        "times = sorted(kept)",
-        "times = list(kept)",
+        "times = np.array(sorted(kept))",
+        "times = np.array(list(kept))",
         "order-grids-names",
     ),
     Breakage(
         "the clock is taken for the analysis time",
-        "forecaster.py",
-        "Forecast(values[0, :, 0], context.times[-1],",
-        'Forecast(values[0, :, 0], np.datetime64("now", "s"),',
+        "forecasting/forecaster.py",
+        "            context.times[-1],\n            task.lead_times(length),",
+        '            np.datetime64("now", "s"),\n            task.lead_times(length),',
         "missing-is-never-dry",
     ),
 )
@@ -137,23 +135,10 @@ def main() -> int:
 def _holds(breakage: Breakage, *, broken: bool) -> bool:
     """Whether the guarantee holds in a copy of nowcast."""
     with tempfile.TemporaryDirectory(prefix="nowcast-breakage-") as folder:
-        package = Path(folder) / "nowcast"
-        shutil.copytree(
-            Path(nowcast.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
-        )
-        if not (package / "conf").is_dir():
-            shutil.copytree(configuration.folder(), Path(folder) / "conf")
+        _copy_to(Path(folder))
         if broken:
-            file = package / breakage.file
-            text = file.read_text(encoding="utf-8")
-            if breakage.old not in text:
-                raise RuntimeError(
-                    f"{breakage.file} holds no {breakage.old!r} any more; bring the breakage "
-                    f"{breakage.name!r} up to date"
-                )
-            file.write_text(
-                text.replace(breakage.old, breakage.new, 1) + breakage.end, encoding="utf-8"
-            )
+            _break(Path(folder) / "nowcast" / breakage.file, breakage)
+        # the copy comes first on the path of the battery and of all processes that it starts
         environment = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "tests.battery", "--fast", "--only", breakage.guarantee]
         try:
@@ -172,3 +157,24 @@ def _holds(breakage: Breakage, *, broken: bool) -> bool:
                 f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}"
             )
         return done.returncode == 0
+
+
+def _copy_to(folder: Path) -> None:
+    """nowcast, its conf/ and this battery, as they lie in a checkout."""
+    without = shutil.ignore_patterns("__pycache__")
+    package = Path(nowcast.__file__).parent
+    shutil.copytree(package, folder / "nowcast", ignore=without)
+    shutil.copytree(Path(__file__).parent, folder / "tests" / "battery", ignore=without)
+    if not (package / "conf").is_dir():
+        shutil.copytree(configuration.folder(), folder / "conf")
+
+
+def _break(file: Path, breakage: Breakage) -> None:
+    text = file.read_text(encoding="utf-8")
+    if breakage.old not in text:
+        raise RuntimeError(
+            f"{breakage.file} does not contain {breakage.old!r} any more; bring the breakage "
+            f"{breakage.name!r} up to date"
+        )
+    changed = text.replace(breakage.old, breakage.new, 1) + breakage.end
+    file.write_text(changed, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.benchmark.competing import busy_processes
+from nowcast.benchmark.measuring import busy_processes
 from nowcast.benchmark.rain import moving_rain, write_radar_files
 from nowcast.runtime.threads import cores
 from tests.battery.stage import Outcome, Stage

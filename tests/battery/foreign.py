@@ -17,7 +17,10 @@ import h5py
 import numpy as np
 import pyproj
 
-from nowcast.data.archive import NewestFrames, Origin, PackedFiles, PackedFrames, write_archive
+from nowcast.data.archive import NewestFrames
+from nowcast.data.archive_writing import write_archive
+from nowcast.data.origin import Origin
+from nowcast.data.packed_frames import PackedFiles, PackedFrames
 from nowcast.data.reading import ReadingProcess
 from nowcast.readers.auto import Auto
 from nowcast.runtime.errors import UserError
@@ -225,7 +228,7 @@ def hostile_hdf5(stage: Stage) -> Outcome:
     return outcome
 
 
-_TARGETS = (
+TARGETS = (  # what a hostile run may name as its model, transform, loss ...
     "os.system",
     "os.popen",
     "os.remove",
@@ -251,10 +254,10 @@ _TARGETS = (
     "hydra.utils.call",
     "nowcast.runtime.files.replacing",
     "nowcast.cli.main",
-    "nowcast.evaluation.table.write_csv",
-    "nowcast.models.lagrangian.torch.load",
+    "nowcast.evaluation.score_files.write_csv",
+    "nowcast.models.unet.torch.load",
     "nowcast.data.conversion.convert",
-    "nowcast.training.loop.Training",
+    "nowcast.training.settings.TrainingSettings",
 )
 
 
@@ -302,7 +305,7 @@ def hostile_models(stage: Stage) -> Outcome:
         return place
 
     weights = (stage.folder / "good" / "model.safetensors").read_bytes()
-    for index, target in enumerate(_TARGETS):
+    for index, target in enumerate(TARGETS):
         node = {
             "_target_": target,
             "command": f"mkdir {marker}",
@@ -320,8 +323,10 @@ def hostile_models(stage: Stage) -> Outcome:
         wanted = (
             "nowcast.training.losses.CrossEntropy",
             "nowcast.data.moving_mnist.MovingMnist",
-            "nowcast.training.loop.Training",
+            "nowcast.training.settings.TrainingSettings",
         )[index % 3]
+        if wanted not in yaml:
+            raise RuntimeError(f"the configuration of a run does not name {wanted} any more")
         place = folder(f"run-{index}", {"config.yaml": yaml.replace(wanted, target)})
         attacked(
             f"config.yaml with {target}", lambda place=place: command("train", f"resume={place}")
@@ -352,7 +357,7 @@ def hostile_models(stage: Stage) -> Outcome:
             },
         )
         attacked(
-            f"a pickle as {name}", lambda run=run: checkpoints.load(run / "checkpoints" / name)
+            f"a pickle as {name}", lambda path=run / "checkpoints" / name: checkpoints.load(path)
         )
         attacked(
             f"a pickle as {name}, resumed", lambda run=run: checkpoints.newest(run / "checkpoints")

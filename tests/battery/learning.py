@@ -47,7 +47,7 @@ def termination(stage: Stage) -> Outcome:
         folder, count = stage.folder / f"terminated-{case}", (0, 2)[case % 2]
         with stage.process(workers.train, folder, count, epochs) as (process, pipe):
             _heard(pipe, "begun")
-            _wait_for(lambda: list(folder.glob("checkpoints/last.ckpt")))
+            _wait_for((folder / "checkpoints" / "last.ckpt").exists)
             time.sleep(stage.generator.uniform(0, 0.3))
             began = time.monotonic()
             os.kill(process.pid, signal.SIGTERM)

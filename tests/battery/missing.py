@@ -119,7 +119,8 @@ def poison(stage: Stage) -> Outcome:
         )
         truth, seen = values[:, 4:].clamp(0, 1), observed[:, 4:]
         reference, *others = (
-            loss(forecast, torch.where(seen, truth, under), seen) for under in (0.0, 0.3, 0.9)
+            loss.compare(forecast, torch.where(seen, truth, under), seen)
+            for under in (0.0, 0.3, 0.9)
         )
         for other in others:
             outcome.count(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.benchmark.resident import resident
+from nowcast.benchmark.measuring import resident
 from nowcast.runtime.files import SHIPPED, run_folder
 from nowcast.types.scale import Scale
 from tests.battery import workers

@@ -11,8 +11,9 @@ from nowcast.data.base import Cases, DataSet
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.training import checkpoints
-from nowcast.training import loop as training
-from nowcast.training.losses import SquaredError
+from nowcast.training.loop import fit
+from nowcast.training.losses import PixelLoss, SquaredError
+from nowcast.training.settings import TrainingSettings
 
 _TASK = {
     "_target_": "nowcast.types.task.Task",
@@ -52,13 +53,14 @@ class Noise(DataSet, Cases):
         return values
 
 
-class Diverging:
+class Diverging(PixelLoss):
     """A squared error that is no number from a step on."""
 
     def __init__(self, step: int):
         self.step, self.calls = step, 0
 
-    def __call__(self, forecast, target, observed):
+    def of(self, forecast, target, observed):
+        """The error, or no number."""
         loss = (forecast - target).square().mean()
         self.calls += forecast.requires_grad
         return loss * float("nan") if forecast.requires_grad and self.calls > self.step else loss
@@ -84,7 +86,7 @@ def train(pipe, folder: Path, workers: int, epochs: int = 5, diverges: int | Non
         },
         precision="float32",
     )
-    settings = training.Training(
+    settings = TrainingSettings(
         max_epochs=epochs,
         batch_size=4,
         precision="float32",
@@ -94,10 +96,10 @@ def train(pipe, folder: Path, workers: int, epochs: int = 5, diverges: int | Non
         skipped=2,
         workers=workers,
     )
-    resume = checkpoints.any_in(folder / training.CHECKPOINTS)
+    resume = checkpoints.any_in(folder / checkpoints.FOLDER)
     pipe.send("begun")
     try:
-        training.fit(
+        fit(
             forecaster,
             Noise(20),
             loss=SquaredError() if diverges is None else Diverging(diverges),

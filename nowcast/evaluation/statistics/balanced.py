@@ -47,7 +47,7 @@ class BalancedSums(AddedSums):
 
 
 def pixel_scale(rain_rate: np.ndarray) -> np.ndarray:
-    """Rain rates [mm/h] -> (dBZ + 10) / 70, clipped to [0, 1], float32: what HKO-7 calls a pixel."""
+    """Rain rates [mm/h] -> (dBZ + 10) / 70, clipped to [0, 1], float32: a pixel of HKO-7."""
     with np.errstate(divide="ignore"):
         dbz = 10 * np.log10(_A) + 10 * _B * np.log10(rain_rate)
     return np.clip((dbz + 10) / 70, 0, 1).astype(np.float32)

@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from nowcast.evaluation.statistics.scores import Score, register
-from nowcast.evaluation.statistics.sums import ScoreKey, Sums, Values, with_overall
+from nowcast.evaluation.statistics.sums import ScoredSums, ScoreKey, Sums, Values, with_overall
 from nowcast.runtime.errors import UserError
+
+NamedValues = Mapping[ScoreKey, np.ndarray] | Mapping[str, np.ndarray]
+"""Scores by a ``ScoreKey``, or by their name where there is no threshold and no window."""
 
 
 class Statistic(ABC):
@@ -42,21 +45,18 @@ class Statistic(ABC):
         """Sums over a batch of cases.
 
         Args:
-            forecast, observation: physical values, (B, T, H, W) float32; NaN where missing. A pixel
-                counts where both are numbers.
+            forecast: physical values, (B, T, H, W) float32; NaN where missing.
+            observation: the same; a pixel counts where both are numbers.
 
         Returns:
             Arrays by name that add up over batches; the leads are the last axis.
         """
 
     @abstractmethod
-    def values(self, sums: Mapping[str, np.ndarray]) -> Mapping[ScoreKey, np.ndarray]:
-        """Scores by lead, (..., T), of sums (..., T); NaN where a score is undefined.
+    def values(self, sums: Mapping[str, np.ndarray]) -> NamedValues:
+        """Scores by lead, (..., T), of sums (..., T); NaN where a score is undefined."""
 
-        The keys are a ``ScoreKey``, or the name of a score that has no threshold and no window.
-        """
-
-    def overall(self, sums: Mapping[str, np.ndarray]) -> Mapping[ScoreKey, np.ndarray]:
+    def overall(self, sums: Mapping[str, np.ndarray]) -> NamedValues:
         """Scores over all leads, (..., 1), where they are not the mean or the sum of the leads."""
         if not self.pooled:
             return {}
@@ -121,10 +121,8 @@ class SummedStatistic(Statistic):
     """
 
     @abstractmethod
-    def sums(self, forecast_length: int) -> Sums:
-        """Empty sums, which batches of ``forecast_length`` leads are added to; they also have
-        ``values``.
-        """
+    def sums(self, forecast_length: int) -> ScoredSums:
+        """Empty sums, which batches of ``forecast_length`` leads are added to."""
 
     def of(self, forecast: np.ndarray, observation: np.ndarray) -> dict[str, np.ndarray]:
         """Sums over a batch of cases, see ``Statistic.of``."""
@@ -134,10 +132,11 @@ class SummedStatistic(Statistic):
 
     def values(self, sums: Mapping[str, np.ndarray]) -> Values:
         """Scores by lead, see ``Statistic.values``."""
-        return self.sums(1).values(sums)  # they do not depend on the number of leads
+        empty: Any = self.sums(1)
+        return empty.values(sums)  # they do not depend on the number of leads
 
 
-def _with_keys(values: Mapping) -> Values:
+def _with_keys(values: NamedValues) -> Values:
     """The same with a ``ScoreKey`` where only a name is given."""
     return {
         ScoreKey(key) if isinstance(key, str) else ScoreKey(*key): value

@@ -107,10 +107,7 @@ class EnsembleSums(AddedSums):
         x, y = np.sort(members[:, known], axis=0), truth[known]
         below, reached = (x < y).sum(0), (x <= y).sum(0)
         self.ranks[:, lead] += _shared_ranks(below, reached, self.members)
-        for k, threshold in enumerate(np.asarray(self.thresholds, np.float32)):
-            number, event = (x >= threshold).sum(0), y >= threshold
-            self.forecasts[k, :, lead] += np.bincount(number, minlength=self.members + 1)
-            self.events[k, :, lead] += np.bincount(number[event], minlength=self.members + 1)
+        self._add_probabilities(x, y, lead)
         x = x.astype(np.float64)
         mean = x.mean(0)
         self.error[lead] += np.abs(x - y).mean(0).sum()
@@ -119,6 +116,13 @@ class EnsembleSums(AddedSums):
         self.pairs[lead] += (weights[:, None] * x).sum()
         self.variance[lead] += ((x - mean) ** 2).mean(0).sum()
         self.squared_error[lead] += ((mean - y) ** 2).sum()
+
+    def _add_probabilities(self, members: np.ndarray, truth: np.ndarray, lead: int) -> None:
+        """Add how many members reach each threshold, at pixels that are not dry."""
+        for k, threshold in enumerate(np.asarray(self.thresholds, np.float32)):
+            number, event = (members >= threshold).sum(0), truth >= threshold
+            self.forecasts[k, :, lead] += np.bincount(number, minlength=self.members + 1)
+            self.events[k, :, lead] += np.bincount(number[event], minlength=self.members + 1)
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """CRPS, spread and skill, Brier scores and ROC areas.

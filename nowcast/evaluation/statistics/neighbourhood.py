@@ -1,10 +1,10 @@
 """Sums of the fractions skill score (Roberts and Lean 2008): events counted in a window around
 every pixel.
 
-With the share S of a window's pixels that hold an event, FSS = 1 - sum (Sf - So)^2 / (sum Sf^2 +
+With the share S of a window's pixels that have an event, FSS = 1 - sum (Sf - So)^2 / (sum Sf^2 +
 sum So^2) = 2 sum Sf So / (sum Sf^2 + sum So^2). The window's area cancels, so that S may be the
 number of events in it: all sums are whole numbers. A window that leaves the grid finds no events
-outside. A missing pixel is treated like one outside: it holds no event in either field, and is no
+outside. A missing pixel is treated like one outside: it has no event in either field, and is no
 centre of a window.
 
 H rows, W columns, K thresholds, N windows.
@@ -87,7 +87,8 @@ def fraction_sums(
     """Sums over the pixels of one field.
 
     Args:
-        forecast, observation: rain rate [mm/h], (H, W) float32, NaN = missing.
+        forecast: rain rate [mm/h], (H, W) float32, NaN = missing.
+        observation: the same.
         thresholds: rain rates [mm/h], ascending; compared as float32, like the rain rates.
         windows: widths [pixels]; an even one reaches one pixel further up and left, as in SciPy and
             pysteps.
@@ -133,7 +134,7 @@ def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> 
 
 
 def _occupied(events: np.ndarray, window: int) -> Iterator[tuple[slice, slice]]:
-    """Strips (rows, columns) that hold all pixels whose window may hold an event."""
+    """Strips (rows, columns) that contain all pixels whose window may contain an event."""
     height, width = events.shape[1:]
     either = events.any(0)
     wet_rows = either.any(1)
@@ -152,13 +153,14 @@ def _counts(events: np.ndarray, rows: slice, columns: slice, window: int) -> np.
     """Number of events in the window around the pixels of a strip, (2, rows, columns)."""
     before, after = window // 2, window - 1 - window // 2
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    padded = np.zeros((2, height + window - 1, width + window - 1), _kind(window))
+    # the smallest whole numbers that reach so far: the more of them are worked on at once
+    padded = np.zeros((2, height + window - 1, width + window - 1), np.min_scalar_type(window))
     top, left = max(rows.start - before, 0), max(columns.start - before, 0)
     part = events[:, top : rows.stop + after, left : columns.stop + after]
     top, left = top - rows.start + before, left - columns.start + before
     padded[:, top : top + part.shape[1], left : left + part.shape[2]] = part
     along_columns = _sums_of(padded.reshape(-1), window, padded.shape[2])
-    sums = _sums_of(along_columns.astype(_kind(window**2), copy=False), window, 1)
+    sums = _sums_of(along_columns.astype(np.min_scalar_type(window**2), copy=False), window, 1)
     strides = [sums.itemsize * step for step in (padded[0].size, padded.shape[2], 1)]
     # without the windows that run over an edge
     return np.lib.stride_tricks.as_strided(sums, (2, height, width), strides, writeable=False)
@@ -182,8 +184,3 @@ def _sums_of(values: np.ndarray, window: int, step: int) -> np.ndarray:
             return total
         values = values[: -span * step] + values[span * step :]
         span *= 2
-
-
-def _kind(largest: int) -> type:
-    """The smallest whole numbers that reach so far: the more of them are worked on at once."""
-    return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32

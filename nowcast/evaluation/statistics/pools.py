@@ -18,7 +18,7 @@ class PoolSums(AddedSums):
     """Counts of events over blocks of p by p pixels, side by side as in ``max_pool2d(p,
     stride=p)``.
 
-    A block holds an event where its largest rate reaches the threshold. Missing pixels are out of
+    A block has an event where its largest rate reaches the threshold. Missing pixels are out of
     both fields, a block without any other pixel is out of the counts, and so are incomplete blocks
     at the lower and right edges.
 

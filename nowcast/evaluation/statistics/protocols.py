@@ -86,7 +86,8 @@ class SevirSums(PoolSums):
         """Add a batch.
 
         Args:
-            forecast, observation: grey levels in [0, 1], (B, T, H, W) float32, NaN = missing.
+            forecast: grey levels in [0, 1], (B, T, H, W) float32, NaN = missing.
+            observation: the same.
 
         Raises:
             UserError: shapes that do not agree.

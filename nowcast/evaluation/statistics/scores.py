@@ -49,6 +49,7 @@ class Score:
         unit: "" if it has none.
         grey_unit: the same for grey levels; None: as ``unit``.
         summed: whether its value over all leads is the sum of the leads; else it is their mean.
+        shown: whether tables on the terminal show it; all are in scores.csv.
     """
 
     better: str = ""
@@ -56,6 +57,7 @@ class Score:
     unit: str = ""
     grey_unit: str | None = None
     summed: bool = False
+    shown: bool = True
 
     def __post_init__(self):
         if self.better not in DIRECTIONS:
@@ -82,21 +84,21 @@ SCORES = {
     "csi": Score("higher"),
     "pod": Score("higher"),
     "far": Score("lower"),
-    "success_ratio": Score("higher"),
+    "success_ratio": Score("higher", shown=False),
     "hss": Score("higher"),
-    "ets": Score("higher"),
-    "peirce": Score("higher"),
-    "sedi": Score("higher"),
-    "f1": Score("higher", title="F1"),
-    "accuracy": Score("higher"),
+    "ets": Score("higher", shown=False),
+    "peirce": Score("higher", shown=False),
+    "sedi": Score("higher", shown=False),
+    "f1": Score("higher", title="F1", shown=False),
+    "accuracy": Score("higher", shown=False),
     "frequency_bias": Score("near 1"),
-    "hits": Score(summed=True),
-    "misses": Score(summed=True),
-    "false_alarms": Score(summed=True),
-    "correct_negatives": Score(summed=True),
+    "hits": Score(summed=True, shown=False),
+    "misses": Score(summed=True, shown=False),
+    "false_alarms": Score(summed=True, shown=False),
+    "correct_negatives": Score(summed=True, shown=False),
     "fss": Score("higher"),
-    "fss_useful": Score(title="FSS useful from"),
-    "fss_random": Score(title="FSS random"),
+    "fss_useful": Score(title="FSS useful from", shown=False),
+    "fss_random": Score(title="FSS random", shown=False),
     "mae": Score("lower", unit="mm/h", grey_unit=""),
     "mse": Score("lower", unit="mm²/h²", grey_unit=""),
     "rmse": Score("lower", unit="mm/h", grey_unit=""),
@@ -106,26 +108,28 @@ SCORES = {
     "sal_structure": Score("near 0", title="SAL structure"),
     "sal_amplitude": Score("near 0", title="SAL amplitude"),
     "sal_location": Score("lower", title="SAL location"),
-    "sal_structure_size": Score("lower", title="|SAL structure|"),
-    "sal_amplitude_size": Score("lower", title="|SAL amplitude|"),
-    "sal_cases": Score(title="SAL cases"),
-    "power_forecast": Score(unit="dB²"),
-    "power_observation": Score(unit="dB²"),
+    "sal_structure_size": Score("lower", title="|SAL structure|", shown=False),
+    "sal_amplitude_size": Score("lower", title="|SAL amplitude|", shown=False),
+    "sal_cases": Score(title="SAL cases", shown=False),
+    "power_forecast": Score(unit="dB²", shown=False),
+    "power_observation": Score(unit="dB²", shown=False),
     "effective_resolution": Score("lower", unit="px"),
     "crps": Score("lower", unit="mm/h", grey_unit=""),
-    "crps_fair": Score("lower", title="CRPS, fair", unit="mm/h", grey_unit=""),
-    "spread": Score(unit="mm/h", grey_unit=""),
-    "rmse_of_mean": Score("lower", title="RMSE of the mean", unit="mm/h", grey_unit=""),
+    "crps_fair": Score("lower", title="CRPS, fair", unit="mm/h", grey_unit="", shown=False),
+    "spread": Score(unit="mm/h", grey_unit="", shown=False),
+    "rmse_of_mean": Score(
+        "lower", title="RMSE of the mean", unit="mm/h", grey_unit="", shown=False
+    ),
     "spread_skill": Score("near 1", title="spread / RMSE of the mean"),
-    "brier": Score("lower", title="Brier score"),
-    "brier_reliability": Score("lower", title="Brier reliability"),
-    "brier_resolution": Score("higher", title="Brier resolution"),
-    "brier_uncertainty": Score(title="Brier uncertainty"),
+    "brier": Score("lower", title="Brier score", shown=False),
+    "brier_reliability": Score("lower", title="Brier reliability", shown=False),
+    "brier_resolution": Score("higher", title="Brier resolution", shown=False),
+    "brier_uncertainty": Score(title="Brier uncertainty", shown=False),
     "brier_skill": Score("higher", title="Brier skill score"),
     "roc_area": Score("higher", title="ROC area"),
     "csi_mean": Score("higher", title="CSI, mean of the thresholds"),
     "correlation": Score("higher"),
-    "uncentred_correlation": Score("higher"),
+    "uncentred_correlation": Score("higher", shown=False),
     "cross_entropy": Score("lower", title="cross-entropy", unit="nats", summed=True),
     "cross_entropy_floor": Score(title="cross-entropy floor", unit="nats", summed=True),
     "ssim": Score("higher"),
@@ -154,26 +158,25 @@ def register(scores: Mapping[str, Score], statistic: str) -> None:
 
 
 def about(score: str) -> Score:
-    """What is known of a score by its name; nothing but defaults of one that nobody described."""
-    return SCORES.get(score) or _added.get(score) or Score()
+    """What is known of a score by its name; of one that nobody described, that it is not shown."""
+    return SCORES.get(score) or _added.get(score) or Score(shown=False)
 
 
 def added_scores() -> list[str]:
-    """The scores with a better direction that the statistics of other packages have."""
-    return [name for name, score in _added.items() if score.better and name not in SCORES]
+    """The scores of statistics of other packages that tables and reports show."""
+    return [name for name, score in _added.items() if score.shown and name not in SCORES]
 
 
 def ratio(numerator, denominator):
     """Numerator / denominator in float64, NaN where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(
-        *(
-            as_numbers(part, "the counts of a score", np.float64)
-            for part in (numerator, denominator)
-        )
-    )
-    return np.divide(
-        numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0
-    )
+    numerator, denominator = np.broadcast_arrays(*_numbers(numerator, denominator))
+    undefined = np.full(numerator.shape, np.nan)
+    return np.divide(numerator, denominator, out=undefined, where=denominator != 0)
+
+
+def _numbers(*counts) -> list[np.ndarray]:
+    """Counts as float64: products of pixel counts pass 2^63 after about 3e9 pixels."""
+    return [as_numbers(count, "the counts of a score", np.float64) for count in counts]
 
 
 def csi(hits, misses, false_alarms):
@@ -197,17 +200,13 @@ def frequency_bias(hits, misses, false_alarms):
 
 
 def hss(hits, misses, false_alarms, correct_negatives):
-    """Heidke skill score 2 (h r - f m) / ((h + m)(m + r) + (h + f)(f + r)); 0 is chance, 1 perfect."""
-    # Products of pixel counts pass 2**63 after about 3e9 pixels: float64 before multiplying.
-    h, m, f, r = (
-        as_numbers(count, "counts", np.float64)
-        for count in (hits, misses, false_alarms, correct_negatives)
-    )
+    """Heidke skill score 2 (h r - f m) / ((h + m)(m + r) + (h + f)(f + r)); 0 is chance."""
+    h, m, f, r = _numbers(hits, misses, false_alarms, correct_negatives)
     return ratio(2 * (h * r - f * m), (h + m) * (m + r) + (h + f) * (f + r))
 
 
 def success_ratio(hits, false_alarms):
-    """Share of the forecast events that came, h / (h + f) = 1 - FAR."""
+    """Share of the forecast events that were observed, h / (h + f) = 1 - FAR."""
     return ratio(hits, hits + false_alarms)
 
 
@@ -225,10 +224,7 @@ def ets(hits, misses, false_alarms, correct_negatives):
     """Equitable threat score (Gilbert skill score): the CSI without the hits of chance, h_chance =
     (h + m)(h + f) / n.
     """
-    h, m, f, r = (
-        as_numbers(count, "counts", np.float64)
-        for count in (hits, misses, false_alarms, correct_negatives)
-    )
+    h, m, f, r = _numbers(hits, misses, false_alarms, correct_negatives)
     chance = ratio((h + m) * (h + f), h + m + f + r)
     return ratio(h - chance, h + m + f - chance)
 
@@ -244,12 +240,9 @@ def sedi(hits, misses, false_alarms, correct_negatives):
     """
     pod_, pofd = ratio(hits, hits + misses), ratio(false_alarms, false_alarms + correct_negatives)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithms = np.log(pofd), np.log(pod_), np.log1p(-pofd), np.log1p(-pod_)
-        numerator, denominator = (
-            logarithms[0] - logarithms[1] - logarithms[2] + logarithms[3],
-            sum(logarithms),
-        )
-        return np.where(np.isfinite(denominator), numerator / denominator, np.nan)
+        a, b, c, d = np.log(pofd), np.log(pod_), np.log1p(-pofd), np.log1p(-pod_)
+        denominator = a + b + c + d
+        return np.where(np.isfinite(denominator), (a - b - c + d) / denominator, np.nan)
 
 
 def fss(products, squares):

@@ -1,5 +1,5 @@
 """Structure, amplitude and location (SAL, Wernli et al. 2008, Monthly Weather Review 136): whether
-a field looks like the one that came.
+a field looks like the observed one.
 
 H rows, W columns, T leads, N objects.
 """
@@ -28,7 +28,7 @@ _SCORES = (
 
 
 class StructureSums(AddedSums):
-    """Sums over the cases in which both fields hold an object; one case is one field at one lead.
+    """Sums over the cases in which both fields have an object; one case is one field at one lead.
 
     S is -2 for objects that are too small or peaked and 2 for those that are too wide or flat, A
     the same for too little and too much rain, L is 0 for rain at the right place and up to 2. A
@@ -67,7 +67,7 @@ class StructureSums(AddedSums):
 
 def sal(forecast: np.ndarray, observation: np.ndarray) -> tuple[float, float, float]:
     """S, A and L of two fields of rain rates [mm/h], (H, W), NaN = missing; NaN where one of them
-    holds no rain.
+    contains no rain.
     """
     forecast, observation = unmasked(forecast, "forecasts"), unmasked(observation, "observations")
     missing = np.isnan(forecast) | np.isnan(observation)

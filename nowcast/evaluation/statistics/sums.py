@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from nowcast.evaluation.statistics.scores import ScoreRow, about
+from nowcast.evaluation.statistics.scores import about
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 
@@ -43,6 +43,13 @@ class Sums(Protocol):
         """All of it as float64 arrays that add up, the same names and shapes whatever was added."""
 
 
+class ScoredSums(Sums, Protocol):
+    """Sums that also know the scores made of them; those of nowcast do."""
+
+    def values(self, totals: Mapping[str, np.ndarray]) -> Values:
+        """The scores by lead of totals with axes of resamples in front."""
+
+
 def with_overall(values: Values, overall: Values | None = None) -> Values:
     """Scores by lead, (..., T), with the value over all leads, (..., T + 1): where it is not given,
     (..., 1), their mean, or their sum for those that are ``summed``.
@@ -56,22 +63,14 @@ def with_overall(values: Values, overall: Values | None = None) -> Values:
     return found
 
 
-def rows_of_values(values: Values) -> list[ScoreRow]:
-    """Rows of scores by lead and, last, over all leads, (T + 1,) each, without intervals."""
-    rows = []
-    for key, by_lead in values.items():
-        leads = [*range(1, by_lead.size), None]
-        rows += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
-    return rows
-
-
 def check_shapes(
     forecast: np.ndarray, observation: np.ndarray, leads: int, *, axis: str = "leads"
 ) -> None:
     """Whether a batch can be verified.
 
     Args:
-        forecast, observation: should be (B, T, H, W) both.
+        forecast: should be (B, T, H, W).
+        observation: should be so, too.
         leads: T.
         axis: what the leads are called in the message.
 
@@ -128,12 +127,14 @@ class AddedSums:
 
     def _check_alike(self, other: "AddedSums") -> None:
         mine, theirs = self._described(), other._described()
-        shapes = [[array.shape for array in sums._arrays().values()] for sums in (self, other)]
-        if type(self) is not type(other) or mine != theirs or shapes[0] != shapes[1]:
+        if type(self) is not type(other) or mine != theirs or self._shapes() != other._shapes():
             raise UserError(
                 f"sums over {mine} cannot be added to sums over {theirs}; verify both with the "
                 "same settings."
             )
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in self._arrays().items()}
 
     def _described(self) -> str:
         arrays = self._arrays()
@@ -160,8 +161,8 @@ class SumsTogether:
         """Add a batch to all of them.
 
         Args:
-            forecast, observation: rain rate [mm/h], (B, T, H, W) float32, NaN = missing. A pixel
-                counts only where both are numbers.
+            forecast: rain rate [mm/h], (B, T, H, W) float32, NaN = missing.
+            observation: the same; a pixel counts only where both are numbers.
 
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.

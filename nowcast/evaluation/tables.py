@@ -1,0 +1,240 @@
+"""Scores of several models side by side, as tables for the terminal.
+
+Rows carry the lead as the forecast step 1 to T; tables show minutes where ``lead_minutes`` (the
+minutes of one step) is given, and frame numbers where it is None.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from nowcast.evaluation.intervals import Estimate
+from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
+from nowcast.evaluation.statistics.sums import ScoreKey
+from nowcast.evaluation.titles import (
+    best_models,
+    digits,
+    evenly,
+    score_title,
+    signed,
+    thresholds_shown,
+    unit_of,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_TITLES = 46  # columns of the titles of scores with their direction
+_NARROWEST, _NARROW = 8, 12  # columns of a model that must at least, and need at most, be there
+_SCORE_COLUMN = 13  # columns of a score in the tables with a line for each model
+_MOST_LEADS = 5
+_BY_LEAD = ("csi", "csi_mean", "correlation", "cross_entropy", "mse", "crps", "ssim")
+_OVER_ALL = {
+    False: "mean of the leads (cross-entropy: sum)",
+    True: "from the counts of all leads together",
+}  # by whether it is pooled
+
+Rows = dict[str, list[ScoreRow]]
+"""Rows of every model, made with the same settings."""
+_ByModel = dict[str, float]  # a score of every model that has it
+
+
+def text_tables(
+    rows_by_model: Rows, *, lead_minutes: float | None, pooled: bool = False, width: int = 80
+) -> list["Table"]:
+    """Tables for a terminal: all scores over all leads (where there are more models than fit beside
+    each other, the main ones, a line for each model), and the main ones by lead time.
+
+    Args:
+        rows_by_model: the rows of every model, made with the same settings.
+        lead_minutes: minutes of one step, None to count frames.
+        pooled: whether scores over all leads are made from the sums of all leads, see
+            ``Results.pooled``; else they are the mean of the leads.
+        width: columns of the terminal, 80 or more.
+
+    Returns:
+        The last one by lead time; ``*`` marks the best of several models.
+    """
+    unit = unit_of(lead_minutes)
+    side_by_side = sum(max(min(len(model), _NARROW), _NARROWEST) + 2 for model in rows_by_model)
+    if _TITLES + side_by_side <= width:
+        over_all = [_overall_table(rows_by_model, unit, pooled)]
+    else:
+        over_all = _model_tables(rows_by_model, unit, pooled, width)
+    return [*over_all, _lead_table(rows_by_model, lead_minutes)]
+
+
+def _new_table(title: str | None, caption: str | None) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(
+        title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left", caption_justify="left"
+    )
+
+
+def _escaped(model: str) -> str:
+    """The name of a model, without markup."""
+    from rich.markup import escape
+
+    return escape(model)
+
+
+def _values(rows_by_model: Rows) -> dict[tuple[ScoreKey, int | None], _ByModel]:
+    """By score and lead, in the order of the rows."""
+    values: dict[tuple[ScoreKey, int | None], _ByModel] = {}
+    for model, rows in rows_by_model.items():
+        for row in rows:
+            values.setdefault((ScoreKey(*row[:3]), row.lead), {})[model] = row.value
+    return values
+
+
+def _over_all(rows_by_model: Rows) -> dict[ScoreKey, _ByModel]:
+    """The values over all leads."""
+    values = _values(rows_by_model)
+    return {key: by_model for (key, lead), by_model in values.items() if lead is None}
+
+
+def _marks(rows_by_model: Rows) -> str:
+    """What the marks in the tables mean."""
+    undefined = any(math.isnan(row.value) for rows in rows_by_model.values() for row in rows)
+    return "* best" + ("   – undefined: no event at some lead" if undefined else "")
+
+
+def _marked(score: str, by_model: _ByModel, models: Rows) -> list[str]:
+    """The values as text in the order of the models; the best, as it is printed, with a star."""
+    best = best_models(score, by_model)
+    texts = []
+    for model in models:
+        text = digits(by_model.get(model, math.nan))
+        texts.append(f"[bold]{text}*[/bold]" if model in best else text)
+    return texts
+
+
+def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
+    """All scores, a column for each model."""
+    table = _new_table(f"Over all leads: {_OVER_ALL[pooled]}", _marks(rows_by_model))
+    table.add_column("score", no_wrap=True)
+    table.add_column("better", no_wrap=True)
+    for model in rows_by_model:
+        table.add_column(_escaped(model), justify="right", overflow="fold")
+    previous = None
+    for key, by_model in _over_all(rows_by_model).items():
+        wide = (key.window or 1) > 1 and key.score not in ("csi", "fss")
+        if wide or not about(key.score).shown:
+            continue
+        if previous not in (None, key.threshold):
+            table.add_section()
+        previous = key.threshold
+        title = score_title(*key, unit=unit)
+        table.add_row(title, about(key.score).better, *_marked(key.score, by_model, rows_by_model))
+    return table
+
+
+def _model_tables(rows_by_model: Rows, unit: str, pooled: bool, width: int) -> list["Table"]:
+    """The main scores over all leads, a line for each model, in as many tables as the width asks
+    for.
+    """
+    values = _over_all(rows_by_model)
+    keys = _main_keys(rows_by_model, values)
+    names = min(max(map(len, rows_by_model)), width // 3)
+    each = max(1, (width - names - 4) // _SCORE_COLUMN)
+    tables = []
+    for start in range(0, len(keys), each):
+        title = None if start else f"Over all leads: {_OVER_ALL[pooled]}"
+        last = start + each >= len(keys)
+        caption = f"{_marks(rows_by_model)}   every score: scores.csv" if last else None
+        table = _new_table(title, caption)
+        table.add_column("model", overflow="fold")
+        columns = []
+        for key in keys[start : start + each]:
+            heading = score_title(*key, unit=unit)
+            table.add_column(heading, justify="right", overflow="fold", min_width=8, max_width=11)
+            columns.append(_marked(key.score, values[key], rows_by_model))
+        for model, *texts in zip(rows_by_model, *columns):
+            table.add_row(_escaped(model), *texts)
+        tables.append(table)
+    return tables
+
+
+def _main_keys(rows_by_model: Rows, values: dict[ScoreKey, _ByModel]) -> list[ScoreKey]:
+    """The main scores pixel by pixel, and FSS of the widest window, at the main thresholds."""
+    thresholds = [None, *thresholds_shown([row for rows in rows_by_model.values() for row in rows])]
+    widest = max((key.window for key in values if key.score == "fss"), default=None)
+    main = {*_BY_LEAD, "mae", *added_scores()}
+    keys = []
+    for key in values:
+        of_pixels = key.window in (None, 1) and key.score in main
+        of_widest = key.score == "fss" and key.window == widest
+        if key.threshold in thresholds and (of_pixels or of_widest):
+            keys.append(key)
+    return keys
+
+
+def _lead_table(rows_by_model: Rows, lead_minutes: float | None) -> "Table":
+    """The main scores by lead time, a line for each model."""
+    values = _values(rows_by_model)
+    all_rows = [row for rows in rows_by_model.values() for row in rows]
+    steps = sorted({row.lead for row in all_rows if row.lead is not None})
+    steps = [steps[i] for i in evenly(len(steps), _MOST_LEADS)]
+    title = "By frame" if lead_minutes is None else "By lead time, in minutes"
+    table = _new_table(title, _marks(rows_by_model))
+    table.add_column("score", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for step in steps:
+        heading = f"{step}" if lead_minutes is None else f"+{step * lead_minutes:g}"
+        table.add_column(heading, justify="right", no_wrap=True)
+    thresholds = [None, *thresholds_shown(all_rows)]
+    order = [*_BY_LEAD, *added_scores()]
+    keys = {
+        key: None
+        for key, _ in values
+        if key.score in order and key.threshold in thresholds and key.window in (None, 1)
+    }
+    for key in sorted(keys, key=lambda key: (order.index(key.score), key.threshold or 0)):
+        columns = [_marked(key.score, values.get((key, step), {}), rows_by_model) for step in steps]
+        title = score_title(key.score, key.threshold, unit=unit_of(lead_minutes))
+        for model, *texts in zip(rows_by_model, *columns):
+            table.add_row(title, _escaped(model), *texts)
+            title = ""  # once for all models
+        table.add_section()
+    return table
+
+
+def difference_table(
+    model: str, by_baseline: dict[str, dict[ScoreKey, Estimate]], *, lead_minutes: float | None
+) -> "Table":
+    """The main scores' paired differences over all leads, with intervals and what they say.
+
+    Args:
+        model: name of the model.
+        by_baseline: its differences from every baseline.
+        lead_minutes: minutes of one step, None to count frames.
+    """
+    table = _new_table(
+        f"{_escaped(model)} minus the baseline, over all leads",
+        "better, worse: the interval leaves out 0   open: it does not",
+    )
+    table.add_column("score", no_wrap=True)
+    table.add_column("baseline", overflow="fold")
+    for heading in ("difference", "interval", "means"):
+        table.add_column(heading, justify="left" if heading == "means" else "right", no_wrap=True)
+    shown = (*_BY_LEAD, "fss", "mae", *added_scores())
+    for key in next(iter(by_baseline.values())):
+        if key.score not in shown or key.window not in (None, 1):
+            continue
+        title = score_title(*key, unit=unit_of(lead_minutes))
+        for baseline, found in by_baseline.items():
+            table.add_row(title, _escaped(baseline), *_difference(key, found.get(key)))
+            title = ""  # once for all baselines
+        table.add_section()
+    return table
+
+
+def _difference(key: ScoreKey, estimate: Estimate | None) -> tuple[str, str, str]:
+    """The difference over all leads, its interval, and what it means."""
+    if estimate is None or math.isnan(estimate.value[-1]):
+        return "–", "", ""
+    value, low, high = estimate.value[-1], estimate.low[-1], estimate.high[-1]
+    interval = "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+    return signed(value), interval, verdict(key, estimate)
