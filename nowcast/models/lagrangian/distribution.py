@@ -200,10 +200,9 @@ class RainDistribution(LogitPrediction):
                 return ladder.scale.normalised(mean_rate(probability, ladder))[:, None]
 
         else:
-            share = 0.5 if level is None else level
 
             def field(logits: Tensor, known: Tensor) -> Tensor:
-                return quantile(_product(weights, logits), share, ladder.normalised)[:, None]
+                return quantile(_product(weights, logits), level, ladder.normalised)[:, None]
 
         return field
 
