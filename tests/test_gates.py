@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from nowcast.models.convlstm import gates
+from nowcast.models.convlstm import gates, gates_compiled
 
 needs_compiler = pytest.mark.skipif(
-    gates.compiled() is None, reason="no C compiler, or NOWCAST_GATES=torch"
+    gates_compiled.compiled() is None, reason="no C compiler, or NOWCAST_GATES=torch"
 )
 
 
@@ -210,38 +210,38 @@ def test_the_number_of_threads_changes_the_sums_by_rounding_only(set_threads):
 def fresh(monkeypatch, tmp_path):
     """No library of an earlier run, and this one forgotten afterwards."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    gates.compiled.cache_clear()
+    gates_compiled.compiled.cache_clear()
     yield tmp_path / "nowcast"
     monkeypatch.undo()
-    gates.compiled.cache_clear()
+    gates_compiled.compiled.cache_clear()
 
 
 @needs_compiler
 def test_a_library_is_made_once_and_found_again(fresh, monkeypatch):
-    assert gates.compiled() is not None
+    assert gates_compiled.compiled() is not None
     (library,) = fresh.glob("*")
-    monkeypatch.setattr(gates, "_compile", lambda *_: pytest.fail("compiled again"))
-    gates.compiled.cache_clear()
-    assert gates.compiled() is not None and list(fresh.glob("*")) == [library]
+    monkeypatch.setattr(gates_compiled, "_compile", lambda *_: pytest.fail("compiled again"))
+    gates_compiled.compiled.cache_clear()
+    assert gates_compiled.compiled() is not None and list(fresh.glob("*")) == [library]
 
 
 @needs_compiler
 def test_a_damaged_library_and_a_folder_that_cannot_be_written_to_are_no_obstacle(
     fresh, monkeypatch, tmp_path
 ):
-    gates.compiled()
+    gates_compiled.compiled()
     library = tmp_path / "other" / "nowcast" / next(fresh.glob("*")).name
     library.parent.mkdir(parents=True)
     library.write_bytes(b"not a library")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    gates.compiled.cache_clear()
+    gates_compiled.compiled.cache_clear()
     assert (
-        gates.compiled() is not None and library.stat().st_size > 10_000
+        gates_compiled.compiled() is not None and library.stat().st_size > 10_000
     )  # made anew in its place
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    gates.compiled.cache_clear()
-    assert gates.compiled() is not None
+    gates_compiled.compiled.cache_clear()
+    assert gates_compiled.compiled() is not None
 
 
 @pytest.mark.parametrize(
@@ -251,22 +251,26 @@ def test_without_a_compiler_or_where_told_so_torch_computes_the_gates(
     fresh, monkeypatch, name, value
 ):
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(gates, "COMPILERS", ())
-    assert gates.compiled() is None and gates.implementation(torch.device("cpu")) == "torch"
+    monkeypatch.setattr(gates_compiled, "COMPILERS", ())
+    assert (
+        gates_compiled.compiled() is None and gates.implementation(torch.device("cpu")) == "torch"
+    )
 
 
 @pytest.mark.slow
 @needs_compiler
 def test_a_compiler_that_computes_something_else_is_not_trusted(fresh, monkeypatch, tmp_path):
     wrong = tmp_path / "wrong.c"
-    wrong.write_text(gates.SOURCE.read_text().replace("t / ((t + 2.0f)", "t / ((t + 2.1f)"))
-    monkeypatch.setattr(gates, "SOURCE", wrong)
-    assert gates.compiled() is None
+    wrong.write_text(
+        gates_compiled.SOURCE.read_text().replace("t / ((t + 2.0f)", "t / ((t + 2.1f)")
+    )
+    monkeypatch.setattr(gates_compiled, "SOURCE", wrong)
+    assert gates_compiled.compiled() is None
 
 
 TRITON = """
 import torch
-from nowcast.models.convlstm import gates, gates_triton
+from nowcast.models.convlstm import gates, gates_compiled, gates_triton
 from tests.test_gates import both_ways, close, draw
 for dtype in (torch.float32, torch.bfloat16):
     for rows, features in ((7, 64), (1, 1), (70, 5), (5, 130)):
@@ -297,20 +301,20 @@ def test_triton_computes_what_torch_computes():
 
 @needs_compiler
 def test_a_library_that_others_could_have_changed_is_left_alone(fresh, monkeypatch):
-    gates.compiled()
+    gates_compiled.compiled()
     (library,) = fresh.glob("*")
     for place in (library, fresh):
         place.chmod(0o777)
-        gates.compiled.cache_clear()
+        gates_compiled.compiled.cache_clear()
         made = []
         monkeypatch.setattr(
-            gates,
+            gates_compiled,
             "_library",
-            lambda path, command, library=gates._library: (
+            lambda path, command, library=gates_compiled._library: (
                 made.append(path) or library(path, command)
             ),
         )
-        assert gates.compiled() is not None and made[-1].parent != fresh
+        assert gates_compiled.compiled() is not None and made[-1].parent != fresh
         monkeypatch.undo()
         monkeypatch.setenv("XDG_CACHE_HOME", str(fresh.parent))
         place.chmod(0o700)
@@ -319,12 +323,12 @@ def test_a_library_that_others_could_have_changed_is_left_alone(fresh, monkeypat
 @needs_compiler
 def test_a_wrong_compiler_command_does_not_hide_a_right_one(fresh, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert gates.compiled() is not None
+    assert gates_compiled.compiled() is not None
 
 
 FIRST = """
 import torch
-from nowcast.models.convlstm import gates
+from nowcast.models.convlstm import gates, gates_compiled
 from nowcast.models.convlstm import ConvLSTM
 layer, inputs = ConvLSTM(2, 3), torch.rand(1, 2, 2, 4, 4)
 if {}:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nowcast.models.base import Capabilities
 from nowcast.models.convolutions import Conv2d, ordered_once
-from nowcast.models.network import Network, at_least, check_mask, fold, unfold
+from nowcast.models.network import Network, check_at_least, check_mask, fold, unfold
 from nowcast.runtime.errors import UserError
 
 SAMPLING = ("none", "forward", "reverse")
@@ -66,7 +66,7 @@ class Autoregressive(Network):
         output: str,
         observed_channel: bool,
     ):
-        at_least(1, patch=patch)
+        check_at_least(1, patch=patch)
         if not 0 <= sampling_until <= 1:
             raise UserError(
                 f"sampling_until is {sampling_until}; a share of the training, from 0 to 1, is "
@@ -177,6 +177,7 @@ class Autoregressive(Network):
 
         Args:
             frames: (B, T, C, H, W); beyond its end the network reads its own output.
+            length: number of network steps.
             truth: (B, length) boolean, T = length or more: where a frame is read and not the
                 network's own output; the first is always read. None reads all there are.
         """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of
-from nowcast.models.network import Network, at_least
+from nowcast.models.network import Network, check_at_least
 from nowcast.models.tiles import cut, put_together
 from nowcast.runtime.errors import UserError
 
@@ -56,7 +56,7 @@ class Conv2dLSTM(Network):
         output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(
+        check_at_least(
             1, conv_channels=conv_channels, hidden_units=hidden_units, layers=layers, tile=tile
         )
         super().__init__(multiple=tile, output=output, observed_channel=observed_channel)

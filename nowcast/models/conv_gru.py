@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models.convolutions import Conv2d, a_tensor_of, ordered_once, settings_text
-from nowcast.models.network import at_least
+from nowcast.models.network import check_at_least
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.torch_private import call_is_forward
 
@@ -77,8 +77,8 @@ class ConvGRUCell(nn.Module):
         self, input_channels: int, hidden_channels: int, *, state_kernel: int = 5, dilation: int = 1
     ):
         super().__init__()
-        at_least(0, input_channels=input_channels)
-        at_least(1, hidden_channels=hidden_channels, dilation=dilation)
+        check_at_least(0, input_channels=input_channels)
+        check_at_least(1, hidden_channels=hidden_channels, dilation=dilation)
         if state_kernel < 1 or state_kernel % 2 == 0:
             raise UserError(
                 f"state_kernel is {state_kernel}, but a ConvGRU kernel needs an odd side (1, 3, "

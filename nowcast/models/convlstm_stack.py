@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nowcast.models.autoregressive import Autoregressive, head
 from nowcast.models.convlstm.cell import ConvLSTMCell, State
-from nowcast.models.network import at_least, precisely
+from nowcast.models.network import check_at_least, precisely
 
 
 class ConvLSTMStack(Autoregressive):
@@ -45,7 +45,7 @@ class ConvLSTMStack(Autoregressive):
         output_bias: float | None = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(1, hidden_channels=hidden_channels, kernel=kernel)
+        check_at_least(1, hidden_channels=hidden_channels, kernel=kernel)
         super().__init__(
             patch=patch,
             sampling=sampling,

@@ -120,6 +120,7 @@ def settings_text(module: nn.Module, *names: str, **values) -> str:
     its constructor.
 
     Args:
+        module: whose settings they are.
         names: of attributes called as the argument.
         values: of arguments that are no attributes.
     """

@@ -16,7 +16,7 @@ from nowcast.models.convlstm.layer import ConvLSTM
 from nowcast.models.convolutions import Conv2d
 from nowcast.models.network import (
     Network,
-    at_least,
+    check_at_least,
     check_context,
     fold,
     precisely,
@@ -77,8 +77,8 @@ class EncoderForecaster(Network):
         output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(1, hidden_channels=hidden_channels, patch=patch)
-        at_least(0, state_noise=state_noise)
+        check_at_least(1, hidden_channels=hidden_channels, patch=patch)
+        check_at_least(0, state_noise=state_noise)
         super().__init__(multiple=patch, output=output, observed_channel=observed_channel)
         self.patch, self.hidden_channels, self.state_noise, self.output_bias = (
             patch,

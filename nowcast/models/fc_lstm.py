@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models.convolutions import settings_text
-from nowcast.models.network import Network, at_least, precisely
+from nowcast.models.network import Network, check_at_least, precisely
 from nowcast.models.tiles import cut, put_together
 
 State = tuple[Tensor, Tensor]
@@ -62,8 +62,9 @@ class FCLSTMLayer(nn.Module):
         Args:
             from_input: the input's share of the gates, bias included: (B, 4F) or (4F,).
             state: h and c, (B, F) each.
-            weight, peephole: (4F, F) and (3, F), the layer's own, read once a sequence: a
-                parametrization computes them whenever they are asked for.
+            weight: (4F, F), the layer's own, read once a sequence: a parametrization computes it
+                whenever it is asked for.
+            peephole: (3, F), the same.
 
         Returns:
             The new state; its h is the layer's output.
@@ -139,7 +140,7 @@ class FCLSTM(Network):
         output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(1, hidden_channels=hidden_channels, tile=tile)
+        check_at_least(1, hidden_channels=hidden_channels, tile=tile)
         super().__init__(multiple=tile, output=output, observed_channel=observed_channel)
         self.hidden_channels, self.tile, self.output_bias = list(hidden_channels), tile, output_bias
 

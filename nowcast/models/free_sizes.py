@@ -48,6 +48,8 @@ def averaged_in_squares(fields: Tensor, side: int, *, exact: bool) -> Tensor:
     them; as ``F.avg_pool2d`` with ``ceil_mode``.
 
     Args:
+        fields: (B, C, H, W).
+        side: of a square.
         exact: the squares are known to divide the map. Without a remainder to think of, sizes stay
             short expressions.
     """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nowcast.models import free_sizes
 from nowcast.models.conv_gru import ConvGRU, initialise, leaky
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, settings_text
-from nowcast.models.network import Network, at_least, precisely
+from nowcast.models.network import Network, check_at_least, precisely
 from nowcast.models.traj_gru import TrajGRU
 from nowcast.runtime.errors import UserError
 
@@ -67,7 +67,7 @@ class Hko7EncoderForecaster(Network):
         observed_channel: bool = False,
     ):
         _check_layers(hidden_channels, state_kernels, links, down, up)
-        at_least(1, hidden_channels=hidden_channels, frame_channels=frame_channels)
+        check_at_least(1, hidden_channels=hidden_channels, frame_channels=frame_channels)
         super().__init__(
             multiple=prod(stride for _, stride, _ in down),
             output=output,

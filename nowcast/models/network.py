@@ -22,18 +22,18 @@ from nowcast.types.scale import Scale
 OUTPUTS = ("sigmoid", "linear")
 
 
-def at_least(least: float, **settings: float) -> None:
-    """Refuse a setting, or a number in a list of them, below ``least``.
+def check_at_least(minimum: float, **settings: float) -> None:
+    """Refuse a setting, or a number in a list of them, below ``minimum``.
 
     Raises:
         UserError: names the setting.
     """
     for name, value in settings.items():
         numbers = value if isinstance(value, (list, tuple)) else [value]
-        if not numbers or any(number < least for number in numbers):
+        if not numbers or any(number < minimum for number in numbers):
             raise UserError(
                 f"{name} is {value}; it must be at least "
-                f"{least}{', one number per layer' if numbers is value else ''}."
+                f"{minimum}{', one number per layer' if numbers is value else ''}."
             )
 
 
@@ -142,7 +142,7 @@ class Network(ForecastModel):
         super().__init__()
         if output not in OUTPUTS:
             raise UserError(f"output is {output!r}; accepted are {' and '.join(OUTPUTS)}.")
-        at_least(1, context_length=context_length)
+        check_at_least(1, context_length=context_length)
         self.multiple, self.output, self.context_length = multiple, output, context_length
         self.channels = 2 if observed_channel else 1
         self.capabilities = replace(self.capabilities, unit_range=output == "sigmoid")

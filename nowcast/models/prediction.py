@@ -155,8 +155,8 @@ class LogitPrediction(Prediction):
 
         Args:
             levels: (K,) values.
-            every, first: only every so many pixels of each row and column, from a row and a column
-                on.
+            every: only every so many pixels of each row and column,
+            first: from a row and a column on.
 
         Returns:
             (B, K, T, H', W') logits, and (B, T, H', W') booleans: where there is a forecast.

@@ -1,9 +1,10 @@
 """PredRNN: LSTM layers that share a second memory, which zigzags through them (Wang et al. 2022,
 arXiv 2103.09504).
 
-    i = sigmoid(Wxi * x + Whi * h)    f = sigmoid(Wxf * x + Whf * h + 1)    g = tanh(Wxg * x + Whg * h)
-    i' = sigmoid(Wxi' * x + Wmi * m)  f' = sigmoid(Wxf' * x + Wmf * m + 1)  g' = tanh(Wxg' * x + Wmg * m)
-    c <- f . c + i . g                m <- f' . m + i' . g'
+    i = sigmoid(Wxi * x + Whi * h)        i' = sigmoid(Wxi' * x + Wmi * m)
+    f = sigmoid(Wxf * x + Whf * h + 1)    f' = sigmoid(Wxf' * x + Wmf * m + 1)
+    g = tanh(Wxg * x + Whg * h)           g' = tanh(Wxg' * x + Wmg * m)
+    c <- f . c + i . g                    m <- f' . m + i' . g'
     o = sigmoid(Wxo * x + Who * h + Wco * [c, m])
     h <- o . tanh(W1 * [c, m])
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from nowcast.models.autoregressive import Autoregressive, head
 from nowcast.models.convolutions import Conv2d, a_tensor_of, settings_text
-from nowcast.models.network import at_least, precisely
+from nowcast.models.network import check_at_least, precisely
 from nowcast.runtime.errors import UserError
 
 FORGET_BIAS = 1.0
@@ -131,7 +132,7 @@ class PredRNN(Autoregressive):
         output_bias: float | None = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(1, hidden_channels=hidden_channels, kernel=kernel)
+        check_at_least(1, hidden_channels=hidden_channels, kernel=kernel)
         if len(set(hidden_channels)) > 1:
             raise UserError(
                 f"hidden_channels is {hidden_channels}, but all layers of a PredRNN share a "

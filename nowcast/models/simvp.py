@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from nowcast.models.convolutions import Conv2d, settings_text
-from nowcast.models.network import Network, at_least, precisely
+from nowcast.models.network import Network, check_at_least, precisely
 from nowcast.runtime.errors import UserError
 
 MLP_RATIO = 8
@@ -71,8 +71,10 @@ class SimVP(Network):
         output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(2, spatial_channels=spatial_channels, spatial_layers=spatial_layers, blocks=blocks)
-        at_least(1, hidden_channels=hidden_channels)
+        check_at_least(
+            2, spatial_channels=spatial_channels, spatial_layers=spatial_layers, blocks=blocks
+        )
+        check_at_least(1, hidden_channels=hidden_channels)
         if spatial_channels % 2 or spatial_layers % 2:
             raise UserError(
                 f"spatial_channels and spatial_layers are {spatial_channels} and "

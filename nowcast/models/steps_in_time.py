@@ -54,9 +54,9 @@ def follow(
 
     def one(carried, entries):
         carried, output = step(carried, entries)
-        return tuple(map(_apart, carried)), _apart(output)
+        return tuple(map(_copied, carried)), _copied(output)
 
-    return torch_private.scan()(one, tuple(map(_apart, state)), sequences)
+    return torch_private.scan()(one, tuple(map(_copied, state)), sequences)
 
 
 def repeated(step: Callable[[Tensor], Tensor], start: Tensor, times: int) -> Tensor:
@@ -79,7 +79,7 @@ def repeated(step: Callable[[Tensor], Tensor], start: Tensor, times: int) -> Ten
     return follow(one, (start,), (start.new_zeros(times),))[0][0]
 
 
-def _apart(tensor: Tensor) -> Tensor:
+def _copied(tensor: Tensor) -> Tensor:
     """A copy in the plain order of memory: what a step returns may share no memory, and must lie as
     what it was given.
     """

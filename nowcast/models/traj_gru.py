@@ -1,9 +1,11 @@
 """TrajGRU: a GRU whose recurrent connections follow flows it makes itself (Shi et al. 2017, arXiv
 1706.03458).
 
-    U_t = Fo * leaky(Fx * x_t + Fh * h_{t-1} + b_F) + b_o        2L channels: L flows of two components, in pixels
-    R h = sum over l of R_l warp(h_{t-1}, U_{t,l}) + b_R         R_l: 1x1 convolutions
+    U_t = Fo * leaky(Fx * x_t + Fh * h_{t-1} + b_F) + b_o
+    R h = sum over l of R_l warp(h_{t-1}, U_{t,l}) + b_R
     r, u, c and h_t: as in ``conv_gru``, with this R h in place of R * h_{t-1} + b_R
+
+U has 2L channels: L flows of two components, in pixels; R_l are 1x1 convolutions.
 
 Where a ConvGRU looks at k x k fixed neighbours, a TrajGRU looks at L places of its own choice
 (links). F* are 5x5 convolutions; Fo starts at 0, so a fresh layer is a GRU with 1x1 connections.
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from nowcast.models.conv_gru import INPUT_KERNEL, gated, initialise, leaky, unroll
 from nowcast.models.convolutions import Conv2d, settings_text
-from nowcast.models.network import at_least
+from nowcast.models.network import check_at_least
 
 FLOW_CHANNELS = 32
 FLOW_KERNEL = 5
@@ -64,8 +66,8 @@ class TrajGRUCell(nn.Module):
 
     def __init__(self, input_channels: int, hidden_channels: int, *, links: int = 13):
         super().__init__()
-        at_least(0, input_channels=input_channels)
-        at_least(1, hidden_channels=hidden_channels, links=links)
+        check_at_least(0, input_channels=input_channels)
+        check_at_least(1, hidden_channels=hidden_channels, links=links)
         self.input_channels, self.hidden_channels, self.links = (
             input_channels,
             hidden_channels,

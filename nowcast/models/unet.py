@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d
-from nowcast.models.network import Network, at_least, precisely
+from nowcast.models.network import Network, check_at_least, precisely
 
 GROUP = 16  # channels normalised together, the best number of Wu and He 2018 (arXiv 1803.08494)
 
@@ -50,7 +50,7 @@ class UNet(Network):
         output_bias: float = 0.0,
         observed_channel: bool = False,
     ):
-        at_least(1, steps=steps, base_channels=base_channels, levels=levels)
+        check_at_least(1, steps=steps, base_channels=base_channels, levels=levels)
         super().__init__(
             multiple=2**levels,
             output=output,

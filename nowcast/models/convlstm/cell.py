@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nowcast.models.convlstm import recurrence
-from nowcast.models.convlstm.gates import equations
+from nowcast.models.convlstm.equations import equations
 from nowcast.models.convlstm.recurrence import wide_type
 from nowcast.models.convolutions import a_tensor_of, ordered, settings_text
 from nowcast.runtime import torch_private

@@ -172,14 +172,16 @@ def _backward(
 
 
 class Fused:
-    """The calls of ``nowcast.models.convlstm.gates.Compiled`` on a GPU."""
+    """The calls of ``nowcast.models.convlstm.gates`` on a GPU."""
 
     name = "Triton"
 
     def parts(self, before: Tensor) -> int:
+        """Rows of ``zero_sums``."""
         return triton.cdiv(before.shape[0], ROWS)
 
     def forward(self, conv, add, keep, before, after, h, peephole, forget_offset) -> None:
+        """One step."""
         rows, features = before.shape
         given = {
             "CONV": conv is not None,
@@ -197,6 +199,7 @@ class Fused:
             )
 
     def backward(self, z, before, dh, more_dh, dc, dz, peephole, forget_offset, sums) -> None:
+        """The gradient of one step."""
         rows, features = before.shape
         channels = min(64, triton.next_power_of_2(features))
         given = {
@@ -215,5 +218,5 @@ class Fused:
 
 
 def _on(tensor: Tensor):
-    """Kernels go to the GPU that holds their tensors, whichever is the current one."""
+    """Kernels go to the GPU of their tensors, whichever is the current one."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else torch.no_grad()

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nowcast.models.convlstm import gates
+from nowcast.models.convlstm.equations import equations
 from nowcast.models.convlstm.packed import Packed, Settings, convolution_backward, same_padding
 from nowcast.models.network import without_autocast
 from nowcast.runtime.torch_private import graph_is_kept, is_batch
@@ -280,7 +281,7 @@ def _differentiable_gradients(
                 padding=same_padding(state_weight),
             )
             z = z if inputs is None else z + from_input[step]
-            new_h, new_c = gates.equations(
+            new_h, new_c = equations(
                 z.to(wide_type(state_weight)).chunk(4, dim=1),
                 state[1],
                 wide_peephole,

@@ -14,7 +14,7 @@ from nowcast.models.lagrangian.ensemble import ScaleNoise, ranked
 from nowcast.models.lagrangian.evolution import RainInMotion
 from nowcast.models.lagrangian.maps import stripes
 from nowcast.models.lagrangian.settings import LagrangianSettings, RainScale
-from nowcast.models.network import at_least, without_autocast
+from nowcast.models.network import check_at_least, without_autocast
 from nowcast.models.prediction import Functional, LogitPrediction
 from nowcast.models.steps_in_time import loops_stay
 
@@ -126,7 +126,7 @@ class RainDistribution(LogitPrediction):
         Raises:
             UserError: fewer than 1.
         """
-        at_least(1, members=count)
+        check_at_least(1, members=count)
         rain, ladder = self._rain, self._ladder
         noise = ScaleNoise(count, rain.regression, rain.size, rain.grid, ladder.settings, generator)
         weights, shares = self._rate_weights(), [(member + 0.5) / count for member in range(count)]
@@ -200,10 +200,9 @@ class RainDistribution(LogitPrediction):
                 return ladder.scale.normalised(mean_rate(probability, ladder))[:, None]
 
         else:
-            share = 0.5 if level is None else level
 
             def field(logits: Tensor, known: Tensor) -> Tensor:
-                return quantile(_product(weights, logits), share, ladder.normalised)[:, None]
+                return quantile(_product(weights, logits), level, ladder.normalised)[:, None]
 
         return field
 

@@ -18,7 +18,7 @@ from nowcast.models.lagrangian.evolution import RainInMotion, knots_up_to
 from nowcast.models.lagrangian.maps import averaged_to, gaussian_means
 from nowcast.models.lagrangian.scales import Scales, changes_of, scales_of
 from nowcast.models.lagrangian.settings import SETTINGS, LagrangianSettings, RainScale
-from nowcast.models.network import at_least, check_context, precisely
+from nowcast.models.network import check_at_least, check_context, precisely
 from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
 
@@ -48,7 +48,7 @@ class LagrangianConvLSTM(ForecastModel):
 
     def __init__(self, hidden_channels: list[int], *, knee: float, ceiling: float):
         super().__init__()
-        at_least(1, hidden_channels=hidden_channels)
+        check_at_least(1, hidden_channels=hidden_channels)
         if len(hidden_channels) != 3:
             raise UserError(
                 "expected three hidden_channels, for cells of 4, 8 and 16 km, got "
