@@ -8,7 +8,7 @@ import torch
 from nowcast.benchmark.measuring import Host, random_batch, training_step
 from nowcast.benchmark.training import Training, batches_of, loaded_per_second
 from nowcast.cli import config, main
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 
 TINY = [
     "data.size=32",
@@ -22,7 +22,7 @@ HOST = Host(lambda overrides: config.plain(config.compose("train", overrides)), 
 
 def test_a_step_learns_with_the_optimiser_of_the_training_and_leaves_no_gradients():
     settings = HOST.settings_of([*TINY, "training.optimizer=rmsprop"])
-    model, loss, training = (part(settings, name) for name in ("model", "loss", "training"))
+    model, loss, training = (build_part(settings, name) for name in ("model", "loss", "training"))
     before = [weight.detach().clone() for weight in model.parameters()]
     batch = random_batch(4, 5, 5, 8, torch.device("cpu"))
     training_step(model, loss, batch, precision="float32", training=training)()
@@ -38,11 +38,11 @@ def test_a_step_learns_with_the_optimiser_of_the_training_and_leaves_no_gradient
 @pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
 def test_a_step_computes_in_the_precision_that_it_is_given(precision):
     settings, seen = HOST.settings_of(TINY), []
-    model = part(settings, "model")
+    model = build_part(settings, "model")
     for layer in model.modules():
         layer.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
     batch = random_batch(4, 5, 5, 8, torch.device("cpu"))
-    training_step(model, part(settings, "loss"), batch, precision=precision)()
+    training_step(model, build_part(settings, "loss"), batch, precision=precision)()
     assert any(seen) == (precision == "bf16-mixed")  # the last layer always computes in float32
 
 

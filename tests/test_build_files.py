@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from nowcast.runtime.build import build, fits, part, resolve
+from nowcast.runtime.build import build, build_part, is_of_type, resolve
 from nowcast.runtime.files import replacing
 from nowcast.types.task import Task
 from nowcast.types.transform import LogRainRate
@@ -106,7 +106,7 @@ def test_a_missing_setting_is_named():
     ],
 )
 def test_a_value_fits_its_annotation_or_not(value, hint, expected):
-    assert fits(value, hint) is expected
+    assert is_of_type(value, hint) is expected
 
 
 def test_a_value_of_a_wrong_type_is_told_with_its_place():
@@ -125,7 +125,7 @@ def test_a_part_that_names_no_class_is_refused(node):
     with pytest.raises(
         ValueError, match="but settings with a _target_ are needed, as in the files in conf/task/"
     ):
-        part({"task": node}, "task")
+        build_part({"task": node}, "task")
 
 
 def test_a_class_of_another_part_is_refused():
@@ -134,7 +134,7 @@ def test_a_class_of_another_part_is_refused():
         match="model: _target_ 'nowcast.data.archive.Archive' is not a part of nowcast, nor of an "
         "installed plug-in .*nowcast.models, nowcast.baselines, where a model comes from",
     ):
-        part({"model": {"_target_": "nowcast.data.archive.Archive", "path": "/x"}}, "model")
+        build_part({"model": {"_target_": "nowcast.data.archive.Archive", "path": "/x"}}, "model")
 
 
 def test_a_file_appears_whole_under_its_name_with_ordinary_permissions(tmp_path):

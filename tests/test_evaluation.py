@@ -16,7 +16,7 @@ from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import Capabilities
 from nowcast.models.prediction import Ensemble, SingleField
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
@@ -481,4 +481,4 @@ def test_a_worker_process_that_dies_is_one_sentence(monkeypatch):
 
 def test_a_plan_is_built_by_the_name_that_it_had_in_older_runs():
     settings = {"evaluation": {"_target_": "nowcast.evaluation.plan.Plan", "workers": 0}}
-    assert part(settings, "evaluation") == EvaluationPlan(workers=0)
+    assert build_part(settings, "evaluation") == EvaluationPlan(workers=0)

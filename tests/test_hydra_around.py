@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from nowcast.cli import composing, config, run
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.runtime.build import build, part
+from nowcast.runtime.build import build, build_part
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
 
@@ -127,7 +127,7 @@ def test_parts_are_built_from_the_configuration_that_an_application_gets():
             "model": {"_target_": "nowcast.baselines.persistence.Persistence"},
         }
     )
-    assert build(settings.task) == part(settings, "task") == Task(2, 3)
+    assert build(settings.task) == build_part(settings, "task") == Task(2, 3)
     forecaster = Forecaster.from_settings(settings)
     assert forecaster.task == Task(2, 3) and type(forecaster.settings["task"]) is dict
     with pytest.raises(UserError, match="the settings cannot be read as plain data: .*nothing"):

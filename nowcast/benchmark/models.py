@@ -30,7 +30,7 @@ from nowcast.benchmark.measuring import (
     title,
     training_step,
 )
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.precision import check_precision, precision_of
 
@@ -108,7 +108,7 @@ class Models:
         return Report(records, [table], [NOT_COUNTED, MEMORY], failed, facts)
 
     def _records_of(self, name: str, settings: dict, device: torch.device) -> Iterator[dict]:
-        model, loss = part(settings, "model"), part(settings, "loss")
+        model, loss = build_part(settings, "model"), build_part(settings, "loss")
         sizes = self.context_length, self.forecast_length, self.size
         one = random_batch(1, *sizes, torch.device("cpu"))
         facts = {

@@ -21,7 +21,7 @@ from nowcast.benchmark.measuring import (
     training_step,
 )
 from nowcast.data.sampling import loader
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.precision import precision_of
 from nowcast.types.batch import Batch
@@ -79,12 +79,12 @@ class Training:
 
     def _records(self, name: str, settings: dict) -> Iterator[dict]:
         """One of the step, then one of each number of workers."""
-        on, training = device(), part(settings, "training")
+        on, training = device(), build_part(settings, "training")
         precision = precision_of(training.precision, on.type)
         batch = next(batches_of(settings, 0))
         step = training_step(
-            part(settings, "model").to(on),
-            part(settings, "loss"),
+            build_part(settings, "model").to(on),
+            build_part(settings, "loss"),
             batch.to(on),
             precision=precision,
             training=training,
@@ -137,12 +137,12 @@ class Training:
 
 def batches_of(settings: dict, workers: int) -> Iterator[Batch]:
     """A training's batches as ``nowcast.training.loop`` loads them, epoch after epoch, endless."""
-    task = part(settings, "task")
+    task = build_part(settings, "task")
     found = loader(
-        part(settings, "data").part("train"),
-        part(settings, "transform"),
+        build_part(settings, "data").part("train"),
+        build_part(settings, "transform"),
         context_length=task.context_length,
-        batch_size=part(settings, "training").batch_size,
+        batch_size=build_part(settings, "training").batch_size,
         workers=workers,
         seed=settings["seed"],
     )

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from nowcast.cli import config as configuration
 from nowcast.cli.common import new_folder, plain_or_shown, print_line, track
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 
 
 def benchmark(arguments: list[str]) -> None:
@@ -19,7 +19,7 @@ def benchmark(arguments: list[str]) -> None:
         return
     from nowcast.benchmark.measuring import Host, Report, write
 
-    measured = part(settings, "what")
+    measured = build_part(settings, "what")
     path = Path(settings["output_dir"] or new_folder("benchmark")) / "benchmark.json"
     # a folder that cannot be written to is reported before the measurement, not after it
     write(path, settings, Report([], []))

@@ -10,7 +10,7 @@ from nowcast.cli import config as configuration
 from nowcast.cli.common import new_folder, print_line, settings_of, shown, write_config
 from nowcast.cli.evaluate import evaluate
 from nowcast.cli.train import refuse_in_training, train
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import replacing
 from nowcast.training.comparison import table as comparison
@@ -112,7 +112,7 @@ def _one_by_one(runs: list[Run]) -> list[str]:
 
 def _show(runs: list[Run], folder: Path, notes: list[str]) -> None:
     """The table of the runs that are finished, on the terminal and as files."""
-    lead_minutes = part(runs[0].settings, "task").lead_minutes
+    lead_minutes = build_part(runs[0].settings, "task").lead_minutes
     results = comparison.results_of(runs, parameters=_parameters, lead_minutes=lead_minutes)
     if not results:
         return
@@ -139,4 +139,4 @@ def _parameters(settings: dict) -> int:
     from nowcast.benchmark.models import parameters
 
     with torch.device("meta"):
-        return parameters(part(settings, "model"))
+        return parameters(build_part(settings, "model"))

@@ -27,7 +27,7 @@ from nowcast.data.base import DataSet
 from nowcast.evaluation.results import Results
 from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing, require_writable
 from nowcast.types.task import Task
@@ -66,7 +66,7 @@ def _evaluate_run(arguments: list[str]) -> None:
     if shown(config, arguments):
         return
     settings = configuration.plain(config)
-    data = part(settings, "data")
+    data = build_part(settings, "data")
     typed = configuration.typed_settings(config, [*changed, *of_task])
     refuse_without_effect("evaluate", settings, typed)
     folder = command["output_dir"]
@@ -99,7 +99,7 @@ def _change_task(forecaster: Forecaster, config: DictConfig, typed: list[str]) -
         )
     configuration.override(config, typed)
     task = OmegaConf.to_container(config.task, resolve=True)
-    forecaster.task = part({"task": task}, "task")
+    forecaster.task = build_part({"task": task}, "task")
 
 
 def _evaluate_forecasts(arguments: list[str]) -> None:
@@ -116,8 +116,8 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
     name = settings["name"]
     if name in settings["baselines"]:
         raise UserError(f"name is {name!r}, as a baseline's; choose another for the forecasts.")
-    refuse_other_quantity(part(settings, "scores"), RAIN)
-    members = part(settings, "evaluation").members
+    refuse_other_quantity(build_part(settings, "scores"), RAIN)
+    members = build_part(settings, "evaluation").members
     if members:
         raise UserError(
             f"evaluation.members is {members}, but the members of forecasts in files are those "
@@ -128,11 +128,11 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
         source = ForecastFiles(
             inputs.paths,
             archive,
-            Unpacking(part(settings, "reader"), inputs.refused),
+            Unpacking(build_part(settings, "reader"), inputs.refused),
             name=name,
             context_length=settings["context_length"],
             skip=settings["skip_unreadable"],
-            tolerance=part(settings, "tolerance"),
+            tolerance=build_part(settings, "tolerance"),
         )
         settings["task"] = _as_settings(source.task)
         evaluation = Evaluation.of(settings, source.task)

@@ -10,7 +10,7 @@ from nowcast.evaluation.running import evaluate as evaluate_source
 from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.base import Statistic
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import MissingDependency, UserError
 from nowcast.training.losses import TrainingLoss
 from nowcast.training.settings import TrainingSettings
@@ -52,7 +52,7 @@ class Baselines:
         found, left_out = {}, []
         for name, node in nodes.items():
             try:
-                model = part(nodes, name, kind="model")
+                model = build_part(nodes, name, kind="model")
             except MissingDependency as error:
                 left_out.append(f"{name} is left out: {error}")
                 continue
@@ -83,10 +83,10 @@ class Evaluation:
         Raises:
             UserError: a part that cannot be built, or scores of something else than the task's.
         """
-        scores = part(settings, "scores")
+        scores = build_part(settings, "scores")
         refuse_other_quantity(scores, task.quantity)
         kept = {name: settings[name] for name in ("task", "scores")}
-        return cls(Baselines.of(settings, task), scores, part(settings, "evaluation"), kept)
+        return cls(Baselines.of(settings, task), scores, build_part(settings, "evaluation"), kept)
 
     def run(self, source, **how):
         """The results over all cases of a source; see ``nowcast.evaluation.running.evaluate``."""
@@ -142,7 +142,7 @@ class Experiment:
             UserError: a part that cannot be built.
         """
         set_seed(settings["seed"])
-        data, loss, training = (part(settings, name) for name in ("data", "loss", "training"))
+        data, loss, training = (build_part(settings, name) for name in ("data", "loss", "training"))
         forecaster = Forecaster.from_settings(settings, precision=training.precision)
         return cls(settings, forecaster, data, loss, training, Path(settings["output_dir"]))
 

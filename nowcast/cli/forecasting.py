@@ -31,7 +31,7 @@ from nowcast.forecasting.status import line
 from nowcast.forecasting.watch import Watch
 from nowcast.output.writers import writer_for
 from nowcast.page.server import serve as start_server
-from nowcast.runtime.build import fits, part
+from nowcast.runtime.build import build_part, is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder, sha256_of
 
@@ -46,13 +46,13 @@ def predict(arguments: list[str]) -> None:
     writer_for(output, members=members)  # refused before anything is read
     suffixes = (".png", ".gif") if settings["pictures"] else ()
     pictures = [output.with_suffix(suffix) for suffix in suffixes]
-    forecaster, tolerance = _radar_run(settings), part(settings, "tolerance")
+    forecaster, tolerance = _radar_run(settings), build_part(settings, "tolerance")
 
     def read():
         return prediction.newest_frames(
             settings["input"],
             context_length=forecaster.task.context_length,
-            reader=part(settings, "reader"),
+            reader=build_part(settings, "reader"),
             outputs=[output, *pictures],
             analysis_time=settings["analysis_time"],
             tolerance=tolerance,
@@ -85,10 +85,10 @@ def _check_prediction(settings: dict) -> None:
     length, pictures = settings["forecast_length"], settings["pictures"]
     thresholds, members = settings["thresholds"], settings["members"]
     right_types = (
-        fits(length, int | None),
-        fits(pictures, bool),
-        fits(thresholds, list[float]),
-        fits(members, int) and members >= 0,
+        is_of_type(length, int | None),
+        is_of_type(pictures, bool),
+        is_of_type(thresholds, list[float]),
+        is_of_type(members, int) and members >= 0,
     )
     if not all(right_types):
         raise UserError(
@@ -117,14 +117,14 @@ def watch(arguments: list[str]) -> None:
     if settings is None:
         return
     seconds = settings["reading_seconds"]
-    if not fits(seconds, float) or seconds <= 0:
+    if not is_of_type(seconds, float) or seconds <= 0:
         raise UserError(f"reading_seconds is {seconds!r}; expected a number of seconds above 0.")
-    operation, run = part(settings, "operation"), run_folder(settings["run"])
+    operation, run = build_part(settings, "operation"), run_folder(settings["run"])
     output, clock = Path(settings["output"]), Clock()
     _check_folders(settings["input"], output)
-    forecaster, tolerance = _radar_run(settings), part(settings, "tolerance")
+    forecaster, tolerance = _radar_run(settings), build_part(settings, "tolerance")
     task = forecaster.task
-    reader = Unpacking(Tolerant(part(settings, "reader"), tolerance))
+    reader = Unpacking(Tolerant(build_part(settings, "reader"), tolerance))
     reading = ReadingProcess(reader, seconds=seconds)
     listing = ReadingProcess(Listing(), seconds=seconds)
     with stopped_by_signals(clock.stop), reading, listing:
@@ -192,7 +192,7 @@ def replay(arguments: list[str]) -> None:
     if settings is None:
         return
     every = settings["every"]
-    if not fits(every, int) or every < 0:
+    if not is_of_type(every, int) or every < 0:
         raise UserError(f"every is {every!r}; expected a whole number, 0 for no faults.")
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
@@ -216,7 +216,7 @@ def serve(arguments: list[str]) -> None:
     settings = plain_or_shown("serve", rest)
     if settings is None:
         return
-    if not fits(settings["port"], int) or not fits(settings["host"], str):
+    if not is_of_type(settings["port"], int) or not is_of_type(settings["host"], str):
         raise UserError(
             f"host is {settings['host']!r} and port is {settings['port']!r}; expected an "
             "address and a number."

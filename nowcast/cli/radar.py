@@ -13,7 +13,7 @@ from nowcast.data.reading import ReadingProcess, in_order, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
 from nowcast.output.contents import Contents
-from nowcast.runtime.build import fits, part
+from nowcast.runtime.build import build_part, is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.progress import counted
 from nowcast.types.task import Task
@@ -28,7 +28,7 @@ def convert(arguments: list[str]) -> None:
         return
     output = _netcdf_path(settings["output"])
     for name, hint in _TYPES.items():
-        if not fits(settings[name], hint):
+        if not is_of_type(settings[name], hint):
             raise UserError(
                 f"{name} is {settings[name]!r}; see conf/convert.yaml for what is accepted."
             )
@@ -36,7 +36,10 @@ def convert(arguments: list[str]) -> None:
         path for path in expand_inputs(settings["input"]) if not conversion.is_own(path, output)
     ]
     prepare = Preparation(
-        settings["reader"], settings["clip"], part(settings, "regrid"), part(settings, "tolerance")
+        settings["reader"],
+        settings["clip"],
+        build_part(settings, "regrid"),
+        build_part(settings, "tolerance"),
     )
     workers = settings["workers"]
     files = len(paths)  # more where these are archives of files, as is known when they are opened
@@ -50,7 +53,7 @@ def convert(arguments: list[str]) -> None:
         summary = conversion.convert(
             paths,
             output,
-            reader=part(settings, "reader"),
+            reader=build_part(settings, "reader"),
             prepare=prepare,
             workers=(os.cpu_count() or 1) if workers is None else workers,
             strict=settings["strict"],
@@ -73,7 +76,7 @@ def info(arguments: list[str]) -> None:
     settings = plain_or_shown("info", rest, beside={"input": str(files[0])} if files else None)
     if settings is None:
         return
-    tolerance, reader = part(settings, "tolerance"), part(settings, "reader")
+    tolerance, reader = build_part(settings, "tolerance"), build_part(settings, "reader")
     paths = files if files[0].is_file() else expand_inputs(files[0])
     inputs = opened_inputs(paths)
     several = len(paths) > 1 or bool(inputs.containers)

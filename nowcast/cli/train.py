@@ -18,7 +18,7 @@ from nowcast.cli.experiment import Evaluation, Experiment
 from nowcast.cli.hydra_words import CFG
 from nowcast.drawing.curves import training_curve
 from nowcast.forecasting.saving import SETTINGS_FILE
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import SCRIPT, World, check_devices, started_world
@@ -129,7 +129,7 @@ class Request:
 
     def check_devices(self, world: World) -> int:
         """How many processes train; those that were started have to be as many."""
-        plan = part(self.settings, "training")
+        plan = build_part(self.settings, "training")
         count = device_count(plan.accelerator, plan.devices)
         check_devices(world, count, plan.devices)
         return count
@@ -186,7 +186,7 @@ def _old_run(folder: str, typed: list[str]) -> tuple[DictConfig, TrainingSetting
             "can be changed."
         )
     config = configuration.load(folder)
-    before = part(configuration.plain(config), "training")
+    before = build_part(configuration.plain(config), "training")
     configuration.override(config, typed)
     config.output_dir = configuration.literal(str(Path(folder).absolute()))
     return config, before
@@ -214,7 +214,7 @@ def _newest_or_new(config: DictConfig) -> tuple[DictConfig, TrainingSettings | N
     else:
         return config, None
     stored = configuration.load(folder)
-    before = part(configuration.plain(stored), "training")
+    before = build_part(configuration.plain(stored), "training")
     own, asked = configuration.plain(stored), configuration.plain(config)
     where = first_difference(
         {key: value for key, value in own.items() if key != "training"},

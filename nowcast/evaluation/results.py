@@ -25,7 +25,7 @@ from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.evaluation.statistics.sums import ScoreKey, Values
 from nowcast.evaluation.storage import StoredFile, opened, save
-from nowcast.runtime.build import part
+from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder
 from nowcast.runtime.renamed import with_todays_names
@@ -107,12 +107,12 @@ class Results:
     @cached_property
     def task(self) -> Task:
         """What was forecast."""
-        return part(self.settings, "task")
+        return build_part(self.settings, "task")
 
     @cached_property
     def scores(self) -> Statistic:
         """What was measured."""
-        return part(self.settings, "scores") if self.statistic is None else self.statistic
+        return build_part(self.settings, "scores") if self.statistic is None else self.statistic
 
     @property
     def models(self) -> list[str]:

@@ -19,7 +19,7 @@ from nowcast.forecasting.products import checked_thresholds
 from nowcast.forecasting.saving import PARTS, read_run, write_run
 from nowcast.models.base import ForecastModel
 from nowcast.models.prediction import Prediction
-from nowcast.runtime.build import part, plain_data
+from nowcast.runtime.build import build_part, plain_data
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder
 from nowcast.runtime.precision import autocast, check_precision, precision_of
@@ -75,7 +75,7 @@ class Forecaster:
     def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
         """Build model, transform and task from settings held as data; weights as initialised."""
         settings = plain_data(settings)
-        task, transform, model = (part(settings, name) for name in PARTS)
+        task, transform, model = (build_part(settings, name) for name in PARTS)
         kept = {name: settings[name] for name in PARTS}
         return cls(model, transform, task, settings=kept, precision=precision)
 

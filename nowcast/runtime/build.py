@@ -171,7 +171,7 @@ def _check_settings(target: type, settings: dict, where: str) -> None:
         )
     hints = typing.get_type_hints(target.__init__)
     for key, value in settings.items():
-        if key in hints and not fits(value, hints[key]):
+        if key in hints and not is_of_type(value, hints[key]):
             raise UserError(
                 f"{where}.{key} is {value!r}, but {_wanted(value, hints[key])} is needed."
             )
@@ -184,7 +184,7 @@ def _wanted(value, hint) -> str:
     return f"{hint.__name__ if is_plain else hint}{finite}"
 
 
-def part(settings: dict, name: str, *, kind: str | None = None):
+def build_part(settings: dict, name: str, *, kind: str | None = None):
     """Build one named part of a configuration.
 
     Args:
@@ -223,15 +223,17 @@ def plain_data(settings):
         raise UserError(f"the settings cannot be read as plain data: {reason}") from error
 
 
-def fits(value, hint) -> bool:
+def is_of_type(value, hint) -> bool:
     """Whether a value from a configuration is of an annotated type; numbers must be finite, a whole
     number is a float, too.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(fits(value, argument) for argument in arguments)
+        return any(is_of_type(value, argument) for argument in arguments)
     if origin in (list, tuple):
-        return isinstance(value, (list, tuple)) and all(fits(item, arguments[0]) for item in value)
+        return isinstance(value, (list, tuple)) and all(
+            is_of_type(item, arguments[0]) for item in value
+        )
     if hint in (int, float):
         return (
             isinstance(value, (int, hint)) and not isinstance(value, bool) and math.isfinite(value)

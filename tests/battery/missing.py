@@ -69,7 +69,7 @@ def poison(stage: Stage) -> Outcome:
     import torch
 
     from nowcast.cli import config as configuration
-    from nowcast.runtime.build import part
+    from nowcast.runtime.build import build_part
 
     outcome = Outcome()
     values = torch.from_numpy(
@@ -88,7 +88,9 @@ def poison(stage: Stage) -> Outcome:
         if name == "lagrangian":
             overrides = ["experiment=lagrangian", "task.context_length=4", "task.forecast_length=6"]
         torch.manual_seed(1)
-        model = part(configuration.plain(configuration.compose("train", overrides)), "model").eval()
+        model = build_part(
+            configuration.plain(configuration.compose("train", overrides)), "model"
+        ).eval()
         results = [
             _forecast_and_gradient(
                 model,
@@ -111,7 +113,7 @@ def poison(stage: Stage) -> Outcome:
         "balanced_error",
         "cross_entropy",
     ):
-        loss = part(
+        loss = build_part(
             configuration.plain(
                 configuration.compose("train", ["data=radar", "data.archive=none", f"loss={name}"])
             ),
@@ -126,7 +128,7 @@ def poison(stage: Stage) -> Outcome:
             outcome.count(
                 torch.equal(other, reference), f"loss={name}: the values under the mask count"
             )
-    transform = part(
+    transform = build_part(
         configuration.plain(configuration.compose("train", ["data=radar", "data.archive=none"])),
         "transform",
     )

@@ -1,6 +1,6 @@
 """Which trainings a comparison is made of, and what must be equal in them."""
 
-from nowcast.runtime.build import fits
+from nowcast.runtime.build import is_of_type
 from nowcast.runtime.errors import UserError
 
 # the name of the trained model in a run's table of scores; all others there are baselines
@@ -66,7 +66,7 @@ def _check(settings: dict) -> None:
     }
     for name, (hint, text) in expected.items():
         value = settings[name]
-        if not fits(value, hint) or (name != "common" and value in ({}, [])):
+        if not is_of_type(value, hint) or (name != "common" and value in ({}, [])):
             raise UserError(f"{name} is {value!r}, expected {text}, as in conf/compare.yaml.")
     parallel, seeds = settings["parallel"], settings["seeds"]
     if parallel < 1 or min(seeds) < 0 or len(set(seeds)) < len(seeds):
@@ -80,7 +80,7 @@ def _overrides(name: str, own: list[str], common: list[str]) -> list[str]:
     """Those of one model, one for each key."""
     if not isinstance(name, str) or {"/", "\\"} & set(name) or name in ("", ".", ".."):
         raise UserError(f"a model is called {name!r}; expected a plain name for its folder.")
-    if not fits(own, list[str]):
+    if not is_of_type(own, list[str]):
         raise UserError(
             f"models.{name} is {own!r}, expected a list such as [model=convlstm_small]."
         )
