@@ -209,14 +209,14 @@ def _gradients(
     sums = sums.sum(0)
     found["bias"], found["peephole"] = sums[: 4 * features], sums[4 * features :].view(3, -1)
     found["h"], found["c"] = None if d_state is None else _maps(d_state, size), _maps(d_cell, size)
-    for name in ("input_weight", "state_weight"):  # as the weights themselves lie
-        found[name] = found[name].contiguous() if getattr(needs, name) else None
-    return Arguments(
-        *(
-            found[name].to(getattr(arguments, name).dtype) if getattr(needs, name) else None
-            for name in Arguments._fields
-        )
-    )
+    for name, needed, value in zip(Arguments._fields, needs, arguments, strict=True):
+        if not needed:
+            found[name] = None
+            continue
+        found[name] = found[name].to(value.dtype)
+        if name in ("input_weight", "state_weight"):  # as the weights themselves lie
+            found[name] = found[name].contiguous()
+    return Arguments(**found)
 
 
 def _differentiable_gradients(
