@@ -8,9 +8,9 @@
 
 The names in ``__all__`` are the public API; they are loaded when they are first used, so that
 ``import nowcast`` waits neither for torch nor for HDF5. Every other module is internal: it may
-change between versions, but for the contracts in ``models.base``, ``models.prediction``,
-``training.losses``, ``readers.base``, ``data.base`` and ``evaluation.statistics``, which plug-ins
-build on.
+change between versions, but for what plug-ins build on: ``models.base``, ``models.prediction``,
+``models.network``, ``training.losses``, ``readers.base``, ``readers.decoding``, ``data.base``,
+``evaluation.statistics`` and ``types``.
 """
 
 from importlib import import_module
@@ -24,11 +24,12 @@ if TYPE_CHECKING:  # the same as in _PUBLIC, for type checkers and editors
     from nowcast.models.base import Capabilities, ForecastModel
     from nowcast.models.convlstm import ConvLSTM
     from nowcast.models.encoder_forecaster import EncoderForecaster
-    from nowcast.models.prediction import Prediction
+    from nowcast.models.prediction import Prediction, SingleField
     from nowcast.readers.base import Reader
     from nowcast.runtime.errors import UserError
     from nowcast.training.losses import PixelLoss, TrainingLoss
     from nowcast.types.frames import Forecast, Frames, Grid
+    from nowcast.types.scale import Scale
     from nowcast.types.task import Task
 
 __version__ = "0.1.0"
@@ -46,6 +47,8 @@ __all__ = [
     "PixelLoss",
     "Prediction",
     "Reader",
+    "Scale",
+    "SingleField",
     "Statistic",
     "Task",
     "TrainingLoss",
@@ -65,11 +68,12 @@ _PUBLIC = {
     "nowcast.models.base": ("Capabilities", "ForecastModel"),
     "nowcast.models.convlstm": ("ConvLSTM",),
     "nowcast.models.encoder_forecaster": ("EncoderForecaster",),
-    "nowcast.models.prediction": ("Prediction",),
+    "nowcast.models.prediction": ("Prediction", "SingleField"),
     "nowcast.readers.base": ("Reader",),
     "nowcast.runtime.errors": ("UserError",),
     "nowcast.training.losses": ("PixelLoss", "TrainingLoss"),
     "nowcast.types.frames": ("Forecast", "Frames", "Grid"),
+    "nowcast.types.scale": ("Scale",),
     "nowcast.types.task": ("Task",),
 }
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}

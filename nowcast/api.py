@@ -54,7 +54,7 @@ def read(
     Args:
         files: an archive, radar files (also packed: .gz, .zip, .tar.gz ...), a folder or a pattern.
         reader: of the files' format, e.g. ``nowcast.readers.odim_hdf5.OdimHdf5()``; None: the one
-            that recognises each file.
+            that recognises each file. One that is defined in a notebook reads in this process.
         last: only so many of the newest frames.
         tolerance: how far values, grids and times of the files may be off.
 
@@ -71,6 +71,8 @@ def read(
             return archive.frames(first, len(archive))
     inputs = opened_inputs(paths)
     unpacking = Unpacking(Tolerant(reader or Auto(), tolerance), inputs.refused)
+    if type(reader).__module__ == "__main__":  # which another process knows nothing of
+        return read_frames(inputs.paths, reader=unpacking, last=last, tolerance=tolerance)
     with ReadingProcess(unpacking) as process:
         return read_frames(inputs.paths, reader=process, last=last, tolerance=tolerance)
 

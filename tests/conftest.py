@@ -14,6 +14,12 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 LACKING = ("pysteps", "cv2")
 
+# Plug-ins that are installed here would add their models and files to those that are tested; the
+# tests of plug-ins install one for themselves.
+from nowcast.runtime import plugins  # noqa: E402
+
+plugins.entry_points = lambda group: ()
+
 
 def pytest_addoption(parser):
     parser.addoption(

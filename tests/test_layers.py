@@ -1,6 +1,4 @@
-"""The import order of nowcast/__init__ and ARCHITECTURE: each layer imports only from those above
-it.
-"""
+"""The import order: each layer imports only from those above it."""
 
 import ast
 import re

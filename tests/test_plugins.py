@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def trained(site, tmp_path_factory) -> Path:
 def here(site, monkeypatch):
     """The example, installed for this process."""
     monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
     forget()
     yield plugins.plugins()
     monkeypatch.undo()

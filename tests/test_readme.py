@@ -7,7 +7,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from nowcast.cli import main
 from nowcast.data.examples import write_civil_protection_files
@@ -191,23 +190,6 @@ def test_the_example_of_the_layer_runs():
     scope = {}
     exec(next(block for block in blocks("python") if "norm_groups" in block), scope)
     assert scope["outputs"].shape == (8, 5, 64, 32, 32)
-
-
-def test_the_example_of_a_model_runs():
-    scope = {}
-    exec(next(block for block in blocks("python") if "class Fading" in block), scope)
-    forecast = scope["Fading"](0.5)(torch.full((1, 2, 1, 1, 1), 8.0), 2).point()
-    assert forecast.flatten().tolist() == pytest.approx([8 * np.exp(-0.5), 8 * np.exp(-1)])
-
-
-def test_the_example_of_a_reader_runs(tmp_path):
-    scope = {}
-    exec(next(block for block in blocks("python") if "class MyRadar" in block), scope)
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["rain"] = np.array([[-1, 0.5, 0.0]])
-        file.attrs["end"] = "2020-01-01T00:05"
-    frames = scope["MyRadar"]().read(tmp_path / "a.h5")
-    np.testing.assert_array_equal(frames.values, [[[np.nan, 6, 0]]])
 
 
 def test_the_two_commands_are_those_of_the_ci_script():

@@ -501,7 +501,7 @@ def done(monkeypatch, folder):
         (forecasting.replaying, "replay"),
         (forecasting, "start_server"),
         (evaluate, "_write_evaluation"),
-        (radar.inspection, "check"),
+        (radar.checking, "check"),
         (compare, "_one_by_one"),
     ):
         monkeypatch.setattr(owner, name, stopped)

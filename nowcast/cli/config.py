@@ -409,7 +409,8 @@ def _one_line(error: Exception) -> str:
     text = re.sub(r" ?To append to your (default list|config) use .*", "", text)
     if text.startswith("Interpolation key"):
         text += (
-            "; two chosen parts do not go together (loss=balanced_error, for instance, "
-            "weighs rain rates: it needs data=radar)."
+            "; two chosen parts do not go together: loss=balanced_error, for instance, weighs "
+            "rain rates and needs data=radar, and nowcast's networks need data that set "
+            "observed_channel and output_bias."
         )
     return text

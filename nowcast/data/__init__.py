@@ -23,6 +23,8 @@ physical values and NaN for what was not observed, and a file conf/data/NAME.yam
         # where cases have them: scale, analysis_time, source, size_of, grid_of, stride_hours
 
     # @package _global_
+    observed_channel: true  # both are read by nowcast's networks: is the mask a second channel,
+    output_bias: -3.0       # and where does the last layer's bias begin (most pixels are dry)
     defaults: [/task: radar, /transform: log_rain_rate, /loss: weighted_error, /scores: rain,
                /model: convlstm_small, /baselines: persistence]
     data: {_target_: yours.Lightning, task: "${task}", seed: "${seed}", folder: ???}

@@ -8,6 +8,8 @@ How to add a reader: write ``my_radar.py`` with a frozen dataclass that derives 
 set ``format``, define ``recognises`` and ``read`` (``decoding`` turns stored numbers into rain
 rates, ``forecasts`` refuses predicted fields, ``projection`` and ``axes`` help with the grid,
 ``limits`` with absurd sizes); name it in ``auto._BUILT_IN``; add ``conf/reader/my_radar.yaml`` with
-its ``_target_`` and settings, and ``tests/test_reader_my_radar.py``. A reader of another package
-derives from the same base and is found by its entry point, see ``runtime.plugins``.
+its ``_target_`` and settings, and ``tests/test_reader_my_radar.py``, and a file of yours to
+``tests/test_reader_recognition.py``. A reader in a package of your own derives from the same base;
+``reader=NAME`` takes the YAML file in the package's ``conf/reader``, and ``reader=auto`` asks those
+that the package's ``__init__`` imports (``runtime.plugins``; tests/plugin_example is a whole one).
 """

@@ -1,6 +1,7 @@
 """The reader that looks into a file and leaves it to the reader of its format."""
 
 import importlib
+import inspect
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,7 +42,11 @@ def readers() -> tuple[Reader, ...]:
     for name in _BUILT_IN:
         module, _, class_name = name.partition(".")
         found.append(getattr(importlib.import_module(f"nowcast.readers.{module}"), class_name)())
-    return (*found, *(reader() for reader in other_readers()))
+    for reader in other_readers():
+        settings = inspect.signature(reader).parameters.values()
+        if all(setting.default is not setting.empty for setting in settings):
+            found.append(reader())  # one that must be given settings is chosen by its name alone
+    return tuple(found)
 
 
 @dataclass(frozen=True)

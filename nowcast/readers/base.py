@@ -13,7 +13,10 @@ from nowcast.types.frames import Frames
 
 
 class Reader(ABC):
-    """Base of all readers, usually of a frozen dataclass whose fields are its settings.
+    """Base of all readers, best of a frozen dataclass whose fields are its settings.
+
+    Its attributes are its settings: plain data, which an archive records, and which the process
+    that reads files gets. ``reader=auto`` asks those whose settings all have defaults.
 
     Attributes:
         format: what it reads, in words for messages and lists of formats.

@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import UserError, first_line
 
 GROUP = "nowcast.plugins"
 
@@ -85,7 +85,13 @@ def classes_of(contract: type) -> list[type]:
     """The classes in the plug-ins' own namespaces that keep a contract, such as ``Reader``."""
     found = []
     for plugin in plugins():
-        module = importlib.import_module(plugin.package)
+        try:
+            module = importlib.import_module(plugin.package)
+        except Exception as error:  # whatever somebody's package raises when it is loaded
+            raise UserError(
+                f"the plug-in {plugin.name} ({plugin.distribution} {plugin.version}) cannot be "
+                f"loaded: {first_line(error)}. Mend it, or uninstall it."
+            ) from error
         for name, value in sorted(vars(module).items()):
             if not inspect.isclass(value) or name.startswith("_"):
                 continue

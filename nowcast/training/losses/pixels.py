@@ -49,8 +49,8 @@ class CrossEntropy(PixelLoss):
         if not model.capabilities.unit_range:
             raise UserError(
                 f"{type(self).__name__} needs values between 0 and 1, but this "
-                f"{type(model).__name__} has output=linear; use output=sigmoid, or "
-                "loss=squared_error."
+                f"{type(model).__name__} may predict others (capabilities.unit_range is False); "
+                "give a network output=sigmoid, or use loss=squared_error."
             )
 
     def of(self, forecast: Tensor, target: Tensor, observed: Tensor) -> Tensor:

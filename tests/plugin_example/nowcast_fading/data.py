@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nowcast import Task
 from nowcast.data.base import Cases, DataSet
-from nowcast.types.task import Task
 
 _FIRST = {"train": 0, "validation": 1_000_000, "test": 2_000_000}  # no case is of two parts
 

@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nowcast.training.losses import PixelLoss
+from nowcast import PixelLoss
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,6 @@ class LogCosh(PixelLoss):
 
     def of(self, forecast: Tensor, target: Tensor, observed: Tensor) -> Tensor:
         """All (B, T, 1, H, W) -> scalar."""
-        error = self.sharpness * torch.where(observed, forecast - target, 0.0).abs()
+        error = self.sharpness * (forecast - target).abs()  # 0 where it was not observed
         by_pixel = (error + F.softplus(-2 * error) - math.log(2)) / self.sharpness
         return by_pixel.sum() / observed.sum().clamp(min=1)

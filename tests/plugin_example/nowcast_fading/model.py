@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nowcast.models.base import ForecastModel
-from nowcast.models.prediction import Prediction, SingleField
-from nowcast.types.scale import Scale
+from nowcast import Capabilities, ForecastModel, Prediction, Scale, SingleField
 
 
 class Fading(ForecastModel):
@@ -14,6 +12,8 @@ class Fading(ForecastModel):
     Args:
         half_life: frames after which half of it is left, to begin with; it is learnt.
     """
+
+    capabilities = Capabilities(unit_range=True)  # as the normalised frames that it takes
 
     def __init__(self, half_life: float = 10.0):
         super().__init__()
@@ -27,9 +27,7 @@ class Fading(ForecastModel):
         scale: Scale | None = None,
     ) -> Prediction:
         """(B, T, 1, H, W), normalised -> a prediction of (B, forecast_length, 1, H, W)."""
-        last = context[:, -1:]
-        if observed is not None:
-            last = torch.where(observed[:, -1:], last, 0.0)
+        last = context[:, -1:]  # 0 where it was not observed
         leads = torch.arange(1, forecast_length + 1, device=context.device)
         left = 0.5 ** (leads / self.log_half_life.exp())
         return SingleField(last * left[:, None, None, None])

@@ -11,9 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nowcast.readers.base import Reader
-from nowcast.runtime.errors import UserError
-from nowcast.types.frames import Frames, Grid
+from nowcast import Frames, Grid, Reader, UserError
 
 _MAGIC = b"RAIN-TEXT "
 
@@ -23,6 +21,7 @@ class RainText(Reader):
     """Reader for RAIN-TEXT."""
 
     format: ClassVar[str] = "RAIN-TEXT"
+    path_parts: ClassVar[int] = 0  # the time is in the file, whatever it is called
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file begins as such files do; never raises."""

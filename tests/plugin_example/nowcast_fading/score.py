@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nowcast.evaluation.statistics.base import Statistic
+from nowcast import Statistic
 from nowcast.evaluation.statistics.scores import Score, ratio
 
 
