@@ -62,7 +62,27 @@ def gated(from_input: Tensor | None, from_state: Tensor, h: Tensor) -> Tensor:
     return torch.lerp(leaky(candidate), h, torch.sigmoid(u))
 
 
-class ConvGRUCell(nn.Module):
+class GatedCell(nn.Module):
+    """One step of a recurrence whose input convolutions can be made for all steps at once; a
+    subclass defines ``convolve_input`` and ``step``.
+    """
+
+    def convolve_input(self, inputs: Tensor) -> Tensor:
+        """The input's share, (N, C, H, W) -> (N, any, H, W), for any number of steps at once."""
+        raise NotImplementedError
+
+    def step(self, from_input: Tensor | None, h: Tensor) -> Tensor:
+        """Advance h, (B, F, H, W), by one timestep; ``from_input`` comes from ``convolve_input``,
+        or is None without an input.
+        """
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor | None, h: Tensor) -> Tensor:
+        """One step from an input frame (B, C, H, W), or from None where the cell has no input."""
+        return self.step(None if inputs is None else self.convolve_input(inputs), h)
+
+
+class ConvGRUCell(GatedCell):
     """One step of a ConvGRU.
 
     Args:
@@ -113,10 +133,6 @@ class ConvGRUCell(nn.Module):
         """
         return gated(from_input, self.from_state(h), h)
 
-    def forward(self, inputs: Tensor | None, h: Tensor) -> Tensor:
-        """One step from an input frame (B, C, H, W), or from None where the cell has no input."""
-        return self.step(None if inputs is None else self.convolve_input(inputs), h)
-
 
 def unroll(
     cell: nn.Module, inputs: Tensor | None, state: Tensor | None, length: int | None
@@ -164,9 +180,8 @@ def unroll(
                 batch, cell.hidden_channels, height, width, dtype=weight.dtype, device=weight.device
             )
         frames = inputs.unbind(1)
-    if hasattr(type(cell), "step") and call_is_forward(
-        cell
-    ):  # not a wrapper around it, nor one with hooks
+    # not a wrapper around it, nor one with hooks
+    if isinstance(cell, GatedCell) and call_is_forward(cell):
         step = cell.step
         if inputs is not None:
             steps_first = inputs.transpose(0, 1).flatten(0, 1)

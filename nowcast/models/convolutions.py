@@ -31,7 +31,7 @@ def ordered(weight: Tensor) -> Tensor:
         or not torch_private.is_plain(weight)
     ):
         return weight
-    made = getattr(_this_thread, "made", None)
+    made = _this_thread.made
     if made is None:
         return _ordered(weight)
     key = id(weight), torch.is_grad_enabled()
@@ -40,7 +40,11 @@ def ordered(weight: Tensor) -> Tensor:
     return made[key][1]
 
 
-_this_thread = threading.local()
+class _ThisThread(threading.local):
+    made: dict | None = None  # weights that were ordered, within ``ordered_once``
+
+
+_this_thread = _ThisThread()
 
 
 def ordered_once():
@@ -56,7 +60,7 @@ def ordered_once():
 
 @contextmanager
 def _ordered_once():
-    before = getattr(_this_thread, "made", None)
+    before = _this_thread.made
     _this_thread.made = {} if before is None else before
     try:
         yield

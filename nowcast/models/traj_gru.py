@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nowcast.models.conv_gru import INPUT_KERNEL, gated, initialise, leaky, unroll
+from nowcast.models.conv_gru import INPUT_KERNEL, GatedCell, gated, initialise, leaky, unroll
 from nowcast.models.convolutions import Conv2d, settings_text
 from nowcast.models.network import check_at_least
 
@@ -54,7 +54,7 @@ def warp(values: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(values, grid, align_corners=False).unflatten(2, (-1, height))
 
 
-class TrajGRUCell(nn.Module):
+class TrajGRUCell(GatedCell):
     """One step of a TrajGRU.
 
     Args:
@@ -117,10 +117,6 @@ class TrajGRUCell(nn.Module):
         )
         linked = warp(h, self.flows(features, h)).flatten(1, 2)  # channel f L + l
         return gated(gates, self.from_state(linked), h)
-
-    def forward(self, inputs: Tensor | None, h: Tensor) -> Tensor:
-        """One step from an input frame (B, C, H, W), or from None where the cell has no input."""
-        return self.step(None if inputs is None else self.convolve_input(inputs), h)
 
 
 class TrajGRU(nn.Module):

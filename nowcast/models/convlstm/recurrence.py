@@ -134,23 +134,18 @@ def _forward(
     wide_peephole = None if peephole is None else peephole.to(wide)
     convolution = Packed(state_weight.to(dtype), torch.Size([batch, features, *size]))
     for step in range(length):
-        maps, before, after = (
-            _maps(states[step], size),
-            *((cells[step], cells[step + 1]) if keep else (cells[0], cells[0])),
-        )
-        conv, add, place = (
-            None,
-            None if from_input is None else from_input[step],
-            None if z is None else z[step],
-        )
-        # a convolution of zeros is zero
-        if not step and h is None or add is not None and convolution.add_to(_maps(add, size), maps):
-            place = None
+        maps = _maps(states[step], size)
+        before, after = (cells[step], cells[step + 1]) if keep else (cells[0], cells[0])
+        add = None if from_input is None else from_input[step]
+        at_rest = step == 0 and h is None  # a convolution of zeros is zero
+        if at_rest or (add is not None and convolution.add_to(_maps(add, size), maps)):
+            conv = kept = (
+                None  # what enters the gates is all in ``add``, which is z where it is kept
+            )
         else:
-            conv = _rows(convolution(maps, bias))
-        gates.forward(
-            conv, add, place, before, after, states[step + 1], wide_peephole, settings.forget_offset
-        )
+            conv, kept = _rows(convolution(maps, bias)), None if z is None else z[step]
+        h_after, offset = states[step + 1], settings.forget_offset
+        gates.forward(conv, add, kept, before, after, h_after, wide_peephole, offset)
     outputs = states[1:].view(length, batch, *size, features).permute(0, 1, 4, 2, 3)
     final = _maps(states[-1], size).clone(), _maps(cells[-1], size).clone()
     return outputs, *final, *((z, states, cells) if keep else ())
@@ -164,52 +159,42 @@ def _gradients(
     ctx,
 ) -> Arguments:
     """Gradients of the arguments that need one, from those of outputs, h and c."""
-    (inputs, input_weight, _, state_weight, peephole, h, _), (z, states, cells) = arguments, kept
-    (d_outputs, d_h, d_c), size, features = gradients, ctx.size, states.shape[-1]
-    convolution = Packed(
-        state_weight.to(ctx.dtype), torch.Size([states.shape[1] // size.numel(), features, *size])
-    )
+    inputs, input_weight, _, state_weight, peephole, h, _ = arguments
+    z, states, cells = kept
+    d_outputs, d_h, d_c = gradients
+    size, features = ctx.size, states.shape[-1]
+    shape = torch.Size([states.shape[1] // size.numel(), features, *size])
+    convolution = Packed(state_weight.to(ctx.dtype), shape)
     if d_outputs is not None:
         d_outputs = (
             d_outputs.permute(0, 1, 3, 4, 2).to(ctx.dtype).contiguous().view(len(z), -1, features)
         )
     d_state = None if d_h is None else _rows(d_h.to(ctx.dtype)).contiguous()
-    d_cell = (
-        torch.zeros_like(cells[0])
-        if d_c is None
-        else _rows(d_c.to(cells.dtype)).clone(memory_format=torch.contiguous_format)
-    )
+    if d_c is None:
+        d_cell = torch.zeros_like(cells[0])
+    else:
+        d_cell = _rows(d_c.to(cells.dtype)).clone(memory_format=torch.contiguous_format)
     dz = torch.empty_like(z) if graph_is_kept() else z
-    wide_peephole, sums = (
-        None if peephole is None else peephole.to(cells.dtype),
-        gates.zero_sums(cells[0]),
-    )
+    wide_peephole = None if peephole is None else peephole.to(cells.dtype)
+    sums, offset = gates.zero_sums(cells[0]), ctx.settings.forget_offset
     for step in reversed(range(len(z))):
-        from_output = None if d_outputs is None else d_outputs[step]
-        gates.backward(
-            z[step],
-            cells[step],
-            from_output,
-            d_state,
-            d_cell,
-            dz[step],
-            wide_peephole,
-            ctx.settings.forget_offset,
-            sums,
-        )
+        d_output, before = None if d_outputs is None else d_outputs[step], cells[step]
+        at_step = z[step], before, d_output, d_state, d_cell, dz[step]
+        gates.backward(*at_step, wide_peephole, offset, sums)
         d_state = None
         if step or needs.h:
             d_state = _rows(convolution.gradient(_maps(dz[step], size)))
     found = dict.fromkeys(Arguments._fields)
     if needs.state_weight:
         first = 0 if h is not None else 1  # no weight has met a state of zeros
-        maps = [_maps(part.flatten(0, 1), size) for part in (dz[first:], states[first : len(z)])]
-        met = len(z) > first
-        found["state_weight"] = (
-            convolution_backward(*maps, convolution.weight, convolution.settings, (False, True))[1]
-            if met
-            else torch.zeros_like(state_weight)
-        )
+        found["state_weight"] = torch.zeros_like(state_weight)
+        if len(z) > first:
+            d_maps = _maps(dz[first:].flatten(0, 1), size)
+            maps = _maps(states[first : len(z)].flatten(0, 1), size)
+            weight, sides = convolution.weight, convolution.settings
+            found["state_weight"] = convolution_backward(
+                d_maps, maps, weight, sides, (False, True)
+            )[1]
     if needs.inputs or needs.input_weight:
         flat = inputs.flatten(0, 1)
         wanted = needs.inputs, needs.input_weight
@@ -224,14 +209,14 @@ def _gradients(
     sums = sums.sum(0)
     found["bias"], found["peephole"] = sums[: 4 * features], sums[4 * features :].view(3, -1)
     found["h"], found["c"] = None if d_state is None else _maps(d_state, size), _maps(d_cell, size)
-    for name in ("input_weight", "state_weight"):  # as the weights themselves lie
-        found[name] = found[name].contiguous() if getattr(needs, name) else None
-    return Arguments(
-        *(
-            found[name].to(getattr(arguments, name).dtype) if getattr(needs, name) else None
-            for name in Arguments._fields
-        )
-    )
+    for name, needed, value in zip(Arguments._fields, needs, arguments, strict=True):
+        if not needed:
+            found[name] = None
+            continue
+        found[name] = found[name].to(value.dtype)
+        if name in ("input_weight", "state_weight"):  # as the weights themselves lie
+            found[name] = found[name].contiguous()
+    return Arguments(**found)
 
 
 def _differentiable_gradients(
