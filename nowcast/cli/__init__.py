@@ -123,7 +123,8 @@ def main(arguments: list[str] | None = None) -> None:
     From Python: ``run``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    name = arguments[0] if arguments else ""
+    named = [item for item in arguments if item in _COMMANDS]  # --config-dir may stand before it
+    name = (named or arguments or [""])[0]
     environment.settle()
     keep_freed_memory()
     try:
