@@ -79,13 +79,15 @@ _PUBLIC = {
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, loaded when it is first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module 'nowcast' has no attribute {name!r}")
-    found = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # for which a misspelt name would be one of any type
+
+    def __getattr__(name: str) -> Any:
+        """A public name, loaded when it is first used."""
+        if name not in _MODULES:
+            raise AttributeError(f"module 'nowcast' has no attribute {name!r}")
+        found = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

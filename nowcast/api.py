@@ -4,7 +4,9 @@ These functions are the ones that ``nowcast`` exports; each stands for the comma
 calls the same code. Nothing here knows of Hydra.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import warnings
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import numpy as np
 from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
-from nowcast.data.inputs import expand_inputs, read_frames
-from nowcast.data.preparation import Preparation, target_of
+from nowcast.data.inputs import Inputs, expand_inputs, read_frames
+from nowcast.data.preparation import Preparation, as_settings
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
@@ -29,13 +31,13 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
 from nowcast.readers.auto import Auto
 from nowcast.readers.base import Reader
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.files import SHIPPED
 from nowcast.types.frames import Frames
-from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
-Files = str | Path | Sequence[str | Path]
+Files = Inputs
 """A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
 
 
@@ -64,7 +66,10 @@ def read(
     Raises:
         UserError: there are no such files, or one cannot be read, or is of another grid.
     """
-    paths = expand_inputs(files)
+    if last is not None and not (isinstance(last, int) and last >= 1):
+        raise UserError(f"last is {last!r}; expected a whole number of frames from 1, or None.")
+    _check_reader(reader)
+    paths = expand_inputs(_expanded(files))
     if len(paths) == 1 and is_archive(paths[0]):
         with Archive(paths[0]) as archive:
             first = 0 if last is None else max(0, len(archive) - last)
@@ -86,7 +91,7 @@ def open_archive(path: str | PathLike) -> Archive:
     Raises:
         UserError: it is no archive, or damaged.
     """
-    return Archive(Path(path))
+    return Archive(Path(path).expanduser())
 
 
 def convert(
@@ -114,10 +119,16 @@ def convert(
     Raises:
         UserError: as ``nowcast.data.conversion.convert``.
     """
-    chosen, output = reader or Auto(), Path(output)
-    paths = [path for path in expand_inputs(files) if not conversion.is_own(path, output)]
-    settings = {"_target_": target_of(chosen), **vars(chosen)}
-    prepare = Preparation(settings, tolerance=tolerance)
+    _check_reader(reader)
+    chosen, output = reader or Auto(), Path(output).expanduser()
+    inputs = expand_inputs(_expanded(files))
+    paths = [path for path in inputs if not conversion.is_own(path, output)]
+    if workers and type(chosen).__module__ == "__main__":
+        raise UserError(
+            f"{type(chosen).__name__} is defined in this program alone, where other processes "
+            "cannot read with it; put it into a module, or leave workers at 0."
+        )
+    prepare = Preparation(as_settings(chosen), tolerance=tolerance)
     return conversion.convert(
         paths, Path(output), reader=chosen, prepare=prepare, workers=workers, replace=replace
     )
@@ -138,10 +149,29 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
     """
     import torch
 
-    forecaster = Forecaster.load(run if isinstance(run, str) else Path(run))
+    forecaster = Forecaster.load(run if run == SHIPPED else Path(run).expanduser())
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    forecaster.model.to(chosen)
+    try:
+        forecaster.model.to(chosen)
+    except RuntimeError as error:
+        raise UserError(f"device {chosen!r} cannot be used here: {first_line(error)}.") from error
     return forecaster
+
+
+def _expanded(files: Files) -> Files:
+    """With ~ as the home folder."""
+    if isinstance(files, (str, PathLike)):
+        return os.path.expanduser(files)
+    return [os.path.expanduser(item) for item in files]
+
+
+def _check_reader(reader: Reader | None) -> None:
+    """Refuse what is no reader, such as a name or the class itself."""
+    if reader is not None and not isinstance(reader, Reader):
+        raise UserError(
+            f"reader is {reader!r}; expected an object of a class that derives from "
+            "nowcast.Reader, such as nowcast.readers.odim_hdf5.OdimHdf5(), or None."
+        )
 
 
 def evaluate(
@@ -166,7 +196,8 @@ def evaluate(
         plan: workers, members and how intervals are made; None: in this process, no members.
 
     Returns:
-        Scores by lead time with intervals: ``results.rows("model")``.
+        Scores by lead time with intervals: ``results.rows("model")``. A warning says of a baseline
+        that could not forecast some cases that persistence stands in for it there.
 
     Raises:
         UserError: there is no case to evaluate, or the model cannot forecast these frames.
@@ -189,14 +220,19 @@ def evaluate(
         members=plan.members,
     )
     others = {"persistence": Persistence()} if baselines is None else dict(baselines)
+    for name, other in others.items():
+        if not isinstance(other, ForecastModel):
+            raise UserError(f"the baseline {name} is {other!r}; expected a ForecastModel.")
     if "model" in others:
         raise UserError("a baseline is called 'model', as the model itself; choose another name.")
     made = {name: Forecaster(other, Identity(), task) for name, other in others.items()}
     scores = RainScores() if scores is None else scores
-    settings = {"task": _as_settings(task), "scores": _as_settings(scores)}
-    return evaluate_source(source, made, scores, plan=plan, settings=settings)
-
-
-def _as_settings(part: Task | Statistic) -> dict:
-    """A part as data that it can be built from again."""
-    return {"_target_": target_of(part), **vars(part)}
+    settings = {"task": as_settings(task), "scores": as_settings(scores)}
+    results = evaluate_source(source, made, scores, plan=plan, settings=settings)
+    for name, failed in results.facts["failures"].items():
+        warnings.warn(
+            f"{name} failed in {failed['cases']} cases, and persistence stood in for it; the first "
+            f"reason: {failed['reason']}",
+            stacklevel=2,
+        )
+    return results

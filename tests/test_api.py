@@ -2,14 +2,20 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from factories import write_archive, write_knmi
+from factories import grid, write_archive, write_knmi
 
 import nowcast
+from nowcast import UserError
+from nowcast.data.preparation import as_settings
 from nowcast.models.prediction import SingleField
 from nowcast.output.netcdf import read_forecast
+from nowcast.readers.geotiff import GeoTiff
 
 
 def test_importing_nowcast_loads_neither_torch_nor_numpy_nor_hydra():
@@ -70,6 +76,70 @@ def test_a_model_is_evaluated_beside_baselines_over_the_newest_part_of_an_archiv
     assert found["model"] == found["persistence"] and found["model"][0] > 0
     with pytest.raises(ValueError, match="a baseline is called 'model'"):
         nowcast.evaluate(forecaster, archive, baselines={"model": Last()})
+
+
+def test_probabilities_are_written_or_refused_but_never_lost(tmp_path):
+    frames = nowcast.Frames(np.ones((1, 4, 5)), [np.datetime64("2024-05-01T12:00")], grid(4, 5))
+    forecast = nowcast.Forecast(
+        frames.values,
+        frames.times[0],
+        [np.timedelta64(5, "m")],
+        frames.grid,
+        probability=np.full((1, 1, 4, 5), 0.25),
+        thresholds=(2.0,),
+    )
+    forecast.save(tmp_path / "now.nc")
+    with h5py.File(tmp_path / "now.nc") as file:
+        assert file["threshold"][()] == [2.0] and (file["probability"][()] == 25).all()
+    with pytest.raises(UserError, match="GeoTIFF has no place for probabilities"):
+        forecast.save(tmp_path / "now.tif")
+    with pytest.raises(UserError, match="is not the name of a PNG file"):
+        forecast.plot(tmp_path / "now.pdf")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nowcast.read("a.h5", last=0), "last is 0; expected a whole number of frames"),
+        (lambda: nowcast.read("a.h5", reader="knmi"), "reader is 'knmi'; expected an object"),
+        (
+            lambda: nowcast.convert("a.h5", "b.nc", reader=nowcast.Reader),
+            "expected an object of a class",
+        ),
+        (lambda: nowcast.load("shipped", device="abacus"), "device 'abacus' cannot be used here"),
+    ],
+)
+def test_a_wrong_argument_is_said_at_once(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
+
+
+def test_what_a_model_returns_is_compared_with_the_contract(tmp_path):
+    class Bare(nowcast.ForecastModel):
+        def forward(self, context, forecast_length, observed=None, scale=None):
+            return context[:, -1:]
+
+    archive = write_archive(tmp_path / "a.nc", moving_rain(30), range(0, 150, 5))
+    forecaster = nowcast.Forecaster(Bare(), nowcast_identity(), nowcast.Task(2, 3, 5))
+    with pytest.raises(UserError, match="Bare returned Tensor; expected a Prediction"):
+        forecaster(nowcast.read(archive, last=2))
+    with pytest.raises(UserError, match="the baseline last is .*; expected a ForecastModel"):
+        nowcast.evaluate(forecaster, archive, baselines={"last": Last})
+
+
+def test_settings_of_an_object_are_plain_data_or_refused():
+    coding = as_settings(GeoTiff())["values"]
+    assert coding["_target_"] == "nowcast.readers.decoding.Coding"
+
+    @dataclass
+    class Odd:
+        weights: object
+
+    assert as_settings(Odd((1, {"a": Path("x")})))["weights"] == [1, {"a": "x"}]
+    with pytest.raises(
+        UserError, match="expected plain data .* for the setting Odd.weights, got ndarray"
+    ):
+        as_settings(Odd(np.ones(3)))
 
 
 def moving_rain(frames: int) -> np.ndarray:

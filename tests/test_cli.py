@@ -926,7 +926,7 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
         (["train", "seed=x"], "seed is 'x'"),
         (["train", "model.hiden_channels=[3]"], "hiden_channels"),
-        (["train", "model.state_kernel=0"], "state_kernel is 0; a whole number from 1"),
+        (["train", "model.state_kernel=0"], "state_kernel is 0; expected a whole number from 1"),
         (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc"),
         (["train", "data.train_sequences=1.5"], "data.train_sequences is 1.5, but int is needed"),
         (
@@ -988,7 +988,7 @@ def test_a_baseline_that_cannot_run_is_told_before_training(archive, tmp_path, c
         f"output_dir={tmp_path}/run",
         f"data.archive={archive}",
     ]
-    assert "needs at least 2 context frames" in refused(capsys, "train", *typed)
+    assert "expected at least 2 context frames" in refused(capsys, "train", *typed)
     assert not (tmp_path / "run").exists()
 
 

@@ -66,7 +66,7 @@ def layer(name: str) -> int:
 # A constructor that is built on what is built on its class, and loaded when it is called:
 # Frames.from_xarray reads as readers of CF files do; a forecast hands itself on to what writes and
 # draws it.
-UPWARDS = {"types/frames.py": {"readers", "output", "drawing"}}
+UPWARDS = {"types/frames.py": {"readers", "output", "drawing", "forecasting.products"}}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +132,11 @@ def test_where_it_is_not_installed_one_line_says_what_is_missing(trained):
     for command in (
         ["predict", "run=run", "input=*.rain", "output=none.nc"],
         ["evaluate", "run=run"],
+        ["report", "run=run"],
     ):
         refused = nowcast(*command, folder=folder)
         assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-        assert "run needs the plug-in nowcast-fading 1.2, which is not installed" in refused.stderr
+        assert "needs the plug-in nowcast-fading 1.2, which is not installed" in refused.stderr
     refused = nowcast("train", "experiment=fading", folder=folder)
     assert refused.returncode == 2 and "fading" in refused.stderr
     resumed = nowcast("train", "resume=run", "training.max_epochs=9", folder=folder)
@@ -208,8 +209,6 @@ def test_a_folder_of_ones_own_settings_is_searched_after_those_of_nowcast(tmp_pa
 
 
 def test_an_entry_point_that_names_nowcast_itself_is_refused(monkeypatch):
-    from importlib.metadata import EntryPoint
-
     for value in ("nowcast.models", "fine:attribute"):
         entry = EntryPoint("odd", value, plugins.GROUP)
         monkeypatch.setattr(plugins, "entry_points", lambda group, entry=entry: [entry])
@@ -217,3 +216,99 @@ def test_an_entry_point_that_names_nowcast_itself_is_refused(monkeypatch):
         with pytest.raises(UserError, match="expected the name of a package other than nowcast"):
             plugins.plugins()
     plugins.plugins.cache_clear()
+
+
+def another(folder: Path, monkeypatch, **files: str) -> None:
+    """A plug-in of some modules, installed for this process."""
+    package = folder / "odd_rain"
+    package.mkdir()
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text)
+    entry = EntryPoint("odd", "odd_rain", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    monkeypatch.syspath_prepend(str(folder))
+    for name in [name for name in sys.modules if name.split(".")[0] == "odd_rain"]:
+        del sys.modules[name]
+    forget()
+
+
+READER = """
+from nowcast.readers.base import Reader
+class Odd(Reader):
+    format = "odd"
+    def {constructor}
+    def recognises(self, path): {recognises}
+    def read(self, path): raise ValueError("no licence")
+class Unfinished(Reader):
+    format = "a reader that others derive from"
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"__init__": "1 / 0"}, "the plug-in odd .* cannot be loaded: division by zero"),
+        (
+            {"__init__": READER.format(constructor="x(self): pass", recognises="1 / 0")},
+            "the reader odd_rain.Odd of a plug-in failed: division by zero",
+        ),
+        (
+            {"__init__": READER.format(constructor="x(self): pass", recognises="return True")},
+            "the reader odd_rain.Odd of a plug-in failed: no licence",
+        ),
+    ],
+)
+def test_a_fault_of_a_plug_in_is_called_its_own_and_not_the_files(
+    files, message, tmp_path, monkeypatch
+):
+    from nowcast.readers.auto import Auto
+
+    another(tmp_path, monkeypatch, **files)
+    (tmp_path / "file.odd").write_text("rain")
+    try:
+        with pytest.raises(UserError, match=message):
+            Auto().read(tmp_path / "file.odd")
+    finally:
+        forget()
+
+
+def test_a_reader_that_must_be_given_settings_is_not_asked_by_auto(tmp_path, monkeypatch):
+    from nowcast.readers.auto import readers
+
+    text = READER.format(constructor="__init__(self, scale): pass", recognises="return True")
+    another(tmp_path, monkeypatch, __init__=text)
+    assert "odd" not in [reader.format for reader in readers()]
+    forget()
+
+
+MODEL = """
+from __future__ import annotations
+from typing import TYPE_CHECKING, Any
+import torch
+from nowcast.models.base import ForecastModel
+if TYPE_CHECKING:
+    from pathlib import Path
+class Encoder(torch.nn.Module):
+    def __init__(self, width: Any = 3):
+        super().__init__()
+class Net(ForecastModel):
+    def __init__(self, encoder: Encoder, place: Path | None = None):
+        super().__init__()
+        self.encoder = encoder
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        return context
+"""
+
+
+def test_a_model_of_a_plug_in_may_be_made_of_other_classes_of_it(tmp_path, monkeypatch):
+    from nowcast.runtime.build import build, build_part
+
+    another(tmp_path, monkeypatch, __init__="", net=MODEL, broken="raise OSError('disk')")
+    encoder = {"_target_": "odd_rain.net.Encoder", "width": "any"}
+    built = build_part({"model": {"_target_": "odd_rain.net.Net", "encoder": encoder}}, "model")
+    assert type(built.encoder).__name__ == "Encoder"
+    with pytest.raises(UserError, match="expected a class that derives from"):
+        build(encoder, "encoder")
+    with pytest.raises(UserError, match="odd_rain.broken.Net cannot be loaded: disk"):
+        build({"_target_": "odd_rain.broken.Net"}, "model", kind="model")
+    forget()

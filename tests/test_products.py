@@ -213,9 +213,9 @@ def test_a_neighbourhood_that_cannot_grow_is_refused(radius):
 @pytest.mark.parametrize("shape", [(2, 1, 1), (0, 1, 1, 1), (3, 2, 1, 1), (3, 1, 1, 2)])
 def test_members_of_another_shape_are_refused(shape):
     message = (
-        r"are needed"
+        r"expected rain rates with the axes M T H W"
         if len(shape) == 3
-        else r"came with a forecast of shape \(1, 1, 1\); \(members, 1, 1, 1\) is needed"
+        else r"expected members of shape \(members, 1, 1, 1\), as the forecast"
     )
     with pytest.raises(UserError, match=message):
         replace(made([[[1]]], [5]), members=np.zeros(shape))

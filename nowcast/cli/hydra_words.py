@@ -84,13 +84,18 @@ def config_folders(arguments: list[str]) -> tuple[list[Path], list[str]]:
     folders, rest, waiting = [], [], False
     for item in arguments:
         name, equals, value = item.partition("=")
-        if waiting:
+        if waiting and item and not item.startswith("-"):
             folders.append(Path(item).expanduser())
             waiting = False
+        elif waiting:
+            break  # another option, or nothing, where the folder should be
         elif _SHORT.get(name, name) != CONFIG_DIR:
             rest.append(item)
         elif equals:
-            folders.append(Path(value).expanduser())
+            waiting = not value
+            folders += [Path(value).expanduser()] if value else []
+            if waiting:
+                break
         else:
             waiting = True
     if waiting:

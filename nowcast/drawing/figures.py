@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nowcast.runtime.environment import loaded_without
+from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 
 DPI = 120
@@ -31,7 +32,13 @@ def new_figure(width: float, height: float, **options):
 
 
 def save(figure, path: str | Path) -> None:
-    """Write a figure as a PNG file, whole or not at all."""
+    """Write a figure as a PNG file, whole or not at all.
+
+    Raises:
+        UserError: the path ends as that of another kind of picture.
+    """
+    if Path(path).suffix.lower() not in (".png", ""):
+        raise UserError(f"{path} is not the name of a PNG file; expected one that ends in .png.")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 

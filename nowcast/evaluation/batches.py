@@ -198,7 +198,9 @@ class BatchEvaluator:
         self, forecaster: Forecaster, case: np.ndarray, length: int, scale: Scale | None
     ) -> np.ndarray:
         """The forecast of one case, (T, H, W) or (M, T, H, W), from the cache where it is there."""
-        if self.cache is None:
+        # of a model of somebody else nobody knows here when its code changes
+        own = type(forecaster.model).__module__.startswith("nowcast.")
+        if self.cache is None or not own:
             return _forecast(forecaster, case, length, scale)
         key = self.cache.key(_identity(forecaster, scale), case, length)
         kept = self.cache.get(key)

@@ -28,6 +28,7 @@ from nowcast.evaluation.storage import StoredFile, opened, save
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder
+from nowcast.runtime.plugins import plugins_named_in, refuse_missing
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.types.frames import Grid
 from nowcast.types.task import Task
@@ -229,6 +230,7 @@ class Results:
         about = {
             "format": FORMAT,
             "settings": self.settings,
+            "plugins": plugins_named_in(self.settings),
             "blocks": [asdict(block) for block in self.blocks],
             "models": self.models,
             "members": self.members,
@@ -262,6 +264,7 @@ class Results:
             about = file.about()
             _refuse_other_format(path, about["format"])
             about = with_todays_names(about)
+            refuse_missing(about.get("plugins", {}), f"the evaluation {path}")
             return cls(
                 about["settings"],
                 [Block(**block) for block in about["blocks"]],

@@ -208,6 +208,11 @@ class Forecaster:
             begun = time.perf_counter()
             known = None if scale is None else scale.to(device)
             prediction = self.model(values.to(device), length, observed.to(device), known)
+            if not isinstance(prediction, Prediction):
+                raise UserError(
+                    f"{name} returned {type(prediction).__name__}; expected a Prediction, such as "
+                    "SingleField(values), see nowcast.models.prediction."
+                )
             yield prediction, observed.any(dim=1, keepdim=True).to(device)
             _wait_for(device)
             self.network_seconds += time.perf_counter() - begun

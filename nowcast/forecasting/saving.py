@@ -153,8 +153,8 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         return safetensors.torch.load(content), sha256(content).hexdigest()
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} cannot be read as weights: it is not there. Restore it, or finish the run "
-            f"anew with nowcast train resume={path.parent}"
+            f"{path} cannot be read as weights: it is not there. Restore it"
+            f"{_or_resume(path.parent)}."
         ) from error
     except OSError as error:
         raise os_error(path, error) from error

@@ -54,7 +54,8 @@ class ForecastModel(nn.Module, ABC):
     """From context frames to a prediction of the frames that follow.
 
     Attributes:
-        capabilities: what it can; of the class, or set in ``__init__`` where a setting decides.
+        capabilities: what it can; of the class, or set in ``__init__`` where a setting decides
+            (but for ``slow`` and ``partial``, which are asked of the class).
         context_length: the fewest context frames that it forecasts from.
     """
 

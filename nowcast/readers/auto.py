@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 from nowcast.readers.base import Reader
 from nowcast.readers.content import require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.plugins import classes_of
 from nowcast.types.frames import Frames
@@ -43,10 +45,50 @@ def readers() -> tuple[Reader, ...]:
         module, _, class_name = name.partition(".")
         found.append(getattr(importlib.import_module(f"nowcast.readers.{module}"), class_name)())
     for reader in other_readers():
-        settings = inspect.signature(reader).parameters.values()
-        if all(setting.default is not setting.empty for setting in settings):
-            found.append(reader())  # one that must be given settings is chosen by its name alone
+        if not inspect.isabstract(reader) and _needs_no_settings(reader):
+            found.append(_Guarded(reader))
     return tuple(found)
+
+
+def _needs_no_settings(reader: type[Reader]) -> bool:
+    """Whether a reader can be made as it comes; one that must be given settings is chosen by its
+    name alone.
+    """
+    for setting in inspect.signature(reader).parameters.values():
+        given = setting.kind not in (setting.VAR_POSITIONAL, setting.VAR_KEYWORD)
+        if given and setting.default is setting.empty:
+            return False
+    return True
+
+
+class _Guarded(Reader):
+    """A reader of a plug-in, whose faults are called its own and not the file's."""
+
+    def __init__(self, reader: type[Reader]):
+        self._name = f"the reader {reader.__module__}.{reader.__qualname__} of a plug-in"
+        with self._named():
+            self._reader = reader()
+            self.format = reader.format
+            self.path_parts = reader.path_parts
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:  # whatever somebody's code raises
+            raise UserError(f"{self._name} failed: {first_line(error)}") from error
+
+    def recognises(self, path: str | Path) -> bool:
+        """As the reader's own."""
+        with self._named():
+            return self._reader.recognises(path)
+
+    def read(self, path: str | Path) -> Frames:
+        """As the reader's own."""
+        with self._named():
+            return self._reader.read(path)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Reader(ABC):
     """
 
     format: ClassVar[str]
-    path_parts: int = 1
+    path_parts: ClassVar[int] = 1
 
     @abstractmethod
     def recognises(self, path: str | Path) -> bool:

@@ -14,7 +14,7 @@ import types
 import typing
 from dataclasses import dataclass
 
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.plugins import plugin_of, plugins
 from nowcast.runtime.renamed import renamed
 
@@ -54,18 +54,19 @@ _KINDS = {
 def _loaded(target: str) -> type | None:
     """The public class of a dotted name that is defined in the module or package it names."""
     module_name, _, name = target.rpartition(".")
-    found = getattr(importlib.import_module(module_name), name)
+    found = vars(importlib.import_module(module_name))[name]
     own = inspect.isclass(found) and f"{found.__module__}.".startswith(f"{module_name}.")
     return found if own and not name.startswith("_") else None
 
 
-def resolve(target: str, where: str, *, kind: str | None = None) -> type:
+def resolve(target: str, where: str, *, kind: str | None = None, within: str = "") -> type:
     """The class that a ``_target_`` names, also by a name that it had before.
 
     Args:
         target: module and class.
         where: the place in the configuration, for messages.
         kind: what it has to be, e.g. "model"; None: anything that a configuration can name.
+        within: the class whose setting it is, see ``build``.
 
     Raises:
         UserError: there is no such class, or it is not of that kind.
@@ -83,13 +84,16 @@ def resolve(target: str, where: str, *, kind: str | None = None) -> type:
         if error.name and not text.startswith(error.name):
             raise UserError(f"{where}: {target} cannot be loaded: {error}.") from error
         raise UserError(f"{where}: this version of {_owner(plugin)} has no {target}.") from None
-    except AttributeError:
+    except KeyError:
         raise UserError(f"{where}: this version of {_owner(plugin)} has no {target}.") from None
+    except Exception as error:  # whatever somebody's module raises when it is loaded
+        raise UserError(f"{where}: {target} cannot be loaded: {first_line(error)}.") from error
     if found is None:
         raise UserError(f"{where}: {target} is not a class defined there.")
     if inspect.isabstract(found):
         raise UserError(f"{where}: {target} is a contract; expected a class that keeps it.")
-    if plugin is not None:
+    part_of_another = kind is None and plugin is not None and plugin.has(within)
+    if plugin is not None and not part_of_another:
         _refuse_other_kind(found, kinds, where)
     return found
 
@@ -120,7 +124,7 @@ def _refuse_other_kind(found: type, kinds: dict[str, _Kind], where: str) -> None
     raise UserError(f"{where}: expected a class that derives from {wanted}, got {found.__name__}.")
 
 
-def build(settings, where: str = "settings", *, kind: str | None = None):
+def build(settings, where: str = "settings", *, kind: str | None = None, within: str = ""):
     """Turn settings into objects, innermost first.
 
     Args:
@@ -128,6 +132,7 @@ def build(settings, where: str = "settings", *, kind: str | None = None):
             every dictionary with a ``_target_`` becomes the object it names.
         where: the place in the configuration, for messages.
         kind: what has to come out, e.g. "model"; None: whatever the settings name.
+        within: the class whose setting it is; one of a plug-in may be given any class of its own.
 
     Raises:
         UserError: an unknown target, an unknown or missing setting, one of another type than
@@ -135,15 +140,17 @@ def build(settings, where: str = "settings", *, kind: str | None = None):
     """
     settings = plain_data(settings)
     if isinstance(settings, list):
-        return [build(item, f"{where}[{i}]") for i, item in enumerate(settings)]
+        return [build(item, f"{where}[{i}]", within=within) for i, item in enumerate(settings)]
     if not isinstance(settings, dict):
         return settings
-    built = {
-        key: build(value, f"{where}.{key}") for key, value in settings.items() if key != "_target_"
-    }
+    owner = str(settings.get("_target_", within))
+    built = {}
+    for key, value in settings.items():
+        if key != "_target_":
+            built[key] = build(value, f"{where}.{key}", within=owner)
     if "_target_" not in settings:
         return built
-    target = resolve(settings["_target_"], where, kind=kind)
+    target = resolve(settings["_target_"], where, kind=kind, within=within)
     _check_settings(target, built, where)
     return target(**built)
 
@@ -169,7 +176,10 @@ def _check_settings(target: type, settings: dict, where: str) -> None:
             f"{where} needs {', '.join(map(repr, missing))} (for {target.__name__}); set it, "
             f"e.g. {where}.{missing[0]}=..."
         )
-    hints = typing.get_type_hints(target.__init__)
+    try:
+        hints = typing.get_type_hints(target.__init__)
+    except NameError:  # of a type that is imported for type checkers alone
+        hints = {}
     for key, value in settings.items():
         if key in hints and not is_of_type(value, hints[key]):
             raise UserError(
@@ -238,4 +248,7 @@ def is_of_type(value, hint) -> bool:
         return (
             isinstance(value, (int, hint)) and not isinstance(value, bool) and math.isfinite(value)
         )
-    return isinstance(value, hint) if inspect.isclass(hint) else True
+    try:
+        return isinstance(value, hint) if inspect.isclass(hint) else True
+    except TypeError:  # typing.Any, and protocols that are not made for it
+        return True

@@ -47,7 +47,10 @@ class Plugin:
     @property
     def conf_folder(self) -> Path | None:
         """The folder of its configuration files; None where it has none."""
-        spec = find_spec(self.package)
+        try:
+            spec = find_spec(self.package)
+        except ImportError:  # said where one of its classes is asked for
+            return None
         places = [] if spec is None else list(spec.submodule_search_locations or [])
         folders = [Path(place) / "conf" for place in places]
         return next((folder for folder in folders if folder.is_dir()), None)

@@ -366,25 +366,36 @@ class Forecast:
         return labelled.forecast_to_xarray(self)
 
     def save(self, path: str | Path, *, attributes: Mapping[str, str] | None = None) -> list[Path]:
-        """Write the forecast in the format of the path's suffix: .nc, .h5 (ODIM_H5) or .tif.
+        """Write the forecast in the format of the path's suffix.
+
+        That is .nc (NetCDF), .h5 or .hdf (ODIM_H5), .tif or .tiff (GeoTIFF).
 
         Args:
-            path: the file to write; it appears complete or not at all.
+            path: the file to write; ODIM_H5 has a file for each lead time, named after it. Each
+                appears complete or not at all.
             attributes: texts about the forecast for the file, such as a title.
 
         Returns:
             The files that were written.
 
         Raises:
-            UserError: an unknown suffix, a format that has no place for the members, or a path that
-                cannot be written.
+            UserError: an unknown suffix, a format that has no place for the members or the
+                probabilities, or a path that cannot be written.
         """
+        from nowcast.forecasting.products import derive
         from nowcast.output.writers import writer_for
 
-        members = 0 if self.members is None else len(self.members)
-        return writer_for(path, members=members).write(
-            self, path, attributes=dict(attributes or {})
-        )
+        writer = writer_for(path, members=0 if self.members is None else len(self.members))
+        texts = dict(attributes or {})
+        if self.probability is None:
+            return writer.write(self, path, attributes=texts)
+        if not writer.probabilities:
+            raise UserError(
+                f"{path}: {writer.name} has no place for probabilities; write a .nc file, or "
+                "forecast without thresholds."
+            )
+        products = derive(self, None, thresholds=self.thresholds)
+        return writer.write(products, path, attributes=texts)
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """A picture of the rain at some lead times, on a map.

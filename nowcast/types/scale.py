@@ -52,7 +52,7 @@ class Scale:
 
     @classmethod
     def joined(cls, scales: Sequence["Scale"]) -> "Scale":
-        """The scale of a batch from those of its parts, whose values are tensors."""
-        timesteps = [torch.as_tensor(scale.timestep) for scale in scales]
-        spacings = [torch.as_tensor(scale.spacing) for scale in scales]
+        """The scale of a batch from those of its parts, a number being that of one sequence."""
+        timesteps = [torch.as_tensor(scale.timestep).reshape(-1) for scale in scales]
+        spacings = [torch.as_tensor(scale.spacing).reshape(-1) for scale in scales]
         return cls(torch.cat(timesteps), torch.cat(spacings))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nowcast import Task
+from nowcast import Task, UserError
 from nowcast.data.base import Cases, DataSet
 
 _FIRST = {"train": 0, "validation": 1_000_000, "test": 2_000_000}  # no case is of two parts
@@ -25,7 +25,13 @@ class DriftingCells(DataSet):
     cases: int = 16
 
     def part(self, name: str) -> Cases:
-        """The cases of "train", "validation" or "test"."""
+        """The cases of "train", "validation" or "test".
+
+        Raises:
+            UserError: another part.
+        """
+        if name not in _FIRST:
+            raise UserError(f"there is no part {name!r}; there are {', '.join(_FIRST)}.")
         return _Cells(self, _FIRST[name])
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nowcast import PixelLoss
+from nowcast.training.losses import observed_mean
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,4 @@ class LogCosh(PixelLoss):
         """All (B, T, 1, H, W) -> scalar."""
         error = self.sharpness * (forecast - target).abs()  # 0 where it was not observed
         by_pixel = (error + F.softplus(-2 * error) - math.log(2)) / self.sharpness
-        return by_pixel.sum() / observed.sum().clamp(min=1)
+        return observed_mean(by_pixel, observed)
