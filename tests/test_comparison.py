@@ -620,3 +620,10 @@ def test_the_composed_configuration_is_shown_with_what_goes_to_every_training(ca
     main(["compare", "--cfg", "training.max_epochs=7", "parallel=2"])
     text = capsys.readouterr().out
     assert "common:\n- training.max_epochs=7\n" in text and "parallel: 2" in text
+
+
+def test_a_time_is_the_same_with_and_without_its_seconds():
+    stored = {"data": {"test_from": "2010-08-26T05:30:00", "crop": 96}}
+    assert first_difference(stored, {"data": {"test_from": "2010-08-26T05:30", "crop": 96}}) is None
+    other = {"data": {"test_from": "2010-08-26T05:35", "crop": 96}}
+    assert first_difference(stored, other) == "data.test_from"

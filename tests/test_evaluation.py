@@ -5,6 +5,7 @@ import torch
 
 from nowcast.baselines.persistence import Persistence
 from nowcast.data.base import Cases
+from nowcast.evaluation.batches import _identity
 from nowcast.evaluation.blocks import by_time, groups
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.plan import EvaluationPlan
@@ -18,6 +19,7 @@ from nowcast.models.base import Capabilities
 from nowcast.models.prediction import Ensemble, SingleField
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
+from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
 
@@ -181,7 +183,9 @@ def test_a_model_is_not_evaluated_at_a_cadence_or_spacing_it_is_not_made_for():
         )
 
 
-def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path):
+def test_slow_baselines_get_the_scale_of_each_case_and_are_kept_by_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("nowcast.evaluation.batches._is_of_nowcast", lambda forecaster: True)
+
     class Scaled(Plain):
         def scale(self, epoch, index):
             return 5.0, (1.0, 2.0)[index]
@@ -431,7 +435,8 @@ def test_a_cache_that_cannot_be_written_does_not_stop_an_evaluation(tmp_path):
     assert cache.get("aa") is None
 
 
-def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path):
+def test_a_second_evaluation_takes_slow_forecasts_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("nowcast.evaluation.batches._is_of_nowcast", lambda forecaster: True)
     plan = EvaluationPlan(workers=0, cache=str(tmp_path), show=False)
     cases = Plain([[[[2.0]], [[5.0]]]])
     first = evaluated(cases, {"slow": Fails()}, plan=plan)
@@ -482,3 +487,22 @@ def test_a_worker_process_that_dies_is_one_sentence(monkeypatch):
 def test_a_plan_is_built_by_the_name_that_it_had_in_older_runs():
     settings = {"evaluation": {"_target_": "nowcast.evaluation.plan.Plan", "workers": 0}}
     assert build_part(settings, "evaluation") == EvaluationPlan(workers=0)
+
+
+def test_forecasts_that_older_versions_kept_are_found_by_their_key():
+    """The text that the key was made of before the baselines had a folder of their own."""
+    settings = {"_target_": "nowcast.baselines.steps.Steps", "members": 20}
+    forecaster = Forecaster(Persistence(), Identity(), Task(2, 2), settings={"model": settings})
+    old = '{"_target_": "nowcast.models.steps.Steps", "members": 20}'
+    assert _identity(forecaster, None) == old
+    assert _identity(forecaster, Scale.of_samples([(5, 1)])) == f"{old} [[5.0, 1.0]]"
+
+
+def test_forecasts_of_a_baseline_from_elsewhere_are_made_anew_each_time(tmp_path):
+    class Changing(Fails):
+        capabilities = Capabilities(slow=True)
+
+    values = np.ones((2, 2, 1, 1), np.float32)
+    plan = EvaluationPlan(workers=0, cache=str(tmp_path), show=False)
+    evaluated(Plain(values), {"changing": Changing()}, plan=plan)
+    assert list(tmp_path.rglob("*.h5")) == []

@@ -46,8 +46,6 @@ PATHS = (
     "data.digits_folder",
     "data.test_file",
     "what.trained",
-    "what.archive",
-    "what.archives",
 )
 LITERALS = (
     *PATHS,
@@ -57,16 +55,11 @@ LITERALS = (
     "data.test_from",
     "validation_from",
     "test_from",
-    "what.start",
 )
 REQUIRED = ("run", "input", "output", "forecasts", "observations")
 _RUNS = ("run", "start_from")
-PATTERNS = (
-    "input",
-    "forecasts",
-    "data.archives",
-    "what.archives",
-)  # kept as typed: made absolute by whoever expands them
+# kept as typed: made absolute by whoever expands them
+PATTERNS = ("input", "forecasts", "data.archives")
 
 
 def folder() -> Path:

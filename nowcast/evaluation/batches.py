@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.statistics.base import Statistic
@@ -198,9 +199,7 @@ class BatchEvaluator:
         self, forecaster: Forecaster, case: np.ndarray, length: int, scale: Scale | None
     ) -> np.ndarray:
         """The forecast of one case, (T, H, W) or (M, T, H, W), from the cache where it is there."""
-        # of a model of somebody else nobody knows here when its code changes
-        own = type(forecaster.model).__module__.startswith("nowcast.")
-        if self.cache is None or not own:
+        if self.cache is None or not _is_of_nowcast(forecaster):
             return _forecast(forecaster, case, length, scale)
         key = self.cache.key(_identity(forecaster, scale), case, length)
         kept = self.cache.get(key)
@@ -215,15 +214,25 @@ def mean_of_members(members: np.ndarray) -> np.ndarray:
     return members.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
+def _is_of_nowcast(forecaster: Forecaster) -> bool:
+    """Whether a baseline's forecasts are kept: of somebody else's nobody knows here when its code
+    changes.
+    """
+    return type(forecaster.model).__module__.startswith("nowcast.")
+
+
 def _identity(forecaster: Forecaster, scale: Scale | None) -> str:
     """What decides a forecast, beside the context: the model with its settings, and the scale."""
     model = (forecaster.settings or {}).get("model")
     if not model:
         settings = sorted(map(str, vars(forecaster.model).items()))
         model = [type(forecaster.model).__qualname__, settings]
+    # in the words of older versions, whose kept forecasts go on counting
+    text = json.dumps(model).replace('"nowcast.baselines.', '"nowcast.models.')
     if scale is None:
-        return json.dumps(model)
-    return f"{json.dumps(model)} {[scale.timestep.tolist(), scale.spacing.tolist()]}"
+        return text
+    minutes, kilometres = scale.of_each(torch.ones(1))
+    return f"{text} {torch.stack([minutes, kilometres], dim=1).tolist()}"
 
 
 def _forecast(

@@ -119,7 +119,7 @@ class SingleField(Prediction):
     def point(self, functional: str | None = None) -> Tensor:
         """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
         name, level = Functional.parse(functional or "mean")
-        if name != "event" or level is None:
+        if name != "event":
             return self.values
         event = torch.where(self.values >= level, level, 0.0)
         return torch.where(self.values.isnan(), torch.nan, event)
@@ -217,7 +217,7 @@ class Ensemble(Prediction):
         name, level = Functional.parse(functional or "mean")
         if name == "mean":
             return self.values.mean(dim=1)
-        if name == "event" and level is not None:
+        if name == "event":
             # half of the members: without a cost of misses and false alarms, the likelier of both
             likely = self.exceedance([level])[:, 0]
             event = torch.where(likely >= 0.5, level, 0.0)

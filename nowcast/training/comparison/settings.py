@@ -1,5 +1,7 @@
 """Which trainings a comparison is made of, and what must be equal in them."""
 
+import numpy as np
+
 from nowcast.runtime.build import is_of_type
 from nowcast.runtime.errors import UserError
 
@@ -49,7 +51,7 @@ def overrides_by_model(settings: dict, typed: list[str]) -> dict[str, list[str]]
         if all(key in map(overridden_key, own) for own in chosen.values()):
             raise UserError(
                 f"{item} would have no effect: every model here has its own {key}, which counts "
-                f"before all; type models={{NAME: [{item}]}} to replace them, as in "
+                f"before all; type models.NAME=\"['{item}']\" to replace them, as in "
                 "conf/compare.yaml."
             )
     return overrides
@@ -111,10 +113,20 @@ def first_difference(stored, asked, where: str = "") -> str | None:
             continue
         if (name in stored) != (name in asked):
             return place
+        if name in _FROM_DATA and _are_one_time(stored[name], asked[name]):
+            continue
         found = first_difference(stored[name], asked[name], place)
         if found:
             return found
     return None
+
+
+def _are_one_time(one, other) -> bool:
+    """Whether two texts name one time, such as 2010-08-26T04:00 and the same with seconds."""
+    try:
+        return bool(np.datetime64(one, "s") == np.datetime64(other, "s"))
+    except (TypeError, ValueError):
+        return False
 
 
 def training_differences(asked: dict[str, dict]) -> list[str]:
