@@ -146,10 +146,10 @@ def test_times_are_those_xarray_decodes(units):
                                                                                                                                               "or "
                                                                                                                                               "absurd"),
      (2**62, "seconds since 2020-01-01", "standard", "missing or absurd"),
-     (np.float32(1577836800), "seconds since 1970-01-01", "standard", "is float32, which tells "
+     (np.float32(1577836800), "seconds since 1970-01-01", "standard", "is float32, which gives "
                                                                       "times 'seconds since "
                                                                       "1970-01-01' only to 128 s"),
-     (np.float32(438288.25), "hours since 1970-01-01", "standard", "is float32, which tells "
+     (np.float32(438288.25), "hours since 1970-01-01", "standard", "is float32, which gives "
                                                                    "times 'hours since "
                                                                    "1970-01-01' only to 112.5 s")],
 )  # fmt: skip
