@@ -230,8 +230,8 @@ def test_a_loss_for_ensembles_gets_its_number_of_members(tmp_path, monkeypatch):
         (
             LAYERS | {"output": "linear"},
             None,
-            "CrossEntropy needs values between 0 and 1, but this EncoderForecaster has "
-            "output=linear",
+            "CrossEntropy needs values between 0 and 1, but this EncoderForecaster "
+            "may predict others",
         ),
     ],
 )
