@@ -16,7 +16,7 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
 from nowcast.data.inputs import Inputs, expand_inputs, read_frames
-from nowcast.data.preparation import Preparation, as_settings
+from nowcast.data.preparation import Preparation
 from nowcast.data.radar import Radar
 from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
@@ -31,8 +31,10 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
 from nowcast.readers.auto import Auto
 from nowcast.readers.base import Reader
+from nowcast.runtime.build import as_settings
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import SHIPPED
+from nowcast.runtime.precision import fastest_device
 from nowcast.types.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
@@ -120,9 +122,9 @@ def convert(
         UserError: as ``nowcast.data.conversion.convert``.
     """
     _check_reader(reader)
-    chosen, output = reader or Auto(), Path(output).expanduser()
+    chosen, archive = reader or Auto(), Path(output).expanduser()
     inputs = expand_inputs(_expanded(files))
-    paths = [path for path in inputs if not conversion.is_own(path, output)]
+    paths = [path for path in inputs if not conversion.is_own(path, archive)]
     if workers and type(chosen).__module__ == "__main__":
         raise UserError(
             f"{type(chosen).__name__} is defined in this program alone, where other processes "
@@ -130,7 +132,7 @@ def convert(
         )
     prepare = Preparation(as_settings(chosen), tolerance=tolerance)
     return conversion.convert(
-        paths, Path(output), reader=chosen, prepare=prepare, workers=workers, replace=replace
+        paths, archive, reader=chosen, prepare=prepare, workers=workers, replace=replace
     )
 
 
@@ -147,14 +149,11 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
     Raises:
         UserError: it is no run folder, or a plug-in that it needs is not installed.
     """
-    import torch
-
     forecaster = Forecaster.load(run if run == SHIPPED else Path(run).expanduser())
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        forecaster.model.to(chosen)
+        forecaster.model.to(device or fastest_device())
     except RuntimeError as error:
-        raise UserError(f"device {chosen!r} cannot be used here: {first_line(error)}.") from error
+        raise UserError(f"device {device!r} cannot be used here: {first_line(error)}.") from error
     return forecaster
 
 

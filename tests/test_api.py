@@ -12,10 +12,10 @@ from factories import grid, write_archive, write_knmi
 
 import nowcast
 from nowcast import UserError
-from nowcast.data.preparation import as_settings
 from nowcast.models.prediction import SingleField
 from nowcast.output.netcdf import read_forecast
 from nowcast.readers.geotiff import GeoTiff
+from nowcast.runtime.build import as_settings
 
 
 def test_importing_nowcast_loads_neither_torch_nor_numpy_nor_hydra():

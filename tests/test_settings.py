@@ -18,6 +18,7 @@ from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
 from nowcast.runtime.errors import UserError
+from nowcast.training import loop
 from tests.factories import write_archive
 
 TASK = {
@@ -494,7 +495,7 @@ def done(monkeypatch, folder):
     for name in ("run", "other_run"):
         Forecaster.from_settings(settings, precision="float32").save(folder / name)
     for owner, name in (
-        (train, "fit"),
+        (loop, "fit"),
         (prediction, "publish"),
         (radar.conversion, "convert"),
         (forecasting, "Watch"),

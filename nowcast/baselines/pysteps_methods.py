@@ -28,8 +28,8 @@ _MOTION_FRAMES = 3  # that the motion is estimated from, as in pysteps' examples
 _USUAL_SCALE = Scale(5.0, 1.0)  # minutes and kilometres, where none are given
 
 
-class PystepsMethod(ForecastModel):
-    """A nowcast of rain rates [mm/h] by pysteps; a subclass defines ``nowcast``.
+class _AlongMotion(ForecastModel):
+    """What all of them are: rain rates [mm/h] that go along the motion of their context.
 
     A context with a dry frame stays where it is.
 
@@ -43,6 +43,14 @@ class PystepsMethod(ForecastModel):
         super().__init__()
         check_motion(motion)
         self.motion = motion
+
+    def motion_in(self, frames: np.ndarray) -> np.ndarray:
+        """The motion of the last frames, (2, H, W) pixels a frame."""
+        return motion_of(frames[-_MOTION_FRAMES:], self.motion)
+
+
+class PystepsMethod(_AlongMotion):
+    """A nowcast of pysteps that is one field; a subclass defines ``nowcast``."""
 
     def forward(
         self,
@@ -58,7 +66,7 @@ class PystepsMethod(ForecastModel):
             frames = rain_rate[-self.context_length :]
             if has_dry_frame(frames):
                 return np.repeat(frames[-1:], forecast_length, 0)
-            motion = motion_of(frames[-_MOTION_FRAMES:], self.motion)
+            motion = self.motion_in(frames)
             with quiet():
                 return self.nowcast(frames, motion, forecast_length)
 
@@ -78,7 +86,7 @@ class PystepsMethod(ForecastModel):
         """
 
 
-class PystepsEnsemble(PystepsMethod):
+class PystepsEnsemble(_AlongMotion):
     """An ensemble of pysteps, whose mean is the forecast; a subclass defines ``members_of``.
 
     Args:
@@ -88,7 +96,7 @@ class PystepsEnsemble(PystepsMethod):
     """
 
     # the scale, because perturbations of the motion are made in km/h
-    capabilities = replace(PystepsMethod.capabilities, needs_scale=True, members=True)
+    capabilities = replace(_AlongMotion.capabilities, needs_scale=True, members=True)
 
     def __init__(self, members: int, motion: str, seed: int):
         if members < 2 or seed < 0:
@@ -118,7 +126,7 @@ class PystepsEnsemble(PystepsMethod):
                     shape = members, forecast_length, *frames.shape[1:]
                     return np.broadcast_to(frames[-1], shape).copy()
                 settings = {
-                    "velocity": motion_of(frames[-_MOTION_FRAMES:], self.motion),
+                    "velocity": self.motion_in(frames),
                     "timesteps": forecast_length,
                     "n_ens_members": members,
                     "kmperpixel": spacing,
@@ -131,10 +139,6 @@ class PystepsEnsemble(PystepsMethod):
             return case_by_case(forecast, context, observed, timestep, spacing)
 
         return DrawnEnsemble(draw, self.members)
-
-    def nowcast(self, frames: np.ndarray, motion: np.ndarray, forecast_length: int) -> np.ndarray:
-        """The members' mean is the forecast, and ``members_of`` makes them."""
-        raise NotImplementedError
 
     @abstractmethod
     def members_of(self, frames: np.ndarray, settings: dict) -> np.ndarray:

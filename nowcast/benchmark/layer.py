@@ -20,7 +20,6 @@ from nowcast.benchmark.measuring import (
     Host,
     Report,
     check_settings,
-    device,
     grid,
     measure_together,
     number,
@@ -29,6 +28,7 @@ from nowcast.benchmark.measuring import (
 )
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.precision import fastest_device
 
 PRECISIONS = ("float32", "bfloat16")
 TEXTBOOK = (
@@ -136,7 +136,7 @@ class Layer:
         return Report(records, [self._table(records)], sentences)
 
     def _records(self, name: str, precision: str) -> list[dict]:
-        case, on = Case.parse(name), device()
+        case, on = Case.parse(name), fastest_device()
         shape = (case.batch_size or self.batch_size, self.length, case.channels[0])
         inputs = torch.randn(
             *shape, case.height, case.width, generator=torch.Generator().manual_seed(0)

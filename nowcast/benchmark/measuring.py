@@ -26,7 +26,7 @@ from nowcast.models.base import ForecastModel
 from nowcast.models.convlstm.gates import implementation
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
-from nowcast.runtime.precision import autocast
+from nowcast.runtime.precision import autocast, fastest_device
 from nowcast.runtime.threads import WAITING_VARIABLES, cores
 from nowcast.training.losses.base import TrainingLoss
 from nowcast.training.optimizers import optimizer_of
@@ -107,11 +107,6 @@ def check_settings(benchmark, *, may_be_0: tuple[str, ...] = ()) -> None:
             raise UserError(f"{name} is {value!r}; expected a whole number, at least {smallest}.")
 
 
-def device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def machine() -> dict:
     """What is measured on; memory in GB (1e9 bytes), GPU None where there is none."""
     gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
@@ -153,7 +148,7 @@ def versions() -> dict:
         "nowcast": nowcast.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "gates": implementation(device()),
+        "gates": implementation(fastest_device()),
         "cuda": torch.version.cuda if gpu else None,
         "cudnn": torch.backends.cudnn.version() if gpu else None,
     }

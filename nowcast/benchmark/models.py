@@ -19,7 +19,6 @@ from nowcast.benchmark.measuring import (
     Host,
     Report,
     check_settings,
-    device,
     forecasting_step,
     grid,
     measure,
@@ -32,7 +31,7 @@ from nowcast.benchmark.measuring import (
 )
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError, first_line
-from nowcast.runtime.precision import check_precision, precision_of
+from nowcast.runtime.precision import check_precision, fastest_device, precision_of
 
 NOT_COUNTED = (
     "Multiply-adds are those of convolutions, matrix products and LSTM layers in one forecast of "
@@ -89,7 +88,7 @@ class Models:
             f"task.forecast_length={self.forecast_length}",
             f"data.size={self.size}",
         ]
-        on, records, failed = device(), [], {}
+        on, records, failed = fastest_device(), [], {}
         for name in host.progress(names):
             try:
                 settings = host.settings_of([f"model={name}", *lengths])

@@ -12,7 +12,6 @@ from nowcast.benchmark.measuring import (
     Host,
     Report,
     check_settings,
-    device,
     grid,
     measure,
     number,
@@ -23,7 +22,7 @@ from nowcast.benchmark.measuring import (
 from nowcast.data.sampling import loader
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.precision import precision_of
+from nowcast.runtime.precision import fastest_device, precision_of
 from nowcast.types.batch import Batch
 
 DEFAULT = "default"
@@ -79,7 +78,7 @@ class Training:
 
     def _records(self, name: str, settings: dict) -> Iterator[dict]:
         """One of the step, then one of each number of workers."""
-        on, training = device(), build_part(settings, "training")
+        on, training = fastest_device(), build_part(settings, "training")
         precision = precision_of(training.precision, on.type)
         batch = next(batches_of(settings, 0))
         step = training_step(

@@ -147,13 +147,11 @@ def write_config(
 
 def load(run: str | Path, precision: str | None) -> "Forecaster":
     """A run's forecaster, on the GPU where there is one."""
-    import torch
-
     from nowcast.forecasting.forecaster import Forecaster
+    from nowcast.runtime.precision import fastest_device
 
     forecaster = Forecaster.load(run, precision=precision)
-    if torch.cuda.is_available():
-        forecaster.model.cuda()
+    forecaster.model.to(fastest_device())
     return forecaster
 
 

@@ -75,10 +75,6 @@ def _not_given(key: str) -> Callable[[dict], bool]:
     return lambda settings: _at(settings, key) is None
 
 
-def _never(settings: dict) -> bool:
-    return False
-
-
 def _data_class(settings: dict) -> str:
     return str(_at(settings, "data._target_")).rpartition(".")[2]
 

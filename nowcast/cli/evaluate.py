@@ -27,10 +27,9 @@ from nowcast.data.base import DataSet
 from nowcast.evaluation.results import Results
 from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.runtime.build import build_part
+from nowcast.runtime.build import as_settings, build_part
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing, require_writable
-from nowcast.types.task import Task
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
 _CHANGEABLE = ("data", "scores", "baselines", "evaluation")  # of a run; the rest was trained
@@ -134,7 +133,7 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
             skip=settings["skip_unreadable"],
             tolerance=build_part(settings, "tolerance"),
         )
-        settings["task"] = _as_settings(source.task)
+        settings["task"] = as_settings(source.task)
         evaluation = Evaluation.of(settings, source.task)
         folder = Path(settings["output_dir"] or new_folder("evaluation"))
         facts = {
@@ -145,10 +144,6 @@ def _evaluate_forecasts(arguments: list[str]) -> None:
         }
         _write_evaluation(evaluation, source, folder, facts)
     list_files(folder)
-
-
-def _as_settings(task: Task) -> dict:
-    return {"_target_": f"{Task.__module__}.{Task.__qualname__}", **vars(task)}
 
 
 def _group_of(item: str) -> str:

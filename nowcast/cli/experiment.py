@@ -12,12 +12,11 @@ from nowcast.evaluation.statistics.base import Statistic
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import MissingDependency, UserError
+from nowcast.training.comparison.settings import TRAINED_MODEL
 from nowcast.training.losses import TrainingLoss
 from nowcast.training.settings import TrainingSettings
 from nowcast.types.transform import Identity
 
-MODEL = "nowcast"
-"""The name of the model itself in tables; all others there are baselines."""
 RAIN = "rain_rate"
 _PARTS = ("train", "validation", "test")
 
@@ -44,10 +43,10 @@ class Baselines:
             UserError: that is not models by name.
         """
         nodes = settings.get("baselines") or {}
-        if not isinstance(nodes, dict) or {"_target_", MODEL} & set(nodes):
+        if not isinstance(nodes, dict) or {"_target_", TRAINED_MODEL} & set(nodes):
             raise UserError(
-                f"baselines is {nodes!r}, but models with names other than {MODEL} are needed, as "
-                "in conf/baselines/radar.yaml."
+                f"baselines is {nodes!r}, but models with names other than {TRAINED_MODEL} are "
+                "needed, as in conf/baselines/radar.yaml."
             )
         found, left_out = {}, []
         for name, node in nodes.items():
@@ -101,7 +100,7 @@ class Evaluation:
         length, members = forecaster.task.forecast_length, self.plan.members
         cases = data.part("test")
         return ModelSource(
-            {MODEL: forecaster}, cases, forecast_length=length, members=members, limit=limit
+            {TRAINED_MODEL: forecaster}, cases, forecast_length=length, members=members, limit=limit
         )
 
     def check(self, forecaster: Forecaster, data: DataSet) -> None:

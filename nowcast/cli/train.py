@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -24,9 +25,10 @@ from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import SCRIPT, World, check_devices, started_world
 from nowcast.training import checkpoints
 from nowcast.training.comparison.settings import first_difference
-from nowcast.training.loop import History, fit
-from nowcast.training.processes import device_count
 from nowcast.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from nowcast.training.loop import History  # brings Lightning, which --cfg does not wait for
 
 _AUTO = "auto"  # in place of a folder: resume=auto
 _RESUME = "resume="
@@ -129,6 +131,8 @@ class Request:
 
     def check_devices(self, world: World) -> int:
         """How many processes train; those that were started have to be as many."""
+        from nowcast.training.processes import device_count
+
         plan = build_part(self.settings, "training")
         count = device_count(plan.accelerator, plan.devices)
         check_devices(world, count, plan.devices)
@@ -138,8 +142,7 @@ class Request:
         """Refuse a typed setting that nothing would read."""
         typed = [item for item in settings_of(self.arguments) if not item.startswith(_RESUME)]
         rules = "train" if self.resumed in (None, _AUTO) else "resume"
-        refuse_in_training(self.config, self.settings, typed, rules)
-        found = configuration.typed_settings(self.config, typed)
+        found = refuse_in_training(self.config, self.settings, typed, rules)
         both = "name" in found and found.get("output_dir") is not None
         if both and self.resumed is None:
             raise UserError(
@@ -155,7 +158,7 @@ class Request:
             raise UserError(f"{self.folder} already holds a run; choose another output_dir{go_on}")
 
 
-def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rules: str) -> None:
+def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rules: str) -> dict:
     """Refuse a typed setting of a training that nothing would read.
 
     Args:
@@ -163,6 +166,9 @@ def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rul
         settings: the same as data.
         typed: KEY=VALUE.
         rules: "train", or "resume" for a run that goes on.
+
+    Returns:
+        Each setting that was typed, and its value.
 
     Raises:
         UserError: names the setting, with the reason.
@@ -175,6 +181,7 @@ def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rul
                 f"{key}={found[key]} would have no effect: the model here does not take it; see "
                 "model.* in --cfg."
             )
+    return found
 
 
 def _old_run(folder: str, typed: list[str]) -> tuple[DictConfig, TrainingSettings]:
@@ -234,7 +241,9 @@ def _resume_command(folder: Path) -> str:
     return shlex.join(["nowcast", "train", f"resume={folder}"])
 
 
-def _train_first(request: Request, processes: Processes) -> tuple[Experiment, Evaluation, History]:
+def _train_first(
+    request: Request, processes: Processes
+) -> "tuple[Experiment, Evaluation, History]":
     """Prepare a training, and train, as the process that writes."""
     from nowcast.benchmark.models import parameters
 
@@ -285,8 +294,10 @@ def _fit(
     goes_on: bool,
     before: TrainingSettings | None,
     begun: Callable[[list[str]], None] | None = None,
-) -> History:
+) -> "History":
     """Train, in any process."""
+    from nowcast.training.loop import fit
+
     return fit(
         experiment.forecaster,
         experiment.data,
@@ -322,7 +333,7 @@ def _say_how_to_go_on(folder: Path, stop: BaseException) -> None:
 
 
 def _keep(
-    request: Request, experiment: Experiment, evaluation: Evaluation, history: History
+    request: Request, experiment: Experiment, evaluation: Evaluation, history: "History"
 ) -> None:
     """Write a training's forecaster and curve, and evaluate it."""
     folder = experiment.folder

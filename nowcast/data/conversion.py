@@ -27,12 +27,13 @@ from nowcast.data.inputs import FileSet, refuse_other_values
 from nowcast.data.origin import UNREAD, Origin
 from nowcast.data.packed_frames import PackedFiles, StoredFrame
 from nowcast.data.parts import Parts
-from nowcast.data.preparation import Preparation, target_of
+from nowcast.data.preparation import Preparation
 from nowcast.data.reading import TooSlow, in_order, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
 from nowcast.readers.content import damage_reported
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.runtime.build import target_of
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import is_one_of, leftovers, locked, replacing
 from nowcast.types.frames import Frames

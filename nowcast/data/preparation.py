@@ -5,11 +5,10 @@ was done to those that are in it.
 import json
 from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 
 from nowcast.data.archive import Archive
 from nowcast.data.regrid import Regular, Unchanged, clipped
-from nowcast.runtime.build import resolve
+from nowcast.runtime.build import as_settings, resolve
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 from nowcast.types.places import projection_text, same_projection
@@ -48,7 +47,7 @@ class Preparation:
         settings = {
             "reader": self.reader,
             "clip": self.clip,
-            "regrid": {"_target_": target_of(self.regrid)} | vars(self.regrid),
+            "regrid": as_settings(self.regrid),
             "tolerance": asdict(self.tolerance),
         }
         # through text and back: tuples become lists, as they are when an archive is read
@@ -66,46 +65,6 @@ class Preparation:
         for name in wanted:
             found += _differences(name, kept.get(name), wanted[name], archive)
         return found
-
-
-def target_of(part) -> str:
-    """The name of an object's class, as settings have it."""
-    return f"{type(part).__module__}.{type(part).__qualname__}"
-
-
-def as_settings(part) -> dict:
-    """An object as data that it can be built from again: its class, and the settings it was made
-    with.
-
-    Raises:
-        UserError: a setting that is no plain data, such as an array.
-    """
-    if is_dataclass(part):
-        settings = {
-            field_.name: getattr(part, field_.name) for field_ in fields(part) if field_.init
-        }
-    else:
-        settings = vars(part)
-    where = type(part).__name__
-    plain = {name: _plain(value, f"{where}.{name}") for name, value in settings.items()}
-    return {"_target_": target_of(part)} | plain
-
-
-def _plain(value, where: str):
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, where) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    if is_dataclass(value):
-        return as_settings(value)
-    raise UserError(
-        f"expected plain data (numbers, texts, lists of them) for the setting {where}, got "
-        f"{type(value).__name__}: it is kept with what is made."
-    )
 
 
 def _differences(name: str, kept, wanted, archive: Archive) -> Iterator[str]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.statistics.base import Statistic
@@ -231,8 +230,7 @@ def _identity(forecaster: Forecaster, scale: Scale | None) -> str:
     text = json.dumps(model).replace('"nowcast.baselines.', '"nowcast.models.')
     if scale is None:
         return text
-    minutes, kilometres = scale.of_each(torch.ones(1))
-    return f"{text} {torch.stack([minutes, kilometres], dim=1).tolist()}"
+    return f"{text} {[[float(scale.timestep), float(scale.spacing)]]}"
 
 
 def _forecast(

@@ -12,7 +12,8 @@ import math
 import sys
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.plugins import plugin_of, plugins
@@ -213,6 +214,46 @@ def build_part(settings: dict, name: str, *, kind: str | None = None):
             f"conf/{kind}/."
         )
     return build(node, name, kind=kind)
+
+
+def target_of(part) -> str:
+    """The name of an object's class, as settings have it."""
+    return f"{type(part).__module__}.{type(part).__qualname__}"
+
+
+def as_settings(part) -> dict:
+    """An object as data that it can be built from again: its class, and the settings it was made
+    with.
+
+    Raises:
+        UserError: a setting that is no plain data, such as an array.
+    """
+    if is_dataclass(part):
+        settings = {
+            field_.name: getattr(part, field_.name) for field_ in fields(part) if field_.init
+        }
+    else:
+        settings = vars(part)
+    where = type(part).__name__
+    plain = {name: _plain(value, f"{where}.{name}") for name, value in settings.items()}
+    return {"_target_": target_of(part)} | plain
+
+
+def _plain(value, where: str):
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value):
+        return as_settings(value)
+    raise UserError(
+        f"expected plain data (numbers, texts, lists of them) for the setting {where}, got "
+        f"{type(value).__name__}: it is kept with what is made."
+    )
 
 
 def plain_data(settings):

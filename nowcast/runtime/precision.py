@@ -1,5 +1,7 @@
-"""Which precision is fast here: bfloat16 for convolutions and matrix products where the hardware
-multiplies it fast, else float32.
+"""Which device and which precision are fast here.
+
+That is bfloat16 for convolutions and matrix products where the hardware multiplies it fast, else
+float32.
 """
 
 import torch
@@ -8,6 +10,11 @@ from nowcast.runtime.errors import UserError
 from nowcast.runtime.torch_private import cpu_multiplies_bfloat16
 
 PRECISIONS = ("float32", "bf16-mixed")
+
+
+def fastest_device() -> torch.device:
+    """A GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def bf16_is_fast(device_type: str) -> bool:
