@@ -1,4 +1,4 @@
-"""The documentation site: Sphinx with MyST Markdown, whose tutorials are executed when it is built."""
+"""The documentation site: Sphinx with MyST Markdown; its tutorials are executed."""
 
 import nowcast
 
