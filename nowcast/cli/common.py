@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -128,8 +128,28 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def new_folder(kind: str) -> Path:
-    """runs/KIND/TIME."""
-    return Path("runs").absolute() / kind / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    """runs/KIND/TIME, which is not there yet."""
+    return claimed_by_time(Path("runs").absolute() / kind, claim=False)
+
+
+def claimed_by_time(parent: Path, *, claim: bool = True) -> Path:
+    """A new folder called by the time, UTC; TIME-2 and so on where there is one.
+
+    Args:
+        parent: the folder that it lies in.
+        claim: make it, so that nobody else gets it, too.
+    """
+    time = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    folder, number = parent / time, 1
+    while True:
+        if not folder.exists():
+            if not claim:
+                return folder
+            with suppress(FileExistsError):  # somebody made it a moment ago
+                folder.mkdir(parents=True)
+                return folder
+        number += 1
+        folder = parent / f"{time}-{number}"
 
 
 def write_config(

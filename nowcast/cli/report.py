@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from nowcast.cli import config as configuration
 from nowcast.cli.common import print_line, settings_of, shown
+from nowcast.cli.quoting import literal
 from nowcast.runtime.errors import UserError
 
 _NAME = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]+))""")  # in a list, perhaps in quotes
@@ -19,9 +20,9 @@ def report(arguments: list[str]) -> None:
     config = configuration.compose("report", rest)
     folders = _folders(typed[-1]) if typed else []
     if folders:
-        config.run = [configuration.literal(folder) for folder in folders]
+        config.run = [literal(folder) for folder in folders]
     if OmegaConf.is_missing(config, "output"):
-        config.output = configuration.literal(str(Path(*folders[:1]) / "report.html"))
+        config.output = literal(str(Path(*folders[:1]) / "report.html"))
     if shown(config, arguments):
         return
     settings = configuration.plain(config)
