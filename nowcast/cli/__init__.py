@@ -125,9 +125,9 @@ def _run_command(name: str, arguments: list[str]) -> None:
         return
     typed = translated(name, arguments)
     if any(item.startswith(_SHOWING) for item in typed):
-        from nowcast.cli.showing import shows
+        from nowcast.cli.showing import show
 
-        shows(name, typed)
+        show(name, typed)
         return
     wait_asleep()  # before a command loads torch
     if name == "train":

@@ -7,7 +7,7 @@ and returns what the jobs returned.
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 
 from hydra import initialize_config_dir
@@ -71,13 +71,18 @@ class Launches:
     """What the launcher of a multirun is given, and what it returns.
 
     Args:
-        before: called before each launch with the launcher, the overrides of its jobs, and the
+        around: a context for each launch, of the launcher, the overrides of its jobs, and the
             number of the first.
         done: of every job so far.
     """
 
-    before: Callable[[Launcher, Sequence[Sequence[str]], int], None]
+    around: Callable[[Launcher, Sequence[Sequence[str]], int], AbstractContextManager]
     done: list[Returned] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a job failed."""
+        return any(returned.error is not None for returned in self.done)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -109,8 +114,8 @@ class _Recording(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        self._launches.before(self._launcher, job_overrides, initial_job_idx)
-        done = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+        with self._launches.around(self._launcher, job_overrides, initial_job_idx):
+            done = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         for returned in done:
             returned.__class__ = Returned
         self._launches.done += done

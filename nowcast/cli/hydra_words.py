@@ -22,6 +22,10 @@ CONFIG_DIR, CONFIG_PATH, CONFIG_NAME = "--config-dir", "--config-path", "--confi
 APPLICATIONS = ("train", "compare")
 """Commands whose jobs are run by Hydra."""
 
+AUTO = "auto"
+"""In place of a folder: resume=auto."""
+
+_RESUME = "resume="
 _JOB, _PARTS_OF_HYDRA = "job", ("hydra", "all")
 _INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _SHORT = {
@@ -51,25 +55,56 @@ class Words:
     """What was typed after a command whose jobs are run by Hydra.
 
     Args:
-        settings: KEY=VALUE of ours.
+        settings: KEY=VALUE of ours, but for resume.
+        resumed: what was typed after resume=; None: nothing.
         of_hydra: hydra.KEY=VALUE and hydra/GROUP=CHOICE.
         options: of those that show something the names, e.g. "--cfg=hydra".
         multirun: whether several jobs are wanted.
     """
 
     settings: list[str]
+    resumed: str | None
     of_hydra: list[str]
     options: list[str]
     multirun: bool
 
     @classmethod
     def of(cls, arguments: list[str]) -> "Words":
-        """From what ``translated`` returned."""
+        """From what ``translated`` returned.
+
+        Raises:
+            UserError: resume without a value, or twice.
+        """
         options = [item for item in arguments if item.startswith("-")]
         rest = [item for item in arguments if not item.startswith("-")]
         of_hydra = [item for item in rest if is_of_hydra(item)]
-        settings = [item for item in rest if item not in of_hydra]
-        return cls(settings, of_hydra, options, MULTIRUN in options)
+        resumed, settings = _resumed([item for item in rest if item not in of_hydra])
+        return cls(settings, resumed, of_hydra, options, MULTIRUN in options)
+
+    @property
+    def of_old_run(self) -> bool:
+        """Whether a run of which the folder was typed goes on."""
+        return self.resumed not in (None, AUTO)
+
+    def value(self, option: str) -> str | None:
+        """The value of an option, "" for one without; None where it was not typed."""
+        found = [item.partition("=")[2] for item in self.options if _name(item) == option]
+        return found[0] if found else None
+
+
+def _name(option: str) -> str:
+    return option.partition("=")[0]
+
+
+def _resumed(settings: list[str]) -> tuple[str | None, list[str]]:
+    """What was typed after resume=, and all other settings."""
+    typed = [item.removeprefix(_RESUME) for item in settings if item.startswith(_RESUME)]
+    if "" in typed:
+        raise UserError("resume is empty; give the run folder to go on with, or auto.")
+    if len(typed) > 1:
+        raise UserError(f"resume was given {len(typed)} times; one run goes on at a time.")
+    rest = [item for item in settings if not item.startswith(_RESUME)]
+    return (typed[0] if typed else None), rest
 
 
 def config_places(arguments: list[str]) -> tuple[Places, list[str]]:

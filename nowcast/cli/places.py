@@ -97,6 +97,14 @@ def primary(command: str) -> str:
     return _places.get().primary(command)
 
 
+def options() -> list[str]:
+    """The options with which another command finds the same files."""
+    places = _places.get()
+    found = [] if places.main is None else [f"--config-path={places.main}"]
+    found += [f"--config-dir={place}" for place in places.further]
+    return found + ([] if places.name is None else [f"--config-name={places.name}"])
+
+
 def choices(group: str) -> list[str]:
     """Names that can be chosen for a group, e.g. the experiments."""
     return sorted(

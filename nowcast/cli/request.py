@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from nowcast.cli import config as configuration
 from nowcast.cli.common import claimed_by_time
 from nowcast.cli.effects import refuse_without_effect
+from nowcast.cli.hydra_words import AUTO
 from nowcast.cli.quoting import literal, made_absolute
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.build import build_part
@@ -19,10 +20,6 @@ from nowcast.training import checkpoints
 from nowcast.training.comparison.settings import first_difference
 from nowcast.training.settings import TrainingSettings
 
-AUTO = "auto"
-"""In place of a folder: resume=auto."""
-
-_RESUME = "resume="
 # a reference that calls something, such as ${now:%H} or ${hydra:job.num}
 _CALL = re.compile(r"(?<!\\)\$\{[^}]*:")
 
@@ -102,6 +99,12 @@ class Request:
         return self.before is not None
 
     @property
+    def is_finished(self) -> bool:
+        """Whether it is of a run that is finished, and was trained as is asked for now."""
+        finished = self.goes_on and (self.folder / SETTINGS_FILE).exists()
+        return finished and build_part(self.settings, "training") == self.before
+
+    @property
     def folder(self) -> Path:
         """Of the run."""
         return Path(self.settings["output_dir"])
@@ -148,21 +151,6 @@ class Request:
             can_go_on = checkpoints.any_in(self.folder / checkpoints.FOLDER)
             go_on = f", or go on with it: {resume_command(self.folder)}" if can_go_on else ""
             raise UserError(f"{self.folder} already holds a run; choose another output_dir{go_on}")
-
-
-def resume_of(settings: list[str]) -> tuple[str | None, list[str]]:
-    """What was typed after resume=, and all other settings.
-
-    Raises:
-        UserError: it is empty, or was typed twice.
-    """
-    typed = [item.removeprefix(_RESUME) for item in settings if item.startswith(_RESUME)]
-    if "" in typed:
-        raise UserError("resume is empty; give the run folder to go on with, or auto.")
-    if len(typed) > 1:
-        raise UserError(f"resume was given {len(typed)} times; one run goes on at a time.")
-    rest = [item for item in settings if not item.startswith(_RESUME)]
-    return (typed[0] if typed else None), rest
 
 
 def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rules: str) -> dict:
@@ -232,7 +220,7 @@ def _newest_or_new(
     folders = sorted(folder.parent.glob("*"), reverse=True) if by_time else [folder]
     for place in folders:
         finished = (place / SETTINGS_FILE).exists()
-        if checkpoints.any_in(place / checkpoints.FOLDER) and not (by_time and finished):
+        if holds_run(place) and not (by_time and finished):
             break
     else:
         return config, None, folder

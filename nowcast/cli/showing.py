@@ -8,60 +8,55 @@ from collections.abc import Sequence
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from nowcast.cli import config as configuration
 from nowcast.cli.application import application
 from nowcast.cli.folders import RUN, SWEEP, folder_of, set_run_folder
 from nowcast.cli.hydra_keys import with_logging
-from nowcast.cli.hydra_words import CFG, HYDRA_HELP, INFO, PACKAGE, RESOLVE, is_of_hydra
+from nowcast.cli.hydra_words import CFG, HYDRA_HELP, INFO, PACKAGE, RESOLVE, Words
 from nowcast.cli.places import primary
 from nowcast.cli.quoting import in_grammar, literal
-from nowcast.cli.request import resume_of
 from nowcast.runtime.errors import UserError
 
 _HIDDEN = ("help", "hydra_help")  # templates that are long, and not read here
 
 
-def shows(command: str, arguments: list[str]) -> bool:
-    """Whether something of Hydra's was only to be shown, which is done then.
+def show(command: str, arguments: list[str]) -> None:
+    """Show what was asked for.
 
     Args:
         command: whose configuration it is.
         arguments: as ``translated`` returned them.
+
+    Raises:
+        UserError: a mistake in what was typed.
     """
-    options = dict(item.partition("=")[::2] for item in arguments if item.startswith("--"))
-    wanted = [name for name in (INFO, HYDRA_HELP) if name in options]
-    part = options.get(CFG)
-    if not wanted and not part:
-        return False
-    items = [item for item in arguments if not item.startswith("-") and "=" in item]
-    if command in ("train", "compare"):
-        resumed, items = resume_of(items)
-        if resumed not in (None, "auto"):
-            raise UserError(
-                f"resume={resumed} goes on with the settings in {resumed}/config.yaml, which are "
-                "not composed anew; type --cfg job."
-            )
+    words = Words.of(arguments)
+    part, items = words.value(CFG), [*words.settings, *words.of_hydra]
+    if words.of_old_run:
+        raise UserError(
+            f"resume={words.resumed} goes on with the settings in {words.resumed}/config.yaml, "
+            "which are not composed anew; type --cfg job."
+        )
     if part and command == "compare":  # the settings of its jobs' launcher
-        command, items = "train", [item for item in items if is_of_hydra(item)]
+        command, items = "train", words.of_hydra
     typed = in_grammar(items)
     configuration.compose_typed(command, typed)  # mistakes are one line
     with application(command) as app:
         hydra = GlobalHydra.instance().hydra
         if part:
             config = app.compose(RunMode.RUN, with_logging(typed))
-            sys.stdout.write(_text(config, part, options))
-        elif HYDRA_HELP in options:
+            sys.stdout.write(_text(config, part, words))
+        elif HYDRA_HELP in words.options:
             from hydra._internal.utils import get_args_parser
 
             hydra.hydra_help(None, get_args_parser(), get_args_parser().parse_args([]))
         else:
-            hydra.show_info(options[INFO], config_name=primary(command), overrides=typed)
-    return True
+            hydra.show_info(words.value(INFO), config_name=primary(command), overrides=typed)
 
 
-def _text(config, part: str, options: dict[str, str]) -> str:
+def _text(config: DictConfig, part: str, words: Words) -> str:
     """The configuration with Hydra's part, or that part alone, as YAML."""
     folder, _ = folder_of(config, RUN)
     sweep_folder, _ = folder_of(config, SWEEP)
@@ -76,7 +71,8 @@ def _text(config, part: str, options: dict[str, str]) -> str:
             for name in [name for name in config if name != "hydra"]:
                 del config[name]
     shown = OmegaConf.create(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
-    return configuration.text(shown, resolve=RESOLVE in options, package=options.get(PACKAGE))
+    resolve = RESOLVE in words.options
+    return configuration.text(shown, resolve=resolve, package=words.value(PACKAGE))
 
 
 def complete(commands: Sequence[str], arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """nowcast train: train a model, keep the best weights, evaluate it on the test part."""
 
+import math
 import os
 import shlex
 import sys
@@ -17,19 +18,20 @@ import nowcast
 from nowcast.cli import config as configuration
 from nowcast.cli.application import Application, application, with_settings, without_hydra
 from nowcast.cli.common import list_files, print_line, shown, write_config
-from nowcast.cli.evaluate import evaluate_run
+from nowcast.cli.evaluate import evaluate, evaluate_run
 from nowcast.cli.experiment import Evaluation, Experiment
 from nowcast.cli.folders import RUN, folder_of, set_run_folder
 from nowcast.cli.hydra_keys import plain_key, with_logging
 from nowcast.cli.hydra_state import released
-from nowcast.cli.hydra_words import CFG, Words
+from nowcast.cli.hydra_words import AUTO, CFG, Words
 from nowcast.cli.quoting import in_grammar
-from nowcast.cli.request import AUTO, Request, resume_command, resume_of
+from nowcast.cli.request import Request, resume_command
 from nowcast.drawing.curves import training_curve
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import SCRIPT, World, started_world
 from nowcast.training import checkpoints
+from nowcast.training.comparison.runs import SCORES
 from nowcast.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ def train(arguments: list[str]) -> None:
     and speaks.
     """
     words = Words.of(arguments)
-    world = started_world()
     if words.multirun:
         from nowcast.cli.sweep import sweep
 
-        sweep(words, world)
+        sweep(words)
         return
+    world = started_world()
     if world.starter == SCRIPT:
         # perhaps nobody else is there: what was left in the environment of a shell is refused
         # before anyone is waited for
@@ -68,10 +70,10 @@ def say(text: str) -> None:
 
 def _asked(words: Words) -> Request:
     """What was typed, without a folder where none was."""
-    resumed, settings = resume_of(words.settings)
-    if resumed not in (None, AUTO):
-        return Request.of_run(resumed, settings)
-    return Request(configuration.compose("train", [*settings, *words.of_hydra]), settings)
+    if words.of_old_run:
+        return Request.of_run(words.resumed, words.settings)
+    composed = configuration.compose("train", [*words.settings, *words.of_hydra])
+    return Request(composed, words.settings)
 
 
 def _train_first(words: Words, processes: Processes, stack: ExitStack) -> None:
@@ -79,12 +81,8 @@ def _train_first(words: Words, processes: Processes, stack: ExitStack) -> None:
 
     All that can be refused is refused before Hydra writes anything into the run folder.
     """
-    resumed, settings = resume_of(words.settings)
     with application("train") as app:
-        if resumed in (None, AUTO):
-            request, config = _new_job(app, words, settings, resumed)
-        else:
-            request, config = _job_of_run(app, words, settings, resumed)
+        request, config = _job_of_run(app, words) if words.of_old_run else _new_job(app, words)
         if config.hydra.job.chdir:
             request = replace(request, home=os.getcwd())
         with released(), env_override(config.hydra.job.env_set):
@@ -99,27 +97,23 @@ def _train_first(words: Words, processes: Processes, stack: ExitStack) -> None:
         app.run(config, task)
 
 
-def _new_job(
-    app: Application, words: Words, settings: list[str], resumed: str | None
-) -> tuple[Request, DictConfig]:
+def _new_job(app: Application, words: Words) -> tuple[Request, DictConfig]:
     """A training that is composed from what was typed, and the configuration of its job."""
-    typed = [*in_grammar(settings), *in_grammar(words.of_hydra)]
+    typed = in_grammar([*words.settings, *words.of_hydra])
     configuration.compose_typed("train", typed)  # a mistake is one line, with the nearest keys
     config = app.compose(RunMode.RUN, with_logging(typed))
     folder, by_time = folder_of(config, RUN)
     set_run_folder(config, folder)
     app.begin(config)
-    composed = without_hydra(config)
-    return Request.of(composed, settings, folder, by_time=by_time, resumed=resumed), config
+    composed, resumed = without_hydra(config), words.resumed
+    return Request.of(composed, words.settings, folder, by_time=by_time, resumed=resumed), config
 
 
-def _job_of_run(
-    app: Application, words: Words, settings: list[str], resumed: str
-) -> tuple[Request, DictConfig]:
+def _job_of_run(app: Application, words: Words) -> tuple[Request, DictConfig]:
     """A run that goes on; .hydra in its folder stays as it was."""
     typed = in_grammar(words.of_hydra)
     configuration.compose_typed("train", typed)
-    request = Request.of_run(resumed, settings)
+    request = Request.of_run(words.resumed, words.settings)
     config = app.compose(RunMode.RUN, [*with_logging(typed), "hydra.output_subdir=null"])
     if any(plain_key(item) == RUN for item in typed):
         folder, _ = folder_of(config, RUN)
@@ -131,6 +125,45 @@ def _job_of_run(
     set_run_folder(config, request.folder)
     app.begin(config)
     return request, config
+
+
+def train_as_job(config: DictConfig, folder: Path, *, goes_on: bool, home: str | None) -> float:
+    """Train as one job of several.
+
+    Args:
+        config: of the job, without Hydra's part.
+        folder: of its run.
+        goes_on: whether a run that is there goes on; one that is finished is left as it is.
+        home: the folder that relative paths are of, where it is not the current one.
+
+    Returns:
+        The score that selected the weights.
+    """
+    request = Request.of(config, [], folder, resumed=AUTO if goes_on else None)
+    request = replace(request, home=home)
+    if request.is_finished:
+        return _score_of_finished(request)
+    world = started_world()
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes(world, say=say))
+        if not processes.first:
+            train_along(processes)
+            return math.nan
+        return finish(prepare(request, world), processes, stack)
+
+
+def _score_of_finished(request: Request) -> float:
+    """The score of a run that is finished; it is evaluated where that was not done."""
+    from nowcast.training.history import history_of
+
+    print_line(f"{request.folder} is finished")
+    if not (request.folder / SCORES).is_file():
+        evaluate([f"run={request.folder}"])
+    try:
+        return history_of(request.folder).score
+    except UserError as error:  # somebody removed what is not needed any more
+        print_line(f"its score is not known: {error}")
+        return math.nan
 
 
 @dataclass(frozen=True)
