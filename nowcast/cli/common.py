@@ -1,6 +1,7 @@
 """What the commands share: settings, files typed as they are, signals, words on the terminal."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Forecaster,
     )  # brings torch, which not every command waits for
 
+_NAME = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]+))""")  # in a list, perhaps in quotes
 _STOP, _DONE = b"s", b"d"  # what a thread that waits for a signal is woken with
 
 
@@ -125,6 +127,28 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         waiting.join()
         for end in (reading, writing):
             os.close(end)
+
+
+def typed_folders(key: str, typed: str) -> list[str]:
+    """DIR, or the folders of [DIR1,DIR2], which may stand in quotes.
+
+    Args:
+        key: the setting, for messages.
+        typed: its value.
+
+    Raises:
+        UserError: a list without folders, or with an empty one.
+    """
+    is_list = typed.startswith("[") and typed.endswith("]")
+    if Path(typed).expanduser().exists() or not is_list:
+        names = [typed]
+    else:
+        names = ["".join(found).strip() for found in _NAME.findall(typed[1:-1])]
+    if not names or not all(names):
+        raise UserError(
+            f"{key} is {typed!r}; give the folder of a run, or several as '{key}=[DIR1,DIR2]'."
+        )
+    return names
 
 
 def new_folder(kind: str) -> Path:

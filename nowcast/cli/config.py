@@ -14,9 +14,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli.composing import HYDRA, compose_files
 from nowcast.cli.mistakes import explained, leaves, one_sentence
-from nowcast.cli.places import choices, composed, folder, primary, search_folders
+
+# where configuration files lie, for those who ask here
+from nowcast.cli.places import choices as choices
+from nowcast.cli.places import composed, primary, search_folders
+from nowcast.cli.places import folder as folder
 from nowcast.cli.quoting import in_grammar
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import run_folder as run_folder
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import os_error
 

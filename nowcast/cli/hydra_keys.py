@@ -49,7 +49,10 @@ _ONE_TRAINING = (
     ("hydra.launcher", "it starts the jobs of a multirun; type --multirun, too"),
 )
 _SEVERAL_TRAININGS = (
-    ("hydra.run", "in a multirun hydra.sweep.dir names the folder, and hydra.sweep.subdir the runs"),
+    (
+        "hydra.run",
+        "in a multirun hydra.sweep.dir names the folder, and hydra.sweep.subdir the runs",
+    ),
 )
 _COMPARISON = (
     ("hydra.run", "type output_dir=DIR for the folder of the comparison"),
@@ -72,7 +75,10 @@ def with_logging(typed: list[str]) -> list[str]:
     if "hydra.verbose" not in keys:
         return typed
     groups = ("hydra/hydra_logging", "hydra/job_logging")
-    return [*typed, *(f"{group}=default" for group in groups if group.replace("/", ".") not in keys)]
+    return [
+        *typed,
+        *(f"{group}=default" for group in groups if group.replace("/", ".") not in keys),
+    ]
 
 
 def in_our_words(command: str, item: str) -> list[str]:

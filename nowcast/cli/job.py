@@ -40,6 +40,7 @@ class Job:
     Args:
         goes_on: whether what is in its folder goes on (resume=auto).
         keys: the settings in which the jobs differ.
+        titles: what each job is called, by its number; none: by those settings.
         home: the folder that relative paths are of.
         together: how many of them run at once on this machine, each with its share of the cores.
         starter: host and process that began the multirun.
@@ -47,6 +48,7 @@ class Job:
 
     goes_on: bool = False
     keys: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
     home: str = field(default_factory=os.getcwd)
     together: int = 1
     starter: tuple[str, int] = field(default_factory=_this_process)
@@ -67,15 +69,17 @@ class Job:
         folder, number = Path(hydra.runtime.output_dir), hydra.job.num
         chdir, typed = bool(hydra.job.chdir), list(hydra.overrides.task)
         if _this_process() == self.starter:
-            print_line(f"\njob {number}: {self.label(typed)}".rstrip())
+            print_line(f"\njob {number}: {self.label(number, typed)}".rstrip())
             return self._trained(config, folder, chdir=chdir)
         if _ended:
             raise UserError(_ended[0])
         with self._elsewhere(folder, number):
             return self._trained(config, folder, chdir=chdir)
 
-    def label(self, typed: Sequence[str]) -> str:
+    def label(self, number: int, typed: Sequence[str]) -> str:
         """What makes a job another one than the others, e.g. "seed=1 model=predrnn"."""
+        if self.titles:
+            return self.titles[number]
         return " ".join(item for item in typed if overridden_key(item) in self.keys)
 
     def _trained(self, config: DictConfig, folder: Path, *, chdir: bool) -> float:

@@ -41,7 +41,7 @@ def launched_elsewhere(
     job.together, where = _together(launcher, len(overrides))
     print_line(f"{len(overrides)} jobs, {where}; what each of them says is in its {LOG}")
     for number, items in enumerate(overrides, start=first):
-        print_line(f"job {number}: {job.label(items)}")
+        print_line(f"job {number}: {job.label(number, items)}")
     # the package need not be installed, nor be in the current folder
     package = str(Path(nowcast.__file__).parent.parent)
     paths = [package, os.environ.get("PYTHONPATH")]

@@ -8,7 +8,6 @@ from omegaconf import DictConfig, OmegaConf
 from nowcast.cli.composing import HYDRA
 from nowcast.cli.places import choices, composed, search_folders
 
-
 SWEEP_EXTRA = "nowcast[sweep]"
 """What `pip install` takes for Hydra's plug-ins."""
 
@@ -85,6 +84,7 @@ def _no_such_setting(name: str, key: str) -> str:
 
 
 def one_sentence(error: Exception) -> str:
+    """What Hydra or OmegaConf says, in one line without their advice to programmers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     noise = (
         r"(full_key:|object_type=|reference_type=|Set the environment|Config search "

@@ -35,7 +35,8 @@ class Places:
         return self.name if self.name and command == self.command else command
 
 
-_places: ContextVar[Places] = ContextVar("places", default=Places())
+_USUAL = Places()
+_places: ContextVar[Places] = ContextVar("places", default=_USUAL)
 
 
 def folder() -> Path:

@@ -2,14 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli import places
@@ -151,6 +149,4 @@ def _say_how_to_go_on(words: Words, plan: _Plan) -> None:
     settings = [item for item in words.settings if not item.startswith("output_dir=")]
     of_hydra = [item for item in words.of_hydra if plain_key(item) != SWEEP]
     typed = [*places.options(), *settings, *of_hydra, f"{SWEEP}={plan.folder}", "resume=auto"]
-    print_line(
-        f"interrupted; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}"
-    )
+    print_line(f"interrupted; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}")

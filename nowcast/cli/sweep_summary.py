@@ -45,7 +45,7 @@ def show(done: Sequence[Returned], folder: Path, job: Job) -> None:
         value = "failed" if returned.error else _text(score)
         mark = "  best" if index == best and len(done) > 1 else ""
         place = os.path.relpath(returned.folder, folder)
-        label = escape(job.label(returned.overrides)) or "–"
+        label = escape(job.label(_job_number(returned), returned.overrides)) or "–"
         shown.add_row(str(_job_number(returned)), label, value + mark, escape(place))
     print_line(f"\n{len(done)} job{'s' if len(done) > 1 else ''} in {folder}")
     Console().print(shown)
@@ -59,7 +59,7 @@ def failures(done: Sequence[Returned], folder: Path, job: Job) -> str:
     failed = [returned for returned in done if returned.error is not None]
     parts = []
     for returned in failed[:_REASONS]:
-        label = job.label(returned.overrides)
+        label = job.label(_job_number(returned), returned.overrides)
         settings = f" ({label})" if label else ""
         reason = one_line(first_line(returned.error)).rstrip(".")
         parts.append(f"job {_job_number(returned)}{settings} in {returned.folder}: {reason}")
