@@ -1,8 +1,7 @@
 """How far a training is, on a terminal and in a notebook."""
 
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
-
 from nowcast.runtime.progress import ProgressLine, in_notebook
+from nowcast.training.lightning_names import ProgressBar, RichProgressBar
 
 
 def progress_bar() -> ProgressBar:
