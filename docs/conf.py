@@ -71,6 +71,7 @@ html_theme_options = {
         "alt_text": "",
     },
     "show_prev_next": False,
+    "show_toc_level": 2,
     "navbar_align": "left",
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
