@@ -18,12 +18,7 @@ author = "the nowcast developers"
 release = version = nowcast.__version__
 language = "en"
 
-extensions = [
-    "myst_nb",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
-    "nowcast_docs",
-]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "nowcast_docs"]
 exclude_patterns = ["_build", "_extensions", "examples", "jupyter_execute"]
 
 # Markdown
@@ -49,9 +44,7 @@ add_module_names = False
 # Every reference to something of nowcast must lead somewhere; what other projects document is not
 # on this site, and is not looked up on theirs: a build needs no network.
 nitpicky = True
-nitpick_ignore_regex = [
-    ("py:.*", r"(?!nowcast\b).*"),
-]
+nitpick_ignore_regex = [("py:.*", r"(?!nowcast\b).*")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "nowcast"

@@ -40,7 +40,7 @@ from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
 Files = Inputs
-"""A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
+"""A file, a folder, a pattern such as ``"radar/*.h5"``, or a list of these."""
 
 
 def read(

@@ -1,4 +1,4 @@
-"""What stands in conf/: the choices of each group and the keys of each command, with their comments.
+"""What stands in conf/: the choices of each group, the keys of each command, and their comments.
 
 A comment at the top of a file says what the file is for, one behind a key what the key means.
 """

@@ -237,15 +237,15 @@ class GroupDirective(_Described):
                 title.append(nodes.literal("", typed))
         section = self.section(title, f"{group}-{name.lower()}", markup.label_of(name))
         section += self._origin(one.cls)
-        section += markup.paragraphs(
-            docstrings.parsed(one.cls.__doc__).text, described_classes()
-        )
+        section += markup.paragraphs(docstrings.parsed(one.cls.__doc__).text, described_classes())
         if group != "baselines" and not one.part:
             section += self._choices(group, [file for file in files if file.name in one.uses])
         keys = f"{group}." if group != "baselines" else ""
         prefix = f"{group}.{one.part}." if one.part else keys
         if group == "baselines":
-            prefix = f"baselines.{next(iter(one.uses))}." if len(one.uses) == 1 else "baselines.NAME."
+            prefix = (
+                f"baselines.{next(iter(one.uses))}." if len(one.uses) == 1 else "baselines.NAME."
+            )
         section += self.class_settings(one, prefix)
         return section
 
