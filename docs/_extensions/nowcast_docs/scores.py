@@ -1,4 +1,4 @@
-"""The directive ``nowcast-scores``: a family of scores with formula, range, direction and source."""
+"""The directive ``nowcast-scores``: scores with formula, range, better direction and source."""
 
 import math
 

@@ -100,9 +100,9 @@ def import_order() -> tuple[list[tuple[str, ...]], frozenset[str]]:
     """
     values = {}
     for node in ast.parse(ORDER.read_text()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id in ("LAYERS", "APART"):
-                values[node.targets[0].id] = ast.literal_eval(node.value)
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id in ("LAYERS", "APART"):
+            values[target.id] = ast.literal_eval(node.value)
     return values["LAYERS"], frozenset(values["APART"])
 
 
