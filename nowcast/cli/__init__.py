@@ -44,8 +44,10 @@ Train and evaluate
   nowcast train [experiment=NAME]             train, then evaluate
   nowcast train resume=DIR                    go on with an interrupted run
   nowcast train resume=auto [...]             the same with the newest one, or start one
+  nowcast train --multirun KEY=A,B [...]      once for each combination of values (Hydra's sweeps)
   nowcast compare [only=NAMES] [KEY=VALUE ...]
                                               several models and seeds, side by side
+  nowcast compare runs=DIR                    the same of a multirun that is finished
   nowcast evaluate run=DIR [data=...]         scores beside the baselines, with intervals
   nowcast evaluate forecasts=FILES observations=ARCHIVE
                                               the same of any system's forecasts (NetCDF)
@@ -67,8 +69,9 @@ This machine
   nowcast benchmark [what=NAME]               how fast it is
 
 FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or
-a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the
-composed configuration. Files in DIR, such as DIR/model/MINE.yaml, can be chosen, too: model=MINE.
+a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --help explains every
+setting, COMMAND --cfg job prints the composed configuration. Files in DIR, such as
+DIR/model/MINE.yaml, can be chosen, too: model=MINE.
 
 {choices}
 """
@@ -121,7 +124,7 @@ def _run_command(name: str, arguments: list[str]) -> None:
         from nowcast.cli.help import help_of
 
         rest = [item for item in arguments if item not in ("-h", "--help")]
-        sys.stdout.write(help_of(name, rest))
+        sys.stdout.write(help_of(name, rest, USAGE))
         return
     typed = translated(name, arguments)
     if any(item.startswith(_SHOWING) for item in typed):

@@ -19,9 +19,10 @@ from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from nowcast.cli import config
-from nowcast_docs import configuration, docstrings, markup
-from nowcast_docs.configuration import File, Key, Node
+from nowcast.cli import conf_files as configuration
+from nowcast.cli import config, docstrings
+from nowcast.cli.conf_files import File, Key, Node
+from nowcast_docs import markup
 
 OBJECT = "setting"
 _MODULE = re.compile(r"\b(?:\w+\.)+(?=\w)")
