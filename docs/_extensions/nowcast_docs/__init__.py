@@ -19,5 +19,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_object_type(scores.OBJECT, scores.OBJECT, objname="score")
     app.add_directive("nowcast-scores", scores.ScoresDirective)
     app.add_directive("nowcast-group", settings.GroupDirective)
+    app.add_directive("nowcast-readers", settings.ReadersDirective)
     app.add_directive("nowcast-command", settings.CommandDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
