@@ -1,6 +1,7 @@
 """What the commands share: settings, files typed as they are, signals, words on the terminal."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -189,11 +190,13 @@ def track(description: str):
 
 
 def print_line(text: str) -> None:
-    """A line on the terminal; whoever reads it may be gone, or its disk full: the work goes on."""
+    """A line on the terminal, with paths as they are typed from here; whoever reads it may be gone,
+    or its disk full: the work goes on.
+    """
     if sys.stdout is None:  # closed before Python began
         return
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{_as_typed_here(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(
@@ -201,3 +204,15 @@ def print_line(text: str) -> None:
         )  # else Python fails once more at its end
     except OSError:
         pass
+
+
+def _as_typed_here(text: str) -> str:
+    """A text in which paths below the current folder begin there, as people type them."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted
+        return text
+    if here == Path(here.anchor):
+        return text
+    # only where a path can begin: another one may end in the same words
+    return re.sub(rf"(?<![^\s'\"=(\[,]){re.escape(str(here) + os.sep)}", "", text)

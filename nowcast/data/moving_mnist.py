@@ -17,6 +17,7 @@ from nowcast.data.base import Cases, DataSet
 from nowcast.data.sampling import sample_generator
 from nowcast.data.windows import PARTS
 from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.torchvision_parts import torchvision_part
 from nowcast.runtime.unreadable import os_error, unreadable
 from nowcast.types.task import Task
 
@@ -45,15 +46,15 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
 
     Raises:
         UserError: a file is damaged, or the digits are not there and cannot be downloaded.
+        MissingDependency: they are not there, and torchvision does not load.
     """
     folder = Path(folder)
     for path in (folder / _IDX_FILE, folder / f"{_IDX_FILE}.gz"):
         if path.is_file():
             return _read_idx(path)
-    from torchvision.datasets import MNIST
-
+    datasets = torchvision_part("datasets", "data.digits=torchvision, without its files,")
     try:
-        return MNIST(folder, train=True, download=True).data.numpy()
+        return datasets.MNIST(folder, train=True, download=True).data.numpy()
     except (RuntimeError, OSError) as error:
         raise UserError(
             f"{folder} has no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "

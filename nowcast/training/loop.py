@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import lightning
 from torch.utils.data import DataLoader
 
 from nowcast.data.base import DataSet
@@ -16,6 +15,7 @@ from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import check_devices, started_world
 from nowcast.training import checkpoints, resuming
 from nowcast.training.callbacks import ended_by_patience
+from nowcast.training.lightning_names import Trainer
 from nowcast.training.losses.base import TrainingLoss
 from nowcast.training.module import TrainingModule
 from nowcast.training.processes import device_count, quiet
@@ -171,7 +171,7 @@ def _check_weights(path: Path, content: dict, module: TrainingModule) -> None:
         )
 
 
-def _begin_at(going_on: resuming.Resumption, trainer: lightning.Trainer, train: DataLoader) -> None:
+def _begin_at(going_on: resuming.Resumption, trainer: Trainer, train: DataLoader) -> None:
     """Let a trainer and its samples begin where a checkpoint is."""
     trainer.strategy.checkpoint_io = CheckpointFiles(going_on.content())
     # with workers, batches are drawn before Lightning sets the epoch of the sampler
