@@ -66,7 +66,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def pages(site):
     """Every page of the site, by its path from the root."""
-    found = {path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html")}
+    paths = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    found = {path.relative_to(site).as_posix(): Page(path) for path in paths}
     assert len(found) > 15
     return found
 
@@ -140,7 +141,8 @@ def test_every_public_name_key_and_score_has_an_entry(site):
 
 def test_formulas_are_drawn_by_the_browser_itself(site):
     text = (site / "reference" / "scores.html").read_text(encoding="utf-8")
-    assert text.count("<math ") > len(SCORES) and "mathjax" not in text.lower()
+    assert text.count("<math ") > len(SCORES) and "mathjax.js" not in text
+    assert text.count('class="math"') == len(SCORES)  # one formula of its own for each score
 
 
 def test_the_page_for_lost_addresses_needs_nothing_beside_it(site, pages):
@@ -235,7 +237,17 @@ FAINT = """() => {
   }
   return [...found];
 }"""
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SPOILED = """() => {
+  const text = document.createElement('p');
+  text.innerHTML = 'faint and wide: <pre style="display: inline-block">' + 'x'.repeat(900) + '</pre>';
+  text.style.color = '#777';
+  document.querySelector('.bd-article').append(text);
+}"""
+WIDER = """() => {
+  // How many pixels the page, or its column of text, is wider than its place.
+  const places = [document.documentElement, ...document.querySelectorAll('.bd-article-container')];
+  return Math.max(...places.map(place => place.scrollWidth - place.clientWidth));
+}"""
 
 
 def test_every_page_is_readable_on_a_phone_and_on_a_desktop_light_and_dark(site, pages, browser):
@@ -256,6 +268,9 @@ def test_every_page_is_readable_on_a_phone_and_on_a_desktop_light_and_dark(site,
         for theme in ("light", "dark"):
             page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
             faults += [f"{name}, {theme}: {text}" for text in page.evaluate(FAINT)]
+    assert page.evaluate(WIDER) == 0 and page.evaluate(FAINT) == []
+    page.evaluate(SPOILED)  # a page in which there is something to be seen
+    assert page.evaluate(WIDER) > 0 and page.evaluate(FAINT) != []
     page.close()
     outside = [url for url in elsewhere if not url.startswith("file:")]
     assert (faults, outside, errors) == ([], [], [])
