@@ -15,9 +15,9 @@ def _readable(app, what, name, thing, options, signature, returns):
     """Signatures without what says nothing: of classes that leave it to torch, and "<factory>" of
     dataclasses, which is no Python.
     """
-    if signature is None or signature == "(*args: Any, **kwargs: Any)":
+    if signature == "(*args: Any, **kwargs: Any)":
         return "", returns
-    return signature.replace("<factory>", "..."), returns
+    return signature and signature.replace("<factory>", "..."), returns
 
 
 def _name_attributes(app, doctree):
