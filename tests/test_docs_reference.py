@@ -34,6 +34,7 @@ def table(label):
     """The rows of the table below a label of a page: cells as text, without code marks."""
     (text,) = [page for page in PAGES.values() if f"({label})=" in page]
     lines = text.split(f"({label})=\n")[1].split("\n\n")[0].splitlines()
+    lines = [line for line in lines if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [[cell.strip("`") for cell in row] for row in rows[2:]]
 
