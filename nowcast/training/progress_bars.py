@@ -5,16 +5,15 @@ import time
 from contextlib import suppress
 
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
-from rich.console import Console
 
-from nowcast.runtime.progress import ProgressLine, in_notebook
+from nowcast.runtime.progress import ProgressLine, in_notebook, on_terminal
 
 
 def progress_bar() -> ProgressBar:
     """The one for where this runs."""
     if in_notebook():
         return EpochLines()
-    if Console().is_terminal:
+    if on_terminal(sys.stdout):
         return EpochBars(leave=True)
     return EpochLog()
 
