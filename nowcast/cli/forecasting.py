@@ -13,6 +13,7 @@ from nowcast.cli.common import (
     print_line,
     stopped_by_signals,
 )
+from nowcast.cli.show import checked_page
 from nowcast.data.archive import Archive
 from nowcast.data.containers import Listing, open_containers
 from nowcast.data.inputs import Inputs, literal_folder, separate_inputs
@@ -30,7 +31,10 @@ from nowcast.forecasting.saving import WEIGHTS_FILE
 from nowcast.forecasting.status import line
 from nowcast.forecasting.watch import Watch
 from nowcast.output.writers import writer_for
+from nowcast.page.content import forecast_content
+from nowcast.page.opened import about_forecast
 from nowcast.page.server import serve as start_server
+from nowcast.page.single_file import write_page
 from nowcast.runtime.build import build_part, is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder, sha256_of
@@ -46,6 +50,7 @@ def predict(arguments: list[str]) -> None:
     writer_for(output, members=members)  # refused before anything is read
     suffixes = (".png", ".gif") if settings["pictures"] else ()
     pictures = [output.with_suffix(suffix) for suffix in suffixes]
+    page = checked_page(settings["page"])
     forecaster, tolerance = _radar_run(settings), build_part(settings, "tolerance")
 
     def read():
@@ -53,7 +58,7 @@ def predict(arguments: list[str]) -> None:
             settings["input"],
             context_length=forecaster.task.context_length,
             reader=build_part(settings, "reader"),
-            outputs=[output, *pictures],
+            outputs=[output, *pictures, *([page] if page else [])],
             analysis_time=settings["analysis_time"],
             tolerance=tolerance,
         )
@@ -71,6 +76,11 @@ def predict(arguments: list[str]) -> None:
         tolerance=tolerance,
     )
     _report_prediction(published)
+    if page is not None:
+        content = forecast_content(published.made, published.context)
+        about = about_forecast(published.attributes)
+        write_page(content, page, title="Rain forecast", about=about)
+        print_line(f"wrote {page}")
     if pictures:  # the forecast comes first: it lies on the disk by now
         from nowcast.drawing.animation import forecast_animation
         from nowcast.drawing.maps import forecast_strip
