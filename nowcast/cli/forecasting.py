@@ -32,9 +32,10 @@ from nowcast.forecasting.status import line
 from nowcast.forecasting.watch import Watch
 from nowcast.output.writers import writer_for
 from nowcast.page.content import forecast_content
-from nowcast.page.opened import about_forecast
+from nowcast.page.opened import about_forecast, open_files
 from nowcast.page.server import serve as start_server
 from nowcast.page.single_file import write_page
+from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.runtime.build import build_part, is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder, sha256_of
@@ -159,6 +160,7 @@ def watch(arguments: list[str]) -> None:
             run=run.name,
             model_sha256=sha256_of(run / WEIGHTS_FILE),
             report=_print_status,
+            notice=print_line,
         ).run()
     print_line("stopped")
 
@@ -201,16 +203,19 @@ def replay(arguments: list[str]) -> None:
     settings = plain_or_shown("replay", arguments)
     if settings is None:
         return
-    every = settings["every"]
+    every, output = settings["every"], Path(settings["output"])
     if not is_of_type(every, int) or every < 0:
         raise UserError(f"every is {every!r}; expected a whole number, 0 for no faults.")
+    page = checked_page(settings["page"])
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
-    cycles = replaying.replay(
-        frames, forecaster, Path(settings["output"]), every=every, on_record=_print_status
-    )
+    cycles = replaying.replay(frames, forecaster, output, every=every, on_record=_print_status)
     Console().print(replaying.table(cycles))
+    if page is not None:
+        opened = open_files(output, reader=CfNetcdf(), last=1, context=frames)
+        write_page(opened.content, page, title=opened.title, about=opened.about)
+        print_line(f"wrote {page}")
     wrong = [cycle for cycle in cycles if not cycle.as_documented]
     if wrong:
         raise UserError(

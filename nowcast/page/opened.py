@@ -33,6 +33,7 @@ from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 THRESHOLDS = (0.1, 1.0, 5.0)
 """Rain rates [mm/h] whose share of an ensemble's members is shown."""
 
+_CONTEXT = 6  # observed frames that are shown before a forecast
 _LEAD_IN_NAME = r"_\d{3,}(min|s)"  # see nowcast.output.odim
 _HEADINGS = (  # attributes of a forecast's file that are shown, and what is said before them
     ("title", "Title"),
@@ -68,7 +69,12 @@ def about_forecast(attributes: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def open_files(
-    inputs: Inputs, *, reader: Reader, last: int, tolerance: Tolerance = DEFAULT
+    inputs: Inputs,
+    *,
+    reader: Reader,
+    last: int,
+    tolerance: Tolerance = DEFAULT,
+    context: Frames | None = None,
 ) -> Opened:
     """What files contain.
 
@@ -79,6 +85,8 @@ def open_files(
         reader: of radar files.
         last: of observed frames only so many of the newest are shown.
         tolerance: how far values, grids and times may be off.
+        context: observed frames, of which those that a forecast of nowcast as NetCDF was made from
+            are shown before it.
 
     Raises:
         UserError: no such files, files that cannot be read, or forecasts of a format that is not
@@ -87,7 +95,7 @@ def open_files(
     paths = _paths(inputs)
     if len(paths) == 1 and netcdf.is_forecast(paths[0]):
         made = netcdf.read_products(paths[0])
-        return _forecast(made, paths, netcdf.read_attributes(paths[0]))
+        return _forecast(made, paths, netcdf.read_attributes(paths[0]), context)
     if len(paths) == 1 and is_archive(paths[0]):
         with Archive(paths[0]) as archive:
             return _frames(archive.frames(max(0, len(archive) - last), len(archive)), paths)
@@ -133,10 +141,17 @@ def _frames(frames: Frames, paths: Sequence[Path]) -> Opened:
 
 
 def _forecast(
-    made: Forecast | Products, paths: Sequence[Path], attributes: Mapping[str, str]
+    made: Forecast | Products,
+    paths: Sequence[Path],
+    attributes: Mapping[str, str],
+    frames: Frames | None = None,
 ) -> Opened:
     about = [("File", _named(paths)), *about_forecast(attributes)]
-    return Opened(forecast_content(made), "Rain forecast", about)
+    forecast = made.forecast if isinstance(made, Products) else made
+    context = None
+    if frames is not None:
+        context = frames[frames.times <= forecast.analysis_time][-_CONTEXT:]
+    return Opened(forecast_content(made, context), "Rain forecast", about)
 
 
 def _foreign(
