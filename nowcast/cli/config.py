@@ -38,6 +38,7 @@ PATHS = (
     "input",
     "output",
     "output_dir",
+    "page",
     "forecasts",
     "observations",
     "evaluation.cache",
@@ -243,8 +244,12 @@ def override(config: DictConfig, overrides: list[str]) -> None:
     _set_literals(config, literals)
 
 
-def plain(config: DictConfig) -> dict:
+def plain(config: DictConfig, *, optional: Sequence[str] = ()) -> dict:
     """Plain data with every reference followed.
+
+    Args:
+        config: composed.
+        optional: settings that other commands must be given, and that may be null here.
 
     Raises:
         UserError: a setting that must be given was not.
@@ -252,7 +257,11 @@ def plain(config: DictConfig) -> dict:
     try:
         missing = sorted(
             OmegaConf.missing_keys(config)
-            | {key for key in REQUIRED if key in config and config[key] is None}
+            | {
+                key
+                for key in REQUIRED
+                if key in config and key not in optional and config[key] is None
+            }
         )
         if missing:
             raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")
