@@ -18,7 +18,13 @@ author = "the nowcast developers"
 release = version = nowcast.__version__
 language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "nowcast_docs"]
+extensions = [
+    "myst_nb",
+    "executed_pages",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "nowcast_docs",
+]
 exclude_patterns = ["_build", "_extensions", "examples", "jupyter_execute"]
 
 # Markdown
@@ -26,8 +32,8 @@ myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_timeout = 300
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_merge_streams = True
 nb_ipywidgets_js = {}  # nothing is loaded from elsewhere
 
 # The reference: public names, as they are imported
@@ -35,9 +41,11 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
+default_role = "code"
 python_maximum_signature_line_length = 72
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 add_module_names = False
 
@@ -55,6 +63,8 @@ html_favicon = "_static/favicon.svg"
 html_extra_path = ["_extra"]  # 404.html
 html_math_renderer = "mathml"
 html_copy_source = False
+html_use_index = False  # the search knows every name
+html_domain_indices = False
 html_show_sourcelink = False
 html_sidebars = {"index": []}
 html_theme_options = {

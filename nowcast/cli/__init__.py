@@ -34,7 +34,7 @@ from nowcast.runtime.world import refuse_many
 # Each command is a function of its name, in a module of that name but for these.
 _MODULES = {"convert": "radar", "info": "radar", "check": "radar"}
 _MODULES |= dict.fromkeys(("predict", "watch", "replay", "serve"), "forecasting")
-_COMMANDS = ("train", "evaluate", "report", "predict", "convert", "info", "check")
+_COMMANDS = ("train", "evaluate", "report", "predict", "convert", "info", "check", "show", "demo")
 _COMMANDS += ("watch", "replay", "serve", "compare", "benchmark")
 _SHOWING = ("--info", "--cfg=", "--hydra-help")  # what Hydra shows of its own
 
@@ -56,9 +56,10 @@ Train and evaluate
 Forecast
   nowcast predict run=DIR input=FILES output=FILE.nc
                                               from the newest frames (also FILE.h5: ODIM, FILE.tif)
+  nowcast show FILE [output=FILE.html]        any forecast, or radar files, as a page in the browser
   nowcast watch run=DIR input=FOLDER output=FOLDER
                                               for every cycle, from what arrives in a folder
-  nowcast serve FOLDER [port=8000]            the page that watch keeps up to date
+  nowcast serve FOLDER [port=8000]            the page that watch keeps up to date (also FILE.html)
   nowcast replay run=DIR input=ARCHIVE output=FOLDER
                                               that watch on archived frames, with faults on purpose
 Radar files

@@ -29,13 +29,16 @@ _NAME = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]+))""")  # in a list, perh
 _STOP, _DONE = b"s", b"d"  # what a thread that waits for a signal is woken with
 
 
-def plain_or_shown(name: str, arguments: list[str], *, beside: dict | None = None) -> dict | None:
+def plain_or_shown(
+    name: str, arguments: list[str], *, beside: dict | None = None, optional: Sequence[str] = ()
+) -> dict | None:
     """The settings of a command; None where they were only to be shown.
 
     Args:
         name: of the command.
         arguments: as typed.
         beside: what else was typed that decides whether a setting acts.
+        optional: settings that other commands must be given, and that may be null here.
 
     Raises:
         UserError: a mistake, or a setting that would have no effect.
@@ -44,7 +47,7 @@ def plain_or_shown(name: str, arguments: list[str], *, beside: dict | None = Non
     config = configuration.compose(name, typed)
     if shown(config, arguments):
         return None
-    settings = configuration.plain(config)
+    settings = configuration.plain(config, optional=optional)
     refuse_without_effect(
         name, settings | (beside or {}), configuration.typed_settings(config, typed)
     )

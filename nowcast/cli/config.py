@@ -1,5 +1,6 @@
 """Configuration: Hydra composes it, everything below gets plain data."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import lru_cache
@@ -175,8 +176,12 @@ def override(config: DictConfig, overrides: list[str]) -> None:
         raise UserError(one_sentence(error)) from error
 
 
-def plain(config: DictConfig) -> dict:
+def plain(config: DictConfig, *, optional: Sequence[str] = ()) -> dict:
     """Plain data with every reference followed.
+
+    Args:
+        config: composed.
+        optional: settings that other commands must be given, and that may be null here.
 
     Raises:
         UserError: a setting that must be given was not.
@@ -184,7 +189,11 @@ def plain(config: DictConfig) -> dict:
     try:
         missing = sorted(
             OmegaConf.missing_keys(config)
-            | {key for key in REQUIRED if key in config and config[key] is None}
+            | {
+                key
+                for key in REQUIRED
+                if key in config and key not in optional and config[key] is None
+            }
         )
         if missing:
             raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")

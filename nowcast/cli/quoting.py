@@ -23,6 +23,7 @@ PATHS = (
     "input",
     "output",
     "output_dir",
+    "page",
     "forecasts",
     "observations",
     "evaluation.cache",

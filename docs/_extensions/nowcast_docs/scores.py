@@ -50,13 +50,20 @@ def facts(name: str, formula: Formula) -> str:
                 f"Range: {_number(formula.low)} to {_number(formula.high)}",
                 _direction(score),
                 f"Unit: {score.unit}" if score.unit else "",
-                f"Over all leads: the {'sum' if score.summed else 'mean'}",
+                "Over all leads: the sum" if score.summed else "",
                 "" if score.shown else "Not in the tables on the terminal, but in scores.csv",
-                f"Given by {'; '.join(score_runs.givers()[name])}",
+                _givers(name),
                 f"Source: {formula.source.rstrip('.')}.",
             ],
         )
     )
+
+
+def _givers(name: str) -> str:
+    """Which choices of ``scores=`` have it."""
+    typed = score_runs.givers()[name]
+    names = [choice.removeprefix("scores=") for choice in typed]
+    return f"With scores={', '.join(names)}"
 
 
 def _direction(score: Score) -> str:

@@ -8,12 +8,8 @@ sentence is a warning, with which the build fails.
 import inspect
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import yaml
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.util import logging
@@ -23,90 +19,18 @@ from nowcast.cli import conf_files as configuration
 from nowcast.cli import config, docstrings
 from nowcast.cli.conf_files import File, Key, Node
 from nowcast_docs import markup
+from nowcast_docs.classes import (
+    ClassInUse,
+    classes_of,
+    defaults_of,
+    described_classes,
+    keys_of,
+    type_of,
+    value_text,
+)
 
 OBJECT = "setting"
-_MODULE = re.compile(r"\b(?:\w+\.)+(?=\w)")
 _logger = logging.getLogger(__name__)
-
-
-@dataclass
-class ClassInUse:
-    """A class with all the places where conf/ names it.
-
-    Args:
-        cls: the class.
-        uses: settings by where they stand, e.g. {"convlstm_small": {"patch": 4, ...}}.
-        part: the key that it stands under where it is part of another, e.g. "values"; else "".
-    """
-
-    cls: type
-    uses: dict[str, dict[str, Any]] = field(default_factory=dict)
-    part: str = ""
-
-
-def classes_of(group: str, files: Iterable[File]) -> list[ClassInUse]:
-    """The classes that the files of a group name, those first that are no part of another."""
-    found: dict[str, ClassInUse] = {}
-    for file, node in configuration.nodes_of(list(files)):
-        rest = node.path.removeprefix(group).lstrip(".")
-        part = "" if group == "baselines" else rest
-        use = rest if group == "baselines" else file.name
-        one = found.setdefault(node.target, ClassInUse(docstrings.load(node.target), part=part))
-        one.uses[use] = node.values
-    return sorted(found.values(), key=lambda one: bool(one.part))
-
-
-@cache
-def described_classes() -> frozenset[str]:
-    """The names of all classes that have a section."""
-    files = [file for group in configuration.groups() for file in configuration.choices(group)]
-    nodes_ = configuration.nodes_of([*files, *configuration.commands()])
-    return frozenset(node.target.rpartition(".")[2] for _, node in nodes_)
-
-
-def keys_of(one: ClassInUse) -> list[str]:
-    """The settings of a class: those of its constructor, and what the files give."""
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(one.cls).parameters.values()
-    names = [parameter.name for parameter in parameters if parameter.kind not in kinds]
-    given = [key for values in one.uses.values() for key in values]
-    return list(dict.fromkeys([*names, *given]))
-
-
-def type_of(cls: type, key: str) -> str:
-    """The type of a setting, as short as it can be written; empty where there is none."""
-    parameter = inspect.signature(cls).parameters.get(key)
-    if parameter is None or parameter.annotation is parameter.empty:
-        return ""
-    annotation = parameter.annotation
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return _MODULE.sub("", text)
-
-
-def value_text(value: Any) -> str:
-    """A value as it is typed."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...").strip("'") or '""'
-
-
-def defaults_of(one: ClassInUse, key: str) -> dict[str, list[str]]:
-    """What a setting is where nothing is typed: values, each with the places that have it."""
-    default = getattr(inspect.signature(one.cls).parameters.get(key), "default", inspect._empty)
-    found: dict[str, list[str]] = {}
-    for place, values in one.uses.items():
-        if key in values:
-            value = values[key]
-        elif default is inspect.Parameter.empty or "factory" in repr(default):
-            continue  # of a part with a section of its own
-        else:
-            value = default
-        found.setdefault(value_text(_plain(value)), []).append(place)
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A default as a file would have it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 class _Described(SphinxDirective):
@@ -311,6 +235,8 @@ class CommandDirective(_Described):
         self.depend_on([file], [one.cls for one in parts])
         about = list(file.about)
         about[:1] = [re.sub(r"^nowcast [^:]*: ?|^nowcast \w+$", "", line) for line in about[:1]]
+        if about and about[0]:
+            about[0] = about[0][0].upper() + about[0][1:]
         found = markup.comment([line for line in about if line])
         groups = {group: choice for group, choice in file.choices.items() if group}
         if groups:
@@ -333,3 +259,32 @@ class CommandDirective(_Described):
             markup.label_of(name), self.env.docname, markup.label_of(name), name
         )
         return [target, *self.class_settings(one, f"{node.path}.")]
+
+
+class ReadersDirective(_Described):
+    """``nowcast-readers`` lists the readers: what each reads, and what it recognises."""
+
+    required_arguments = 0
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        files = configuration.choices("reader")
+        rows: list[list[list[nodes.Node]]] = []
+        for one in classes_of("reader", files):
+            if one.part:
+                continue
+            self.depend_on([], [one.cls])
+            cells = [one.cls.format, docstrings.recognised_by(one.cls)]
+            rows.append([self._choices_of(one), *(markup.inline(cell) for cell in cells)])
+        return [markup.table(["", "what it reads", "recognised by"], rows, "readers")]
+
+    def _choices_of(self, one: ClassInUse) -> list[nodes.Node]:
+        """Links to the section of a reader, by each of its choices."""
+        found: list[nodes.Node] = []
+        link = {"refdomain": "std", "reftype": "ref", "refexplicit": True, "refwarn": True}
+        for place in one.uses:
+            found += [nodes.Text(" ")] if found else []
+            typed = nodes.literal("", f"reader={place}")
+            label = markup.label_of(one.cls.__name__)
+            found.append(addnodes.pending_xref("", typed, reftarget=label, **link))
+        return found
