@@ -785,7 +785,7 @@ def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
         == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, "
-        "report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
+        "report, predict, convert, info, check, show, demo, watch, replay, serve, compare, benchmark."
     )
 
 
