@@ -518,5 +518,7 @@ def test_a_comparison_shows_what_was_seen_what_came_and_each_forecast(tmp_path):
     ],
 )
 def test_a_comparison_of_fields_that_do_not_fit_is_refused(changes):
-    with pytest.raises(UserError, match="expected fields of shape .* .lead times that are labelled"):
+    with pytest.raises(
+        UserError, match="expected fields of shape .* .lead times that are labelled"
+    ):
         compared(**changes)
