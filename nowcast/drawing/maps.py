@@ -123,6 +123,36 @@ def forecast_figure(forecast: Forecast, path: str | Path | None = None):
     return figure
 
 
+def frames_figure(frames: Frames, path: str | Path | None = None):
+    """Observed fields on a map, as a ``matplotlib.figure.Figure``.
+
+    Args:
+        frames: what is drawn, at most ten of them.
+        path: a PNG file to write it to; None: none.
+
+    Raises:
+        UserError: there is no frame.
+    """
+    if not len(frames):
+        raise UserError("there is no frame to draw; expected at least one.")
+    day = str(frames.times[0])[:10]
+    several_days = day != str(frames.times[-1])[:10]
+    labels = [
+        f"{str(time)[5:10]}\n{clock_text(time)}" if several_days else clock_text(time)
+        for time in frames.times
+    ]
+    figure = _sequence_figure(
+        {"observed": frames.values},
+        column_labels={"observed": labels},
+        kind="rain",
+        title=f"Rain rate from {day} {clock_text(frames.times[0])}",
+        grid=frames.grid,
+    )
+    if path is not None:
+        figures.save(figure, path)
+    return figure
+
+
 def _sequence_figure(
     rows: dict[str, np.ndarray],
     *,

@@ -31,10 +31,6 @@ _SCORE_COLUMN = 13  # columns of a score in the tables with a line for each mode
 _MOST_LEADS = 5
 _NAME = 13  # columns of a model's name that are never folded: that of "extrapolation"
 _BY_LEAD = ("csi", "csi_mean", "correlation", "cross_entropy", "mse", "crps", "ssim")
-_OVER_ALL = {
-    False: "mean of the leads (cross-entropy: sum)",
-    True: "from the counts of all leads together",
-}  # by whether it is pooled
 
 Rows = dict[str, list[ScoreRow]]
 """Rows of every model, made with the same settings."""
@@ -97,6 +93,14 @@ def _over_all(rows_by_model: Rows) -> dict[ScoreKey, _ByModel]:
     return {key: by_model for (key, lead), by_model in values.items() if lead is None}
 
 
+def _over_all_title(rows_by_model: Rows, pooled: bool) -> str:
+    """How the leads were taken together."""
+    if pooled:
+        return "Over all leads: from the counts of all leads together"
+    summed = any(row.score == "cross_entropy" for rows in rows_by_model.values() for row in rows)
+    return f"Over all leads: mean of the leads{' (cross-entropy: sum)' if summed else ''}"
+
+
 def _marks(rows_by_model: Rows) -> str:
     """What the marks in the tables mean."""
     undefined = any(math.isnan(row.value) for rows in rows_by_model.values() for row in rows)
@@ -115,7 +119,7 @@ def _marked(score: str, by_model: _ByModel, models: Rows) -> list[str]:
 
 def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
     """All scores, a column for each model."""
-    table = _new_table(f"Over all leads: {_OVER_ALL[pooled]}", _marks(rows_by_model))
+    table = _new_table(_over_all_title(rows_by_model, pooled), _marks(rows_by_model))
     table.add_column("score", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for model in rows_by_model:
@@ -143,7 +147,7 @@ def _model_tables(rows_by_model: Rows, unit: str, pooled: bool, width: int) -> l
     each = max(1, (width - names - 4) // _SCORE_COLUMN)
     tables = []
     for start in range(0, len(keys), each):
-        title = None if start else f"Over all leads: {_OVER_ALL[pooled]}"
+        title = None if start else _over_all_title(rows_by_model, pooled)
         last = start + each >= len(keys)
         caption = f"{_marks(rows_by_model)}   every score: scores.csv" if last else None
         table = _new_table(title, caption)

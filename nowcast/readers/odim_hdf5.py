@@ -69,7 +69,7 @@ class OdimHdf5(Reader):
         Coding(z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file's content is ODIM_H5; never raises."""
+        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``; never raises."""
         try:
             with Hdf5File(path) as file:
                 conventions = str(file.attribute("/", "Conventions"))
