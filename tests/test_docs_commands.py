@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nowcast import cli
 from nowcast.cli import main
 from nowcast.runtime import plugins
 from tests import documentation as docs
@@ -208,6 +209,8 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
         return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), ["--cfg"])]
     if name == "replay":  # 92 cycles there
         return [item.replace("data/knmi.nc", "archives/knmi2010.nc") for item in arguments]
+    if name == "show":  # no browser is opened
+        return [*arguments, "open=false"]
     smaller = {
         "train": [*FEWER_STEPS, *SMALLER[typed.get("experiment", "main job")]],
         "evaluate": FEWER_DRAWS,
@@ -281,7 +284,9 @@ def test_every_command_in_the_prose_of_a_page_can_be_composed(page, typing):
         for words in docs.simple_commands(line):
             if words[:2] == ["python", "train.py"]:
                 words[:2] = ["nowcast", "train"]
-            if words[0] == "nowcast" and words[1] != "report":  # which needs its run
-                typing.compose(words[1:])
-            else:
+            if words[0] != "nowcast":
                 typing.types(line)
+            elif len(words) == 2:
+                assert words[1] in (*cli._COMMANDS, "--help", "--version")
+            elif words[1] != "report":  # which needs its run
+                typing.compose(words[1:])
