@@ -70,6 +70,7 @@ TINY_BENCHMARKS = {  # the others are only composed; each has a test of its own 
     ],
     "models": ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"],
 }
+SHOWS = ["--cfg", "job"]
 ENDLESS = ("watch", "serve")  # tests/test_watch.py and tests/test_cli.py run them
 GONE = {  # whose commands were those of a day, as the page says
     "docs/explanation/benchmarks.md"
@@ -117,7 +118,7 @@ class Reader:
         """`nowcast ...`, made small."""
         name, *arguments = words
         if name in ENDLESS:
-            return main([name, *(item for item in arguments if "=" in item), "--cfg"])
+            return self.compose([name, *(item for item in arguments if "=" in item)])
         if "--cfg" not in arguments:
             arguments = _made_small(name, arguments, again=name in self.commands)
         self.commands.add(name)
@@ -129,7 +130,7 @@ class Reader:
 
     def compose(self, words: list[str]) -> None:
         """`nowcast ...`, only composed."""
-        main([item for item in words if item != "--cfg"] + ["--cfg"])
+        main([item for item in words if item not in SHOWS] + SHOWS)
 
     def launch(self, words: list[str]) -> None:
         """A launcher of several processes: what it launches is composed."""
@@ -202,11 +203,11 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
     """
     typed = dict(item.partition("=")[::2] for item in arguments)
     if name == "train" and "training.devices" in typed:  # tests/test_processes.py
-        return [*arguments, "--cfg"]
+        return [*arguments, *SHOWS]
     if name in ("compare", "benchmark") and again:
-        return [*arguments, "--cfg"]
+        return [*arguments, *SHOWS]
     if name == "benchmark":
-        return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), ["--cfg"])]
+        return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), SHOWS)]
     if name == "replay":  # 92 cycles there
         return [item.replace("data/knmi.nc", "archives/knmi2010.nc") for item in arguments]
     if name == "show":  # no browser is opened
