@@ -8,7 +8,7 @@ without a script.
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from nowcast_docs import drawing, mathml, scores, settings
+from nowcast_docs import drawing, figures, mathml, scores, settings
 
 
 def _readable(app, what, name, thing, options, signature, returns):
@@ -30,6 +30,7 @@ def _name_attributes(app, doctree):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     mathml.setup(app)
+    figures.setup(app)
     app.connect("autodoc-process-signature", _readable)
     app.connect("doctree-read", _name_attributes)
     app.add_object_type(settings.OBJECT, settings.OBJECT, objname="setting")
