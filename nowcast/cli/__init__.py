@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import nowcast
 from nowcast.cli import config as configuration
 from nowcast.cli.hydra_words import config_folders, translated
+from nowcast.cli.typed_paths import as_typed_here
 from nowcast.runtime import environment
 from nowcast.runtime.errors import (
     EXIT_ERROR,
@@ -133,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     except SaidElsewhere:
         sys.exit(EXIT_ERROR)
     except UserError as error:
-        sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
+        sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}\n")
         sys.exit(EXIT_ERROR)
     except OSError as error:
         if error.filename is None:  # no file's: a fault of the program, whose place is of use
