@@ -42,7 +42,7 @@ from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
 Files = Inputs
-"""A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
+"""A file, a folder, a pattern such as ``"radar/*.h5"``, or a list of these."""
 
 
 def read(
@@ -121,7 +121,8 @@ def convert(
         What was written, and which files could not be read.
 
     Raises:
-        UserError: as ``nowcast.data.conversion.convert``.
+        UserError: no files, none that can be read, files of another grid or quantity, two different
+            frames of one time, or an output that is no archive or was made with other settings.
     """
     _check_reader(reader)
     chosen, archive = reader or Auto(), Path(output).expanduser()

@@ -7,6 +7,8 @@ missing, without undetect only what decodes to no rain is dry.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,11 @@ import pyproj
 
 from nowcast.readers.axes import require_extent
 from nowcast.readers.base import Reader
+from nowcast.readers.cf.rain import PredictedRain
 from nowcast.readers.decoding import Coding, minutes_between
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.limits import require_side
-from nowcast.readers.moments import moment_of_digits
+from nowcast.readers.moments import moment_of, moment_of_digits
 from nowcast.readers.odim_forecasts import (
     refuse_forecast,
     refuse_later_interval,
@@ -66,7 +69,7 @@ class OdimHdf5(Reader):
         Coding(z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file's content is ODIM_H5; never raises."""
+        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``; never raises."""
         try:
             with Hdf5File(path) as file:
                 conventions = str(file.attribute("/", "Conventions"))
@@ -99,6 +102,28 @@ class OdimHdf5(Reader):
             coding, time = self._coding(file, field, _QUANTITIES[quantity])
             return coding.single_frame(file.pixels(f"{field}/data"), time, grid, path, field)
 
+    @contextmanager
+    def forecast(self, path: str | Path) -> Iterator[PredictedRain]:
+        """One lead time of a forecast, as nowcast and some services write it.
+
+        What it was made from is how/analysis_time, as nowcast writes it, else the nominal time, as
+        the German and other services have it; it is valid at the end of its interval.
+
+        Raises:
+            UserError: as ``read``; or no field that ends after what it was made from.
+        """
+        with Hdf5File(path) as file:
+            field, quantity = self._choose(file, single=False)
+            grid = _grid(file, field)
+            start, valid = _predicted_times(file, field)
+            coding = self._completed(file, field, _QUANTITIES[quantity], _interval(file, field))
+
+            def values() -> np.ndarray:
+                raw = file.pixels(f"{field}/data")
+                return coding.single_frame(raw, valid, grid, path, field).values[None]
+
+            yield PredictedRain(start, np.array([valid]), None, grid, values)
+
     def _choose(self, file: Hdf5File, *, single: bool) -> tuple[str, str]:
         """(path of the first field with the wanted quantity, of a volume the only one; that
         quantity).
@@ -128,20 +153,32 @@ class OdimHdf5(Reader):
     def _coding(self, file: Hdf5File, field: str, quantity: str) -> tuple[Coding, np.datetime64]:
         """(how the field's numbers stand for rain, its time)."""
         time = _time(file.path, "what", file.text("what", "date"), file.text("what", "time"))
-        is_sum, minutes = quantity == "rain_depth", None
+        is_sum = quantity == "rain_depth"
         interval = _interval(file, field, required=is_sum)
         if interval is not None:
             refuse_later_interval(file, field, time, interval, summed=is_sum)
         refuse_reference(file, field, time)
         if is_sum:
-            start, time = interval
-            minutes = minutes_between(start, time, f"{file.path}: the interval of {field}")
+            time = interval[1]
+        return self._completed(file, field, quantity, interval), time
+
+    def _completed(
+        self,
+        file: Hdf5File,
+        field: str,
+        quantity: str,
+        interval: tuple[np.datetime64, np.datetime64] | None,
+    ) -> Coding:
+        """How the field's numbers stand for rain; the interval is that of a sum."""
+        minutes = None
+        if quantity == "rain_depth":
+            minutes = minutes_between(*interval, f"{file.path}: the interval of {field}")
         coding = Coding(quantity, minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
         nodata = _number(file, field, "nodata")
         stated = {name: _number(file, field, name) for name in ("gain", "offset", "undetect")}
         missing = () if nodata is None else (nodata,)
         # without nodata nothing is missing, which Coding needs to know of whole numbers
-        return coding.completed(file.path, missing=missing, **stated), time
+        return coding.completed(file.path, missing=missing, **stated)
 
 
 def _numbered(file: Hdf5File, group: str, prefix: str) -> list[str]:
@@ -163,8 +200,23 @@ def _inherited(file: Hdf5File, field: str, attribute: str):
     return None
 
 
+def _predicted_times(file: Hdf5File, field: str) -> tuple[np.datetime64, np.datetime64]:
+    """(what a forecast was made from, what it is valid for)."""
+    nominal = _time(file.path, "what", file.text("what", "date"), file.text("what", "time"))
+    interval = _interval(file, field, required=False)
+    valid = nominal if interval is None else interval[1]
+    stated = file.attribute("how", "analysis_time")
+    start = nominal if stated is None else moment_of(stated)
+    if start is None or not start <= valid:
+        raise UserError(
+            f"{file.path} is made from {start} and valid for {valid} UTC; expected a forecast, "
+            "whose field ends after what/date and what/time, or after how/analysis_time."
+        )
+    return start, valid
+
+
 def _interval(
-    file: Hdf5File, field: str, *, required: bool
+    file: Hdf5File, field: str, *, required: bool = True
 ) -> tuple[np.datetime64, np.datetime64] | None:
     """(start, end) of a field; None where it has none and needs none."""
     stated = []

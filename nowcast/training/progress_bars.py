@@ -4,9 +4,8 @@ import sys
 import time
 from contextlib import suppress
 
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
-
 from nowcast.runtime.progress import ProgressLine, in_notebook, on_terminal
+from nowcast.training.lightning_names import ProgressBar, RichProgressBar
 
 
 def progress_bar() -> ProgressBar:
