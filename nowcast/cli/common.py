@@ -1,6 +1,7 @@
 """What the commands share: settings, files typed as they are, signals, words on the terminal."""
 
 import os
+import re
 import signal
 import sys
 import threading
