@@ -8,7 +8,7 @@ without a script.
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from nowcast_docs import drawing, mathml, scores, settings
+from nowcast_docs import drawing, mathml, pages, scores, settings
 
 
 def _readable(app, what, name, thing, options, signature, returns):
@@ -33,6 +33,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", _readable)
     app.connect("doctree-read", _name_attributes)
     app.add_object_type(settings.OBJECT, settings.OBJECT, objname="setting")
+    app.add_directive("nowcast-pages", pages.PagesDirective)
     app.add_directive("nowcast-drawing", drawing.DrawingDirective)
     app.add_directive("nowcast-rooms", drawing.RoomsDirective)
     app.add_object_type(scores.OBJECT, scores.OBJECT, objname="score")
