@@ -1,4 +1,4 @@
-"""The directive ``nowcast-pages``: the pages of a folder as cards, each with its title and its first
+"""The directive ``nowcast-pages``: pages of a folder as cards, each with title and first
 sentence, and the same pages in the navigation.
 """
 
