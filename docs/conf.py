@@ -18,7 +18,13 @@ author = "the nowcast developers"
 release = version = nowcast.__version__
 language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "nowcast_docs"]
+extensions = [
+    "myst_nb",
+    "executed_pages",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "nowcast_docs",
+]
 exclude_patterns = ["_build", "_extensions", "examples", "jupyter_execute"]
 
 # Markdown
@@ -26,8 +32,8 @@ myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_timeout = 300
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_merge_streams = True
 nb_ipywidgets_js = {}  # nothing is loaded from elsewhere
 
 # The reference: public names, as they are imported

@@ -1,9 +1,11 @@
 """How far a training is: a bar on a terminal, a line that fills up in a notebook, else a log."""
 
+import io
 from types import SimpleNamespace
 
 import torch
 
+from nowcast.runtime.progress import tracked
 from nowcast.training import progress_bars
 from nowcast.training.progress_bars import EpochBars, EpochLines, EpochLog, progress_bar
 
@@ -46,13 +48,32 @@ def test_a_training_goes_on_where_nobody_can_read_its_log(monkeypatch):
         EpochLog().on_train_epoch_end(*at_the_end_of_an_epoch())
 
 
-def test_the_kind_of_progress_is_that_of_where_it_is_read(monkeypatch):
-    def console(is_terminal):
-        return lambda: SimpleNamespace(is_terminal=is_terminal)
+class Stream(io.StringIO):
+    """A stream that says whether it is a terminal."""
 
-    monkeypatch.setattr(progress_bars, "Console", console(False))
+    def __init__(self, terminal: bool):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+
+def test_the_kind_of_progress_is_that_of_where_it_is_read(monkeypatch):
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes no terminal of a pipe
+    monkeypatch.setattr("sys.stdout", Stream(terminal=False))
     assert isinstance(progress_bar(), EpochLog)
-    monkeypatch.setattr(progress_bars, "Console", console(True))
+    monkeypatch.setattr("sys.stdout", Stream(terminal=True))
     assert isinstance(progress_bar(), EpochBars)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")  # what ! starts in a cell of a notebook
+    assert isinstance(progress_bar(), EpochLog)
     monkeypatch.setattr(progress_bars, "in_notebook", lambda: True)
     assert isinstance(progress_bar(), EpochLines)
+
+
+def test_counted_work_writes_nothing_into_a_pipe_and_a_bar_on_a_terminal(monkeypatch):
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    for terminal in (False, True):
+        stream = Stream(terminal)
+        monkeypatch.setattr("sys.stderr", stream)
+        assert list(tracked([3, 4], "counting")) == [3, 4]
+        assert ("counting" in stream.getvalue()) == terminal
+        assert bool(stream.getvalue()) == terminal

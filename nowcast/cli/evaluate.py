@@ -29,7 +29,7 @@ from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import as_settings, build_part
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import replacing, require_writable
+from nowcast.runtime.files import SHIPPED, replacing, require_writable, run_folder
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
 _FILE_WIDTH = 140  # columns of the tables in scores.txt
@@ -56,7 +56,7 @@ def _evaluate_run(arguments: list[str]) -> None:
             continue
         (changed if _group_of(item) in _CHANGEABLE else own).append(item)
     command = configuration.plain(configuration.compose("evaluate", settings_of(own)))
-    run = configuration.run_folder(command["run"])
+    run = run_folder(command["run"])
     forecaster = load(run, command["precision"])
     config = _evaluation_config(configuration.load(run), changed)
     # what the model was made for, whatever became of config.yaml
@@ -71,7 +71,7 @@ def _evaluate_run(arguments: list[str]) -> None:
     refuse_without_effect("evaluate", settings, typed)
     folder = command["output_dir"]
     if folder is None:
-        shipped = command["run"] == configuration.SHIPPED
+        shipped = command["run"] == SHIPPED
         folder = new_folder("evaluation") if shipped else run / "evaluation"
     typed_words = shlex.join([*(item for item in arguments if item not in of_task), *of_task])
     evaluate_run(

@@ -215,8 +215,8 @@ def _stored_fields(file: Hdf5File, name: str, *, axes: int) -> np.ndarray:
     size = math.prod(stored.shape) * stored.dtype.itemsize
     if size > _MOST_DEFLATE * stored.id.get_storage_size():
         raise UserError(
-            f"{file.path} claims {size} bytes of {_WORDS[name]}, but contains too few bytes for them; "
-            "fetch it again or leave it out."
+            f"{file.path} claims {size} bytes of {_WORDS[name]}, but contains too few bytes for "
+            "them; fetch it again or leave it out."
         )
     values, fill = stored[()], file.attribute(name, "_FillValue")
     missing = values == fill if fill is not None else np.zeros(values.shape, bool)

@@ -196,9 +196,9 @@ function lead(seconds) {
 
 function label() {
   const frame = manifest.frames[index], observed = layer.observed || index < manifest.observed_frames;
-  $("lead").textContent = lead(frame.lead_seconds);
+  $("lead").textContent = forecasts() ? lead(frame.lead_seconds) : `${clock(frame.valid_time)} UTC`;
   $("kind").textContent = observed ? "observed" : "forecast";
-  $("utc").textContent = `${day(frame.valid_time)}, ${clock(frame.valid_time)} UTC`;
+  $("utc").textContent = forecasts() ? `${day(frame.valid_time)}, ${clock(frame.valid_time)} UTC` : day(frame.valid_time);
   $("local").textContent = localTime(frame.valid_time);
   $("slider").value = index;
   $("slider").setAttribute("aria-valuetext", `${lead(frame.lead_seconds)}, valid ${clock(frame.valid_time)} UTC`);
@@ -565,6 +565,7 @@ function note(text) {
 
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds)), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+  if (hours >= 17532) return `${Math.floor(hours / 8766)} years`;
   if (hours >= 48) return `${Math.floor(hours / 24)} days`;
   if (hours) return `${hours} h ${minutes % 60} min`;
   if (!minutes) return `${whole} s`;

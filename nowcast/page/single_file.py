@@ -29,6 +29,7 @@ MOST_BYTES = 9_000_000
 _LEVEL = 6  # of deflate: 9 takes twice the time for 3 % less
 _SMALLEST = 100  # pixels: the longest side is never made shorter
 _MARGIN = 0.93  # smaller fields deflate a little worse for each of their pixels
+_LINES = ("Coastlines and borders", "GSHHG (Wessel and Smith 1996)")
 _WAITING = "Loading. If this stays, scripts are switched off in this browser, or it is too old."
 _SUFFIXES = (".html", ".htm")
 
@@ -59,7 +60,7 @@ def write_page(
     facts = content.facts(grid) | {
         "made": datetime.now(UTC).isoformat(timespec="microseconds"),
         "title": title,
-        "about": [list(pair) for pair in about],
+        "about": [list(pair) for pair in (*about, ("Grid", _size_of(content.grid)), _LINES)],
         "archived": archived,
         "lines": lines(grid),
         "fields": {name: base64.b64encode(field).decode() for name, field in fields.items()},
@@ -68,6 +69,11 @@ def write_page(
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
+
+
+def _size_of(grid: Grid) -> str:
+    """How many cells of which size, without the projection."""
+    return grid.describe().partition(", ")[0]
 
 
 def check_page_path(path: str | Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch.utils.data import DataLoader
@@ -15,6 +14,7 @@ from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import check_devices, started_world
 from nowcast.training import checkpoints, resuming
 from nowcast.training.callbacks import ended_by_patience
+from nowcast.training.history import History
 from nowcast.training.lightning_names import Trainer
 from nowcast.training.losses.base import TrainingLoss
 from nowcast.training.module import TrainingModule
@@ -24,21 +24,6 @@ from nowcast.training.settings import TrainingSettings
 from nowcast.training.trainer import CheckpointFiles, make_trainer, run_trainer
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class History:
-    """Every epoch so far.
-
-    Args:
-        train_loss: mean loss in training.
-        validation_loss: mean loss in validation.
-        validation_csi: CSI where it selects; NaN: no event, observed or forecast.
-    """
-
-    train_loss: list[float]
-    validation_loss: list[float]
-    validation_csi: list[float] = field(default_factory=list)
 
 
 def fit(

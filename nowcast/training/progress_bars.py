@@ -4,9 +4,7 @@ import sys
 import time
 from contextlib import suppress
 
-from rich.console import Console
-
-from nowcast.runtime.progress import ProgressLine, in_notebook
+from nowcast.runtime.progress import ProgressLine, in_notebook, on_terminal
 from nowcast.training.lightning_names import ProgressBar, RichProgressBar
 
 
@@ -14,7 +12,7 @@ def progress_bar() -> ProgressBar:
     """The one for where this runs."""
     if in_notebook():
         return EpochLines()
-    if Console().is_terminal:
+    if on_terminal(sys.stdout):
         return EpochBars(leave=True)
     return EpochLog()
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from nowcast_docs import configuration, docstrings
-from nowcast_docs.configuration import File
+from nowcast.cli import conf_files as configuration
+from nowcast.cli import docstrings
+from nowcast.cli.conf_files import File
 
 _MODULE = re.compile(r"\b(?:\w+\.)+(?=\w)")
 

@@ -4,10 +4,10 @@ from functools import cache
 
 import numpy as np
 
+from nowcast.cli import conf_files as configuration
 from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.runtime.build import build
-from nowcast_docs import configuration
 
 MEMBERS = 5
 EVERYTHING = {"windows": [1, 5], "pools": [4], "sal": True, "spectra": True}

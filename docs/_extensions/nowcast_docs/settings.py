@@ -15,8 +15,10 @@ from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from nowcast.cli import config
-from nowcast_docs import configuration, docstrings, markup
+from nowcast.cli import conf_files as configuration
+from nowcast.cli import config, docstrings
+from nowcast.cli.conf_files import File, Key, Node
+from nowcast_docs import markup
 from nowcast_docs.classes import (
     ClassInUse,
     classes_of,
@@ -26,7 +28,6 @@ from nowcast_docs.classes import (
     type_of,
     value_text,
 )
-from nowcast_docs.configuration import File, Key, Node
 
 OBJECT = "setting"
 _logger = logging.getLogger(__name__)

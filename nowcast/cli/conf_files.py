@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from nowcast.cli import config
+from nowcast.cli.places import folder
 
 GLOBAL = "# @package _global_"
 _COMMENT = re.compile(r"\s*#\s?(.*)")
@@ -78,7 +78,7 @@ class File:
 def read(path: Path) -> File:
     """A file of the configuration."""
     lines = path.read_text().splitlines()
-    group = "" if path.parent == config.folder() or GLOBAL in lines else path.parent.name
+    group = "" if path.parent == folder() or GLOBAL in lines else path.parent.name
     header = []
     for line in lines:
         if not line.startswith("#"):
@@ -167,17 +167,17 @@ def _has_class(value: Any) -> bool:
 
 def groups() -> list[str]:
     """The groups that can be chosen from."""
-    return sorted(path.name for path in config.folder().iterdir() if path.is_dir())
+    return sorted(path.name for path in folder().iterdir() if path.is_dir())
 
 
 def choices(group: str) -> list[File]:
     """The files of a group, by name."""
-    return [read(path) for path in sorted((config.folder() / group).glob("*.yaml"))]
+    return [read(path) for path in sorted((folder() / group).glob("*.yaml"))]
 
 
 def commands() -> list[File]:
     """The files of the commands, by name."""
-    return [read(path) for path in sorted(config.folder().glob("*.yaml"))]
+    return [read(path) for path in sorted(folder().glob("*.yaml"))]
 
 
 def nodes_of(files: list[File]) -> Iterator[tuple[File, Node]]:
