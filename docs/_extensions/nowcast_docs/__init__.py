@@ -40,5 +40,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("nowcast-scores", scores.ScoresDirective)
     app.add_directive("nowcast-group", settings.GroupDirective)
     app.add_directive("nowcast-readers", settings.ReadersDirective)
+    app.add_directive("nowcast-options", settings.OptionsDirective)
     app.add_directive("nowcast-command", settings.CommandDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
