@@ -743,7 +743,7 @@ def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run
         (["train", "--cfg", "seed=77"], "seed: 77"),
         (["predict", "--cfg"], "analysis_time: null"),
         (["convert", "--cfg"], "input: ???"),
-        (["benchmark", "--help"], "convlstm_small"),
+        (["benchmark", "--help"], "*layer, models, prediction, training"),
         (["benchmark", "--cfg"], "_target_: nowcast.benchmark."),
         (["benchmark", "--cfg", "what=models", "what.batch_size=9"], "batch_size: 9"),
         (["evaluate", f"run={mnist_run}", "--cfg", "data.size=80"], "size: 80"),

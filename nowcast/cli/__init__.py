@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import textwrap
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -168,7 +169,10 @@ def main(arguments: list[str] | None = None) -> None:
     except SaidElsewhere:
         sys.exit(EXIT_ERROR)
     except UserError as error:
-        sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}\n")
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as users of Hydra ask for all of it
+            traceback.print_exception(error)
+        sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}
+")
         sys.exit(EXIT_ERROR)
     except OSError as error:
         if error.filename is None:  # no file's: a fault of the program, whose place is of use
