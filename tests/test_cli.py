@@ -784,8 +784,9 @@ def test_a_reader_of_the_words_that_is_gone_does_not_end_the_work():
 def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
-        == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, "
-        "report, predict, convert, info, check, show, demo, watch, replay, serve, compare, benchmark."
+        == "nowcast trian: error: there is no command 'trian'; accepted are demo, train, "
+        "evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
+        "benchmark."
     )
 
 
