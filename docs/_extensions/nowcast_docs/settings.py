@@ -258,9 +258,9 @@ class CommandDirective(_Described):
             about[0] = about[0][0].upper() + about[0][1:]
         usage = _usage(file)
         said = markup.comment([line for line in about if line])
-        if said and said[0].astext() == usage[0][1].astext():
+        if said and said[0].astext() in (item[-1].astext() for item in usage):
             del said[0]
-        found = [usage, *said]
+        found = [usage, *said] if len(usage) else said
         of_hydra = "hydra/"  # its own groups, which Hydra describes
         groups = {
             group: choice
