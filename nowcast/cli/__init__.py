@@ -175,8 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as users of Hydra ask for all of it
             traceback.print_exception(error)
-        sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}
-")
+        sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}\n")
         sys.exit(EXIT_ERROR)
     except OSError as error:
         if error.filename is None:  # no file's: a fault of the program, whose place is of use
