@@ -17,6 +17,7 @@ project = "nowcast"
 author = "the nowcast developers"
 release = version = nowcast.__version__
 language = "en"
+smartquotes = False  # -- and quotes in the text are what is typed
 
 extensions = [
     "myst_nb",

@@ -743,7 +743,7 @@ def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run
         (["train", "--cfg", "seed=77"], "seed: 77"),
         (["predict", "--cfg"], "analysis_time: null"),
         (["convert", "--cfg"], "input: ???"),
-        (["benchmark", "--help"], "convlstm_small"),
+        (["benchmark", "--help"], "*layer, models, prediction, training"),
         (["benchmark", "--cfg"], "_target_: nowcast.benchmark."),
         (["benchmark", "--cfg", "what=models", "what.batch_size=9"], "batch_size: 9"),
         (["evaluate", f"run={mnist_run}", "--cfg", "data.size=80"], "size: 80"),
@@ -784,8 +784,9 @@ def test_a_reader_of_the_words_that_is_gone_does_not_end_the_work():
 def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
-        == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, "
-        "report, predict, convert, info, check, show, demo, watch, replay, serve, compare, benchmark."
+        == "nowcast trian: error: there is no command 'trian'; accepted are demo, train, "
+        "evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
+        "benchmark."
     )
 
 

@@ -13,7 +13,17 @@ import pytest
 import torch
 import yaml
 
-from nowcast.cli import compare, config, evaluate, experiment, forecasting, radar, run, train
+from nowcast.cli import (
+    compare,
+    config,
+    evaluate,
+    experiment,
+    folders,
+    forecasting,
+    radar,
+    request,
+    run,
+)
 from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
@@ -503,12 +513,14 @@ def done(monkeypatch, folder):
         (forecasting, "start_server"),
         (evaluate, "_write_evaluation"),
         (radar.checking, "check"),
-        (compare, "_one_by_one"),
+        (compare, "_finish"),
     ):
         monkeypatch.setattr(owner, name, stopped)
     monkeypatch.setattr(experiment.Evaluation, "check", lambda *_: None)
-    for command in (train, compare):
-        monkeypatch.setattr(command, "new_folder", lambda kind: folder / "made" / kind)
+    monkeypatch.setattr(compare, "new_folder", lambda kind: folder / "made" / kind)
+    for owner in (folders, request):
+        made = folder / "made"
+        monkeypatch.setattr(owner, "claimed_by_time", lambda parent, **_: made / parent.name)
 
     def does(*typed):
         with pytest.raises((Done, UserError)) as caught:
@@ -595,6 +607,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "output_dir": "elsewhere",
     },
     "compare": {
+        "runs": "run",
         "models": "{A: [model=unet]}",
         "only": "[PredRNN]",
         "common": "[seed=2]",
