@@ -17,6 +17,7 @@ project = "nowcast"
 author = "the nowcast developers"
 release = version = nowcast.__version__
 language = "en"
+smartquotes = False  # -- and quotes in the text are what is typed
 
 extensions = [
     "myst_nb",
@@ -34,6 +35,8 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
+# of code that is not executed nobody says in which language it is
+suppress_warnings = ["myst-nb.lexer"]
 nb_ipywidgets_js = {}  # nothing is loaded from elsewhere
 
 # The reference: public names, as they are imported

@@ -743,7 +743,7 @@ def test_help_version_and_the_composed_configuration_are_shown(capsys, mnist_run
         (["train", "--cfg", "seed=77"], "seed: 77"),
         (["predict", "--cfg"], "analysis_time: null"),
         (["convert", "--cfg"], "input: ???"),
-        (["benchmark", "--help"], "convlstm_small"),
+        (["benchmark", "--help"], "*layer, models, prediction, training"),
         (["benchmark", "--cfg"], "_target_: nowcast.benchmark."),
         (["benchmark", "--cfg", "what=models", "what.batch_size=9"], "batch_size: 9"),
         (["evaluate", f"run={mnist_run}", "--cfg", "data.size=80"], "size: 80"),
@@ -784,8 +784,9 @@ def test_a_reader_of_the_words_that_is_gone_does_not_end_the_work():
 def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
-        == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, "
-        "report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
+        == "nowcast trian: error: there is no command 'trian'; accepted are demo, train, "
+        "evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
+        "benchmark."
     )
 
 
@@ -1325,3 +1326,13 @@ def test_paths_are_printed_whole_at_the_root_and_where_the_current_folder_is_gon
             gone.rmdir()
         print_line(f"wrote {tmp_path}/a.nc")
         assert capsys.readouterr().out == f"wrote {tmp_path}/a.nc\n"
+
+
+def test_an_error_names_a_file_as_it_was_typed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.nc").write_text("no archive")
+    refused(capsys, "check", "old.nc")
+    with pytest.raises(SystemExit):
+        main(["predict", "run=runs/none", "input=old.nc", "output=now.nc"])
+    error = capsys.readouterr().err
+    assert error.startswith("nowcast predict: error: runs/none") and str(tmp_path) not in error

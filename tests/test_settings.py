@@ -13,7 +13,17 @@ import pytest
 import torch
 import yaml
 
-from nowcast.cli import compare, config, evaluate, experiment, forecasting, radar, run, train
+from nowcast.cli import (
+    compare,
+    config,
+    evaluate,
+    experiment,
+    folders,
+    forecasting,
+    radar,
+    request,
+    run,
+)
 from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
@@ -503,12 +513,14 @@ def done(monkeypatch, folder):
         (forecasting, "start_server"),
         (evaluate, "_write_evaluation"),
         (radar.checking, "check"),
-        (compare, "_one_by_one"),
+        (compare, "_finish"),
     ):
         monkeypatch.setattr(owner, name, stopped)
     monkeypatch.setattr(experiment.Evaluation, "check", lambda *_: None)
-    for command in (train, compare):
-        monkeypatch.setattr(command, "new_folder", lambda kind: folder / "made" / kind)
+    monkeypatch.setattr(compare, "new_folder", lambda kind: folder / "made" / kind)
+    for owner in (folders, request):
+        made = folder / "made"
+        monkeypatch.setattr(owner, "claimed_by_time", lambda parent, **_: made / parent.name)
 
     def does(*typed):
         with pytest.raises((Done, UserError)) as caught:
@@ -547,7 +559,10 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "members": 2,
         "precision": "bf16-mixed",
         "pictures": "false",
+        "page": "page.html",
     },
+    "show": {"output": "y.html", "open": "false", "last": 3},
+    "demo": {"output_dir": "elsewhere", "open": "true"},
     "convert": {
         "input": "*.nc",
         "output": "y.nc",
@@ -568,6 +583,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "input": "other.nc",
         "output": "y",
         "every": 3,
+        "page": "page.html",
         "precision": "bf16-mixed",
     },
     "serve": {"host": "0.0.0.0", "port": 8001},
@@ -591,6 +607,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "output_dir": "elsewhere",
     },
     "compare": {
+        "runs": "run",
         "models": "{A: [model=unet]}",
         "only": "[PredRNN]",
         "common": "[seed=2]",
@@ -600,7 +617,8 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
     },
 }
 """Where several settings are tested by name elsewhere: evaluate, report, benchmark,
-evaluate_forecasts and compare in test_cli and test_comparison.
+evaluate_forecasts and compare in test_cli and test_comparison, show and demo in test_show and
+test_demo.
 """
 
 
@@ -649,6 +667,8 @@ SHOWN_ELSEWHERE = {
         "predict",
         "pictures",
     ): "test_cli::test_predict_writes_a_cf_file_with_the_same_grid_a_picture_and_an_animation",
+    ("predict", "page"): "test_show::test_predict_writes_the_page_of_its_forecast_as_one_file",
+    ("replay", "page"): "test_show::test_replay_writes_the_page_of_its_last_forecast",
     ("watch", "reading_seconds"): "test_reading",
     (
         "train",

@@ -56,10 +56,11 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
     """
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
     ours = [item for item in typed if item not in of_hydra]
-    overrides = _parsed(app, [*_params(of_hydra), *ours])
-    values = {item.get_key_element(): _values(item) for item in overrides}
-    keys = [item.key_or_group for item in overrides if item.is_sweep_override()]
     _refuse_swept_hydra(app, of_hydra)
+    overrides = _parsed(app, [*_params(of_hydra), *ours])
+    last = {item.get_key_element(): item for item in overrides}  # the one that counts
+    values = {key: _values(item) for key, item in last.items()}
+    keys = [item.key_or_group for item in last.values() if item.is_sweep_override()]
     names, trainings = set(), []
     combinations = _combinations(values)
     for combination in combinations:
@@ -70,7 +71,7 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
             raise UserError(f"{label}: {error}" if label else str(error)) from error
         names.add(name)
         trainings += [] if training in trainings else [training]
-    continuous = any(item.is_interval_sweep() for item in overrides)
+    continuous = any(item.is_interval_sweep() for item in last.values())
     return Jobs(combinations[0], names, trainings, continuous), tuple(dict.fromkeys(keys))
 
 

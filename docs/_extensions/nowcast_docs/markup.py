@@ -66,8 +66,8 @@ def sentence(text: str) -> str:
     if not text:
         return ""
     ended = text if text.endswith((".", "!", "?", ":")) else f"{text}."
-    first = ended.split(maxsplit=1)[0]
-    is_word = first.isalpha() and first.islower()
+    first = ended.split(maxsplit=1)[0].rstrip(",;:.")
+    is_word = first.isalpha() and first.islower() and first not in ("null", "true", "false")
     return ended[0].upper() + ended[1:] if is_word else ended
 
 
@@ -81,6 +81,9 @@ def comment(lines: list[str]) -> list[nodes.Node]:
             found[-1] += [nodes.Text(" "), *inline(line)]
         else:
             found.append(nodes.paragraph("", "", *inline(line)))
+    for paragraph in found:
+        if isinstance(paragraph, nodes.paragraph) and not paragraph.astext().endswith((".", ":")):
+            paragraph += nodes.Text(".")
     return found
 
 

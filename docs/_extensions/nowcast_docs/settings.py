@@ -15,9 +15,10 @@ from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from nowcast.cli import USAGE, config, docstrings
 from nowcast.cli import conf_files as configuration
-from nowcast.cli import config, docstrings
 from nowcast.cli.conf_files import File, Key, Node
+from nowcast.cli.help import EXAMPLES, options_of, usage_of
 from nowcast_docs import markup
 from nowcast_docs.classes import (
     ClassInUse,
@@ -25,6 +26,7 @@ from nowcast_docs.classes import (
     defaults_of,
     described_classes,
     keys_of,
+    recognised_by,
     type_of,
     value_text,
 )
@@ -217,6 +219,23 @@ def _brought(file: File) -> nodes.paragraph:
     return found
 
 
+def _usage(file: File) -> nodes.definition_list:
+    """How the command of a file is typed, and what that does, as the overview has it."""
+    typed: list[list[str]] = []
+    for line in usage_of(file.name.partition("_")[0], USAGE):
+        left, _, right = line.strip().partition("   ")
+        if line.startswith("  nowcast "):
+            typed.append([left, right.strip()])
+        else:
+            typed[-1][1] = f"{typed[-1][1]} {line.strip()}".strip()
+    found = nodes.definition_list(classes=["usage"])
+    for left, right in typed:
+        term = nodes.term("", "", nodes.literal("", left))
+        text = nodes.paragraph("", "", *markup.inline(markup.sentence(right)))
+        found += nodes.definition_list_item("", term, nodes.definition("", text))
+    return found
+
+
 def _group_link(group: str, text: str) -> addnodes.pending_xref:
     """A link to where a group is described."""
     link = {"refdomain": "std", "reftype": "ref", "reftarget": f"group-{group}"}
@@ -237,8 +256,17 @@ class CommandDirective(_Described):
         about[:1] = [re.sub(r"^nowcast [^:]*: ?|^nowcast \w+$", "", line) for line in about[:1]]
         if about and about[0]:
             about[0] = about[0][0].upper() + about[0][1:]
-        found = markup.comment([line for line in about if line])
-        groups = {group: choice for group, choice in file.choices.items() if group}
+        usage = _usage(file)
+        said = markup.comment([line for line in about if line])
+        if said and said[0].astext() in (item[-1].astext() for item in usage):
+            del said[0]
+        found = [usage, *said] if len(usage) else said
+        of_hydra = "hydra/"  # its own groups, which Hydra describes
+        groups = {
+            group: choice
+            for group, choice in file.choices.items()
+            if group and not group.startswith(of_hydra)
+        }
         if groups:
             text = nodes.paragraph("", "Groups: ")
             for number, (group, choice) in enumerate(groups.items()):
@@ -249,6 +277,11 @@ class CommandDirective(_Described):
         found += self.command_keys(file, file.keys)
         for node, one in zip(file.nodes, parts, strict=True):
             found += self._part(node, one)
+        examples = EXAMPLES.get(file.name, ())
+        if examples:
+            text = "\n".join(examples)
+            block = nodes.literal_block(text, text, language="bash")
+            found += [nodes.paragraph("", "Examples:"), block]
         return found
 
     def _part(self, node: Node, one: ClassInUse) -> list[nodes.Node]:
@@ -274,7 +307,7 @@ class ReadersDirective(_Described):
             if one.part:
                 continue
             self.depend_on([], [one.cls])
-            cells = [one.cls.format, docstrings.recognised_by(one.cls)]
+            cells = [one.cls.format, recognised_by(one.cls)]
             rows.append([self._choices_of(one), *(markup.inline(cell) for cell in cells)])
         return [markup.table(["", "what it reads", "recognised by"], rows, "readers")]
 
@@ -288,3 +321,17 @@ class ReadersDirective(_Described):
             label = markup.label_of(one.cls.__name__)
             found.append(addnodes.pending_xref("", typed, reftarget=label, **link))
         return found
+
+
+class OptionsDirective(SphinxDirective):
+    """``nowcast-options`` lists the options of a command that are Hydra's."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        rows = [
+            [[nodes.literal("", name)], markup.inline(text)]
+            for name, text in options_of(self.arguments[0])
+        ]
+        return [markup.table(["option", "what it does"], rows, "options")]
