@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from nowcast.cli.job import Job
 from nowcast.cli.launching import launched_elsewhere
 from nowcast.cli.mistakes import one_sentence
 from nowcast.cli.quoting import in_grammar, literal, quoted
-from nowcast.cli.sweep_checks import beforehand, check_sweeper
+from nowcast.cli.sweep_checks import OPTUNA, beforehand, check_sweeper
 from nowcast.cli.sweep_summary import failures, show
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.errors import Terminated, UserError
@@ -65,7 +67,8 @@ def sweep(words: Words) -> None:
         job = Job(goes_on=words.resumed == AUTO, keys=plan.keys)
         launches = Launches(lambda *launch: launched_elsewhere(job, *launch))
         try:
-            app.sweep(plan.config, job, launches)
+            with _without_words_of_optuna(plan.config):
+                app.sweep(plan.config, job, launches)
         except (KeyboardInterrupt, Terminated):
             _say_how_to_go_on(words, plan)
             raise
@@ -117,6 +120,22 @@ def _composed(app: Application, typed: list[str]) -> DictConfig:
             if not added:
                 raise UserError(one_sentence(error)) from error
             typed = [f"++{item}" if item in added else item for item in typed]
+
+
+@contextmanager
+def _without_words_of_optuna(config: DictConfig) -> Iterator[None]:
+    """A block in which Optuna says nothing of its studies, unless Hydra's lines are wanted, too."""
+    if config.hydra.sweeper["_target_"] != OPTUNA or config.hydra.hydra_logging.root is not None:
+        yield
+        return
+    from optuna import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _refuse_runs_in(folder: Path) -> None:
