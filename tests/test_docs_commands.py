@@ -220,6 +220,7 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
         "evaluate": FEWER_DRAWS,
         "compare": [*TINY_COMPARISON, *FEWER_STEPS, *SMALLER["smoke"][:-1]],
         "convert": ["workers=0"],  # tests/test_conversion.py has its processes
+        "show": ["open=false"],  # tests/test_show.py has its browser
     }.get(name, [])
     if "resume" in typed and typed["resume"] != "auto":
         return arguments  # it goes on with what the run was
