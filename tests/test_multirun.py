@@ -259,7 +259,7 @@ def test_a_multirun_that_cannot_work_is_one_line_before_anything_is_written(
 
 
 def test_of_many_combinations_every_value_is_looked_at_once(here, capsys):
-    many = ",".join(str(number) for number in range(60))
+    many = ",".join(str(number) for number in range(26))  # 26 x 4 = 104 combinations
     typed = ["-m", f"seed={many}", "training.batch_size=1,2,3,x", *TINY]
     assert refused(capsys, *typed).startswith("seed=0 training.batch_size=x: ")
 
