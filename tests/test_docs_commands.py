@@ -220,6 +220,7 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
         "evaluate": FEWER_DRAWS,
         "compare": [*TINY_COMPARISON, *FEWER_STEPS, *SMALLER["smoke"][:-1]],
         "convert": ["workers=0"],  # tests/test_conversion.py has its processes
+        "show": ["open=false"],  # tests/test_show.py has its browser
     }.get(name, [])
     if "resume" in typed and typed["resume"] != "auto":
         return arguments  # it goes on with what the run was
@@ -277,7 +278,9 @@ def composed(page: Path) -> list[str]:
     if docs.name_of(page) in GONE:
         return []
     found = dict.fromkeys(docs.inline_commands(page))
-    return [line for line in found if not re.search(r"\b[A-Z]{2,}\b|\.\.\.|\byours\b", line)]
+    return [
+        line for line in found if not re.search(r"\b[A-Z]{2,}\b|=(?: |$)|\.\.\.|\byours\b", line)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,8 @@ FAINT = """() => {
     if (element.closest('script, style, title, desc, .headerlink')) continue;
     const style = getComputedStyle(element);
     const below = behind(element);
-    const ink = numbers(element.matches('svg *') ? style.fill : style.color);
+    const ink = [...numbers(element.matches('svg *') ? style.fill : style.color)];
+    for (let at = element; at; at = at.parentElement) ink[3] *= getComputedStyle(at).opacity;
     const [a, b] = [light(over(ink, below)), light(below)].sort((x, y) => y - x);
     const size = parseFloat(style.fontSize), bold = style.fontWeight >= 600;
     const needed = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;

@@ -1,9 +1,10 @@
 """nowcast train --multirun: several trainings by Hydra's sweepers and launchers."""
 
+import logging
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def sweep(words: Words) -> None:
         job = Job(goes_on=words.resumed == AUTO, keys=plan.keys)
         launches = Launches(lambda *launch: launched_elsewhere(job, *launch))
         try:
-            with _without_words_of_optuna(plan.config):
+            with _quiet_sweepers(plan.config):
                 app.sweep(plan.config, job, launches)
         except (KeyboardInterrupt, Terminated):
             _say_how_to_go_on(words, plan)
@@ -123,19 +124,27 @@ def _composed(app: Application, typed: list[str]) -> DictConfig:
 
 
 @contextmanager
-def _without_words_of_optuna(config: DictConfig) -> Iterator[None]:
-    """A block in which Optuna says nothing of its studies, unless Hydra's lines are wanted, too."""
-    if config.hydra.sweeper["_target_"] != OPTUNA or config.hydra.hydra_logging.root is not None:
+def _quiet_sweepers(config: DictConfig) -> Iterator[None]:
+    """A block in which sweepers do not say what is said here in one line; unless Hydra's lines are
+    wanted, too.
+    """
+    if config.hydra.hydra_logging.root is not None:
         yield
         return
-    from optuna import logging
+    silent = logging.NullHandler()  # without a handler, warnings go to standard error
+    for name in ("hydra", "hydra_plugins"):
+        logging.getLogger(name).addHandler(silent)
+    with ExitStack() as stack:
+        if config.hydra.sweeper["_target_"] == OPTUNA:
+            from optuna import logging as of_optuna
 
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
+            stack.callback(of_optuna.set_verbosity, of_optuna.get_verbosity())
+            of_optuna.set_verbosity(of_optuna.WARNING)
+        try:
+            yield
+        finally:
+            for name in ("hydra", "hydra_plugins"):
+                logging.getLogger(name).removeHandler(silent)
 
 
 def _refuse_runs_in(folder: Path) -> None:
