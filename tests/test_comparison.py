@@ -5,22 +5,17 @@ and gone on with.
 import csv
 import io
 import math
-import os
 import re
 import shutil
-import signal
-import sys
 
 import pytest
 from rich.console import Console
 
-import nowcast
 from nowcast.cli import main
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.training import checkpoints
-from nowcast.training.comparison import runs as comparison_runs
-from nowcast.training.comparison.runs import Run, finish_in_parallel, refuse_other_settings
+from nowcast.training.comparison.runs import Run, refuse_other_settings
 from nowcast.training.comparison.settings import (
     first_difference,
     overrides_by_model,
@@ -311,92 +306,6 @@ def test_a_comparison_needs_no_baselines():
     )
 
 
-def runs(folder, count):
-    return [Run("A", seed, folder / str(seed), [], {}) for seed in range(count)]
-
-
-def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_are_told(
-    tmp_path, monkeypatch
-):
-    """Both wait until the other one is there; the second then fails."""
-    (tmp_path / "stub.py").write_text(
-        "import os, pathlib, sys, time\n"
-        "folder = pathlib.Path(sys.argv[-1].removeprefix('output_dir='))\n"
-        "(folder / 'here').touch()\n"
-        "while not all((folder.parent / name / 'here').exists() for name in '01'): "
-        "time.sleep(0.01)\n"
-        "print(sys.argv[1], os.environ['OMP_NUM_THREADS'])\n"
-        "sys.exit('nowcast train: error: no\\n\\n' if folder.name == '1' else 0)\n"
-    )
-    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    monkeypatch.setattr(comparison_runs, "cores", lambda: 6)
-    told = []
-    assert finish_in_parallel(runs(tmp_path, 2), count=2, report=told.append) == [
-        f"A, seed 1: nowcast train: error: no ({tmp_path}/1/log.txt)"
-    ]
-    assert (tmp_path / "0" / "log.txt").read_text() == "train 3\n"
-    assert sorted(line.partition(",")[0] for line in told[2:]) == ["A", "A"] and sorted(
-        line.split()[-1] for line in told[2:]
-    ) == ["failed", "finished"]
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch, how):
-    (tmp_path / "stub.py").write_text(
-        "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
-    )
-    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell that started pytest in the background had it ignored
-
-    def interrupted(text):
-        if "seed 1" in text:
-            while not all((tmp_path / seed / "log.txt").read_text().strip() for seed in "01"):
-                pass
-            os.kill(os.getpid(), how)
-
-    with pytest.raises(KeyboardInterrupt):
-        finish_in_parallel(runs(tmp_path, 3), count=2, report=interrupted)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    for seed in "01":
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((tmp_path / seed / "log.txt").read_text()), 0)
-    assert not (tmp_path / "2").exists()
-
-
-def test_a_process_that_does_not_stop_by_itself_is_killed(tmp_path, monkeypatch):
-    (tmp_path / "stub.py").write_text(
-        "import os, signal, time\nsignal.signal(signal.SIGTERM, "
-        "signal.SIG_IGN)\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
-    )
-    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    monkeypatch.setattr(comparison_runs, "GRACE_SECONDS", 0.1)
-
-    def interrupted(text):
-        while not (tmp_path / "0" / "log.txt").read_text().strip():
-            pass
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        finish_in_parallel(runs(tmp_path, 1), count=1, report=interrupted)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "0" / "log.txt").read_text()), 0)
-
-
-def test_a_log_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "0").touch()
-    with pytest.raises(ValueError, match="log.txt cannot be written: "):
-        finish_in_parallel(runs(tmp_path, 1), count=1, report=print)
-
-
-def test_a_process_is_this_nowcast_wherever_it_is_started(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Run, "next_command", lambda run: ["--version"])
-    assert finish_in_parallel(runs(tmp_path, 1), count=1, report=lambda text: None) == []
-    assert (tmp_path / "0" / "log.txt").read_text() == f"nowcast {nowcast.__version__}\n"
-
-
 TINY = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
@@ -444,12 +353,8 @@ def compare(folder, *arguments):
 
 
 def started(capsys):
-    """The lines that say which run is made by which command."""
-    return [
-        line
-        for line in capsys.readouterr().out.splitlines()
-        if re.match(r"\w+, seed \d: nowcast ", line)
-    ]
+    """The runs that were made, in their order."""
+    return re.findall(r"^job \d+: (\w+, seed \d)$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -509,10 +414,8 @@ def test_what_is_finished_is_not_trained_again_and_what_is_missing_is(compared, 
     before = weights.stat().st_mtime_ns
     capsys.readouterr()
     compare(copy)
-    lines = started(capsys)
-    assert len(lines) == 2
-    assert lines[0].startswith("Wide, seed 1: nowcast train data.train_sequences=4")
-    assert lines[1].startswith("ConvLSTM, seed 2: nowcast evaluate ")
+    assert started(capsys) == ["Wide, seed 1", "ConvLSTM, seed 2"]
+    assert (copy / "ConvLSTM" / "seed-2" / "evaluation" / "scores.csv").is_file()
     assert weights.stat().st_mtime_ns == before
     assert (copy / "comparison.csv").read_text() == (compared / "comparison.csv").read_text()
 
@@ -541,8 +444,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     assert "interrupted; go on with: nowcast compare" in capsys.readouterr().out
     monkeypatch.setattr(TrainingModule, "on_train_epoch_start", original)
     compare(copy)
-    lines = started(capsys)
-    assert [line.split(" resume=")[0] for line in lines] == ["ConvLSTM, seed 2: nowcast train"]
+    assert started(capsys) == ["ConvLSTM, seed 2"]
     assert (copy / "comparison.csv").read_text() == (compared / "comparison.csv").read_text()
 
 

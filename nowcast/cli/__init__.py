@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import textwrap
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -172,6 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
     except SaidElsewhere:
         sys.exit(EXIT_ERROR)
     except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as users of Hydra ask for all of it
+            traceback.print_exception(error)
         sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}\n")
         sys.exit(EXIT_ERROR)
     except OSError as error:

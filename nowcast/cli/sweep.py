@@ -1,7 +1,10 @@
 """nowcast train --multirun: several trainings by Hydra's sweepers and launchers."""
 
+import logging
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from nowcast.cli.job import Job
 from nowcast.cli.launching import launched_elsewhere
 from nowcast.cli.mistakes import one_sentence
 from nowcast.cli.quoting import in_grammar, literal, quoted
-from nowcast.cli.sweep_checks import beforehand, check_sweeper
+from nowcast.cli.sweep_checks import OPTUNA, beforehand, check_sweeper
 from nowcast.cli.sweep_summary import failures, show
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.errors import Terminated, UserError
@@ -65,7 +68,8 @@ def sweep(words: Words) -> None:
         job = Job(goes_on=words.resumed == AUTO, keys=plan.keys)
         launches = Launches(lambda *launch: launched_elsewhere(job, *launch))
         try:
-            app.sweep(plan.config, job, launches)
+            with _quiet_sweepers(plan.config):
+                app.sweep(plan.config, job, launches)
         except (KeyboardInterrupt, Terminated):
             _say_how_to_go_on(words, plan)
             raise
@@ -117,6 +121,30 @@ def _composed(app: Application, typed: list[str]) -> DictConfig:
             if not added:
                 raise UserError(one_sentence(error)) from error
             typed = [f"++{item}" if item in added else item for item in typed]
+
+
+@contextmanager
+def _quiet_sweepers(config: DictConfig) -> Iterator[None]:
+    """A block in which sweepers do not say what is said here in one line; unless Hydra's lines are
+    wanted, too.
+    """
+    if config.hydra.hydra_logging.root is not None:
+        yield
+        return
+    silent = logging.NullHandler()  # without a handler, warnings go to standard error
+    for name in ("hydra", "hydra_plugins"):
+        logging.getLogger(name).addHandler(silent)
+    with ExitStack() as stack:
+        if config.hydra.sweeper["_target_"] == OPTUNA:
+            from optuna import logging as of_optuna
+
+            stack.callback(of_optuna.set_verbosity, of_optuna.get_verbosity())
+            of_optuna.set_verbosity(of_optuna.WARNING)
+        try:
+            yield
+        finally:
+            for name in ("hydra", "hydra_plugins"):
+                logging.getLogger(name).removeHandler(silent)
 
 
 def _refuse_runs_in(folder: Path) -> None:

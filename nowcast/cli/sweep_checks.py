@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -19,8 +20,10 @@ from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.training.settings import TrainingSettings
 
+OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+"""Target of hydra/sweeper=optuna."""
+
 _MOST = 100  # combinations that are all checked; of more each value once
-_OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 _LOCAL = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
 
 
@@ -56,10 +59,11 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
     """
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
     ours = [item for item in typed if item not in of_hydra]
-    overrides = _parsed(app, [*_params(of_hydra), *ours])
-    values = {item.get_key_element(): _values(item) for item in overrides}
-    keys = [item.key_or_group for item in overrides if item.is_sweep_override()]
     _refuse_swept_hydra(app, of_hydra)
+    overrides = _parsed(app, [*_params(of_hydra), *ours])
+    last = {item.get_key_element(): item for item in overrides}  # the one that counts
+    values = {key: _values(item) for key, item in last.items()}
+    keys = [item.key_or_group for item in last.values() if item.is_sweep_override()]
     names, trainings = set(), []
     combinations = _combinations(values)
     for combination in combinations:
@@ -70,7 +74,7 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
             raise UserError(f"{label}: {error}" if label else str(error)) from error
         names.add(name)
         trainings += [] if training in trainings else [training]
-    continuous = any(item.is_interval_sweep() for item in overrides)
+    continuous = any(item.is_interval_sweep() for item in last.values())
     return Jobs(combinations[0], names, trainings, continuous), tuple(dict.fromkeys(keys))
 
 
@@ -165,12 +169,22 @@ def check_sweeper(config: DictConfig, jobs: Jobs, *, goes_on: bool, basic: str) 
             "(hydra.sweeper.storage=sqlite:///FILE.db with hydra.sweeper.study_name=NAME goes on "
             "with a study of Optuna.)"
         )
-    if kind == _OPTUNA:
+    if kind == OPTUNA:
         _check_direction(sweeper, jobs.trainings)
+        _check_storage(sweeper)
     if launcher["_target_"] == _LOCAL and launcher["tasks_per_node"] > 1:
         raise UserError(
             "hydra.launcher.tasks_per_node would train the same job several times here; type "
             "training.devices=N for several processes of one training."
+        )
+
+
+def _check_storage(sweeper: DictConfig) -> None:
+    """Refuse a database that the Optuna of Hydra's sweeper cannot write to."""
+    if sweeper.storage is not None and not version("sqlalchemy").startswith("1."):
+        raise UserError(
+            f"hydra.sweeper.storage={sweeper.storage} needs SQLAlchemy 1, and "
+            f"{version('sqlalchemy')} is installed; type: pip install 'sqlalchemy<2'"
         )
 
 
