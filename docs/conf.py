@@ -24,7 +24,7 @@ extensions = [
     "executed_pages",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "nowcast_docs",
+    "nowcast_docs.extension",
 ]
 exclude_patterns = ["_build", "_extensions", "examples", "jupyter_execute"]
 

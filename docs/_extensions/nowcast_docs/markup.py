@@ -15,19 +15,23 @@ def label_of(name: str) -> str:
     return f"class-{name.lower()}"
 
 
-def inline(text: str, classes: frozenset[str] = frozenset()) -> list[nodes.Node]:
+def inline(
+    text: str, classes: frozenset[str] = frozenset(), *, links: bool = True
+) -> list[nodes.Node]:
     """Text with its code; the names of classes that are described somewhere lead there.
 
     Args:
         text: of a docstring or a comment.
         classes: names with a section of their own, see ``label_of``.
+        links: whether names lead to where they are described.
     """
     found: list[nodes.Node] = []
     end = 0
     for match in _CODE.finditer(text):
         if match.start() > end:
             found.append(nodes.Text(text[end : match.start()]))
-        found.append(_code(match[1] or match[2], classes))
+        code = match[1] or match[2]
+        found.append(_code(code, classes) if links else nodes.literal(code, code))
         end = match.end()
     if end < len(text):
         found.append(nodes.Text(text[end:]))
