@@ -92,7 +92,7 @@ def test_two_trainings_that_begin_in_the_same_second_get_two_folders(tmp_path):
 
 
 def test_hydras_files_have_the_configuration_of_the_run(here):
-    main(["train", "output_dir=x", "seed=${oc.decode:${oc.env:SEED,5}}", *TINY])
+    main(["train", "output_dir=x", "seed='${oc.decode:${oc.env:SEED,5}}'", *TINY])
     stored, of_hydra = (here / "x" / name / "config.yaml" for name in ("", ".hydra"))
     assert stored.read_text() == of_hydra.read_text()
     settings = configuration.plain(configuration.load(here / "x"))
