@@ -25,7 +25,6 @@ from nowcast.evaluation.results import Results
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.training import checkpoints
-from nowcast.training.module import TrainingModule
 from tests.factories import write_archive, write_knmi
 from tests.factories_results import results
 
@@ -396,6 +395,9 @@ def test_resume_auto_starts_a_run_and_goes_on_with_it(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     constant = [*SMALL, "training.schedule=constant", "training.max_epochs=3"]
     main(["train", "output_dir=whole", *constant])
+    # Lightning is loaded by the tests that train, and not to collect the others
+    from nowcast.training.module import TrainingModule
+
     original, steps = TrainingModule.training_step, []
 
     def terminating(self, batch, index):

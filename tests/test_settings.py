@@ -28,7 +28,6 @@ from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
 from nowcast.runtime.errors import UserError
-from nowcast.training import loop
 from tests.factories import write_archive
 
 TASK = {
@@ -504,6 +503,8 @@ def done(monkeypatch, folder):
     }
     for name in ("run", "other_run"):
         Forecaster.from_settings(settings, precision="float32").save(folder / name)
+    from nowcast.training import loop  # with Lightning, for which only these tests wait
+
     for owner, name in (
         (loop, "fit"),
         (prediction, "publish"),
