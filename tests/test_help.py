@@ -44,7 +44,7 @@ def test_every_command_explains_itself_within_100_columns(command, capsys):
     for title in ("\nusage\n", "\noptions\n", "\nexamples\n"):
         assert title in text
     examples = text.partition("\nexamples\n")[2].splitlines()
-    assert examples and all(line.startswith(f"  nowcast {command} ") for line in examples)
+    assert examples and all(line.startswith(f"  nowcast {command}") for line in examples)
 
 
 @pytest.mark.parametrize("command", WITH_SETTINGS)

@@ -116,6 +116,15 @@ def test_what_lies_in_a_checkout_by_chance_is_in_no_archive(unpacked, tmp_path):
     assert chance == []
 
 
+def test_an_editable_installation_leads_to_the_checkout_and_copies_nothing_of_it(tmp_path):
+    program = "import sys, hatchling.build as backend; backend.build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=True)
+    (editable,) = tmp_path.glob("*.whl")
+    (path,) = [name for name in contents(editable) if ".dist-info/" not in name]
+    with zipfile.ZipFile(editable) as archive:
+        assert archive.read(path).decode() == str(ROOT)
+
+
 def test_the_metadata_is_what_a_package_page_shows(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]

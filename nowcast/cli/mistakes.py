@@ -7,11 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from nowcast.cli.composing import HYDRA
 from nowcast.cli.places import choices, composed, search_folders
+from nowcast.runtime.distribution import install_hint
 
-SWEEP_EXTRA = "nowcast[sweep]"
-"""What `pip install` takes for Hydra's plug-ins."""
-
-_NEEDS = f"needs {{}}, which is not installed; type: pip install '{SWEEP_EXTRA}'"
+_NEEDS = f"needs {{}}, which is not installed; type: {install_hint('sweep')}"
 _OF_PLUGINS = {
     "hydra/launcher/joblib": "hydra-joblib-launcher",
     "hydra/launcher/submitit_local": "hydra-submitit-launcher",

@@ -44,12 +44,15 @@ class Jobs:
     continuous: bool
 
 
-def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...]]:
+def beforehand(
+    app: Application, typed: list[str], params: list[str]
+) -> tuple[Jobs, tuple[str, ...]]:
     """Compose and check jobs, all where they are few.
 
     Args:
         app: Hydra.
         typed: all overrides, in Hydra's grammar.
+        params: those of hydra.sweeper.params, wherever they were written.
 
     Returns:
         What is known of the jobs, and the keys in which they differ.
@@ -59,8 +62,7 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
     """
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
     ours = [item for item in typed if item not in of_hydra]
-    _refuse_swept_hydra(app, of_hydra)
-    overrides = _parsed(app, [*_params(of_hydra), *ours])
+    overrides = _parsed(app, [*params, *ours])
     last = {item.get_key_element(): item for item in overrides}  # the one that counts
     values = {key: _values(item) for key, item in last.items()}
     keys = [item.key_or_group for item in last.values() if item.is_sweep_override()]
@@ -85,20 +87,14 @@ def _parsed(app: Application, items: list[str]) -> list[Override]:
         raise UserError(one_sentence(error)) from error
 
 
-def _refuse_swept_hydra(app: Application, of_hydra: list[str]) -> None:
-    for item in _parsed(app, of_hydra):
-        if item.is_sweep_override():
+def refuse_swept_hydra(app: Application, typed: list[str]) -> None:
+    """Refuse several values for a setting of Hydra's own."""
+    for item in _parsed(app, typed):
+        if item.is_sweep_override() and item.is_hydra_override():
             raise UserError(
                 f"{item.input_line!r} gives several values, but settings of Hydra's own are those "
                 f"of all jobs; where a list is meant type {item.key_or_group}=[A,B]."
             )
-
-
-def _params(of_hydra: list[str]) -> list[str]:
-    """What hydra.sweeper.params sweeps over, wherever it was written."""
-    node = configuration.compose_typed("train", of_hydra).hydra.sweeper
-    params = OmegaConf.select(node, "params")
-    return [f"{key}={value}" for key, value in (params or {}).items()]
 
 
 def _values(item: Override) -> list[str]:
