@@ -175,8 +175,8 @@ def _say_how_to_go_on(words: Words, plan: _Plan) -> None:
     """What was interrupted, and the command that goes on."""
     if plan.config.hydra.launcher["_target_"].endswith(".SlurmLauncher"):
         print_line(
-            "interrupted; jobs that are queued stay so (squeue shows, scancel ends them). What they "
-            f"made: {shlex.join(['nowcast', 'compare', f'runs={plan.folder}'])}"
+            "interrupted; jobs that are queued stay so (squeue shows, scancel ends them). What "
+            f"they made: {shlex.join(['nowcast', 'compare', f'runs={plan.folder}'])}"
         )
         return
     if plan.config.hydra.sweeper["_target_"] != _BASIC:
