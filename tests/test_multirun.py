@@ -271,8 +271,8 @@ def test_a_job_that_fails_is_named_with_its_settings_and_folder_and_the_others_a
     wide = "model.hidden_channels=[0],[2]"
     line = refused(capsys, "-m", wide, "seed=1", "hydra.sweep.dir=x", *typed)
     assert line == (
-        f"1 of 2 jobs failed: job 0 (model.hidden_channels=[0]) in {here}/x/0: hidden_channels is "
-        "[0]; it must be at least 1, one number per layer."
+        "1 of 2 jobs failed: job 0 (model.hidden_channels=[0]) in x/0: hidden_channels is [0]; it "
+        "must be at least 1, one number per layer."
     )
     assert (here / "x" / "1" / "evaluation" / "scores.csv").is_file()
 
@@ -284,8 +284,8 @@ def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_r
     before = (here / "x" / "0" / "model.safetensors").stat().st_mtime_ns
     state = sorted(here.rglob("*"))
     assert refused(capsys, "-m", "seed=1,2", "hydra.sweep.dir=x", *TINY) == (
-        f"{here}/x already holds runs, such as 0; choose another hydra.sweep.dir, or go on with "
-        "them: type resume=auto, too."
+        "x already holds runs, such as 0; choose another hydra.sweep.dir, or go on with them: type "
+        "resume=auto, too."
     )
     assert sorted(here.rglob("*")) == state
     train("seed=1,2", "hydra.sweep.dir=x", "resume=auto")
