@@ -1,0 +1,200 @@
+"""The grid of an ODIM_H5 map, from whichever consistent statements its file has: corners as
+longitudes and latitudes or in the projection, scales, and where the projection puts its origin.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyproj
+
+from nowcast.readers.limits import require_side
+from nowcast.readers.odim_attributes import OdimField
+from nowcast.readers.odim_corners import (
+    NAMES,
+    Corner,
+    Reading,
+    Statements,
+    agreeing,
+    extents,
+    pixels_apart,
+    readings,
+    snapped,
+)
+from nowcast.readers.odim_placement import (
+    OVERRULE,
+    Length,
+    Placement,
+    by_corners,
+    by_scales,
+    origin_by,
+)
+from nowcast.readers.projection import project, projection_in_metres
+from nowcast.runtime.errors import UserError
+from nowcast.types.frames import Grid
+from nowcast.types.tolerance import in_force
+
+_LARGEST_DEGREES = 10.0  # of a pixel; a larger scale of longitudes is in metres
+
+
+def locate(
+    field: OdimField, shape: tuple[int, int], placement: Placement
+) -> tuple[Grid, tuple[str, ...]]:
+    """(centres of the pixels in metres or degrees, remarks on how unusual statements were read).
+
+    Args:
+        field: of the open file.
+        shape: of its array (rows, columns), for sizes that are not stated.
+        placement: what overrules the file's statements.
+
+    Raises:
+        UserError: nothing says where the pixels are, or statements contradict each other.
+    """
+    path, remarks = field.file.path, []
+    projection = _projection(field, placement.crs)
+    stated = _statements(field, shape, projection, remarks)
+    source = placement.source
+    if source == "given":
+        step, origin = placement.given(stated, path)
+    elif source == "scales" or not stated.corners:
+        step, origin = by_scales(stated, projection, path, is_sure=source == "scales")
+        if not stated.corners:
+            remarks.append("its map is taken to begin at the origin of its projection")
+    elif source is not None or stated.scales is None:
+        centres = None if source is None else source == "centres"
+        step, origin, centres = by_corners(stated, path, centres=centres)
+        remarks += _sizes_derived(step, is_asked_for=source is not None, centres=centres)
+    else:
+        step, origin = _consistent(stated, path, remarks)
+    return _grid(projection, origin, step, stated.shape), tuple(remarks)
+
+
+def _sizes_derived(step: Length, *, is_asked_for: bool, centres: bool) -> list[str]:
+    """What is to be said of pixels whose size is that of the map by their number."""
+    if is_asked_for:
+        return []
+    meaning = "centres of pixels" if centres else "outer corners"
+    return [
+        f"its pixels are {step[0]:.6g} x {step[1]:.6g}, as its corners say, which are taken as "
+        f"{meaning}"
+    ]
+
+
+def _grid(projection: str, origin: Length, step: Length, shape: tuple[int, int]) -> Grid:
+    """Centres of pixels from the outer upper left corner of a map."""
+    rows, columns = shape
+    x, y = (np.arange(columns) + 0.5) * step[0], (np.arange(rows) + 0.5) * step[1]
+    return Grid(projection, origin[0] + x, origin[1] - y)
+
+
+def _projection(field: OdimField, crs: str | int | None) -> str:
+    definition = field.text("where", "projdef") if crs is None else crs
+    if definition is None:
+        raise UserError(
+            f"{field.file.path} has no text where/projdef, the projection of its pixels; set "
+            "reader.crs to it."
+        )
+    if isinstance(definition, int):
+        definition = f"EPSG:{definition}"
+    return projection_in_metres(definition, field.file.path)
+
+
+def _statements(
+    field: OdimField, shape: tuple[int, int], projection: str, remarks: list[str]
+) -> Statements:
+    """What the file states of its grid."""
+    path = field.file.path
+    sides = []
+    for axis, length in zip("yx", shape):
+        size = field.length(f"{axis}size")
+        size = length if size is None else size
+        sides.append(require_side(f"{path}: where/{axis}size", size))
+    corners, is_geographic = _corners(field, projection), _is_geographic(projection)
+    scales = [field.length(f"{axis}scale") for axis in "xy"]
+    for axis, scale in zip("xy", scales):
+        if scale is not None and not scale > 0:
+            raise UserError(
+                f"{path}: where/{axis}scale is {scale:g}; expected a size of pixels above 0."
+            )
+    if is_geographic and max(scale or 0.0 for scale in scales) > _LARGEST_DEGREES:
+        remarks.append("its scales are no degrees and were not used")
+        scales = [None, None]
+    if not is_geographic and None in scales and scales != [None, None]:
+        scales = [scales[0] or scales[1]] * 2
+        remarks.append("one of its scales is missing: its pixels are taken to be square")
+    known = None if None in scales else tuple(scales)
+    return Statements(tuple(sides), known, corners, is_geographic)
+
+
+def _is_geographic(projection: str) -> bool:
+    try:
+        return pyproj.CRS.from_user_input(projection).is_geographic
+    except pyproj.exceptions.CRSError:  # whoever projects a corner says so
+        return False
+
+
+def _corners(field: OdimField, projection: str) -> tuple[Corner, ...]:
+    """The corners that are stated, those in the projection's own coordinates after the others."""
+    found = []
+    for is_mapped, (first_part, second_part) in ((False, ("lon", "lat")), (True, ("x", "y"))):
+        for name in NAMES:
+            parts = [f"{name}_{first_part}", f"{name}_{second_part}"]
+            numbers = [field.length(part) for part in parts]
+            if numbers == [None, None]:
+                continue
+            if None in numbers:
+                raise UserError(
+                    f"{field.file.path} has no number where/{parts[numbers.index(None)]}; expected "
+                    f"{parts[0]} and {parts[1]}, or neither."
+                )
+            if not is_mapped:
+                numbers = project(projection, *numbers, path=field.file.path)
+            found.append(Corner(name, *numbers, is_mapped))
+    return tuple(found)
+
+
+def _consistent(stated: Statements, path: Path, remarks: list[str]) -> tuple[Length, Length]:
+    """(step, origin) by the first reading that makes corners and scales agree."""
+    for reading in readings(stated):
+        corners = agreeing(stated, reading)
+        if not corners:
+            continue
+        if reading.unit != 1:
+            remarks.append("its scales are in kilometres")
+        if reading.map_unit != 1:
+            remarks.append("its UL_x and UL_y are in kilometres")
+        if reading.centres:
+            remarks.append("its corners are the centres of the corner pixels")
+        for corner in stated.corners:
+            if corner not in corners:
+                apart = max(pixels_apart(stated, reading, corners[0], corner))
+                remarks.append(
+                    f"its {corner.stated_as} lie {apart:.3g} pixels off what the other corners "
+                    "say, and were not used"
+                )
+        exact = None if reading == Reading() else snapped(stated, reading, corners)
+        if exact is not None:
+            remarks.append("its corners are inexact: the map begins at whole multiples of a pixel")
+        return reading.steps(stated), exact or origin_by(stated, reading, corners)
+    raise UserError(_contradiction(stated, path))
+
+
+def _contradiction(stated: Statements, path: Path) -> str:
+    """What corners and scales say instead of the same, with the numbers."""
+    off = in_force().off_corner
+    for axis, extent, count, step in zip("xy", extents(stated), stated.shape[::-1], stated.scales):
+        if extent is not None and not abs(extent - count * step) <= off * step:
+            return (
+                f"{path}: the corners in where are {extent:.10g} apart in {axis}, expected "
+                f"{count * step:.10g} for {axis}size {count} and where/{axis}scale {step:g}, give "
+                f"or take {off:g} pixels ({(count - 1) * step:.10g} between centres of pixels), "
+                f"be the scale in metres or kilometres; {OVERRULE}."
+            )
+    reading = next(readings(stated))
+    places = []
+    for corner in stated.corners:
+        left, top = reading.origin(stated, corner)
+        places.append(f"x {left:.10g} and y {top:.10g} by {corner.stated_as}")
+    return (
+        f"{path}: the corners in where contradict each other, as the upper left corner of the map "
+        f"is {', '.join(places)}, which is more than {off:g} pixels apart; {OVERRULE}."
+    )

@@ -1,0 +1,205 @@
+"""Where an ODIM_H5 map lies by one kind of statement alone: because somebody says which counts, or
+because the file has no other.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.readers.odim_corners import (
+    Corner,
+    Reading,
+    Statements,
+    agreeing,
+    by_degrees,
+    extents,
+    first,
+    likely_unit,
+)
+from nowcast.runtime.errors import UserError
+
+SOURCES = ("corners", "centres", "scales", "given")
+OVERRULE = (
+    "set reader.grid to what is true: corners (the outer ones of the image), centres (corners that "
+    "are centres of pixels), scales, or given (with reader.x and reader.y)"
+)
+_FALSE_ORIGIN = re.compile(r"\+([xy])_0=(\S+)")
+# pixels are square by one meaning of corners if their sides differ by so much less than by another
+_SQUARER = 0.25
+
+Length = tuple[float, float]  # in x and in y
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What whoever reads a file says of its grid.
+
+    Args:
+        source: which of the file's statements counts, one of `SOURCES`; None: all of them.
+        crs: the projection; None: the file's.
+        x: centre of the first column, for ``given``.
+        y: centre of the first row, for ``given``.
+        dx: distance between the centres of columns, for ``given``; None: the file's scale.
+        dy: distance between the centres of rows, for ``given``; None: the file's scale.
+
+    Raises:
+        UserError: another source, or numbers without ``given``, or the reverse.
+    """
+
+    source: str | None = None
+    crs: str | int | None = None
+    x: float | None = None
+    y: float | None = None
+    dx: float | None = None
+    dy: float | None = None
+
+    def __post_init__(self):
+        if self.source is not None and self.source not in SOURCES:
+            raise UserError(
+                f"reader.grid is {self.source!r}; accepted are {', '.join(SOURCES)}, or null for "
+                "whatever a file states consistently."
+            )
+        for name in ("x", "y", "dx", "dy"):
+            number = getattr(self, name)
+            if number is None:
+                continue
+            is_number = isinstance(number, (int, float)) and np.isfinite(number)
+            if not is_number or (name in ("dx", "dy") and number <= 0):
+                raise UserError(
+                    f"reader.{name} is {number!r}; a finite number is needed, above 0 for dx and dy."
+                )
+            if self.source != "given":
+                raise UserError(
+                    f"reader.{name} counts only where reader.grid is given; set that, or leave "
+                    f"reader.{name} null."
+                )
+        if self.source == "given" and None in (self.x, self.y):
+            raise UserError(
+                "reader.grid is given, which needs reader.x and reader.y: the centres of the first "
+                "column and of the first row."
+            )
+
+    def given(self, stated: Statements, path: Path) -> tuple[Length, Length]:
+        """(step, origin) as they are given."""
+        steps = [self.dx, self.dy]
+        if None in steps:
+            scales = scales_alone(stated, path)
+            steps = [step or scale for step, scale in zip(steps, scales)]
+        return tuple(steps), (self.x - steps[0] / 2, self.y + steps[1] / 2)
+
+
+def scales_alone(stated: Statements, path: Path) -> Length:
+    """The size of a pixel by scales that nothing confirms.
+
+    Raises:
+        UserError: there are none.
+    """
+    if stated.scales is None:
+        raise UserError(
+            f"{path} has no number where/xscale and where/yscale in the unit of its projection; "
+            "set reader.grid to given, with reader.x, reader.y, reader.dx and reader.dy."
+        )
+    return Reading(likely_unit(stated)).steps(stated)
+
+
+def by_scales(
+    stated: Statements, projection: str, path: Path, *, is_sure: bool
+) -> tuple[Length, Length]:
+    """(step, origin) by the scales and a single corner, the one stated in the projection before the
+    others; without corners, by where the projection puts its origin.
+
+    Args:
+        stated: by the file.
+        projection: PROJ string.
+        path: the file, for messages.
+        is_sure: whether somebody says that the map begins at the projection's origin.
+
+    Raises:
+        UserError: no scales, or nothing says where the map begins.
+    """
+    step = scales_alone(stated, path)
+    corner = first(corner for corner in stated.corners if corner.is_mapped) or first(stated.corners)
+    if corner is not None:
+        return step, Reading(likely_unit(stated)).origin(stated, corner)
+    rows, columns = stated.shape
+    false_origin = {axis: _number(text) for axis, text in _FALSE_ORIGIN.findall(projection)}
+    across, down = false_origin.get("x", 0.0) / step[0], -false_origin.get("y", 0.0) / step[1]
+    # a false origin is chosen so that a corner of the map becomes 0, 0; which one, the centre of
+    # the projection shows, as it lies in the map
+    if is_sure or (0 < across < columns and 0 < down < rows):
+        return step, (0.0, 0.0)
+    if 0 < across < columns and 0 < -down < rows:
+        return step, (0.0, rows * step[1])
+    raise UserError(
+        f"{path} has no corner (UL_lon, UL_lat and so on) and no UL_x, UL_y, so that nothing says "
+        "where its pixels are; set reader.grid to scales where the upper left corner of the map is "
+        "the origin of its projection, or to given, with reader.x and reader.y."
+    )
+
+
+def by_corners(
+    stated: Statements, path: Path, *, centres: bool | None
+) -> tuple[Length, Length, bool]:
+    """(step, origin, whether the corners are centres of pixels) by the corners and the number of
+    pixels.
+
+    Args:
+        stated: by the file; its scales do not count.
+        path: the file, for messages.
+        centres: whether corners are centres of pixels; None: what makes the pixels square, else
+            not.
+
+    Raises:
+        UserError: the corners are too few, or contradict each other.
+    """
+    x, y = extents(stated)
+    if not x or not y or min(x, y) <= 0:
+        raise UserError(
+            f"{path} has no corners (UL_lon, UL_lat and so on) that lie opposite each other, by "
+            "which the size of its pixels is known; set reader.grid to scales or given."
+        )
+    rows, columns = stated.shape
+    outer = x / columns, y / rows
+    inner = (x / (columns - 1), y / (rows - 1)) if min(rows, columns) > 1 else None
+    if centres is None:
+        centres = inner is not None and not stated.is_geographic
+        centres = centres and _oblong(inner) < _SQUARER * _oblong(outer)
+    if centres and inner is None:
+        raise UserError(
+            f"{path} has a single row or column, whose size centres do not tell; set reader.grid "
+            "to scales or given."
+        )
+    step = inner if centres else outer
+    derived = Statements(stated.shape, step, by_degrees(stated), stated.is_geographic)
+    reading = Reading(centres=centres)
+    corners = agreeing(derived, reading)
+    if not corners:
+        raise UserError(
+            f"{path}: the corners in where contradict each other (UL_lon, UL_lat and so on form no "
+            "rectangle in the projection); set reader.grid to scales or given."
+        )
+    return derived.scales, origin_by(derived, reading, corners), centres
+
+
+def origin_by(stated: Statements, reading: Reading, corners: tuple[Corner, ...]) -> Length:
+    """Where the map's outer upper left corner lies by corners that agree: by one that is stated in
+    the projection itself, else each coordinate by a corner on that side.
+    """
+    mapped = first(corner for corner in corners if corner.is_mapped)
+    western = mapped or first(corner for corner in corners if corner.is_left) or corners[0]
+    northern = mapped or first(corner for corner in corners if corner.is_upper) or corners[0]
+    return reading.origin(stated, western)[0], reading.origin(stated, northern)[1]
+
+
+def _oblong(step: Length) -> float:
+    """How far pixels are from squares: 0 for a square."""
+    return abs(step[0] / step[1] - 1)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # PROJ takes it for 0, too
+        return 0.0
