@@ -65,7 +65,8 @@ def info(path: str | Path) -> str:
         entries |= _contents(
             archive.times, archive.grid, archive.quantity, counts, archive.tolerance
         )
-        return in_lines(entries | _discarded_pixels(archive.discarded))
+        entries |= _discarded_pixels(archive.discarded) | _remarks(archive.remarks)
+        return in_lines(entries)
 
 
 def _described(settings: dict) -> str:

@@ -34,13 +34,16 @@ class OdimField:
         levels = dict.fromkeys((self.array, name, name.rpartition("/")[0])) if name else {}
         levels.pop("", None)
         self._levels = [level for level in (*levels, "/") if file.find(level) is not None]
+        self._places: dict[str, list[str]] = {}
 
     def places(self, section: str) -> list[str]:
         """Paths of what may state something of a section (what, where or how), the nearest first.
 
         The array has no groups; of each group, its section counts before the group itself.
         """
-        found = []
+        if section in self._places:
+            return self._places[section]
+        found = self._places[section] = []
         for level in self._levels:
             group = f"{level}/{section}".lstrip("/")
             if self.file.find(group) is not None:

@@ -2,6 +2,7 @@
 longitudes and latitudes or in the projection, scales, and where the projection puts its origin.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,15 @@ from nowcast.readers.odim_corners import (
     Statements,
     agreeing,
     extents,
+    likely_unit,
     pixels_apart,
     readings,
     snapped,
 )
 from nowcast.readers.odim_placement import (
+    BY_NAME,
     OVERRULE,
+    FromCorners,
     Length,
     Placement,
     by_corners,
@@ -33,6 +37,7 @@ from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
 from nowcast.types.tolerance import in_force
 
+_KILOMETRES = "its scales are in kilometres"
 _LARGEST_DEGREES = 10.0  # of a pixel; a larger scale of longitudes is in metres
 
 
@@ -57,26 +62,41 @@ def locate(
         step, origin = placement.given(stated, path)
     elif source == "scales" or not stated.corners:
         step, origin = by_scales(stated, projection, path, is_sure=source == "scales")
+        if likely_unit(stated) != 1:
+            remarks.append(_KILOMETRES)
         if not stated.corners:
             remarks.append("its map is taken to begin at the origin of its projection")
     elif source is not None or stated.scales is None:
         centres = None if source is None else source == "centres"
-        step, origin, centres = by_corners(stated, path, centres=centres)
-        remarks += _sizes_derived(step, is_asked_for=source is not None, centres=centres)
+        found = by_corners(stated, path, centres=centres)
+        step, origin = found.stated.scales, origin_by(found.stated, found.reading, found.corners)
+        if source is None:
+            remarks.append(_sizes_derived(found))
+        remarks += _left_out(found.stated, found.reading, found.corners)
     else:
         step, origin = _consistent(stated, path, remarks)
     return _grid(projection, origin, step, stated.shape), tuple(remarks)
 
 
-def _sizes_derived(step: Length, *, is_asked_for: bool, centres: bool) -> list[str]:
-    """What is to be said of pixels whose size is that of the map by their number."""
-    if is_asked_for:
-        return []
-    meaning = "centres of pixels" if centres else "outer corners"
-    return [
-        f"its pixels are {step[0]:.6g} x {step[1]:.6g}, as its corners say, which are taken as "
-        f"{meaning}"
-    ]
+def _sizes_derived(found: FromCorners) -> str:
+    """What is to be said of pixels whose size is only known by corners."""
+    step = found.stated.scales
+    meaning = "centres of pixels" if found.reading.centres else "outer corners"
+    return (
+        f"it states no scales; its pixels are {step[0]:.6g} x {step[1]:.6g} as its corners, taken "
+        f"as {meaning}, say"
+    )
+
+
+def _left_out(stated: Statements, reading: Reading, corners: tuple[Corner, ...]) -> Iterator[str]:
+    """What is to be said of each corner that does not agree with those that were used."""
+    for corner in stated.corners:
+        if corner not in corners:
+            apart = max(pixels_apart(stated, reading, corners[0], corner))
+            yield (
+                f"its {corner.stated_as} lie {apart:.3g} pixels off what the other corners say, "
+                "and were not used"
+            )
 
 
 def _grid(projection: str, origin: Length, step: Length, shape: tuple[int, int]) -> Grid:
@@ -90,8 +110,8 @@ def _projection(field: OdimField, crs: str | int | None) -> str:
     definition = field.text("where", "projdef") if crs is None else crs
     if definition is None:
         raise UserError(
-            f"{field.file.path} has no text where/projdef, the projection of its pixels; set "
-            "reader.crs to it."
+            f"{field.file.path} has no text where/projdef, the projection of its pixels; {BY_NAME} "
+            "set reader.crs to it."
         )
     if isinstance(definition, int):
         definition = f"EPSG:{definition}"
@@ -159,18 +179,12 @@ def _consistent(stated: Statements, path: Path, remarks: list[str]) -> tuple[Len
         if not corners:
             continue
         if reading.unit != 1:
-            remarks.append("its scales are in kilometres")
+            remarks.append(_KILOMETRES)
         if reading.map_unit != 1:
             remarks.append("its UL_x and UL_y are in kilometres")
         if reading.centres:
             remarks.append("its corners are the centres of the corner pixels")
-        for corner in stated.corners:
-            if corner not in corners:
-                apart = max(pixels_apart(stated, reading, corners[0], corner))
-                remarks.append(
-                    f"its {corner.stated_as} lie {apart:.3g} pixels off what the other corners "
-                    "say, and were not used"
-                )
+        remarks += _left_out(stated, reading, corners)
         exact = None if reading == Reading() else snapped(stated, reading, corners)
         if exact is not None:
             remarks.append("its corners are inexact: the map begins at whole multiples of a pixel")

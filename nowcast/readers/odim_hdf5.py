@@ -23,7 +23,7 @@ from nowcast.readers.odim_forecasts import (
     refuse_reference,
 )
 from nowcast.readers.odim_grid import locate
-from nowcast.readers.odim_placement import Placement
+from nowcast.readers.odim_placement import BY_NAME, Placement
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 
@@ -136,7 +136,7 @@ class OdimHdf5(Reader):
             grid, remarks = locate(field, shape, self._placement())
             coding, time = self._coding(field, _QUANTITIES[quantity])
             pixels = file.pixels(field.array)
-            remedy = "set reader.missing to the numbers that mean not observed"
+            remedy = f"{BY_NAME} set reader.missing to the numbers that mean not observed"
             frames = coding.single_frame(pixels, time, grid, path, field.name, remedy=remedy)
             return replace(frames, remarks=remarks)
 
@@ -161,7 +161,7 @@ class OdimHdf5(Reader):
             raise UserError(f"{file.path} has no dataset1/data1; expected one with {wanted}.")
         (first, *others), *more = found.values()
         stated = ", ".join("missing" if name is None else repr(name) for name in found)
-        advice = "; set reader.quantity to what it is" if None in found else ""
+        advice = f"; {BY_NAME} set reader.quantity to what it is" if None in found else ""
         raise UserError(
             f"{file.path}: what/quantity of {first.name}{' and others' if others or more else ''} "
             f"is {stated}; expected {wanted}{advice}."
@@ -216,13 +216,13 @@ def _require_map(file: Hdf5File) -> str:
 
 def _interval(field: OdimField, *, required: bool) -> tuple[np.datetime64, np.datetime64] | None:
     """(start, end) of a field; None where it has none and needs none."""
-    has_both = field.has_moment("start") and field.has_moment("end")
-    if not required and not has_both:
+    stated = [field.has_moment(prefix) for prefix in ("start", "end")]
+    if not required and not all(stated):
         return None
-    if not has_both and not (field.has_moment("start") or field.has_moment("end")):
+    if not any(stated):
         raise UserError(
-            f"{field.file.path} does not say over which interval its rain was collected (startdate, "
-            "starttime, enddate and endtime of what); set reader.minutes."
+            f"{field.file.path} does not say over which interval its rain was collected "
+            f"(startdate, starttime, enddate and endtime of what); {BY_NAME} set reader.minutes."
         )
     start, end = (field.moment(f"{field.name}, {prefix}", prefix) for prefix in ("start", "end"))
     return start, end
@@ -234,7 +234,7 @@ def _minutes(field: OdimField, start: np.datetime64, end: np.datetime64) -> floa
     if start == end:  # some services repeat the nominal time
         raise UserError(
             f"{what} runs from {start} to {end}; a rain depth needs one that ends after it starts: "
-            "set reader.minutes to its length."
+            f"{BY_NAME} set reader.minutes to its length."
         )
     return minutes_between(start, end, what)
 

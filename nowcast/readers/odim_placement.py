@@ -3,7 +3,8 @@ because the file has no other.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ from nowcast.readers.odim_corners import (
 from nowcast.runtime.errors import UserError
 
 SOURCES = ("corners", "centres", "scales", "given")
+BY_NAME = "with reader=odim_hdf5"  # the default reader, auto, has no settings
 OVERRULE = (
-    "set reader.grid to what is true: corners (the outer ones of the image), centres (corners that "
-    "are centres of pixels), scales, or given (with reader.x and reader.y)"
+    f"{BY_NAME} set reader.grid to what is true: corners (the outer ones of the image), centres "
+    "(corners that are centres of pixels), scales, or given (with reader.x and reader.y)"
 )
 _FALSE_ORIGIN = re.compile(r"\+([xy])_0=(\S+)")
 # pixels are square by one meaning of corners if their sides differ by so much less than by another
@@ -68,7 +70,8 @@ class Placement:
             is_number = isinstance(number, (int, float)) and np.isfinite(number)
             if not is_number or (name in ("dx", "dy") and number <= 0):
                 raise UserError(
-                    f"reader.{name} is {number!r}; a finite number is needed, above 0 for dx and dy."
+                    f"reader.{name} is {number!r}; a finite number is needed, and above 0 for dx "
+                    "and dy."
                 )
             if self.source != "given":
                 raise UserError(
@@ -99,7 +102,7 @@ def scales_alone(stated: Statements, path: Path) -> Length:
     if stated.scales is None:
         raise UserError(
             f"{path} has no number where/xscale and where/yscale in the unit of its projection; "
-            "set reader.grid to given, with reader.x, reader.y, reader.dx and reader.dy."
+            f"{BY_NAME} set reader.grid to given, and reader.x, reader.y, reader.dx and reader.dy."
         )
     return Reading(likely_unit(stated)).steps(stated)
 
@@ -134,16 +137,28 @@ def by_scales(
         return step, (0.0, rows * step[1])
     raise UserError(
         f"{path} has no corner (UL_lon, UL_lat and so on) and no UL_x, UL_y, so that nothing says "
-        "where its pixels are; set reader.grid to scales where the upper left corner of the map is "
-        "the origin of its projection, or to given, with reader.x and reader.y."
+        f"where its pixels are; {BY_NAME} set reader.grid to scales where the upper left corner of "
+        "the map is the origin of its projection, or to given, and reader.x and reader.y."
     )
 
 
-def by_corners(
-    stated: Statements, path: Path, *, centres: bool | None
-) -> tuple[Length, Length, bool]:
-    """(step, origin, whether the corners are centres of pixels) by the corners and the number of
-    pixels.
+@dataclass(frozen=True)
+class FromCorners:
+    """A grid whose pixels are as large as its corners and their number say.
+
+    Args:
+        stated: the same statements, with the size of the pixels that follows.
+        reading: what the corners mean.
+        corners: those that agree.
+    """
+
+    stated: Statements
+    reading: Reading
+    corners: tuple[Corner, ...]
+
+
+def by_corners(stated: Statements, path: Path, *, centres: bool | None) -> FromCorners:
+    """The grid by corners that lie opposite each other, and by those of the others that agree.
 
     Args:
         stated: by the file; its scales do not count.
@@ -154,33 +169,46 @@ def by_corners(
     Raises:
         UserError: the corners are too few, or contradict each other.
     """
-    x, y = extents(stated)
-    if not x or not y or min(x, y) <= 0:
+    own = by_degrees(stated)
+    by_name = {corner.name: corner for corner in own}
+    candidates = []
+    for western, eastern in (("UL", "LR"), ("LL", "UR")):
+        if western in by_name and eastern in by_name:
+            candidates += _sized(stated, (by_name[western], by_name[eastern]), centres)
+    if not candidates:
         raise UserError(
             f"{path} has no corners (UL_lon, UL_lat and so on) that lie opposite each other, by "
-            "which the size of its pixels is known; set reader.grid to scales or given."
+            f"which the size of its pixels is known; {BY_NAME} set reader.grid to scales or given."
         )
-    rows, columns = stated.shape
-    outer = x / columns, y / rows
-    inner = (x / (columns - 1), y / (rows - 1)) if min(rows, columns) > 1 else None
-    if centres is None:
-        centres = inner is not None and not stated.is_geographic
-        centres = centres and _oblong(inner) < _SQUARER * _oblong(outer)
-    if centres and inner is None:
-        raise UserError(
-            f"{path} has a single row or column, whose size centres do not tell; set reader.grid "
-            "to scales or given."
-        )
-    step = inner if centres else outer
-    derived = Statements(stated.shape, step, by_degrees(stated), stated.is_geographic)
-    reading = Reading(centres=centres)
-    corners = agreeing(derived, reading)
-    if not corners:
+    best = max(candidates, key=lambda found: len(found.corners))
+    # one of four may be wrong, as the other three confirm each other
+    if len(best.corners) < min(3, len(own)):
         raise UserError(
             f"{path}: the corners in where contradict each other (UL_lon, UL_lat and so on form no "
-            "rectangle in the projection); set reader.grid to scales or given."
+            f"rectangle in the projection); {BY_NAME} set reader.grid to scales or given."
         )
-    return derived.scales, origin_by(derived, reading, corners), centres
+    return best
+
+
+def _sized(
+    stated: Statements, pair: tuple[Corner, Corner], centres: bool | None
+) -> Iterator[FromCorners]:
+    """The grid by two corners that lie opposite each other; none where they have no pixels between
+    them.
+    """
+    x, y = extents(replace(stated, corners=pair))
+    rows, columns = stated.shape
+    has_centres = min(rows, columns) > 1
+    if min(x, y) <= 0 or (centres and not has_centres):
+        return
+    outer = x / columns, y / rows
+    inner = (x / (columns - 1), y / (rows - 1)) if has_centres else outer
+    if centres is None:
+        centres = not stated.is_geographic and _oblong(inner) < _SQUARER * _oblong(outer)
+    own = by_degrees(stated)
+    sized = replace(stated, scales=inner if centres else outer, corners=own)
+    reading = Reading(centres=centres)
+    yield FromCorners(sized, reading, agreeing(sized, reading))
 
 
 def origin_by(stated: Statements, reading: Reading, corners: tuple[Corner, ...]) -> Length:

@@ -24,7 +24,8 @@ _OPENS_FILES = ("init", "nadgrids")
 _NO_SHIFT = "@null"  # of +nadgrids: nothing moves between datums, as without it
 _LONGITUDES = ("longlat", "latlong", "lonlat", "latlon")
 _EPSG = re.compile(
-    r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs))*", re.ASCII | re.IGNORECASE
+    r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs|nadgrids=@null))*",
+    re.ASCII | re.IGNORECASE,
 )
 _SMALLEST_RADIUS_IN_METRES = 10_000.0
 
