@@ -83,7 +83,7 @@ class Reading:
     Args:
         unit: of its scales, in that of the projection: 1, or 1000 where they are in kilometres.
         centres: whether its corners are the centres of the corner pixels, not the outer corners.
-        map_unit: of UL_x and UL_y.
+        map_unit: of UL_x and UL_y, where a file has them.
     """
 
     unit: float = 1.0
@@ -109,21 +109,24 @@ class Reading:
 def readings(stated: Statements) -> Iterator[Reading]:
     """The readings to try, the standard's first; of corners that prove nothing, the likely one."""
     kilometres = () if stated.is_geographic else (1000.0,)
-    map_units = (1.0, *kilometres) if any(corner.is_mapped for corner in stated.corners) else (1.0,)
-    units, meanings = (1.0, *kilometres), (False, True)
+    kinds = {corner.is_mapped for corner in stated.corners}
+    units, meanings, map_units = (1.0, *kilometres), (False, True), (1.0, *kilometres)
     if not stated.span:
-        units, meanings = (likely_unit(stated),), (False,)
-    for unit, centres, map_unit in product(units, meanings, map_units):
-        yield Reading(unit, centres, map_unit)
+        units, meanings = (likely(stated).unit,), (False,)
+    for unit, centres in product(units, meanings):
+        if len(kinds) == 1:  # there is nothing to compare with
+            yield Reading(unit, centres, unit)
+        else:
+            yield from (Reading(unit, centres, map_unit) for map_unit in map_units)
 
 
-def likely_unit(stated: Statements) -> float:
-    """The unit of scales that nothing else confirms: kilometres where pixels would be absurdly
+def likely(stated: Statements) -> Reading:
+    """The reading of scales that nothing confirms: in kilometres where pixels would be absurdly
     small in metres.
     """
     if stated.is_geographic or min(stated.scales) >= _SMALLEST_PIXEL_IN_METRES:
-        return 1.0
-    return 1000.0
+        return Reading()
+    return Reading(unit=1000.0, map_unit=1000.0)
 
 
 def agreeing(stated: Statements, reading: Reading) -> tuple[Corner, ...]:

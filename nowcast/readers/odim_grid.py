@@ -17,7 +17,7 @@ from nowcast.readers.odim_corners import (
     Statements,
     agreeing,
     extents,
-    likely_unit,
+    likely,
     pixels_apart,
     readings,
     snapped,
@@ -62,7 +62,7 @@ def locate(
         step, origin = placement.given(stated, path)
     elif source == "scales" or not stated.corners:
         step, origin = by_scales(stated, projection, path, is_sure=source == "scales")
-        if likely_unit(stated) != 1:
+        if likely(stated).unit != 1:
             remarks.append(_KILOMETRES)
         if not stated.corners:
             remarks.append("its map is taken to begin at the origin of its projection")
@@ -180,12 +180,13 @@ def _consistent(stated: Statements, path: Path, remarks: list[str]) -> tuple[Len
             continue
         if reading.unit != 1:
             remarks.append(_KILOMETRES)
-        if reading.map_unit != 1:
+        if reading.map_unit != 1 and any(corner.is_mapped for corner in stated.corners):
             remarks.append("its UL_x and UL_y are in kilometres")
         if reading.centres:
             remarks.append("its corners are the centres of the corner pixels")
         remarks += _left_out(stated, reading, corners)
-        exact = None if reading == Reading() else snapped(stated, reading, corners)
+        is_by_the_standard = reading.unit == 1 and not reading.centres
+        exact = None if is_by_the_standard else snapped(stated, reading, corners)
         if exact is not None:
             remarks.append("its corners are inexact: the map begins at whole multiples of a pixel")
         return reading.steps(stated), exact or origin_by(stated, reading, corners)
@@ -198,16 +199,16 @@ def _contradiction(stated: Statements, path: Path) -> str:
     for axis, extent, count, step in zip("xy", extents(stated), stated.shape[::-1], stated.scales):
         if extent is not None and not abs(extent - count * step) <= off * step:
             return (
-                f"{path}: the corners in where are {extent:.10g} apart in {axis}, expected "
-                f"{count * step:.10g} for {axis}size {count} and where/{axis}scale {step:g}, give "
-                f"or take {off:g} pixels ({(count - 1) * step:.10g} between centres of pixels), "
+                f"{path}: the corners in where are {extent:.7g} apart in {axis}, expected "
+                f"{count * step:.7g} for {axis}size {count} and where/{axis}scale {step:g}, give "
+                f"or take {off:g} pixels ({(count - 1) * step:.7g} between centres of pixels), "
                 f"be the scale in metres or kilometres; {OVERRULE}."
             )
     reading = next(readings(stated))
     places = []
     for corner in stated.corners:
         left, top = reading.origin(stated, corner)
-        places.append(f"x {left:.10g} and y {top:.10g} by {corner.stated_as}")
+        places.append(f"x {left:.7g} and y {top:.7g} by {corner.stated_as}")
     return (
         f"{path}: the corners in where contradict each other, as the upper left corner of the map "
         f"is {', '.join(places)}, which is more than {off:g} pixels apart; {OVERRULE}."

@@ -93,7 +93,7 @@ class OdimHdf5(Reader):
                 f"reader.quantity is {self.quantity!r}; accepted are {', '.join(_QUANTITIES)}, or "
                 "null for the first that a file has."
             )
-        self._as_told()
+        object.__setattr__(self, "missing", self._as_told().missing)  # a tuple, as it is hashed
         self._placement()
 
     def _as_told(self) -> Coding:

@@ -17,7 +17,7 @@ from nowcast.readers.odim_corners import (
     by_degrees,
     extents,
     first,
-    likely_unit,
+    likely,
 )
 from nowcast.runtime.errors import UserError
 
@@ -104,14 +104,14 @@ def scales_alone(stated: Statements, path: Path) -> Length:
             f"{path} has no number where/xscale and where/yscale in the unit of its projection; "
             f"{BY_NAME} set reader.grid to given, and reader.x, reader.y, reader.dx and reader.dy."
         )
-    return Reading(likely_unit(stated)).steps(stated)
+    return likely(stated).steps(stated)
 
 
 def by_scales(
     stated: Statements, projection: str, path: Path, *, is_sure: bool
 ) -> tuple[Length, Length]:
-    """(step, origin) by the scales and a single corner, the one stated in the projection before the
-    others; without corners, by where the projection puts its origin.
+    """(step, origin) by the scales and the first of the corners; without any, by where the
+    projection puts its origin.
 
     Args:
         stated: by the file.
@@ -123,9 +123,8 @@ def by_scales(
         UserError: no scales, or nothing says where the map begins.
     """
     step = scales_alone(stated, path)
-    corner = first(corner for corner in stated.corners if corner.is_mapped) or first(stated.corners)
-    if corner is not None:
-        return step, Reading(likely_unit(stated)).origin(stated, corner)
+    if stated.corners:
+        return step, likely(stated).origin(stated, stated.corners[0])
     rows, columns = stated.shape
     false_origin = {axis: _number(text) for axis, text in _FALSE_ORIGIN.findall(projection)}
     across, down = false_origin.get("x", 0.0) / step[0], -false_origin.get("y", 0.0) / step[1]
