@@ -15,6 +15,7 @@ import numpy as np
 from nowcast.baselines.persistence import Persistence
 from nowcast.data import conversion
 from nowcast.data.archive import Archive, is_archive
+from nowcast.data.base import Cases, DataSet
 from nowcast.data.inputs import Inputs, expand_inputs, read_frames
 from nowcast.data.preparation import Preparation
 from nowcast.data.radar import Radar
@@ -26,6 +27,7 @@ from nowcast.evaluation.results import Results
 from nowcast.evaluation.running import evaluate as evaluate_source
 from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.base import Statistic
+from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
@@ -40,7 +42,7 @@ from nowcast.types.tolerance import DEFAULT, Tolerance
 from nowcast.types.transform import Identity
 
 Files = Inputs
-"""A file, a folder, a pattern such as "radar/*.h5", or a list of these."""
+"""A file, a folder, a pattern such as ``"radar/*.h5"``, or a list of these."""
 
 
 def read(
@@ -119,7 +121,8 @@ def convert(
         What was written, and which files could not be read.
 
     Raises:
-        UserError: as ``nowcast.data.conversion.convert``.
+        UserError: no files, none that can be read, files of another grid or quantity, two different
+            frames of one time, or an output that is no archive or was made with other settings.
     """
     _check_reader(reader)
     chosen, archive = reader or Auto(), Path(output).expanduser()
@@ -175,7 +178,7 @@ def _check_reader(reader: Reader | None) -> None:
 
 def evaluate(
     model: str | PathLike | Forecaster,
-    archive: str | PathLike,
+    archive: str | PathLike | DataSet,
     *,
     baselines: Mapping[str, ForecastModel] | None = None,
     scores: Statistic | None = None,
@@ -183,40 +186,34 @@ def evaluate(
     stride: int = 1,
     plan: EvaluationPlan | None = None,
 ) -> Results:
-    """Scores of a model beside baselines, over the newest part of an archive.
+    """Scores of a model beside baselines, over the newest part of an archive or the test part of a
+    data set.
 
     Args:
         model: a forecaster, or the folder of a run, or "shipped".
-        archive: of radar frames, from ``convert``.
+        archive: of radar frames, from ``convert``; or a data set, such as
+            ``nowcast.data.moving_mnist.MovingMnist``, whose part "test" is forecast.
         baselines: by name; all get the same frames. None: persistence.
-        scores: what is measured, see ``nowcast.evaluation.statistics``; None: ``RainScores()``.
-        test_from: UTC time from which on the archive is forecast; None: its last fifth.
-        stride: every how many windows a case begins.
+        scores: what is measured, see ``nowcast.evaluation.statistics``; None: ``RainScores()``, of
+            grey levels ``MovingMnistScores()``.
+        test_from: UTC time from which on an archive is forecast; None: its last fifth.
+        stride: every how many windows of an archive a case begins.
         plan: workers, members and how intervals are made; None: in this process, no members.
 
     Returns:
-        Scores by lead time with intervals: ``results.rows("model")``. A warning says of a baseline
-        that could not forecast some cases that persistence stands in for it there.
+        Scores by lead time with intervals: ``print`` shows them, ``results.rows("model")`` gives
+        them. A warning says of a baseline that could not forecast some cases that persistence
+        stands in for it there.
 
     Raises:
         UserError: there is no case to evaluate, or the model cannot forecast these frames.
     """
     forecaster = model if isinstance(model, Forecaster) else load(model)
-    with open_archive(archive) as opened:
-        forecaster.follow(opened.times)
+    cases = _test_cases(forecaster, archive, test_from, stride)
     task = forecaster.task
-    validation_begin = test_begin = None
-    if test_from is not None:
-        begin = np.datetime64(str(test_from), "s")
-        # nothing is trained or validated here: what comes before the test is not looked at
-        validation_begin, test_begin = str(begin - np.timedelta64(1, "D")), str(begin)
-    radar = Radar(Path(archive), task, 0, validation_begin, test_begin, test_stride=stride)
     plan = plan or EvaluationPlan(workers=0, cache=None)
     source = ModelSource(
-        {"model": forecaster},
-        radar.part("test"),
-        forecast_length=task.forecast_length,
-        members=plan.members,
+        {"model": forecaster}, cases, forecast_length=task.forecast_length, members=plan.members
     )
     others = {"persistence": Persistence()} if baselines is None else dict(baselines)
     for name, other in others.items():
@@ -225,7 +222,8 @@ def evaluate(
     if "model" in others:
         raise UserError("a baseline is called 'model', as the model itself; choose another name.")
     made = {name: Forecaster(other, Identity(), task) for name, other in others.items()}
-    scores = RainScores() if scores is None else scores
+    if scores is None:
+        scores = RainScores() if task.quantity == "rain_rate" else MovingMnistScores()
     settings = {"task": as_settings(task), "scores": as_settings(scores)}
     results = evaluate_source(source, made, scores, plan=plan, settings=settings)
     for name, failed in results.facts["failures"].items():
@@ -235,3 +233,28 @@ def evaluate(
             stacklevel=2,
         )
     return results
+
+
+def _test_cases(
+    forecaster: Forecaster,
+    data: str | PathLike | DataSet,
+    test_from: str | np.datetime64 | None,
+    stride: int,
+) -> Cases:
+    """What is forecast in an evaluation; a forecaster for any cadence takes that of an archive."""
+    if isinstance(data, DataSet):
+        if test_from is not None or stride != 1:
+            raise UserError(
+                "test_from and stride choose the windows of an archive, but this is a "
+                f"{type(data).__name__}, whose part 'test' says what is forecast; leave them out."
+            )
+        return data.part("test")
+    with open_archive(data) as opened:
+        forecaster.follow(opened.times)
+    validation_begin = test_begin = None
+    if test_from is not None:
+        begin = np.datetime64(str(test_from), "s")
+        # nothing is trained or validated here: what comes before the test is not looked at
+        validation_begin, test_begin = str(begin - np.timedelta64(1, "D")), str(begin)
+    radar = Radar(Path(data), forecaster.task, 0, validation_begin, test_begin, test_stride=stride)
+    return radar.part("test")

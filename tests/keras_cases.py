@@ -1,5 +1,5 @@
 """ConvLSTM beside Keras' ConvLSTM2D: the cases, both sides of the comparison, the golden file and
-the README's table.
+the table of docs/explanation/convlstm.md.
 
 python -m tests.keras_cases     writes tests/golden/keras_convlstm2d.npz with Keras on its PyTorch backend, prints the table
 """
@@ -19,7 +19,7 @@ B, T, H, W, C, F = 2, 4, 6, 5, 2, 3  # all different where it matters
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 KERNEL = (3, 2)
 
-# name -> (Keras' settings, what the call gets, how the README names it). Inputs, weights, states,
+# name -> (Keras' settings, what the call gets, how the documentation names it). Inputs, weights, states,
 # masks are random.
 CASES = {
     "defaults": ({}, (), "padding valid (the default)"),
@@ -253,7 +253,7 @@ def run_keras(name: str, found: dict, dtype: str) -> dict[str, np.ndarray]:
 
 
 def table() -> str:
-    """The parity matrix as it stands in the README."""
+    """The parity matrix as it stands in docs/explanation/convlstm.md."""
     bounds = " | ".join(f"<= {TOLERANCE[dtype]:g}" for dtype in TOLERANCE)
     rows = [f"| {text} | {bounds} | yes |" for _, _, text in CASES.values()]
     return "\n".join(

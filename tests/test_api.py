@@ -12,6 +12,7 @@ from factories import grid, write_archive, write_knmi
 
 import nowcast
 from nowcast import UserError
+from nowcast.data.moving_mnist import MovingMnist
 from nowcast.models.prediction import SingleField
 from nowcast.output.netcdf import read_forecast
 from nowcast.readers.geotiff import GeoTiff
@@ -162,3 +163,18 @@ def nowcast_identity():
     from nowcast.types.transform import Identity
 
     return Identity()
+
+
+def test_a_model_is_evaluated_on_the_test_part_of_a_data_set_by_the_scores_of_its_quantity():
+    task = nowcast.Task(3, 2, 1, "grey_level")
+    digits = MovingMnist(task, seed=1, test_sequences=4)
+    forecaster = nowcast.Forecaster(Last(), nowcast_identity(), task)
+    results = nowcast.evaluate(forecaster, digits)
+    assert results.cases == 4 and results.models == ["model", "persistence"]
+    rows = {row.score: row.value for row in results.rows("model") if row.lead is None}
+    assert {"ssim", "mse", "cross_entropy"} < set(rows)
+    case = digits.part("test").case(0, 0)
+    assert np.isfinite(case).all() and rows["mse"] > 0
+    for wrong in ({"stride": 2}, {"test_from": "2024-01-01"}):
+        with pytest.raises(UserError, match="test_from and stride choose the windows of an arch"):
+            nowcast.evaluate(forecaster, digits, **wrong)

@@ -10,12 +10,13 @@ from nowcast.baselines.advection import Advection
 from nowcast.baselines.dry import Dry
 from nowcast.baselines.persistence import Persistence
 from nowcast.baselines.sprog import Sprog
+from nowcast.runtime.distribution import install_hint
 from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
 
 needs_pysteps = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("pysteps", "cv2")),
-    reason="pysteps is not here: pip install 'nowcast[flow]'",
+    reason=f"pysteps is not here: {install_hint('flow')}",
 )
 
 
@@ -140,7 +141,8 @@ def test_motion_needs_two_frames():
 def test_without_pysteps_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(
-        ValueError, match=r"optical flow needs pysteps and OpenCV .*pip install 'nowcast\[flow\]'"
+        ValueError,
+        match=r"optical flow needs pysteps and OpenCV .*pip install 'nowcast-radar\[flow\]'",
     ):
         extrapolation.Extrapolation()
 

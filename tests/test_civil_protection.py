@@ -10,6 +10,7 @@ from nowcast.cli import config, main
 from nowcast.data.archive import Archive
 from nowcast.data.examples import moving_rain, write_civil_protection_files
 from nowcast.runtime.build import build
+from nowcast.runtime.distribution import install_hint
 
 TINY = [
     "experiment=civil_protection",
@@ -102,7 +103,7 @@ def test_the_table_holds_the_thresholds_and_windows_of_the_recipe(run):
 
 
 def test_s_prog_stands_in_the_table(run):
-    pytest.importorskip("pysteps", reason="pysteps is not here: pip install 'nowcast[flow]'")
+    pytest.importorskip("pysteps", reason=f"pysteps is not here: {install_hint('flow')}")
     values = [
         float(row["value"])
         for row in scores(run)

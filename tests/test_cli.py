@@ -1289,3 +1289,39 @@ def test_what_a_model_was_made_for_cannot_be_changed_in_its_evaluation(radar_run
             "would change what the model was made for; only task.timestep and task.forecast_length"
             in refused(capsys, "evaluate", f"run={run}", item)
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("wrote {here}/a.nc: 3 frames", "wrote a.nc: 3 frames"),
+        ("run=[{here}/a,{here}/b c]", "run=[a,b c]"),
+        ("nowcast train 'resume={here}/runs/it is'", "nowcast train 'resume=runs/it is'"),
+        ("in {here}", "in {here}"),
+        ("wrote /backup{here}/a.nc", "wrote /backup{here}/a.nc"),
+        ("wrote {here}2/a.nc", "wrote {here}2/a.nc"),
+    ],
+)
+def test_paths_below_the_current_folder_are_printed_as_they_are_typed(
+    text, shown, tmp_path, monkeypatch, capsys
+):
+    from nowcast.cli.common import print_line
+
+    monkeypatch.chdir(tmp_path)
+    print_line(text.format(here=tmp_path))
+    assert capsys.readouterr().out == shown.format(here=tmp_path) + "\n"
+
+
+def test_paths_are_printed_whole_at_the_root_and_where_the_current_folder_is_gone(
+    tmp_path, monkeypatch, capsys
+):
+    from nowcast.cli.common import print_line
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    for here in (gone, Path("/")):
+        monkeypatch.chdir(here)
+        if here == gone:
+            gone.rmdir()
+        print_line(f"wrote {tmp_path}/a.nc")
+        assert capsys.readouterr().out == f"wrote {tmp_path}/a.nc\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from nowcast.cli import config
+from nowcast.cli import config, places
 from nowcast.runtime.build import build, resolve
 from nowcast.runtime.errors import UserError
 from tests.factories import write_archive
@@ -176,7 +176,7 @@ def test_a_mistake_inside_an_experiment_file_is_refused(tmp_path, monkeypatch, c
     copy = tmp_path / "conf"
     shutil.copytree(config.folder(), copy)
     (copy / "experiment" / "wrong.yaml").write_text(content)
-    monkeypatch.setattr(config, "folder", lambda: copy)
+    monkeypatch.setattr(places, "folder", lambda: copy)
     with pytest.raises(UserError, match=message):
         build(config.plain(config.compose("train", ["experiment=wrong"]))["training"], "training")
 

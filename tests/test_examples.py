@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+import nowcast
 from nowcast.data import examples
 
 
@@ -78,3 +79,39 @@ def test_numbers_below_1_are_one_line(tmp_path, capsys):
         == "python -m nowcast.data.examples: error: 144 frames of -1 rows and 1200 columns were "
         "asked for; at least one of each is needed.\n"
     )
+
+
+def test_odim_files_are_read_as_the_rain_that_was_written_to_half_a_decibel(tmp_path):
+    paths = examples.write_odim_files(tmp_path, frames=3, shape=(40, 60), seed=2)
+    assert [path.name for path in paths] == [f"radar_2026112500{m}.h5" for m in ("00", "05", "10")]
+    frames = nowcast.read(tmp_path)  # recognised without a word about the format
+    assert frames.values.shape == (3, 40, 60)
+    assert frames.quantity == "reflectivity, Z = 200 R^1.6"
+    assert [str(time)[11:16] for time in frames.times] == ["00:00", "00:05", "00:10"]
+    assert frames.grid.spacing == pytest.approx((1000.0, 1000.0))
+    written = np.stack(list(islice(examples.moving_rain(40, 60, seed=2), 3)))
+    observed = ~np.isnan(frames.values)
+    assert observed[0, 20, 30] and not observed[0, 0, 0] and 0.6 < observed.mean() < 0.99
+    wet = observed & (written > 0)
+    assert np.array_equal(frames.values[observed] > 0, written[observed] > 0)
+    # half of half a decibel is a factor of 10^(0.25 / 16) in the rain rate
+    np.testing.assert_allclose(frames.values[wet], written[wet], rtol=10 ** (0.26 / 16) - 1)
+
+
+def test_odim_files_lie_where_wradlib_sees_them(tmp_path):
+    wradlib = pytest.importorskip("wradlib")
+    (path,) = examples.write_odim_files(tmp_path, frames=1, shape=(40, 60))
+    content = wradlib.io.read_opera_hdf5(str(path))
+    assert content["where"]["xsize"] == 60 and content["where"]["ysize"] == 40
+    assert content["where"]["LL_lon"] < 11 < content["where"]["UR_lon"]
+    assert content["where"]["LL_lat"] < 47 < content["where"]["UR_lat"]
+
+
+def test_the_command_writes_either_format_and_names_it(tmp_path, capsys):
+    sizes = ["--frames", "2", "--rows", "30"]
+    examples.main([str(tmp_path), "--format", "odim", *sizes])
+    assert f"wrote 2 files, {tmp_path}/radar_202611250000.h5" in capsys.readouterr().out
+    assert nowcast.read(tmp_path).values.shape == (2, 30, 160)
+    with pytest.raises(SystemExit):
+        examples.main([str(tmp_path), "--format", "punched-cards"])
+    assert "civil_protection" in capsys.readouterr().err

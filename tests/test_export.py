@@ -251,7 +251,9 @@ def test_a_method_of_pysteps_has_no_graph():
 
 def test_without_onnx_the_message_names_the_extra_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingDependency, match=r"nowcast\[export\]"):
+    with pytest.raises(
+        MissingDependency, match=r"an ONNX file needs onnx.* pip install 'nowcast-radar\[export\]'"
+    ):
         export_onnx(layer(), tmp_path / "layer.onnx")
 
 

@@ -166,6 +166,6 @@ def test_weights_of_other_shapes_are_refused_and_nothing_is_changed():
     )
 
 
-def test_the_matrix_in_the_readme_is_the_one_tested_here():
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert cases.table() in readme
+def test_the_matrix_in_the_documentation_is_the_one_tested_here():
+    page = Path(__file__).parents[1] / "docs" / "explanation" / "convlstm.md"
+    assert cases.table() in page.read_text(encoding="utf-8")

@@ -96,6 +96,14 @@ def test_a_library_is_known_to_one_place_only(library, users):
     assert found == users
 
 
+def test_one_file_imports_lightning_and_none_torchvision_as_it_is_loaded():
+    users = {"lightning": [], "torchvision": []}
+    for path in FILES:
+        for library in {name.split(".")[0] for name in imports(path)} & set(users):
+            users[library].append(str(path.relative_to(PACKAGE)))
+    assert users == {"lightning": ["training/lightning_names.py"], "torchvision": []}
+
+
 def test_nothing_is_printed_outside_the_command_line():
     calls = [
         path.name

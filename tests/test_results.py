@@ -180,3 +180,25 @@ def test_on_a_full_disk_nothing_is_kept_and_that_is_one_line(tmp_path, monkeypat
 
 def test_independent_sequences_need_no_events():
     assert "hold for other sequences of the same kind" in conclusion(1, 100, by_time=False)[0]
+
+
+def test_an_evaluation_is_shown_in_one_line_and_printed_as_its_tables():
+    found = results(blocks=6)
+    assert repr(found) == (
+        "<Results: nowcast, persistence in 18 cases of 2 events; print shows the scores>"
+    )
+    lines = str(found).splitlines()
+    assert "Over all leads: mean of the leads" in lines[0]
+    assert any(line.split()[:4] == ["MAE", "lower", "0.100*", "0.400"] for line in lines)
+    assert any("nowcast minus the baseline" in line for line in lines)
+    assert max(len(line) for line in lines[: lines.index("By lead time, in minutes")]) <= 80
+    assert any(line.startswith("18 test cases; every score") for line in lines)
+    assert lines[-2].startswith("Intervals from 6 blocks are too narrow")
+    assert "minus the baseline" not in str(results(blocks=1))
+
+
+def test_what_failed_stands_below_the_printed_tables():
+    failed = {"persistence": {"cases": 2, "reason": "no memory"}}
+    text = str(results(facts={"failures": failed, "no_pixels": 1, "block_rule": "blocks of days"}))
+    assert "persistence failed in 2 cases, and persistence stood in for it" in text
+    assert "1 of them had no such pixel" in text and "1000 draws of blocks of days" in text

@@ -15,7 +15,7 @@ class Anvil(PystepsMethod):
 
     Args:
         cascade_levels: number of scales.
-        motion: method of optical flow, see ``nowcast.baselines.extrapolation``.
+        motion: method of optical flow: "lucaskanade", "darts", "vet", "proesmans", "farneback".
 
     Made for vertically integrated liquid, it takes rain rates [mm/h] here, as pysteps allows;
     pysteps' own settings otherwise. What the advection brings in from outside the grid, or from

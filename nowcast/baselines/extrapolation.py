@@ -15,6 +15,7 @@ from torch import Tensor
 from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.network import check_context
 from nowcast.models.prediction import Prediction, SingleField
+from nowcast.runtime.distribution import install_hint
 from nowcast.runtime.errors import MissingDependency, UserError
 from nowcast.types.scale import Scale
 
@@ -46,8 +47,8 @@ def load_pysteps():
             from pysteps.motion.lucaskanade import dense_lucaskanade
     except ImportError as error:
         raise MissingDependency(
-            f"optical flow needs pysteps and OpenCV ({error}); install them with: pip install "
-            "'nowcast[flow]' (pysteps is built by a C compiler)."
+            f"optical flow needs pysteps and OpenCV ({error}); install them with: "
+            f"{install_hint('flow')} (pysteps is built by a C compiler)."
         ) from error
     return dense_lucaskanade, extrapolate
 
@@ -221,7 +222,8 @@ class Extrapolation(ForecastModel):
     Args:
         motion_frames: how many of the last context frames the motion is estimated from (pysteps'
             examples use 3).
-        motion: one of ``MOTIONS``.
+        motion: method of optical flow: "lucaskanade", "darts" (spectral, of many frames), "vet"
+            (variational), "proesmans" (anisotropic diffusion) or "farneback" (polynomials).
 
     Motion is estimated on 10 log10 of the rain rate. Pixels that the advection brings in from
     outside the grid, or from where the last frame was not observed, have no forecast (NaN). A

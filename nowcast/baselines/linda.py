@@ -16,7 +16,7 @@ class Linda(PystepsEnsemble):
 
     Args:
         members: M that are judged, and whose mean is the forecast.
-        motion: method of optical flow, see ``nowcast.baselines.extrapolation``.
+        motion: method of optical flow: "lucaskanade", "darts", "vet", "proesmans", "farneback".
         seed: of the members; a case has the same members in every process and order.
 
     With pysteps' own settings otherwise. What the advection brings in from outside the grid, or

@@ -17,7 +17,7 @@ class Sprog(PystepsMethod):
 
     Args:
         cascade_levels: number of scales.
-        motion: method of optical flow, see ``nowcast.baselines.extrapolation``.
+        motion: method of optical flow: "lucaskanade", "darts", "vet", "proesmans", "farneback".
         matching: what the forecast keeps of the last frame: its area of rain and its mean rate,
             "mean", or the whole distribution of its rates, "cdf" (as pysteps' function comes),
             which makes it less smooth.

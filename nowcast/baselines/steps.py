@@ -17,7 +17,7 @@ class Steps(PystepsEnsemble):
     Args:
         members: M that are judged, and whose mean is the forecast.
         cascade_levels: number of scales.
-        motion: method of optical flow, see ``nowcast.baselines.extrapolation``.
+        motion: method of optical flow: "lucaskanade", "darts", "vet", "proesmans", "farneback".
         seed: of the members; a case has the same members in every process and order.
 
     With pysteps' own settings otherwise (nonparametric noise, incremental mask, probability

@@ -10,10 +10,11 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import nowcast
-from nowcast.cli import config as configuration
-from nowcast.cli.hydra_words import config_folders, translated
+from nowcast.cli.hydra_words import COMPLETION, config_places, translated
+from nowcast.cli.places import choices, own_places
 from nowcast.runtime import environment
 from nowcast.runtime.errors import (
     EXIT_ERROR,
@@ -33,8 +34,9 @@ from nowcast.runtime.world import refuse_many
 # Each command is a function of its name, in a module of that name but for these.
 _MODULES = {"convert": "radar", "info": "radar", "check": "radar"}
 _MODULES |= dict.fromkeys(("predict", "watch", "replay", "serve"), "forecasting")
-_COMMANDS = ("train", "evaluate", "report", "predict", "convert", "info", "check")
+_COMMANDS = ("train", "evaluate", "report", "predict", "convert", "info", "check", "show", "demo")
 _COMMANDS += ("watch", "replay", "serve", "compare", "benchmark")
+_SHOWING = ("--info", "--cfg=", "--hydra-help")  # what Hydra shows of its own
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...] [--config-dir DIR]
 
@@ -42,8 +44,10 @@ Train and evaluate
   nowcast train [experiment=NAME]             train, then evaluate
   nowcast train resume=DIR                    go on with an interrupted run
   nowcast train resume=auto [...]             the same with the newest one, or start one
+  nowcast train --multirun KEY=A,B [...]      once for each combination of values (Hydra's sweeps)
   nowcast compare [only=NAMES] [KEY=VALUE ...]
                                               several models and seeds, side by side
+  nowcast compare runs=DIR                    the same of a multirun that is finished
   nowcast evaluate run=DIR [data=...]         scores beside the baselines, with intervals
   nowcast evaluate forecasts=FILES observations=ARCHIVE
                                               the same of any system's forecasts (NetCDF)
@@ -52,9 +56,10 @@ Train and evaluate
 Forecast
   nowcast predict run=DIR input=FILES output=FILE.nc
                                               from the newest frames (also FILE.h5: ODIM, FILE.tif)
+  nowcast show FILE [output=FILE.html]        any forecast, or radar files, as a page in the browser
   nowcast watch run=DIR input=FOLDER output=FOLDER
                                               for every cycle, from what arrives in a folder
-  nowcast serve FOLDER [port=8000]            the page that watch keeps up to date
+  nowcast serve FOLDER [port=8000]            the page that watch keeps up to date (also FILE.html)
   nowcast replay run=DIR input=ARCHIVE output=FOLDER
                                               that watch on archived frames, with faults on purpose
 Radar files
@@ -65,8 +70,9 @@ This machine
   nowcast benchmark [what=NAME]               how fast it is
 
 FILES is an archive, a file (also packed: .gz, .zip, .tar.gz ...), a folder, a quoted pattern, or
-a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --cfg prints the
-composed configuration. Files in DIR, such as DIR/model/MINE.yaml, can be chosen, too: model=MINE.
+a list of these, '[a.h5,b/*.h5]'; NAMES is a list such as '[a,b]'. COMMAND --help explains every
+setting, COMMAND --cfg job prints the composed configuration. Files in DIR, such as
+DIR/model/MINE.yaml, can be chosen, too: model=MINE.
 
 {choices}
 """
@@ -88,33 +94,61 @@ def run(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: Ctrl-C.
         Terminated: SIGTERM came, and what was being done is finished and saved.
     """
-    folders, arguments = config_folders(list(arguments))
-    with configuration.own_folders(folders):
+    places, arguments = config_places(list(arguments))
+    name = arguments[0] if arguments else ""
+    with own_places(replace(places, command=name)):
         _run(arguments)
 
 
 def _run(arguments: list[str]) -> None:
     """Run one command, with the configuration files that can be chosen."""
     name = arguments.pop(0) if arguments else "--help"
-    if name in ("-h", "--help", "help") or {"-h", "--help"} & set(arguments):
+    if name in ("-h", "--help", "help"):
         sys.stdout.write(USAGE.format(choices=_choices()))
         return
     if name == "--version" or "--version" in arguments:
         sys.stdout.write(f"nowcast {nowcast.__version__}\n")
         return
+    completes = [item for item in (name, *arguments) if item in ("-sc", COMPLETION)]
+    if completes:
+        with left_as_it_was():
+            _complete([item for item in arguments if item not in completes])
+        return
     if name not in _COMMANDS:
         raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
     with left_as_it_was():
-        wait_asleep()  # before a command loads torch
-        if name == "train":
-            # read when torch is loaded, which else warns of how its processes found each other, and
-            # of choices made on purpose
-            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        else:
-            refuse_many(name)
-        module = importlib.import_module(f"nowcast.cli.{_MODULES.get(name, name)}")
-        command = getattr(module, name)
-        command(translated(name, arguments))
+        _run_command(name, arguments)
+
+
+def _run_command(name: str, arguments: list[str]) -> None:
+    if {"-h", "--help"} & set(arguments):
+        from nowcast.cli.help import help_of
+
+        rest = [item for item in arguments if item not in ("-h", "--help")]
+        sys.stdout.write(help_of(name, rest, USAGE))
+        return
+    typed = translated(name, arguments)
+    if any(item.startswith(_SHOWING) for item in typed):
+        from nowcast.cli.showing import show
+
+        show(name, typed)
+        return
+    wait_asleep()  # before a command loads torch
+    if name == "train":
+        # read when torch is loaded, which else warns of how its processes found each other, and
+        # of choices made on purpose
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    else:
+        refuse_many(name)
+    module = importlib.import_module(f"nowcast.cli.{_MODULES.get(name, name)}")
+    command = getattr(module, name)
+    command(typed)
+
+
+def _complete(arguments: list[str]) -> None:
+    from nowcast.cli.showing import complete
+
+    complete(_COMMANDS, arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -177,6 +211,6 @@ def _choices() -> str:
     """What can be chosen, a paragraph for each group."""
     found = []
     for group in ("experiment", "model", "reader", "what"):
-        names = f"{group}: {', '.join(configuration.choices(group))}"
+        names = f"{group}: {', '.join(choices(group))}"
         found.append(textwrap.fill(names, 96, subsequent_indent="  "))
     return "\n".join(found)

@@ -1,11 +1,12 @@
 """What the commands share: settings, files typed as they are, signals, words on the terminal."""
 
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
         Forecaster,
     )  # brings torch, which not every command waits for
 
+_NAME = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]+))""")  # in a list, perhaps in quotes
 _STOP, _DONE = b"s", b"d"  # what a thread that waits for a signal is woken with
 
 
-def plain_or_shown(name: str, arguments: list[str], *, beside: dict | None = None) -> dict | None:
+def plain_or_shown(
+    name: str, arguments: list[str], *, beside: dict | None = None, optional: Sequence[str] = ()
+) -> dict | None:
     """The settings of a command; None where they were only to be shown.
 
     Args:
         name: of the command.
         arguments: as typed.
         beside: what else was typed that decides whether a setting acts.
+        optional: settings that other commands must be given, and that may be null here.
 
     Raises:
         UserError: a mistake, or a setting that would have no effect.
@@ -42,7 +47,7 @@ def plain_or_shown(name: str, arguments: list[str], *, beside: dict | None = Non
     config = configuration.compose(name, typed)
     if shown(config, arguments):
         return None
-    settings = configuration.plain(config)
+    settings = configuration.plain(config, optional=optional)
     refuse_without_effect(
         name, settings | (beside or {}), configuration.typed_settings(config, typed)
     )
@@ -127,9 +132,51 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             os.close(end)
 
 
+def typed_folders(key: str, typed: str) -> list[str]:
+    """DIR, or the folders of [DIR1,DIR2], which may stand in quotes.
+
+    Args:
+        key: the setting, for messages.
+        typed: its value.
+
+    Raises:
+        UserError: a list without folders, or with an empty one.
+    """
+    is_list = typed.startswith("[") and typed.endswith("]")
+    if Path(typed).expanduser().exists() or not is_list:
+        names = [typed]
+    else:
+        names = ["".join(found).strip() for found in _NAME.findall(typed[1:-1])]
+    if not names or not all(names):
+        raise UserError(
+            f"{key} is {typed!r}; give the folder of a run, or several as '{key}=[DIR1,DIR2]'."
+        )
+    return names
+
+
 def new_folder(kind: str) -> Path:
-    """runs/KIND/TIME."""
-    return Path("runs").absolute() / kind / datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    """runs/KIND/TIME, which is not there yet."""
+    return claimed_by_time(Path("runs").absolute() / kind, claim=False)
+
+
+def claimed_by_time(parent: Path, *, claim: bool = True) -> Path:
+    """A new folder called by the time, UTC; TIME-2 and so on where there is one.
+
+    Args:
+        parent: the folder that it lies in.
+        claim: make it, so that nobody else gets it, too.
+    """
+    time = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    folder, number = parent / time, 1
+    while True:
+        if not folder.exists():
+            if not claim:
+                return folder
+            with suppress(FileExistsError):  # somebody made it a moment ago
+                folder.mkdir(parents=True)
+                return folder
+        number += 1
+        folder = parent / f"{time}-{number}"
 
 
 def write_config(
@@ -189,11 +236,13 @@ def track(description: str):
 
 
 def print_line(text: str) -> None:
-    """A line on the terminal; whoever reads it may be gone, or its disk full: the work goes on."""
+    """A line on the terminal, with paths as they are typed from here; whoever reads it may be gone,
+    or its disk full: the work goes on.
+    """
     if sys.stdout is None:  # closed before Python began
         return
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{_as_typed_here(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(
@@ -201,3 +250,15 @@ def print_line(text: str) -> None:
         )  # else Python fails once more at its end
     except OSError:
         pass
+
+
+def _as_typed_here(text: str) -> str:
+    """A text in which paths below the current folder begin there, as people type them."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted
+        return text
+    if here == Path(here.anchor):
+        return text
+    # only where a path can begin: another one may end in the same words
+    return re.sub(rf"(?<![^\s'\"=(\[,]){re.escape(str(here) + os.sep)}", "", text)

@@ -1,27 +1,28 @@
-"""Configuration: Hydra composes it, everything below gets plain data.
+"""Configuration: Hydra composes it, everything below gets plain data."""
 
-Paths and times are taken from the command line as they were typed: Hydra's override grammar would
-stumble over spaces, commas, brackets, equals signs and accents in them.
-"""
-
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
+from hydra.conf import HydraConf, JobConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from nowcast.cli.composing import compose_files
+from nowcast.cli.composing import HYDRA, compose_files
+from nowcast.cli.mistakes import explained, leaves, one_sentence
+
+# where configuration files lie, for those who ask here
+from nowcast.cli.places import choices as choices
+from nowcast.cli.places import composed, primary, search_folders
+from nowcast.cli.places import folder as folder
+from nowcast.cli.quoting import in_grammar
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import SHIPPED, run_folder
-from nowcast.runtime.plugins import plugins
+from nowcast.runtime.files import run_folder as run_folder
 from nowcast.runtime.renamed import with_todays_names
 from nowcast.runtime.unreadable import os_error
 
@@ -30,89 +31,8 @@ _OF_DATA = (
     "output_bias",
 )  # brought along by nowcast's own data; others need not
 
-_own_folders: ContextVar[tuple[Path, ...]] = ContextVar("own_folders", default=())
 
-PATHS = (
-    "run",
-    "start_from",
-    "input",
-    "output",
-    "output_dir",
-    "forecasts",
-    "observations",
-    "evaluation.cache",
-    "data.archives",
-    "data.archive",
-    "data.digits_folder",
-    "data.test_file",
-    "what.trained",
-)
-LITERALS = (
-    *PATHS,
-    "name",
-    "analysis_time",
-    "data.validation_from",
-    "data.test_from",
-    "validation_from",
-    "test_from",
-)
 REQUIRED = ("run", "input", "output", "forecasts", "observations")
-_RUNS = ("run", "start_from")
-# kept as typed: made absolute by whoever expands them
-PATTERNS = ("input", "forecasts", "data.archives")
-
-
-def folder() -> Path:
-    """The folder of the configuration files: beside the package in a checkout, inside it in an
-    installed wheel.
-    """
-    package = Path(__file__).parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-@contextmanager
-def own_folders(folders: Sequence[Path]) -> Iterator[None]:
-    """A block in which files in some folders of one's own can be chosen, too (--config-dir).
-
-    Raises:
-        UserError: one of them is no folder.
-    """
-    for path in folders:
-        if not path.is_dir():
-            raise UserError(
-                f"--config-dir {path} is not a folder; give one with files such as "
-                "model/MINE.yaml, which model=MINE then takes."
-            )
-    token = _own_folders.set(tuple(path.absolute() for path in folders))
-    try:
-        yield
-    finally:
-        _own_folders.reset(token)
-
-
-def search_folders() -> tuple[Path, ...]:
-    """Where configuration files are looked for, in this order: nowcast's own folder, those of
-    --config-dir, those of plug-ins.
-    """
-    of_plugins = [plugin.conf_folder for plugin in plugins()]
-    return (folder(), *_own_folders.get(), *(found for found in of_plugins if found is not None))
-
-
-def own_folder_options() -> list[str]:
-    """The options --config-dir with which another process finds the same files."""
-    return [f"--config-dir={path}" for path in _own_folders.get()]
-
-
-def choices(group: str) -> list[str]:
-    """Names that can be chosen for a group, e.g. the experiments."""
-    return sorted(
-        {path.stem for place in search_folders() for path in (place / group).glob("*.yaml")}
-    )
-
-
-def _composed(name: str, overrides: list[str]) -> DictConfig:
-    return compose_files([str(place) for place in search_folders()], name, overrides)
 
 
 def compose(name: str, overrides: list[str]) -> DictConfig:
@@ -121,20 +41,37 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
     Raises:
         UserError: an unknown key, group, choice or value, wherever it was written.
     """
-    literals, rest = _split(overrides)
+    config = compose_typed(name, in_grammar(overrides))
+    with open_dict(config):
+        del config[HYDRA]
+    return config
+
+
+def compose_typed(name: str, overrides: list[str]) -> DictConfig:
+    """The configuration of a command, with Hydra's own part.
+
+    Args:
+        name: of the command.
+        overrides: in Hydra's grammar; a value for each.
+
+    Raises:
+        UserError: an unknown key, group, choice or value, wherever it was written.
+    """
     try:
-        _refuse_sweeps(rest)
-        data = tuple(item for item in rest if item.startswith("data="))
+        _refuse_sweeps(name, overrides)
+        data = tuple(item for item in overrides if item.startswith("data="))
         known = _known_keys(search_folders(), name, data)
-        config = _composed(name, rest)
+        config = composed(name, overrides, with_hydra=True)
     except (
         HydraException,
         OmegaConfBaseException,
         yaml.YAMLError,
         ValueError,
     ) as error:  # ValueError: a group set to a number
-        raise UserError(_explained(name, rest, error)) from error
-    unknown, lacking = sorted(set(config) - known), sorted(known - set(config) - set(_OF_DATA))
+        raise UserError(explained(name, overrides, error)) from error
+    _refuse_other_keys_of_hydra(config.hydra)
+    found = set(config) - {HYDRA}
+    unknown, lacking = sorted(found - known), sorted(known - found - set(_OF_DATA))
     if lacking:
         raise UserError(
             f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed."
@@ -144,27 +81,40 @@ def compose(name: str, overrides: list[str]) -> DictConfig:
             f"the configuration has an unknown key {', '.join(map(repr, unknown))}; accepted are "
             f"{', '.join(sorted(known))}."
         )
-    _set_literals(config, literals)
     return config
+
+
+def _refuse_other_keys_of_hydra(node: DictConfig) -> None:
+    """Refuse what was added to Hydra's part by +hydra.KEY=VALUE and nothing reads."""
+    of_part = [field.name for field in fields(HydraConf)]
+    of_job = [field.name for field in fields(JobConf)]
+    of_part.append("env")  # of its group of that name
+    for place, part, known in (("hydra", node, of_part), ("hydra.job", node.job, of_job)):
+        unknown = sorted(set(map(str, part)) - set(known))
+        if unknown:
+            near = get_close_matches(unknown[0], known, n=3) or sorted(known)
+            raise UserError(
+                f"there is no setting '{place}.{unknown[0]}'; did you mean "
+                f"{' or '.join(f'{place}.{name}' for name in near[:3])}?"
+            )
 
 
 @lru_cache(maxsize=64)
 def _known_keys(folders: tuple[Path, ...], name: str, data: tuple[str, ...]) -> frozenset[str]:
     """The keys that a command's configuration has, with those that its data bring along."""
-    return frozenset(compose_files([str(place) for place in folders], name, list(data)))
+    own = any((place / f"{name}.yaml").is_file() for place in folders)
+    begin = name if own else primary(name)
+    return frozenset(compose_files([str(place) for place in folders], begin, list(data)))
 
 
-def _refuse_sweeps(overrides: list[str]) -> None:
-    """Refuse several values for one setting, which only Hydra's multirun would know what to do
-    with.
-    """
+def _refuse_sweeps(name: str, overrides: list[str]) -> None:
+    """Refuse several values for one setting, which only a multirun knows what to do with."""
     for item in OverridesParser.create().parse_overrides(overrides):
         if item.is_sweep_override():
+            more = "; to train with each value type --multirun, too" if name == "train" else ""
             raise UserError(
                 f"{item.input_line!r} gives several values, but a command takes one; where a "
-                "list is meant type "
-                f"{item.key_or_group}=[A,B], and to train with each value side by side see "
-                "nowcast compare --cfg."
+                f"list is meant type {item.key_or_group}=[A,B]{more}."
             )
 
 
@@ -188,7 +138,7 @@ def typed_settings(config: DictConfig, overrides: list[str]) -> dict[str, object
         elif isinstance(now, DictConfig):
             found |= {
                 f"{key}.{name}": OmegaConf.select(now, name)
-                for name in _leaves(OmegaConf.to_container(now, resolve=False))
+                for name in leaves(OmegaConf.to_container(now, resolve=False))
                 if name in value
             }
         else:
@@ -206,45 +156,32 @@ def is_referred_to(config: DictConfig, key: str) -> bool:
     return f"${{{key}}}" in text
 
 
-def _leaves(settings: dict, before: str = "") -> list[str]:
-    """Names of all single settings, e.g. "model.hidden_channels"."""
-    names = []
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            names += _leaves(value, f"{before}{name}.")
-        else:
-            names.append(f"{before}{name}")
-    return names
-
-
 def override(config: DictConfig, overrides: list[str]) -> None:
     """Change single values of a stored configuration in place.
 
     Raises:
         UserError: a key that is not there, or not of the form KEY=VALUE.
     """
-    literals, rest = _split(overrides)
     try:
-        for item in OverridesParser.create().parse_overrides(rest):
-            if (
-                not item.is_add()
-                and not item.is_delete()
-                and not item.is_sweep_override()
-                and OmegaConf.select(config, item.key_or_group, default=item) is not item
-            ):
-                OmegaConf.update(config, item.key_or_group, item.value())
-            else:
+        for item in OverridesParser.create().parse_overrides(in_grammar(overrides)):
+            key = item.key_or_group
+            is_there = OmegaConf.select(config, key, default=item) is not item
+            if item.is_add() or item.is_delete() or item.is_sweep_override() or not is_there:
                 raise UserError(
                     f"{item.input_line!r} cannot be applied to a stored run: there is no single "
-                    f"setting {item.key_or_group!r} in its config.yaml."
+                    f"setting {key!r} in its config.yaml."
                 )
+            OmegaConf.update(config, key, item.value())
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error)) from error
-    _set_literals(config, literals)
+        raise UserError(one_sentence(error)) from error
 
 
-def plain(config: DictConfig) -> dict:
+def plain(config: DictConfig, *, optional: Sequence[str] = ()) -> dict:
     """Plain data with every reference followed.
+
+    Args:
+        config: composed.
+        optional: settings that other commands must be given, and that may be null here.
 
     Raises:
         UserError: a setting that must be given was not.
@@ -252,18 +189,17 @@ def plain(config: DictConfig) -> dict:
     try:
         missing = sorted(
             OmegaConf.missing_keys(config)
-            | {key for key in REQUIRED if key in config and config[key] is None}
+            | {
+                key
+                for key in REQUIRED
+                if key in config and key not in optional and config[key] is None
+            }
         )
         if missing:
             raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(_one_line(error)) from error
-
-
-def literal(value: str) -> str:
-    """A value that stays as it is in a configuration, also where it looks like a reference."""
-    return value.replace("${", "\\${")
+        raise UserError(one_sentence(error)) from error
 
 
 def text(config: DictConfig, *, resolve: bool = False, package: str | None = None) -> str:
@@ -287,7 +223,7 @@ def text(config: DictConfig, *, resolve: bool = False, package: str | None = Non
             )
         return f"# @package {package}\n{OmegaConf.to_yaml(part, resolve=resolve)}"
     except OmegaConfBaseException as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_sentence(error)) from error
 
 
 def load(run: str | Path) -> DictConfig:
@@ -312,98 +248,6 @@ def load(run: str | Path) -> DictConfig:
     except OSError as error:
         raise os_error(path, error) from error
     except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is damaged ({_one_line(error)}).") from error
+        raise UserError(f"{path} is damaged ({one_sentence(error)}).") from error
     OmegaConf.set_struct(config, True)
     return config
-
-
-def _split(overrides: list[str]) -> tuple[dict[str, str | None], list[str]]:
-    """Overrides taken as typed, and those for Hydra."""
-    literals, rest = {}, []
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if key.startswith("-"):
-            raise UserError(
-                f"there is no option {item!r}; settings are given as KEY=VALUE, see --help."
-            )
-        if not key or (not equals and not key.startswith("~")):
-            raise UserError(
-                f"{item!r} is not of the form KEY=VALUE (quote values that hold spaces)."
-            )
-        if key.lstrip("+") in LITERALS:
-            literals[key.lstrip("+")] = None if value == "null" else value
-        else:
-            rest.append(item)
-    return literals, rest
-
-
-def _set_literals(config: DictConfig, literals: dict[str, str | None]) -> None:
-    for key, value in literals.items():
-        if OmegaConf.select(config, key, default=literals) is literals and not OmegaConf.is_missing(
-            *_parent(config, key)
-        ):
-            raise UserError(f"there is no setting {key!r} here.")
-        if value == "":
-            raise UserError(f"{key} is empty; give a value, or null for none.")
-        if value is not None and key in PATHS and not (key in _RUNS and value == SHIPPED):
-            path = (run_folder(value) if key == "what.trained" else Path(value)).expanduser()
-            value = str(path if key in PATTERNS else path.absolute())
-        OmegaConf.update(config, key, value if value is None else literal(value))
-
-
-def _parent(config: DictConfig, key: str) -> tuple[DictConfig, str]:
-    head, _, tail = key.rpartition(".")
-    return (OmegaConf.select(config, head) if head else config), tail
-
-
-def _explained(name: str, overrides: list[str], error: Exception) -> str:
-    """What Hydra says of an override, in words that help where the mistake is a key or a sign
-    before it.
-    """
-    for item in overrides:
-        key, _, value = item.lstrip("+~").partition("=")
-        group = key.partition("@")[0]
-        if item.startswith("+") and any((place / group).is_dir() for place in search_folders()):
-            return f"{item!r} adds a choice that is there already; type {group}={value}."
-    text = _one_line(error)
-    found = re.match(r"Could not override '([^']*)'", text)
-    return text if found is None else _no_such_setting(name, found[1])
-
-
-def _no_such_setting(name: str, key: str) -> str:
-    """That there is no setting of that name, with those that it may have been meant for."""
-    config = _composed(name, [])
-    place, _, last = key.partition("@")[0].rpartition(".")
-    inside = OmegaConf.select(config, place, throw_on_missing=False) if place else config
-    if not isinstance(inside, DictConfig):
-        return _no_such_setting(name, place)
-    everywhere = [*_leaves(OmegaConf.to_container(config, resolve=False)), *map(str, config)]
-    everywhere = [other for other in everywhere if not other.endswith("_target_")]
-    everywhere += ["experiment"] if name == "train" else []
-    near = get_close_matches(key, everywhere, n=3, cutoff=0.7)
-    near += [other for other in everywhere if other.endswith(f".{last}") and other not in near]
-    sentence = f"there is no setting {key!r} here"
-    if near:
-        return f"{sentence}; did you mean {' or '.join(near[:3])}?"
-    names = ", ".join(sorted(str(other) for other in inside if other != "_target_")) or "none"
-    accepted = f"{place} has {names}" if place else f"accepted are {names}"
-    others = choices(place) if place else []
-    more = f"; another choice such as {place}={others[0]} has other settings" if others else ""
-    return f"{sentence}; {accepted}{more}."
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    noise = (
-        r"(full_key:|object_type=|reference_type=|Set the environment|Config search "
-        r"path|provider=|To append to your config|See https|Use --multirun)"
-    )
-    text = " ".join(line for line in lines if not re.match(noise, line))[:400]
-    text = re.sub(r" ?To append to your (default list|config) use .*", "", text)
-    if text.startswith("Interpolation key"):
-        text += (
-            "; two chosen parts do not go together: loss=balanced_error, for instance, weighs "
-            "rain rates and needs data=radar, and nowcast's networks need data that set "
-            "observed_channel and output_bias."
-        )
-    return text

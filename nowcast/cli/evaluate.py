@@ -29,9 +29,10 @@ from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import as_settings, build_part
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import replacing, require_writable
+from nowcast.runtime.files import SHIPPED, replacing, require_writable, run_folder
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
+_FILE_WIDTH = 140  # columns of the tables in scores.txt
 _CHANGEABLE = ("data", "scores", "baselines", "evaluation")  # of a run; the rest was trained
 _CHANGEABLE_OF_TASK = ("task.timestep=", "task.forecast_length=")
 _SPLIT_BOUNDS = ("validation_from", "test_from")
@@ -55,7 +56,7 @@ def _evaluate_run(arguments: list[str]) -> None:
             continue
         (changed if _group_of(item) in _CHANGEABLE else own).append(item)
     command = configuration.plain(configuration.compose("evaluate", settings_of(own)))
-    run = configuration.run_folder(command["run"])
+    run = run_folder(command["run"])
     forecaster = load(run, command["precision"])
     config = _evaluation_config(configuration.load(run), changed)
     # what the model was made for, whatever became of config.yaml
@@ -70,7 +71,7 @@ def _evaluate_run(arguments: list[str]) -> None:
     refuse_without_effect("evaluate", settings, typed)
     folder = command["output_dir"]
     if folder is None:
-        shipped = command["run"] == configuration.SHIPPED
+        shipped = command["run"] == SHIPPED
         folder = new_folder("evaluation") if shipped else run / "evaluation"
     typed_words = shlex.join([*(item for item in arguments if item not in of_task), *of_task])
     evaluate_run(
@@ -242,8 +243,8 @@ def _write_evaluation(
 def _write_tables(results: Results, folder: Path) -> None:
     """Scores and differences as CSV, curves, a case as a picture, and tables as text."""
     from nowcast.drawing.curves import score_curves
+    from nowcast.evaluation.results_text import sentences_of, tables_of, text_of
     from nowcast.evaluation.score_files import write_csv, write_differences
-    from nowcast.evaluation.tables import difference_table, text_tables
 
     lead_minutes, model = results.task.lead_minutes, results.models[0]
     rows = {name: results.rows(name) for name in results.models}
@@ -252,43 +253,12 @@ def _write_tables(results: Results, folder: Path) -> None:
     write_differences(differences, folder / "differences.csv", lead_minutes=lead_minutes)
     score_curves(rows, folder / "scores.png", lead_minutes=lead_minutes)
     _draw_case(results, folder / "forecast.png")
-    below = []
-    if differences and results.has_intervals:
-        below.append(difference_table(model, differences, lead_minutes=lead_minutes))
-    sentences = _sentences(results)
-
-    def tables(width: int) -> list:
-        pooled = results.pooled
-        return [*text_tables(rows, lead_minutes=lead_minutes, pooled=pooled, width=width), *below]
-
-    with replacing(folder / "scores.txt") as path, path.open("w", encoding="utf-8") as file:
-        Console(file=file, width=140).print(*tables(140), sep="\n")
-        file.writelines(f"{sentence}\n" for sentence in sentences)
+    with replacing(folder / "scores.txt") as path:
+        path.write_text(f"{text_of(results, _FILE_WIDTH)}\n", encoding="utf-8")
     console = Console()  # at last: whoever reads it may go away
-    console.print(*tables(console.width), sep="\n")
-    for sentence in sentences:
+    console.print(*tables_of(results, console.width), sep="\n")
+    for sentence in sentences_of(results):
         print_line(sentence)
-
-
-def _sentences(results: Results) -> list[str]:
-    """What is to be said of the tables."""
-    facts, level = results.facts, f"{100 * results.resampling.level:g} %"
-    found = [
-        f"{results.cases} test cases; every score over the pixels that were observed and that "
-        "all of the models above forecast."
-    ]
-    if facts["no_pixels"]:
-        found.append(f"{facts['no_pixels']} of them had no such pixel, and count nowhere.")
-    for model, failed in facts["failures"].items():
-        found.append(
-            f"{model} failed in {failed['cases']} cases, and persistence stood in for it; the "
-            f"first reason: {failed['reason']}"
-        )
-    if results.has_intervals:
-        found.append(
-            f"Intervals hold {level} of {results.resampling.draws} draws of {facts['block_rule']}."
-        )
-    return found + results.conclusion()
 
 
 def _draw_case(results: Results, path: Path) -> None:

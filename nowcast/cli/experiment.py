@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nowcast.cli import config as configuration
 from nowcast.data.base import DataSet
 from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.running import evaluate as evaluate_source
@@ -12,6 +11,7 @@ from nowcast.evaluation.statistics.base import Statistic
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import MissingDependency, UserError
+from nowcast.runtime.files import run_folder
 from nowcast.training.comparison.settings import TRAINED_MODEL
 from nowcast.training.losses import TrainingLoss
 from nowcast.training.settings import TrainingSettings
@@ -149,7 +149,7 @@ class Experiment:
         """Begin with the weights of another run, where the settings name one."""
         name = self.settings.get("start_from")
         if name is not None:
-            self.forecaster.take_weights(Forecaster.load(configuration.run_folder(name)), name)
+            self.forecaster.take_weights(Forecaster.load(run_folder(name)), name)
 
     def check_data(self) -> None:
         """Refuse data with too few cases in any of their parts; before a training, not after it."""
@@ -179,6 +179,11 @@ def set_seed(seed) -> None:
     """
     import torch
 
+    check_seed(seed)
+    torch.manual_seed(seed)
+
+
+def check_seed(seed) -> None:
+    """Refuse what is not a whole number below 2^63."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
         raise UserError(f"seed is {seed!r}; a whole number, 0 or more and below 2^63, is needed.")
-    torch.manual_seed(seed)

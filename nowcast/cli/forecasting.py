@@ -13,6 +13,7 @@ from nowcast.cli.common import (
     print_line,
     stopped_by_signals,
 )
+from nowcast.cli.show import checked_page
 from nowcast.data.archive import Archive
 from nowcast.data.containers import Listing, open_containers
 from nowcast.data.inputs import Inputs, literal_folder, separate_inputs
@@ -30,7 +31,11 @@ from nowcast.forecasting.saving import WEIGHTS_FILE
 from nowcast.forecasting.status import line
 from nowcast.forecasting.watch import Watch
 from nowcast.output.writers import writer_for
+from nowcast.page.content import forecast_content
+from nowcast.page.opened import about_forecast, open_files
 from nowcast.page.server import serve as start_server
+from nowcast.page.single_file import write_page
+from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.runtime.build import build_part, is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder, sha256_of
@@ -46,6 +51,7 @@ def predict(arguments: list[str]) -> None:
     writer_for(output, members=members)  # refused before anything is read
     suffixes = (".png", ".gif") if settings["pictures"] else ()
     pictures = [output.with_suffix(suffix) for suffix in suffixes]
+    page = checked_page(settings["page"])
     forecaster, tolerance = _radar_run(settings), build_part(settings, "tolerance")
 
     def read():
@@ -53,7 +59,7 @@ def predict(arguments: list[str]) -> None:
             settings["input"],
             context_length=forecaster.task.context_length,
             reader=build_part(settings, "reader"),
-            outputs=[output, *pictures],
+            outputs=[output, *pictures, *([page] if page else [])],
             analysis_time=settings["analysis_time"],
             tolerance=tolerance,
         )
@@ -71,6 +77,11 @@ def predict(arguments: list[str]) -> None:
         tolerance=tolerance,
     )
     _report_prediction(published)
+    if page is not None:
+        content = forecast_content(published.made, published.context)
+        about = about_forecast(published.attributes)
+        write_page(content, page, title="Rain forecast", about=about)
+        print_line(f"wrote {page}")
     if pictures:  # the forecast comes first: it lies on the disk by now
         from nowcast.drawing.animation import forecast_animation
         from nowcast.drawing.maps import forecast_strip
@@ -149,6 +160,7 @@ def watch(arguments: list[str]) -> None:
             run=run.name,
             model_sha256=sha256_of(run / WEIGHTS_FILE),
             report=_print_status,
+            notice=print_line,
         ).run()
     print_line("stopped")
 
@@ -191,16 +203,19 @@ def replay(arguments: list[str]) -> None:
     settings = plain_or_shown("replay", arguments)
     if settings is None:
         return
-    every = settings["every"]
+    every, output = settings["every"], Path(settings["output"])
     if not is_of_type(every, int) or every < 0:
         raise UserError(f"every is {every!r}; expected a whole number, 0 for no faults.")
+    page = checked_page(settings["page"])
     forecaster = _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
-    cycles = replaying.replay(
-        frames, forecaster, Path(settings["output"]), every=every, on_record=_print_status
-    )
+    cycles = replaying.replay(frames, forecaster, output, every=every, on_record=_print_status)
     Console().print(replaying.table(cycles))
+    if page is not None:
+        opened = open_files(output, reader=CfNetcdf(), last=1, context=frames)
+        write_page(opened.content, page, title=opened.title, about=opened.about)
+        print_line(f"wrote {page}")
     wrong = [cycle for cycle in cycles if not cycle.as_documented]
     if wrong:
         raise UserError(

@@ -1,167 +1,234 @@
-"""What users of Hydra type: put into nowcast's words where both mean the same, refused with what to
-type instead elsewhere.
+"""What users of Hydra type: options, and settings of Hydra's own.
 
-Nothing of Hydra's is accepted and ignored.
+A training is an application of Hydra: nearly all of it has its usual meaning there. The other
+commands compose their settings with Hydra, but are not run by it. What has no meaning is refused
+with what to type instead; nothing is accepted and ignored.
 """
 
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from nowcast.cli.hydra_keys import in_our_words, refuse_without_meaning
+from nowcast.cli.places import Places
 from nowcast.runtime.errors import UserError
 
-CFG, RESOLVE, PACKAGE = "--cfg", "--resolve", "--package"
-CONFIG_DIR = "--config-dir"
-OWN_FOLDER = (
-    "train",
-    "evaluate",
-    "compare",
-    "benchmark",
-)  # commands with output_dir, which is Hydra's hydra.run.dir
+CFG, RESOLVE, PACKAGE, INFO = "--cfg", "--resolve", "--package", "--info"
+MULTIRUN, HYDRA_HELP, COMPLETION = "--multirun", "--hydra-help", "--shell-completion"
+CONFIG_DIR, CONFIG_PATH, CONFIG_NAME = "--config-dir", "--config-path", "--config-name"
+APPLICATIONS = ("train", "compare")
+"""Commands whose jobs are run by Hydra."""
+
+AUTO = "auto"
+"""In place of a folder: resume=auto."""
+
+_RESUME = "resume="
 _JOB, _PARTS_OF_HYDRA = "job", ("hydra", "all")
+_INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _SHORT = {
     "-c": CFG,
     "-p": PACKAGE,
-    "-m": "--multirun",
+    "-m": MULTIRUN,
     "-r": "--run",
-    "-i": "--info",
-    "-cd": "--config-dir",
+    "-i": INFO,
+    "-cd": CONFIG_DIR,
+    "-cp": CONFIG_PATH,
+    "-cn": CONFIG_NAME,
+    "-sc": COMPLETION,
 }
-_SHORT |= {"-cp": "--config-path", "-cn": "--config-name", "-sc": "--shell-completion"}
 _ONE_JOB = (
-    "a command runs one job; nowcast compare trains several side by side, as nowcast "
-    "compare --cfg shows"
+    "this command runs one job; nowcast train --multirun trains with several values, and nowcast "
+    "compare several models"
 )
-_OWN_FILES = (
-    "settings of your own are files in a folder of yours, e.g. experiment/MINE.yaml for "
-    "experiment=MINE; type --config-dir FOLDER"
+_RERUN = (
+    "it would run whatever code a pickled file contains; type nowcast train resume=DIR to go on "
+    "with a run, whose settings are in DIR/config.yaml"
 )
-_NO_LOGGING = (
-    "there are no settings of logging; what a training logs is in the folder logs of its run"
-)
-_OPTIONS = {
-    "--multirun": _ONE_JOB,
-    "--config-path": _OWN_FILES,
-    "--config-name": "a command has one configuration; type another command, or experiment=NAME "
-    "for other settings",
-    "--info": "type --cfg job for the composed configuration, and nowcast --help for what can be "
-    "chosen",
-    "--experimental-rerun": "type nowcast train resume=DIR to go on with a run; its settings are "
-    "in DIR/config.yaml",
-    "--shell-completion": "there is no completion; nowcast --help lists the commands and what "
-    "can be chosen",
-    "--hydra-help": "type nowcast --help",
-}
-_KEYS = (  # the beginning of a key, in its order
-    ("hydra.sweep", _ONE_JOB),
-    ("hydra.launcher", _ONE_JOB),
-    ("hydra.mode", _ONE_JOB),
-    ("hydra.verbose", _NO_LOGGING),
-    ("hydra.job_logging", _NO_LOGGING),
-    ("hydra.hydra_logging", _NO_LOGGING),
-    ("hydra.searchpath", _OWN_FILES),
-    ("hydra.output_subdir", "config.yaml lies in the run folder itself"),
-    ("hydra.job.name", "type name=NAME, for the folder runs/NAME of a training"),
-    (
-        "hydra.job.chdir",
-        "the current folder stays what it is; type output_dir=DIR for where files are written",
-    ),
-    ("hydra.job.env", "set environment variables in the shell, before nowcast"),
-    ("hydra.help", "type nowcast --help"),
-)
-_OTHER_KEY = "nowcast composes its settings with Hydra, but is not run by it; leave this one out"
-_AS_IT_IS = (
-    ("hydra.mode", "run"),
-    ("hydra.job.chdir", "false"),
-    ("hydra.job.chdir", "null"),
-)  # what happens anyway
+_SEARCH_PATH = "hydra.searchpath"
 
 
-def config_folders(arguments: list[str]) -> tuple[list[Path], list[str]]:
-    """The folders typed as --config-dir FOLDER, and all else.
+@dataclass(frozen=True)
+class Words:
+    """What was typed after a command whose jobs are run by Hydra.
+
+    Args:
+        settings: KEY=VALUE of ours, but for resume.
+        resumed: what was typed after resume=; None: nothing.
+        of_hydra: hydra.KEY=VALUE and hydra/GROUP=CHOICE.
+        options: of those that show something the names, e.g. "--cfg=hydra".
+        multirun: whether several jobs are wanted.
+    """
+
+    settings: list[str]
+    resumed: str | None
+    of_hydra: list[str]
+    options: list[str]
+    multirun: bool
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> "Words":
+        """From what ``translated`` returned.
+
+        Raises:
+            UserError: resume without a value, or twice.
+        """
+        options = [item for item in arguments if item.startswith("-")]
+        rest = [item for item in arguments if not item.startswith("-")]
+        of_hydra = [item for item in rest if is_of_hydra(item)]
+        resumed, settings = _resumed([item for item in rest if item not in of_hydra])
+        return cls(settings, resumed, of_hydra, options, MULTIRUN in options)
+
+    @property
+    def of_old_run(self) -> bool:
+        """Whether a run of which the folder was typed goes on."""
+        return self.resumed not in (None, AUTO)
+
+    def value(self, option: str) -> str | None:
+        """The value of an option, "" for one without; None where it was not typed."""
+        found = [item.partition("=")[2] for item in self.options if _name(item) == option]
+        return found[0] if found else None
+
+
+def _name(option: str) -> str:
+    return option.partition("=")[0]
+
+
+def _resumed(settings: list[str]) -> tuple[str | None, list[str]]:
+    """What was typed after resume=, and all other settings."""
+    typed = [item.removeprefix(_RESUME) for item in settings if item.startswith(_RESUME)]
+    if "" in typed:
+        raise UserError("resume is empty; give the run folder to go on with, or auto.")
+    if len(typed) > 1:
+        raise UserError(f"resume was given {len(typed)} times; one run goes on at a time.")
+    rest = [item for item in settings if not item.startswith(_RESUME)]
+    return (typed[0] if typed else None), rest
+
+
+def config_places(arguments: list[str]) -> tuple[Places, list[str]]:
+    """Where the configuration files lie, as --config-dir, --config-path, --config-name and
+    hydra.searchpath say, and all else that was typed.
 
     Raises:
-        UserError: the option without a folder.
+        UserError: one of them without a value, or twice.
     """
-    folders, rest, waiting = [], [], False
-    for item in arguments:
+    found: dict[str, list[str]] = {CONFIG_DIR: [], CONFIG_PATH: [], CONFIG_NAME: []}
+    rest, waiting = [], list(arguments)
+    while waiting:
+        item = waiting.pop(0)
         name, equals, value = item.partition("=")
-        if waiting and item and not item.startswith("-"):
-            folders.append(Path(item).expanduser())
-            waiting = False
-        elif waiting:
-            break  # another option, or nothing, where the folder should be
-        elif _SHORT.get(name, name) != CONFIG_DIR:
+        name = _SHORT.get(name, name)
+        if item.lstrip("+").startswith(f"{_SEARCH_PATH}="):
+            found[CONFIG_DIR] += _search_path(item)
+        elif name not in found:
             rest.append(item)
-        elif equals:
-            waiting = not value
-            folders += [Path(value).expanduser()] if value else []
-            if waiting:
-                break
         else:
-            waiting = True
-    if waiting:
-        raise UserError("--config-dir takes a folder, e.g. --config-dir conf.")
-    return folders, rest
+            if not equals and waiting and not waiting[0].startswith("-"):
+                value = waiting.pop(0)
+            if not value:
+                example = "train" if name == CONFIG_NAME else "conf"
+                what = "a name" if name == CONFIG_NAME else "a folder"
+                raise UserError(f"{name} takes {what}, e.g. {name} {example}.")
+            found[name].append(value)
+    for name in (CONFIG_PATH, CONFIG_NAME):
+        if len(found[name]) > 1:
+            raise UserError(f"{name} was given {len(found[name])} times; one is needed.")
+    folders = tuple(Path(value).expanduser() for value in found[CONFIG_DIR])
+    main = next((Path(value).expanduser() for value in found[CONFIG_PATH]), None)
+    name = next((value.removesuffix(".yaml") for value in found[CONFIG_NAME]), None)
+    return Places(main, folders, name=name), rest
+
+
+def _search_path(item: str) -> list[str]:
+    """The folders of hydra.searchpath=[FOLDER,file://FOLDER,pkg://PACKAGE]."""
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([item])
+        folders = parsed.value()
+    except HydraException:
+        folders = None
+    if not isinstance(folders, list) or not all(isinstance(one, str) for one in folders):
+        raise UserError(
+            f"{item!r} is not a list of folders; type --config-dir FOLDER, or "
+            "'hydra.searchpath=[file://FOLDER,pkg://PACKAGE.conf]'."
+        )
+    return [_folder_of(one) for one in folders]
+
+
+def _folder_of(place: str) -> str:
+    """The folder that an element of a search path names."""
+    if not place.startswith("pkg://"):
+        return place.removeprefix("file://")
+    package = place.removeprefix("pkg://").replace("/", ".")
+    try:
+        spec = find_spec(package)
+    except ImportError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"hydra.searchpath names {place}, but no such package is installed.")
+    return str(next(iter(spec.submodule_search_locations)))
 
 
 def translated(command: str, arguments: list[str]) -> list[str]:
-    """What was typed, without Hydra's own words.
+    """What was typed, in one spelling.
 
     Returns:
-        The settings, and of the options --cfg, --resolve and --package=PART those that were typed.
+        The settings, and the options with their values: --cfg (of the job), --cfg=hydra,
+        --package=PART, --info=PART ...
 
     Raises:
-        UserError: an option or a setting of Hydra's that has no meaning here.
+        UserError: an option or a setting of Hydra's that has no meaning for this command.
     """
     found, rest = [], list(arguments)
     while rest:
         item = rest.pop(0)
         if item.startswith("-") and item != "-":
-            found += _option(item, rest)
-        elif _is_of_hydra(item):
-            found += _key(command, item)
+            found += _option(command, item, rest)
+        elif is_of_hydra(item):
+            found += in_our_words(command, item)
         else:
             found.append(item)
-    lonely = [item for item in found if item == RESOLVE or item.startswith(PACKAGE)]
-    if lonely and CFG not in found:
-        raise UserError(
-            f"{lonely[0].partition('=')[0]} goes with --cfg job, which shows the configuration; "
-            "type both."
-        )
+    _refuse_lonely(found)
+    if command in APPLICATIONS:
+        words = Words.of(found)
+        refuse_without_meaning(command, words.of_hydra, multirun=words.multirun)
     folders = [item for item in found if item.startswith("output_dir=")]
-    if len(folders) > 1 and any(
-        item.lstrip("+").startswith("hydra.run.dir=") for item in arguments
-    ):
+    if len(folders) > 1 and len(set(folders)) > 1:
         raise UserError("output_dir and hydra.run.dir both name the run folder; type one of them.")
     return found
 
 
-def _is_of_hydra(item: str) -> bool:
+def is_of_hydra(item: str) -> bool:
     """Whether it is a setting below hydra, and not a file."""
     key, equals, _ = item.partition("=")
     plain = key.lstrip("+~").replace("/", ".")
     return plain.partition(".")[0] == "hydra" and bool(equals or key.startswith("~"))
 
 
-def _option(item: str, rest: list[str]) -> list[str]:
-    """An option in our words; the value of one that takes it is removed from the rest."""
+def _option(command: str, item: str, rest: list[str]) -> list[str]:
+    """An option in one spelling; the value of one that takes it is removed from the rest."""
     name, equals, value = item.partition("=")
     name = _SHORT.get(name, name)
     if name == "--run":
         return []  # what every command does
-    if name in _OPTIONS:
-        raise UserError(f"there is no {item.partition('=')[0]} here: {_OPTIONS[name]}.")
+    if name == "--experimental-rerun":
+        raise UserError(f"there is no {name} here: {_RERUN}.")
+    if name in (MULTIRUN, HYDRA_HELP):
+        if command not in APPLICATIONS or (name == MULTIRUN and command == "compare"):
+            reason = _ONE_JOB if name == MULTIRUN else "type nowcast train --hydra-help"
+            raise UserError(f"there is no {item} here: {reason}.")
+        return [name]
     if name == CFG:
-        if not equals:
-            value = rest.pop(0) if rest and rest[0] in (_JOB, *_PARTS_OF_HYDRA) else _JOB
-        if value != _JOB:
-            raise UserError(
-                f"--cfg {value} would show settings of Hydra's own, which nowcast has not; type "
-                "--cfg job."
-            )
-        return [CFG]
+        parts = (_JOB, *_PARTS_OF_HYDRA)
+        return [_cfg(command, value if equals else _taken(rest, parts, _JOB))]
+    if name == INFO:
+        value = value if equals else _taken(rest, _INFORMATION, "all")
+        if value not in _INFORMATION:
+            raise UserError(f"--info {value!r}: accepted are {', '.join(_INFORMATION)}.")
+        return [f"{INFO}={value}"]
     if name == PACKAGE:
-        if not equals:
-            value = rest.pop(0) if rest else ""
+        value = value if equals or not rest else rest.pop(0)
         if not value:
             raise UserError(
                 "--package takes a part of the configuration, e.g. --cfg job --package training."
@@ -170,23 +237,31 @@ def _option(item: str, rest: list[str]) -> list[str]:
     return [item]
 
 
-def _key(command: str, item: str) -> list[str]:
-    """A setting below hydra in our words."""
-    key, _, value = item.partition("=")
-    plain = key.lstrip("+~").replace("/", ".").partition("@")[0]
-    if plain == "hydra.run.dir" and not key.startswith("~"):
-        if command not in OWN_FOLDER:
-            raise UserError(
-                f"{item!r}: nowcast {command} has no run folder; type output=PATH for what it "
-                "writes."
-            )
-        if "${" in value:
-            raise UserError(
-                f"{item!r}: the run folder is taken as it is typed; type output_dir=DIR without "
-                "references."
-            )
-        return [f"output_dir={value}"]
-    if (plain, value.lower()) in _AS_IT_IS:
-        return []
-    reason = next((text for start, text in _KEYS if plain.startswith(start)), _OTHER_KEY)
-    raise UserError(f"{item!r} would have no effect: {reason}.")
+def _taken(rest: list[str], accepted: tuple[str, ...], usual: str) -> str:
+    """The value that stands behind an option, removed from the rest; the usual one without."""
+    return rest.pop(0) if rest and rest[0] in accepted else usual
+
+
+def _cfg(command: str, part: str) -> str:
+    if part == _JOB:
+        return CFG
+    if part not in _PARTS_OF_HYDRA:
+        raise UserError(f"--cfg {part!r}: accepted are job, hydra and all.")
+    if command not in APPLICATIONS:
+        raise UserError(
+            f"--cfg {part} would show settings of Hydra's own, which do not act here: nowcast "
+            f"{command} is not run by Hydra. Type --cfg job."
+        )
+    return f"{CFG}={part}"
+
+
+def _refuse_lonely(found: list[str]) -> None:
+    """Refuse options that go with others, and those that exclude one another."""
+    shows = [item for item in found if item.startswith((CFG, INFO, HYDRA_HELP, MULTIRUN))]
+    names = list(dict.fromkeys(item.partition("=")[0] for item in shows))
+    if len(names) > 1:
+        raise UserError(f"{' and '.join(names)} cannot be done at once; type one of them.")
+    for item in found:
+        name = item.partition("=")[0]
+        if name in (RESOLVE, PACKAGE) and CFG not in names:
+            raise UserError(f"{name} goes with --cfg, which shows the configuration; type both.")

@@ -1,15 +1,13 @@
 """nowcast report: evaluations as one HTML file."""
 
-import re
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from nowcast.cli import config as configuration
-from nowcast.cli.common import print_line, settings_of, shown
+from nowcast.cli.common import print_line, settings_of, shown, typed_folders
+from nowcast.cli.quoting import literal
 from nowcast.runtime.errors import UserError
-
-_NAME = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]+))""")  # in a list, perhaps in quotes
 
 
 def report(arguments: list[str]) -> None:
@@ -17,11 +15,11 @@ def report(arguments: list[str]) -> None:
     typed = [item.removeprefix("run=") for item in arguments if item.startswith("run=")]
     rest = [item for item in settings_of(arguments) if not item.startswith("run=")]
     config = configuration.compose("report", rest)
-    folders = _folders(typed[-1]) if typed else []
+    folders = typed_folders("run", typed[-1]) if typed else []
     if folders:
-        config.run = [configuration.literal(folder) for folder in folders]
+        config.run = [literal(folder) for folder in folders]
     if OmegaConf.is_missing(config, "output"):
-        config.output = configuration.literal(str(Path(*folders[:1]) / "report.html"))
+        config.output = literal(str(Path(*folders[:1]) / "report.html"))
     if shown(config, arguments):
         return
     settings = configuration.plain(config)
@@ -35,17 +33,3 @@ def report(arguments: list[str]) -> None:
     write([Path(folder).expanduser() for folder in settings["run"]], output)
     megabytes = output.stat().st_size / 1e6
     print_line(f"{output}: {megabytes:.1f} MB; it opens in any browser, without a network")
-
-
-def _folders(typed: str) -> list[str]:
-    """DIR, or the folders of [DIR1,DIR2], which may stand in quotes."""
-    is_list = typed.startswith("[") and typed.endswith("]")
-    if Path(typed).expanduser().exists() or not is_list:
-        names = [typed]
-    else:
-        names = ["".join(found).strip() for found in _NAME.findall(typed[1:-1])]
-    if not names or not all(names):
-        raise UserError(
-            f"run is {typed!r}; give the folder of a run, or several as 'run=[DIR1,DIR2]'."
-        )
-    return names

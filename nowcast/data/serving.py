@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nowcast.runtime.errors import Unavailable, UserError, first_line
+from nowcast.runtime.errors import IsForecast, Unavailable, UserError, first_line
 from nowcast.types.frames import Frames, Grid
 
 _PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 LENGTH = struct.Struct("<Q")  # before each message
+KINDS = {kind.__name__: kind for kind in (UserError, Unavailable, IsForecast)}
+"""Of errors that the process tells of, by name; any other is a plain one."""
 
 
 def send(pipe: int, message: bytes | memoryview) -> None:
@@ -65,7 +67,7 @@ def _answer(reader, path: str) -> Iterator[bytes | memoryview]:
         else:
             header, arrays = _as_messages(found)
     except UserError as error:
-        header = {"error": str(error), "unavailable": isinstance(error, Unavailable)}
+        header = {"error": str(error), "kind": type(error).__name__}
     except MemoryError:
         header = {
             "error": f"{path} needs more memory than a radar file may take; it is very large, "

@@ -1,5 +1,7 @@
 """Figures of matplotlib as objects: no window, no global state, safe in threads and loops."""
 
+import io
+from functools import cache
 from pathlib import Path
 
 from nowcast.runtime.environment import loaded_without
@@ -23,12 +25,24 @@ _LINE_STYLES = [
 
 
 def new_figure(width: float, height: float, **options):
-    """An empty white ``matplotlib.figure.Figure`` of so many inches."""
+    """An empty white ``matplotlib.figure.Figure`` of so many inches, which a notebook shows."""
     # a backend that the environment names, e.g. of a notebook, may not be installed here
     loaded_without("matplotlib", "MPLBACKEND")
+    return _figure_class()(figsize=(width, height), dpi=DPI, facecolor="white", **options)
+
+
+@cache
+def _figure_class() -> type:
+    """Matplotlib's figure, which also a notebook that never loaded pyplot shows as a picture."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            content = io.BytesIO()
+            self.savefig(content, format="png")
+            return content.getvalue()
+
+    return ShownFigure
 
 
 def save(figure, path: str | Path) -> None:

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.drawing import cells, colours, figures
-from nowcast.drawing.coastlines import lines_on
+from nowcast.drawing.panels import (
+    RAIN_LEGEND,
+    LineMap,
+    empty_axes,
+    grey_legend,
+    rain_legend,
+    text_at,
+)
 from nowcast.evaluation.titles import evenly
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
@@ -26,10 +33,6 @@ _SMALLEST_PANEL = (0.3, 0.75)  # height and width: room for a label
 _GAP = 0.06
 _NAME_LETTER, _TITLE_LINE, _LABEL_LINE = 0.085, 0.19, 0.145
 _NAME_COLUMNS = 15  # letters of a line of a row's name
-_LEGEND_BOX = 0.17  # height
-
-# width [points] and strength of lines over a field; each lies on a wider light one
-_LINE_LOOKS = {"border": (0.45, 0.6), "coast": (0.6, 0.85)}
 
 
 def clock_text(time: np.datetime64) -> str:
@@ -114,6 +117,36 @@ def forecast_figure(forecast: Forecast, path: str | Path | None = None):
         kind="rain",
         title=f"Rain rate forecast from {day} {clock}",
         grid=forecast.grid,
+    )
+    if path is not None:
+        figures.save(figure, path)
+    return figure
+
+
+def frames_figure(frames: Frames, path: str | Path | None = None):
+    """Observed fields on a map, as a ``matplotlib.figure.Figure``.
+
+    Args:
+        frames: what is drawn, at most ten of them.
+        path: a PNG file to write it to; None: none.
+
+    Raises:
+        UserError: there is no frame.
+    """
+    if not len(frames):
+        raise UserError("there is no frame to draw; expected at least one.")
+    day = str(frames.times[0])[:10]
+    several_days = day != str(frames.times[-1])[:10]
+    labels = [
+        f"{str(time)[5:10]}\n{clock_text(time)}" if several_days else clock_text(time)
+        for time in frames.times
+    ]
+    figure = _sequence_figure(
+        {"observed": frames.values},
+        column_labels={"observed": labels},
+        kind="rain",
+        title=f"Rain rate from {day} {clock_text(frames.times[0])}",
+        grid=frames.grid,
     )
     if path is not None:
         figures.save(figure, path)
@@ -250,15 +283,15 @@ def _drawn(rows: list[_Row], legend: _Legend, title: str, grid: Grid | None):
     layout = _Layout(rows, legend, title, cells.cell_aspect(grid))
     sides = np.array([layout.panel_height, layout.panel_width])
     pixels = tuple(np.ceil(sides * figures.DPI).astype(int).tolist())
-    line_map = None if grid is None else _LineMap(cells.resampled(grid, *pixels))
+    line_map = None if grid is None else LineMap(cells.resampled(grid, *pixels))
     figure = figures.new_figure(layout.width, layout.height)
-    _text(figure, 0.1, 0.09, layout.title, fontsize=11, fontweight="bold")
+    text_at(figure, 0.1, 0.09, layout.title, fontsize=11, fontweight="bold")
     for index, (row, top) in enumerate(zip(rows, layout.tops)):
         middle = top + layout.panel_height / 2
-        _text(figure, layout.left - 0.1, middle, row.name, fontsize=9, ha="right", va="center")
+        text_at(figure, layout.left - 0.1, middle, row.name, fontsize=9, ha="right", va="center")
         for column, (field, label) in enumerate(zip(row.fields, row.labels)):
             size = layout.panel_width, layout.panel_height
-            axes = _empty_axes(figure, layout.column(column), top, *size)
+            axes = empty_axes(figure, layout.column(column), top, *size)
             image = legend.colour(cells.shrink(field, *pixels))
             extent = (-0.5, pixels[1] - 0.5, pixels[0] - 0.5, -0.5)
             axes.imshow(image, interpolation="nearest", aspect="auto", extent=extent)
@@ -270,79 +303,7 @@ def _drawn(rows: list[_Row], legend: _Legend, title: str, grid: Grid | None):
     return figure
 
 
-class _LineMap:
-    """Coastlines, borders and a scale bar for panels of one size; read once, drawn into each."""
-
-    def __init__(self, grid: Grid):
-        self.lines = {kind: lines_on(grid, kinds=(kind,)) for kind in _LINE_LOOKS}
-        self.kilometres = cells.cell_kilometres(grid)[1]
-        self.height, self.width = grid.shape
-
-    def draw(self, axes, *, bar: bool) -> None:
-        """A dark line on a light one: seen on every colour."""
-        from matplotlib.collections import LineCollection
-
-        def add(lines, width: float, colour: str, **options) -> None:
-            options = {"linewidths": width, "colors": colour} | options
-            axes.add_collection(LineCollection(lines, **options), autolim=False)
-
-        for kind, (width, strength) in _LINE_LOOKS.items():
-            add(self.lines[kind], width + 0.9, "white", alpha=0.35 * strength)
-            add(self.lines[kind], width, "#303030", alpha=strength)
-        if not (bar and self.kilometres > 0):
-            return
-        length, label = cells.scale_bar(0.4 * self.width * self.kilometres)
-        x, y = 0.04 * self.width, self.height - 7
-        line = [[(x, y), (x + length / self.kilometres, y)]]
-        add(line, 3.4, "white", capstyle="butt")
-        add(line, 1.6, "black", capstyle="butt")
-        box = {"facecolor": "white", "alpha": 0.6, "pad": 0.6, "linewidth": 0}
-        axes.text(x, y - 4, label, fontsize=6, va="bottom", bbox=box)
-
-
-def _rain_legend(figure, x: float, y: float) -> None:
-    """Colour boxes of the rain classes; the lower bound of each stands under its left end."""
-    left = _coloured_box(figure, x, y, 0.5, colours.RAIN_COLOURS[0])
-    _text(figure, x + 0.25, y + 0.2, "dry", ha="center")
-    for bound, colour in zip(colours.RAIN_CLASSES, colours.RAIN_COLOURS[1:]):
-        _text(figure, left, y + 0.2, f"{bound:g}", ha="center")
-        left = _coloured_box(figure, left, y, 0.36, colour)
-    _text(figure, left + 0.07, y + 0.02, "mm/h", ha="left")
-    _coloured_box(figure, left + 0.75, y, 0.36, colours.MISSING_COLOUR)
-    _text(figure, left + 0.93, y + 0.2, "not observed", ha="center")
-
-
-def _grey_legend(figure, x: float, y: float) -> None:
-    """Boxes from black to white."""
-    labels = {0: "0", 4: "grey value  ", 8: "1"}
-    for index, colour in enumerate(colours.grey_colours(np.linspace(0, 1, 9))):
-        right = _coloured_box(figure, x, y, 0.2, colour)
-        _text(figure, x + 0.1, y + 0.2, labels.get(index, ""), ha="center")
-        x = right
-
-
 _LEGENDS = {
-    "rain": _Legend(colours.rain_colours, 5.1, _rain_legend),
-    "grey": _Legend(colours.grey_colours, 2.4, _grey_legend),
+    "rain": _Legend(colours.rain_colours, RAIN_LEGEND, rain_legend),
+    "grey": _Legend(colours.grey_colours, 2.4, grey_legend),
 }
-
-
-def _coloured_box(figure, x: float, y: float, width: float, colour: np.ndarray) -> float:
-    """Draw a box of a legend, and return its right side."""
-    _empty_axes(figure, x, y, width, _LEGEND_BOX).set_facecolor(colour / 255)
-    return x + width
-
-
-def _empty_axes(figure, x: float, y: float, width: float, height: float):
-    """Framed axes placed in inches from the upper left corner."""
-    w, h = figure.get_size_inches()
-    place = (x / w, 1 - (y + height) / h, width / w, height / h)
-    axes = figure.add_axes(place, xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(linewidth=0.6, color="#666666")
-    return axes
-
-
-def _text(figure, x: float, y: float, text: str, **options) -> None:
-    w, h = figure.get_size_inches()
-    figure.text(x / w, 1 - y / h, text, **{"fontsize": 8, "va": "top"} | options)

@@ -79,9 +79,9 @@ class ShownCase:
     grid: Grid | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
-    """An evaluation.
+    """An evaluation; ``print`` shows its tables.
 
     Args:
         settings: {"task": ..., "scores": ...} as data, from which the objects are built again.
@@ -104,6 +104,19 @@ class Results:
     facts: dict = field(default_factory=dict)
     shown: list[ShownCase] = field(default_factory=list)
     statistic: Statistic | None = None
+
+    def __repr__(self) -> str:
+        models, events = ", ".join(self.models), len(self.events)
+        return (
+            f"<Results: {models} in {self.cases} cases of {events} event{'s' * (events != 1)}; "
+            "print shows the scores>"
+        )
+
+    def __str__(self) -> str:
+        """The tables of ``nowcast evaluate``, and what is to be said of them."""
+        from nowcast.evaluation.results_text import text_of
+
+        return text_of(self)
 
     @cached_property
     def task(self) -> Task:

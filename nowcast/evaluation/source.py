@@ -13,7 +13,7 @@ from nowcast.evaluation.batches import CaseBatch
 from nowcast.evaluation.blocks import Blocks, by_time, groups
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError
-from nowcast.types.frames import Grid
+from nowcast.types.frames import Frames, Grid
 from nowcast.types.scale import Scale
 
 # in one frame of all cases of a batch: 64 sequences of 64x64, or one radar composite
@@ -50,6 +50,46 @@ class ForecastSource(ABC):
     @abstractmethod
     def title(self, index: int) -> str:
         """Which case it is, for people."""
+
+
+class MadeForecasts(ForecastSource):
+    """Forecasts of one analysis time that are made already, and what came.
+
+    Args:
+        context: the frames that they were made from.
+        came: the frames of their lead times.
+        forecasts: by name, rain rates [mm/h], (T, H, W), NaN = no forecast; the first one is what
+            the evaluation is about.
+    """
+
+    members = None
+    count = 1
+
+    def __init__(self, context: Frames, came: Frames, forecasts: dict[str, np.ndarray]):
+        self.context, self.came, self.forecasts = context, came, forecasts
+
+    def blocks(self, hours: float | None) -> Blocks:
+        """The one case as a block."""
+        span = (self.came.times[-1] - self.context.times[0]) / np.timedelta64(3600, "s")
+        return by_time(self.context.times[-1:], [""], float(span), hours)
+
+    def ranges(self) -> list[range]:
+        """One batch."""
+        return [range(1)]
+
+    def batch(self, indices: Iterable[int], of_case: np.ndarray) -> CaseBatch:
+        """The case."""
+        forecasts = {name: values[None] for name, values in self.forecasts.items()}
+        context, came = self.context.values[None], self.came.values[None]
+        return CaseBatch(context, came, forecasts, {}, of_case[list(indices)])
+
+    def grid_of(self, index: int) -> Grid:
+        """Where its pixels are."""
+        return self.context.grid
+
+    def title(self, index: int) -> str:
+        """Its analysis time."""
+        return f"analysis time {str(self.context.times[-1]).replace('T', ' ')} UTC"
 
 
 class ModelSource(ForecastSource):

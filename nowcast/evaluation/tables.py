@@ -5,6 +5,7 @@ minutes of one step) is given, and frame numbers where it is None.
 """
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nowcast.evaluation.intervals import Estimate
@@ -28,11 +29,8 @@ _TITLES = 46  # columns of the titles of scores with their direction
 _NARROWEST, _NARROW = 8, 12  # columns of a model that must at least, and need at most, be there
 _SCORE_COLUMN = 13  # columns of a score in the tables with a line for each model
 _MOST_LEADS = 5
+_NAME = 13  # columns of a model's name that are never folded: that of "extrapolation"
 _BY_LEAD = ("csi", "csi_mean", "correlation", "cross_entropy", "mse", "crps", "ssim")
-_OVER_ALL = {
-    False: "mean of the leads (cross-entropy: sum)",
-    True: "from the counts of all leads together",
-}  # by whether it is pooled
 
 Rows = dict[str, list[ScoreRow]]
 """Rows of every model, made with the same settings."""
@@ -61,7 +59,7 @@ def text_tables(
         over_all = [_overall_table(rows_by_model, unit, pooled)]
     else:
         over_all = _model_tables(rows_by_model, unit, pooled, width)
-    return [*over_all, _lead_table(rows_by_model, lead_minutes)]
+    return [*over_all, lead_table(rows_by_model, lead_minutes=lead_minutes)]
 
 
 def _new_table(title: str | None, caption: str | None) -> "Table":
@@ -95,6 +93,14 @@ def _over_all(rows_by_model: Rows) -> dict[ScoreKey, _ByModel]:
     return {key: by_model for (key, lead), by_model in values.items() if lead is None}
 
 
+def _over_all_title(rows_by_model: Rows, pooled: bool) -> str:
+    """How the leads were taken together."""
+    if pooled:
+        return "Over all leads: from the counts of all leads together"
+    summed = any(row.score == "cross_entropy" for rows in rows_by_model.values() for row in rows)
+    return f"Over all leads: mean of the leads{' (cross-entropy: sum)' if summed else ''}"
+
+
 def _marks(rows_by_model: Rows) -> str:
     """What the marks in the tables mean."""
     undefined = any(math.isnan(row.value) for rows in rows_by_model.values() for row in rows)
@@ -113,7 +119,7 @@ def _marked(score: str, by_model: _ByModel, models: Rows) -> list[str]:
 
 def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
     """All scores, a column for each model."""
-    table = _new_table(f"Over all leads: {_OVER_ALL[pooled]}", _marks(rows_by_model))
+    table = _new_table(_over_all_title(rows_by_model, pooled), _marks(rows_by_model))
     table.add_column("score", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for model in rows_by_model:
@@ -141,7 +147,7 @@ def _model_tables(rows_by_model: Rows, unit: str, pooled: bool, width: int) -> l
     each = max(1, (width - names - 4) // _SCORE_COLUMN)
     tables = []
     for start in range(0, len(keys), each):
-        title = None if start else f"Over all leads: {_OVER_ALL[pooled]}"
+        title = None if start else _over_all_title(rows_by_model, pooled)
         last = start + each >= len(keys)
         caption = f"{_marks(rows_by_model)}   every score: scores.csv" if last else None
         table = _new_table(title, caption)
@@ -171,30 +177,50 @@ def _main_keys(rows_by_model: Rows, values: dict[ScoreKey, _ByModel]) -> list[Sc
     return keys
 
 
-def _lead_table(rows_by_model: Rows, lead_minutes: float | None) -> "Table":
-    """The main scores by lead time, a line for each model."""
+def lead_table(
+    rows_by_model: Rows,
+    *,
+    lead_minutes: float | None,
+    scores: Sequence[str] = _BY_LEAD,
+    thresholds: Sequence[float] | None = None,
+    over_all: bool = False,
+) -> "Table":
+    """The main scores by lead time, a line for each model.
+
+    Args:
+        rows_by_model: the rows of every model, made with the same settings.
+        lead_minutes: minutes of one step, None to count frames.
+        scores: names of the scores, in the order of the table.
+        thresholds: of the events; None: the lowest, a middle and the highest that had some.
+        over_all: whether the last column has the value over all leads.
+    """
     values = _values(rows_by_model)
     all_rows = [row for rows in rows_by_model.values() for row in rows]
     steps = sorted({row.lead for row in all_rows if row.lead is not None})
     steps = [steps[i] for i in evenly(len(steps), _MOST_LEADS)]
+    columns: list[int | None] = [*steps, None] if over_all else list(steps)
     title = "By frame" if lead_minutes is None else "By lead time, in minutes"
     table = _new_table(title, _marks(rows_by_model))
     table.add_column("score", no_wrap=True)
-    table.add_column("model", overflow="fold")
+    longest = min(max(map(len, rows_by_model)), _NAME)
+    table.add_column("model", overflow="fold", min_width=longest)
     for step in steps:
         heading = f"{step}" if lead_minutes is None else f"+{step * lead_minutes:g}"
         table.add_column(heading, justify="right", no_wrap=True)
-    thresholds = [None, *thresholds_shown(all_rows)]
-    order = [*_BY_LEAD, *added_scores()]
+    if over_all:
+        table.add_column("all leads", justify="right", no_wrap=True)
+    if thresholds is None:
+        thresholds = thresholds_shown(all_rows)
+    order = [*scores, *added_scores()]
     keys = {
         key: None
         for key, _ in values
-        if key.score in order and key.threshold in thresholds and key.window in (None, 1)
+        if key.score in order and key.threshold in (None, *thresholds) and key.window in (None, 1)
     }
     for key in sorted(keys, key=lambda key: (order.index(key.score), key.threshold or 0)):
-        columns = [_marked(key.score, values.get((key, step), {}), rows_by_model) for step in steps]
+        found = [_marked(key.score, values.get((key, step), {}), rows_by_model) for step in columns]
         title = score_title(key.score, key.threshold, unit=unit_of(lead_minutes))
-        for model, *texts in zip(rows_by_model, *columns):
+        for model, *texts in zip(rows_by_model, *found):
             table.add_row(title, _escaped(model), *texts)
             title = ""  # once for all models
         table.add_section()

@@ -68,6 +68,11 @@ class ArrivingFiles:
         ready.sort(key=lambda path: (self.known[path].signature[1], path.name))
         return ready[-MOST_FILES:], None if self._blind == before else self._blind
 
+    @property
+    def all_read(self) -> bool:
+        """Whether no file is still to be read as it is now; a file is read once it has settled."""
+        return all(file.done for file in self.known.values())
+
     def was_tried(self, path: Path) -> bool:
         """Whether a file could not be read before as it is."""
         return self.known[path].tried > 0

@@ -20,6 +20,7 @@ import numpy as np
 
 from nowcast.types.task import Task
 
+_LONG_AGO = 2  # days from which an age is told in days
 _BEFORE = 3  # steps before the context in which a frame still helps to fill a gap or to see motion
 
 
@@ -87,9 +88,9 @@ def decide(
     if newest is None:
         return None, f"{missing(cycle)}, and no frame at all"
     if cycle - newest > max_age:
-        age = f"the newest usable frame, of {_clock(newest)}, is {_minutes(cycle - newest)}"
-        limit = f"at most {_minutes(max_age)} are accepted"
-        return None, f"{missing(cycle)}, and {age} minutes older than that; {limit}"
+        age = f"the newest usable frame, of {_clock(newest, cycle)}, is {_older(cycle - newest)}"
+        limit = f"at most {_minutes(max_age)} minutes are accepted"
+        return None, f"{missing(cycle)}, and {age} older than that; {limit}"
     length = task.forecast_length + math.ceil((cycle - newest) / step)
     context = tuple(newest - back * step for back in reversed(range(task.context_length)))
     absent = tuple(time for time in context if time not in usable)
@@ -113,8 +114,16 @@ def is_whole(span: np.timedelta64, step: np.timedelta64) -> bool:
     return span % step == np.timedelta64(0, "s")
 
 
-def _clock(time: np.datetime64) -> str:
-    return f"{str(time)[11:16]} UTC"
+def _clock(time: np.datetime64, other: np.datetime64 | None = None) -> str:
+    """The time of the day; with the day where that is another one's."""
+    day, clock = str(time).split("T")
+    is_same = other is None or str(other).startswith(day)
+    return f"{clock[:5]} UTC" if is_same else f"{day} {clock[:5]} UTC"
+
+
+def _older(span: np.timedelta64) -> str:
+    days = span / np.timedelta64(1, "D")
+    return f"{_minutes(span)} minutes" if days < _LONG_AGO else f"{int(days):,} days"
 
 
 def _minutes(span: np.timedelta64) -> str:

@@ -44,6 +44,7 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import ForecastModel
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.network import Network
+from nowcast.runtime.distribution import install_hint
 from nowcast.runtime.errors import MissingDependency, UserError, first_line
 from nowcast.runtime.files import replacing, run_folder
 from nowcast.types.scale import Scale
@@ -510,7 +511,7 @@ def _need_onnx(verify: bool) -> None:
     except ImportError as error:
         raise MissingDependency(
             f"an ONNX file needs onnx, onnxscript and, to be verified, onnxruntime ({error}); "
-            "install them with: pip install 'nowcast[export]'."
+            f"install them with: {install_hint('export')}."
         ) from error
 
 

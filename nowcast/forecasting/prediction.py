@@ -17,7 +17,7 @@ from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
 from nowcast.data.windows import utc_text, utc_time
 from nowcast.forecasting.forecaster import Forecaster
-from nowcast.forecasting.products import derive
+from nowcast.forecasting.products import Products, derive
 from nowcast.output.origin import origin_attributes
 from nowcast.output.writers import writer_for
 from nowcast.runtime.errors import UserError
@@ -35,7 +35,8 @@ class Published:
 
     Args:
         context: the frames it was made from.
-        forecast: what was written.
+        made: what was written: the forecast, or the products that were made of it.
+        attributes: texts that were written with it, see ``nowcast.output.origin``.
         files: where it lies; ODIM has one for each lead time.
         seconds: time spent by step, with the keys ``STEPS``; transform is everything between the
             frames and the forecast that is not the network, derive makes accumulations and
@@ -43,9 +44,15 @@ class Published:
     """
 
     context: Frames
-    forecast: Forecast
+    made: Forecast | Products
+    attributes: dict[str, str]
     files: list[Path]
     seconds: dict[str, float]
+
+    @property
+    def forecast(self) -> Forecast:
+        """The rain rates that were written, and what the model gave with them."""
+        return self.made.forecast if isinstance(self.made, Products) else self.made
 
 
 def publish(
@@ -91,7 +98,7 @@ def publish(
     network = forecaster.network_seconds - before
     clock.append(time.perf_counter())
     context = frames[-forecaster.task.context_length :]
-    products = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
+    made = derive(forecast, context, thresholds=thresholds) if thresholds else forecast
     clock.append(time.perf_counter())
     origin = origin_attributes(
         model=run,
@@ -99,12 +106,12 @@ def publish(
         analysis_time=forecast.analysis_time,
         inputs=[(frames.source, forecast.analysis_time)],
     )
-    title = {"title": "Precipitation nowcast"}
-    files = writer.write(products, output, attributes=title | origin)
+    attributes = {"title": "Precipitation nowcast"} | origin
+    files = writer.write(made, output, attributes=attributes)
     clock.append(time.perf_counter())
     reading, forecasting, deriving, writing = np.diff(clock).tolist()
     seconds = (reading, network, forecasting - network, deriving, writing)
-    return Published(context, forecast, files, dict(zip(STEPS, seconds)))
+    return Published(context, made, attributes, files, dict(zip(STEPS, seconds)))
 
 
 def notes(context: Frames, forecast: Forecast) -> list[str]:

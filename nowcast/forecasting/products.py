@@ -105,7 +105,7 @@ def derive(
     else:
         source = "neighbourhood"
         probability = _share_of_neighbours(forecast, thresholds, radius_km_per_hour)
-    return Products(forecast, _depth(forecast), thresholds, probability, source, quality)
+    return Products(forecast, rain_depth(forecast), thresholds, probability, source, quality)
 
 
 def _of_model(forecast: Forecast, thresholds: tuple[float, ...]) -> np.ndarray:
@@ -166,7 +166,7 @@ def _without_unobserved(forecast: Forecast, quality: np.ndarray) -> Forecast:
     return replace(forecast, values=np.where(never, np.float32(np.nan), forecast.values))
 
 
-def _depth(forecast: Forecast) -> np.ndarray:
+def rain_depth(forecast: Forecast) -> np.ndarray:
     """Rain [mm] from the analysis time on, (T, H, W); a rate holds for the step that ends at its
     time.
     """

@@ -17,6 +17,7 @@ from nowcast.data.members import short_name
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import Decision, decide
 from nowcast.forecasting.fallback import can_extrapolate, context_of, forecast_by
+from nowcast.forecasting.first_look import FirstLook
 from nowcast.forecasting.forecast_folder import ForecastFolder
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
@@ -94,6 +95,8 @@ class Watch:
         run: name of the forecaster, for the files.
         model_sha256: of its weights.
         report: called with the status of every cycle, see ``status.line``.
+        notice: called with words about a folder that no forecast can come from, see
+            ``first_look``; they stand in the status, too. None: nobody is told.
     """
 
     def __init__(
@@ -107,9 +110,10 @@ class Watch:
         run: str = "",
         model_sha256: str | None = None,
         report: Callable[[dict], None] = lambda record: None,
+        notice: Callable[[str], None] | None = None,
     ):
         self.incoming, self.forecaster, self.operation = incoming, forecaster, operation
-        self.clock, self.report = clock, report
+        self.clock, self.report, self.notice = clock, report, notice
         self.model = {"model": run, "model_sha256": model_sha256}
         self.extrapolates = can_extrapolate()
         self.problems: dict[np.datetime64, str] = {}  # of frames without an observation
@@ -121,6 +125,7 @@ class Watch:
             deadline_minutes=operation.deadline_minutes,
             max_age_minutes=operation.max_age_minutes,
         )
+        self.first_look = FirstLook(incoming.files.pattern, self.schedule.max_age)
 
     def run(self) -> None:
         """Until the clock is stopped; what is being published then is published.
@@ -157,6 +162,7 @@ class Watch:
         meant = self._meant_times()
         usable = self._usable(meant)
         current = schedule.current(now, incoming.frames, incoming.tolerance)
+        self._say_what_is_amiss(current, now)
         arrived = {meant.get(time, time) for time in arrivals.times}
         due, newest = schedule.due(now, current, usable, arrived)
         if due is None:
@@ -169,6 +175,22 @@ class Watch:
         except Exception as error:  # a watch ends when it is stopped, and not before
             record = _none(f"no forecast could be published: {first_line(error)}")
         self._conclude(due, record)
+
+    def _say_what_is_amiss(self, current: np.datetime64, now: np.datetime64) -> None:
+        """Tell at once of a folder that no forecast can come from."""
+        if self.notice is None or self.schedule.analysed is not None:
+            return  # the statuses of the cycles say the rest
+        words = self.first_look.words(self.incoming, current, now, self.status.rejected)
+        if words is None:
+            return
+        times = {name: self.status.last[name] for name in ("analysis_time", "next_expected")}
+        record = {"state": "running"} | times | _none(words)
+        try:
+            self.status.write(record, latest=self.folder.latest, log=False)
+        except UserError as error:
+            add_reason(self.status.last, f"the status could not be written: {error}")
+        with contextlib.suppress(OSError):  # whoever read the words may be gone
+            self.notice(words)
 
     def _conclude_passed_over(self, due: np.datetime64) -> None:
         """A status for each cycle before the one that is due; of very many, one for all."""

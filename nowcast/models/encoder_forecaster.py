@@ -44,9 +44,11 @@ class EncoderForecaster(Network):
         input_kernel: side of the input convolutions.
         state_kernel: side of the convolutions on the hidden state.
         patch: p; frames of any size are padded to a multiple of it and cut back.
-        peephole, norm_groups, forget_bias, dropout, initialisation, checkpoint: of every layer, as
-            in ``ConvLSTM``; dropout acts on the layers' inputs.
-        state_noise: standard deviation, to begin with, of the noise ``ensemble`` adds to the
+        peephole, norm_groups, forget_bias, initialisation, checkpoint: of every layer, as in
+            ``ConvLSTM``.
+        dropout: share of each layer's input that is dropped in training; each gate has its own
+            mask, constant over time.
+        state_noise: standard deviation, to begin with, of the noise by which members differ, on the
             encoder's final states; it is then learnt for every channel of h and c. 0 for a network
             without members.
         output: "sigmoid" (values in (0, 1)) or "linear".

@@ -10,11 +10,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from nowcast.models.convolutions import Conv2d, settings_text
 from nowcast.models.network import Network, check_at_least, precisely
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.torchvision_parts import torchvision_part
 
 MLP_RATIO = 8
 LAYER_SCALE = 1e-2
@@ -46,6 +46,7 @@ class SimVP(Network):
 
     Raises:
         UserError: an odd number where an even one is needed, a drop_path outside [0, 1).
+        MissingDependency: torchvision does not load.
     """
 
     SETTINGS = (
@@ -179,7 +180,8 @@ class GatedAttention(nn.Module):
             Conv2d(wide, channels, 1),
         )
         self.perceptron_scale = nn.Parameter(torch.full((channels, 1, 1), LAYER_SCALE))
-        self.drop_path, self.channels = StochasticDepth(drop_path, "row"), channels
+        operators = torchvision_part("ops", "the model SimVP")
+        self.drop_path, self.channels = operators.StochasticDepth(drop_path, "row"), channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups

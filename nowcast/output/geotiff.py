@@ -10,11 +10,13 @@ import nowcast
 from nowcast.forecasting.products import Products
 from nowcast.output.base import forecast_and_products, spacing_of
 from nowcast.output.origin import file_attributes
+from nowcast.readers.content import damage_reported
+from nowcast.readers.moments import moment_of
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import replacing
 from nowcast.runtime.library_private import gdal_errors
-from nowcast.types.frames import Forecast
+from nowcast.types.frames import Forecast, Grid
 
 NODATA = -9999.0
 """Stored where there is no forecast; 0 is dry."""
@@ -77,6 +79,45 @@ def write_geotiff(
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return [Path(path)]
+
+
+def is_forecast(path: str | Path) -> bool:
+    """Whether the file is a forecast that ``write_geotiff`` wrote; never raises."""
+    import rasterio
+
+    try:
+        with gdal(), rasterio.open(Path(path).absolute(), driver="GTiff") as file:
+            tags = file.tags()
+            return tags.get("software", "").startswith("nowcast ") and "analysis_time" in tags
+    except (rasterio.errors.RasterioError, UserError, OSError):
+        return False
+
+
+def read_geotiff(path: str | Path) -> tuple[Forecast, dict[str, str]]:
+    """Read a forecast that ``write_geotiff`` wrote, and its tags.
+
+    Raises:
+        UserError: it is another file, or damaged.
+    """
+    import rasterio
+
+    with damage_reported(path), gdal(), rasterio.open(Path(path).absolute()) as file:
+        tags = file.tags()
+        times = [file.tags(band).get("valid_time", "") for band in file.indexes]
+        moments = [moment_of(text) for text in (tags.get("analysis_time", ""), *times)]
+        if None in moments:
+            raise UserError(
+                f"{path} does not say in its tags what it was made from and what its bands are "
+                "valid for; expected a GeoTIFF that nowcast wrote."
+            )
+        place = file.transform
+        x = place.c + (np.arange(file.width) + 0.5) * place.a
+        y = place.f + (np.arange(file.height) + 0.5) * place.e
+        values = file.read().astype(np.float32)
+        values[values == np.float32(NODATA)] = np.nan
+        start, *valid = moments
+        leads = np.array(valid) - start
+        return Forecast(values, start, leads, Grid(file.crs.to_wkt(), x, y)), tags
 
 
 def _content(forecast: Forecast, spacing: tuple[float, float], tags: dict) -> bytes | None:

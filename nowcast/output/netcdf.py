@@ -2,13 +2,14 @@
 
 import io
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 import nowcast
-from nowcast.forecasting.products import Products
+from nowcast.forecasting.products import PROBABILITY_SOURCES, Products
 from nowcast.output.base import forecast_and_products
 from nowcast.output.chunks import packed, side_by_side
 from nowcast.output.netcdf_variables import Layer, coordinates, layers
@@ -23,6 +24,12 @@ _LAYOUT = ("v110", "v110")
 _NEIGHBOURHOOD = {
     "references": "probabilities: Theis et al. 2005, Meteorol. Appl. 12; Schwartz et al. 2010, "
     "Weather and Forecasting 25"
+}
+_WORDS = {
+    "rainfall_rate": "rain rates",
+    "rainfall_rate_members": "members",
+    "rain_depth": "rain depths",
+    "probability": "probabilities",
 }
 _RESERVED = ("Conventions", "history")
 _MOST_DEFLATE = 1032  # times smaller than its content can deflated data be
@@ -155,6 +162,70 @@ def read_attributes(path: str | Path) -> dict[str, str]:
     return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
+def read_products(path: str | Path) -> Forecast | Products:
+    """Read all of a forecast that ``write_forecast`` wrote: its members, and the accumulations and
+    probabilities, where it has them.
+
+    Raises:
+        UserError: as ``read_forecast``, or fields of another shape than the rain rates.
+    """
+    forecast = read_forecast(path)
+    with Hdf5File(path) as file:
+        if file.find("rainfall_rate_members") is not None:
+            members = _stored_fields(file, "rainfall_rate_members", axes=4)
+            forecast = replace(forecast, members=members)
+        if file.find("probability") is None or file.find("rain_depth") is None:
+            return forecast
+        thresholds = tuple(file.dataset("threshold", axes=1)[()].tolist())
+        depth = _stored_fields(file, "rain_depth", axes=3)
+        probability = _stored_fields(file, "probability", axes=4)
+        if depth.shape != forecast.values.shape or probability.shape != (
+            len(thresholds),
+            *depth.shape,
+        ):
+            raise UserError(
+                f"{path} has rain depths of shape {depth.shape} and probabilities of shape "
+                f"{probability.shape} beside rain rates of shape {forecast.values.shape}; expected "
+                "the same fields: fetch it again."
+            )
+        source = _probability_source(str(file.attribute("probability", "comment")))
+        quality = None
+        if file.find("quality") is not None:
+            quality = file.dataset("quality", axes=2)[()]
+        return Products(forecast, depth, thresholds, probability, source, quality)
+
+
+def _probability_source(comment: str) -> str:
+    """Where probabilities come from, as the comment of their variable says; "model" for one of
+    another nowcast.
+    """
+    for source, words in PROBABILITY_SOURCES.items():
+        if comment.startswith(words):
+            return source
+    return "model"
+
+
+def _stored_fields(file: Hdf5File, name: str, *, axes: int) -> np.ndarray:
+    """A variable of fields, float32, NaN where it has none.
+
+    Raises:
+        UserError: it claims more than its bytes can hold.
+    """
+    stored = file.dataset(name, axes=axes)
+    size = math.prod(stored.shape) * stored.dtype.itemsize
+    if size > _MOST_DEFLATE * stored.id.get_storage_size():
+        raise UserError(
+            f"{file.path} claims {size} bytes of {_WORDS[name]}, but contains too few bytes for "
+            "them; fetch it again or leave it out."
+        )
+    values, fill = stored[()], file.attribute(name, "_FillValue")
+    missing = values == fill if fill is not None else np.zeros(values.shape, bool)
+    scale = file.attribute(name, "scale_factor")
+    values = values.astype(np.float32) * np.float32(1 if scale is None else scale)
+    values[missing] = np.nan
+    return values
+
+
 def read_forecast(path: str | Path) -> Forecast:
     """Read the rain rates of a forecast that ``write_forecast`` wrote, without probabilities and
     members.
@@ -163,22 +234,14 @@ def read_forecast(path: str | Path) -> Forecast:
         UserError: the file is missing, damaged, or no forecast of rain rates in mm/h.
     """
     with Hdf5File(path) as file:
-        rate = file.dataset("rainfall_rate", axes=3)
+        file.dataset("rainfall_rate", axes=3)  # it is there
         units = file.attribute("rainfall_rate", "units")
         if units != "mm h-1":
             raise UserError(
                 f"{path} has rainfall_rate in {units!r}; expected rainfall_rate(time, y, x) in "
                 "'mm h-1'."
             )
-        size = math.prod(rate.shape) * rate.dtype.itemsize
-        if size > _MOST_DEFLATE * rate.id.get_storage_size():
-            raise UserError(
-                f"{path} claims {size} bytes of rain rates, but contains too few bytes for them; "
-                "fetch it again or leave it out."
-            )
-        values, fill = rate[()], file.attribute("rainfall_rate", "_FillValue")
-        if fill is not None:
-            values[values == fill] = np.nan
+        values = _stored_fields(file, "rainfall_rate", axes=3)
         y, x, seconds = (file.dataset(name, axes=1)[()] for name in ("y", "x", "forecast_period"))
         analysis_time = np.datetime64(int(file.dataset("forecast_reference_time", axes=0)[()]), "s")
         crs = file.attribute("crs", "crs_input") or file.text("crs", "crs_wkt")

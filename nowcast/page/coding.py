@@ -6,10 +6,14 @@ where a step begins, so that the browser's colours are exactly those of the pict
 probability is 0 for no forecast, else 1 + per cent.
 """
 
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 
+from nowcast.drawing.cells import shrink
 from nowcast.drawing.colours import RAIN_CLASSES, RAIN_COLOURS
 from nowcast.types.arrays import as_numbers
 
@@ -52,6 +56,30 @@ def percents(values: np.ndarray) -> np.ndarray:
     """Probabilities 0 to 1, any shape -> uint8: 0 for NaN, else 1 + per cent."""
     values = as_numbers(values, "probabilities")
     return np.where(np.isnan(values), 0, np.round(100 * np.nan_to_num(values)) + 1).astype(np.uint8)
+
+
+_CODERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"amount": amounts, "percent": percents}
+
+
+def packed(
+    fields: Mapping[str, tuple[np.ndarray, str]], size: tuple[int, int], *, level: int
+) -> Iterator[tuple[str, bytes]]:
+    """Fields as the page gets them: one byte a pixel, rows from north, deflated (zlib); two at a
+    time.
+
+    Args:
+        fields: by name, each (H, W) and the scale it is coded in, "amount" or "percent".
+        size: height and width on the page; larger fields become means over blocks.
+        level: of deflate.
+    """
+
+    def pack(item: tuple[str, tuple[np.ndarray, str]]) -> tuple[str, bytes]:
+        name, (field, scale) = item
+        coded = _CODERS[scale](shrink(field, *size))
+        return name, zlib.compress(coded.tobytes(), level)
+
+    with ThreadPoolExecutor(2) as pool:
+        yield from pool.map(pack, fields.items())
 
 
 def amount_scale() -> dict:

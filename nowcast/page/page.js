@@ -1,4 +1,5 @@
-// The page of nowcast: shows the newest forecast of the folder it lies in and looks for a newer one now and then.
+// The page of nowcast: shows the newest forecast of the folder it lies in and looks for a newer one now and then, or,
+// as a page that is one file, the forecast that is inside it.
 // Fields come as one byte a pixel (see writing.py); whatever is text from outside is put in as text, never as markup.
 "use strict";
 
@@ -7,6 +8,8 @@ const PLAY = "M7 4v16l13-8z", PAUSE = "M6 4h4.5v16H6zM13.5 4H18v16h-4.5z";
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const $ = (id) => document.getElementById(id);
 const canvas = $("map"), pen = canvas.getContext("2d");
+
+const inside = $("data") && JSON.parse($("data").textContent);  // all that a page which is one file has to show
 
 let manifest = null, status = null, lines = null, linesFile = null;
 let layer = null, index = 0, playing = !calm.matches, timer = 0;
@@ -31,7 +34,7 @@ async function json(url) {
 }
 
 function address(of, file) {
-  return `page/${of.folder}/${file}`;
+  return inside ? file : `page/${of.folder}/${file}`;
 }
 
 function codes(of, file) {
@@ -51,10 +54,15 @@ function codes(of, file) {
 }
 
 async function unpacked(url, size) {
-  const stream = (await fetched(url)).body.pipeThrough(new DecompressionStream("deflate"));
+  const packed = inside ? new Blob([binary(inside.fields[url])]).stream() : (await fetched(url)).body;
+  const stream = packed.pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   if (bytes.length !== size) throw new Error(`${bytes.length} bytes came instead of ${size}`);
   return bytes;
+}
+
+function binary(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 // ---------------------------------------------------------------- looking for news
@@ -86,7 +94,7 @@ async function take(news) {
   const start = playing || !manifest ? firstFrame(news, chosen) : sameFrame(news, chosen);
   await codes(news, chosen.files[start]);
   if (news.lines !== linesFile) {
-    lines = paths(await json(`page/${news.lines}`), news.grid.aspect);
+    lines = paths(inside ? news.lines : await json(`page/${news.lines}`), news.grid.aspect);
     linesFile = news.lines;
   }
   const moved = !manifest || manifest.lines !== news.lines;
@@ -103,7 +111,7 @@ async function take(news) {
 function firstFrame(news, chosen) {
   const now = Date.now(), usable = news.frames.map((_, i) => i).filter((i) => chosen.files[i]);
   const next = usable.find((i) => Date.parse(news.frames[i].valid_time) >= now && news.frames[i].lead_seconds > 0);
-  return next ?? usable.find((i) => news.frames[i].lead_seconds > 0) ?? usable[0];
+  return next ?? usable.find((i) => news.frames[i].lead_seconds > 0) ?? usable.at(-1);
 }
 
 function sameFrame(news, chosen) {
@@ -138,8 +146,13 @@ function build() {
   $("track-observed").style.flexGrow = manifest.observed_frames;
   $("track-forecast").style.flexGrow = manifest.frames.length - manifest.observed_frames;
   $("reduced").textContent = manifest.grid.reduced ? "· means over blocks of the grid" : "";
-  $("analysis").textContent = `from ${day(manifest.analysis_time)}, ${clock(manifest.analysis_time)} UTC`;
+  $("analysis").textContent = `${forecasts() ? "from" : "until"} ${day(manifest.analysis_time)}, ${clock(manifest.analysis_time)} UTC`;
+  $("slider").setAttribute("aria-label", forecasts() ? "Lead time" : "Time");
   legend();
+}
+
+function forecasts() {
+  return manifest.observed_frames < manifest.frames.length;
 }
 
 async function choose(one) {
@@ -182,10 +195,10 @@ function lead(seconds) {
 }
 
 function label() {
-  const frame = manifest.frames[index], observed = index < manifest.observed_frames;
-  $("lead").textContent = lead(frame.lead_seconds);
+  const frame = manifest.frames[index], observed = layer.observed || index < manifest.observed_frames;
+  $("lead").textContent = forecasts() ? lead(frame.lead_seconds) : `${clock(frame.valid_time)} UTC`;
   $("kind").textContent = observed ? "observed" : "forecast";
-  $("utc").textContent = `${day(frame.valid_time)}, ${clock(frame.valid_time)} UTC`;
+  $("utc").textContent = forecasts() ? `${day(frame.valid_time)}, ${clock(frame.valid_time)} UTC` : day(frame.valid_time);
   $("local").textContent = localTime(frame.valid_time);
   $("slider").value = index;
   $("slider").setAttribute("aria-valuetext", `${lead(frame.lead_seconds)}, valid ${clock(frame.valid_time)} UTC`);
@@ -399,7 +412,7 @@ function read() {
 
 function words(code) {
   const { values, edges } = scale();
-  if (code === 0) return index < manifest.observed_frames ? "not observed" : "not observed, no forecast";
+  if (code === 0) return layer.observed || index < manifest.observed_frames ? "not observed" : "not observed, no forecast";
   if (layer.scale === "percent") return `${code - 1} %`;
   if (code === 1) return `dry (below ${edges[0]} ${layer.unit})`;
   if (code - 2 >= values.length - 1) return `${edges[values.length - 1].toPrecision(3)} ${layer.unit} or more`;
@@ -552,6 +565,7 @@ function note(text) {
 
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds)), minutes = Math.floor(whole / 60), hours = Math.floor(minutes / 60);
+  if (hours >= 17532) return `${Math.floor(hours / 8766)} years`;
   if (hours >= 48) return `${Math.floor(hours / 24)} days`;
   if (hours) return `${hours} h ${minutes % 60} min`;
   if (!minutes) return `${whole} s`;
@@ -560,13 +574,14 @@ function span(seconds) {
 
 function tick() {
   const now = Date.now();
-  $("age").hidden = !manifest;
+  $("age").hidden = !manifest || manifest.archived;
   if (manifest) {
-    const age = (now - Date.parse(manifest.analysis_time)) / 1000, over = now > Date.parse(manifest.frames.at(-1).valid_time);
-    const old = age > manifest.old_after_seconds;
-    $("age").className = `chip ${over ? "bad" : old ? "warn" : ""}`;
+    const age = (now - Date.parse(manifest.analysis_time)) / 1000, over = forecasts() && now > Date.parse(manifest.frames.at(-1).valid_time);
+    const old = !inside && age > manifest.old_after_seconds;  // a newer one does not come into a file
+    $("age").className = `chip ${over ? (inside ? "warn" : "bad") : old ? "warn" : ""}`;
     $("age-text").textContent = age < 0 ? "data from the future: check the clock" : `data ${span(age)} old${over ? ": the forecast has ended" : old ? ": late" : ""}`;
   }
+  if (inside) return;
   const updated = Date.parse(status?.updated), silent = (now - updated) / 1000;
   const next = Date.parse(status?.next_expected), patience = manifest?.old_after_seconds ?? 3600;
   const lost = status?.state === "running" && silent > patience && !(now < next + 1000 * patience);
@@ -611,6 +626,21 @@ function describeStatus() {
   $("rejected-list").replaceChildren(...rejected.slice(0, 100).map((one) => element("li", `${one?.file}: ${one?.reason}`)));
 }
 
+function describeFile() {
+  // What is said of a forecast in a file, in place of the status of a watch.
+  document.title = $("title").textContent = inside.title;
+  $("status").setAttribute("aria-label", "About");
+  $("status-title").textContent = "About";
+  for (const name of ["outcome", "life"]) $(name).hidden = true;
+  $("about").hidden = false;
+  $("about").replaceChildren(...inside.about.map(([name, text]) => {
+    const pair = element("div");
+    element("dt", name, pair);
+    element("bdi", text, element("dd", undefined, pair));
+    return pair;
+  }));
+}
+
 // ---------------------------------------------------------------- begin
 
 let looking = false, next = 0;
@@ -624,13 +654,22 @@ async function run() {
   next = setTimeout(run, POLL_MS);
 }
 
-if (location.protocol === "file:") {
+function begin() {
+  if (playing) $("play-sign").setAttribute("d", PAUSE);
+  setInterval(tick, 1000);
+  if (inside) {
+    describeFile();
+    take(inside).then(tick).catch((error) => say(`This page is damaged or cut short (${error.message}).`));
+    return;
+  }
+  run();
+  document.addEventListener("visibilitychange", () => document.hidden || run());  // timers of hidden pages are slow
+}
+
+if (!inside && location.protocol === "file:") {
   say("A page that is opened as a file may not read its data. Run “nowcast serve” on this folder and open the address it prints.");
 } else if (typeof DecompressionStream === "undefined") {
   say("This browser is too old for this page: it cannot unpack data (DecompressionStream). Browsers since 2023 can.");
 } else {
-  if (playing) $("play-sign").setAttribute("d", PAUSE);
-  run();
-  setInterval(tick, 1000);
-  document.addEventListener("visibilitychange", () => document.hidden || run());  // timers of hidden pages are slow
+  begin();
 }

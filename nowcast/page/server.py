@@ -1,7 +1,8 @@
-"""A small web server for the page: it reads files of one folder, and nothing else."""
+"""A small web server for the page: it reads files of one folder, or one file, and nothing else."""
 
 import errno
 import os
+import re
 import socket
 import socketserver
 import threading
@@ -34,6 +35,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# what a page that is one file may allow itself: its own script and style sheet, by their hashes
+_STATED_POLICY = re.compile(
+    rb'<meta http-equiv="Content-Security-Policy" content="([^"]{1,1000})">'
+)
+_DIRECTIVE = re.compile(
+    r"(default|script|style|img|connect)-src( 'none'| 'self'| data:| 'sha256-[A-Za-z0-9+/]{43}=')+"
+    r"|(base-uri|form-action) 'none'"
+)
+_HEAD = 4096  # bytes of a page in which it states that
 _SECONDS = 30  # that a client may be silent
 _MOST_CLIENTS = 64
 _BLOCK = 1 << 16  # bytes that are read and sent at once
@@ -45,8 +55,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 2 * _MOST_CLIENTS
 
-    def __init__(self, address: tuple, family: int, root: Path):
-        self.address_family, self.root = family, root
+    def __init__(self, address: tuple, family: int, root: Path, page: str | None = None):
+        self.address_family, self.root, self.page = family, root, page
         self._clients, self._lock = set(), threading.Lock()
         super().__init__(address, _Handler)
         threading.Thread(target=self._serve, name="nowcast page", daemon=True).start()
@@ -133,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             # a body is not read, and must not be taken for the next request
             self.close_connection = True
-        file = _opened(self.server.root, self.path)
+        file = _opened(self.server.root, self.path, self.server.page)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
@@ -147,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "Cache-Control": "max-age=3600" if suffix == ".bin" else "no-cache",
                 "Content-Type": _TYPES.get(suffix, "application/octet-stream"),
             }
+            if suffix in (".html", ".htm"):
+                headers |= _policy_of(file)
             if tag in (self.headers.get("If-None-Match") or ""):
                 self._start(HTTPStatus.NOT_MODIFIED, headers)
                 return
@@ -161,14 +173,29 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
 
-def _opened(root: Path, target: str) -> BinaryIO | None:
+def _policy_of(page: BinaryIO) -> dict[str, str]:
+    """The header with the policy that a page states for itself, where it is as strict as ours but
+    for a script and a style sheet that it has inside.
+    """
+    found = _STATED_POLICY.search(page.read(_HEAD))
+    page.seek(0)
+    directives = found[1].decode("ascii", "replace").split("; ") if found else []
+    if not directives or not all(map(_DIRECTIVE.fullmatch, directives)):
+        return {}
+    policy = "; ".join([*directives, "frame-ancestors 'none'"])
+    return {"Content-Security-Policy": policy}
+
+
+def _opened(root: Path, target: str, page: str | None = None) -> BinaryIO | None:
     """The regular file that a request means, open; None for what is not there, hidden, a folder, or
-    outside the root (links, too).
+    outside the root (links, too), and, where one page alone is served, for all else.
     """
     try:
         parts = unquote(urlsplit(target).path, errors="strict").split("/")[1:]
         if parts == [""]:
-            parts = ["index.html"]
+            parts = [page or "index.html"]
+        if page is not None and parts != [page]:
+            return None
         if not all(part.isprintable() and "\\" not in part and _is_seen(part) for part in parts):
             return None
         path = root.joinpath(*parts).resolve(strict=True)
@@ -190,11 +217,11 @@ def serve(
     *,
     stop: threading.Event | None = None,
 ) -> Server:
-    """Serve a folder over HTTP, read-only, until the server is closed.
+    """Serve a folder, or a page that is one file, over HTTP, read-only, until the server is closed.
 
     Args:
         folder: what can be read; hidden files and links that lead out of it cannot, and no folder
-            is listed.
+            is listed. An HTML file: it alone.
         host: the address to listen on; ``127.0.0.1`` is this machine alone, ``0.0.0.0`` everyone
             who can reach it.
         port: 0 takes any free one (see ``Server.url``).
@@ -206,9 +233,14 @@ def serve(
     Raises:
         UserError: there is no such folder, or the address cannot be listened on.
     """
-    root = Path(folder)
+    root, page = Path(folder), None
+    if root.is_file() and root.suffix.lower() in (".html", ".htm"):
+        root, page = root.parent, root.name
     if not root.is_dir():
-        raise UserError(f"{folder} is no folder; give the folder that nowcast watch writes to.")
+        raise UserError(
+            f"{folder} is no folder; give the folder that nowcast watch writes to, or a page that "
+            "is one file (FILE.html)."
+        )
     if not 0 <= port <= 65535:
         raise UserError(
             f"port {port} does not exist; give one from 1 to 65535, or 0 for any free one."
@@ -216,7 +248,7 @@ def serve(
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
-        server = Server(address, family, root.resolve())
+        server = Server(address, family, root.resolve(), page)
     except (OSError, UnicodeError) as error:
         reason = error  # a UnicodeError: no name of a machine looks like that
         if isinstance(error, OSError):

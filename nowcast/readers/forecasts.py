@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.readers.moments import as_text, is_date, moment_of
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import IsForecast
 
 _UNIT = r"(in)?(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)?"
 _PREDICTED = r"(forecast|fcst|fc|prediction|nowcast)"
@@ -89,9 +89,9 @@ def refuse(path: str | Path, name: str, found, expected: str) -> None:
         expected: what an observation has there.
 
     Raises:
-        UserError: always.
+        IsForecast: always.
     """
-    raise UserError(
+    raise IsForecast(
         f"{path} is a forecast, not an observation: {name} is {found}, expected {expected}; give "
         "observed fields, or leave it out."
     )

@@ -35,7 +35,7 @@ class KnmiHdf5(Reader):
     path_parts = 0  # nothing is taken from the name of a file
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file's content is KNMI HDF5; never raises."""
+        """Whether the file has KNMI's groups ``overview`` and ``geographic``; never raises."""
         try:
             with Hdf5File(path) as file:
                 return file.find("overview") is not None and file.find("geographic") is not None

@@ -41,10 +41,11 @@ _KILOMETRES = "its scales are in kilometres"
 _LARGEST_DEGREES = 10.0  # of a pixel; a larger scale of longitudes is in metres
 
 
-def locate(
-    field: OdimField, shape: tuple[int, int], placement: Placement
-) -> tuple[Grid, tuple[str, ...]]:
-    """(centres of the pixels in metres or degrees, remarks on how unusual statements were read).
+Located = tuple[Grid, tuple[str, ...]]  # with remarks on how unusual statements were read
+
+
+def locate(field: OdimField, shape: tuple[int, int], placement: Placement) -> Located:
+    """Where a field's pixels are: their centres in metres or degrees.
 
     Args:
         field: of the open file.

@@ -7,41 +7,32 @@ undetect only what decodes to no rain is dry. The grid is that of any consistent
 (``odim_grid``).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from nowcast.readers.base import Reader
-from nowcast.readers.decoding import Coding, minutes_between, stored_mark
+from nowcast.readers.cf.rain import PredictedRain
+from nowcast.readers.decoding import Coding, stored_mark
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.odim_attributes import OdimField, fields
-from nowcast.readers.odim_forecasts import (
-    refuse_forecast,
-    refuse_later_interval,
-    refuse_object,
-    refuse_reference,
-)
-from nowcast.readers.odim_grid import locate
+from nowcast.readers.odim_forecasts import refuse_forecast, refuse_later_interval, refuse_reference
+from nowcast.readers.odim_grid import Located, locate
+from nowcast.readers.odim_objects import require_map
 from nowcast.readers.odim_placement import BY_NAME, Placement
+from nowcast.readers.odim_times import (
+    Interval,
+    interval_of,
+    minutes_of,
+    nominal_time,
+    predicted_times,
+)
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 
-_MAPS = ("COMP", "IMAGE", "CVOL")
-_SWEEPS = {  # what is no map, and what makes one of it
-    "PVOL": "a polar volume",
-    "SCAN": "a polar scan",
-    "RAY": "a single polar ray",
-    "AZIM": "a part of a polar scan",
-    "ELEV": "a vertical scan",
-    "VP": "a vertical profile",
-    "XSEC": "a vertical section",
-    "PIC": "a picture",
-}
-_CONVERTERS = (
-    "make a composite of it first, e.g. with BALTRAD's radarcomp, with wradlib.comp, or with "
-    "grid_from_radars of Py-ART"
-)
 # in the order of preference: what each of ODIM's quantities is here
 _QUANTITIES = {
     "RATE": "rain_rate",
@@ -106,7 +97,9 @@ class OdimHdf5(Reader):
         return Placement(self.grid, self.crs, self.x, self.y, self.dx, self.dy)
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file's content is ODIM_H5; never raises."""
+        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``, or a ``what/version``
+        of H5rad; never raises.
+        """
         try:
             with Hdf5File(path) as file:
                 conventions = str(file.attribute("/", "Conventions"))
@@ -129,19 +122,38 @@ class OdimHdf5(Reader):
                 quantities is there.
         """
         with Hdf5File(path) as file:
-            is_volume = _require_map(file) == "CVOL"
+            is_volume = require_map(file) == "CVOL"
             field, quantity = self._choose(file, single=is_volume)
             refuse_forecast(file, field)
-            shape = file.dataset(field.array, axes=2).shape
-            grid, remarks = locate(field, shape, self._placement())
-            coding, time = self._coding(field, _QUANTITIES[quantity])
-            pixels = file.pixels(field.array)
-            remedy = f"{BY_NAME} set reader.missing to the numbers that mean not observed"
-            frames = coding.single_frame(pixels, time, grid, path, field.name, remedy=remedy)
-            return replace(frames, remarks=remarks)
+            located = self._located(field)
+            time, interval = self._observed(field, quantity)
+            coding = self._coding(field, quantity, interval)
+            return self._frames(field, coding, time, located)
+
+    @contextmanager
+    def forecast(self, path: str | Path) -> Iterator[PredictedRain]:
+        """One lead time of a forecast, as nowcast and some services write it.
+
+        What it was made from is how/analysis_time, as nowcast writes it, else the nominal time, as
+        the German and other services have it; it is valid at the end of its interval.
+
+        Raises:
+            UserError: as ``read``; or no field that ends after what it was made from.
+        """
+        with Hdf5File(path) as file:
+            field, quantity = self._choose(file, single=False)
+            located = self._located(field)
+            start, valid = predicted_times(field)
+            interval = interval_of(field, required=self._needs_interval(quantity))
+            coding = self._coding(field, quantity, interval)
+
+            def values() -> np.ndarray:
+                return self._frames(field, coding, valid, located).values[None]
+
+            yield PredictedRain(start, np.array([valid]), None, located[0], values)
 
     def _choose(self, file: Hdf5File, *, single: bool) -> tuple[OdimField, str]:
-        """(the first field with the wanted quantity, of a volume the only one; that quantity)."""
+        """(the first field with the wanted quantity, of a volume the only one; what it is)."""
         found: dict[str | None, list[OdimField]] = {}
         for field in fields(file):
             stated = field.text("what", "quantity")
@@ -155,7 +167,7 @@ class OdimHdf5(Reader):
                     "one map is needed, give a composite or an image."
                 )
             if quantity in found:
-                return found[quantity][0], quantity
+                return found[quantity][0], _QUANTITIES[quantity]
         wanted = self.quantity or ", ".join(_QUANTITIES)
         if not found:
             raise UserError(f"{file.path} has no dataset1/data1; expected one with {wanted}.")
@@ -167,81 +179,43 @@ class OdimHdf5(Reader):
             f"is {stated}; expected {wanted}{advice}."
         )
 
-    def _coding(self, field: OdimField, quantity: str) -> tuple[Coding, np.datetime64]:
-        """(how the field's numbers stand for rain, its time)."""
+    def _observed(self, field: OdimField, quantity: str) -> tuple[np.datetime64, Interval | None]:
+        """(time, interval) of an observed field, an interval where it has one."""
         file, is_sum = field.file, quantity == "rain_depth"
-        needs_interval = is_sum and self.minutes is None
-        interval = _interval(field, required=needs_interval)
-        time = _time(field, interval)
+        interval = interval_of(field, required=self._needs_interval(quantity))
+        time = nominal_time(field, interval)
         if interval is not None:
             refuse_later_interval(file, field.name, time, interval, summed=is_sum)
         refuse_reference(file, field, time)
-        minutes = self.minutes if is_sum else None
-        if needs_interval:
-            minutes = _minutes(field, *interval)
-        if is_sum and interval is not None:
-            time = interval[1]
-        kind = file.dataset(field.array).dtype
+        return (interval[1] if is_sum and interval is not None else time), interval
+
+    def _needs_interval(self, quantity: str) -> bool:
+        return quantity == "rain_depth" and self.minutes is None
+
+    def _coding(self, field: OdimField, quantity: str, interval: Interval | None) -> Coding:
+        """How the field's numbers stand for rain."""
+        minutes = self.minutes if quantity == "rain_depth" else None
+        if self._needs_interval(quantity):
+            minutes = minutes_of(field, interval)
+        kind = field.file.dataset(field.array).dtype
         nodata, undetect = (stored_mark(field.value(name), kind) for name in ("nodata", "undetect"))
         told = replace(self._as_told(), quantity=quantity, minutes=minutes)
         stated = {name: field.value(name) for name in ("gain", "offset")}
         # without nodata nothing is missing, which Coding needs to know of whole numbers
         missing = () if nodata is None else (nodata,)
-        return told.completed(file.path, missing=missing, undetect=undetect, **stated), time
+        return told.completed(field.file.path, missing=missing, undetect=undetect, **stated)
 
+    def _frames(
+        self, field: OdimField, coding: Coding, time: np.datetime64, located: Located
+    ) -> Frames:
+        """The field, once it is known what its numbers mean, when and where it is."""
+        grid, remarks = located
+        pixels = field.file.pixels(field.array)
+        remedy = f"{BY_NAME} set reader.missing to the numbers that mean not observed"
+        path = field.file.path
+        frames = coding.single_frame(pixels, time, grid, path, field.name, remedy=remedy)
+        return replace(frames, remarks=remarks)
 
-def _require_map(file: Hdf5File) -> str:
-    """What kind of map a file is.
-
-    Raises:
-        UserError: none, or a forecast.
-    """
-    whole = OdimField(file, "")
-    stated = whole.text("what", "object")
-    if stated is None and whole.text("where", "projdef") is None:
-        raise UserError(
-            f"{file.path} has no text what/object, and no where/projdef by which it would be a "
-            f"map; expected {', '.join(_MAPS)}."
-        )
-    kind = (stated or "COMP").upper()
-    refuse_object(file, kind)
-    if kind not in _MAPS:
-        found = f": it is {_SWEEPS[kind]}; {_CONVERTERS}" if kind in _SWEEPS else ""
-        raise UserError(
-            f"{file.path}: what/object is {stated!r}, expected {', '.join(_MAPS)}: maps, no sweeps"
-            f"{found}."
-        )
-    return kind
-
-
-def _interval(field: OdimField, *, required: bool) -> tuple[np.datetime64, np.datetime64] | None:
-    """(start, end) of a field; None where it has none and needs none."""
-    stated = [field.has_moment(prefix) for prefix in ("start", "end")]
-    if not required and not all(stated):
-        return None
-    if not any(stated):
-        raise UserError(
-            f"{field.file.path} does not say over which interval its rain was collected "
-            f"(startdate, starttime, enddate and endtime of what); {BY_NAME} set reader.minutes."
-        )
-    start, end = (field.moment(f"{field.name}, {prefix}", prefix) for prefix in ("start", "end"))
-    return start, end
-
-
-def _minutes(field: OdimField, start: np.datetime64, end: np.datetime64) -> float:
-    """The length of the interval of an accumulation."""
-    what = f"{field.file.path}: the interval of {field.name}"
-    if start == end:  # some services repeat the nominal time
-        raise UserError(
-            f"{what} runs from {start} to {end}; a rain depth needs one that ends after it starts: "
-            f"{BY_NAME} set reader.minutes to its length."
-        )
-    return minutes_between(start, end, what)
-
-
-def _time(field: OdimField, interval: tuple[np.datetime64, np.datetime64] | None) -> np.datetime64:
-    """The nominal time; that of the end where a file states nothing else."""
-    stated = [field.stated("what", part) for part in ("date", "time")]
-    if stated == [None, None] and interval is not None:
-        return interval[1]
-    return field.moment("what")
+    def _located(self, field: OdimField) -> Located:
+        shape = field.file.dataset(field.array, axes=2).shape
+        return locate(field, shape, self._placement())

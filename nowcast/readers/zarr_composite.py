@@ -42,7 +42,7 @@ class ZarrComposite(CfReader):
     name and units.
 
     Args:
-        variable, minutes, z_r_a, z_r_b: as of `CfReader`.
+        variable, minutes, z_r_a, z_r_b: as in `CfReader`.
         fill_is_dry: an array's fill value of 0 means dry, and so do chunks that are not there; else
             both are refused.
     """

@@ -22,6 +22,10 @@ class Unavailable(UserError):
     """
 
 
+class IsForecast(UserError):
+    """A file that was to be read as an observation, and is a forecast."""
+
+
 class SaidElsewhere(UserError):
     """A mistake that another process of the same command says on the terminal."""
 

@@ -6,7 +6,13 @@ names away.
 """
 
 import copy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 _OF_FILE = {"fp", "filename", "use_mmap", "mode", "version_byte", "variables"}
 _SCIPY_OWN = _OF_FILE | {"data", "dimensions", "maskandscale"}
@@ -107,3 +113,60 @@ def lead_gdal_to(folder: Path) -> bool:
         return False
     set_proj_data_search_path(str(folder))
     return True
+
+
+_DEFERRED = ("torchvision", "torchvision.models")
+"""What torchmetrics imports of torchvision, for a metric on images that hardly anybody calls."""
+
+
+def load_torchmetrics_without_torchvision() -> None:
+    """Import torchmetrics, which Lightning needs, without the torchvision that it would load.
+
+    What torchmetrics takes from torchvision is imported when it is first used. A torchmetrics that
+    takes it in another way is left to load it.
+    """
+    loaded = {"torchmetrics", "torchvision"} & set(sys.modules)
+    if loaded or find_spec("torchvision") is None:
+        return
+    try:
+        with _deferring(_DEFERRED):
+            import_module("torchmetrics")
+    except Exception:  # whatever it tried with an object that stands for another
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchmetrics"]:
+            del sys.modules[name]
+
+
+@contextmanager
+def _deferring(names: tuple[str, ...]) -> Iterator[None]:
+    """A block in which modules by these names have what they are asked for, not yet imported."""
+    sys.modules.update({name: _DeferredModule(name) for name in names})
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+class _DeferredModule(ModuleType):
+    """Stands for a module that is not imported: what is taken from it is a ``_Deferred``."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):  # the import system's own questions
+            raise AttributeError(name)
+        return _Deferred(self.__name__, name)
+
+
+class _Deferred:
+    """Stands for something in a module, which is imported when it is first used."""
+
+    def __init__(self, module: str, name: str):
+        self._module, self._name = module, name
+
+    def _found(self):
+        return getattr(import_module(self._module), self._name)
+
+    def __getattr__(self, name: str):
+        return getattr(self._found(), name)
+
+    def __call__(self, *arguments, **settings):
+        return self._found()(*arguments, **settings)

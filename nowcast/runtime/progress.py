@@ -2,14 +2,17 @@
 
 A terminal gets rich's bar. A notebook's output is no terminal, and rich would ask for ipywidgets
 there: without them it shows nothing and warns. It gets a line of text instead, written anew over
-itself, which every front end shows.
+itself, which every front end shows. A file or a pipe gets nothing: what moves the cursor there is
+noise.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from operator import length_hint
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -22,6 +25,16 @@ def in_notebook() -> bool:
     """Whether the program runs in a kernel of Jupyter, whose standard error is no terminal."""
     ipython = sys.modules.get("IPython")
     return hasattr(ipython, "get_ipython") and hasattr(ipython.get_ipython(), "kernel")
+
+
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at a stream in a terminal, where bars can be drawn over themselves.
+
+    FORCE_COLOR makes no terminal of a pipe; and what a cell of a notebook starts with ! gets a
+    terminal that shows cursor movements as text.
+    """
+    started_by_notebook = "JPY_PARENT_PID" in os.environ
+    return stream is not None and stream.isatty() and not started_by_notebook
 
 
 class ProgressLine:
@@ -87,6 +100,9 @@ def counted(description: str, total: int) -> Iterator:
             yield line.show
         finally:
             line.end()
+        return
+    if not on_terminal(sys.stderr):
+        yield lambda done, total: None
         return
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -107,8 +107,12 @@ def check_devices(world: World, count: int, asked: str | int) -> None:
     )
 
 
-def refuse_many(command: str) -> None:
+def refuse_many(command: str, advice: str = "Only train shares its work.") -> None:
     """Refuse to run a command in several processes, all of which would write the same files.
+
+    Args:
+        command: its name.
+        advice: a sentence that says what can be run in several.
 
     Raises:
         UserError: there are several.
@@ -125,7 +129,7 @@ def refuse_many(command: str) -> None:
     kind = SaidElsewhere if world.silent else UserError
     raise kind(
         f"{command} runs in one process, but {name} stands for {world.size} of them; start it "
-        "without. Only train shares its work."
+        f"without. {advice}"
     )
 
 

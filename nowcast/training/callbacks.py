@@ -7,12 +7,10 @@ import threading
 import time
 from pathlib import Path
 
-import lightning
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-
 from nowcast.runtime import library_private
 from nowcast.runtime.errors import Terminated
 from nowcast.training import checkpoints
+from nowcast.training.lightning_names import Callback, EarlyStopping, ModelCheckpoint, Trainer
 from nowcast.training.settings import TrainingSettings
 
 # seconds after a SIGTERM in which another one is the same: launchers pass on what the whole group
@@ -148,12 +146,12 @@ class Termination(Callback):
         """Forget the state of the epoch that is done."""
         self.kept = None
 
-    def _requested_anywhere(self, trainer: lightning.Trainer) -> bool:
+    def _requested_anywhere(self, trainer: Trainer) -> bool:
         if trainer.world_size == 1:
             return self.requested
         return trainer.strategy.reduce_boolean_decision(self.requested, all=False)
 
-    def _save_kept(self, trainer: lightning.Trainer) -> None:
+    def _save_kept(self, trainer: Trainer) -> None:
         if self.kept and trainer.is_global_zero:
             checkpoints.save(self.kept, self.path)
         trainer.strategy.barrier()  # nobody leaves before it is written

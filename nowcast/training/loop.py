@@ -2,10 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import lightning
 from torch.utils.data import DataLoader
 
 from nowcast.data.base import DataSet
@@ -16,6 +14,8 @@ from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import check_devices, started_world
 from nowcast.training import checkpoints, resuming
 from nowcast.training.callbacks import ended_by_patience
+from nowcast.training.history import History
+from nowcast.training.lightning_names import Trainer
 from nowcast.training.losses.base import TrainingLoss
 from nowcast.training.module import TrainingModule
 from nowcast.training.processes import device_count, quiet
@@ -24,21 +24,6 @@ from nowcast.training.settings import TrainingSettings
 from nowcast.training.trainer import CheckpointFiles, make_trainer, run_trainer
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class History:
-    """Every epoch so far.
-
-    Args:
-        train_loss: mean loss in training.
-        validation_loss: mean loss in validation.
-        validation_csi: CSI where it selects; NaN: no event, observed or forecast.
-    """
-
-    train_loss: list[float]
-    validation_loss: list[float]
-    validation_csi: list[float] = field(default_factory=list)
 
 
 def fit(
@@ -171,7 +156,7 @@ def _check_weights(path: Path, content: dict, module: TrainingModule) -> None:
         )
 
 
-def _begin_at(going_on: resuming.Resumption, trainer: lightning.Trainer, train: DataLoader) -> None:
+def _begin_at(going_on: resuming.Resumption, trainer: Trainer, train: DataLoader) -> None:
     """Let a trainer and its samples begin where a checkpoint is."""
     trainer.strategy.checkpoint_io = CheckpointFiles(going_on.content())
     # with workers, batches are drawn before Lightning sets the epoch of the sampler

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from itertools import chain, zip_longest
 
-import lightning
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -17,6 +16,7 @@ from nowcast.evaluation.statistics.scores import csi
 from nowcast.models.base import ForecastModel
 from nowcast.runtime.errors import UserError
 from nowcast.training import processes, resuming
+from nowcast.training.lightning_names import LightningModule
 from nowcast.training.losses.base import TrainingLoss, predict
 from nowcast.training.optimizers import lay_like_parameters, optimizer_of, schedule_of
 from nowcast.training.selection import contingency
@@ -30,7 +30,7 @@ class _NotFinite(Exception):
     """The gradient of a step contains numbers that are not finite."""
 
 
-class TrainingModule(lightning.LightningModule):
+class TrainingModule(LightningModule):
     """What Lightning's trainer trains.
 
     Args:

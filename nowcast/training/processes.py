@@ -10,10 +10,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.plugins.environments import ClusterEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.distributed import PrefixStore
 
@@ -21,6 +17,12 @@ from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.threads import cores
 from nowcast.runtime.world import World
+from nowcast.training.lightning_names import (
+    ClusterEnvironment,
+    CPUAccelerator,
+    DDPStrategy,
+    Trainer,
+)
 from nowcast.training.losses.base import counting_with
 from nowcast.types.batch import Batch
 

@@ -1,13 +1,20 @@
-"""How far a training is, on a terminal and in a notebook."""
+"""How far a training is: on a terminal, in a notebook, and in a file or a pipe."""
 
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+import sys
+import time
+from contextlib import suppress
 
-from nowcast.runtime.progress import ProgressLine, in_notebook
+from nowcast.runtime.progress import ProgressLine, in_notebook, on_terminal
+from nowcast.training.lightning_names import ProgressBar, RichProgressBar
 
 
 def progress_bar() -> ProgressBar:
     """The one for where this runs."""
-    return EpochLines() if in_notebook() else EpochBars(leave=True)
+    if in_notebook():
+        return EpochLines()
+    if on_terminal(sys.stdout):
+        return EpochBars(leave=True)
+    return EpochLog()
 
 
 class EpochBars(RichProgressBar):
@@ -25,8 +32,33 @@ class EpochBars(RichProgressBar):
         }
 
 
+class EpochLog(ProgressBar):
+    """A line of text for each epoch when it is done, without control characters: for log files."""
+
+    def __init__(self):
+        super().__init__()
+        self._begun = 0.0
+
+    def on_train_epoch_start(self, trainer, *args) -> None:
+        """Look at the clock."""
+        self._begun = time.monotonic()
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        """Write the line; the work goes on where nobody can read it."""
+        if not trainer.is_global_zero or sys.stdout is None:
+            return
+        seconds = time.monotonic() - self._begun
+        line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {_losses(trainer, module)}"
+        with suppress(OSError):
+            sys.stdout.write(f"{line} ({seconds:.0f} s)\n")
+            sys.stdout.flush()
+
+    def disable(self) -> None:
+        """Nothing to do: only the main process writes."""
+
+
 class EpochLines(ProgressBar):
-    """The same in a notebook, as a line of text for each epoch."""
+    """The same in a notebook, as a line that fills up during the epoch."""
 
     def __init__(self):
         super().__init__()
@@ -46,13 +78,8 @@ class EpochLines(ProgressBar):
         """End the line with the losses."""
         if self._line is None:
             return
-        losses, total = [], int(self.total_train_batches)
-        sum_of_losses, steps = module.sums.tolist()
-        if steps:
-            losses.append(f"train {sum_of_losses / steps:.5g}")
-        if "validation_loss" in trainer.callback_metrics:
-            losses.append(f"validation {float(trainer.callback_metrics['validation_loss']):.5g}")
-        self._line.show(total, total, ", ".join(losses), now=True)
+        total = int(self.total_train_batches)
+        self._line.show(total, total, _losses(trainer, module), now=True)
         self._line.end()
 
     def on_exception(self, *args) -> None:
@@ -62,3 +89,15 @@ class EpochLines(ProgressBar):
 
     def disable(self) -> None:
         """Nothing to do: only the main process has a line."""
+
+
+def _losses(trainer, module) -> str:
+    """The losses of the epoch that ends, and the CSI where it selects."""
+    found = []
+    sum_of_losses, steps = module.sums.tolist()
+    if steps:
+        found.append(f"train {sum_of_losses / steps:.5g}")
+    for name, logged in (("validation", "validation_loss"), ("CSI", "validation_csi")):
+        if logged in trainer.callback_metrics:
+            found.append(f"{name} {float(trainer.callback_metrics[logged]):.5g}")
+    return ", ".join(found)

@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import CheckpointIO
 from torch.utils.data import DataLoader
 
 from nowcast.runtime import library_private
@@ -16,6 +12,14 @@ from nowcast.runtime.processes import Processes
 from nowcast.runtime.surroundings import signal_handlers
 from nowcast.training import checkpoints
 from nowcast.training.callbacks import BestCheckpoint, Patience, Termination
+from nowcast.training.lightning_names import (
+    CheckpointIO,
+    CSVLogger,
+    LearningRateMonitor,
+    LightningModule,
+    TensorBoardLogger,
+    Trainer,
+)
 from nowcast.training.processes import trainer_options
 from nowcast.training.progress_bars import progress_bar
 from nowcast.training.settings import TrainingSettings
@@ -54,9 +58,7 @@ def lightning_precision(settings: TrainingSettings) -> str:
     return _PRECISIONS[precision_of(settings.precision, "cuda" if gpu else "cpu")]
 
 
-def make_trainer(
-    settings: TrainingSettings, folder: Path, processes: Processes | None
-) -> lightning.Trainer:
+def make_trainer(settings: TrainingSettings, folder: Path, processes: Processes | None) -> Trainer:
     """The trainer of a run folder."""
     callbacks = [
         Termination(folder / checkpoints.FOLDER / checkpoints.LAST),
@@ -68,7 +70,7 @@ def make_trainer(
         callbacks.append(Patience(settings))
     csv = CSVLogger(folder, name="logs")
     options = trainer_options(processes)
-    trainer = lightning.Trainer(
+    trainer = Trainer(
         **options | {"plugins": [CheckpointFiles(), *options["plugins"]]},
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -88,8 +90,8 @@ def make_trainer(
 
 
 def run_trainer(
-    trainer: lightning.Trainer,
-    module: lightning.LightningModule,
+    trainer: Trainer,
+    module: LightningModule,
     train: DataLoader,
     validation: DataLoader,
     checkpoint: Path | None,
@@ -116,7 +118,7 @@ def run_trainer(
         ) from error
 
 
-def _samples_being_prepared(train: DataLoader, trainer: lightning.Trainer) -> str:
+def _samples_being_prepared(train: DataLoader, trainer: Trainer) -> str:
     """The samples that a process which prepares batches can have been at."""
     sampler = train.sampler
     done = trainer.fit_loop.epoch_loop.batch_progress.current.ready * train.batch_size

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nowcast.runtime.errors import UserError
-from nowcast.types import labelled, places
+from nowcast.types import labelled, places, summaries
 from nowcast.types.arrays import as_numbers, as_spans, as_times, without_mask
 from nowcast.types.labels import refuse_other_labels
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, NEGATIVE_ROUNDING, in_force
@@ -102,6 +102,9 @@ class Grid:
         if self.shape != other.shape:
             return "{}x{} cells against {}x{}".format(*self.shape, *other.shape)
         return places.difference((self.crs, self.x, self.y), (other.crs, other.x, other.y), pixels)
+
+    def __repr__(self) -> str:
+        return f"<Grid: {self.describe()}>"
 
     def describe(self) -> str:
         """One line: size, spacing, projection."""
@@ -251,6 +254,9 @@ class Frames:
     def __len__(self) -> int:
         return len(self.times)
 
+    def __repr__(self) -> str:
+        return summaries.of_frames(self)
+
     def to_xarray(self) -> "xarray.Dataset":
         """The frames as an ``xarray.Dataset`` with CF's names: ``rainfall_rate(time, y, x)``
         [mm/h]; nothing is copied.
@@ -291,6 +297,22 @@ class Frames:
         from nowcast.readers.labelled import frames_from_xarray
 
         return frames_from_xarray(data, variable=variable, minutes=minutes, z_r=(z_r_a, z_r_b))
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """A picture of the rain on a map: all frames, or ten of them at even steps.
+
+        Args:
+            path: a PNG file to write it to; None: none.
+
+        Returns:
+            A figure of matplotlib, which notebooks show.
+
+        Raises:
+            UserError: there is no frame, or the path is not that of a PNG file.
+        """
+        from nowcast.drawing.maps import frames_figure
+
+        return frames_figure(self, path)
 
     def __getitem__(self, selection: slice | np.ndarray) -> "Frames":
         return replace(
@@ -360,6 +382,9 @@ class Forecast:
                     f"expected members of shape (members, {wanted}), as the forecast, got "
                     f"{self.members.shape}."
                 )
+
+    def __repr__(self) -> str:
+        return summaries.of_forecast(self)
 
     def to_xarray(self) -> "xarray.Dataset":
         """The forecast as an ``xarray.Dataset`` with the names of its NetCDF file; nothing is

@@ -81,6 +81,10 @@ class LogRainRate(Transform):
     Linear for drizzle below ``knee``, logarithmic above it, 0 for dry. Rates above ``ceiling``
     (clutter, hail) are clipped to it on the way in; on the way back the result lies in [0,
     ceiling].
+
+    Args:
+        knee: rain rate [mm/h] at which linear becomes logarithmic.
+        ceiling: the highest rain rate [mm/h]; it becomes 1.
     """
 
     knee: float = 0.5
@@ -121,6 +125,10 @@ class FlooredLogRainRate(Transform):
     it (0.095 as it comes), so that dry and the weakest rain are two values to a network. Rates
     above ``ceiling`` are clipped to it on the way in; on the way back the result is 0, or lies in
     [floor, ceiling].
+
+    Args:
+        floor: rain rate [mm/h] below which everything is dry.
+        ceiling: the highest rain rate [mm/h]; it becomes 1.
     """
 
     floor: float = 0.2

@@ -10,6 +10,7 @@ TRAINED_MODEL = "nowcast"
 # parts of a configuration that must be equal for all models, and those that should be
 _MUST_BE_EQUAL = ("task", "data", "scores", "baselines")
 _SHOULD_BE_EQUAL = ("training", "loss", "transform")
+_OF_THE_TEST = ("task", "scores")  # without which scores of finished runs mean other things
 _SET_HERE = ("seed", "output_dir", "resume", "name")  # of a training, by the comparison
 _FROM_DATA = ("validation_from", "test_from")  # null when asked for, a time in a run's folder
 
@@ -148,15 +149,41 @@ def training_differences(asked: dict[str, dict]) -> list[str]:
             )
     sentences = []
     for name, settings in others:
-        for part in _MUST_BE_EQUAL:
-            where = first_difference(reference[part], settings[part], part)
-            if where:
-                raise UserError(
-                    f"{name} has another {where} than {first}; all models need the same data. "
-                    "Give a setting for all of them in common."
-                )
-        for part in _SHOULD_BE_EQUAL:
-            where = first_difference(reference[part], settings[part], part)
-            if where:
-                sentences.append(f"{name} is not trained as {first} is: {where} differs.")
+        where = _differs(reference, settings, _MUST_BE_EQUAL)
+        if where:
+            raise UserError(
+                f"{name} has another {where[0]} than {first}; all models need the same data. "
+                "Give a setting for all of them in common."
+            )
+        for place in _differs(reference, settings, _SHOULD_BE_EQUAL):
+            sentences.append(f"{name} is not trained as {first} is: {place} differs.")
     return sentences
+
+
+def differences_of_finished(found: dict[str, dict]) -> list[str]:
+    """A sentence for each model that was trained with other data or otherwise than the first one.
+
+    Args:
+        found: name -> configuration of a run that is finished, all with one seed.
+
+    Raises:
+        UserError: they forecast different things, or have different scores.
+    """
+    (first, reference), *others = found.items()
+    sentences = []
+    for name, settings in others:
+        where = _differs(reference, settings, _OF_THE_TEST)
+        if where:
+            raise UserError(
+                f"{name} has another {where[0]} than {first}, so their scores cannot stand side by "
+                "side; name runs of one task."
+            )
+        for place in _differs(reference, settings, ("data", *_SHOULD_BE_EQUAL)):
+            sentences.append(f"{name} is not trained as {first} is: {place} differs.")
+    return sentences
+
+
+def _differs(reference: dict, settings: dict, parts: tuple[str, ...]) -> list[str]:
+    """The first setting of each part in which two configurations differ."""
+    found = [first_difference(reference.get(part), settings.get(part), part) for part in parts]
+    return [place for place in found if place]

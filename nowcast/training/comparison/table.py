@@ -52,7 +52,11 @@ class Result(NamedTuple):
 
 
 def results_of(
-    runs: list[Run], *, parameters: Callable[[dict], int], lead_minutes: float | None
+    runs: list[Run],
+    *,
+    parameters: Callable[[dict], int],
+    lead_minutes: float | None,
+    advice: str = "delete {folder} and compare again",
 ) -> list[Result]:
     """Scores of the finished ones among runs.
 
@@ -60,6 +64,7 @@ def results_of(
         runs: done or not.
         parameters: counts those of the model of a configuration.
         lead_minutes: minutes of one step, None to count frames.
+        advice: what to do with the evaluation in a {folder} that was made on other data.
 
     Returns:
         The models in the order of the runs, then the baselines, once per seed.
@@ -69,7 +74,7 @@ def results_of(
     """
     trained, baselines = [], {}
     for run in runs:
-        if run.next_command() is not None:
+        if not run.is_finished:
             continue
         pixels_of, beside = None, ""
         if run.is_partial:
@@ -84,8 +89,8 @@ def results_of(
             if repr(known.rows) != repr(rows):  # NaN equals nothing but its text
                 raise UserError(
                     f"{run.scores} holds other scores of {result.model} than the other models' "
-                    f"do, so it was evaluated on other data; delete {run.scores.parent} and "
-                    "compare again."
+                    "do, so it was evaluated on other data; "
+                    f"{advice.format(folder=run.scores.parent)}."
                 )
     order = list(dict.fromkeys(run.model for run in runs))
     trained.sort(key=lambda result: order.index(result.model))

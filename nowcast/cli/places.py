@@ -1,0 +1,119 @@
+"""Where configuration files lie: nowcast's own, those of plug-ins, and those of one's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nowcast.cli.composing import compose_files
+from nowcast.runtime.errors import UserError
+from nowcast.runtime.plugins import plugins
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the configuration files lie.
+
+    Args:
+        main: the folder in place of nowcast's own (--config-path); None: nowcast's own.
+        further: folders of one's own (--config-dir, hydra.searchpath).
+        command: whose configuration begins with another file.
+        name: of that file (--config-name); None: it has the name of the command.
+    """
+
+    main: Path | None = None
+    further: tuple[Path, ...] = ()
+    command: str = ""
+    name: str | None = None
+
+    def primary(self, command: str) -> str:
+        """The name of the file that the configuration of a command begins with."""
+        return self.name if self.name and command == self.command else command
+
+
+_USUAL = Places()
+_places: ContextVar[Places] = ContextVar("places", default=_USUAL)
+
+
+def folder() -> Path:
+    """The folder of the configuration files: beside the package in a checkout, inside it in an
+    installed wheel.
+    """
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+@contextmanager
+def own_places(places: Places) -> Iterator[None]:
+    """A block in which configuration files lie elsewhere, too.
+
+    Raises:
+        UserError: a folder, or the file to begin with, is not there.
+    """
+    named = [("--config-path", places.main)] if places.main else []
+    for option, path in [*named, *(("--config-dir", path) for path in places.further)]:
+        if not path.is_dir():
+            raise UserError(
+                f"{option} {path} is not a folder; give one with files such as "
+                "model/MINE.yaml, which model=MINE then takes."
+            )
+    main = None if places.main is None else places.main.absolute()
+    further = tuple(path.absolute() for path in places.further)
+    token = _places.set(Places(main, further, places.command, places.name))
+    try:
+        if places.name is not None:
+            _refuse_missing_file(places.name)
+        yield
+    finally:
+        _places.reset(token)
+
+
+def _refuse_missing_file(name: str) -> None:
+    """Refuse --config-name of a file that is not there."""
+    if any((place / f"{name}.yaml").is_file() for place in search_folders()):
+        return
+    known = [path.stem for place in search_folders() for path in place.glob("*.yaml")]
+    near = get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; give its folder by --config-dir."
+    raise UserError(f"--config-name {name}: there is no {name}.yaml{hint}")
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Where configuration files are looked for, in this order: nowcast's own folder, those of
+    --config-dir, those of plug-ins.
+    """
+    places = _places.get()
+    of_plugins = [plugin.conf_folder for plugin in plugins()]
+    found = (places.main or folder(), *places.further, *of_plugins)
+    return tuple(place for place in found if place is not None)
+
+
+def primary(command: str) -> str:
+    """The name of the file that the configuration of a command begins with."""
+    return _places.get().primary(command)
+
+
+def options() -> list[str]:
+    """The options with which another command finds the same files."""
+    places = _places.get()
+    found = [] if places.main is None else [f"--config-path={places.main}"]
+    found += [f"--config-dir={place}" for place in places.further]
+    return found + ([] if places.name is None else [f"--config-name={places.name}"])
+
+
+def choices(group: str) -> list[str]:
+    """Names that can be chosen for a group, e.g. the experiments."""
+    return sorted(
+        {path.stem for place in search_folders() for path in (place / group).glob("*.yaml")}
+    )
+
+
+def composed(name: str, overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
+    """The configuration of a command with overrides in Hydra's grammar, see ``compose_files``."""
+    folders = [str(place) for place in search_folders()]
+    return compose_files(folders, primary(name), overrides, with_hydra=with_hydra)

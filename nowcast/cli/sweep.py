@@ -1,0 +1,152 @@
+"""nowcast train --multirun: several trainings by Hydra's sweepers and launchers."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from nowcast.cli import places
+from nowcast.cli.application import Application, Launches, application
+from nowcast.cli.common import claimed_by_time, print_line
+from nowcast.cli.folders import SWEEP, folder_of
+from nowcast.cli.hydra_keys import plain_key, with_logging
+from nowcast.cli.hydra_words import AUTO, Words
+from nowcast.cli.job import Job
+from nowcast.cli.launching import launched_elsewhere
+from nowcast.cli.mistakes import one_sentence
+from nowcast.cli.quoting import in_grammar, literal, quoted
+from nowcast.cli.sweep_checks import beforehand, check_sweeper
+from nowcast.cli.sweep_summary import failures, show
+from nowcast.forecasting.saving import SETTINGS_FILE
+from nowcast.runtime.errors import Terminated, UserError
+from nowcast.runtime.world import refuse_many
+from nowcast.training import checkpoints
+
+_ADVICE = "each of its trainings can share its work by training.devices=N."
+_BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_DEEPEST = 3  # folders below that of a multirun in which hydra.sweep.subdir may put a run
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A multirun that can begin.
+
+    Args:
+        config: of all its jobs, as sweepers and launchers read it.
+        folder: of all its runs.
+        keys: the settings in which the jobs differ.
+    """
+
+    config: DictConfig
+    folder: Path
+    keys: tuple[str, ...]
+
+
+def sweep(words: Words) -> None:
+    """Train once for each combination of the values that were typed, or as often as a sweeper of
+    Hydra's says.
+
+    Raises:
+        UserError: a mistake, before anything is written; or jobs that failed, after all others.
+    """
+    refuse_many("train --multirun", _ADVICE)
+    if words.of_old_run:
+        raise UserError(
+            f"resume={words.resumed} goes on with one run; with --multirun type resume=auto, and "
+            f"{SWEEP}=DIR for the folder whose runs go on."
+        )
+    with application("train") as app:
+        plan = _planned(app, words)
+        job = Job(goes_on=words.resumed == AUTO, keys=plan.keys)
+        launches = Launches(lambda *launch: launched_elsewhere(job, *launch))
+        try:
+            app.sweep(plan.config, job, launches)
+        except (KeyboardInterrupt, Terminated):
+            _say_how_to_go_on(words, plan)
+            raise
+        except Exception as error:
+            if not launches.failed:
+                raise _of_hydra(error, plan.folder) from error
+            show(launches.done, plan.folder, job)
+            raise UserError(failures(launches.done, plan.folder, job)) from error
+        show(launches.done, plan.folder, job)
+        if launches.failed:  # as many as the sweeper allows
+            print_line(failures(launches.done, plan.folder, job))
+
+
+def _planned(app: Application, words: Words) -> _Plan:
+    """Check all that can be known before the first job."""
+    settings = [item for item in words.settings if not item.startswith("output_dir=")]
+    folder_typed = [item for item in words.settings if item.startswith("output_dir=")]
+    typed = in_grammar([*settings, *words.of_hydra], sweeps=True)
+    jobs, keys = beforehand(app, typed)
+    of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
+    first = app.compose(RunMode.RUN, [*jobs.first, *in_grammar(folder_typed), *of_hydra])
+    if len(jobs.names) > 1:
+        first.name = "train"
+    folder, by_time = folder_of(first, SWEEP)
+    check_sweeper(first, jobs, goes_on=words.resumed == AUTO, basic=_BASIC)
+    if words.resumed != AUTO:
+        _refuse_runs_in(folder)
+    if by_time:
+        folder = claimed_by_time(folder.parent)
+    kept = [item for item in with_logging(typed) if plain_key(item) != SWEEP]
+    kept.append(f"{SWEEP}={quoted(literal(str(folder)))}")
+    config = _composed(app, kept)
+    return _Plan(config, folder, keys)
+
+
+def _composed(app: Application, typed: list[str]) -> DictConfig:
+    """The configuration of all jobs.
+
+    Hydra composes it without the choices that are swept over, which may bring along a setting that
+    was typed: such a one is added.
+    """
+    typed = list(typed)
+    while True:
+        try:
+            return app.compose(RunMode.MULTIRUN, typed)
+        except (HydraException, OmegaConfBaseException) as error:
+            found = re.match(r"Could not override '([^']*)'", str(error))
+            added = [item for item in typed if found and item.startswith(f"{found[1]}=")]
+            if not added:
+                raise UserError(one_sentence(error)) from error
+            typed = [f"++{item}" if item in added else item for item in typed]
+
+
+def _refuse_runs_in(folder: Path) -> None:
+    """Refuse a folder that has runs already: the new ones would be among them."""
+    for depth in range(1, _DEEPEST + 1):
+        for place in folder.glob("/".join("*" * depth)):
+            if (place / SETTINGS_FILE).is_file() or checkpoints.any_in(place / checkpoints.FOLDER):
+                raise UserError(
+                    f"{folder} already holds runs, such as {place.relative_to(folder)}; choose "
+                    f"another {SWEEP}, or go on with them: type resume=auto, too."
+                )
+
+
+def _of_hydra(error: Exception, folder: Path) -> Exception:
+    """An error that no job made, as a user sees it."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return UserError(one_sentence(error))
+    kind = type(error).__name__
+    sentence = f"the multirun in {folder} ended: {one_sentence(error)} ({kind})"
+    return UserError(sentence)
+
+
+def _say_how_to_go_on(words: Words, plan: _Plan) -> None:
+    """What was interrupted, and the command that goes on."""
+    if plan.config.hydra.sweeper["_target_"] != _BASIC:
+        print_line(f"interrupted; the runs so far are in {plan.folder}")
+        return
+    settings = [item for item in words.settings if not item.startswith("output_dir=")]
+    of_hydra = [item for item in words.of_hydra if plain_key(item) != SWEEP]
+    typed = [*places.options(), *settings, *of_hydra, f"{SWEEP}={plan.folder}", "resume=auto"]
+    print_line(f"interrupted; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}")
