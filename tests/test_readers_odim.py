@@ -220,6 +220,10 @@ def test_sweeps_and_profiles_are_recognised_and_refused_with_what_makes_maps_of_
 def test_a_map_without_an_object_is_known_by_its_projection(tmp_path):
     path = write_odim(tmp_path / "a.h5", RAW, scaling=SCALING, object=None)
     np.testing.assert_array_equal(Auto().read(path).values, [RATES])
+    assert (
+        len(OdimHdf5(crs=LAEA).read(write_odim(tmp_path / "b.h5", RAW, object=None, projdef=None)))
+        == 1
+    )
     with h5py.File(path, "a") as file:
         file.attrs["object"] = "PVOL"
     with pytest.raises(UserError, match="it is a polar volume"):

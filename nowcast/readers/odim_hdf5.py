@@ -122,7 +122,7 @@ class OdimHdf5(Reader):
                 quantities is there.
         """
         with Hdf5File(path) as file:
-            is_volume = require_map(file) == "CVOL"
+            is_volume = require_map(file, is_mapped=self.crs is not None) == "CVOL"
             field, quantity = self._choose(file, single=is_volume)
             refuse_forecast(file, field)
             located = self._located(field)

@@ -6,7 +6,7 @@ from nowcast.readers.odim_forecasts import refuse_object
 from nowcast.runtime.errors import UserError
 
 _MAPS = ("COMP", "IMAGE", "CVOL")
-_SWEEPS = {  # what is no map, and what makes one of it
+_SWEEPS = {  # in words: what is no map
     "PVOL": "a polar volume",
     "SCAN": "a polar scan",
     "RAY": "a single polar ray",
@@ -22,14 +22,19 @@ _CONVERTERS = (
 )
 
 
-def require_map(file: Hdf5File) -> str:
-    """What kind of map a file is.
+def require_map(file: Hdf5File, *, is_mapped: bool = False) -> str:
+    """What kind of map a file is; one that does not say it is a composite if it has a projection.
+
+    Args:
+        file: the open file.
+        is_mapped: whether somebody says what its projection is.
 
     Raises:
         UserError: none, or a forecast.
     """
     stated = OdimField(file, "").text("what", "object")
-    if stated is None and not any(field.text("where", "projdef") for field in fields(file)):
+    is_mapped = is_mapped or any(field.text("where", "projdef") for field in fields(file))
+    if stated is None and not is_mapped:
         raise UserError(
             f"{file.path} has no text what/object, and no where/projdef by which it would be a "
             f"map; expected {', '.join(_MAPS)}."
