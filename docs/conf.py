@@ -34,6 +34,8 @@ nb_execution_mode = "force"
 nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
+# of code that is not executed nobody says in which language it is
+suppress_warnings = ["myst-nb.lexer"]
 nb_ipywidgets_js = {}  # nothing is loaded from elsewhere
 
 # The reference: public names, as they are imported

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the same as in _PUBLIC, for type checkers and editors
     from nowcast.api import convert, evaluate, load, open_archive, read
     from nowcast.data.base import DataSet
+    from nowcast.evaluation.results import Results
     from nowcast.evaluation.statistics.base import Statistic
     from nowcast.forecasting.forecaster import Forecaster
     from nowcast.models.base import Capabilities, ForecastModel
@@ -47,6 +48,7 @@ __all__ = [
     "PixelLoss",
     "Prediction",
     "Reader",
+    "Results",
     "Scale",
     "SingleField",
     "Statistic",
@@ -63,6 +65,7 @@ __all__ = [
 _PUBLIC = {
     "nowcast.api": ("convert", "evaluate", "load", "open_archive", "read"),
     "nowcast.data.base": ("DataSet",),
+    "nowcast.evaluation.results": ("Results",),
     "nowcast.evaluation.statistics.base": ("Statistic",),
     "nowcast.forecasting.forecaster": ("Forecaster",),
     "nowcast.models.base": ("Capabilities", "ForecastModel"),

@@ -33,7 +33,7 @@ class Block:
     def commands(self) -> list[str]:
         """Its lines, but for comments; a line that ends with a backslash goes on."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return [" ".join(line.split()) for line in lines if line.strip() and line[0] != "#"]
 
 
 def pages() -> list[Path]:

@@ -785,7 +785,7 @@ def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
         == "nowcast trian: error: there is no command 'trian'; accepted are train, evaluate, "
-        "report, predict, convert, info, check, watch, replay, serve, compare, benchmark."
+        "report, predict, convert, info, check, show, demo, watch, replay, serve, compare, benchmark."
     )
 
 
@@ -1325,3 +1325,13 @@ def test_paths_are_printed_whole_at_the_root_and_where_the_current_folder_is_gon
             gone.rmdir()
         print_line(f"wrote {tmp_path}/a.nc")
         assert capsys.readouterr().out == f"wrote {tmp_path}/a.nc\n"
+
+
+def test_an_error_names_a_file_as_it_was_typed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.nc").write_text("no archive")
+    refused(capsys, "check", "old.nc")
+    with pytest.raises(SystemExit):
+        main(["predict", "run=runs/none", "input=old.nc", "output=now.nc"])
+    error = capsys.readouterr().err
+    assert error.startswith("nowcast predict: error: runs/none") and str(tmp_path) not in error

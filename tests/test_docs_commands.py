@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nowcast import cli
 from nowcast.cli import main
 from nowcast.runtime import plugins
 from tests import documentation as docs
@@ -69,6 +70,7 @@ TINY_BENCHMARKS = {  # the others are only composed; each has a test of its own 
     ],
     "models": ["what.models=[convlstm_small]", "what.size=8", "output_dir=runs/benchmark"],
 }
+SHOWS = ["--cfg", "job"]
 ENDLESS = ("watch", "serve")  # tests/test_watch.py and tests/test_cli.py run them
 GONE = {  # whose commands were those of a day, as the page says
     "docs/explanation/benchmarks.md"
@@ -116,7 +118,7 @@ class Reader:
         """`nowcast ...`, made small."""
         name, *arguments = words
         if name in ENDLESS:
-            return main([name, *(item for item in arguments if "=" in item), "--cfg"])
+            return self.compose([name, *(item for item in arguments if "=" in item)])
         if "--cfg" not in arguments:
             arguments = _made_small(name, arguments, again=name in self.commands)
         self.commands.add(name)
@@ -128,7 +130,7 @@ class Reader:
 
     def compose(self, words: list[str]) -> None:
         """`nowcast ...`, only composed."""
-        main([item for item in words if item != "--cfg"] + ["--cfg"])
+        main([item for item in words if item not in SHOWS] + SHOWS)
 
     def launch(self, words: list[str]) -> None:
         """A launcher of several processes: what it launches is composed."""
@@ -201,13 +203,15 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
     """
     typed = dict(item.partition("=")[::2] for item in arguments)
     if name == "train" and "training.devices" in typed:  # tests/test_processes.py
-        return [*arguments, "--cfg"]
+        return [*arguments, *SHOWS]
     if name in ("compare", "benchmark") and again:
-        return [*arguments, "--cfg"]
+        return [*arguments, *SHOWS]
     if name == "benchmark":
-        return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), ["--cfg"])]
+        return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), SHOWS)]
     if name == "replay":  # 92 cycles there
         return [item.replace("data/knmi.nc", "archives/knmi2010.nc") for item in arguments]
+    if name == "show":  # no browser is opened
+        return [*arguments, "open=false"]
     smaller = {
         "train": [*FEWER_STEPS, *SMALLER[typed.get("experiment", "main job")]],
         "evaluate": FEWER_DRAWS,
@@ -281,7 +285,9 @@ def test_every_command_in_the_prose_of_a_page_can_be_composed(page, typing):
         for words in docs.simple_commands(line):
             if words[:2] == ["python", "train.py"]:
                 words[:2] = ["nowcast", "train"]
-            if words[0] == "nowcast" and words[1] != "report":  # which needs its run
-                typing.compose(words[1:])
-            else:
+            if words[0] != "nowcast":
                 typing.types(line)
+            elif len(words) == 2:
+                assert words[1] in (*cli._COMMANDS, "--help", "--version")
+            elif words[1] != "report":  # which needs its run
+                typing.compose(words[1:])

@@ -45,7 +45,9 @@ def test_a_table_of_figures_says_its_date_and_machine(page):
 def test_every_file_that_a_page_names_is_there(page):
     named = re.findall(r"`((?:nowcast|conf|data|tests|docs)/[\w./*-]+\.\w+)`", docs.read(page))
     made = {"data/knmi.nc"}  # by a command of the page
-    assert [name for name in named if name not in made and not list(docs.ROOT.glob(name))] == []
+    places = (docs.ROOT, docs.ROOT / "nowcast")  # architecture.md names files from the package on
+    missing = [name for name in named if not any(list(place.glob(name)) for place in places)]
+    assert [name for name in missing if name not in made] == []
 
 
 @pytest.mark.parametrize("page", PAGES[:-2], ids=docs.name_of)

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 import nowcast
-from nowcast.cli import _COMMANDS
+from nowcast.cli import _COMMANDS, docstrings
+from nowcast.cli import conf_files as configuration
 from nowcast.evaluation.statistics.scores import SCORES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_extensions"))
 
-from nowcast_docs import classes, configuration, docstrings, score_runs, structure  # noqa: E402
+from nowcast_docs import classes, score_runs, structure  # noqa: E402
 from nowcast_docs.formulas import all_formulas  # noqa: E402
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")}
@@ -212,7 +213,7 @@ def test_every_environment_variable_that_the_code_reads_or_sets_is_listed():
 def test_every_reader_says_what_it_reads_and_recognises():
     for one in classes.classes_of("reader", configuration.choices("reader")):
         if not one.part:
-            assert one.cls.format and len(docstrings.recognised_by(one.cls)) > 20, one.cls
+            assert one.cls.format and len(classes.recognised_by(one.cls)) > 20, one.cls
 
 
 @pytest.mark.parametrize("module", sorted((DOCS / "_extensions" / "nowcast_docs").glob("*.py")))

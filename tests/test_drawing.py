@@ -7,7 +7,7 @@ import pytest
 from factories_fields import forecast, frames
 from PIL import Image
 
-from nowcast.drawing import animation, cells, colours, curves, maps
+from nowcast.drawing import animation, cells, colours, comparison, curves, maps
 from nowcast.drawing.colours import GREY_MISSING_COLOUR, MISSING_COLOUR, RAIN_CLASSES, RAIN_COLOURS
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Frames, Grid
@@ -471,3 +471,54 @@ def test_losses_of_another_length_are_refused(tmp_path):
         curves.training_curve([1, 2], [1.0, 2.0], [1.0], tmp_path / "t.png")
     with pytest.raises(UserError, match="0 epochs"):
         curves.training_curve([], [], [], tmp_path / "t.png")
+
+
+# ---------------------------------------------------------------- comparison
+
+
+def compared(**changes):
+    """Two lead times: 3 mm/h came, one forecast says 3, another 15 and has none in the west."""
+    grid = Grid("+proj=laea +lat_0=51 +lon_0=5 +units=km", np.arange(60.0), -np.arange(50.0))
+    came = np.full((2, 50, 60), 3.0)
+    wrong = np.full((2, 50, 60), 15.0)
+    wrong[:, :, :30] = np.nan
+    given = {
+        "seen": np.zeros((50, 60)),
+        "came": came,
+        "forecasts": {"good": came, "wrong\n(very)": wrong},
+        "grid": grid,
+        "labels": ["seen", "+5 min", "+10 min"],
+        "captions": {"good": ["1", "1"], "wrong\n(very)": ["0", "0"]},
+        "best": [{"good"}, {"good"}],
+    }
+    return comparison.Comparison(**given | changes)
+
+
+def test_a_comparison_shows_what_was_seen_what_came_and_each_forecast(tmp_path):
+    path = tmp_path / "p.png"
+    words = {"title": "t", "subtitle": "s", "note": "data: somebody"}
+    comparison.comparison_picture(compared(), path, **words)
+    image = pixels(path)
+    panel = 1.72 * 120 * (1.72 * 120 * 50 / 60)
+    size = image.shape[0] * image.shape[1]
+    came, wrong = RAIN_COLOURS[4], RAIN_COLOURS[6]
+    # two panels that came and two of the good forecast; half of two of the other
+    assert share(image, came) * size == pytest.approx(4 * panel, rel=0.05)
+    assert share(image, wrong) * size == pytest.approx(panel, rel=0.1)
+    assert share(image, MISSING_COLOUR) * size == pytest.approx(panel, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"came": np.zeros((3, 50, 60))},
+        {"seen": np.zeros((50, 61))},
+        {"forecasts": {"good": np.zeros((2, 49, 60))}},
+        {"labels": ["seen"]},
+    ],
+)
+def test_a_comparison_of_fields_that_do_not_fit_is_refused(changes):
+    with pytest.raises(
+        UserError, match="expected fields of shape .* .lead times that are labelled"
+    ):
+        compared(**changes)

@@ -19,7 +19,7 @@ LAYERS = [  # first the ones that import nothing
     ("forecasting.export",),
     ("evaluation", "training", "output", "drawing"),
     ("forecasting", "page", "report"),
-    ("benchmark", "training.comparison"),
+    ("benchmark", "training.comparison", "demo"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -202,3 +202,21 @@ def test_what_failed_stands_below_the_printed_tables():
     text = str(results(facts={"failures": failed, "no_pixels": 1, "block_rule": "blocks of days"}))
     assert "persistence failed in 2 cases, and persistence stood in for it" in text
     assert "1 of them had no such pixel" in text and "1000 draws of blocks of days" in text
+
+
+def test_the_reliability_of_an_ensemble_is_that_of_all_leads_together():
+    found = results(members=4).reliability("nowcast", 0.5)
+    assert found.probability.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found.share.sum() == pytest.approx(1) and (found.share >= 0).all()
+    # members around the truth with little noise: what all of them say comes, what none says does not
+    assert found.frequency[-1] > 0.9 and found.frequency[0] < 0.1
+    totals = results(members=4).ensembles["nowcast"]
+    forecasts = totals["forecasts"].sum((0, -1))[0]
+    np.testing.assert_allclose(found.share, forecasts / forecasts.sum())
+
+
+def test_the_reliability_of_what_was_not_judged_is_refused():
+    with pytest.raises(UserError, match="'persistence' was not evaluated as an ensemble"):
+        results(members=4).reliability("persistence", 0.5)
+    with pytest.raises(UserError, match="3 mm/h was not scored; the thresholds are 0.5, 2 mm/h"):
+        results(members=4).reliability("nowcast", 3)

@@ -562,7 +562,10 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "members": 2,
         "precision": "bf16-mixed",
         "pictures": "false",
+        "page": "page.html",
     },
+    "show": {"output": "y.html", "open": "false", "last": 3},
+    "demo": {"output_dir": "elsewhere", "open": "true"},
     "convert": {
         "input": "*.nc",
         "output": "y.nc",
@@ -583,6 +586,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "input": "other.nc",
         "output": "y",
         "every": 3,
+        "page": "page.html",
         "precision": "bf16-mixed",
     },
     "serve": {"host": "0.0.0.0", "port": 8001},
@@ -615,7 +619,8 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
     },
 }
 """Where several settings are tested by name elsewhere: evaluate, report, benchmark,
-evaluate_forecasts and compare in test_cli and test_comparison.
+evaluate_forecasts and compare in test_cli and test_comparison, show and demo in test_show and
+test_demo.
 """
 
 
@@ -664,6 +669,8 @@ SHOWN_ELSEWHERE = {
         "predict",
         "pictures",
     ): "test_cli::test_predict_writes_a_cf_file_with_the_same_grid_a_picture_and_an_animation",
+    ("predict", "page"): "test_show::test_predict_writes_the_page_of_its_forecast_as_one_file",
+    ("replay", "page"): "test_show::test_replay_writes_the_page_of_its_last_forecast",
     ("watch", "reading_seconds"): "test_reading",
     (
         "train",

@@ -68,6 +68,7 @@ class Place:
         until: int = 60,
         forecaster: Forecaster | None = None,
         task: Task = TASK,
+        notice=None,
         **operation,
     ):
         self.incoming, self.output = folder / "in", folder / "out"
@@ -92,6 +93,7 @@ class Place:
             run="run é",
             model_sha256="ab" * 32,
             report=self.records.append,
+            notice=notice,
         )
 
     def comes(self, minute: float, frame: int, value: float = 1.0, name: str | None = None) -> None:
@@ -765,3 +767,100 @@ def test_a_network_whose_forecast_is_missing_everywhere_says_so_and_persistence_
         "is missing at every pixel and lead time: 4 of 6 pixels of the newest frame were "
         "observed, and Nothing has a value for none of them" in place.records[-1]["reason"]
     )
+
+
+# ---------------------------------------------------------------- a folder that nothing can come of
+
+
+def told(place):
+    """(words, seconds after the start, status.json at that time) of each notice."""
+    found, start = [], place.clock.now()
+
+    def notice(words):
+        status = json.loads((place.output / "status.json").read_text())
+        seconds = (place.clock.now() - start) / np.timedelta64(1, "s")
+        found.append((words, float(seconds), status))
+
+    place.watch.notice = notice
+    place.watch.run()
+    return found
+
+
+def test_old_frames_are_told_to_be_old_at_the_second_look_with_what_to_do(tmp_path):
+    place = Place(tmp_path, until=9)
+    place.clock.at(times(0)[0], lambda: None)
+    for frame in (-180, -175, -170):
+        (place.incoming / f"{frame}").write_text(f"{frame},1.0")
+    ((words, seconds, status),) = told(place)
+    assert words == (
+        f"the newest frame in {place.incoming}, of 2020-05-31 21:10:00 UTC, is 2 hours old, and "
+        "no forecast will come from it: frames may be 30 minutes behind "
+        f"(operation.max_age_minutes). For old files: nowcast predict input={place.incoming} "
+        "output=FILE.nc; for a whole archive of them: nowcast replay. Waiting for newer frames"
+    )
+    assert seconds == 10.0  # the first look sees the files, the second reads them
+    assert (status["state"], status["outcome"], status["reason"]) == ("running", "none", words)
+    assert "2020-05-31 21:10 UTC, is 170 minutes older" in place.records[-1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(-35, "35 minutes"), (-115, "115 minutes"), (-1440, "24 hours"), (-4323, "3 days")],
+)
+def test_an_age_is_told_in_minutes_hours_or_days(tmp_path, minutes, said):
+    place = Place(tmp_path, until=2)
+    (place.incoming / "a").write_text(f"{minutes},1.0")
+    ((words, _, _),) = told(place)
+    assert f"is {said} old" in words
+
+
+def test_frames_that_a_forecast_comes_from_are_not_told_of(tmp_path):
+    place = Place(tmp_path, until=2)
+    (place.incoming / "a").write_text("-29,1.0")
+    assert told(place) == []
+
+
+def test_an_empty_folder_is_told_at_the_first_look_and_old_files_that_come_then_too(tmp_path):
+    place = Place(tmp_path, until=4)
+    place.comes(2, -600)
+    (empty, first, status), (old, second, _) = told(place)
+    assert empty == f"no file in {place.incoming} yet; waiting for radar files to arrive there"
+    assert first == 0.0 and status["reason"] == empty and status["analysis_time"] is None
+    assert "is 10 hours old" in old and second == 130.0
+
+
+def test_files_that_cannot_be_read_are_told_with_the_reason_of_the_first(tmp_path):
+    place = Place(tmp_path, until=1)
+    for name in ("a", "b"):
+        (place.incoming / name).write_text("1")
+    ((words, _, status),) = told(place)
+    assert words == (
+        f"no frame could be taken from any of the 2 files in {place.incoming}: a is cut short. "
+        "Waiting for others (nowcast info FILE says what a file contains)"
+    )
+    assert [item["file"] for item in status["rejected"]] == ["a", "b"]
+    (place.incoming / "b").unlink()
+    place = Place(tmp_path, until=1)
+    assert told(place)[0][0].startswith(
+        f"no frame could be taken from the one file in {place.incoming}"
+    )
+
+
+def test_a_file_that_is_still_coming_is_waited_for(tmp_path):
+    place = Place(tmp_path, until=1)
+    (place.incoming / "a").write_text("-600,1.0")
+    for second in range(5, 65, 5):
+        place.clock.at(
+            times(0)[0] + np.timedelta64(second, "s"),
+            lambda second=second: (place.incoming / "b").write_text("x" * second),
+        )
+    assert told(place) == []
+
+
+def test_each_kind_is_told_once_and_nothing_more_once_a_forecast_was_made(tmp_path):
+    place = Place(tmp_path, until=120)
+    for frame in (0, 5):
+        place.comes(frame + 1, frame)
+    found = [words for words, _, _ in told(place)]
+    assert len(found) == 1 and found[0].startswith("no file in")
+    assert place.records[-1]["outcome"] == "none"  # the statuses of the cycles say the rest

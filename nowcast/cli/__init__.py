@@ -15,6 +15,7 @@ from dataclasses import replace
 import nowcast
 from nowcast.cli.hydra_words import COMPLETION, config_places, translated
 from nowcast.cli.places import choices, own_places
+from nowcast.cli.typed_paths import as_typed_here
 from nowcast.runtime import environment
 from nowcast.runtime.errors import (
     EXIT_ERROR,
@@ -167,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     except SaidElsewhere:
         sys.exit(EXIT_ERROR)
     except UserError as error:
-        sys.stderr.write(f"nowcast {name}: error: {one_line(error)}\n")
+        sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}\n")
         sys.exit(EXIT_ERROR)
     except OSError as error:
         if error.filename is None:  # no file's: a fault of the program, whose place is of use

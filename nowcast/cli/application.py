@@ -9,9 +9,9 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks  # a part of HydraContext, which is public
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -22,6 +22,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from nowcast.cli.hydra_private import callbacks_of
 from nowcast.cli.hydra_state import VERSION_BASE, own_hydra
 from nowcast.cli.places import primary, search_folders
 
@@ -133,7 +134,7 @@ class Application:
 
     command: str
     loader: ConfigLoader
-    _callbacks: Callbacks | None = None  # of the job that was begun
+    _callbacks: Any = None  # of the job that was begun
 
     def compose(self, mode: RunMode, overrides: list[str]) -> DictConfig:
         """The configuration with Hydra's own part, for one job or for all of a multirun."""
@@ -147,7 +148,7 @@ class Application:
         """Tell the callbacks of hydra.callbacks that a job is to run; they may change its
         configuration.
         """
-        self._callbacks = Callbacks(config)
+        self._callbacks = callbacks_of(config)
         self._callbacks.on_run_start(config=config, config_name=primary(self.command))
 
     def run(self, config: DictConfig, task: Task) -> float | None:
@@ -186,7 +187,7 @@ class Application:
 
     @contextmanager
     def _multirun(self, config: DictConfig) -> Iterator[HydraContext]:
-        callbacks, name = Callbacks(config), primary(self.command)
+        callbacks, name = callbacks_of(config), primary(self.command)
         callbacks.on_multirun_start(config=config, config_name=name)
         yield HydraContext(config_loader=self.loader, callbacks=callbacks)
         callbacks.on_multirun_end(config=config, config_name=name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nowcast.cli import config as configuration
 from nowcast.cli.effects import refuse_without_effect
 from nowcast.cli.hydra_words import CFG, PACKAGE, RESOLVE
+from nowcast.cli.typed_paths import as_typed_here
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.runtime.progress import tracked
@@ -242,7 +243,7 @@ def print_line(text: str) -> None:
     if sys.stdout is None:  # closed before Python began
         return
     try:
-        sys.stdout.write(f"{_as_typed_here(text)}\n")
+        sys.stdout.write(f"{as_typed_here(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(
@@ -250,15 +251,3 @@ def print_line(text: str) -> None:
         )  # else Python fails once more at its end
     except OSError:
         pass
-
-
-def _as_typed_here(text: str) -> str:
-    """A text in which paths below the current folder begin there, as people type them."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:  # it was deleted
-        return text
-    if here == Path(here.anchor):
-        return text
-    # only where a path can begin: another one may end in the same words
-    return re.sub(rf"(?<![^\s'\"=(\[,]){re.escape(str(here) + os.sep)}", "", text)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nowcast.cli.common import load, new_folder, plain_or_shown, print_line
 from nowcast.cli.show import open_in_browser
+from nowcast.demo.hour import ARCHIVE, PLACE, SOURCE
 from nowcast.runtime.build import is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import SHIPPED, replacing, require_writable, run_folder, sha256_of
@@ -22,10 +23,10 @@ _FILES = {
     "radar.nc": "the hour of radar, an archive of nowcast, to play with",
 }
 _ABOUT = {
-    "extrapolation": "extrapolation: the last frame carried on along its motion, by pysteps.",
-    "advection": "advection: the last frame carried on along its motion, by nowcast; with pysteps "
-    "installed (pip install 'nowcast[flow]') its extrapolation stands here.",
-    "persistence": "persistence: the last frame as it is.",
+    "extrapolation": "  extrapolation  the last frame carried on along its motion, by pysteps",
+    "advection": "  advection      the last frame carried on along its motion, without pysteps\n"
+    "                 (pip install 'nowcast[flow]' for its extrapolation in this place)",
+    "persistence": "  persistence    the last frame as it is",
 }
 _NEXT = """Your own radar next (any service's files: HDF5, NetCDF, GeoTIFF, GRIB2, RADOLAN ...):
   nowcast predict input='radar/*.h5' output=now.nc page=now.html   # forecast the newest
@@ -41,6 +42,7 @@ def demo(arguments: list[str]) -> None:
     if not is_of_type(settings["open"], bool):
         raise UserError(f"open is {settings['open']!r}; expected true or false.")
     folder = _folder(settings["output_dir"])
+    print_line(f"An hour of radar over {PLACE} (data: {SOURCE}).")
     # what computes is loaded once it is clear that its results can be written
     from nowcast.demo import forecasting, picture
 
@@ -82,18 +84,15 @@ def _folder(typed: str | None) -> Path:
 
 def _describe(found) -> None:
     """What was forecast, and the scores."""
-    from nowcast.demo.forecasting import PLACE, SOURCE
     from nowcast.evaluation.tables import lead_table
 
     context, came = found.context, found.came
-    minutes = found.results.task.lead_minutes
+    minutes, until = found.results.task.lead_minutes, str(context.times[-1])
     rows, columns = context.grid.shape
-    day, start, now = str(context.times[0])[:10], str(context.times[0]), str(context.times[-1])
-    print_line(f"Radar over {PLACE}, {day}: {rows} x {columns} km ({SOURCE}).")
     print_line(
-        f"Seen: {len(context)} frames, {start[11:16]} to {now[11:16]} UTC. Forecast: the next "
-        f"{len(came) * minutes:g} minutes, by the model that comes with nowcast, whose weights "
-        "have seen no radar."
+        f"Seen: {len(context)} frames of {rows} x {columns} km, until {until[:10]} "
+        f"{until[11:16]} UTC.\nForecast: the next {len(came) * minutes:g} minutes, by the model "
+        "that comes with nowcast;\nits weights have seen no radar, only synthetic rain. Beside it:"
     )
     for name in found.others:
         print_line(_ABOUT[name])
@@ -125,8 +124,8 @@ def _sentences(scores: dict) -> list[str]:
     best = [f"{name} in {', '.join(titles)}" for name, titles in won.items() if titles]
     return [
         f"Best over all leads: {'; '.join(best)}.",
-        "One hour is a demonstration, not a verdict: what the model is worth on eleven days and "
-        "five events stands in its documentation.",
+        "One hour is a demonstration, not a verdict: its documentation has eleven days and five "
+        "events.",
     ]
 
 
@@ -141,24 +140,24 @@ def _write_forecast(found, folder: Path) -> None:
     from nowcast.page.single_file import write_page
 
     start = found.context.times[-1]
-    attributes = {"title": f"Precipitation nowcast from radar of {forecasting.SOURCE}"}
+    attributes = {"title": f"Precipitation nowcast from radar of {SOURCE}"}
     attributes |= origin_attributes(
         model=SHIPPED,
         model_sha256=sha256_of(run_folder(SHIPPED) / WEIGHTS_FILE),
         analysis_time=start,
-        inputs=[(forecasting.ARCHIVE.name, start)],
+        inputs=[(ARCHIVE.name, start)],
     )
     write_forecast(found.products, folder / "forecast.nc", attributes=attributes)
     beside = [Beside("What came (radar)", found.came.values, is_observed=True)]
     for name, values in found.others.items():
         beside.append(Beside(forecasting.full_name(name).capitalize(), values))
     content = forecast_content(found.products, found.context, beside=beside, title="Nowcast")
-    about = [("Radar", f"{forecasting.SOURCE}; {forecasting.PLACE}")]
+    about = [("Radar", f"{SOURCE}; {PLACE}")]
     about += [pair for pair in about_forecast(attributes) if pair[0] == "Made by"]
     title = "nowcast demo: an hour of real radar"
     write_page(content, folder / "demo.html", title=title, about=about, archived=True)
     with replacing(folder / "radar.nc") as path:
-        shutil.copyfile(forecasting.ARCHIVE, path)
+        shutil.copyfile(ARCHIVE, path)
 
 
 def _write_scores(results, folder: Path) -> None:

@@ -99,10 +99,3 @@ def _named(name: str, beside: type) -> type:
     else:
         found = getattr(inspect.getmodule(beside), name, None)
     return found if inspect.isclass(found) else object
-
-
-def recognised_by(reader: type) -> str:
-    """What a reader recognises a file by, from the docstring of its ``recognises``."""
-    text = " ".join(inspect.getdoc(reader.recognises).split())
-    sentence = text.partition(".  ")[0].removeprefix("Whether ").replace("; never raises", "")
-    return sentence[0].upper() + sentence[1:]

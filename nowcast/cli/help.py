@@ -52,9 +52,7 @@ _OF_TRAINING = (
     ("--hydra-help", "what Hydra says of itself"),
     ("--shell-completion install=bash", "complete settings and choices with the Tab key"),
 )
-
-
-_EXAMPLES = {
+EXAMPLES = {
     "train": (
         "nowcast train training.max_epochs=20 model.hidden_channels=[64,64]",
         "nowcast train experiment=radar_quickstart data.archive=radar.nc",
@@ -87,6 +85,7 @@ _EXAMPLES = {
     "check": ("nowcast check radar.nc context_length=4 forecast_length=12",),
     "benchmark": ("nowcast benchmark what=prediction",),
 }
+"""What may be typed, by command."""
 
 
 def help_of(command: str, arguments: list[str], usage: str) -> str:
@@ -103,7 +102,7 @@ def help_of(command: str, arguments: list[str], usage: str) -> str:
     words = Words.of(translated(command, arguments))
     names = [command, *_FURTHER.get(command, ())]
     known = {name: _file(name) for name in names}
-    parts = [_first_sentence_of(command), *_usage(command, usage)]
+    parts = [_first_sentence_of(command), "\nusage", *usage_of(command, usage)]
     for name, file in known.items():
         if file is None:
             continue
@@ -112,7 +111,7 @@ def help_of(command: str, arguments: list[str], usage: str) -> str:
         parts += _about(file) if not title else []
         parts += _settings_of(name, file, settings, title)
     parts += _options(command)
-    parts += ["\nexamples", *(f"  {line}" for line in _EXAMPLES.get(command, ()))]
+    parts += ["\nexamples", *(f"  {line}" for line in EXAMPLES.get(command, ()))]
     return "\n".join(parts) + "\n"
 
 
@@ -138,9 +137,8 @@ def _first_sentence_of(command: str) -> str:
     return f"nowcast {command}"
 
 
-def _usage(command: str, usage: str) -> Iterator[str]:
+def usage_of(command: str, usage: str) -> Iterator[str]:
     """The lines of the overview that show how a command is typed."""
-    yield "\nusage"
     within = False
     for line in usage.splitlines():
         begins = line.startswith("  nowcast ")
@@ -266,15 +264,19 @@ def _row(left: str, right: str) -> Iterator[str]:
         yield " " * _COLUMN + line
 
 
-def _options(command: str) -> Iterator[str]:
-    """Hydra's options, as far as they mean something for a command."""
+def options_of(command: str) -> tuple[tuple[str, str], ...]:
+    """Hydra's options, as far as they mean something for a command, with their meaning."""
     rows = _EVERYWHERE
     if command in APPLICATIONS:
         rows += _OF_HYDRA
     if command == "train":
         rows = (*_OF_TRAINING, *rows)
+    return rows
+
+
+def _options(command: str) -> Iterator[str]:
     yield "\noptions"
-    for name, text in rows:
+    for name, text in options_of(command):
         yield from _row(name, text)
 
 

@@ -6,27 +6,28 @@ Python's logging. The program around us may be an application of Hydra itself, a
 several threads at once.
 """
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from hydra import version
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
-from omegaconf.basecontainer import BaseContainer
+from omegaconf import DictConfig, OmegaConf
+
+from nowcast.cli.hydra_private import put_resolvers, resolvers
+from nowcast.runtime.library_private import log_handlers_kept
 
 VERSION_BASE = "1.3"
 """Whose defaults Hydra follows in our files, whatever the program around us asked for."""
 
 # what Hydra itself keeps in the store of configurations
 _OF_HYDRA = ("hydra", "_dummy_empty_config_.yaml")
-_KINDS = (GlobalHydra, HydraConfig, JobRuntime)
 _lock = threading.RLock()  # the state is one for the whole process
 _of_thread = threading.local()
 
@@ -36,41 +37,57 @@ class _State:
     """Hydra's state in this process at one moment.
 
     Args:
-        singletons: by class; those that are not there were not made.
+        holder: of the initialised application, and that application; None: there is none.
+        application: see ``holder``.
+        job: the configuration of the job that runs; None: none does.
+        runtime: what is known of it.
         base: the version whose defaults are followed.
         store: configurations that were stored by Python code.
         resolvers: of references such as ``${now:%H}``.
     """
 
-    singletons: dict
+    holder: GlobalHydra
+    application: Any
+    job: DictConfig | None
+    runtime: DictConfig
     base: version.Version | None
     store: dict
-    resolvers: dict
+    resolvers: dict | None
 
     @classmethod
     def now(cls) -> "_State":
-        singletons = {
-            kind: Singleton._instances[kind] for kind in _KINDS if kind in Singleton._instances
-        }
-        base, store = version.VersionBase.instance().version_base, ConfigStore.instance().repo
-        return cls(singletons, base, store, dict(BaseContainer._resolvers))
+        holder = GlobalHydra.instance()
+        return cls(
+            holder,
+            holder.hydra,
+            HydraConfig.instance().cfg,
+            JobRuntime.instance().conf,
+            version.VersionBase.instance().version_base,
+            ConfigStore.instance().repo,
+            resolvers(),
+        )
+
+    def fresh(self) -> "_State":
+        """That of a process in which Hydra was not used yet."""
+        own = {name: node for name, node in self.store.items() if name in _OF_HYDRA}
+        runtime = OmegaConf.create({"name": "UNKNOWN_NAME"})  # as JobRuntime begins
+        base = version.Version(VERSION_BASE)
+        return _State(self.holder, None, None, runtime, base, own, self.resolvers)
 
     def put(self) -> None:
-        for kind in _KINDS:
-            Singleton._instances.pop(kind, None)
-        Singleton._instances.update(self.singletons)
+        """Make it that of the process."""
+        GlobalHydra.set_instance(self.holder)
+        self.holder.hydra = self.application
+        HydraConfig.instance().cfg = self.job
+        JobRuntime.instance().conf = self.runtime
         version.VersionBase.instance().version_base = self.base
         ConfigStore.instance().repo = self.store
-        BaseContainer._resolvers.clear()
-        BaseContainer._resolvers.update(self.resolvers)
+        put_resolvers(self.resolvers)
 
     @property
     def is_of_an_application(self) -> bool:
         """Whether somebody initialised Hydra."""
-        hydra, job = (self.singletons.get(kind) for kind in (GlobalHydra, HydraConfig))
-        return (hydra is not None and hydra.hydra is not None) or (
-            job is not None and job.cfg is not None
-        )
+        return self.application is not None or self.job is not None
 
 
 @contextmanager
@@ -83,10 +100,9 @@ def own_hydra() -> Iterator[None]:
         before = _State.now()
         outer = getattr(_of_thread, "before", None)
         _of_thread.before = before
-        own = {name: node for name, node in before.store.items() if name in _OF_HYDRA}
-        _State({}, version.Version(VERSION_BASE), own, before.resolvers).put()
+        before.fresh().put()
         try:
-            with _handlers_kept():
+            with log_handlers_kept():
                 yield
         finally:
             _of_thread.before.put()
@@ -131,26 +147,3 @@ def version_base() -> Iterator[None]:
             yield
         finally:
             base.version_base = before
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """A block in which a configuration of logging (hydra/job_logging) does not close the handlers
-    that the program around us has; those it gives to the root logger are closed at the end.
-    """
-    by_name = getattr(logging, "_handlers", None)
-    references = getattr(logging, "_handlerList", None)
-    if by_name is None or references is None:
-        yield  # another Python, which keeps them elsewhere
-        return
-    names, known, of_root = dict(by_name), list(references), list(logging.root.handlers)
-    by_name.clear()
-    references.clear()
-    try:
-        yield
-    finally:
-        for handler in logging.root.handlers:
-            if handler not in of_root:
-                handler.close()
-        by_name.update(names)
-        references[:0] = known

@@ -14,6 +14,7 @@ from nowcast.cli import config as configuration
 from nowcast.cli.application import application
 from nowcast.cli.folders import RUN, SWEEP, folder_of, set_run_folder
 from nowcast.cli.hydra_keys import with_logging
+from nowcast.cli.hydra_private import shell_plugins, show_hydra_help
 from nowcast.cli.hydra_words import CFG, HYDRA_HELP, INFO, PACKAGE, RESOLVE, Words
 from nowcast.cli.places import primary
 from nowcast.cli.quoting import in_grammar, literal
@@ -49,9 +50,7 @@ def show(command: str, arguments: list[str]) -> None:
             config = app.compose(RunMode.RUN, with_logging(typed))
             sys.stdout.write(_text(config, part, words))
         elif HYDRA_HELP in words.options:
-            from hydra._internal.utils import get_args_parser
-
-            hydra.hydra_help(None, get_args_parser(), get_args_parser().parse_args([]))
+            show_hydra_help(hydra)
         else:
             hydra.show_info(words.value(INFO), config_name=primary(command), overrides=typed)
 
@@ -86,8 +85,7 @@ def complete(commands: Sequence[str], arguments: list[str]) -> None:
         UserError: something else was typed.
     """
     action, _, shell = (arguments or [""])[0].partition("=")
-    hydra_class = _hydra_class()
-    plugins = hydra_class.get_shell_to_plugin_map(None)
+    plugins = shell_plugins(None)
     if action not in ("install", "uninstall", "query") or shell not in plugins:
         shells = ", ".join(sorted(plugins))
         raise UserError(
@@ -95,19 +93,18 @@ def complete(commands: Sequence[str], arguments: list[str]) -> None:
             'for bash: eval "$(nowcast --shell-completion install=bash)".'
         )
     if action != "query":
-        getattr(plugins[shell][0], action)()
+        getattr(plugins[shell], action)()
         return
     program, command, rest = _typed_line(commands)
     if command is None:
-        print_choices(commands, rest)
+        _print_choices(commands, rest)
         return
     os.environ["COMP_LINE"] = f"{program} {rest}"
     with application(command) as app:
-        (plugin,) = hydra_class.get_shell_to_plugin_map(app.loader)[shell]
-        plugin.query(config_name=primary(command))
+        shell_plugins(app.loader)[shell].query(config_name=primary(command))
 
 
-def print_choices(commands: Sequence[str], beginning: str) -> None:
+def _print_choices(commands: Sequence[str], beginning: str) -> None:
     """The commands that begin as what was typed."""
     words = beginning.split() or [""]
     sys.stdout.write(" ".join(name for name in commands if name.startswith(words[-1])) + "\n")
@@ -124,10 +121,3 @@ def _typed_line(commands: Sequence[str]) -> tuple[str, str | None, str]:
     if command in commands and space:
         return program, command, behind.lstrip()
     return program, None, rest
-
-
-def _hydra_class():
-    """Hydra's application, which knows the shells."""
-    from hydra._internal.hydra import Hydra
-
-    return Hydra

@@ -4,7 +4,6 @@ against, and what each is worth.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from nowcast.baselines.advection import Advection
 from nowcast.baselines.extrapolation import Extrapolation
 from nowcast.baselines.persistence import Persistence
 from nowcast.data.archive import Archive
+from nowcast.demo.hour import ARCHIVE
 from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.results import Results
 from nowcast.evaluation.running import evaluate
@@ -25,12 +25,6 @@ from nowcast.runtime.errors import MissingDependency
 from nowcast.types.frames import Frames
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
-
-ARCHIVE = Path(__file__).with_name("radar.nc")
-"""An hour of radar; what may be done with it stands in README.md beside it."""
-SOURCE = "Deutscher Wetterdienst, RADKLIM YW, cropped"
-"""Who is to be named wherever the hour, or a picture of it, is shown."""
-PLACE = "southern Germany"
 
 THRESHOLDS = (0.1, 1.0, 5.0)
 """Rain rates [mm/h] of the probabilities."""

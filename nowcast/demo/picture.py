@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nowcast.demo.forecasting import OWN, PLACE, SOURCE, Demonstration, full_name
+from nowcast.demo.forecasting import OWN, Demonstration, full_name
+from nowcast.demo.hour import PLACE, SOURCE
 from nowcast.drawing.comparison import Comparison, comparison_picture
 from nowcast.drawing.maps import clock_text, minutes_text
 from nowcast.evaluation.statistics.sums import Values

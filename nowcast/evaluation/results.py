@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,6 +78,20 @@ class ShownCase:
     observation: np.ndarray
     forecasts: dict[str, np.ndarray]
     grid: Grid | None = None
+
+
+class Reliability(NamedTuple):
+    """Whether probabilities come true.
+
+    Args:
+        probability: that was forecast, (P,): 0, 1/M, ... 1 of M members.
+        frequency: with which the event came after it, (P,); NaN where it was never forecast.
+        share: of the forecasts that said so, (P,).
+    """
+
+    probability: np.ndarray
+    frequency: np.ndarray
+    share: np.ndarray
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,6 +222,30 @@ class Results:
             numbers = zip(leads, estimate.value, estimate.low, estimate.high)
             found += [ScoreRow(*key, lead, *map(float, ends)) for lead, *ends in numbers]
         return found
+
+    def reliability(self, model: str, threshold: float) -> Reliability:
+        """How often what a model's ensemble says comes true, over all leads.
+
+        Args:
+            model: one that was evaluated as an ensemble.
+            threshold: one of those that were scored [mm/h].
+
+        Raises:
+            UserError: the model has no members, or the threshold was not scored.
+        """
+        if model not in self.ensembles:
+            known = ", ".join(self.ensembles) or "none"
+            raise UserError(f"{model!r} was not evaluated as an ensemble; of these are: {known}.")
+        sums = self.scores.ensemble(self.members[model]).sums(1)
+        thresholds = [float(one) for one in sums.thresholds]
+        if float(threshold) not in thresholds:
+            scored = ", ".join(f"{one:g}" for one in thresholds)
+            raise UserError(f"{threshold:g} mm/h was not scored; the thresholds are {scored} mm/h.")
+        totals = _summed(self.ensembles[model])
+        # counts of all leads add up to those of one forecast of one lead
+        totals = {name: array.sum(-1, keepdims=True) for name, array in totals.items()}
+        found = sums.reliability_curve(totals, thresholds.index(float(threshold)))
+        return Reliability(found[0], found[1][..., 0], found[2][..., 0])
 
     @cached_property
     def _weights(self) -> np.ndarray:

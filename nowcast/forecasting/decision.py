@@ -20,7 +20,7 @@ import numpy as np
 
 from nowcast.types.task import Task
 
-_LONG_AGO = 2  # days from which an age is told in days
+_LONG_AGO = np.timedelta64(48, "h")  # from which an age is told in days
 _BEFORE = 3  # steps before the context in which a frame still helps to fill a gap or to see motion
 
 
@@ -89,7 +89,9 @@ def decide(
         return None, f"{missing(cycle)}, and no frame at all"
     if cycle - newest > max_age:
         age = f"the newest usable frame, of {_clock(newest, cycle)}, is {_older(cycle - newest)}"
-        limit = f"at most {_minutes(max_age)} minutes are accepted"
+        limit = f"at most {_minutes(max_age)} are accepted"
+        if cycle - newest >= _LONG_AGO:
+            limit = f"at most {_minutes(max_age)} minutes are accepted"
         return None, f"{missing(cycle)}, and {age} older than that; {limit}"
     length = task.forecast_length + math.ceil((cycle - newest) / step)
     context = tuple(newest - back * step for back in reversed(range(task.context_length)))
@@ -122,8 +124,9 @@ def _clock(time: np.datetime64, other: np.datetime64 | None = None) -> str:
 
 
 def _older(span: np.timedelta64) -> str:
-    days = span / np.timedelta64(1, "D")
-    return f"{_minutes(span)} minutes" if days < _LONG_AGO else f"{int(days):,} days"
+    if span < _LONG_AGO:
+        return f"{_minutes(span)} minutes"
+    return f"{int(span / np.timedelta64(1, 'D')):,} days"
 
 
 def _minutes(span: np.timedelta64) -> str:

@@ -13,13 +13,13 @@ from nowcast.forecasting.incoming import Incoming
 
 _MINUTE, _HOUR, _DAY = (np.timedelta64(seconds, "s") for seconds in (60, 3600, 86400))
 _REASON = 200  # characters of the reason for which a file was not taken; status.json has all of it
-_LONG = 48  # hours from which an age is told in days, and minutes below which it is not in hours
+_LONG = 48  # hours from which an age is told in days
 
 
 def age_in_words(span: np.timedelta64) -> str:
     """How old something is: 95 minutes, 30 hours, 12 days."""
     if span < 2 * _HOUR:
-        return f"{span / _MINUTE:.4g} minutes"
+        return f"{span / _MINUTE:.0f} minutes"
     if span < _LONG * _HOUR:
         return f"{int(span / _HOUR)} hours"
     return f"{int(span / _DAY):,} days"

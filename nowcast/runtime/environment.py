@@ -15,6 +15,7 @@ folder runs only for files that need a filter, in the process that can be killed
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -82,6 +83,8 @@ def settle() -> None:
     for name in set(os.environ) - set(wanted):
         del os.environ[name]
     os.environ.update(wanted)
+    # that it found no place for its settings, as in a home folder that cannot be written to
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _is_foreign(name: str, value: str) -> bool:

@@ -6,6 +6,7 @@ names away.
 """
 
 import copy
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,30 @@ def save_last(callback, trainer) -> None:
         trainer.save_checkpoint(path)
     elif callback._last_global_step_saved != trainer.global_step:
         callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+
+
+@contextmanager
+def log_handlers_kept() -> Iterator[None]:
+    """A block in which a configuration of logging by ``logging.config`` does not close the handlers
+    that are there, as it does with all it knows; those it gives to the root logger are closed at
+    the end. Without the private names it closes them.
+    """
+    by_name = getattr(logging, "_handlers", None)
+    references = getattr(logging, "_handlerList", None)
+    if by_name is None or references is None:
+        yield
+        return
+    names, known, of_root = dict(by_name), list(references), list(logging.root.handlers)
+    by_name.clear()
+    references.clear()
+    try:
+        yield
+    finally:
+        for handler in logging.root.handlers:
+            if handler not in of_root:
+                handler.close()
+        by_name.update(names)
+        references[:0] = known
 
 
 def gdal_errors() -> tuple[type[Exception], ...]:

@@ -96,3 +96,10 @@ def defaults_of(one: ClassInUse, key: str) -> dict[str, list[str]]:
 def _plain(value: Any) -> Any:
     """A default as a file would have it."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def recognised_by(reader: type) -> str:
+    """What a reader recognises a file by, from the docstring of its ``recognises``."""
+    text = " ".join(inspect.getdoc(reader.recognises).split())
+    sentence = text.partition(".  ")[0].removeprefix("Whether ").replace("; never raises", "")
+    return sentence[0].upper() + sentence[1:]

@@ -15,9 +15,10 @@ from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from nowcast.cli import USAGE, config, docstrings
 from nowcast.cli import conf_files as configuration
-from nowcast.cli import config, docstrings
 from nowcast.cli.conf_files import File, Key, Node
+from nowcast.cli.help import EXAMPLES, options_of, usage_of
 from nowcast_docs import markup
 from nowcast_docs.classes import (
     ClassInUse,
@@ -25,6 +26,7 @@ from nowcast_docs.classes import (
     defaults_of,
     described_classes,
     keys_of,
+    recognised_by,
     type_of,
     value_text,
 )
@@ -217,6 +219,11 @@ def _brought(file: File) -> nodes.paragraph:
     return found
 
 
+def _command_of(file: File) -> str:
+    """The command that a file belongs to."""
+    return file.name.partition("_")[0]
+
+
 def _group_link(group: str, text: str) -> addnodes.pending_xref:
     """A link to where a group is described."""
     link = {"refdomain": "std", "reftype": "ref", "reftarget": f"group-{group}"}
@@ -237,8 +244,14 @@ class CommandDirective(_Described):
         about[:1] = [re.sub(r"^nowcast [^:]*: ?|^nowcast \w+$", "", line) for line in about[:1]]
         if about and about[0]:
             about[0] = about[0][0].upper() + about[0][1:]
-        found = markup.comment([line for line in about if line])
-        groups = {group: choice for group, choice in file.choices.items() if group}
+        found = [self._typed(usage_of(_command_of(file), USAGE), cut=2)]
+        found += markup.comment([line for line in about if line])
+        of_hydra = "hydra/"  # its own groups, which Hydra describes
+        groups = {
+            group: choice
+            for group, choice in file.choices.items()
+            if group and not group.startswith(of_hydra)
+        }
         if groups:
             text = nodes.paragraph("", "Groups: ")
             for number, (group, choice) in enumerate(groups.items()):
@@ -249,7 +262,15 @@ class CommandDirective(_Described):
         found += self.command_keys(file, file.keys)
         for node, one in zip(file.nodes, parts, strict=True):
             found += self._part(node, one)
+        examples = EXAMPLES.get(file.name, ())
+        if examples:
+            found += [nodes.paragraph("", "Examples:"), self._typed(examples)]
         return found
+
+    def _typed(self, lines: Iterable[str], *, cut: int = 0) -> nodes.literal_block:
+        """Commands as they are typed, without the first characters of each line."""
+        text = "\n".join(line[cut:] for line in lines)
+        return nodes.literal_block(text, text, language="text")
 
     def _part(self, node: Node, one: ClassInUse) -> list[nodes.Node]:
         """The settings of a class that the command itself names."""
@@ -274,7 +295,7 @@ class ReadersDirective(_Described):
             if one.part:
                 continue
             self.depend_on([], [one.cls])
-            cells = [one.cls.format, docstrings.recognised_by(one.cls)]
+            cells = [one.cls.format, recognised_by(one.cls)]
             rows.append([self._choices_of(one), *(markup.inline(cell) for cell in cells)])
         return [markup.table(["", "what it reads", "recognised by"], rows, "readers")]
 
@@ -288,3 +309,17 @@ class ReadersDirective(_Described):
             label = markup.label_of(one.cls.__name__)
             found.append(addnodes.pending_xref("", typed, reftarget=label, **link))
         return found
+
+
+class OptionsDirective(SphinxDirective):
+    """``nowcast-options`` lists the options of a command that are Hydra's."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        rows = [
+            [[nodes.literal("", name)], markup.inline(text)]
+            for name, text in options_of(self.arguments[0])
+        ]
+        return [markup.table(["option", "what it does"], rows, "options")]
