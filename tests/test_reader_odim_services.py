@@ -409,9 +409,15 @@ def test_pysteps_reads_the_same_of_maps_in_the_standards_own_words(tmp_path, mak
     np.testing.assert_allclose(outer(frames.grid), corners, atol=0.01)
 
 
-def test_a_file_of_no_conventions_is_known_by_its_version(tmp_path):
+def test_a_file_without_conventions_is_known_by_its_version_or_its_projection(tmp_path):
     path = write_map(tmp_path / "a.h5", *opera())
     with h5py.File(path, "a") as file:
         del file.attrs["Conventions"], file["what"].attrs["object"]
     assert OdimHdf5().recognises(path)
     np.testing.assert_allclose(Auto().read(path).values, [RR])
+    with h5py.File(path, "a") as file:
+        del file["what"].attrs["version"]
+    np.testing.assert_allclose(Auto().read(path).values, [RR])
+    with h5py.File(path, "a") as file:
+        del file["where"].attrs["projdef"]
+    assert not OdimHdf5().recognises(path)

@@ -97,8 +97,8 @@ class OdimHdf5(Reader):
         return Placement(self.grid, self.crs, self.x, self.y, self.dx, self.dy)
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``, or a ``what/version``
-        of H5rad; never raises.
+        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``, a ``what/version`` of
+        H5rad, or a ``dataset1/data1`` with a ``projdef``; never raises.
         """
         try:
             with Hdf5File(path) as file:
@@ -106,8 +106,11 @@ class OdimHdf5(Reader):
                 if conventions.startswith("ODIM_H5"):
                     return True
                 version = str(file.attribute("what", "version"))
-                has_object = file.attribute("what", "object") is not None
-                return has_object or version.startswith("H5rad")
+                if version.startswith("H5rad") or file.attribute("what", "object") is not None:
+                    return True
+                first = "dataset1/data1"
+                is_there = file.find(first) is not None
+                return is_there and OdimField(file, first).stated("where", "projdef") is not None
         except UserError:
             return False
 
