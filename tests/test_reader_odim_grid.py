@@ -343,6 +343,16 @@ def test_where_the_grid_is_given_the_scales_are_the_files_unless_they_are_given_
         OdimHdf5(grid="given", x=0.0, y=0.0, dy=500.0).read(plain(tmp_path, scales=False))
 
 
+def test_what_does_not_count_may_be_broken(tmp_path):
+    wrong_scale = changed(plain(tmp_path), xscale=0.0)
+    with pytest.raises(UserError, match="where/xscale is 0; expected a size of pixels above 0"):
+        OdimHdf5().read(wrong_scale)
+    assert_in_place(OdimHdf5(grid="corners").read(wrong_scale))
+    wrong_both = changed(wrong_scale, UL_lon=np.nan)
+    grid = OdimHdf5(grid="given", x=X[0], y=Y[0], dx=PIXEL, dy=PIXEL).read(wrong_both).grid
+    assert [*grid.x, *grid.y] == [*X, *Y]
+
+
 def test_a_projection_that_is_set_counts_instead_of_the_files(tmp_path):
     path = changed(plain(tmp_path), projdef=None)
     with pytest.raises(

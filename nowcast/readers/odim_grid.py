@@ -57,8 +57,8 @@ def locate(field: OdimField, shape: tuple[int, int], placement: Placement) -> Lo
     """
     path, remarks = field.file.path, []
     projection = _projection(field, placement.crs)
-    stated = _statements(field, shape, projection, remarks)
     source = placement.source
+    stated = _statements(field, shape, projection, placement, remarks)
     if source == "given":
         step, origin = placement.given(stated, path)
     elif source == "scales" or not stated.corners:
@@ -120,17 +120,24 @@ def _projection(field: OdimField, crs: str | int | None) -> str:
 
 
 def _statements(
-    field: OdimField, shape: tuple[int, int], projection: str, remarks: list[str]
+    field: OdimField,
+    shape: tuple[int, int],
+    projection: str,
+    placement: Placement,
+    remarks: list[str],
 ) -> Statements:
-    """What the file states of its grid."""
+    """What the file states of its grid, as far as it counts."""
     path = field.file.path
     sides = []
     for axis, length in zip("yx", shape):
         size = field.length(f"{axis}size")
         size = length if size is None else size
         sides.append(require_side(f"{path}: where/{axis}size", size))
-    corners, is_geographic = _corners(field, projection), _is_geographic(projection)
-    scales = [field.length(f"{axis}scale") for axis in "xy"]
+    is_geographic = _is_geographic(projection)
+    corners = _corners(field, projection) if placement.counts_corners else ()
+    scales = [None, None]
+    if placement.counts_scales:
+        scales = [field.length(f"{axis}scale") for axis in "xy"]
     for axis, scale in zip("xy", scales):
         if scale is not None and not scale > 0:
             raise UserError(

@@ -84,6 +84,18 @@ class Placement:
                 "column and of the first row."
             )
 
+    @property
+    def counts_corners(self) -> bool:
+        """Whether corners of the file count."""
+        return self.source != "given"
+
+    @property
+    def counts_scales(self) -> bool:
+        """Whether scales of the file count."""
+        if self.source == "given":
+            return None in (self.dx, self.dy)
+        return self.source in (None, "scales")
+
     def given(self, stated: Statements, path: Path) -> tuple[Length, Length]:
         """(step, origin) as they are given."""
         steps = [self.dx, self.dy]
