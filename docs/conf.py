@@ -17,13 +17,14 @@ project = "nowcast"
 author = "the nowcast developers"
 release = version = nowcast.__version__
 language = "en"
+smartquotes = False  # -- and quotes in the text are what is typed
 
 extensions = [
     "myst_nb",
     "executed_pages",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "nowcast_docs",
+    "nowcast_docs.extension",
 ]
 exclude_patterns = ["_build", "_extensions", "examples", "jupyter_execute"]
 

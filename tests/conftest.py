@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from tests import fast
+
 # Tests run in a process for each core, on small tensors: threads beside them would only wait for
 # each other. Processes that tests start follow.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -32,6 +34,21 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--skipped-to") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Skipped(config.getoption("--skipped-to")))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With -m fast no file is imported that has no fast test: some load Keras or wradlib."""
+    if config.option.markexpr.strip() == "fast" and collection_path.name.startswith("test_"):
+        return True if collection_path.name not in fast.files() else None
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if fast.is_fast(item.path.name, item.function.__name__) and not item.get_closest_marker(
+            "slow"
+        ):
+            item.add_marker("fast")
 
 
 class _Skipped:

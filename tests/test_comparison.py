@@ -5,23 +5,22 @@ and gone on with.
 import csv
 import io
 import math
-import os
 import re
 import shutil
-import signal
+import subprocess
 import sys
 
 import pytest
 from rich.console import Console
 
-import nowcast
 from nowcast.cli import main
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.training import checkpoints
-from nowcast.training.comparison import runs as comparison_runs
-from nowcast.training.comparison.runs import Run, finish_in_parallel, refuse_other_settings
+from nowcast.training.comparison.finding import found_in
+from nowcast.training.comparison.runs import Run, refuse_other_settings
 from nowcast.training.comparison.settings import (
+    differences_of_finished,
     first_difference,
     overrides_by_model,
     training_differences,
@@ -311,92 +310,6 @@ def test_a_comparison_needs_no_baselines():
     )
 
 
-def runs(folder, count):
-    return [Run("A", seed, folder / str(seed), [], {}) for seed in range(count)]
-
-
-def test_processes_run_side_by_side_with_their_share_of_the_cores_and_failures_are_told(
-    tmp_path, monkeypatch
-):
-    """Both wait until the other one is there; the second then fails."""
-    (tmp_path / "stub.py").write_text(
-        "import os, pathlib, sys, time\n"
-        "folder = pathlib.Path(sys.argv[-1].removeprefix('output_dir='))\n"
-        "(folder / 'here').touch()\n"
-        "while not all((folder.parent / name / 'here').exists() for name in '01'): "
-        "time.sleep(0.01)\n"
-        "print(sys.argv[1], os.environ['OMP_NUM_THREADS'])\n"
-        "sys.exit('nowcast train: error: no\\n\\n' if folder.name == '1' else 0)\n"
-    )
-    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    monkeypatch.setattr(comparison_runs, "cores", lambda: 6)
-    told = []
-    assert finish_in_parallel(runs(tmp_path, 2), count=2, report=told.append) == [
-        f"A, seed 1: nowcast train: error: no ({tmp_path}/1/log.txt)"
-    ]
-    assert (tmp_path / "0" / "log.txt").read_text() == "train 3\n"
-    assert sorted(line.partition(",")[0] for line in told[2:]) == ["A", "A"] and sorted(
-        line.split()[-1] for line in told[2:]
-    ) == ["failed", "finished"]
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_processes_end_when_the_comparison_is_interrupted(tmp_path, monkeypatch, how):
-    (tmp_path / "stub.py").write_text(
-        "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
-    )
-    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell that started pytest in the background had it ignored
-
-    def interrupted(text):
-        if "seed 1" in text:
-            while not all((tmp_path / seed / "log.txt").read_text().strip() for seed in "01"):
-                pass
-            os.kill(os.getpid(), how)
-
-    with pytest.raises(KeyboardInterrupt):
-        finish_in_parallel(runs(tmp_path, 3), count=2, report=interrupted)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    for seed in "01":
-        with pytest.raises(ProcessLookupError):
-            os.kill(int((tmp_path / seed / "log.txt").read_text()), 0)
-    assert not (tmp_path / "2").exists()
-
-
-def test_a_process_that_does_not_stop_by_itself_is_killed(tmp_path, monkeypatch):
-    (tmp_path / "stub.py").write_text(
-        "import os, signal, time\nsignal.signal(signal.SIGTERM, "
-        "signal.SIG_IGN)\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
-    )
-    monkeypatch.setattr(comparison_runs, "COMMAND", (sys.executable, str(tmp_path / "stub.py")))
-    monkeypatch.setattr(comparison_runs, "GRACE_SECONDS", 0.1)
-
-    def interrupted(text):
-        while not (tmp_path / "0" / "log.txt").read_text().strip():
-            pass
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        finish_in_parallel(runs(tmp_path, 1), count=1, report=interrupted)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "0" / "log.txt").read_text()), 0)
-
-
-def test_a_log_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "0").touch()
-    with pytest.raises(ValueError, match="log.txt cannot be written: "):
-        finish_in_parallel(runs(tmp_path, 1), count=1, report=print)
-
-
-def test_a_process_is_this_nowcast_wherever_it_is_started(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Run, "next_command", lambda run: ["--version"])
-    assert finish_in_parallel(runs(tmp_path, 1), count=1, report=lambda text: None) == []
-    assert (tmp_path / "0" / "log.txt").read_text() == f"nowcast {nowcast.__version__}\n"
-
-
 TINY = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
@@ -444,12 +357,8 @@ def compare(folder, *arguments):
 
 
 def started(capsys):
-    """The lines that say which run is made by which command."""
-    return [
-        line
-        for line in capsys.readouterr().out.splitlines()
-        if re.match(r"\w+, seed \d: nowcast ", line)
-    ]
+    """The runs that were made, in their order."""
+    return re.findall(r"^job \d+: (\w+, seed \d)$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -509,10 +418,8 @@ def test_what_is_finished_is_not_trained_again_and_what_is_missing_is(compared, 
     before = weights.stat().st_mtime_ns
     capsys.readouterr()
     compare(copy)
-    lines = started(capsys)
-    assert len(lines) == 2
-    assert lines[0].startswith("Wide, seed 1: nowcast train data.train_sequences=4")
-    assert lines[1].startswith("ConvLSTM, seed 2: nowcast evaluate ")
+    assert started(capsys) == ["Wide, seed 1", "ConvLSTM, seed 2"]
+    assert (copy / "ConvLSTM" / "seed-2" / "evaluation" / "scores.csv").is_file()
     assert weights.stat().st_mtime_ns == before
     assert (copy / "comparison.csv").read_text() == (compared / "comparison.csv").read_text()
 
@@ -541,8 +448,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was_and_ends_with_the_same_n
     assert "interrupted; go on with: nowcast compare" in capsys.readouterr().out
     monkeypatch.setattr(TrainingModule, "on_train_epoch_start", original)
     compare(copy)
-    lines = started(capsys)
-    assert [line.split(" resume=")[0] for line in lines] == ["ConvLSTM, seed 2: nowcast train"]
+    assert started(capsys) == ["ConvLSTM, seed 2"]
     assert (copy / "comparison.csv").read_text() == (compared / "comparison.csv").read_text()
 
 
@@ -627,3 +533,107 @@ def test_a_time_is_the_same_with_and_without_its_seconds():
     assert first_difference(stored, {"data": {"test_from": "2010-08-26T05:30", "crop": 96}}) is None
     other = {"data": {"test_from": "2010-08-26T05:35", "crop": 96}}
     assert first_difference(stored, other) == "data.test_from"
+
+
+def test_trainings_run_side_by_side_by_joblib_and_write_into_their_folders(tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "nowcast", "compare", f"output_dir={tmp_path}/x", "parallel=2"),
+            *("only=[ConvLSTM]", SMALL, "seeds=[1,2]", *TINY),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 jobs, 2 at a time" in done.stdout and "job 1: ConvLSTM, seed 2" in done.stdout
+    for seed in (1, 2):
+        words = (tmp_path / "x" / "ConvLSTM" / f"seed-{seed}" / "log.txt").read_text()
+        assert "parameters, run folder" in words and "parameters, run folder" not in done.stdout
+    assert {row["seed"] for row in read(tmp_path / "x" / "comparison.csv")} == {"1", "2"}
+
+
+def finished(folder, **settings):
+    """A folder that looks like a run that is finished; what it was made with."""
+    (folder / "evaluation").mkdir(parents=True)
+    for name in ("config.yaml", SETTINGS_FILE, "evaluation/scores.csv"):
+        (folder / name).touch()
+    return {"name": "train", "seed": 1, "output_dir": str(folder)} | settings
+
+
+def rows_of(*folders, stored, overrides=None):
+    """Row -> folders and seeds, and the notes, of what is found in some folders."""
+
+    def read_settings(path, seed):
+        found = stored[path]
+        return found if seed is None else found | {"seed": seed}
+
+    found = found_in(folders, stored=read_settings, overrides=(overrides or {}).get)
+    rows = {}
+    for run in found.runs:
+        rows.setdefault(run.model, []).append((run.folder.name, run.seed))
+    return rows, found.notes
+
+
+def test_rows_are_called_by_the_overrides_that_not_all_runs_have(tmp_path):
+    stored, overrides = {}, {}
+    for number in range(12):  # 2 stands before 10
+        folder, rate = tmp_path / str(number), 0.01 * (1 + number % 2)
+        stored[folder] = finished(folder, seed=1 + number // 2, rate=rate)
+        overrides[folder] = [f"seed={1 + number // 2}", "size=3", f"rate={rate}"]
+    rows, notes = rows_of(tmp_path, stored=stored, overrides=overrides)
+    assert rows == {
+        "rate=0.01": [(str(2 * index), 1 + index) for index in range(6)],
+        "rate=0.02": [(str(2 * index + 1), 1 + index) for index in range(6)],
+    }
+    assert notes == []
+
+
+def test_rows_without_overrides_are_called_by_the_settings_in_which_they_differ(tmp_path):
+    stored = {
+        tmp_path / "a": finished(tmp_path / "a", model={"width": 3, "kind": "x"}),
+        tmp_path / "b": finished(tmp_path / "b", model={"width": 4, "kind": "x"}),
+    }
+    none = {path: [] for path in stored}
+    rows, _ = rows_of(tmp_path, stored=stored, overrides=none)
+    assert rows == {"train model.width=3": [("a", 1)], "train model.width=4": [("b", 1)]}
+    assert rows_of(tmp_path / "a", stored=stored, overrides=none)[0] == {"train": [("a", 1)]}
+
+
+def test_runs_of_a_comparison_are_called_by_its_models(tmp_path):
+    stored = {}
+    for model in ("B", "A"):
+        for seed in (1, 2):
+            folder = tmp_path / model / f"seed-{seed}"
+            stored[folder] = finished(folder, seed=seed, model=model)
+    rows, _ = rows_of(tmp_path, stored=stored, overrides={path: [] for path in stored})
+    assert rows == {name: [("seed-1", 1), ("seed-2", 2)] for name in ("A", "B")}
+
+
+def test_what_is_no_finished_run_is_named_with_what_to_type(tmp_path):
+    stored = {tmp_path / "a": finished(tmp_path / "a")}
+    stored[tmp_path / "twice"] = finished(tmp_path / "twice")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / ".submitit").mkdir()
+    for name in ("begun", "empty", "trained"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "config.yaml").touch()
+    (tmp_path / "begun" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "trained" / SETTINGS_FILE).touch()
+    _, notes = rows_of(tmp_path, stored=stored, overrides={path: [] for path in stored})
+    assert notes == [
+        f"{tmp_path}/begun is left out: it is not finished; type nowcast train "
+        f"resume={tmp_path}/begun.",
+        f"{tmp_path}/empty is left out: it has no checkpoint.",
+        f"{tmp_path}/notes is left out: it contains no run.",
+        f"{tmp_path}/trained is left out: it was not evaluated; type nowcast evaluate "
+        f"run={tmp_path}/trained.",
+        f"{tmp_path}/twice is left out: it repeats {tmp_path}/a.",
+    ]
+
+
+def test_finished_runs_of_different_tasks_are_no_table_and_other_data_are_said():
+    found = {"A": configuration(), "B": configuration(data={"size": 32, "test_from": None})}
+    assert differences_of_finished(found) == ["B is not trained as A is: data.size differs."]
+    with pytest.raises(ValueError, match="B has another task than A, so their scores cannot stand"):
+        differences_of_finished({"A": configuration(), "B": configuration(task=7)})

@@ -23,6 +23,7 @@ from nowcast.cli import main
 from nowcast.data.archive import Archive
 from nowcast.demo import forecasting
 from nowcast.demo.hour import ARCHIVE
+from nowcast.evaluation.results import Results
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.output.netcdf import read_attributes, read_products
 from nowcast.runtime.files import SHIPPED
@@ -200,6 +201,14 @@ def test_two_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path, m
     folders = [command._folder(None) for _ in range(3)]
     assert [folder.name for folder in folders] == ["now", "now_2", "now_3"]
     assert all(folder.is_dir() for folder in folders)
+
+
+def test_the_whole_hour_can_be_evaluated_by_hand_with_its_only_case_as_the_test(tmp_path):
+    typed = ["run=shipped", "data=radar", f"data.archive={ARCHIVE}", "task.forecast_length=8"]
+    typed += ["data.test_from=2017-08-16T00:55", "baselines=persistence", "evaluation.cache=null"]
+    main(["evaluate", *typed, "evaluation.workers=0", f"output_dir={tmp_path}/e"])
+    results = Results.load(tmp_path / "e")
+    assert results.cases == 1 and results.task.forecast_length == 8
 
 
 def test_it_runs_from_a_folder_and_with_a_home_that_cannot_be_written_to_and_without_a_network(

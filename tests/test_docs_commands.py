@@ -116,7 +116,7 @@ class Reader:
 
     def nowcast(self, words: list[str]) -> None:
         """`nowcast ...`, made small."""
-        name, *arguments = words
+        name, *arguments = words or ["--help"]
         if name in ENDLESS:
             return self.compose([name, *(item for item in arguments if "=" in item)])
         if "--cfg" not in arguments:
@@ -179,12 +179,15 @@ class Reader:
 
 COMMANDS = {
     "nowcast": Reader.nowcast,
+    "python -m nowcast": Reader.nowcast,
     "python train.py": lambda reader, words: reader.nowcast(["train", *words]),
     "python -m nowcast.data.examples": Reader.examples,
     "python -m zipfile -e": Reader.unpack,
     "python -m tests.battery": Reader.battery,
     "python -m tests.keras_cases": lambda reader, words: None,  # tests/test_keras_parity.py
     "python -m pytest": Reader.pytest,
+    "python3 -m venv": lambda reader, words: None,
+    "source": lambda reader, words: None,
     "pip download --no-deps": lambda reader, words: None,  # see unpack
     "pip install": Reader.pip,
     "sphinx-build": Reader.sphinx,
@@ -204,19 +207,20 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
     typed = dict(item.partition("=")[::2] for item in arguments)
     if name == "train" and "training.devices" in typed:  # tests/test_processes.py
         return [*arguments, *SHOWS]
+    if name == "compare" and "runs" in typed:  # nothing is trained
+        return arguments
     if name in ("compare", "benchmark") and again:
         return [*arguments, *SHOWS]
     if name == "benchmark":
         return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), SHOWS)]
     if name == "replay":  # 92 cycles there
         return [item.replace("data/knmi.nc", "archives/knmi2010.nc") for item in arguments]
-    if name == "show":  # no browser is opened
-        return [*arguments, "open=false"]
     smaller = {
         "train": [*FEWER_STEPS, *SMALLER[typed.get("experiment", "main job")]],
         "evaluate": FEWER_DRAWS,
         "compare": [*TINY_COMPARISON, *FEWER_STEPS, *SMALLER["smoke"][:-1]],
         "convert": ["workers=0"],  # tests/test_conversion.py has its processes
+        "show": ["open=false"],  # tests/test_show.py has its browser
     }.get(name, [])
     if "resume" in typed and typed["resume"] != "auto":
         return arguments  # it goes on with what the run was
@@ -270,11 +274,13 @@ def test_every_command_and_example_of_a_page_runs_as_it_stands(page, typing):
 
 
 def composed(page: Path) -> list[str]:
-    """The commands in a page's prose that are whole: no capitals or dots stand for something."""
+    """The commands in a page's prose that are whole: no capitals, dots or yours stand for something."""
     if docs.name_of(page) in GONE:
         return []
     found = dict.fromkeys(docs.inline_commands(page))
-    return [line for line in found if not re.search(r"\b[A-Z]{2,}\b(?!\.)|=$|\.\.\.", line)]
+    return [
+        line for line in found if not re.search(r"\b[A-Z]{2,}\b|=(?: |$)|\.\.\.|\byours\b", line)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ def test_a_table_of_figures_says_its_date_and_machine(page):
     for section in [beginning, *rest]:
         heading = section.partition("\n")[0]
         if MEASURED.search(section) and (docs.name_of(page), heading) not in NOT_MEASURED:
+            if "same machine and day" in section.replace("\n", " "):
+                continue  # as above on the page
             assert DATE.search(section + beginning), f"{heading}: no date"
             assert MACHINE.search(section + beginning), f"{heading}: no machine"
 
@@ -51,11 +53,12 @@ def test_every_file_that_a_page_names_is_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES[:-2], ids=docs.name_of)
-def test_a_page_begins_with_what_it_is_for_and_who_needs_it(page):
-    title, _, beginning = docs.read(page).partition("\n\n")
-    first = beginning.partition("\n\n")[0]
-    assert title.startswith("# ") and not first.startswith(("#", "|", "`"))
-    assert re.search(r"\b(For whoever|For services|For trainings|For everybody|whoever)\b", first)
+def test_a_page_begins_with_a_title_and_two_sentences(page):
+    """What it is for, and who needs it."""
+    title, _, text = docs.read(page).partition("\n\n")
+    first = text.partition("\n\n")[0]
+    assert re.fullmatch(r"# [^#\n]+", title) and not first.startswith(("#", "|", "`", "!"))
+    assert len(re.findall(r"[.?:](?:\s|$)", first)) >= 2
 
 
 def test_every_extra_has_a_row_on_the_page_of_installation():

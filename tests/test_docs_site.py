@@ -114,6 +114,15 @@ def test_every_page_can_be_reached_from_the_front_page(pages):
     assert {path.as_posix() for path in sources if path.parts[0] != "_build"} <= set(pages)
 
 
+@pytest.mark.parametrize("folder", ["tutorials", "how-to", "explanation"])
+def test_every_page_of_a_folder_has_a_card_with_its_title_and_its_first_sentence(site, folder):
+    text = (site / folder / "index.html").read_text(encoding="utf-8")
+    cards = re.findall(r"<li><p><a [^>]*href=\"([\w-]+).html\"><strong>(.+?)</a> (.+?)</p>", text)
+    pages = {path.stem for path in (DOCS / folder).glob("*.md")} - {"index"}
+    assert {name for name, _, _ in cards} == pages and len(cards) == len(pages)
+    assert all(re.search(r"[.!?:]$", re.sub("<.*?>", "", lead)) for _, _, lead in cards)
+
+
 def test_nothing_is_loaded_from_elsewhere(site, pages):
     assert {load for page in pages.values() for load in page.loaded if "//" in load} == set()
     for sheet in site.rglob("*.css"):
@@ -154,34 +163,38 @@ def test_the_page_for_lost_addresses_needs_nothing_beside_it(site, pages):
 
 @pytest.fixture(scope="module")
 def served(site):
-    """The address of a server for the site, in a folder of it."""
-    handler = functools.partial(Quiet, directory=site.parent)
+    """The address of the site on a server, in a folder of it."""
+    lost = (site / "404.html").read_bytes()
+    handler = functools.partial(Server, directory=site.parent, lost=lost)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}/{site.name}"
     server.shutdown()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A server like many: it shows 404.html for what is not there."""
+class Server(http.server.SimpleHTTPRequestHandler):
+    """A server like many: it shows one page for all that is not there."""
+
+    def __init__(self, *arguments, lost, **more):
+        self.lost = lost
+        super().__init__(*arguments, **more)
 
     def log_message(self, *arguments):
         pass
 
     def send_error(self, code, *arguments, **more):
-        body = Path(self.directory, "html", "404.html").read_bytes()
         self.send_response(code)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(self.lost)
 
 
 def test_a_lost_address_at_any_depth_leads_to_the_front_page_of_a_site_in_a_folder(served, browser):
     page = browser.new_page()
-    page.goto(f"{served}/html/how-to/deep/er/nothing.html")
+    page.goto(f"{served}/how-to/deep/er/nothing.html")
     page.wait_for_function("document.getElementById('home').getAttribute('href') != '/'")
     page.click("#home")
-    assert page.url == f"{served}/html/index.html" and page.locator("h1").first.inner_text()
+    assert page.url == f"{served}/index.html" and page.locator("h1").first.inner_text()
     page.close()
 
 
@@ -203,10 +216,17 @@ def test_the_search_finds_scores_settings_and_names_without_a_network(site, brow
 
 FAINT = """() => {
   // Texts whose contrast with what is behind them is below 4.5 to 1 (large ones: 3 to 1).
-  const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+  const ink_of = canvas.getContext('2d', {willReadFrequently: true}), seen = {};
+  const numbers = text => seen[text] ||= (() => {  // however a colour is written
+    ink_of.clearRect(0, 0, 1, 1);
+    ink_of.fillStyle = text;
+    ink_of.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = ink_of.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  })();
   const over = (top, below) => {
-    const alpha = top[3] === undefined ? 1 : top[3];
-    return [0, 1, 2].map(i => top[i] * alpha + below[i] * (1 - alpha));
+    return [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
   };
   const light = colour => {
     const linear = colour.map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
@@ -216,9 +236,9 @@ FAINT = """() => {
     const layers = [];
     for (let at = element; at; at = at.parentElement) {
       const style = getComputedStyle(at);
-      const colour = numbers(at.matches('svg *') ? '0 0 0 0' : style.backgroundColor);
-      if (colour.length && colour[3] !== 0) layers.push(colour);
-      if (colour.length === 3) break;
+      const colour = numbers(at.matches('svg *') ? 'transparent' : style.backgroundColor);
+      if (colour[3] > 0) layers.push(colour);
+      if (colour[3] === 1) break;
     }
     return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
   };
@@ -230,7 +250,8 @@ FAINT = """() => {
     if (element.closest('script, style, title, desc, .headerlink')) continue;
     const style = getComputedStyle(element);
     const below = behind(element);
-    const ink = numbers(element.matches('svg *') ? style.fill : style.color);
+    const ink = [...numbers(element.matches('svg *') ? style.fill : style.color)];
+    for (let at = element; at; at = at.parentElement) ink[3] *= getComputedStyle(at).opacity;
     const [a, b] = [light(over(ink, below)), light(below)].sort((x, y) => y - x);
     const size = parseFloat(style.fontSize), bold = style.fontWeight >= 600;
     const needed = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;

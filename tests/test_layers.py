@@ -1,6 +1,7 @@
 """The import order: each layer imports only from those above it."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -41,17 +42,25 @@ def module(path: Path) -> str:
     return ".".join(words).removesuffix(".__init__")
 
 
-def imports(path: Path):
+@functools.cache
+def tree(path: Path) -> ast.AST:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
     """Names imported anywhere in a file, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    found = []
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute here"
             for alias in node.names:
                 whole = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
                 is_module = whole.is_dir() or whole.with_suffix(".py").exists()
-                yield f"{node.module}.{alias.name}" if is_module else node.module
+                found.append(f"{node.module}.{alias.name}" if is_module else node.module)
+    return tuple(found)
 
 
 def imported_parts(path: Path) -> set[str]:
@@ -108,7 +117,7 @@ def test_nothing_is_printed_outside_the_command_line():
     calls = [
         path.name
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"

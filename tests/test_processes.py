@@ -27,6 +27,7 @@ from nowcast.cli.common import stopped_by_signals
 from nowcast.data.sampling import EpochSampler
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import Terminated, UserError
+from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import started_world
 from nowcast.training import checkpoints
 from nowcast.training import processes as training_processes
@@ -538,7 +539,7 @@ def one_of_two(rank: int, port: int, act, path: Path) -> None:
     )
 
     def acting(*arguments):
-        processes = arguments[-1]
+        (processes,) = (one for one in arguments if isinstance(one, Processes))
         processes.met()
         torch.distributed.init_process_group(
             "gloo",
@@ -548,7 +549,7 @@ def one_of_two(rank: int, port: int, act, path: Path) -> None:
         )
         act(rank)
 
-    train._train_first = train._train_along = acting
+    train._train_first = train.train_along = acting
     try:
         main(["train"])
     except SystemExit as stop:

@@ -53,6 +53,15 @@ def test_archives_of_one_name_or_none_are_refused(archives):
             RadarEvents(wrong, TASK)
 
 
+def test_an_archive_of_another_cadence_is_refused_with_the_setting_that_takes_it(tmp_path):
+    path = write_archive(tmp_path / "six.nc", np.ones((4, 2, 3)), (0, 6, 12, 18))
+    with pytest.raises(
+        UserError, match=r"come every 6 min: set task\.timestep=6, or leave it out\.$"
+    ):
+        RadarEvents([str(path)], TASK)
+    assert len(RadarEvents([str(path)], Task(2, 1, 6)).part("test")) == 2
+
+
 def test_events_are_split_by_name_and_crops_come_from_them_in_turn(archives):
     events = RadarEvents(archives, TASK, seed=3, test=["b"], crop=2, samples_per_epoch=5)
     assert [events.part("test").source(index) for index in range(len(events.part("test")))] == ["b"]

@@ -13,12 +13,21 @@ import pytest
 import torch
 import yaml
 
-from nowcast.cli import compare, config, evaluate, experiment, forecasting, radar, run, train
+from nowcast.cli import (
+    compare,
+    config,
+    evaluate,
+    experiment,
+    folders,
+    forecasting,
+    radar,
+    request,
+    run,
+)
 from nowcast.forecasting import prediction
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build, resolve
 from nowcast.runtime.errors import UserError
-from nowcast.training import loop
 from tests.factories import write_archive
 
 TASK = {
@@ -509,6 +518,8 @@ def done(monkeypatch, folder):
     }
     for name in ("run", "other_run"):
         Forecaster.from_settings(settings, precision="float32").save(folder / name)
+    from nowcast.training import loop  # with Lightning, for which only these tests wait
+
     for owner, name in (
         (loop, "fit"),
         (prediction, "publish"),
@@ -518,12 +529,14 @@ def done(monkeypatch, folder):
         (forecasting, "start_server"),
         (evaluate, "_write_evaluation"),
         (radar.checking, "check"),
-        (compare, "_one_by_one"),
+        (compare, "_finish"),
     ):
         monkeypatch.setattr(owner, name, stopped)
     monkeypatch.setattr(experiment.Evaluation, "check", lambda *_: None)
-    for command in (train, compare):
-        monkeypatch.setattr(command, "new_folder", lambda kind: folder / "made" / kind)
+    monkeypatch.setattr(compare, "new_folder", lambda kind: folder / "made" / kind)
+    for owner in (folders, request):
+        made = folder / "made"
+        monkeypatch.setattr(owner, "claimed_by_time", lambda parent, **_: made / parent.name)
 
     def does(*typed):
         with pytest.raises((Done, UserError)) as caught:
@@ -610,6 +623,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "output_dir": "elsewhere",
     },
     "compare": {
+        "runs": "run",
         "models": "{A: [model=unet]}",
         "only": "[PredRNN]",
         "common": "[seed=2]",
@@ -849,46 +863,31 @@ def test_a_value_that_asks_for_what_happens_anyway_is_no_mistake(arguments, done
     assert not refused, told
 
 
-HYDRA = [  # what users of Hydra type, and what they are told to type instead
-    ("--multirun", "nowcast compare"),
-    ("-m", "nowcast compare"),
+HYDRA = [  # what a training cannot do of what Hydra knows, and the words of the answer
     ("--config-dir=x", "--config-dir x is not a folder"),
-    ("--config-path=x", "experiment=MINE"),
-    ("--config-name=x", "experiment=NAME"),
-    ("-cn", "experiment=NAME"),
-    ("--info", "--cfg job"),
+    ("--config-path=x", "x is not a folder"),
+    ("--config-name=x", "there is no x.yaml"),
+    ("-cn", "--config-name takes a name"),
     ("--experimental-rerun=x", "resume=DIR"),
-    ("--shell-completion", "nowcast --help"),
-    ("--hydra-help", "nowcast --help"),
-    ("--cfg=hydra", "--cfg job"),
-    ("--resolve", "--cfg job"),
-    ("--package=model", "--cfg job"),
-    ("hydra.sweep.dir=x", "nowcast compare"),
-    ("hydra.sweep.subdir=x", "nowcast compare"),
-    ("hydra/launcher=joblib", "nowcast compare"),
-    ("hydra/sweeper=optuna", "nowcast compare"),
-    ("hydra.sweeper.params.seed=1", "nowcast compare"),
-    ("hydra.mode=MULTIRUN", "nowcast compare"),
-    ("hydra.verbose=true", "logs of its run"),
-    ("hydra/job_logging=none", "logs of its run"),
-    ("hydra/hydra_logging=none", "logs of its run"),
-    ("hydra.output_subdir=null", "config.yaml lies in the run folder"),
-    ("hydra.searchpath=[x]", "experiment=MINE"),
-    ("hydra.job.name=x", "name=NAME"),
-    ("hydra.job.chdir=true", "output_dir=DIR"),
-    ("hydra.job.env_set.A=1", "in the shell"),
-    ("hydra.help.header=x", "nowcast --help"),
-    ("hydra.run.dir=${now:%Y}", "output_dir=DIR"),
-    ("+hydra.job.id=3", "leave this one out"),
-    ("++hydra.callbacks=null", "leave this one out"),
-    ("~hydra.run.dir", "leave this one out"),
-    ("hydra=x", "leave this one out"),
-    ("seed=1,2", "nowcast compare"),
-    ("model=unet,simvp", "nowcast compare"),
-    ("training.learning_rate=choice(0.1,0.2)", "nowcast compare"),
-    ("seed=range(3)", "nowcast compare"),
-    ("training.learning_rate=interval(0,1)", "nowcast compare"),
-    ("model=glob(*)", "nowcast compare"),
+    ("--shell-completion", "bash, fish, zsh"),
+    ("--resolve", "goes with --cfg"),
+    ("--package=model", "goes with --cfg"),
+    ("hydra.sweep.dir=x", "type --multirun, too"),
+    ("hydra.sweep.subdir=x", "type --multirun, too"),
+    ("hydra/launcher=joblib", "type --multirun, too"),
+    ("hydra/sweeper=optuna", "type --multirun, too"),
+    ("hydra.sweeper.params.seed=1", "type --multirun, too"),
+    ("hydra.searchpath=[x]", "x is not a folder"),
+    ("hydra.help.header=x", "--help is made from"),
+    ("+hydra.job.id=3", "Hydra fills it in itself"),
+    ("hydra.sweper.x=1", "hydra.sweep.dir"),
+    ("hydra=x", "there is no setting 'hydra'"),
+    ("seed=1,2", "type --multirun, too"),
+    ("model=unet,simvp", "type --multirun, too"),
+    ("training.learning_rate=choice(0.1,0.2)", "type --multirun, too"),
+    ("seed=range(3)", "type --multirun, too"),
+    ("training.learning_rate=interval(0,1)", "type --multirun, too"),
+    ("model=glob(*)", "type --multirun, too"),
     ("+new=1", "unknown key 'new'"),
     ("+training.new=1", "training has no setting 'new'"),
     ("++model.new=1", "model has no setting 'new'"),
@@ -897,7 +896,7 @@ HYDRA = [  # what users of Hydra type, and what they are told to type instead
     ("~nothing", "does not exist"),
     ("data@other=radar", "there is no setting"),
     ("+data@other=radar", "unknown key|Could not|task"),
-    ("hydra.run.dir=", "output_dir is empty"),
+    ("hydra.run.dir=", "hydra.run.dir is empty"),
 ]
 
 
@@ -919,7 +918,7 @@ def test_the_run_folder_of_hydra_is_the_run_folder(done, tmp_path):
     ):
         told, refused = done("train", *SMALL, setting)
         assert not refused and f"{tmp_path}/a b" in told
-    assert "both name the run folder; type one of them" in typed(
+    assert "both name the same folder; type one of them" in typed(
         "train", "output_dir=a", "hydra.run.dir=b"
     )
     assert "nowcast predict has no run folder; type output=PATH" in typed(

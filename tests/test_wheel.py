@@ -96,7 +96,7 @@ def test_the_source_archive_has_the_tests_and_documentation_and_builds_the_same_
         assert (unpacked / name).exists(), name
     folders = ("conf", "nowcast", "tests", "docs")
     assert {name for name in in_checkout(*folders) if not (unpacked / name).exists()} == set()
-    assert sorted(path.name for path in (unpacked / "data").iterdir()) == ["README.md", "readme"]
+    assert [path.name for path in (unpacked / "data").iterdir()] == ["README.md"]
     build(ROOT, tmp_path, "--wheel")
     (from_checkout,) = tmp_path.glob("*.whl")
     assert contents(from_checkout) == contents(wheel)
@@ -114,6 +114,15 @@ def test_what_lies_in_a_checkout_by_chance_is_in_no_archive(unpacked, tmp_path):
         name for name in names if name.startswith(("forecast", "runs", ".venv", "data/radar"))
     ]
     assert chance == []
+
+
+def test_an_editable_installation_leads_to_the_checkout_and_copies_nothing_of_it(tmp_path):
+    program = "import sys, hatchling.build as backend; backend.build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, check=True)
+    (editable,) = tmp_path.glob("*.whl")
+    (path,) = [name for name in contents(editable) if ".dist-info/" not in name]
+    with zipfile.ZipFile(editable) as archive:
+        assert archive.read(path).decode() == str(ROOT)
 
 
 def test_the_metadata_is_what_a_package_page_shows(wheel):
@@ -203,9 +212,18 @@ def test_commands_of_the_wheel_forecast_outside_the_checkout(installed, folder):
     assert typed(installed, folder, "nowcast", "--version") == f"nowcast {nowcast.__version__}\n"
     told = typed(installed, folder, "python", "-m", "nowcast", "info", "radar")
     assert "files       6, of which 6 can be read" in told
-    told = typed(installed, folder, "nowcast", "predict", "input=radar", "output=now.nc")
+    words = ["input=radar", "output=now.nc", "page=now.html"]
+    told = typed(installed, folder, "nowcast", "predict", *words)
     assert "12 fields up to 2018-08-24 19:25 UTC" in told
-    assert {"now.nc", "now.png", "now.gif"} <= {path.name for path in folder.iterdir()}
+    assert {"now.nc", "now.png", "now.gif", "now.html"} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_demonstration_comes_with_the_wheel(installed, folder):
+    told = typed(installed, folder, "nowcast", "demo", "output_dir=demo")
+    assert "Deutscher Wetterdienst" in told and "persistence" in told
+    assert {"demo.html", "demo.png", "forecast.nc"} <= {
+        path.name for path in (folder / "demo").iterdir()
+    }
 
 
 def test_the_wheel_trains_on_moving_mnist_and_reports(installed, folder):

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import textwrap
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,12 +36,15 @@ from nowcast.runtime.world import refuse_many
 # Each command is a function of its name, in a module of that name but for these.
 _MODULES = {"convert": "radar", "info": "radar", "check": "radar"}
 _MODULES |= dict.fromkeys(("predict", "watch", "replay", "serve"), "forecasting")
-_COMMANDS = ("train", "evaluate", "report", "predict", "convert", "info", "check", "show", "demo")
+_COMMANDS = ("demo", "train", "evaluate", "report", "predict", "show", "convert", "info", "check")
 _COMMANDS += ("watch", "replay", "serve", "compare", "benchmark")
 _SHOWING = ("--info", "--cfg=", "--hydra-help")  # what Hydra shows of its own
 
 USAGE = """usage: nowcast COMMAND [KEY=VALUE ...] [--config-dir DIR]
 
+Try it
+  nowcast demo                                an hour of real radar, forecast and compared with
+                                              what came: scores, a picture, a page
 Train and evaluate
   nowcast train [experiment=NAME]             train, then evaluate
   nowcast train resume=DIR                    go on with an interrupted run
@@ -56,8 +60,9 @@ Train and evaluate
                                               'run=[DIR1,DIR2]'
 Forecast
   nowcast predict run=DIR input=FILES output=FILE.nc
-                                              from the newest frames (also FILE.h5: ODIM, FILE.tif)
-  nowcast show FILE [output=FILE.html]        any forecast, or radar files, as a page in the browser
+                                              from the newest frames (also FILE.h5: ODIM, FILE.tif);
+                                              page=FILE.html: with a page, too
+  nowcast show FILE [output=FILE.html]        a forecast or radar files as a page in the browser
   nowcast watch run=DIR input=FOLDER output=FOLDER
                                               for every cycle, from what arrives in a folder
   nowcast serve FOLDER [port=8000]            the page that watch keeps up to date (also FILE.html)
@@ -168,6 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
     except SaidElsewhere:
         sys.exit(EXIT_ERROR)
     except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as users of Hydra ask for all of it
+            traceback.print_exception(error)
         sys.stderr.write(f"nowcast {name}: error: {as_typed_here(one_line(error))}\n")
         sys.exit(EXIT_ERROR)
     except OSError as error:

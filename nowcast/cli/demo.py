@@ -10,6 +10,7 @@ from nowcast.cli.common import load, new_folder, plain_or_shown, print_line
 from nowcast.cli.show import open_in_browser
 from nowcast.demo.hour import ARCHIVE, PLACE, SOURCE
 from nowcast.runtime.build import is_of_type
+from nowcast.runtime.distribution import install_hint
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import SHIPPED, replacing, require_writable, run_folder, sha256_of
 
@@ -25,7 +26,7 @@ _FILES = {
 _ABOUT = {
     "extrapolation": "  extrapolation  the last frame carried on along its motion, by pysteps",
     "advection": "  advection      the last frame carried on along its motion, without pysteps\n"
-    "                 (pip install 'nowcast[flow]' for its extrapolation in this place)",
+    f"                 ({install_hint('flow')}: its extrapolation in this place)",
     "persistence": "  persistence    the last frame as it is",
 }
 _NEXT = """Your own radar next (any service's files: HDF5, NetCDF, GeoTIFF, GRIB2, RADOLAN ...):

@@ -168,6 +168,9 @@ def _evaluation_config(stored: DictConfig, overrides: list[str]) -> DictConfig:
         for bound in _SPLIT_BOUNDS:  # other data are cut where the run's were, unless given
             if bound in fresh.data and bound in stored.data and f"data.{bound}" not in given:
                 fresh.data[bound] = stored.data[bound]
+        if "data.test_from" in given and fresh.data.get("validation_from") is None:
+            # nothing is validated here: what comes before the test is not looked at
+            fresh.data.validation_from = fresh.data.test_from
     for name in sorted(groups):
         OmegaConf.update(stored, name, fresh[name], merge=False, force_add=True)
     configuration.override(stored, [item for item in overrides if item not in typed])

@@ -72,11 +72,18 @@ EXAMPLES = {
     "report": ("nowcast report run=runs/train/2026-11-30_08-56-00 output=report.html",),
     "predict": (
         "nowcast predict input=radar.nc output=now.nc",
-        "nowcast predict run=runs/mine 'input=radar/*.h5' output=now.h5 members=20",
+        "nowcast predict 'input=radar/*.h5' output=now.nc page=now.html",
+        "nowcast predict run=runs/mine 'input=radar/*.h5' output=now.nc members=20",
     ),
+    "show": (
+        "nowcast show now.nc",
+        "nowcast show 'forecasts/now_*.h5' output=now.html open=false",
+        "nowcast show radar.nc last=288",
+    ),
+    "demo": ("nowcast demo", "nowcast demo output_dir=demo open=true"),
     "watch": ("nowcast watch input=incoming output=published operation.formats=[nc,tif]",),
     "replay": ("nowcast replay input=radar.nc output=replayed",),
-    "serve": ("nowcast serve published port=8080",),
+    "serve": ("nowcast serve published port=8080", "nowcast serve now.html"),
     "convert": (
         "nowcast convert 'input=radar/*.h5' output=radar.nc",
         "nowcast convert input=month.tar output=radar.nc reader=radolan workers=4",

@@ -2,7 +2,7 @@
 
 from nowcast.runtime.errors import UserError
 
-_OWN_FOLDER = ("train", "evaluate", "compare", "benchmark")  # commands with output_dir
+_OWN_FOLDER = ("train", "evaluate", "compare", "benchmark", "demo")  # commands with output_dir
 _ONE_JOB = (
     "this command runs one job; nowcast train --multirun trains with several values, and nowcast "
     "compare several models"

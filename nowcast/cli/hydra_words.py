@@ -192,7 +192,9 @@ def translated(command: str, arguments: list[str]) -> list[str]:
     _refuse_lonely(found)
     if command in APPLICATIONS:
         words = Words.of(found)
-        refuse_without_meaning(command, words.of_hydra, multirun=words.multirun)
+        shown = any(item.startswith((f"{CFG}=", INFO)) for item in words.options)
+        if not shown:
+            refuse_without_meaning(command, words.of_hydra, multirun=words.multirun)
     folders = [item for item in found if item.startswith("output_dir=")]
     if len(folders) > 1 and len(set(folders)) > 1:
         raise UserError("output_dir and hydra.run.dir both name the run folder; type one of them.")
@@ -234,7 +236,12 @@ def _option(command: str, item: str, rest: list[str]) -> list[str]:
                 "--package takes a part of the configuration, e.g. --cfg job --package training."
             )
         return [f"{PACKAGE}={value}"]
-    return [item]
+    if item == RESOLVE:
+        return [item]
+    raise UserError(
+        f"there is no option {item!r}; settings are given as KEY=VALUE, see nowcast {command} "
+        "--help."
+    )
 
 
 def _taken(rest: list[str], accepted: tuple[str, ...], usual: str) -> str:

@@ -104,7 +104,7 @@ class Job:
                 try:
                     yield
                 except BaseException as error:
-                    if not isinstance(error, UserError):
+                    if isinstance(error, Exception) and not isinstance(error, UserError):
                         traceback.print_exc()
                     sys.stderr.write(f"nowcast train: {_reason(error)}\n")
                     raise

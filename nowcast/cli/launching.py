@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hydra.plugins.launcher import Launcher
@@ -71,11 +72,15 @@ def _stopped_together() -> Iterator[None]:
 
     def stop(number, frame):
         signal.signal(number, signal.SIG_DFL)  # a second one ends this process at once
-        running = multiprocessing.active_children()
+        end = time.monotonic() + _GRACE_SECONDS
+        running, started = multiprocessing.active_children(), _started_by_submitit()
+        for pid in [*(process.pid for process in running), *started]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         for process in running:
-            process.terminate()
-        for process in running:
-            process.join(_GRACE_SECONDS / max(1, len(running)))
+            process.join(max(0.0, end - time.monotonic()))
+        while started & _started_by_submitit() and time.monotonic() < end:
+            time.sleep(0.1)
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -83,3 +88,18 @@ def _stopped_together() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _started_by_submitit() -> set[int]:
+    """Processes of this one that run jobs for submitit on this machine; they would outlive it.
+
+    Where the system does not list them there are none.
+    """
+    found = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            for pid in path.read_text().split():
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if any(word.startswith(b"submitit.") for word in words):
+                    found.add(int(pid))
+    return found

@@ -7,11 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from nowcast.cli.composing import HYDRA
 from nowcast.cli.places import choices, composed, search_folders
+from nowcast.runtime.distribution import install_hint
 
-SWEEP_EXTRA = "nowcast[sweep]"
-"""What `pip install` takes for Hydra's plug-ins."""
-
-_NEEDS = f"needs {{}}, which is not installed; type: pip install '{SWEEP_EXTRA}'"
+_NEEDS = f"needs {{}}, which is not installed; type: {install_hint('sweep')}"
 _OF_PLUGINS = {
     "hydra/launcher/joblib": "hydra-joblib-launcher",
     "hydra/launcher/submitit_local": "hydra-submitit-launcher",
@@ -43,17 +41,25 @@ def explained(name: str, overrides: list[str], error: Exception) -> str:
     text = one_sentence(error)
     found = re.match(r"Could not override '([^']*)'", text)
     if found is None:
-        return _with_installation(text)
+        return _of_choice(text)
     return _no_such_setting(name, found[1])
 
 
-def _with_installation(text: str) -> str:
-    """A sentence on a choice that is not there, with what to install where a plug-in brings it."""
-    found = re.search(r"Could not find '([^']*)'", text)
-    package = _OF_PLUGINS.get(found[1]) if found else None
-    if package is None:
+def _of_choice(text: str) -> str:
+    """A sentence on a choice that is not there, with those that it may have been meant for, or what
+    to install where a plug-in brings it.
+    """
+    found = re.match(r"Could not find '([^']*)'", text)
+    if found is None:
         return text
-    return f"{found[1].rpartition('/')[0]}={found[1].rpartition('/')[2]} {_NEEDS.format(package)}"
+    group, _, choice = found[1].rpartition("/")
+    package = _OF_PLUGINS.get(found[1])
+    if package is not None:
+        return f"{group}={choice} {_NEEDS.format(package)}"
+    available = re.search(r"Available options in '[^']*': (.*)", text)
+    near = get_close_matches(choice, available[1].split(), n=2) if available else []
+    hint = f"; did you mean {' or '.join(f'{group}={name}' for name in near)}?" if near else ""
+    return f"{text}{hint}"
 
 
 def _no_such_setting(name: str, key: str) -> str:
@@ -91,7 +97,7 @@ def one_sentence(error: Exception) -> str:
         r"path|provider=|To append to your config|See https|Use --multirun)"
     )
     text = " ".join(line for line in lines if not re.match(noise, line))[:400]
-    text = text.removeprefix("In 'hydra/config': ")
+    text = re.sub(r"^In '[^']*': (?=Could not find)", "", text)
     text = re.sub(r" ?To append to your (default list|config) use .*", "", text)
     if text.startswith("Interpolation key"):
         text += (

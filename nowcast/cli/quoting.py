@@ -95,7 +95,7 @@ def in_grammar(overrides: list[str], *, sweeps: bool = False) -> list[str]:
             if sweeps and "," in value and name != "output_dir" and not os.path.exists(value):
                 raise UserError(
                     f"{item!r} could be one value with a comma, or several; type "
-                    f"{name}='choice(A,B)' for several, and for one without a comma."
+                    f"{name}='choice(A,B)' for several, or {name}=\"choice('A,B')\" for one."
                 )
             found.append(f"{name}={_value(name, value)}")
     return found
@@ -167,8 +167,8 @@ def _choice(key: str, item: str) -> str:
         ) from error
     if not isinstance(sweep, ChoiceSweep):
         raise UserError(f"{item!r} is not a choice of values; type {key}='choice(A,B)'.")
-    texts = [_element(element) for element in sweep.list]
-    return f"choice({','.join(_value(key, text) for text in texts)})"
+    # in quotes: as arguments of choice(), Hydra would take them out of theirs
+    return ",".join(_value(key, _element(element)) for element in sweep.list)
 
 
 def _element(element) -> str:

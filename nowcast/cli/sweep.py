@@ -1,13 +1,16 @@
 """nowcast train --multirun: several trainings by Hydra's sweepers and launchers."""
 
+import logging
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli import places
@@ -18,9 +21,9 @@ from nowcast.cli.hydra_keys import plain_key, with_logging
 from nowcast.cli.hydra_words import AUTO, Words
 from nowcast.cli.job import Job
 from nowcast.cli.launching import launched_elsewhere
-from nowcast.cli.mistakes import one_sentence
+from nowcast.cli.mistakes import explained, one_sentence
 from nowcast.cli.quoting import in_grammar, literal, quoted
-from nowcast.cli.sweep_checks import beforehand, check_sweeper
+from nowcast.cli.sweep_checks import OPTUNA, beforehand, check_sweeper, refuse_swept_hydra
 from nowcast.cli.sweep_summary import failures, show
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.errors import Terminated, UserError
@@ -65,7 +68,8 @@ def sweep(words: Words) -> None:
         job = Job(goes_on=words.resumed == AUTO, keys=plan.keys)
         launches = Launches(lambda *launch: launched_elsewhere(job, *launch))
         try:
-            app.sweep(plan.config, job, launches)
+            with _quiet_sweepers(plan.config):
+                app.sweep(plan.config, job, launches)
         except (KeyboardInterrupt, Terminated):
             _say_how_to_go_on(words, plan)
             raise
@@ -84,7 +88,9 @@ def _planned(app: Application, words: Words) -> _Plan:
     settings = [item for item in words.settings if not item.startswith("output_dir=")]
     folder_typed = [item for item in words.settings if item.startswith("output_dir=")]
     typed = in_grammar([*settings, *words.of_hydra], sweeps=True)
-    jobs, keys = beforehand(app, typed)
+    refuse_swept_hydra(app, typed)
+    params = OmegaConf.select(_composed(app, typed).hydra.sweeper, "params") or {}
+    jobs, keys = beforehand(app, typed, [f"{key}={value}" for key, value in params.items()])
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
     first = app.compose(RunMode.RUN, [*jobs.first, *in_grammar(folder_typed), *of_hydra])
     if len(jobs.names) > 1:
@@ -115,8 +121,32 @@ def _composed(app: Application, typed: list[str]) -> DictConfig:
             found = re.match(r"Could not override '([^']*)'", str(error))
             added = [item for item in typed if found and item.startswith(f"{found[1]}=")]
             if not added:
-                raise UserError(one_sentence(error)) from error
+                raise UserError(explained("train", typed, error)) from error
             typed = [f"++{item}" if item in added else item for item in typed]
+
+
+@contextmanager
+def _quiet_sweepers(config: DictConfig) -> Iterator[None]:
+    """A block in which sweepers do not say what is said here in one line; unless Hydra's lines are
+    wanted, too.
+    """
+    if config.hydra.hydra_logging.root is not None:
+        yield
+        return
+    silent = logging.NullHandler()  # without a handler, warnings go to standard error
+    for name in ("hydra", "hydra_plugins"):
+        logging.getLogger(name).addHandler(silent)
+    with ExitStack() as stack:
+        if config.hydra.sweeper["_target_"] == OPTUNA:
+            from optuna import logging as of_optuna
+
+            stack.callback(of_optuna.set_verbosity, of_optuna.get_verbosity())
+            of_optuna.set_verbosity(of_optuna.WARNING)
+        try:
+            yield
+        finally:
+            for name in ("hydra", "hydra_plugins"):
+                logging.getLogger(name).removeHandler(silent)
 
 
 def _refuse_runs_in(folder: Path) -> None:
@@ -143,6 +173,12 @@ def _of_hydra(error: Exception, folder: Path) -> Exception:
 
 def _say_how_to_go_on(words: Words, plan: _Plan) -> None:
     """What was interrupted, and the command that goes on."""
+    if plan.config.hydra.launcher["_target_"].endswith(".SlurmLauncher"):
+        print_line(
+            "interrupted; jobs that are queued stay so (squeue shows, scancel ends them). What "
+            f"they made: {shlex.join(['nowcast', 'compare', f'runs={plan.folder}'])}"
+        )
+        return
     if plan.config.hydra.sweeper["_target_"] != _BASIC:
         print_line(f"interrupted; the runs so far are in {plan.folder}")
         return

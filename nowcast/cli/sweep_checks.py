@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -19,8 +20,10 @@ from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
 from nowcast.training.settings import TrainingSettings
 
+OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+"""Target of hydra/sweeper=optuna."""
+
 _MOST = 100  # combinations that are all checked; of more each value once
-_OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 _LOCAL = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
 
 
@@ -41,12 +44,15 @@ class Jobs:
     continuous: bool
 
 
-def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...]]:
+def beforehand(
+    app: Application, typed: list[str], params: list[str]
+) -> tuple[Jobs, tuple[str, ...]]:
     """Compose and check jobs, all where they are few.
 
     Args:
         app: Hydra.
         typed: all overrides, in Hydra's grammar.
+        params: those of hydra.sweeper.params, wherever they were written.
 
     Returns:
         What is known of the jobs, and the keys in which they differ.
@@ -56,10 +62,10 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
     """
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
     ours = [item for item in typed if item not in of_hydra]
-    overrides = _parsed(app, [*_params(of_hydra), *ours])
-    values = {item.get_key_element(): _values(item) for item in overrides}
-    keys = [item.key_or_group for item in overrides if item.is_sweep_override()]
-    _refuse_swept_hydra(app, of_hydra)
+    overrides = _parsed(app, [*params, *ours])
+    last = {item.get_key_element(): item for item in overrides}  # the one that counts
+    values = {key: _values(item) for key, item in last.items()}
+    keys = [item.key_or_group for item in last.values() if item.is_sweep_override()]
     names, trainings = set(), []
     combinations = _combinations(values)
     for combination in combinations:
@@ -70,7 +76,7 @@ def beforehand(app: Application, typed: list[str]) -> tuple[Jobs, tuple[str, ...
             raise UserError(f"{label}: {error}" if label else str(error)) from error
         names.add(name)
         trainings += [] if training in trainings else [training]
-    continuous = any(item.is_interval_sweep() for item in overrides)
+    continuous = any(item.is_interval_sweep() for item in last.values())
     return Jobs(combinations[0], names, trainings, continuous), tuple(dict.fromkeys(keys))
 
 
@@ -81,20 +87,14 @@ def _parsed(app: Application, items: list[str]) -> list[Override]:
         raise UserError(one_sentence(error)) from error
 
 
-def _refuse_swept_hydra(app: Application, of_hydra: list[str]) -> None:
-    for item in _parsed(app, of_hydra):
-        if item.is_sweep_override():
+def refuse_swept_hydra(app: Application, typed: list[str]) -> None:
+    """Refuse several values for a setting of Hydra's own."""
+    for item in _parsed(app, typed):
+        if item.is_sweep_override() and item.is_hydra_override():
             raise UserError(
                 f"{item.input_line!r} gives several values, but settings of Hydra's own are those "
                 f"of all jobs; where a list is meant type {item.key_or_group}=[A,B]."
             )
-
-
-def _params(of_hydra: list[str]) -> list[str]:
-    """What hydra.sweeper.params sweeps over, wherever it was written."""
-    node = configuration.compose_typed("train", of_hydra).hydra.sweeper
-    params = OmegaConf.select(node, "params")
-    return [f"{key}={value}" for key, value in (params or {}).items()]
 
 
 def _values(item: Override) -> list[str]:
@@ -165,12 +165,22 @@ def check_sweeper(config: DictConfig, jobs: Jobs, *, goes_on: bool, basic: str) 
             "(hydra.sweeper.storage=sqlite:///FILE.db with hydra.sweeper.study_name=NAME goes on "
             "with a study of Optuna.)"
         )
-    if kind == _OPTUNA:
+    if kind == OPTUNA:
         _check_direction(sweeper, jobs.trainings)
+        _check_storage(sweeper)
     if launcher["_target_"] == _LOCAL and launcher["tasks_per_node"] > 1:
         raise UserError(
             "hydra.launcher.tasks_per_node would train the same job several times here; type "
             "training.devices=N for several processes of one training."
+        )
+
+
+def _check_storage(sweeper: DictConfig) -> None:
+    """Refuse a database that the Optuna of Hydra's sweeper cannot write to."""
+    if sweeper.storage is not None and not version("sqlalchemy").startswith("1."):
+        raise UserError(
+            f"hydra.sweeper.storage={sweeper.storage} needs SQLAlchemy 1, and "
+            f"{version('sqlalchemy')} is installed; type: pip install 'sqlalchemy<2'"
         )
 
 

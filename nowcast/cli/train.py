@@ -218,8 +218,9 @@ def finish(prepared: Prepared, processes: Processes, stack: ExitStack) -> float:
     from nowcast.benchmark.models import parameters
 
     request, experiment = prepared.request, prepared.experiment
+    count = parameters(experiment.forecaster.model)
     print_line(
-        f"nowcast {nowcast.__version__}: {parameters(experiment.forecaster.model):,} parameters, "
+        f"nowcast {nowcast.__version__}: {count:,} parameter{'s' * (count != 1)}, "
         f"run folder {request.folder}"
     )
     if not request.goes_on:

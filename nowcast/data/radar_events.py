@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.data.archive import Archive
 from nowcast.data.base import Cases, DataSet
+from nowcast.data.cadence import usual_step
 from nowcast.data.inputs import expand_inputs
 from nowcast.data.memory import kept_in_memory
 from nowcast.data.radar import (
@@ -81,9 +82,17 @@ class RadarEvents(DataSet):
             starts[name] = window_starts(times, self.task, tolerance=tolerance)
             if not len(starts[name]):
                 shortage = describe_shortage(times, self.task, tolerance)
-                raise UserError(f"{path} {shortage}. Leave it out.")
+                raise UserError(f"{path} {shortage}. {self._what_to_do(archive)}")
         object.__setattr__(self, "_opened", opened)
         object.__setattr__(self, "_starts", starts)
+
+    def _what_to_do(self, archive: Archive) -> str:
+        """What to do with an archive that has no case, as a sentence."""
+        step = usual_step(archive.times, archive.tolerance)
+        if step is None or step == self.task.timedelta:
+            return "Leave it out."
+        minutes = f"{step / np.timedelta64(1, 'm'):g}"
+        return f"Its frames come every {minutes} min: set task.timestep={minutes}, or leave it out."
 
     def _refuse_wrong_names(self, names: list[str]) -> None:
         for part, listed in (("test", self.test), ("validation", self.validation)):

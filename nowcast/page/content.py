@@ -174,16 +174,9 @@ def forecast_content(
     times = made.valid_times
     if context is not None:
         times = np.concatenate([context.times, times])
-    unknown = [None] * len(observed)
     layers = [Layer("rate", title, "mm/h", "amount", [*observed, *made.values])]
     layers += _others(observed, beside, made.members)
-    depth = rain_depth(made) if products is None else products.depth
-    since = "Rain since the analysis time"
-    layers.append(Layer("depth", since, "mm", "amount", [*unknown, *depth]))
-    if products is not None:
-        for k, (threshold, fields) in enumerate(zip(products.thresholds, products.probability)):
-            words = f"Probability ≥ {threshold:g} mm/h"
-            layers.append(Layer(f"probability{k}", words, "%", "percent", [*unknown, *fields]))
+    layers += _derived(made, products, len(observed))
     step = float(made.lead_times[0] / np.timedelta64(1, "s"))
     return PageContent(
         made.grid,
@@ -207,6 +200,19 @@ def _others(
     for k, values in enumerate(() if members is None else members[:_MOST_MEMBERS]):
         title = f"Member {k + 1} of {len(members)}"
         layers.append(Layer(f"member{k}", title, "mm/h", "amount", [*observed, *values]))
+    return layers
+
+
+def _derived(forecast: Forecast, products: Products | None, before: int) -> list[Layer]:
+    """Layers of the accumulation and the probabilities; ``before`` frames have none."""
+    unknown = [None] * before
+    depth = rain_depth(forecast) if products is None else products.depth
+    since = "Rain since the analysis time"
+    layers = [Layer("depth", since, "mm", "amount", [*unknown, *depth])]
+    if products is not None:
+        for k, (threshold, fields) in enumerate(zip(products.thresholds, products.probability)):
+            title = f"Probability ≥ {threshold:g} mm/h"
+            layers.append(Layer(f"probability{k}", title, "%", "percent", [*unknown, *fields]))
     return layers
 
 

@@ -15,19 +15,23 @@ def label_of(name: str) -> str:
     return f"class-{name.lower()}"
 
 
-def inline(text: str, classes: frozenset[str] = frozenset()) -> list[nodes.Node]:
+def inline(
+    text: str, classes: frozenset[str] = frozenset(), *, links: bool = True
+) -> list[nodes.Node]:
     """Text with its code; the names of classes that are described somewhere lead there.
 
     Args:
         text: of a docstring or a comment.
         classes: names with a section of their own, see ``label_of``.
+        links: whether names lead to where they are described.
     """
     found: list[nodes.Node] = []
     end = 0
     for match in _CODE.finditer(text):
         if match.start() > end:
             found.append(nodes.Text(text[end : match.start()]))
-        found.append(_code(match[1] or match[2], classes))
+        code = match[1] or match[2]
+        found.append(_code(code, classes) if links else nodes.literal(code, code))
         end = match.end()
     if end < len(text):
         found.append(nodes.Text(text[end:]))
@@ -66,8 +70,8 @@ def sentence(text: str) -> str:
     if not text:
         return ""
     ended = text if text.endswith((".", "!", "?", ":")) else f"{text}."
-    first = ended.split(maxsplit=1)[0]
-    is_word = first.isalpha() and first.islower()
+    first = ended.split(maxsplit=1)[0].rstrip(",;:.")
+    is_word = first.isalpha() and first.islower() and first not in ("null", "true", "false")
     return ended[0].upper() + ended[1:] if is_word else ended
 
 
@@ -81,6 +85,9 @@ def comment(lines: list[str]) -> list[nodes.Node]:
             found[-1] += [nodes.Text(" "), *inline(line)]
         else:
             found.append(nodes.paragraph("", "", *inline(line)))
+    for paragraph in found:
+        if isinstance(paragraph, nodes.paragraph) and not paragraph.astext().endswith((".", ":")):
+            paragraph += nodes.Text(".")
     return found
 
 

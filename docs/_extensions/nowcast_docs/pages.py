@@ -66,7 +66,7 @@ class PagesDirective(TocTree):
         if not lead:
             _logger.warning("%s does not begin with a sentence", page, location=self.get_location())
         link = {"refdomain": "std", "reftype": "doc", "reftarget": f"/{page}"}
-        name = nodes.strong("", "", *markup.inline(title))
+        name = nodes.strong("", "", *markup.inline(title, links=False))
         reference = addnodes.pending_xref("", name, refexplicit=True, refwarn=True, **link)
-        text = [reference, nodes.Text(" "), *markup.inline(lead)]
+        text = [reference, nodes.Text(" "), *markup.inline(lead, links=False)]
         return nodes.list_item("", nodes.paragraph("", "", *text))

@@ -219,9 +219,21 @@ def _brought(file: File) -> nodes.paragraph:
     return found
 
 
-def _command_of(file: File) -> str:
-    """The command that a file belongs to."""
-    return file.name.partition("_")[0]
+def _usage(file: File) -> nodes.definition_list:
+    """How the command of a file is typed, and what that does, as the overview has it."""
+    typed: list[list[str]] = []
+    for line in usage_of(file.name.partition("_")[0], USAGE):
+        left, _, right = line.strip().partition("   ")
+        if line.startswith("  nowcast "):
+            typed.append([left, right.strip()])
+        else:
+            typed[-1][1] = f"{typed[-1][1]} {line.strip()}".strip()
+    found = nodes.definition_list(classes=["usage"])
+    for left, right in typed:
+        term = nodes.term("", "", nodes.literal("", left))
+        text = nodes.paragraph("", "", *markup.inline(markup.sentence(right)))
+        found += nodes.definition_list_item("", term, nodes.definition("", text))
+    return found
 
 
 def _group_link(group: str, text: str) -> addnodes.pending_xref:
@@ -244,8 +256,11 @@ class CommandDirective(_Described):
         about[:1] = [re.sub(r"^nowcast [^:]*: ?|^nowcast \w+$", "", line) for line in about[:1]]
         if about and about[0]:
             about[0] = about[0][0].upper() + about[0][1:]
-        found = [self._typed(usage_of(_command_of(file), USAGE), cut=2)]
-        found += markup.comment([line for line in about if line])
+        usage = _usage(file)
+        said = markup.comment([line for line in about if line])
+        if said and said[0].astext() in (item[-1].astext() for item in usage):
+            del said[0]
+        found = [usage, *said] if len(usage) else said
         of_hydra = "hydra/"  # its own groups, which Hydra describes
         groups = {
             group: choice
@@ -264,13 +279,10 @@ class CommandDirective(_Described):
             found += self._part(node, one)
         examples = EXAMPLES.get(file.name, ())
         if examples:
-            found += [nodes.paragraph("", "Examples:"), self._typed(examples)]
+            text = "\n".join(examples)
+            block = nodes.literal_block(text, text, language="bash")
+            found += [nodes.paragraph("", "Examples:"), block]
         return found
-
-    def _typed(self, lines: Iterable[str], *, cut: int = 0) -> nodes.literal_block:
-        """Commands as they are typed, without the first characters of each line."""
-        text = "\n".join(line[cut:] for line in lines)
-        return nodes.literal_block(text, text, language="text")
 
     def _part(self, node: Node, one: ClassInUse) -> list[nodes.Node]:
         """The settings of a class that the command itself names."""

@@ -210,6 +210,7 @@ def _empty_table(columns: list[tuple], first: str, *, seeds: int, with_counts: b
         shown.add_column("seeds", justify="right", overflow="fold")
     for score, threshold, _ in columns:
         title = score_title(score, threshold) + _DIRECTIONS.get(about(score).better, "")
+        title = title.replace("cross-entropy", "cross-\nentropy")  # else folded within a word
         shown.add_column(title, justify="right", overflow="fold")
     return shown
 
