@@ -298,6 +298,42 @@ def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_r
     )
 
 
+def test_without_a_folder_the_newest_multirun_of_the_same_words_goes_on(here, monkeypatch):
+    seen = []
+
+    def trained(job, config, folder, **_):
+        seen.append(folder.relative_to(here / "runs" / "train"))
+        return 1.0
+
+    monkeypatch.setattr(Job, "_trained", trained)
+    main(["train", "-m", "seed=1,2", "resume=auto"])
+    main(["train", "-m", "seed=1,2"])
+    main(["train", "-m", "seed=1,3", "resume=auto"])
+    main(["train", "-m", "seed=1,2", "resume=auto"])
+    folders = [path.parts[0] for path in seen[::2]]
+    assert len(set(folders)) == 3 and folders[3] == folders[1]
+
+
+def test_a_file_of_ones_own_can_say_that_it_is_a_multirun(here, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Job, "_trained", lambda job, config, *_, **__: seen.append(config.seed) or 1.0
+    )
+    (here / "mine" / "experiment").mkdir(parents=True)
+    (here / "more" / "model").mkdir(parents=True)
+    shutil.copy(configuration.folder() / "model" / "unet.yaml", here / "more" / "model" / "my.yaml")
+    (here / "mine" / "experiment" / "many.yaml").write_text(
+        "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '4,5'}}}\n"
+    )
+    main(["train", "--config-dir=mine", "experiment=many", "output_dir=a"])
+    (here / "mine" / "own.yaml").write_text(
+        "defaults: [train, _self_, {override model: my}]\n"
+        f"hydra: {{mode: MULTIRUN, searchpath: ['file://{here}/more']}}\n"
+    )
+    main(["train", "--config-dir=mine", "--config-name=own", "seed=6,7", "output_dir=b"])
+    assert seen == [4, 5, 6, 7]
+
+
 def test_an_interrupted_multirun_says_how_to_go_on(here, capsys, monkeypatch):
     original, calls = TrainingModule.on_train_epoch_start, []
 
