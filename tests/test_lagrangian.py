@@ -11,17 +11,14 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.lagrangian import context as context_module
 from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
-from nowcast.models.lagrangian.distribution import (
-    RainDistribution,
-    RateLadder,
-    area_scaling,
-    best_probability,
-    decided,
-)
+from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
 from nowcast.models.lagrangian.ensemble import ScaleNoise
+from nowcast.models.lagrangian.evolution import RainInMotion
 from nowcast.models.lagrangian.scales import Regression, correlations, recent, regression
 from nowcast.models.lagrangian.settings import SETTINGS, RainScale
+from nowcast.models.yes_no import best_probability
 from nowcast.runtime.errors import UserError
+from nowcast.types.functional import Functional
 from nowcast.types.scale import Scale
 from tests.test_motion import blobs
 
@@ -82,7 +79,8 @@ def test_a_forecast_made_in_stripes_is_the_forecast(batch, set_threads):
         network.settings = replace(SETTINGS, stripe=pixels)
         prediction = network(context, 3, observed)
         levels = normalised([0.5, 5.0])
-        found.append((*prediction.point_and_exceedance(levels), prediction.members(3)))
+        points, probability = prediction.answers(["mean", "quantile:0.8", "event:0.3"], levels)
+        found.append((*points, probability, prediction.members(3)))
     for other in found[1:]:
         for one, same in zip(found[0], other):
             assert (one.isnan() == same.isnan()).all()
@@ -131,12 +129,12 @@ def test_rain_carried_to_where_no_radar_looks_decides_nothing(monkeypatch):
     observed[..., 50:] = False
     seen = []
 
-    def watched(logits, decides, *rest):
+    def watched(probability, decides):
         seen.append(decides)
-        return decided(logits, decides, *rest)
+        return best_probability(probability, decides)
 
-    monkeypatch.setattr("nowcast.models.lagrangian.distribution.decided", watched)
-    forecast = network(context, 4, observed).point()
+    monkeypatch.setattr("nowcast.models.yes_no.best_probability", watched)
+    forecast = network(context, 4, observed).point("event:0.3")
     assert (
         forecast[0, 3, 0, :, 50:58].isfinite().any()
         and not any(known[..., 50:].any() for known in seen)
@@ -223,67 +221,31 @@ def test_two_frames_are_enough_for_a_forecast():
     assert forecast[..., 12:-12, 12:-12].isfinite().all()
 
 
-def least(probability, known, scaling, *, given=0.0):
-    return best_probability(probability, known, scaling, SETTINGS, given=given)
+def least(probability, known=None):
+    known = torch.ones_like(probability, dtype=torch.bool) if known is None else known
+    return best_probability(probability, known).item()
 
 
 def test_a_rate_is_forecast_where_that_promises_the_best_csi():
     # sum p / (number + sum of the other p): 1.8 / (2 + 0.4) = 0.75 for the two likely pixels, 0.9 /
     # (1 + 1.3) for one, 2.2 / 4 for all
-    everywhere, one = torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(1)
-    assert 0.2 < least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]]), everywhere, one) <= 0.61
+    assert 0.2 < least(torch.tensor([[[0.9, 0.9], [0.2, 0.2]]])) <= 0.9
     # rare rain, 0.3 / (1 + 0.06) for the likeliest pixel, 0.32 / 2 for the first two: the
     # likeliest, though it is unlikely
-    assert 0.02 < least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]]), everywhere, one) <= 0.3
-    # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three, of which a third may
-    # be given away, and a half not
-    falling = torch.tensor([[[0.5, 0.4], [0.4, 0.0]]])
-    assert [
-        least(falling, everywhere, one, given=given).item() > 0.45 for given in (0.0, 0.3, 0.4)
-    ] == [False, False, True]
-    # a rate that is nowhere likely is forecast nowhere, after its probabilities were moved to the
-    # area that it has now
-    assert [
-        least(torch.full((1, 2, 2), 0.05), everywhere, scale * one).item()
-        for scale in (1.0, 2.0, 0.5)
-    ] == pytest.approx([0.1, 0.05, 0.2])
+    assert 0.02 < least(torch.tensor([[[0.3, 0.02], [0.02, 0.02]]])) <= 0.3
+    # 0.5 / (1 + 0.4 + 0.4) = 0.28 for one pixel, 1.3 / 3 = 0.43 for all three
+    assert 0.05 < least(torch.tensor([[[0.5, 0.4], [0.4, 0.0]]])) <= 0.4
+    # what is nowhere likely is forecast nowhere
+    assert least(torch.full((1, 2, 2), 0.04)) > 1 and least(torch.full((1, 2, 2), 0.06)) <= 0.06
     # what has no forecast has no say: the first pixel alone is left, and it is forecast
-    assert (
-        least(
-            torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]),
-            torch.tensor([[[True, False], [False, False]]]),
-            one,
-        )
-        <= 0.2
-    )
-    now, expected = torch.tensor([4.0, 400.0, 1.0, 0.0]), torch.tensor([16.0, 100.0, 100.0, 0.0])
-    assert area_scaling(now, expected, SETTINGS).tolist() == [0.5, 2.0, 0.5, 1.0]
+    known = torch.tensor([[[True, False], [False, False]]])
+    assert least(torch.tensor([[[0.2, 0.9], [0.9, 0.9]]]), known) <= 0.2
 
 
 def ladder():
     scale = RainScale(KNEE, CEILING)
     levels, rates = (normalised(rates) for rates in (SETTINGS.levels, SETTINGS.rates))
     return RateLadder.of(levels, rates, scale, SETTINGS)
-
-
-def test_the_forecast_lies_on_the_side_of_each_rate_that_was_decided_and_near_the_mean_elsewhere():
-    network = model()
-    logits = (
-        SETTINGS.steepness * (torch.tensor([0.05, 0.3, 0.6])[:, None] - network.levels)
-    ).T.reshape(1, len(SETTINGS.levels), 1, 3)
-    rates = ladder()
-    forecast = decided(
-        logits,
-        torch.ones(1, 1, 3, dtype=torch.bool),
-        torch.tensor([[[0.0, 0.3, 0.6]]]),
-        rates,
-        rates.weights(rates.normalised, torch.float32),
-    )[0, 0]
-    assert (
-        forecast[0] < network.levels[0]
-        and forecast[1].item() == pytest.approx(0.3, abs=0.05)
-        and forecast[2].item() == pytest.approx(0.6, abs=0.05)
-    )
 
 
 def test_finer_pixels_of_the_same_rain_have_the_same_forecast():
@@ -352,7 +314,7 @@ def test_its_members_are_at_each_pixel_the_middles_of_equal_shares_of_its_distri
     network, context = model(), moving(1.0, 0.5)
     levels = normalised([0.5, 5.0])
     members = network(context, 2).members(200)
-    frames, probability = network(context, 2).point_and_exceedance(levels)
+    (frames,), probability = network(context, 2).answers([None], levels)
     assert members.shape == (1, 200, 2, 1, *context.shape[-2:])
     assert (members.isnan() == frames[:, None].isnan()).all() and torch.equal(
         frames.nan_to_num(-1), network(context, 2).point().nan_to_num(-1)
@@ -416,7 +378,7 @@ def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_gr
         moving(1.0, 0.0), (0, 520, 0, 336)
     )  # showers in one corner of 400 x 600 km
     with torch.no_grad():
-        forecast, probability = network(context, 12).point_and_exceedance(normalised([0.1]))
+        (forecast,), probability = network(context, 12).answers(["mean"], normalised([0.1]))
     assert forecast[0, 11, 0, 250:, 300:].isfinite().float().mean() > 0.5
     assert forecast[0, 11, 0, :64, 12:80].nanmean() > normalised(0.1) and forecast[
         0, 11, 0, 250:, 300:
@@ -448,20 +410,15 @@ class Known(RainDistribution):
     def __init__(self, logits, newest):
         network = model()
         prediction = network(torch.zeros(1, 2, 1, *newest.shape[-2:]), 2)
-        super().__init__(prediction._rain, ladder(), newest, None)
-        self._logits = logits
+        super().__init__(prediction._rain, ladder(), None)
+        self._logits, self._known = logits, torch.ones_like(newest, dtype=torch.bool)
+        self._known[..., 0] = False
 
-    def _of_each_lead(self, *fields):
-        known = torch.ones_like(self._newest, dtype=torch.bool)
-        known[..., 0] = False
+    def _of_each_lead(self, field):
+        known = self._known
         leads = [self._logits, self._logits - 1]
-        found = []
-        for field in fields:
-            made = [
-                torch.where(known[:, None], field(logits, known), torch.nan) for logits in leads
-            ]
-            found.append(torch.stack(made, dim=2))
-        return found
+        made = [torch.where(known[:, None], field(logits, known), torch.nan) for logits in leads]
+        return torch.stack(made, dim=2)
 
 
 def logistic(middles, steepness=20.0):
@@ -498,22 +455,36 @@ def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distributi
     torch.testing.assert_close(found[1:], expected[1:], rtol=0, atol=0.01)
 
 
-def test_an_event_is_forecast_where_it_promises_the_best_csi_and_where_the_published_forecast_has_it():
+def test_an_event_is_forecast_where_it_promises_the_best_csi_or_from_a_probability_on():
     # probabilities of 1 mm/h: 0.9, 0.9, 0.2, 0.2, of which the first two are forecast, as above
     shares, level = torch.tensor([0.5, 0.9, 0.9, 0.2, 0.2]), normalised(1.0)
-    middles = level + torch.logit(shares) / 20
-    newest = torch.tensor([[[0.0, 0.9, 0.9, 0.0, 0.0]]])
-    event = Known(logistic(middles), newest).point(f"event:{level.item()}")
+    known = Known(logistic(level + torch.logit(shares) / 20), torch.zeros(1, 1, 5))
+    event = known.point(f"event:{level.item()}")
     assert event[0, 0, 0, 0, 0].isnan()
     assert event[0, 0, 0, 0, 1:].tolist() == pytest.approx([level.item()] * 2 + [0.0] * 2)
-    network = Forecaster.load(run_folder("shipped")).model.eval()
-    with torch.no_grad():
-        prediction = network(moving(2.0, 1.0), 4)
-        published, event = prediction.point(), prediction.point(f"event:{level.item()}")
-    assert torch.equal(published.isnan(), event.isnan())
-    known = ~event.isnan()
-    same = (published >= level)[known] == (event > 0)[known]
-    assert same.float().mean() > 0.999 and 0.01 < (event[known] > 0).float().mean() < 0.9
+    for probability, count in ((0.15, 4), (0.25, 2), (0.95, 0)):
+        event = known.point(Functional("event", level.item(), probability))
+        assert (event[0, 0] > 0).sum() == count
+
+
+def test_one_pass_over_the_leads_gives_every_functional_and_probability(monkeypatch):
+    prediction, passes = model()(moving(1.0, 0.5), 3), []
+    asked, levels = ["median", "event:0.3", "mean", "quantile:0.9"], normalised([0.5, 5.0])
+    expected = [prediction.point(one) for one in asked]
+    probability = prediction.exceedance(levels)
+    monkeypatch.setattr(type(prediction._rain), "leads", counted(passes))
+    points, exceedance = prediction.answers(asked, levels)
+    assert len(passes) == 1
+    for found, wanted in zip([*points, exceedance], [*expected, probability], strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6, equal_nan=True)
+
+
+def counted(passes, leads=RainInMotion.leads):
+    def noted(*arguments):
+        passes.append(1)
+        return leads(*arguments)
+
+    return noted
 
 
 def test_an_unknown_functional_is_refused():

@@ -1,6 +1,7 @@
 """Commands that forecast with a trained run: predict, watch, replay, serve."""
 
 import threading
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.runtime.build import build_part, is_of_type
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder, sha256_of
+from nowcast.types.functional import Functional, in_words
 
 
 def predict(arguments: list[str]) -> None:
@@ -47,6 +49,7 @@ def predict(arguments: list[str]) -> None:
     if settings is None:
         return
     _check_prediction(settings)
+    point = _checked_point(settings)
     output, members = Path(settings["output"]), settings["members"]
     writer_for(output, members=members)  # refused before anything is read
     suffixes = (".png", ".gif") if settings["pictures"] else ()
@@ -74,9 +77,10 @@ def predict(arguments: list[str]) -> None:
         model_sha256=sha256_of(run / WEIGHTS_FILE),
         thresholds=settings["thresholds"],
         members=members,
+        point=point,
         tolerance=tolerance,
     )
-    _report_prediction(published)
+    _report_prediction(published, point)
     if page is not None:
         content = forecast_content(published.made, published.context)
         about = about_forecast(published.attributes)
@@ -109,13 +113,30 @@ def _check_prediction(settings: dict) -> None:
         )
 
 
-def _report_prediction(published: prediction.Published) -> None:
+def _checked_point(settings: dict) -> str | None:
+    """Which number of the predicted distribution is asked for; before anything is read.
+
+    Raises:
+        UserError: it is none.
+    """
+    point = settings["point"]
+    try:
+        return None if point is None else str(Functional.parse(point))
+    except UserError as error:
+        raise UserError(f"point={point}: {error}") from None
+
+
+def _report_prediction(published: prediction.Published, point: str | None) -> None:
     """Say what was forecast, where it lies, and what took how long."""
     forecast, files = published.forecast, published.files
     for note in prediction.notes(published.context, forecast):
         print_line(note)
+    if point is not None and not forecast.point:
+        print_line(f"the model predicts a single field, which is written for point={point}, too")
     last = utc_text(forecast.valid_times[-1])
     fields = f"{len(forecast.lead_times)} fields up to {last}"
+    if forecast.point:
+        fields += f" ({in_words(forecast.point)})"
     print_line(f"analysis time {utc_text(forecast.analysis_time)}, {fields}")
     written = f"{files[0]} to {files[-1].name}" if len(files) > 1 else str(files[0])
     steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in published.seconds.items())
@@ -207,10 +228,13 @@ def replay(arguments: list[str]) -> None:
     if not is_of_type(every, int) or every < 0:
         raise UserError(f"every is {every!r}; expected a whole number, 0 for no faults.")
     page = checked_page(settings["page"])
-    forecaster = _radar_run(settings)
+    point, forecaster = _checked_point(settings), _radar_run(settings)
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
-    cycles = replaying.replay(frames, forecaster, output, every=every, on_record=_print_status)
+    operation = replace(replaying.OPERATION, point=point)
+    cycles = replaying.replay(
+        frames, forecaster, output, every=every, operation=operation, on_record=_print_status
+    )
     Console().print(replaying.table(cycles))
     if page is not None:
         opened = open_files(output, reader=CfNetcdf(), last=1, context=frames)

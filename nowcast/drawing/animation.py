@@ -16,6 +16,7 @@ from nowcast.drawing.maps import clock_text, minutes_text
 from nowcast.runtime.environment import loaded_without
 from nowcast.runtime.files import replacing
 from nowcast.types.frames import Forecast, Frames, Grid
+from nowcast.types.functional import in_words
 
 # A GIF contains indices into one palette: rain classes, not observed, accents of the two phases,
 # greys for text, and for every class of the map the tones of a line that covers a quarter, half,
@@ -68,9 +69,10 @@ def forecast_animation(context: Frames, forecast: Forecast, path: str | Path) ->
         clock = clock_text(time)
         headings.append((f"observed {clock}", f"{str(time)[:10]}  {clock}"))
     start = clock_text(forecast.analysis_time)
+    number = f", {in_words(forecast.point)}" if forecast.point else ""
     for lead, time in zip(forecast.lead_times, forecast.valid_times):
         first = f"forecast {minutes_text(lead)}, valid {clock_text(time)}"
-        headings.append((first, f"{str(time)[:10]}, from {start}"))
+        headings.append((first, f"{str(time)[:10]}, from {start}{number}"))
     fields = [*context.values, *forecast.values]
     window = cells.observed_window(fields)
     grid = cells.cropped(forecast.grid, window)

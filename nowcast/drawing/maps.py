@@ -22,6 +22,7 @@ from nowcast.evaluation.titles import evenly
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 from nowcast.types.frames import Forecast, Frames, Grid
+from nowcast.types.functional import in_words
 
 _MOST_COLUMNS = 10
 _MOST_MEMBERS = 3  # more would make the picture of an ensemble longer than a screen
@@ -69,8 +70,13 @@ def forecast_strip(context: Frames, forecast: Forecast, path: str | Path) -> Non
         column_labels=labels,
         kind="rain",
         grid=forecast.grid,
-        title=f"Rain rate forecast from {day} {clock}",
+        title=f"Rain rate forecast from {day} {clock}{_of_point(forecast)}",
     )
+
+
+def _of_point(forecast: Forecast) -> str:
+    """Which number of the predicted distribution is drawn, behind a title."""
+    return f", {in_words(forecast.point)}" if forecast.point else ""
 
 
 def sequence_picture(
@@ -115,7 +121,7 @@ def forecast_figure(forecast: Forecast, path: str | Path | None = None):
         {"forecast": forecast.values},
         column_labels={"forecast": [minutes_text(lead) for lead in forecast.lead_times]},
         kind="rain",
-        title=f"Rain rate forecast from {day} {clock}",
+        title=f"Rain rate forecast from {day} {clock}{_of_point(forecast)}",
         grid=forecast.grid,
     )
     if path is not None:

@@ -63,14 +63,26 @@ def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def forecast_by(
-    decision: Decision, context: Frames, forecaster: Forecaster, *, thresholds: Sequence[float] = ()
+    decision: Decision,
+    context: Frames,
+    forecaster: Forecaster,
+    *,
+    thresholds: Sequence[float] = (),
+    point: str | None = None,
 ) -> Forecast:
-    """The forecast that was decided on, with the network's probabilities of these rain rates
-    [mm/h], if it predicts any; NaN where nothing can be said.
+    """The forecast that was decided on; NaN where nothing can be said.
+
+    Args:
+        decision: by which method, and how far.
+        context: what it is made from.
+        forecaster: the network.
+        thresholds: rain rates [mm/h] whose probabilities the network's forecast brings along, if
+            it predicts any.
+        point: which number of its distribution the network's forecast is, see ``Forecaster``.
     """
     task, length = forecaster.task, decision.forecast_length
     if decision.method == "nowcast":
-        return forecaster(context, length, thresholds=thresholds)
+        return forecaster(context, length, thresholds=thresholds, point=point)
     if decision.method == "extrapolation":
         steps = (decision.times[1] - decision.times[0]) / task.timedelta
         values = carried(context.values[-1], motion_of(context.values) / steps, length)

@@ -25,6 +25,7 @@ from nowcast.runtime.files import run_folder
 from nowcast.runtime.precision import autocast, check_precision, precision_of
 from nowcast.types.arrays import as_numbers
 from nowcast.types.frames import Forecast, Frames
+from nowcast.types.functional import Functional
 from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.tolerance import DEFAULT, Tolerance
@@ -119,6 +120,110 @@ class Forecaster:
         context = as_numbers(context, "the context frames")
         with self._predicted(context, forecast_length, scale) as (prediction, ever_observed):
             return self._restored(prediction.point(), ever_observed)[:, :, 0]
+
+    def forecast_functionals(
+        self,
+        context: np.ndarray,
+        functionals: Sequence[str],
+        forecast_length: int | None = None,
+        *,
+        thresholds: Sequence[float] = (),
+        scale: Scale | None = None,
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Several numbers of the predicted distribution, computed together.
+
+        Args:
+            context: (B, T, H, W) physical values, NaN = not observed.
+            functionals: see ``nowcast.types.functional``; events in physical values.
+            forecast_length: number of frames; None for the task's.
+            thresholds: physical values whose probabilities are asked for, too.
+            scale: as for ``forecast_values``.
+
+        Returns:
+            By functional (B, forecast_length, H, W) float32 physical values, NaN as in
+            ``forecast_values``; of an event its value where it is forecast, elsewhere 0. And the
+            probabilities of the thresholds, (B, K, forecast_length, H, W); None without any.
+
+        Raises:
+            UserError: as ``forecast_values``, or an unknown functional.
+        """
+        context = as_numbers(context, "the context frames")
+        asked = [Functional.parse(one) for one in functionals]
+        with self._predicted(context, forecast_length, scale) as (prediction, ever_observed):
+            fields, probability = self._answers(
+                prediction, asked, thresholds, context, ever_observed
+            )
+        return dict(zip(map(str, functionals), fields, strict=True)), probability
+
+    def _answers(
+        self,
+        prediction: Prediction,
+        asked: Sequence[Functional | None],
+        thresholds: Sequence[float],
+        context: np.ndarray,
+        ever_observed: Tensor,
+    ) -> tuple[list[np.ndarray], np.ndarray | None]:
+        """What one pass over a prediction gives, see ``forecast_functionals``."""
+        levels = self.transform.levels(thresholds) if len(thresholds) else ()
+        normalised = [None if one is None else self._normalised(one) for one in asked]
+        with self._own_draws(context):
+            points, exceedance = prediction.answers(normalised, levels)
+        fields = [
+            self._restored_point(values, one, ever_observed)
+            for values, one in zip(points, asked, strict=True)
+        ]
+        if exceedance is None:
+            return fields, None
+        probability = torch.where(ever_observed[:, None], exceedance.float(), torch.nan)
+        return fields, probability[:, :, :, 0].cpu().numpy()
+
+    @contextmanager
+    def _own_draws(self, context: np.ndarray) -> Iterator[None]:
+        """A block in which what a model draws depends on the context alone."""
+        capabilities = self.model.capabilities
+        if capabilities.probabilistic or not capabilities.members:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(context, 0))
+            yield
+
+    def _normalised(self, functional: Functional) -> Functional:
+        """A functional as the model is asked for it: events on its own scale."""
+        if functional.name != "event":
+            return functional
+        return functional._replace(level=self.transform.levels([functional.level]).item())
+
+    def _restored_point(
+        self, values: Tensor, functional: Functional | None, ever_observed: Tensor
+    ) -> np.ndarray:
+        """Physical values of a forecast, (B, T, H, W); of an event exactly its value, or 0."""
+        if functional is None or functional.name != "event":
+            return self._restored(values, ever_observed)[:, :, 0]
+        known = ever_observed & ~values.isnan()
+        event = torch.where(values > 0, functional.level, 0.0)
+        return torch.where(known, event, torch.nan).float().cpu().numpy()[:, :, 0]
+
+    def functional(self, point: str | None = None) -> Functional | None:
+        """Which number of its distribution a forecast is.
+
+        Args:
+            point: what was asked for, see ``nowcast.types.functional``; None: the mean, of which
+                alone sums over time and areas are right, and which has the smallest squared errors.
+
+        Returns:
+            None: the single field that the model was made for, which is its mean, median and
+            quantiles, too.
+
+        Raises:
+            UserError: an unknown functional.
+        """
+        asked = None if point is None else Functional.parse(point)
+        capabilities = self.model.capabilities
+        if capabilities.probabilistic:
+            return asked or Functional("mean")
+        is_ensemble = capabilities.members or capabilities.own_members
+        return asked if is_ensemble or (asked and asked.name == "event") else None
 
     def forecast_members(
         self,
@@ -224,6 +329,7 @@ class Forecaster:
         *,
         thresholds: Sequence[float] = (),
         members: int = 0,
+        point: str | None = None,
         tolerance: Tolerance = DEFAULT,
     ) -> Forecast:
         """Forecast from the newest frames.
@@ -234,13 +340,18 @@ class Forecaster:
             thresholds: rain rates [mm/h] whose probabilities the forecast shall bring along, if the
                 model tells any.
             members: of an ensemble, which the forecast shall bring along; 0: none.
+            point: which number of the predicted distribution the forecast is: "mean", "median",
+                "quantile:0.9", "event:1" (where 1 mm/h is forecast to be reached: 1, elsewhere 0;
+                so that the critical success index is best), "event:1@0.2" (where its probability
+                is at least 0.2); None: the mean, see ``functional``. A model of a single field
+                forecasts that field, whatever is asked for.
             tolerance: how far frames may lie off regular times.
 
         Raises:
             UserError: too few frames, a gap among those needed, no pixel of the newest observed, a
                 cadence or spacing that the model is not made for, thresholds that are not positive
-                and ascending, members of a model that draws none, or a forecast that is missing
-                everywhere.
+                and ascending, an unknown functional, members of a model that draws none, or a
+                forecast that is missing everywhere.
         """
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
         frames = self.one_of_each_time(frames, tolerance)
@@ -254,23 +365,21 @@ class Forecaster:
             )
         length = self._length(forecast_length)
         scale = Scale.of_samples([(task.timestep, context.grid.pixel_km)])
-        ensemble, probability = None, None
+        ensemble = None
         if members:
             self._refuse_members(members)
         if not self.model.capabilities.probabilistic:
             thresholds = ()
-        values = context.values[None]
+        functional, values = self.functional(point), context.values[None]
+        asked = [functional]
+        if functional is not None and functional.name != "mean":
+            asked.append(Functional("mean"))  # for sums, which are right of it alone
         call = self._predicted(values, length, scale, members=max(1, members))
         with call as (prediction, ever_observed):
-            if thresholds:
-                levels = self.transform.levels(thresholds)
-                point, probability = prediction.point_and_exceedance(levels)
-                probability = torch.where(ever_observed[:, None], probability.float(), torch.nan)
-                probability = probability[0, :, :, 0].cpu().numpy()
-            else:
-                point = prediction.point()
-            forecast = self._restored(point, ever_observed)[0, :, 0]
-            if np.isnan(forecast).all():
+            fields, probability = self._answers(
+                prediction, asked, thresholds, values, ever_observed
+            )
+            if np.isnan(fields[0]).all():
                 raise UserError(
                     f"the forecast from {context.times[-1]} UTC is missing at every pixel and lead "
                     f"time: {_why_nothing(context, type(self.model).__name__)}"
@@ -278,13 +387,15 @@ class Forecaster:
             if members:
                 ensemble = self._members(prediction, members, values, ever_observed)[0]
         return Forecast(
-            forecast,
+            fields[0][0],
             context.times[-1],
             task.lead_times(length),
             context.grid,
             members=ensemble,
             thresholds=thresholds,
-            probability=probability,
+            probability=None if probability is None else probability[0],
+            point="" if functional is None else str(functional),
+            expected=fields[1][0] if len(fields) > 1 else None,
         )
 
     def one_of_each_time(self, frames: Frames, tolerance: Tolerance = DEFAULT) -> Frames:

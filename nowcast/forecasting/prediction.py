@@ -65,6 +65,7 @@ def publish(
     model_sha256: str | None = None,
     thresholds: Sequence[float] = (),
     members: int = 0,
+    point: str | None = None,
     tolerance: Tolerance = DEFAULT,
 ) -> Published:
     """Read the newest frames, forecast, and write the forecast in the format of the output's
@@ -81,11 +82,13 @@ def publish(
             rain rates alone are written.
         members: of an ensemble to write beside them, where the format has a place for them; 0:
             none.
+        point: which number of the predicted distribution is written, see ``Forecaster``; None: the
+            mean.
         tolerance: how far frames may lie off regular times.
 
     Raises:
-        UserError: frames a forecast cannot be made from, members of a model that draws none, or a
-            file that cannot be written.
+        UserError: frames a forecast cannot be made from, an unknown functional, members of a model
+            that draws none, or a file that cannot be written.
     """
     writer = writer_for(output, members=members)
     clock = [time.perf_counter()]
@@ -93,7 +96,12 @@ def publish(
     clock.append(time.perf_counter())
     before = forecaster.network_seconds
     forecast = forecaster(
-        frames, forecast_length, thresholds=thresholds, members=members, tolerance=tolerance
+        frames,
+        forecast_length,
+        thresholds=thresholds,
+        members=members,
+        point=point,
+        tolerance=tolerance,
     )
     network = forecaster.network_seconds - before
     clock.append(time.perf_counter())

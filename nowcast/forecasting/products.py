@@ -163,17 +163,24 @@ def _without_unobserved(forecast: Forecast, quality: np.ndarray) -> Forecast:
     never = quality == OBSERVED_NEVER
     if all(np.isnan(field[never]).all() for field in forecast.values):
         return forecast
-    return replace(forecast, values=np.where(never, np.float32(np.nan), forecast.values))
+    values, expected = forecast.values, forecast.expected
+    if expected is not None:
+        expected = np.where(never, np.float32(np.nan), expected)
+    return replace(forecast, values=np.where(never, np.float32(np.nan), values), expected=expected)
 
 
 def rain_depth(forecast: Forecast) -> np.ndarray:
     """Rain [mm] from the analysis time on, (T, H, W); a rate holds for the step that ends at its
     time.
+
+    Of a distribution it is that of the mean rates, whichever number of it the forecast is: the
+    mean of a sum is the sum of the means, while sums of medians are no median and too small.
     """
     hours = np.diff(forecast.lead_times, prepend=np.timedelta64(0, "s")) / np.timedelta64(3600, "s")
     total = np.zeros(forecast.grid.shape, np.float64)
-    depth = np.empty_like(forecast.values)
-    for rate, duration, sum_so_far in zip(forecast.values, hours, depth):
+    rates = forecast.values if forecast.expected is None else forecast.expected
+    depth = np.empty_like(rates)
+    for rate, duration, sum_so_far in zip(rates, hours, depth):
         total += rate * duration
         sum_so_far[...] = total
     return depth
@@ -195,8 +202,10 @@ def _share_of_neighbours(
 ) -> np.ndarray:
     """Of the pixels around with a forecast, the share that reaches each threshold, (K, T, H, W)."""
     probability = np.empty((len(thresholds), *forecast.values.shape), np.float32)
-    spacing = forecast.grid.kilometres
-    for lead, (field, time) in enumerate(zip(forecast.values, forecast.lead_times)):
+    spacing, rates = forecast.grid.kilometres, forecast.values
+    if forecast.expected is not None:  # the single field, of which the values say yes or no
+        rates = forecast.expected
+    for lead, (field, time) in enumerate(zip(rates, forecast.lead_times)):
         radius = radius_km_per_hour * (time / np.timedelta64(3600, "s"))
         reach = [_pixels_within(radius, *side) for side in zip(spacing, field.shape)]
         known = ~np.isnan(field)

@@ -41,6 +41,10 @@ FAULTS = {
 """Faults, and the outcomes that a cycle must have with each, in their order."""
 
 
+OPERATION = Operation(poll_seconds=10.0, page=False)
+"""How the watch of a replay works."""
+
+
 @dataclass(frozen=True)
 class Cycle:
     """What became of one cycle.
@@ -83,7 +87,7 @@ def replay(
         forecaster: the network.
         output: folder of the watch; it must be empty or absent.
         every: how often a frame has a fault; 0 for never.
-        operation: of the watch; its cadence is that of the frames.
+        operation: of the watch; its cadence is that of the frames. None: ``OPERATION``.
         on_record: called with each status of a cycle, when it is written.
 
     Raises:
@@ -122,9 +126,14 @@ def replay(
             switch_after=task.context_length,
             timestep=task.timedelta,
         )
-        operation = operation or Operation(poll_seconds=10.0, page=False)
         Watch(
-            incoming, forecaster, output, operation, clock=clock, run="replay", report=record
+            incoming,
+            forecaster,
+            output,
+            operation or OPERATION,
+            clock=clock,
+            run="replay",
+            report=record,
         ).run()
     expected = {index: FAULTS[fault] for index, fault in faults.items()}
     expected |= dict.fromkeys(np.flatnonzero(unseen), FAULTS["all missing"])

@@ -29,6 +29,7 @@ from nowcast.output.writers import WRITERS
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.files import locked
 from nowcast.types.frames import Forecast, Frames
+from nowcast.types.functional import Functional
 
 LOCK = ".lock"
 _MOST_PASSED_OVER = 300  # cycles that each get a status when they were slept through; more are one
@@ -51,6 +52,8 @@ class Operation:
             `latest` points to.
         thresholds: rain rates [mm/h] that probabilities are given for.
         page: whether the web page and its data are kept up to date in the output folder.
+        point: which number of the predicted distribution is published, see ``Forecaster``; None:
+            the mean.
     """
 
     cadence_minutes: float | None = None
@@ -61,8 +64,11 @@ class Operation:
     formats: list[str] = ("nc",)
     thresholds: list[float] = (0.1, 1.0, 5.0)
     page: bool = True
+    point: str | None = None
 
     def __post_init__(self):
+        if self.point is not None:
+            Functional.parse(self.point)
         for name in ("cadence_minutes", "deadline_minutes", "max_age_minutes", "poll_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
@@ -304,7 +310,13 @@ class Watch:
         try:
             context = context_of(decision, usable, self.forecaster.task)
             thresholds = self.operation.thresholds
-            forecast = forecast_by(decision, context, self.forecaster, thresholds=thresholds)
+            forecast = forecast_by(
+                decision,
+                context,
+                self.forecaster,
+                thresholds=thresholds,
+                point=self.operation.point,
+            )
         except Exception as error:  # whatever a network or a library refuses, there is an answer
             reason = f"{decision.method} failed: {first_line(error)}"
             times, length = (decision.analysis_time,), decision.forecast_length

@@ -16,41 +16,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nowcast.models.yes_no import where_forecast
 from nowcast.runtime.errors import UserError
+from nowcast.types.functional import Functional
 
 
-class Functional(NamedTuple):
-    """Which one number of a distribution is wanted.
+class Answers(NamedTuple):
+    """What one pass over a forecast gave.
 
     Args:
-        name: "mean", "median", "quantile" or "event" (the yes/no forecast that a value is reached).
-        level: of a quantile its probability, 0.5 of the median; of an event the value.
+        points: a forecast for each functional that was asked for, (B, T, 1, H, W).
+        exceedance: of the thresholds that were asked for, (B, K, T, 1, H, W); None without any.
     """
 
-    name: str
-    level: float = 0.5
-
-    @classmethod
-    def parse(cls, text: str) -> "Functional":
-        """From words such as "mean", "quantile:0.9" or "event:0.3".
-
-        Raises:
-            UserError: other words, or a level that is none.
-        """
-        name, _, given = text.partition(":")
-        if text in ("mean", "median"):
-            return cls(name)
-        try:
-            level = float(given)
-        except ValueError:
-            level = math.nan
-        most = {"quantile": 1.0, "event": math.inf}
-        if not 0 < level < most.get(name, 0.0):
-            raise UserError(
-                "expected mean, median, quantile:P with P between 0 and 1, or event:V with a value "
-                f"V above 0, got {text!r}."
-            )
-        return cls(name, level)
+    points: list[Tensor]
+    exceedance: Tensor | None
 
 
 class Prediction(ABC):
@@ -61,12 +41,14 @@ class Prediction(ABC):
     """
 
     @abstractmethod
-    def point(self, functional: str | None = None) -> Tensor:
+    def point(self, functional: str | Functional | None = None) -> Tensor:
         """One forecast.
 
         Args:
-            functional: "mean", "median", "quantile:0.9", "event:0.3" ...; None: the one that the
-                model was made for.
+            functional: "mean", "median", "quantile:0.9", "event:0.3" (where the value is forecast
+                for the best critical success index), "event:0.3@0.2" (where its probability is at
+                least 0.2), see ``nowcast.types.functional``; None: the one that the model was made
+                for.
 
         Returns:
             (B, T, 1, H, W), float32. Of an event: the value where it is forecast, elsewhere 0.
@@ -101,9 +83,16 @@ class Prediction(ABC):
             UserError: the model has none, or not so many.
         """
 
-    def point_and_exceedance(self, thresholds: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
-        """``point()`` and ``exceedance(thresholds)``; models that make both at once do so here."""
-        return self.point(), self.exceedance(thresholds)
+    def answers(
+        self,
+        functionals: Sequence[str | Functional | None],
+        thresholds: Sequence[float] | Tensor = (),
+    ) -> Answers:
+        """``point`` of each functional, and ``exceedance``; models that make all of them in one
+        pass do so here.
+        """
+        points = [self.point(functional) for functional in functionals]
+        return Answers(points, self.exceedance(thresholds) if len(thresholds) else None)
 
 
 @dataclass(eq=False)
@@ -116,9 +105,9 @@ class SingleField(Prediction):
 
     values: Tensor
 
-    def point(self, functional: str | None = None) -> Tensor:
+    def point(self, functional: str | Functional | None = None) -> Tensor:
         """The field itself, (B, T, 1, H, W); of an event, where the field reaches it."""
-        name, level = Functional.parse(functional or "mean")
+        name, level, _ = Functional.parse(functional or "mean")
         if name != "event":
             return self.values
         event = torch.where(self.values >= level, level, 0.0)
@@ -181,11 +170,22 @@ class DrawnEnsemble(Prediction):
     ):
         self._draw, self.usual, self._best = draw, usual, best
 
-    def point(self, functional: str | None = None) -> Tensor:
+    def point(self, functional: str | Functional | None = None) -> Tensor:
         """The best forecast, or what is asked for of the usual number of members."""
-        if functional is None and self._best is not None:
-            return self._best()
-        return Ensemble(self.members(self.usual)).point(functional)
+        return self.answers([functional]).points[0]
+
+    def answers(
+        self,
+        functionals: Sequence[str | Functional | None],
+        thresholds: Sequence[float] | Tensor = (),
+    ) -> Answers:
+        """All of the same members, which are drawn once."""
+        own = self._best is not None
+        drawn = None
+        if len(thresholds) or any(one is not None or not own for one in functionals):
+            drawn = Ensemble(self.members(self.usual))
+        points = [self._best() if own and one is None else drawn.point(one) for one in functionals]
+        return Answers(points, drawn.exceedance(thresholds) if len(thresholds) else None)
 
     def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
         """The share of the usual number of members that reach each threshold."""
@@ -212,17 +212,17 @@ class Ensemble(Prediction):
 
     values: Tensor
 
-    def point(self, functional: str | None = None) -> Tensor:
+    def point(self, functional: str | Functional | None = None) -> Tensor:
         """Of the members, (B, T, 1, H, W); NaN where any of them has no value."""
-        name, level = Functional.parse(functional or "mean")
+        name, level, probability = Functional.parse(functional or "mean")
         if name == "mean":
             return self.values.mean(dim=1)
         if name == "event":
-            # half of the members: without a cost of misses and false alarms, the likelier of both
             likely = self.exceedance([level])[:, 0]
-            event = torch.where(likely >= 0.5, level, 0.0)
-            return torch.where(likely.isnan(), torch.nan, event).to(self.values.dtype)
-        return self.values.quantile(level, dim=1)
+            known = ~likely.isnan()
+            event = torch.where(where_forecast(likely, known, probability), level, 0.0)
+            return torch.where(known, event, torch.nan).to(self.values.dtype)
+        return _quantile(self.values, level)
 
     def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
         """The share of the members that reach each threshold, (B, K, T, 1, H, W)."""
@@ -243,6 +243,23 @@ class Ensemble(Prediction):
         if not 1 <= count <= made:
             raise UserError(f"{count} members were asked for; this model made {made}.")
         return self.values[:, :count]
+
+
+def _quantile(members: Tensor, level: float) -> Tensor:
+    """A quantile over the members, (B, M, T, 1, H, W) -> (B, T, 1, H, W), linear between them; NaN
+    where any has no value.
+
+    ``torch.quantile`` takes up to 2^24 values, fewer than an ensemble on a radar's grid has.
+    """
+    place = level * (members.shape[1] - 1)
+    below = math.floor(place)
+    above = min(below + 1, members.shape[1] - 1)
+    leads = []
+    for lead in range(members.shape[2]):
+        ordered = members[:, :, lead].sort(dim=1).values  # NaN come last
+        value = torch.lerp(ordered[:, below], ordered[:, above], place - below)
+        leads.append(torch.where(ordered[:, -1].isnan(), torch.nan, value))
+    return torch.stack(leads, dim=1)
 
 
 # what shards a model (FSDP) or makes a graph of it looks for the tensors in what it returns

@@ -9,7 +9,7 @@ import numpy as np
 import nowcast
 from nowcast.forecasting.products import Products
 from nowcast.output.base import forecast_and_products, spacing_of
-from nowcast.output.origin import file_attributes
+from nowcast.output.origin import POINT, file_attributes, known_point
 from nowcast.readers.content import damage_reported
 from nowcast.readers.moments import moment_of
 from nowcast.runtime.environment import gdal
@@ -117,7 +117,8 @@ def read_geotiff(path: str | Path) -> tuple[Forecast, dict[str, str]]:
         values[values == np.float32(NODATA)] = np.nan
         start, *valid = moments
         leads = np.array(valid) - start
-        return Forecast(values, start, leads, Grid(file.crs.to_wkt(), x, y)), tags
+        grid, point = Grid(file.crs.to_wkt(), x, y), known_point(tags.get(POINT))
+        return Forecast(values, start, leads, grid, point=point), tags
 
 
 def _content(forecast: Forecast, spacing: tuple[float, float], tags: dict) -> bytes | None:

@@ -13,7 +13,7 @@ from nowcast.forecasting.products import PROBABILITY_SOURCES, Products
 from nowcast.output.base import forecast_and_products
 from nowcast.output.chunks import packed, side_by_side
 from nowcast.output.netcdf_variables import Layer, coordinates, layers
-from nowcast.output.origin import file_attributes
+from nowcast.output.origin import POINT, file_attributes, known_point
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
@@ -245,4 +245,6 @@ def read_forecast(path: str | Path) -> Forecast:
         y, x, seconds = (file.dataset(name, axes=1)[()] for name in ("y", "x", "forecast_period"))
         analysis_time = np.datetime64(int(file.dataset("forecast_reference_time", axes=0)[()]), "s")
         crs = file.attribute("crs", "crs_input") or file.text("crs", "crs_wkt")
-        return Forecast(values, analysis_time, seconds.astype("timedelta64[s]"), Grid(crs, x, y))
+        point = known_point(file.attribute("/", POINT))
+        leads = seconds.astype("timedelta64[s]")
+        return Forecast(values, analysis_time, leads, Grid(crs, x, y), point=point)

@@ -11,6 +11,7 @@ from nowcast.forecasting.products import PROBABILITY_SOURCES, QUALITY_MEANINGS, 
 from nowcast.output.chunks import FILTERS
 from nowcast.types.cf_grid import LAT_LON, axis_attributes, grid_mapping, is_rotated
 from nowcast.types.frames import Forecast, Grid
+from nowcast.types.functional import Functional, in_words
 
 # NetCDF's own fill value for floats: no rain rate can be mistaken for it, and programs that do not
 # look at the attribute (or compare with ==, which never finds NaN) know it, too. 0 is a dry pixel.
@@ -126,7 +127,7 @@ def layers(forecast: Forecast, products: Products | None) -> list[Layer]:
         quality = {"ancillary_variables": "quality"} if has_quality else {}
         return Layer(name, (*along, "y", "x"), values, attributes | quality | places, fill)
 
-    found = [layer("rainfall_rate", ("time",), forecast.values, _RAINFALL_RATE), *positions]
+    found = [layer("rainfall_rate", ("time",), forecast.values, _of_point(forecast)), *positions]
     if forecast.members is not None:
         along = ("realization", "time")
         found.append(layer("rainfall_rate_members", along, forecast.members, _MEMBERS))
@@ -135,13 +136,40 @@ def layers(forecast: Forecast, products: Products | None) -> list[Layer]:
         attributes = _PROBABILITY | {"comment": f"{source}; in steps of 0.01"}
         along = ("threshold", "time")
         found += [
-            layer("rain_depth", ("accumulation_time",), products.depth, _ACCUMULATION),
+            layer("rain_depth", ("accumulation_time",), products.depth, _depth_of(forecast)),
             layer("probability", along, products.probability, attributes, _NO_PER_CENT),
         ]
     if has_quality:
         places = {"coordinates": " ".join(position_names)} if positions else {}
         found.append(Layer("quality", ("y", "x"), products.quality, _QUALITY | places, None))
     return found
+
+
+def _of_point(forecast: Forecast) -> dict:
+    """Attributes of the rain rates, which say which number of the predicted distribution they are.
+
+    CF 1.11 has methods for a mean and a median over realizations, and none for quantiles and
+    events.
+    """
+    if not forecast.point:
+        return _RAINFALL_RATE
+    attributes = _RAINFALL_RATE | {
+        "long_name": f"rain rate, {in_words(forecast.point)} of the predicted distribution"
+    }
+    if Functional.parse(forecast.point).name == "event":
+        attributes["long_name"] = f"rain rate, {in_words(forecast.point)}: that rate, or 0"
+    if forecast.point in ("mean", "median"):
+        attributes["cell_methods"] += f" realization: {forecast.point}"
+    return attributes
+
+
+def _depth_of(forecast: Forecast) -> dict:
+    """Attributes of the rain depths: of a distribution they are means, whatever the rates are."""
+    if not forecast.point:
+        return _ACCUMULATION
+    words = f"mean {_ACCUMULATION['long_name']}"
+    methods = f"{_ACCUMULATION['cell_methods']} realization: mean"
+    return _ACCUMULATION | {"long_name": words, "cell_methods": methods}
 
 
 def _positions(grid: Grid) -> list[Layer]:

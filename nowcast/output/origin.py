@@ -9,12 +9,18 @@ import numpy as np
 import nowcast
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast
+from nowcast.types.functional import Functional
 
 METHODS = ("nowcast", "extrapolation", "persistence")
 """How a forecast can have been made; the last two are fallbacks."""
 
 GAPS = "missing_forecast"
 """Name of the attribute that says at which lead times there is no forecast."""
+
+POINT = "nowcast_point"
+"""Name of the attribute that says which number of the predicted distribution the rain rates are;
+files of a single field, and of older versions, have none.
+"""
 
 # Bytes of one attribute: ODIM's strings of fixed length must stay below 64 kB with everything else
 # in the header.
@@ -79,7 +85,8 @@ def origin_attributes(
 
 
 def file_attributes(forecast: Forecast, attributes: dict[str, str]) -> dict[str, str]:
-    """Attributes of a forecast's file as every format can contain them, after those of its gaps.
+    """Attributes of a forecast's file as every format can contain them, after those of its gaps and
+    of which number of its distribution it is.
 
     What cannot be printed (control characters, halves of surrogate pairs) becomes a replacement
     character, white space a blank, and a text over 16 kB is cut.
@@ -87,7 +94,8 @@ def file_attributes(forecast: Forecast, attributes: dict[str, str]) -> dict[str,
     Raises:
         UserError: a name that is no letter followed by letters, digits and underscores.
     """
-    attributes = _gaps(forecast) | attributes
+    own = {POINT: forecast.point} if forecast.point else {}
+    attributes = _gaps(forecast) | own | attributes
     for name in attributes:
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise UserError(
@@ -95,6 +103,16 @@ def file_attributes(forecast: Forecast, attributes: dict[str, str]) -> dict[str,
                 "underscores that start with a letter are accepted."
             )
     return {name: _printable(str(text)) for name, text in attributes.items()}
+
+
+def known_point(text: object) -> str:
+    """Which number of its distribution a forecast is, as its file says; "" where it says nothing
+    that this version knows.
+    """
+    try:
+        return str(Functional.parse(text)) if isinstance(text, str) else ""
+    except UserError:
+        return ""
 
 
 def _gaps(forecast: Forecast) -> dict[str, str]:

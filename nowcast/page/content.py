@@ -17,6 +17,7 @@ from nowcast.forecasting.products import PROBABILITY_SOURCES, Products, rain_dep
 from nowcast.page.coding import amount_scale, percent_scale
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Frames, Grid
+from nowcast.types.functional import in_words
 
 VERSION = 1
 """Of the facts that page.js reads; it reads this one alone."""
@@ -174,6 +175,8 @@ def forecast_content(
     times = made.valid_times
     if context is not None:
         times = np.concatenate([context.times, times])
+    if made.point:
+        title = f"{title}, {in_words(made.point)}"
     layers = [Layer("rate", title, "mm/h", "amount", [*observed, *made.values])]
     layers += _others(observed, beside, made.members)
     layers += _derived(made, products, len(observed))
@@ -205,10 +208,12 @@ def _others(
 
 def _derived(forecast: Forecast, products: Products | None, before: int) -> list[Layer]:
     """Layers of the accumulation and the probabilities; ``before`` frames have none."""
-    unknown = [None] * before
-    depth = rain_depth(forecast) if products is None else products.depth
-    since = "Rain since the analysis time"
-    layers = [Layer("depth", since, "mm", "amount", [*unknown, *depth])]
+    unknown, layers = [None] * before, []
+    # rates that are neither means nor a single field make no sum that means anything
+    if products is not None or forecast.point in ("", "mean") or forecast.expected is not None:
+        depth = rain_depth(forecast) if products is None else products.depth
+        since = "Rain since the analysis time"
+        layers.append(Layer("depth", since, "mm", "amount", [*unknown, *depth]))
     if products is not None:
         for k, (threshold, fields) in enumerate(zip(products.thresholds, products.probability)):
             title = f"Probability ≥ {threshold:g} mm/h"

@@ -18,7 +18,7 @@ from nowcast.data.unpacking import Unpacking
 from nowcast.forecasting.products import Products, derive
 from nowcast.forecasting.status import STATUS
 from nowcast.output import geotiff, netcdf
-from nowcast.output.origin import GAPS
+from nowcast.output.origin import GAPS, POINT
 from nowcast.output.writers import WRITERS
 from nowcast.page.content import PageContent, forecast_content, frames_content
 from nowcast.page.single_file import About
@@ -39,6 +39,7 @@ _LEAD_IN_NAME = r"_\d{3,}(?:min|s)"  # see nowcast.output.odim
 _OF_CYCLE = re.compile(rf"forecast_(\d{{8}}T\d{{6}}Z){_LEAD_IN_NAME}\.(?:h5|hdf)")
 _HEADINGS = (  # attributes of a forecast's file that are shown, and what is said before them
     ("title", "Title"),
+    (POINT, "Of its distribution"),
     ("institution", "Institution"),
     ("source", "Made by"),
     ("method", "Method"),

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from nowcast.evaluation.statistics.scores import csi
 from nowcast.models.base import ForecastModel
+from nowcast.models.prediction import Prediction
 from nowcast.runtime.errors import UserError
 from nowcast.training import processes, resuming
 from nowcast.training.lightning_names import LightningModule
@@ -22,6 +23,7 @@ from nowcast.training.optimizers import lay_like_parameters, optimizer_of, sched
 from nowcast.training.selection import contingency
 from nowcast.training.settings import TrainingSettings
 from nowcast.types.batch import Batch
+from nowcast.types.functional import Functional
 
 _log = logging.getLogger(__name__)
 
@@ -184,9 +186,15 @@ class TrainingModule(LightningModule):
             )
         self.log("validation_loss", loss.whole, prog_bar=True, batch_size=loss.samples)
         if self.event is not None:
-            # members are not judged one by one, but by the forecast that will be published
-            counts = contingency(prediction.point(), batch, self.event)
+            # members are not judged one by one, a distribution by its yes or no
+            counts = contingency(self._yes_or_no(prediction), batch, self.event)
             self._counts = self._counts.to(self.device) + counts
+
+    def _yes_or_no(self, prediction: Prediction) -> Tensor:
+        """The forecast whose events are counted: of a distribution where the event is forecast."""
+        if not self.model.capabilities.probabilistic:
+            return prediction.point()
+        return prediction.point(Functional("event", self.event))
 
     def on_validation_epoch_end(self) -> None:
         """The CSI of all validation batches of all processes."""

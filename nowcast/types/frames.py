@@ -17,6 +17,7 @@ import numpy as np
 from nowcast.runtime.errors import UserError
 from nowcast.types import labelled, places, summaries
 from nowcast.types.arrays import as_numbers, as_spans, as_times, without_mask
+from nowcast.types.functional import Functional
 from nowcast.types.labels import refuse_other_labels
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, NEGATIVE_ROUNDING, in_force
 from nowcast.types.units import RAIN_RATE
@@ -338,6 +339,12 @@ class Forecast:
         thresholds: these K rain rates [mm/h].
         members: an ensemble's rain rates [mm/h], (M, T, H, W) float32, NaN where a member has no
             forecast; None where none were drawn.
+        point: which number of the predicted distribution the values are, "mean", "median",
+            "quantile:0.9", "event:1" (1 mm/h where that is forecast, elsewhere 0), see
+            ``nowcast.types.functional``; "": the model's single field.
+        expected: the mean rain rate [mm/h], (T, H, W) float32, where the values are another number
+            of a distribution: of it alone sums over time and areas are right; None where they are
+            the mean, or the model's single field.
     """
 
     values: np.ndarray
@@ -347,9 +354,13 @@ class Forecast:
     probability: np.ndarray | None = None
     thresholds: tuple[float, ...] = ()
     members: np.ndarray | None = None
+    point: str = ""
+    expected: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))
+        if self.point:
+            object.__setattr__(self, "point", str(Functional.parse(self.point)))
         analysis_time = as_times(self.analysis_time, "the analysis time")
         if analysis_time.size != 1 or np.isnat(analysis_time).any():
             found = "is missing" if analysis_time.size == 1 else f"is {analysis_time.size} times"
@@ -374,6 +385,13 @@ class Forecast:
                     f"probabilities of shape {self.probability.shape} of {len(self.thresholds)} "
                     f"thresholds do not match a forecast of shape {self.values.shape}; expected "
                     f"(thresholds, {wanted})."
+                )
+        if self.expected is not None:
+            object.__setattr__(self, "expected", checked_values(self.expected, "THW", self.grid))
+            if self.expected.shape != self.values.shape:
+                raise UserError(
+                    f"expected mean rates of shape ({wanted}), as the forecast, got "
+                    f"{self.expected.shape}."
                 )
         if self.members is not None:
             object.__setattr__(self, "members", checked_values(self.members, "MTHW", self.grid))

@@ -72,7 +72,10 @@ def forecast_to_xarray(forecast: Any) -> "xarray.Dataset":
     """
     import xarray
 
-    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), forecast.values, _RATE)}
+    rate = _RATE
+    if forecast.point:
+        rate = rate | {"nowcast_point": forecast.point}
+    variables: dict[str, tuple] = {"rainfall_rate": (("time", "y", "x"), forecast.values, rate)}
     period = {"standard_name": "forecast_period", "long_name": "lead time"}
     coordinates: dict[str, tuple] = {
         "time": _time(forecast.valid_times, "time that the field is valid for"),

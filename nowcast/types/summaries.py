@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nowcast.types.functional import in_words
+
 _MINUTE = np.timedelta64(60, "s")
 _NAME = 13  # columns of the names
 
@@ -30,6 +32,8 @@ def of_forecast(forecast: Any) -> str:
         "lead times": _span(forecast.lead_times / _MINUTE),
         "grid": forecast.grid.describe(),
     }
+    if forecast.point:
+        entries["values"] = in_words(forecast.point)
     if forecast.members is not None:
         entries["members"] = str(len(forecast.members))
     if forecast.probability is not None:

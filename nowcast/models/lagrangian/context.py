@@ -173,11 +173,3 @@ def _padded(frames: Tensor, mask: Tensor, multiple: int) -> tuple[Tensor, Tensor
     """Frames and mask, (B, T, H, W), with unobserved pixels below and to the right."""
     below, right = (missing(side, multiple) for side in frames.shape[-2:])
     return F.pad(frames, (0, right, 0, below)), F.pad(mask, (0, right, 0, below))
-
-
-def newest_observed(frames: Tensor, observed: Tensor) -> Tensor:
-    """What was observed last at each pixel, 0 where nothing was: (B, T, H, W) -> (B, H, W)."""
-    newest = torch.zeros_like(frames[:, 0])
-    for frame, seen in zip(frames.unbind(dim=1), observed.unbind(dim=1), strict=True):
-        newest = torch.where(seen, frame, newest)
-    return newest

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
-from nowcast.models.lagrangian.context import AlignedContext, aligned_context, newest_observed
+from nowcast.models.lagrangian.context import AlignedContext, aligned_context
 from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
 from nowcast.models.lagrangian.evolution import RainInMotion, knots_up_to
 from nowcast.models.lagrangian.maps import averaged_to, gaussian_means
@@ -129,14 +129,11 @@ class LagrangianConvLSTM(ForecastModel):
         """
         check_context(self, context, forecast_length, observed)
         rain = self._rain_in_motion(context, forecast_length, observed, scale or Scale(5.0, 1.0))
-        newest, ever = context[:, -1, 0], None
-        if observed is not None:
-            newest = newest_observed(context[:, :, 0], observed[:, :, 0])
-            ever = observed[:, :, 0].any(dim=1)
+        ever = None if observed is None else observed[:, :, 0].any(dim=1)
         ladder = RateLadder.of(
             self.levels, self._constants(self.settings.rates), self._rain_scale, self.settings
         )
-        return RainDistribution(rain, ladder, newest, ever)
+        return RainDistribution(rain, ladder, ever)
 
     def _rain_in_motion(
         self, context: Tensor, forecast_length: int, observed: Tensor | None, scale: Scale

@@ -20,17 +20,6 @@ class LagrangianSettings:
         levels: mm/h, whose exceedance the network predicts. In between, and beyond the last, the
             logit is linear in the logarithm of the rate; three to a decade are enough for that.
         rates: mm/h, the finer ladder on which means and quantiles are computed.
-        decisions: rain rates (mm/h, ascending, each of ``rates``) on whose side the forecast is
-            kept, and the share of the best expected CSI that is given for a smaller area, and so
-            for smaller errors: none where the area is what is verified, some of heavy rain.
-        mean_weight: of the mean, against the median, where the first of ``decisions`` is reached;
-            of weaker rain the median alone, for squared errors are small there.
-        probability_bins: in which pixels are counted to find the best expected CSI.
-        enough_probability: at which a rate is always forecast.
-        least_probability: below which a rate is never forecast, after probabilities were scaled:
-            its CSI is next to nothing then, and the errors are large.
-        most_scaling: factor by which the probabilities of a rate are moved at most to the area that
-            has it now; the climate of a place need not be the one that was learnt.
         cell: km, of the network's own grid: rain evolves on no finer scale for long.
         fine: km, of the details; much finer grids are averaged to about it.
         motion_grid: km, of the grid on which the motion is looked for.
@@ -67,12 +56,6 @@ class LagrangianSettings:
         *(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0),
         *(3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0),
     )
-    decisions: tuple[tuple[float, float], ...] = ((0.5, 0.0), (1.0, 0.0), (2.0, 0.0), (5.0, 0.05))
-    mean_weight: float = 0.75
-    probability_bins: int = 200
-    enough_probability: float = 0.6
-    least_probability: float = 0.1
-    most_scaling: float = 2.0
     cell: float = 4.0
     fine: float = 0.6
     motion_grid: float = 1.0
