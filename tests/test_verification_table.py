@@ -50,11 +50,11 @@ def two_models(leads=12):
 def test_the_csv_file_has_one_line_per_score_with_all_digits_and_minutes(tmp_path):
     write_csv(ROWS, tmp_path / "scores.csv", lead_minutes=5)
     assert (tmp_path / "scores.csv").read_text().splitlines() == [
-        "model,score,threshold,window,lead,value,low,high",
-        "ConvLSTM,csi,0.5,1,5,0.30000000000000004,0.25,0.5",
-        "ConvLSTM,csi,0.5,1,,nan,,",
-        "ConvLSTM,mse,,,10,1e-17,,",
-        '"flow, fast",psnr,,,5,inf,,',
+        "model,score,threshold,window,lead,value,low,high,functional",
+        "ConvLSTM,csi,0.5,1,5,0.30000000000000004,0.25,0.5,",
+        "ConvLSTM,csi,0.5,1,,nan,,,",
+        "ConvLSTM,mse,,,10,1e-17,,,",
+        '"flow, fast",psnr,,,5,inf,,,',
     ]
 
 

@@ -225,7 +225,8 @@ def _show(runs: list[Run], folder: Path, notes: list[str], **how) -> None:
         return
     comparison.write_csv(results, folder / "comparison.csv", lead_minutes=lead_minutes)
     table = comparison.table(results, first=runs[0].model)
-    sentences = [comparison.MEANING, *comparison.note_on_pixels(runs), *notes]
+    sentences = [comparison.MEANING, *comparison.note_on_pixels(runs)]
+    sentences += [*comparison.note_on_functionals(results), *notes]
     Console().print(table)
     for sentence in sentences:
         print_line(sentence)

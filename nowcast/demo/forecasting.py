@@ -12,6 +12,7 @@ from nowcast.baselines.extrapolation import Extrapolation
 from nowcast.baselines.persistence import Persistence
 from nowcast.data.archive import Archive
 from nowcast.demo.hour import ARCHIVE
+from nowcast.evaluation.judged import forecast_of
 from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.results import Results
 from nowcast.evaluation.running import evaluate
@@ -23,6 +24,7 @@ from nowcast.models.base import ForecastModel
 from nowcast.runtime.build import as_settings
 from nowcast.runtime.errors import MissingDependency
 from nowcast.types.frames import Frames
+from nowcast.types.scale import Scale
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
 
@@ -81,8 +83,10 @@ def demonstrate(forecaster: Forecaster) -> Demonstration:
     for name, model in _others().items():
         others[name] = Forecaster(model, Identity(), task)(context, len(came)).values
     scores = RainScores()
+    scale = Scale.of_samples([(task.timestep, context.grid.pixel_km)])
+    own = forecast_of(forecaster, context.values[None], len(came), scale, scores)
     results = evaluate(
-        MadeForecasts(context, came, {OWN: forecast.values, **others}),
+        MadeForecasts(context, came, {OWN: own, **others}),
         {},
         scores,
         plan=EvaluationPlan(workers=0, cache=None, show=False),

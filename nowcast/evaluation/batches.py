@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nowcast.evaluation.cache import ForecastCache
+from nowcast.evaluation.judged import forecast_of, forecast_of_members, map_of
 from nowcast.evaluation.statistics.base import Statistic
+from nowcast.evaluation.statistics.by_functional import (
+    ByFunctional,
+    Forecast,
+    field_of,
+    without_mask,
+)
 from nowcast.evaluation.statistics.sums import Sums
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError, first_line
@@ -28,7 +35,7 @@ class CaseBatch:
     Args:
         context: physical values, (B, T_context, H, W), NaN = not observed.
         observation: (B, T, H, W).
-        forecasts: by model, (B, T, H, W), NaN = no forecast.
+        forecasts: by model, (B, T, H, W), NaN = no forecast; of a distribution by functional.
         members: of those models that have an ensemble, (B, M, T, H, W).
         blocks: number of the block of each case, (B,).
         scale: minutes between frames and kilometres between pixels of each case, for models
@@ -37,7 +44,7 @@ class CaseBatch:
 
     context: np.ndarray
     observation: np.ndarray
-    forecasts: dict[str, np.ndarray]
+    forecasts: dict[str, Forecast]
     members: dict[str, np.ndarray]
     blocks: np.ndarray
     scale: Scale | None = None
@@ -53,8 +60,8 @@ class CaseBatch:
             object.__setattr__(self, name, values)
 
 
-def _unmasked(by_model: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {model: unmasked(values, f"{name} of {model}") for model, values in by_model.items()}
+def _unmasked(by_model: Mapping[str, Forecast], name: str) -> dict[str, Forecast]:
+    return {model: without_mask(values, f"{name} of {model}") for model, values in by_model.items()}
 
 
 @dataclass
@@ -80,25 +87,30 @@ class CaseSums:
     Args:
         sums: (model, block) -> sums of its scores.
         ensembles: (model, block) -> sums of its ensemble scores.
+        probabilities: (model, block) -> sums of the scores of its probabilities.
         squared_errors: by model, the mean squared error of each case, (B,); NaN without a
             comparable pixel.
         failures: by baseline.
         members: by model with an ensemble, how many.
+        distributions: the models that are judged by functionals, in order.
     """
 
     sums: dict[tuple[str, int], Sums] = field(default_factory=dict)
     ensembles: dict[tuple[str, int], Sums] = field(default_factory=dict)
+    probabilities: dict[tuple[str, int], Sums] = field(default_factory=dict)
     squared_errors: dict[str, np.ndarray] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
     members: dict[str, int] = field(default_factory=dict)
+    distributions: list[str] = field(default_factory=list)
 
     def add(self, other: "CaseSums") -> None:
         """Add the batch that comes next."""
-        for name in ("sums", "ensembles", "failures"):
+        for name in ("sums", "ensembles", "probabilities", "failures"):
             mine = vars(self)[name]
             for key, value in vars(other)[name].items():
                 mine[key] = mine[key] + value if key in mine else value
         self.members |= other.members
+        self.distributions = list(dict.fromkeys([*self.distributions, *other.distributions]))
         for model, errors in other.squared_errors.items():
             before = self.squared_errors.get(model, np.zeros(0))
             self.squared_errors[model] = np.concatenate([before, errors])
@@ -126,19 +138,31 @@ class BatchEvaluator:
         observation are numbers.
         """
         forecasts, members, failures = self.forecasts(batch)
-        comparable = np.logical_and.reduce([~np.isnan(forecast) for forecast in forecasts.values()])
+        comparable = np.logical_and.reduce(
+            [~np.isnan(map_of(forecast)) for forecast in forecasts.values()]
+        )
         observation = np.where(comparable, batch.observation, np.float32(np.nan))
         found = CaseSums(failures=failures)
         found.members = {name: ensemble.shape[1] for name, ensemble in members.items()}
+        found.distributions = [
+            name for name, forecast in forecasts.items() if isinstance(forecast, ByFunctional)
+        ]
         for name, forecast in forecasts.items():
-            found.squared_errors[name] = _squared_errors(forecast, observation)
+            found.squared_errors[name] = _squared_errors(map_of(forecast), observation)
         length = observation.shape[1]
         for block in np.unique(batch.blocks):
             here = batch.blocks == block
             for name, forecast in forecasts.items():
+                judged = forecast
+                if not self.statistic.several:
+                    judged = field_of(forecast, self.statistic.functional)
                 sums = self.statistic.sums(length)
-                sums.add(forecast[here], observation[here])
+                sums.add(judged[here], observation[here])
                 found.sums[name, block] = sums
+                if isinstance(forecast, ByFunctional) and forecast.probability is not None:
+                    sums = self.statistic.probabilities().sums(length)
+                    sums.add(forecast.probability[here], observation[here])
+                    found.probabilities[name, block] = sums
             for name, ensemble in members.items():
                 sums = self.statistic.ensemble(found.members[name]).sums(length)
                 sums.add(ensemble[here], observation[here])
@@ -151,23 +175,23 @@ class BatchEvaluator:
 
     def forecasts(
         self, batch: CaseBatch
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Failures]]:
-        """Forecasts of all by name, (B, T, H, W), members of those that have them, (B, M, T, H, W),
-        and failures.
+    ) -> tuple[dict[str, Forecast], dict[str, np.ndarray], dict[str, Failures]]:
+        """Forecasts of all by name, (B, T, H, W), those of distributions by functional, members of
+        those that have them, (B, M, T, H, W), and failures.
         """
         forecasts, members, failures = dict(batch.forecasts), dict(batch.members), {}
         length = batch.observation.shape[1]
         for name, forecaster in self.baselines.items():
             if not forecaster.model.capabilities.slow:
-                forecasts[name] = forecaster.forecast_values(
-                    batch.context, length, scale=batch.scale
+                forecasts[name] = forecast_of(
+                    forecaster, batch.context, length, batch.scale, self.statistic
                 )
                 continue
             made, failed = self._case_by_case(forecaster, batch.context, length, batch.scale)
             if failed.cases:
                 failures[name] = failed
             if made.ndim == 5:
-                members[name], made = made, mean_of_members(made)
+                members[name], made = made, forecast_of_members(made, self.statistic)
             forecasts[name] = made
         return forecasts, members, failures
 
@@ -206,11 +230,6 @@ class BatchEvaluator:
             kept = _forecast(forecaster, case, length, scale)
             self.cache.put(key, kept)
         return kept
-
-
-def mean_of_members(members: np.ndarray) -> np.ndarray:
-    """(B, M, T, H, W) -> (B, T, H, W); NaN where any member has no value."""
-    return members.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def _is_of_nowcast(forecaster: Forecaster) -> bool:

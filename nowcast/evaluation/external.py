@@ -10,6 +10,7 @@ from nowcast.data.archive import Archive
 from nowcast.data.cadence import are_regular, at_time
 from nowcast.evaluation.batches import CaseBatch
 from nowcast.evaluation.blocks import Blocks, by_time
+from nowcast.evaluation.judged import forecast_of_members
 from nowcast.evaluation.source import ForecastSource
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
@@ -197,11 +198,13 @@ class ForecastFiles(ForecastSource):
         context = self._frames(file.analysis_time + steps * self.task.timedelta)
         with applied(self.tolerance), self.reader.forecast(file.path) as predicted:
             values = predicted.values()
-        mean = values.mean(0, dtype=np.float64).astype(np.float32)
+        forecast = values[:1]
+        if self.members is not None:
+            forecast = forecast_of_members(values[None], self.judged_by)
         return CaseBatch(
             context[None],
             self._frames(self._valid_times(file))[None],
-            {self.name: mean[None]},
+            {self.name: forecast},
             {} if self.members is None else {self.name: values[None]},
             of_case[[index]],
             Scale.of_samples([(self.task.timestep, self.archive.grid.pixel_km)]),

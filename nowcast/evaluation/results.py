@@ -84,7 +84,7 @@ class Reliability(NamedTuple):
     """Whether probabilities come true.
 
     Args:
-        probability: that was forecast, (P,): 0, 1/M, ... 1 of M members.
+        probability: that was forecast, (P,): 0, 1/M, ... 1 of M members, or the mean of a bin.
         frequency: with which the event came after it, (P,); NaN where it was never forecast.
         share: of the forecasts that said so, (P,).
     """
@@ -108,6 +108,8 @@ class Results:
         facts: plain data for readers: what was evaluated on what, when, with which versions.
         shown: cases to look at.
         statistic: the scores as they were computed; None: they are built from the settings.
+        probabilities: by model that predicts a distribution, the sums of the scores of its
+            probabilities, (N, ...) float64.
     """
 
     settings: dict
@@ -119,6 +121,7 @@ class Results:
     facts: dict = field(default_factory=dict)
     shown: list[ShownCase] = field(default_factory=list)
     statistic: Statistic | None = None
+    probabilities: dict[str, Totals] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         models, events = ", ".join(self.models), len(self.events)
@@ -159,6 +162,14 @@ class Results:
         return list(dict.fromkeys(block.event for block in self.blocks))
 
     @property
+    def distributions(self) -> list[str]:
+        """The models that are judged by the number of their distribution that each score rewards;
+        every other one, and all in files of older versions, by one field.
+        """
+        found = self.facts.get("distributions")
+        return [model for model in self.models if isinstance(found, list) and model in found]
+
+    @property
     def by_time(self) -> bool:
         """Whether cases are of weather at some time; else they are sequences that are independent
         of each other.
@@ -197,6 +208,9 @@ class Results:
             blocks=[block for block in self.blocks if block.event == event],
             totals={model: _of_blocks(sums, of_event) for model, sums in self.totals.items()},
             ensembles={model: _of_blocks(sums, of_event) for model, sums in self.ensembles.items()},
+            probabilities={
+                model: _of_blocks(sums, of_event) for model, sums in self.probabilities.items()
+            },
             shown=[],
         )
 
@@ -220,32 +234,42 @@ class Results:
         found = []
         for key, estimate in self.estimates(model).items():
             numbers = zip(leads, estimate.value, estimate.low, estimate.high)
-            found += [ScoreRow(*key, lead, *map(float, ends)) for lead, *ends in numbers]
+            functional = self.judged_by(model, key.score)
+            found += [
+                ScoreRow(*key, lead, *map(float, ends), functional) for lead, *ends in numbers
+            ]
         return found
 
     def reliability(self, model: str, threshold: float) -> Reliability:
-        """How often what a model's ensemble says comes true, over all leads.
+        """How often what a model's probabilities say comes true, over all leads.
 
         Args:
-            model: one that was evaluated as an ensemble.
+            model: one that was evaluated as a distribution or as an ensemble.
             threshold: one of those that were scored [mm/h].
 
         Raises:
-            UserError: the model has no members, or the threshold was not scored.
+            UserError: the model has no probabilities, or the threshold was not scored.
         """
-        if model not in self.ensembles:
-            known = ", ".join(self.ensembles) or "none"
-            raise UserError(f"{model!r} was not evaluated as an ensemble; of these are: {known}.")
-        sums = self.scores.ensemble(self.members[model]).sums(1)
+        of_members = model not in self.probabilities
+        if of_members and model not in self.ensembles:
+            known = ", ".join({**self.ensembles, **self.probabilities}) or "none"
+            raise UserError(
+                f"{model!r} was not evaluated as an ensemble, nor as a distribution; of these are: "
+                f"{known}."
+            )
+        sums = self.scores.probabilities().sums(1)
+        if of_members:
+            sums = self.scores.ensemble(self.members[model]).sums(1)
         thresholds = [float(one) for one in sums.thresholds]
         if float(threshold) not in thresholds:
             scored = ", ".join(f"{one:g}" for one in thresholds)
             raise UserError(f"{threshold:g} mm/h was not scored; the thresholds are {scored} mm/h.")
-        totals = _summed(self.ensembles[model])
+        totals = _summed((self.ensembles if of_members else self.probabilities)[model])
         # counts of all leads add up to those of one forecast of one lead
         totals = {name: array.sum(-1, keepdims=True) for name, array in totals.items()}
         found = sums.reliability_curve(totals, thresholds.index(float(threshold)))
-        return Reliability(found[0], found[1][..., 0], found[2][..., 0])
+        probability = found[0] if of_members else found[0][..., 0]
+        return Reliability(probability, found[1][..., 0], found[2][..., 0])
 
     @cached_property
     def _weights(self) -> np.ndarray:
@@ -271,7 +295,21 @@ class Results:
         if model in self.members:
             ensemble = self.scores.ensemble(self.members[model])
             values |= ensemble.scored(together(self.ensembles[model]), length)
+        if model in self.probabilities:
+            # of members, too, the probabilities decide where an event is forecast
+            scored = self.scores.probabilities()
+            values |= scored.scored(together(self.probabilities[model]), length)
         return values
+
+    def judged_by(self, model: str, score: str) -> str:
+        """Which number of a model's distribution a score is of: "mean", "median", "decision" (the
+        yes/no forecast), "distribution" (all of it), or what its statistic says; "field" of a
+        model that is judged by one field.
+        """
+        whole = self.scores.judged_by(score)
+        if model in self.distributions:
+            return whole
+        return whole if whole == "distribution" and model in self.ensembles else "field"
 
     def conclusion(self) -> list[str]:
         """What a reader may conclude from this number of independent events, in sentences."""
@@ -291,7 +329,12 @@ class Results:
             "shown": [_about_case(case) for case in self.shown],
         }
         arrays = {}
-        for kind, by_model in (("totals", self.totals), ("ensembles", self.ensembles)):
+        kinds = {
+            "totals": self.totals,
+            "ensembles": self.ensembles,
+            "probabilities": self.probabilities,
+        }
+        for kind, by_model in kinds.items():
             for number, model in enumerate(self.models):
                 for name, array in by_model.get(model, {}).items():
                     arrays[f"{kind}/{number}/{name}"] = np.asarray(array, np.float64)
@@ -326,6 +369,7 @@ class Results:
                 Resampling(**about["resampling"]),
                 about["facts"],
                 [_case_in(file, number, case) for number, case in enumerate(about["shown"])],
+                probabilities=_totals_in(file, "probabilities", about["models"]),
             )
 
 

@@ -35,6 +35,7 @@ def sentences_of(results: "Results") -> list[str]:
         f"{results.cases} test cases; every score over the pixels that were observed and that "
         "all of the models above forecast."
     ]
+    found += judged_in_words(results)
     if facts.get("no_pixels"):
         found.append(f"{facts['no_pixels']} of them had no such pixel, and count nowhere.")
     for model, failed in facts.get("failures", {}).items():
@@ -47,6 +48,20 @@ def sentences_of(results: "Results") -> list[str]:
             f"Intervals hold {level} of {results.resampling.draws} draws of {facts['block_rule']}."
         )
     return found + results.conclusion()
+
+
+def judged_in_words(results: "Results") -> list[str]:
+    """By which numbers of their distributions models are judged; nothing where none has one."""
+    models = results.distributions
+    if not models or not results.scores.several:
+        return []
+    predict = "predicts a distribution" if len(models) == 1 else "predict distributions"
+    return [
+        f"{', '.join(models)} {predict}, and each score is of the number that it rewards: squared "
+        "errors and correlations of the mean, absolute errors of the median, CSI and the like of "
+        "the yes/no forecast from the probability that promises the best CSI, CRPS, Brier score "
+        "and ROC of all of it. A model of one field is that field everywhere."
+    ]
 
 
 def text_of(results: "Results", width: int = 80) -> str:

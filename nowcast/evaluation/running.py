@@ -51,6 +51,7 @@ def evaluate(
         UserError: scores without ensembles for ensembles, or a worker process that died.
     """
     begun = time.monotonic()
+    source.judged_by = scores
     _refuse_ensembles(source, baselines, scores)
     blocks = source.blocks(plan.block_hours)
     folder = plan.cache_folder
@@ -62,6 +63,7 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - begun, 1),
         "block_rule": blocks.rule,
+        "distributions": found.distributions,
         "failures": {name: vars(failed) for name, failed in found.failures.items()},
         "no_pixels": int(np.isnan(next(iter(found.squared_errors.values()))).sum()),
     }
@@ -76,6 +78,7 @@ def evaluate(
         facts,
         shown,
         scores,
+        _totals(found.probabilities),
     )
 
 

@@ -15,7 +15,9 @@ from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 
-_COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "high")
+_FIRST_COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "high")
+"""All columns of tables that older versions wrote."""
+_COLUMNS = (*_FIRST_COLUMNS, "functional")
 _DIFFERENCES = ("baseline", "score", "threshold", "window", "lead", "difference", "low", "high")
 
 
@@ -23,7 +25,8 @@ def write_csv(
     rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lead_minutes: float | None
 ) -> None:
     """Write one line per score: model, score, threshold [mm/h], window [pixels], lead, value (all
-    digits) and the ends of its interval (empty: none).
+    digits), the ends of its interval (empty: none), and which number of the model's distribution
+    it is of ("field": the model predicts one field).
 
     Args:
         rows_by_model: the rows of every model.
@@ -72,11 +75,14 @@ def _write(
             ends = ["" if math.isnan(end) else repr(float(end)) for end in (row.low, row.high)]
             value = repr(float(row.value))
             threshold = _plain(row.threshold)
-            writer.writerow([name, row.score, threshold, row.window, lead, value, *ends])
+            functional = [row.functional] if "functional" in columns else []
+            writer.writerow(
+                [name, row.score, threshold, row.window, lead, value, *ends, *functional]
+            )
 
 
 def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[ScoreRow]]:
-    """Read what ``write_csv`` wrote with the same ``lead_minutes``.
+    """Read what ``write_csv`` wrote with the same ``lead_minutes``, also that of older versions.
 
     Raises:
         UserError: the file is missing, has other columns, or a line that is no score.
@@ -86,7 +92,7 @@ def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table of scores: {error}.") from None
-    if not lines or tuple(lines[0]) != _COLUMNS:
+    if not lines or tuple(lines[0]) not in (_COLUMNS, _FIRST_COLUMNS):
         raise UserError(
             f"{path} is no table of scores: its columns are {lines[0] if lines else 'missing'}, "
             f"not {list(_COLUMNS)}."
@@ -94,6 +100,8 @@ def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[
     rows_by_model = {}
     for number, line in enumerate(lines[1:], start=2):
         try:
+            if len(line) < len(lines[0]):
+                raise ValueError(f"not enough values: {len(line)}, not {len(lines[0])}")
             model, row = _model_and_row(line, lead_minutes)
         except ValueError as error:
             raise UserError(f"{path}, line {number} is no score: {error}.") from None
@@ -102,11 +110,12 @@ def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[
 
 
 def _model_and_row(line: list[str], lead_minutes: float | None) -> tuple[str, ScoreRow]:
-    model, score, threshold, window, lead, *numbers = line
+    model, score, threshold, window, lead, *numbers = line[: len(_FIRST_COLUMNS)]
+    functional = "".join(line[len(_FIRST_COLUMNS) :])
     value, low, high = (float(number) if number else math.nan for number in numbers)
     key = ScoreKey(score, float(threshold) if threshold else None, int(window) if window else None)
     step = _step(lead, lead_minutes) if lead else None
-    return model, ScoreRow(*key, step, value, low, high)
+    return model, ScoreRow(*key, step, value, low, high, functional)
 
 
 def _plain(number: float | None) -> str | None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from nowcast.evaluation.batches import BatchEvaluator, CaseSums, skills
+from nowcast.evaluation.judged import map_of
 from nowcast.evaluation.results import ShownCase
 from nowcast.evaluation.source import ForecastSource
 from nowcast.types.frames import Grid
@@ -30,7 +31,7 @@ def shown_cases(
         batch = source.batch([index], of_case)
         forecasts, _, _ = evaluator.forecasts(batch)
         context, observation = small(batch.context[0]), small(batch.observation[0])
-        fields = {name: small(forecast[0]) for name, forecast in forecasts.items()}
+        fields = {name: small(map_of(forecast)[0]) for name, forecast in forecasts.items()}
         grid = source.grid_of(index)
         if grid is not None:
             grid = _small_grid(grid, observation.shape[1:])

@@ -11,6 +11,9 @@ import numpy as np
 from nowcast.data.base import Cases
 from nowcast.evaluation.batches import CaseBatch
 from nowcast.evaluation.blocks import Blocks, by_time, groups
+from nowcast.evaluation.judged import forecast_of, forecast_of_members
+from nowcast.evaluation.statistics.base import Statistic
+from nowcast.evaluation.statistics.by_functional import ByFunctional, Forecast
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
@@ -26,10 +29,13 @@ class ForecastSource(ABC):
     Attributes:
         members: number of members of the forecasts; 0 or None where they are no ensembles.
         count: number of cases.
+        judged_by: the scores that an evaluation is about, which say what is asked of models that
+            predict a distribution; None: their usual forecast.
     """
 
     members: int | None
     count: int
+    judged_by: Statistic | None = None
 
     @abstractmethod
     def blocks(self, hours: float | None) -> Blocks:
@@ -59,13 +65,13 @@ class MadeForecasts(ForecastSource):
         context: the frames that they were made from.
         came: the frames of their lead times.
         forecasts: by name, rain rates [mm/h], (T, H, W), NaN = no forecast; the first one is what
-            the evaluation is about.
+            the evaluation is about. A distribution is given by functional, as a batch of one.
     """
 
     members = None
     count = 1
 
-    def __init__(self, context: Frames, came: Frames, forecasts: dict[str, np.ndarray]):
+    def __init__(self, context: Frames, came: Frames, forecasts: dict[str, Forecast]):
         self.context, self.came, self.forecasts = context, came, forecasts
 
     def blocks(self, hours: float | None) -> Blocks:
@@ -79,7 +85,10 @@ class MadeForecasts(ForecastSource):
 
     def batch(self, indices: Iterable[int], of_case: np.ndarray) -> CaseBatch:
         """The case."""
-        forecasts = {name: values[None] for name, values in self.forecasts.items()}
+        forecasts = {
+            name: values if isinstance(values, ByFunctional) else values[None]
+            for name, values in self.forecasts.items()
+        }
         context, came = self.context.values[None], self.came.values[None]
         return CaseBatch(context, came, forecasts, {}, of_case[list(indices)])
 
@@ -168,11 +177,14 @@ class ModelSource(ForecastSource):
         scale = None if None in scales else Scale.of_samples(scales)
         forecasts, members = {}, {}
         for name, forecaster in self.models.items():
-            forecasts[name] = forecaster.forecast_values(context, length, scale=scale)
             if self.members:
                 members[name] = forecaster.forecast_members(
                     context, self.members, length, scale=scale
                 )
+            if self.members and not forecaster.model.capabilities.probabilistic:
+                forecasts[name] = forecast_of_members(members[name], self.judged_by)
+                continue
+            forecasts[name] = forecast_of(forecaster, context, length, scale, self.judged_by)
         return CaseBatch(context, observation, forecasts, members, of_case[indices], scale)
 
     def grid_of(self, index: int) -> Grid | None:

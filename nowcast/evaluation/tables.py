@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _TITLES = 46  # columns of the titles of scores with their direction
+_FUNCTIONAL = 14  # columns of the number of a distribution that a score is of
 _NARROWEST, _NARROW = 8, 12  # columns of a model that must at least, and need at most, be there
 _SCORE_COLUMN = 13  # columns of a score in the tables with a line for each model
 _MOST_LEADS = 5
@@ -54,8 +55,9 @@ def text_tables(
         The last one by lead time; ``*`` marks the best of several models.
     """
     unit = unit_of(lead_minutes)
+    titles = _TITLES + (_FUNCTIONAL if _functionals(rows_by_model) else 0)
     side_by_side = sum(max(min(len(model), _NARROW), _NARROWEST) + 2 for model in rows_by_model)
-    if _TITLES + side_by_side <= width:
+    if titles + side_by_side <= width:
         over_all = [_overall_table(rows_by_model, unit, pooled)]
     else:
         over_all = _model_tables(rows_by_model, unit, pooled, width)
@@ -93,6 +95,18 @@ def _over_all(rows_by_model: Rows) -> dict[ScoreKey, _ByModel]:
     return {key: by_model for (key, lead), by_model in values.items() if lead is None}
 
 
+def _functionals(rows_by_model: Rows) -> dict[str, str]:
+    """By score, which number of their distribution the models that predict one are judged by; empty
+    where none does.
+    """
+    found = {}
+    for rows in rows_by_model.values():
+        for row in rows:
+            if row.functional not in ("", "field"):
+                found[row.score] = row.functional
+    return found if set(found.values()) - {"distribution"} else {}
+
+
 def _over_all_title(rows_by_model: Rows, pooled: bool) -> str:
     """How the leads were taken together."""
     if pooled:
@@ -122,6 +136,9 @@ def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
     table = _new_table(_over_all_title(rows_by_model, pooled), _marks(rows_by_model))
     table.add_column("score", no_wrap=True)
     table.add_column("better", no_wrap=True)
+    functionals = _functionals(rows_by_model)
+    if functionals:
+        table.add_column("judged by", no_wrap=True)
     for model in rows_by_model:
         table.add_column(_escaped(model), justify="right", overflow="fold")
     previous = None
@@ -133,7 +150,10 @@ def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
             table.add_section()
         previous = key.threshold
         title = score_title(*key, unit=unit)
-        table.add_row(title, about(key.score).better, *_marked(key.score, by_model, rows_by_model))
+        about_score = [about(key.score).better]
+        if functionals:
+            about_score.append(functionals.get(key.score, ""))
+        table.add_row(title, *about_score, *_marked(key.score, by_model, rows_by_model))
     return table
 
 

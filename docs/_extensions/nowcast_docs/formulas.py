@@ -276,6 +276,13 @@ ENSEMBLES = {
         "Skill over the forecast of the observed frequency.",
         -INFINITE, 1, _WILKS, 1,
     ),
+    "decision_probability": Formula(
+        r"\operatorname{argmax}_t \; \frac{\sum_{p_i \ge t} p_i}"
+        r"{\#\{p_i \ge t\} + \sum_{p_i < t} p_i}",
+        "The probability from which on the yes/no forecasts of a distribution say yes: the one "
+        "that promises the best CSI over all pixels of a lead, by the probabilities alone.",
+        0, 1, "Gneiting 2011, J. Am. Stat. Assoc. 106",
+    ),
     "roc_area": Formula(
         r"\int H \, dF",
         "Area under the curve of hit rate over false alarm rate, of warnings from one more member "

@@ -60,4 +60,9 @@ def givers() -> dict[str, list[str]]:
             members = np.stack([forecast] * MEMBERS, axis=1)
             for key in scored(ensemble, members, observation):
                 found.setdefault(key.score, []).append(f"{typed}, of members")
+        probabilities = statistic.probabilities()
+        if probabilities is not None:
+            shape = (len(forecast), len(probabilities.thresholds), *forecast.shape[1:])
+            for key in scored(probabilities, np.full(shape, 0.5, np.float32), observation):
+                found.setdefault(key.score, []).append(f"{typed}, of a distribution")
     return {name: list(dict.fromkeys(typed)) for name, typed in found.items()}

@@ -6,7 +6,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util.docutils import SphinxDirective
 
-from nowcast.evaluation.statistics.scores import DIRECTIONS, Score, about
+from nowcast.evaluation.statistics.scores import DIRECTIONS, Score, about, judged_by
 from nowcast.evaluation.titles import score_title
 from nowcast_docs import score_runs
 from nowcast_docs.formulas import FAMILIES, Formula
@@ -49,6 +49,7 @@ def facts(name: str, formula: Formula) -> str:
             [
                 f"Range: {_number(formula.low)} to {_number(formula.high)}",
                 _direction(score),
+                _judged_by(name),
                 f"Unit: {score.unit}" if score.unit else "",
                 "Over all leads: the sum" if score.summed else "",
                 "" if score.shown else "Not in the tables on the terminal, but in scores.csv",
@@ -57,6 +58,13 @@ def facts(name: str, formula: Formula) -> str:
             ],
         )
     )
+
+
+def _judged_by(name: str) -> str:
+    """Which number of a distribution the score is of."""
+    words = {"decision": "the yes/no forecast", "distribution": "all of it", "": ""}
+    functional = judged_by(name)
+    return f"Of a distribution: {words.get(functional, 'the ' + functional)}" if functional else ""
 
 
 def _givers(name: str) -> str:

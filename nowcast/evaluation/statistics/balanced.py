@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nowcast.evaluation.statistics.by_functional import Forecast, field_of
 from nowcast.evaluation.statistics.scores import ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, fields_of
 
@@ -30,13 +31,17 @@ class BalancedSums(AddedSums):
     def __init__(self, forecast_length: int):
         self.squared_error, self.absolute_error, self.frames = np.zeros((3, forecast_length))
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for lead, f, o in fields_of(forecast, observation):
+        mean, median = field_of(forecast, "mean"), field_of(forecast, "median")
+        for lead, f, o in fields_of(mean, observation):
             squared, absolute, counted = _frame(f.reshape(-1), o.reshape(-1))
             self.squared_error[lead] += squared
-            self.absolute_error[lead] += absolute
+            self.absolute_error[lead] += absolute if median is mean else 0
             self.frames[lead] += counted
+        if median is not mean:
+            for lead, f, o in fields_of(median, observation):
+                self.absolute_error[lead] += _frame(f.reshape(-1), o.reshape(-1))[1]
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """Means over frames of the sums over their pixels."""

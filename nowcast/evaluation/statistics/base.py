@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from nowcast.evaluation.statistics.scores import Score, register
+from nowcast.evaluation.statistics.by_functional import Forecast, field_of
+from nowcast.evaluation.statistics.scores import Score, judged_by, register
 from nowcast.evaluation.statistics.sums import ScoredSums, ScoreKey, Sums, Values, with_overall
 from nowcast.runtime.errors import UserError
 
@@ -30,8 +31,15 @@ class Statistic(ABC):
             title and unit. A score that is not described is written to scores.csv alone.
         pooled: whether a score over all leads is made of the sums of all leads; else it is the mean
             (or sum) of the leads.
+        functional: which number of a distribution ``of`` is given, see
+            ``nowcast.types.functional``: the one that the scores reward, such as "mean" for squared
+            and "median" for absolute errors. A model of a single field is that field.
+        several: whether batches of a distribution are given whole, as ``ByFunctional``, because
+            the scores reward several.
     """
 
+    functional: ClassVar[str] = "mean"
+    several: ClassVar[bool] = False
     quantity: ClassVar[str] = "rain_rate"
     scores: ClassVar[Mapping[str, Score]] = {}
     pooled: ClassVar[bool] = False
@@ -61,6 +69,25 @@ class Statistic(ABC):
         if not self.pooled:
             return {}
         return self.values({name: array.sum(-1, keepdims=True) for name, array in sums.items()})
+
+    @property
+    def functionals(self) -> tuple[str, ...]:
+        """What is asked of a model that predicts a distribution; the mean says where it has a
+        forecast.
+        """
+        return tuple(dict.fromkeys(["mean", self.functional]))
+
+    def judged_by(self, score: str) -> str:
+        """The functional that a score is of, as tables say it: "mean", "decision" ..., or
+        "distribution" where all of it is scored.
+        """
+        return judged_by(score) or self.functional
+
+    def probabilities(self) -> "Statistic | None":
+        """The statistic of probabilities, whose ``of`` gets them in shape (B, K, T, H, W); None:
+        there are no scores of probabilities.
+        """
+        return None
 
     def ensemble(self, members: int) -> "Statistic | None":
         """The statistic of ensembles of so many members, whose ``of`` gets forecasts of shape
@@ -99,9 +126,9 @@ class StatisticSums:
     def __init__(self, statistic: Statistic, totals: Mapping[str, np.ndarray] | None = None):
         self.statistic, self._totals = statistic, dict(totals or {})
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``Statistic.of``."""
-        batch = self.statistic.of(forecast, observation)
+        batch = self.statistic.of(field_of(forecast, self.statistic.functional), observation)
         self._totals = (self + StatisticSums(self.statistic, batch)).totals()
 
     def __add__(self, other: Self) -> Self:

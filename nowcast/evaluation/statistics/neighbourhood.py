@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from nowcast.evaluation.statistics.by_functional import Forecast, event_fields, field_of
 from nowcast.evaluation.statistics.scores import fss, ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, fields_of
 from nowcast.types.arrays import unmasked
@@ -47,13 +48,15 @@ class FractionSums(AddedSums):
         fractions = np.zeros((2, len(thresholds), len(windows), forecast_length))
         self.fraction_products, self.fraction_squares = fractions
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
+        for which, field in event_fields(forecast, self.thresholds):
+            for lead, f, o in fields_of(field, observation):
+                sums = fraction_sums(f, o, self.thresholds[which], self.windows)
+                self.fraction_products[which, :, lead] += sums[0]
+                self.fraction_squares[which, :, lead] += sums[1]
         thresholds = np.asarray(self.thresholds, np.float32)[:, None, None]
-        for lead, f, o in fields_of(forecast, observation):
-            products, squares = fraction_sums(f, o, self.thresholds, self.windows)
-            self.fraction_products[..., lead] += products
-            self.fraction_squares[..., lead] += squares
+        for lead, f, o in fields_of(field_of(forecast, "mean"), observation):
             counted = ~(np.isnan(f) | np.isnan(o))
             self.pixels[lead] += np.count_nonzero(counted)
             self.events[:, lead] += np.count_nonzero((o >= thresholds) & counted, axis=(1, 2))

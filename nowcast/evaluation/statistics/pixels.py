@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from nowcast.evaluation.statistics.by_functional import ByFunctional, Forecast, event, field_of
 from nowcast.evaluation.statistics.events import contingency, event_scores
 from nowcast.evaluation.statistics.scores import ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values
@@ -44,18 +45,24 @@ class PixelSums(AddedSums):
         deviations = np.zeros((3, forecast_length))
         self.forecast_deviation, self.observation_deviation, self.codeviation = deviations
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``.
 
         Raises:
             UserError: an infinite rain rate.
         """
         batch = PixelSums(self.thresholds, self.pixels.size)
+        mean, median = field_of(forecast, "mean"), field_of(forecast, "median")
         for lead in range(self.pixels.size):
-            counts, moments = _of_lead(forecast[:, lead], observation[:, lead], self.thresholds)
+            counts, moments = _of_lead(mean[:, lead], observation[:, lead], self.thresholds)
+            if isinstance(forecast, ByFunctional):
+                counts = _decided(forecast, observation[:, lead], self.thresholds, lead)
             batch.hits[:, lead], batch.misses[:, lead], batch.false_alarms[:, lead] = counts
             for array, moment in zip(batch._moments(), moments):
                 array[lead] = moment
+            if median is not mean:
+                _, (_, absolute, *_) = _of_lead(median[:, lead], observation[:, lead], ())
+                batch.absolute_error[lead] = absolute
         vars(self).update(vars(self + batch))
 
     def _moments(self) -> tuple[np.ndarray, ...]:
@@ -132,6 +139,20 @@ class PixelSums(AddedSums):
                 product, np.sqrt(f_square) * np.sqrt(o_square)
             ),
         }
+
+
+def _decided(
+    forecast: ByFunctional, observation: np.ndarray, thresholds: tuple[float, ...], lead: int
+) -> np.ndarray:
+    """Hits, misses and false alarms of yes/no forecasts at one lead, (3, K)."""
+    known = ~(np.isnan(observation) | np.isnan(forecast.mean[:, lead]))
+    counts = np.zeros((3, len(thresholds)))
+    for k, threshold in enumerate(thresholds):
+        yes = forecast.fields[event(threshold)][:, lead] & known
+        came = (observation >= np.float32(threshold)) & known
+        hits = np.count_nonzero(yes & came)
+        counts[:, k] = hits, np.count_nonzero(came) - hits, np.count_nonzero(yes) - hits
+    return counts
 
 
 @np.errstate(all="ignore")  # of the product that looks for missing pixels

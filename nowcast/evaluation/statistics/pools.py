@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nowcast.evaluation.statistics.by_functional import Forecast, event_fields
 from nowcast.evaluation.statistics.events import contingency, event_scores
 from nowcast.evaluation.statistics.sums import AddedSums, Values, fields_of
 
@@ -38,20 +39,28 @@ class PoolSums(AddedSums):
         self.hits, self.misses, self.false_alarms = counts
         self.blocks = np.zeros((len(pools), forecast_length))
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for lead, *fields in fields_of(forecast, observation):
-            both = np.stack(fields)
-            both[:, np.isnan(both).any(0)] = -1.0  # below every threshold, and not dry
-            done = {}
-            for number, pool in enumerate(self.pools):
-                # the largest of the largest is the largest
-                start = max((width for width in done if pool % width == 0), default=1)
-                f, o = done[pool] = largest(done.get(start, both), pool // start)
+        for which, field in event_fields(forecast, self.thresholds):
+            is_first = which.start in (None, 0)  # whose blocks are those of all
+            for lead, *fields in fields_of(field, observation):
+                self._add_fields(np.stack(fields), lead, which, counts_blocks=is_first)
+
+    def _add_fields(
+        self, both: np.ndarray, lead: int, which: slice, *, counts_blocks: bool
+    ) -> None:
+        """Add a forecast and an observation, (2, H, W), at some of the thresholds."""
+        both[:, np.isnan(both).any(0)] = -1.0  # below every threshold, and not dry
+        done = {}
+        for number, pool in enumerate(self.pools):
+            # the largest of the largest is the largest
+            start = max((width for width in done if pool % width == 0), default=1)
+            f, o = done[pool] = largest(done.get(start, both), pool // start)
+            if counts_blocks:
                 self.blocks[number, lead] += np.count_nonzero(f >= 0)
-                counts = contingency(f.reshape(-1), o.reshape(-1), self.thresholds)
-                for total, count in zip((self.hits, self.misses, self.false_alarms), counts):
-                    total[:, number, lead] += count
+            counts = contingency(f.reshape(-1), o.reshape(-1), self.thresholds[which])
+            for total, count in zip((self.hits, self.misses, self.false_alarms), counts):
+                total[which, number, lead] += count
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
         """All event scores and counts by threshold and width."""

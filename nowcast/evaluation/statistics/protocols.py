@@ -12,8 +12,10 @@ import numpy as np
 
 from nowcast.evaluation.statistics.balanced import BalancedSums
 from nowcast.evaluation.statistics.base import SummedStatistic
+from nowcast.evaluation.statistics.by_functional import functionals_of
 from nowcast.evaluation.statistics.pixels import PixelSums
 from nowcast.evaluation.statistics.pools import PoolSums
+from nowcast.evaluation.statistics.probability import ProbabilityScores
 from nowcast.evaluation.statistics.sums import (
     ScoreKey,
     SumsTogether,
@@ -38,6 +40,17 @@ class Shi2015Scores(SummedStatistic):
     (``uncentred_correlation``). That paper's radar had no missing pixels; here they are left out.
     """
 
+    several: ClassVar[bool] = True
+
+    @property
+    def functionals(self) -> tuple[str, ...]:
+        """The mean, the median, and yes or no at every threshold."""
+        return functionals_of(SHI_2015)
+
+    def probabilities(self) -> ProbabilityScores:
+        """Scores of probabilities of the same thresholds."""
+        return ProbabilityScores(SHI_2015)
+
     def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads; the paper has 15."""
         return SumsTogether(forecast_length, {"pixels": PixelSums(SHI_2015, forecast_length)})
@@ -49,6 +62,17 @@ class Hko7Scores(SummedStatistic):
     missing pixels left out, counts summed over the samples of a lead, a score for each lead, and
     the mean of the leads; CSI, HSS, B-MSE and B-MAE.
     """
+
+    several: ClassVar[bool] = True
+
+    @property
+    def functionals(self) -> tuple[str, ...]:
+        """The mean, the median, and yes or no at every threshold."""
+        return functionals_of(HKO_7)
+
+    def probabilities(self) -> ProbabilityScores:
+        """Scores of probabilities of the same thresholds."""
+        return ProbabilityScores(HKO_7)
 
     def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads; the paper has 20."""

@@ -3,15 +3,18 @@ correlations, all by lead time.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nowcast.evaluation.statistics.balanced import BalancedSums
 from nowcast.evaluation.statistics.base import SummedStatistic
+from nowcast.evaluation.statistics.by_functional import functionals_of
 from nowcast.evaluation.statistics.ensemble import EnsembleScores
 from nowcast.evaluation.statistics.neighbourhood import LARGEST_WINDOW, FractionSums
 from nowcast.evaluation.statistics.pixels import PixelSums
 from nowcast.evaluation.statistics.pools import LARGEST_POOL, PoolSums
+from nowcast.evaluation.statistics.probability import ProbabilityScores
 from nowcast.evaluation.statistics.spectrum import SpectrumSums
 from nowcast.evaluation.statistics.structure import StructureSums
 from nowcast.evaluation.statistics.sums import SumsTogether
@@ -36,6 +39,7 @@ class RainScores(SummedStatistic):
             pools that are no ascending widths.
     """
 
+    several: ClassVar[bool] = True
     thresholds: tuple[float, ...] = (0.1, 0.5, 1, 2, 5, 10)
     windows: tuple[int, ...] = ()
     pools: tuple[int, ...] = (4, 16)
@@ -64,6 +68,15 @@ class RainScores(SummedStatistic):
         if self.spectra:
             parts["spectra"] = SpectrumSums(forecast_length)
         return SumsTogether(forecast_length, parts)
+
+    @property
+    def functionals(self) -> tuple[str, ...]:
+        """The mean, the median, and yes or no at every threshold."""
+        return functionals_of(self.thresholds)
+
+    def probabilities(self) -> ProbabilityScores:
+        """Scores of probabilities of the same thresholds."""
+        return ProbabilityScores(self.thresholds)
 
     def ensemble(self, members: int) -> EnsembleScores:
         """Scores of ensembles of so many members, at the same thresholds."""

@@ -27,6 +27,8 @@ class ScoreRow(NamedTuple):
             sum), or what the sums of all leads give.
         value: NaN where undefined.
         low, high: ends of its interval; NaN where there is none.
+        functional: which number of the model's distribution it is of, see ``Results.judged_by``;
+            "field" of a single field, "" where it is not known.
     """
 
     score: str
@@ -36,6 +38,7 @@ class ScoreRow(NamedTuple):
     value: float
     low: float = math.nan
     high: float = math.nan
+    functional: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Score:
         grey_unit: the same for grey levels; None: as ``unit``.
         summed: whether its value over all leads is the sum of the leads; else it is their mean.
         shown: whether tables on the terminal show it; all are in scores.csv.
+        judged_by: the number of a distribution that it is of: "mean", "median", "decision" (the
+            yes/no forecast), "distribution" (all of it); "": what its statistic says.
     """
 
     better: str = ""
@@ -58,6 +63,7 @@ class Score:
     grey_unit: str | None = None
     summed: bool = False
     shown: bool = True
+    judged_by: str = ""
 
     def __post_init__(self):
         if self.better not in DIRECTIONS:
@@ -127,6 +133,7 @@ SCORES = {
     "brier_uncertainty": Score(title="Brier uncertainty", shown=False),
     "brier_skill": Score("higher", title="Brier skill score"),
     "roc_area": Score("higher", title="ROC area"),
+    "decision_probability": Score(title="probability of a yes", shown=False),
     "csi_mean": Score("higher", title="CSI, mean of the thresholds"),
     "correlation": Score("higher"),
     "uncentred_correlation": Score("higher", shown=False),
@@ -137,6 +144,43 @@ SCORES = {
     "psnr": Score("higher", unit="dB"),
 }
 """The scores that nowcast computes; those of other packages are said by their ``Statistic``."""
+
+JUDGED_BY = {
+    "decision": (
+        "csi",
+        "pod",
+        "far",
+        "success_ratio",
+        "hss",
+        "ets",
+        "peirce",
+        "sedi",
+        "f1",
+        "accuracy",
+        "frequency_bias",
+        "hits",
+        "misses",
+        "false_alarms",
+        "correct_negatives",
+        "fss",
+        "csi_mean",
+    ),
+    "median": ("mae", "b_mae"),
+    "distribution": (
+        "crps",
+        "crps_fair",
+        "spread",
+        "spread_skill",
+        "brier",
+        "brier_reliability",
+        "brier_resolution",
+        "brier_uncertainty",
+        "brier_skill",
+        "roc_area",
+        "decision_probability",
+    ),
+}
+"""The number of a distribution that a score rewards; of all others it is the mean."""
 
 _added: dict[str, Score] = {}  # what the statistics of other packages say of their scores
 
@@ -160,6 +204,16 @@ def register(scores: Mapping[str, Score], statistic: str) -> None:
 def about(score: str) -> Score:
     """What is known of a score by its name; of one that nobody described, that it is not shown."""
     return SCORES.get(score) or _added.get(score) or Score(shown=False)
+
+
+def judged_by(score: str) -> str:
+    """The number of a distribution that a score rewards: "mean", "median", "decision",
+    "distribution", or what its statistic says; "" where nothing is said.
+    """
+    for functional, scores in JUDGED_BY.items():
+        if score in scores:
+            return functional
+    return about(score).judged_by or ("mean" if score in SCORES else "")
 
 
 def added_scores() -> list[str]:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 
+from nowcast.evaluation.statistics.by_functional import Forecast, field_of
 from nowcast.evaluation.statistics.scores import ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, fields_of
 
@@ -40,10 +41,10 @@ class SpectrumSums(AddedSums):
         shape = (3, CENTRES.size, forecast_length)
         self.forecast_power, self.observation_power, self.cases = np.zeros(shape)
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
         bands = bands_of(forecast.shape[-2:])
-        for lead, f, o in fields_of(forecast, observation):
+        for lead, f, o in fields_of(field_of(forecast, "mean"), observation):
             missing = np.isnan(f) | np.isnan(o)
             if missing.all():
                 continue

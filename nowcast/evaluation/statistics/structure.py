@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
+from nowcast.evaluation.statistics.by_functional import Forecast, field_of
 from nowcast.evaluation.statistics.scores import ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, fields_of
 from nowcast.types.arrays import unmasked
@@ -48,9 +49,9 @@ class StructureSums(AddedSums):
     def __init__(self, forecast_length: int):
         self.by_lead, self.cases = np.zeros((5, forecast_length)), np.zeros(forecast_length)
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch, see ``SumsTogether.add``."""
-        for lead, f, o in fields_of(forecast, observation):
+        for lead, f, o in fields_of(field_of(forecast, "mean"), observation):
             found = sal(f, o)
             if np.isfinite(found).all():
                 self.by_lead[:, lead] += [*found, abs(found[0]), abs(found[1])]

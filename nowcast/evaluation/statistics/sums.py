@@ -7,10 +7,11 @@ T leads; ``...`` are axes of resamples.
 
 from collections.abc import Iterator, Mapping
 from copy import copy
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from nowcast.evaluation.statistics.by_functional import Forecast, without_mask
 from nowcast.evaluation.statistics.scores import about
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
@@ -34,7 +35,9 @@ class Sums(Protocol):
     """What accumulates the sums of a statistic."""
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
-        """Add a batch, (B, T, H, W) each (of ensembles (B, M, T, H, W)), NaN = missing."""
+        """Add a batch, (B, T, H, W) each (of ensembles (B, M, T, H, W)), NaN = missing; statistics
+        of ``several`` functionals also take a forecast by functional.
+        """
 
     def __add__(self, other: Self) -> Self:
         """The sums of both."""
@@ -84,11 +87,11 @@ def check_shapes(
         )
 
 
-def without_masks(forecast, observation) -> tuple[np.ndarray, np.ndarray]:
-    """Both as plain arrays, NaN where they are masked; arrays that are so already come back as they
-    are.
+def without_masks(forecast, observation) -> tuple[Any, np.ndarray]:
+    """Both as plain arrays, NaN where they are masked; arrays that are so already, and forecasts by
+    functional, come back as they are.
     """
-    return unmasked(forecast, "forecasts"), unmasked(observation, "observations")
+    return without_mask(forecast, "forecasts"), unmasked(observation, "observations")
 
 
 def fields_of(
@@ -157,12 +160,13 @@ class SumsTogether:
     def __init__(self, leads: int, parts: Mapping[str, AddedSums]):
         self.leads, self.parts = leads, dict(parts)
 
-    def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
+    def add(self, forecast: Forecast, observation: np.ndarray) -> None:
         """Add a batch to all of them.
 
         Args:
-            forecast: rain rate [mm/h], (B, T, H, W) float32, NaN = missing.
-            observation: the same; a pixel counts only where both are numbers.
+            forecast: rain rate [mm/h], (B, T, H, W) float32, NaN = missing; or a distribution's by
+                functional, of which each takes what it rewards.
+            observation: rain rates; a pixel counts only where both are numbers.
 
         Raises:
             UserError: shapes that do not agree, or an infinite rain rate.

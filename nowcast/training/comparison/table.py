@@ -24,7 +24,17 @@ MEANING = (
     "on the same cases."
 )
 LEVEL = 0.95  # of the intervals
-_COLUMNS = ("model", "seed", "parameters", "score", "threshold", "window", "lead", "value")
+_COLUMNS = (
+    "model",
+    "seed",
+    "parameters",
+    "score",
+    "threshold",
+    "window",
+    "lead",
+    "value",
+    "functional",
+)
 _SHOWN = ("csi", "correlation", "cross_entropy", "mse", "mae", "ssim")
 _DIRECTIONS = {"higher": " ↑", "lower": " ↓"}
 
@@ -86,7 +96,7 @@ def results_of(
                 continue
             result = Result(name + beside, run.seed, 0, rows, pixels_of)
             known = baselines.setdefault((result.model, run.seed), result)
-            if repr(known.rows) != repr(rows):  # NaN equals nothing but its text
+            if _values_of(known.rows) != _values_of(rows):
                 raise UserError(
                     f"{run.scores} holds other scores of {result.model} than the other models' "
                     "do, so it was evaluated on other data; "
@@ -95,6 +105,29 @@ def results_of(
     order = list(dict.fromkeys(run.model for run in runs))
     trained.sort(key=lambda result: order.index(result.model))
     return trained + sorted(baselines.values(), key=lambda result: result.model)
+
+
+def _values_of(rows: list[ScoreRow]) -> str:
+    """All of some scores but what they are of, which older files do not say; NaN equals nothing but
+    its text.
+    """
+    return repr([row._replace(functional="") for row in rows])
+
+
+def note_on_functionals(results: list[Result]) -> list[str]:
+    """A sentence where some of the models are judged by the functionals that scores reward, and
+    others, in files of older versions, by one field.
+    """
+    said = {result.model: {row.functional for row in result.rows} for result in results}
+    unsaid = [model for model, functionals in said.items() if functionals == {""}]
+    by_functional = [model for model, functionals in said.items() if "mean" in functionals]
+    if not unsaid or not by_functional:
+        return []
+    return [
+        f"{', '.join(by_functional)}: judged by the number of the distribution that each score "
+        f"rewards; {', '.join(unsaid)}: evaluated by an older nowcast, which judged one field. "
+        "Evaluate again what predicts a distribution (nowcast evaluate run=FOLDER)."
+    ]
 
 
 def note_on_pixels(runs: list[Run]) -> list[str]:
@@ -130,7 +163,8 @@ def paired_interval(values: Values, reference: Values) -> tuple[float, float] | 
 
 
 def write_csv(results: list[Result], path: Path, *, lead_minutes: float | None) -> None:
-    """Write a line per score: model, seed, parameters, score, threshold, window, lead, value.
+    """Write a line per score: model, seed, parameters, score, threshold, window, lead, value, and
+    which number of a distribution it is of.
 
     The threshold is in mm/h, the window in pixels, the lead in minutes, or frames; an empty lead is
     over all leads. Baselines have no parameters.
@@ -143,7 +177,7 @@ def write_csv(results: list[Result], path: Path, *, lead_minutes: float | None) 
                 lead = None if row.lead is None else f"{row.lead * (lead_minutes or 1):g}"
                 threshold = None if row.threshold is None else f"{row.threshold:g}"
                 of_row = (row.score, threshold, row.window, lead, repr(float(row.value)))
-                writer.writerow([*result[:3], *of_row])
+                writer.writerow([*result[:3], *of_row, row.functional])
 
 
 def table(results: list[Result], *, first: str) -> Table:
