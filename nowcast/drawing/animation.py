@@ -69,10 +69,9 @@ def forecast_animation(context: Frames, forecast: Forecast, path: str | Path) ->
         clock = clock_text(time)
         headings.append((f"observed {clock}", f"{str(time)[:10]}  {clock}"))
     start = clock_text(forecast.analysis_time)
-    number = f", {in_words(forecast.point)}" if forecast.point else ""
     for lead, time in zip(forecast.lead_times, forecast.valid_times):
         first = f"forecast {minutes_text(lead)}, valid {clock_text(time)}"
-        headings.append((first, f"{str(time)[:10]}, from {start}{number}"))
+        headings.append((first, _second_heading(forecast.point, str(time)[:10], start)))
     fields = [*context.values, *forecast.values]
     window = cells.observed_window(fields)
     grid = cells.cropped(forecast.grid, window)
@@ -86,6 +85,16 @@ def forecast_animation(context: Frames, forecast: Forecast, path: str | Path) ->
         lines = (_LINE + classes * _TONES + tones - 1).astype(np.uint8)
         frames.append(_frame(np.where(tones > 0, lines, classes), heading, index, film))
     _write(frames, film, path)
+
+
+def _second_heading(point: str, day: str, start: str) -> str:
+    """Of which day a forecast is, from when, and which number of its distribution; no longer than
+    what is left beside the scale bar.
+    """
+    words = in_words(point)
+    if point.startswith("event"):
+        return words
+    return ", ".join(filter(None, [day, f"from {start}", words]))
 
 
 def _write(frames: list[np.ndarray], film: _Film, path: str | Path) -> None:
