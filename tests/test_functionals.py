@@ -1,13 +1,18 @@
 """Which number of a distribution is forecast, and by which it is judged."""
 
 import math
+import re
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
+import xarray
+from factories import grid, write_archive
 
 from nowcast.baselines.persistence import Persistence
+from nowcast.cli import main
 from nowcast.evaluation.judged import forecast_of, forecast_of_members
 from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.results import Results
@@ -22,15 +27,19 @@ from nowcast.evaluation.statistics.rain import RainScores
 from nowcast.evaluation.statistics.scores import Score
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.forecasting.forecaster import Forecaster
+from nowcast.forecasting.replay import OPERATION, replay
 from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.prediction import DrawnEnsemble, Ensemble, SingleField
+from nowcast.output import geotiff, netcdf
+from nowcast.page.content import forecast_content
+from nowcast.page.opened import open_files
+from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.runtime.build import as_settings
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 from nowcast.types.functional import Functional, in_words
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
-from tests.factories import grid
 
 # three values of equal chance: mean 2, median 0, 1 mm/h reached with a probability of a third
 VALUES = (0.0, 0.0, 6.0)
@@ -161,6 +170,95 @@ def test_a_model_of_one_field_forecasts_it_whatever_is_asked_but_yes_or_no():
     assert event.point == "event:1" and (event.values == 1).all() and (event.expected == 1.5).all()
     with pytest.raises(UserError, match="expected mean, median"):
         still(frames(1.5), point="mode")
+
+
+def showers(count=10):
+    """Showers that move to the right, and come from nowhere."""
+    rows, columns = np.mgrid[:48, :60]
+    fields = [
+        12 * np.exp(-((rows - 24) ** 2 + (columns - 10 - 2 * t) ** 2) / 60) for t in range(count)
+    ]
+    return np.where(np.stack(fields) < 0.1, 0, fields).astype(np.float32)
+
+
+def test_predict_writes_what_was_asked_for_and_the_file_picture_and_page_say_it(tmp_path, capsys):
+    write_archive(tmp_path / "a.nc", showers(), range(0, 50, 5))
+    found = {}
+    for point in ("null", "median", "quantile:0.9", "event:1", "event:1@0.2"):
+        path = tmp_path / f"{re.sub('[:@.]', '_', point)}.nc"
+        typed = [f"input={tmp_path}/a.nc", f"output={path}", "forecast_length=6"]
+        main(["predict", *typed, f"point={point}", "pictures=false"])
+        products = found[point] = netcdf.read_products(path)
+        own = "mean" if point == "null" else point
+        assert netcdf.read_attributes(path)["nowcast_point"] == products.forecast.point == own
+        assert f"({in_words(own)})" in capsys.readouterr().out
+        # the same accumulation, of the means
+        np.testing.assert_array_equal(products.depth, found["null"].depth)
+    mean, median, upper, event, risk = (one.forecast.values for one in found.values())
+    known = ~np.isnan(mean)
+    assert (upper[known] >= median[known]).all() and not np.array_equal(mean, median)
+    assert set(np.unique(event[known])) == {0, 1} and (event == 1).sum() < (risk == 1).sum()
+    probability = found["null"].probability[1]  # in whole per cent
+    assert (probability[risk == 1] >= 0.195).all() and (probability[risk == 0] <= 0.205).all()
+    with xarray.open_dataset(tmp_path / "median.nc") as data:
+        assert data["rainfall_rate"].attrs["nowcast_point"] == "median"
+        assert "median of the predicted distribution" in data["rainfall_rate"].attrs["long_name"]
+    opened = open_files(tmp_path / "event_1.nc", reader=CfNetcdf(), last=1)
+    assert opened.content.layers[0].title == "Rain rate, yes or no: ≥ 1 mm/h"
+    assert ("Of its distribution", "yes or no: ≥ 1 mm/h") in opened.about
+
+
+def test_predict_refuses_what_is_no_functional_and_says_what_a_single_field_is(tmp_path, capsys):
+    write_archive(tmp_path / "a.nc", showers(), range(0, 50, 5))
+    typed = ["predict", f"input={tmp_path}/a.nc", f"output={tmp_path}/f.nc", "pictures=false"]
+    with pytest.raises(SystemExit):
+        main([*typed, "point=mode"])
+    assert "point=mode: expected mean, median, quantile:P" in capsys.readouterr().err
+    assert not (tmp_path / "f.nc").exists()
+    settings = {
+        "task": as_settings(Task(2, 2, 5)),
+        "transform": as_settings(Identity()),
+        "model": {"_target_": "nowcast.baselines.persistence.Persistence"},
+    }
+    Forecaster.from_settings(settings).save(tmp_path / "still")
+    main([*typed, f"run={tmp_path}/still", "point=median"])
+    said = "the model predicts a single field, which is written for point=median, too"
+    assert said in capsys.readouterr().out
+    assert "nowcast_point" not in netcdf.read_attributes(tmp_path / "f.nc")
+
+
+def test_odim_and_geotiff_say_which_number_they_are_and_geotiff_reads_it_back(tmp_path):
+    forecast = forecaster()(frames(1.0), point="event:3@0.2")
+    forecast.save(tmp_path / "f.tif")
+    read, tags = geotiff.read_geotiff(tmp_path / "f.tif")
+    assert read.point == tags["nowcast_point"] == "event:3@0.2"
+    (first, *_) = forecast.save(tmp_path / "f.h5")
+    with h5py.File(first) as file:
+        assert file["how"].attrs["nowcast_point"].decode() == "event:3@0.2"
+    assert forecast.to_xarray()["rainfall_rate"].attrs["nowcast_point"] == "event:3@0.2"
+
+
+def test_watch_and_replay_publish_the_number_that_was_asked_for(tmp_path):
+    still = frames(1.0, count=5)
+    operation = replace(OPERATION, point="median")
+    cycles = replay(still, forecaster(), tmp_path / "out", every=0, operation=operation)
+    assert all(cycle.outcomes == ("forecast",) for cycle in cycles)
+    first, *_, last = sorted((tmp_path / "out").glob("forecast_*.nc"))
+    assert netcdf.read_attributes(last)["nowcast_point"] == "median"
+    # made of one frame by persistence, which is a single field
+    assert "nowcast_point" not in netcdf.read_attributes(first)
+    with pytest.raises(UserError, match="expected mean, median"):
+        replace(OPERATION, point="mode")
+
+
+def test_sums_of_a_median_are_not_shown_as_rain():
+    forecast = forecaster()(frames(1.0), point="median")
+    names = [layer.name for layer in forecast_content(forecast).layers]
+    assert "depth" in names  # of the means, which came along
+    alone = replace(forecast, expected=None)
+    assert "depth" not in [layer.name for layer in forecast_content(alone).layers]
+    with pytest.raises(UserError, match="expected mean rates of shape"):
+        replace(forecast, expected=np.zeros((1, *GRID.shape), np.float32))
 
 
 def scored(model, came, scores):

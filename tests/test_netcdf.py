@@ -348,6 +348,8 @@ def test_the_cf_checker_finds_no_error_in_a_forecast_nor_in_products(tmp_path, c
         ("f.nc", forecast(VALUES, crs=crs)),
         ("p.nc", products(crs)),
         ("m.nc", replace(forecast(VALUES, crs=crs), members=np.stack([VALUES, VALUES + 1]))),
+        ("mean.nc", replace(forecast(VALUES, crs=crs), point="mean")),
+        ("event.nc", replace(forecast(VALUES, crs=crs), point="event:1@0.2")),
     ):
         write_forecast(written, tmp_path / name, attributes=given)
         assert complaints(tmp_path / name) == {"high": [], "medium": []}

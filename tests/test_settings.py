@@ -233,6 +233,7 @@ CHANGED = {  # class -> each of its settings and another value
         "formats": ["tif"],
         "thresholds": [2.0],
         "page": False,
+        "point": "median",
     },
     "Arrays": {
         "dataset": "other",
@@ -576,6 +577,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "precision": "bf16-mixed",
         "pictures": "false",
         "page": "page.html",
+        "point": "median",
     },
     "show": {"output": "y.html", "open": "false", "last": 3},
     "demo": {"output_dir": "elsewhere", "open": "true"},
@@ -601,6 +603,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "every": 3,
         "page": "page.html",
         "precision": "bf16-mixed",
+        "point": "median",
     },
     "serve": {"host": "0.0.0.0", "port": 8001},
     "check": {

@@ -9,6 +9,7 @@ import pyproj
 
 from nowcast.forecasting.products import PROBABILITY_SOURCES, QUALITY_MEANINGS, Products
 from nowcast.output.chunks import FILTERS
+from nowcast.output.origin import POINT
 from nowcast.types.cf_grid import LAT_LON, axis_attributes, grid_mapping, is_rotated
 from nowcast.types.frames import Forecast, Grid
 from nowcast.types.functional import Functional, in_words
@@ -148,28 +149,22 @@ def layers(forecast: Forecast, products: Products | None) -> list[Layer]:
 def _of_point(forecast: Forecast) -> dict:
     """Attributes of the rain rates, which say which number of the predicted distribution they are.
 
-    CF 1.11 has methods for a mean and a median over realizations, and none for quantiles and
-    events.
+    In words and in an attribute of our own: cell methods can name a realization only where there is
+    such a coordinate, and have no word for quantiles and events.
     """
     if not forecast.point:
         return _RAINFALL_RATE
-    attributes = _RAINFALL_RATE | {
-        "long_name": f"rain rate, {in_words(forecast.point)} of the predicted distribution"
-    }
+    words = f"rain rate, {in_words(forecast.point)} of the predicted distribution"
     if Functional.parse(forecast.point).name == "event":
-        attributes["long_name"] = f"rain rate, {in_words(forecast.point)}: that rate, or 0"
-    if forecast.point in ("mean", "median"):
-        attributes["cell_methods"] += f" realization: {forecast.point}"
-    return attributes
+        words = f"rain rate, {in_words(forecast.point)}: that rate, or 0"
+    return _RAINFALL_RATE | {"long_name": words, POINT: forecast.point}
 
 
 def _depth_of(forecast: Forecast) -> dict:
     """Attributes of the rain depths: of a distribution they are means, whatever the rates are."""
     if not forecast.point:
         return _ACCUMULATION
-    words = f"mean {_ACCUMULATION['long_name']}"
-    methods = f"{_ACCUMULATION['cell_methods']} realization: mean"
-    return _ACCUMULATION | {"long_name": words, "cell_methods": methods}
+    return _ACCUMULATION | {"long_name": f"mean {_ACCUMULATION['long_name']}"}
 
 
 def _positions(grid: Grid) -> list[Layer]:

@@ -18,7 +18,7 @@ from nowcast.data.unpacking import Unpacking
 from nowcast.forecasting.products import Products, derive
 from nowcast.forecasting.status import STATUS
 from nowcast.output import geotiff, netcdf
-from nowcast.output.origin import GAPS, POINT
+from nowcast.output.origin import GAPS, POINT, known_point
 from nowcast.output.writers import WRITERS
 from nowcast.page.content import PageContent, forecast_content, frames_content
 from nowcast.page.single_file import About
@@ -29,6 +29,7 @@ from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.runtime.errors import IsForecast, UserError
 from nowcast.types.frames import Forecast, Frames
+from nowcast.types.functional import in_words
 from nowcast.types.tolerance import DEFAULT, Tolerance, applied
 
 THRESHOLDS = (0.1, 1.0, 5.0)
@@ -67,6 +68,8 @@ class Opened:
 
 def about_forecast(attributes: Mapping[str, str]) -> list[tuple[str, str]]:
     """What is said of a forecast, from the attributes of its file."""
+    point = in_words(known_point(attributes.get(POINT)))
+    attributes = {**attributes, POINT: point} if point else attributes
     own = [(heading, str(attributes[name])) for name, heading in _HEADINGS if name in attributes]
     return [pair for pair in own if pair != ("Method", "nowcast")]
 
