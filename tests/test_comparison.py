@@ -177,7 +177,8 @@ def test_the_table_of_numbers_is_tidy(tmp_path):
     write_csv([Result("A", 3, 42, rows)], tmp_path / "a.csv", lead_minutes=5)
     assert (
         (tmp_path / "a.csv").read_text()
-        == "model,seed,parameters,score,threshold,window,lead,value\nA,3,42,csi,0.5,1,10,0.25\nA,3,42,csi,0.5,1,,0.3333333333333333\n"
+        == "model,seed,parameters,score,threshold,window,lead,value,functional\n"
+        "A,3,42,csi,0.5,1,10,0.25,\nA,3,42,csi,0.5,1,,0.3333333333333333,\n"
     )
 
 

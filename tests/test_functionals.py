@@ -24,7 +24,7 @@ from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.by_functional import ByFunctional
 from nowcast.evaluation.statistics.probability import ProbabilityScores
 from nowcast.evaluation.statistics.rain import RainScores
-from nowcast.evaluation.statistics.scores import Score
+from nowcast.evaluation.statistics.scores import Score, ScoreRow
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.replay import OPERATION, replay
@@ -36,6 +36,7 @@ from nowcast.page.opened import open_files
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.runtime.build import as_settings
 from nowcast.runtime.errors import UserError
+from nowcast.training.comparison.table import Result, note_on_functionals
 from nowcast.types.frames import Frames
 from nowcast.types.functional import Functional, in_words
 from nowcast.types.task import Task
@@ -367,6 +368,19 @@ def test_members_are_judged_by_their_mean_median_and_shares():
     assert found.field("median").item() == 0 and found.field("event:1").item() == 1
     assert found.probability.item() == pytest.approx(1 / 3)
     assert forecast_of_members(members, None).item() == 2
+
+
+def test_a_comparison_says_what_is_judged_by_which_number_and_what_is_older():
+    def result(model, *functionals):
+        rows = [ScoreRow("mse", None, None, None, 1.0, functional=text) for text in functionals]
+        return Result(model, 1, 10, rows)
+
+    whole, still = result("A", "mean", "median"), result("persistence", "field")
+    assert note_on_functionals([still]) == note_on_functionals([result("B", "")]) == []
+    (said,) = note_on_functionals([whole, still])
+    assert said.startswith("A: each score is of the number of the predicted distribution")
+    _, older = note_on_functionals([whole, still, result("B", "")])
+    assert older.startswith("B: evaluated by an older nowcast")
 
 
 class UpperErrors(Statistic):

@@ -5,6 +5,7 @@ concluded from it.
 import math
 from collections.abc import Sequence
 
+from nowcast.evaluation.results_text import judged_in_words
 from nowcast.evaluation.statistics.scores import about
 from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.evaluation.summary_scores import SummaryScores
@@ -220,8 +221,9 @@ def _how(scores: SummaryScores) -> str:
         over += " (cross-entropy: their sum)"
     if scores.results.pooled:
         over = "Counts of all leads are added before they are divided"
-    return (
+    text = (
         f"Counts and errors are summed over all cases of a lead and divided once. {over}. A "
         "pixel counts where it was observed and every model has a forecast; an event is a value at "
         "or above the threshold; best values are bold."
     )
+    return " ".join([text, *judged_in_words(scores.results)])

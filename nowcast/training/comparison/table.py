@@ -115,19 +115,24 @@ def _values_of(rows: list[ScoreRow]) -> str:
 
 
 def note_on_functionals(results: list[Result]) -> list[str]:
-    """A sentence where some of the models are judged by the functionals that scores reward, and
-    others, in files of older versions, by one field.
+    """By which numbers of their distributions models are judged, and a warning where files of
+    older versions, which judged one field, stand beside them; nothing where none predicts one.
     """
     said = {result.model: {row.functional for row in result.rows} for result in results}
     unsaid = [model for model, functionals in said.items() if functionals == {""}]
-    by_functional = [model for model, functionals in said.items() if "mean" in functionals]
-    if not unsaid or not by_functional:
+    judged = [model for model, functionals in said.items() if functionals - {"", "field"}]
+    if not judged:
         return []
-    return [
-        f"{', '.join(by_functional)}: judged by the number of the distribution that each score "
-        f"rewards; {', '.join(unsaid)}: evaluated by an older nowcast, which judged one field. "
-        "Evaluate again what predicts a distribution (nowcast evaluate run=FOLDER)."
+    sentences = [
+        f"{', '.join(judged)}: each score is of the number of the predicted distribution that it "
+        "rewards (comparison.csv says which); a model of one field is that field everywhere."
     ]
+    if unsaid:
+        sentences.append(
+            f"{', '.join(unsaid)}: evaluated by an older nowcast, which judged one field whatever "
+            "the model predicts; evaluate again (nowcast evaluate run=FOLDER) to compare."
+        )
+    return sentences
 
 
 def note_on_pixels(runs: list[Run]) -> list[str]:
