@@ -127,7 +127,7 @@ def begun(one_epoch, tmp_path):
     return shutil.copytree(one_epoch, tmp_path / "begun")
 
 
-def cut(folder, after, watched):
+def cut(folder, after, watched, **settings):
     """A run of three epochs that SIGTERM ends after so many steps."""
     original = Termination.on_train_batch_end
 
@@ -138,7 +138,7 @@ def cut(folder, after, watched):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Termination, "on_train_batch_end", asked)
         with pytest.raises(Terminated):
-            run(folder, epochs=3)
+            run(folder, epochs=3, **settings)
     watched.clear()
 
 
@@ -355,13 +355,16 @@ def test_a_checkpoint_of_an_older_nowcast_has_the_settings_of_its_configuration(
     )
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "muon"])
 def test_without_changes_nothing_is_told_and_the_weights_are_those_of_an_uninterrupted_run(
-    tmp_path, watched
+    tmp_path, watched, optimizer
 ):
-    _, whole = run(tmp_path / "whole", epochs=3)
-    cut(tmp_path / "cut", 6, watched)
+    _, whole = run(tmp_path / "whole", epochs=3, optimizer=optimizer)
+    cut(tmp_path / "cut", 6, watched, optimizer=optimizer)
     told = []
-    _, resumed = run(tmp_path / "cut", epochs=3, resume=True, begun=told.append)
+    _, resumed = run(
+        tmp_path / "cut", epochs=3, resume=True, begun=told.append, optimizer=optimizer
+    )
     assert told == [[]]
     first, second = (forecaster.model.state_dict() for forecaster in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
