@@ -15,9 +15,7 @@ from torch.optim import Optimizer
 # What makes five rounds of x -> a x + b x^3 + c x^5 bring all singular values near 1, the small ones
 # as fast as can be: numbers of Jordan et al.
 _ROUNDS, _A, _B, _C = 3, 3.4445, -4.7750, 2.0315
-# An orthogonal matrix of A x B times so many roots of max(A, B) has numbers as large as Adam's steps
-# usually are (Liu et al. 2025, arXiv 2502.16982), so that one learning rate serves both.
-_ADAM_SIZE = 0.2
+_ADAM_SHARE = 0.25  # of the learning rate: with it biases keep pace with convolutions
 
 
 class Muon(Optimizer):
@@ -28,7 +26,8 @@ class Muon(Optimizer):
 
     Args:
         parameters: to train; those with four axes are convolutions.
-        lr: learning rate of all of them.
+        lr: learning rate: how far a step goes in every direction of a convolution's input; Adam's
+            is a quarter of it.
         momentum: share of the past gradients that is kept, with Nesterov's look ahead.
         betas: of Adam.
         eps: of Adam.
@@ -78,7 +77,9 @@ class Muon(Optimizer):
         momentum.mul_(share).add_(weight.grad)
         ahead = weight.grad.add(momentum, alpha=share)
         update = orthogonal(ahead.flatten(1))
-        size = _ADAM_SIZE * max(update.shape) ** 0.5
+        # a matrix with more rows than columns makes many outputs of few inputs: the root lets each
+        # of them change as much as the outputs of a wide one
+        size = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
         weight.sub_(update.view_as(weight), alpha=group["lr"] * size)
 
     def _follow_adam(self, parameter: Tensor, group: dict) -> None:
@@ -93,7 +94,7 @@ class Muon(Optimizer):
         state["square"].lerp_(gradient.square(), 1 - second)
         mean = state["mean"] / (1 - first ** state["step"])
         root = (state["square"] / (1 - second ** state["step"])).sqrt()
-        parameter.sub_(mean / (root + group["eps"]), alpha=group["lr"])
+        parameter.sub_(mean / (root + group["eps"]), alpha=_ADAM_SHARE * group["lr"])
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class CrossEntropy(PixelLoss):
         begin, end = self.absolute_rise
         if progress >= end:
             return 1.0
-        return max(0.0, progress - begin) / (end - begin)
+        return (progress - begin) / (end - begin) if progress > begin else 0.0
 
     def of(self, forecast: Tensor, target: Tensor, observed: Tensor) -> Tensor:
         """All (B, T, C, H, W) -> scalar; forecast and target in [0, 1]."""
