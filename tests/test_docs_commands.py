@@ -215,8 +215,6 @@ def _made_small(name: str, arguments: list[str], *, again: bool) -> list[str]:
         return [*arguments, *TINY_BENCHMARKS.get(typed.get("what", "layer"), SHOWS)]
     if name == "replay":  # 92 cycles there
         return [item.replace("data/knmi.nc", "archives/knmi2010.nc") for item in arguments]
-    if name == "show":  # no browser is opened
-        return [*arguments, "open=false"]
     smaller = {
         "train": [*FEWER_STEPS, *SMALLER[typed.get("experiment", "main job")]],
         "evaluate": FEWER_DRAWS,

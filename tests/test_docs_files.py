@@ -22,6 +22,7 @@ from nowcast.output.netcdf import write_forecast
 from nowcast.output.odim import write_odim
 from nowcast.output.origin import GAPS, origin_attributes
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
+from nowcast.training.comparison.table import write_csv as write_comparison
 from nowcast.types.frames import Forecast, Frames, Grid
 from nowcast.types.task import Task
 from nowcast.types.transform import Identity
@@ -185,6 +186,12 @@ def test_the_columns_of_the_tables_of_scores_are_those_of_the_page(run_folder, n
     with open(run_folder / "evaluation" / f"{name}.csv", newline="") as file:
         columns = next(csv.reader(file))
     assert columns == [row[0] for row in table(f"table-{name}-columns")]
+
+
+def test_the_columns_of_a_comparison_are_those_of_the_page(tmp_path):
+    write_comparison([], tmp_path / "a.csv", lead_minutes=None)
+    first = (tmp_path / "a.csv").read_text().splitlines()[0]
+    assert first.split(",") == [row[0] for row in table("table-comparison-columns")]
 
 
 def test_the_keys_of_a_status_are_those_of_the_page(tmp_path):

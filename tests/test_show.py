@@ -240,6 +240,25 @@ def test_the_folder_of_a_watch_is_its_latest_forecast(tmp_path):
     assert rates(look(tmp_path)) == [1, 2, 3]
 
 
+def test_of_a_watch_that_writes_odim_alone_the_newest_cycle_is_shown(tmp_path):
+    for cycle, leads in (("20200601T000500Z", 3), ("20200601T001000Z", 2)):
+        made = forecast(leads, analysis=5 * leads)
+        write_odim_forecast(made, tmp_path / f"forecast_{cycle}.h5", attributes={})
+    (tmp_path / "status.json").write_text("{}")
+    assert rates(look(tmp_path)) == [1, 2]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 1500), (2, 2)])
+def test_a_grid_of_any_shape_makes_a_page(tmp_path, shape):
+    values = np.full((2, *shape), np.nan)
+    values[0] = 1
+    made = Forecast(values, times(5)[0], forecast(2).lead_times, grid(*shape))
+    write_forecast(made, tmp_path / "a.nc", attributes={})
+    main(["show", str(tmp_path / "a.nc"), f"output={tmp_path}/p.html", "open=false"])
+    facts = shown(tmp_path / "p.html")["grid"]
+    assert facts["width"] == min(shape[1], 1000)
+
+
 def test_several_files_with_a_forecast_among_them_are_refused(tmp_path):
     write_geotiff(forecast(), tmp_path / "a.tif", attributes={})
     write_geotiff(forecast(), tmp_path / "b.tif", attributes={})

@@ -39,7 +39,8 @@ def show(arguments: list[str]) -> None:
         tolerance=build_part(settings, "tolerance"),
     )
     if output is None:
-        output = Path(tempfile.mkdtemp(prefix="nowcast-show-")) / f"{files[0].stem or 'page'}.html"
+        name = files[0].stem if files[0].exists() else "page"  # of a pattern or a list
+        output = Path(tempfile.mkdtemp(prefix="nowcast-show-")) / f"{name or 'page'}.html"
     write_page(opened.content, output, title=opened.title, about=opened.about)
     print_line(f"wrote {output}")
     if settings["open"] and not open_in_browser(output):

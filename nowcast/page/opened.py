@@ -16,6 +16,7 @@ from nowcast.data.reading import ReadingProcess, opened_inputs
 from nowcast.data.tolerant import Tolerant
 from nowcast.data.unpacking import Unpacking
 from nowcast.forecasting.products import Products, derive
+from nowcast.forecasting.status import STATUS
 from nowcast.output import geotiff, netcdf
 from nowcast.output.origin import GAPS
 from nowcast.output.writers import WRITERS
@@ -34,7 +35,8 @@ THRESHOLDS = (0.1, 1.0, 5.0)
 """Rain rates [mm/h] whose share of an ensemble's members is shown."""
 
 _CONTEXT = 6  # observed frames that are shown before a forecast
-_LEAD_IN_NAME = r"_\d{3,}(min|s)"  # see nowcast.output.odim
+_LEAD_IN_NAME = r"_\d{3,}(?:min|s)"  # see nowcast.output.odim
+_OF_CYCLE = re.compile(rf"forecast_(\d{{8}}T\d{{6}}Z){_LEAD_IN_NAME}\.(?:h5|hdf)")
 _HEADINGS = (  # attributes of a forecast's file that are shown, and what is said before them
     ("title", "Title"),
     ("institution", "Institution"),
@@ -119,7 +121,7 @@ def _paths(inputs: Inputs) -> list[Path]:
     if typed.is_dir():
         latest = [typed / f"latest{suffix}" for suffix in WRITERS]
         found = [path for path in latest if path.is_file()]
-        return found[:1] or expand_inputs(inputs)
+        return found[:1] or _latest_cycle(typed) or expand_inputs(inputs)
     if typed.suffix and not typed.exists():  # the name that ODIM's files were made from
         pattern = re.compile(re.escape(typed.stem) + _LEAD_IN_NAME + re.escape(typed.suffix))
         beside = typed.parent.iterdir() if typed.parent.is_dir() else ()
@@ -127,6 +129,19 @@ def _paths(inputs: Inputs) -> list[Path]:
         if found:
             return found
     return expand_inputs(inputs)
+
+
+def _latest_cycle(folder: Path) -> list[Path]:
+    """The files of the newest cycle in the folder of a watch that has no ``latest``: one that
+    writes ODIM_H5 alone.
+    """
+    if not (folder / STATUS).is_file():
+        return []
+    by_cycle: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if found := _OF_CYCLE.fullmatch(path.name):
+            by_cycle.setdefault(found[1], []).append(path)
+    return by_cycle[max(by_cycle)] if by_cycle else []
 
 
 def _named(paths: Sequence[Path]) -> str:
