@@ -462,6 +462,7 @@ SMALL = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
     "data.test_sequences=3",
+    "model=convlstm_small",
     "model.hidden_channels=[2]",
     "model.patch=8",
     "training.accelerator=cpu",

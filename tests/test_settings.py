@@ -534,7 +534,7 @@ def done(monkeypatch, folder):
     return does
 
 
-SMALL = ["model.hidden_channels=[2]", "data.train_sequences=4"]
+SMALL = ["model.hidden_channels=[2,2]", "data.train_sequences=4"]
 BASE = {
     "train": ["train", *SMALL],
     "predict": ["predict", "run=run", "input=a.nc", "output=x.nc"],
