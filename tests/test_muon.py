@@ -36,10 +36,14 @@ def test_the_scale_of_a_matrix_does_not_matter_and_zeros_stay_zeros():
     assert torch.equal(orthogonal(torch.zeros(5, 9)), torch.zeros(5, 9))
 
 
-def test_a_convolution_steps_by_a_fifth_of_the_root_of_its_longer_side_along_its_momentum():
+@pytest.mark.parametrize(("outputs", "inputs", "size"), [(4, 2, 1.0), (18, 2, 1.0), (72, 2, 2.0)])
+def test_a_convolution_steps_along_its_momentum_and_farther_where_it_has_more_outputs_than_inputs(
+    outputs, inputs, size
+):
     torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(4, 2, 3, 3))
-    start, gradients = weight.detach().clone(), torch.randn(2, 4, 2, 3, 3)
+    shape = (outputs, inputs, 3, 3)
+    weight = nn.Parameter(torch.randn(shape))
+    start, gradients = weight.detach().clone(), torch.randn(2, *shape)
     optimizer = Muon([weight], lr=0.1)
     for gradient in gradients:
         weight.grad = gradient.clone()
@@ -48,16 +52,16 @@ def test_a_convolution_steps_by_a_fifth_of_the_root_of_its_longer_side_along_its
     expected = start
     for gradient, moved in zip(gradients, momentum, strict=True):
         ahead = gradient + 0.95 * moved
-        step = orthogonal(ahead.reshape(4, 18)).reshape(4, 2, 3, 3)
-        expected = expected - 0.1 * 0.2 * 18**0.5 * step
+        step = orthogonal(ahead.reshape(outputs, 9 * inputs)).reshape(shape)
+        expected = expected - 0.1 * size * step
     torch.testing.assert_close(weight.detach(), expected)
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 7), (2, 3, 7)])
-def test_all_other_parameters_step_as_with_adam(shape):
+def test_all_other_parameters_step_as_with_adam_at_a_quarter_of_the_learning_rate(shape):
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
-    optimizers = Muon([ours], lr=0.02), torch.optim.Adam([theirs], lr=0.02)
+    optimizers = Muon([ours], lr=0.08), torch.optim.Adam([theirs], lr=0.02)
     for _ in range(5):
         ours.grad = torch.randn(shape)
         theirs.grad = ours.grad.clone()
