@@ -135,7 +135,7 @@ def test_pysteps_and_nowcast_s_own_motion_carry_the_hour_to_nearly_the_same_plac
     for lead, came in enumerate(frames.values[4:]):
         theirs, ours = fields["pysteps"][lead], fields["own"][lead]
         known = ~np.isnan(theirs) & ~np.isnan(ours)
-        assert known.mean() > 0.89  # what comes from outside the grid is missing in both
+        assert known.mean() > 0.85  # what comes from outside the grid is missing in both
         scores = [csi(np.where(known, field, np.nan), came, 1.0) for field in (theirs, ours)]
         assert scores[1] == pytest.approx(scores[0], abs=0.04)
         still = csi(np.where(known, frames.values[3], np.nan), came, 1.0)

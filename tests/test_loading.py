@@ -140,6 +140,7 @@ def test_what_needs_torchvision_says_in_one_line_that_it_does_not_load(
 
 def test_a_torchvision_that_is_not_there_is_missed_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)  # as the import system marks it
+    monkeypatch.delitem(sys.modules, "torchvision.ops", raising=False)  # of a test before this one
     with pytest.raises(MissingDependency, match="SimVP needs torchvision, which does not load"):
         torchvision_part("ops", "SimVP")
 

@@ -272,8 +272,8 @@ def test_a_job_that_fails_is_named_with_its_settings_and_folder_and_the_others_a
     wide = "model.hidden_channels=[0],[2]"
     line = refused(capsys, "-m", wide, "seed=1", "hydra.sweep.dir=x", *typed)
     assert line == (
-        f"1 of 2 jobs failed: job 0 (model.hidden_channels=[0]) in {here}/x/0: hidden_channels is "
-        "[0]; it must be at least 1, one number per layer."
+        "1 of 2 jobs failed: job 0 (model.hidden_channels=[0]) in x/0: hidden_channels is [0]; it "
+        "must be at least 1, one number per layer."
     )
     assert (here / "x" / "1" / "evaluation" / "scores.csv").is_file()
 
@@ -285,8 +285,8 @@ def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_r
     before = (here / "x" / "0" / "model.safetensors").stat().st_mtime_ns
     state = sorted(here.rglob("*"))
     assert refused(capsys, "-m", "seed=1,2", "hydra.sweep.dir=x", *TINY) == (
-        f"{here}/x already holds runs, such as 0; choose another hydra.sweep.dir, or go on with "
-        "them: type resume=auto, too."
+        "x already holds runs, such as 0; choose another hydra.sweep.dir, or go on with them: type "
+        "resume=auto, too."
     )
     assert sorted(here.rglob("*")) == state
     train("seed=1,2", "hydra.sweep.dir=x", "resume=auto")
@@ -297,6 +297,42 @@ def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_r
     assert "was made with another data.seed than is asked for now" in refused(
         capsys, "-m", "seed=2,1", "hydra.sweep.dir=x", "resume=auto", *TINY
     )
+
+
+def test_without_a_folder_the_newest_multirun_of_the_same_words_goes_on(here, monkeypatch):
+    seen = []
+
+    def trained(job, config, folder, **_):
+        seen.append(folder.relative_to(here / "runs" / "train"))
+        return 1.0
+
+    monkeypatch.setattr(Job, "_trained", trained)
+    main(["train", "-m", "seed=1,2", "resume=auto"])
+    main(["train", "-m", "seed=1,2"])
+    main(["train", "-m", "seed=1,3", "resume=auto"])
+    main(["train", "-m", "seed=1,2", "resume=auto"])
+    folders = [path.parts[0] for path in seen[::2]]
+    assert len(set(folders)) == 3 and folders[3] == folders[1]
+
+
+def test_a_file_of_ones_own_can_say_that_it_is_a_multirun(here, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Job, "_trained", lambda job, config, *_, **__: seen.append(config.seed) or 1.0
+    )
+    (here / "mine" / "experiment").mkdir(parents=True)
+    (here / "more" / "model").mkdir(parents=True)
+    shutil.copy(configuration.folder() / "model" / "unet.yaml", here / "more" / "model" / "my.yaml")
+    (here / "mine" / "experiment" / "many.yaml").write_text(
+        "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '4,5'}}}\n"
+    )
+    main(["train", "--config-dir=mine", "experiment=many", "output_dir=a"])
+    (here / "mine" / "own.yaml").write_text(
+        "defaults: [train, _self_, {override model: my}]\n"
+        f"hydra: {{mode: MULTIRUN, searchpath: ['file://{here}/more']}}\n"
+    )
+    main(["train", "--config-dir=mine", "--config-name=own", "seed=6,7", "output_dir=b"])
+    assert seen == [4, 5, 6, 7]
 
 
 def test_an_interrupted_multirun_says_how_to_go_on(here, capsys, monkeypatch):

@@ -319,7 +319,10 @@ def test_odim_cell_centres_are_half_a_pixel_inside_the_corners(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"object": None}, "has no text what/object"),
+        (
+            {"object": None, "projdef": None},
+            "has no text what/object, and no where/projdef by which it would be a map",
+        ),
         ({"object": b"PVOL"}, "what/object is 'PVOL', expected COMP, IMAGE, CVOL: maps, no sweeps"),
         (
             {"date": b"20181324"},

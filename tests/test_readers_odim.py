@@ -190,14 +190,44 @@ def test_maps_are_read_whatever_their_object_is_called(tmp_path, kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["SCAN", "PVOL", "RAY", "AZIM", "ELEV", "VP", "XSEC", "PIC"])
-def test_sweeps_and_profiles_are_recognised_and_refused_clearly(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("SCAN", "a polar scan"),
+        ("PVOL", "a polar volume"),
+        ("RAY", "a single polar ray"),
+        ("AZIM", "a part of a polar scan"),
+        ("ELEV", "a vertical scan"),
+        ("VP", "a vertical profile"),
+        ("XSEC", "a vertical section"),
+        ("PIC", "a picture"),
+    ],
+)
+def test_sweeps_and_profiles_are_recognised_and_refused_with_what_makes_maps_of_them(
+    tmp_path, kind, what
+):
     path = write_odim(tmp_path / "a.h5", RAW, object=kind)
     assert OdimHdf5().recognises(path)
     with pytest.raises(
-        UserError, match=f"what/object is '{kind}', expected COMP, IMAGE, CVOL: maps, no sweeps"
+        UserError,
+        match=f"what/object is '{kind}', expected COMP, IMAGE, CVOL: maps, no sweeps: it is {what}; "
+        "make a composite of it first, e.g. with BALTRAD's radarcomp, with wradlib.comp, or with "
+        "grid_from_radars of Py-ART",
     ):
         OdimHdf5().read(path)
+
+
+def test_a_map_without_an_object_is_known_by_its_projection(tmp_path):
+    path = write_odim(tmp_path / "a.h5", RAW, scaling=SCALING, object=None)
+    np.testing.assert_array_equal(Auto().read(path).values, [RATES])
+    assert (
+        len(OdimHdf5(crs=LAEA).read(write_odim(tmp_path / "b.h5", RAW, object=None, projdef=None)))
+        == 1
+    )
+    with h5py.File(path, "a") as file:
+        file.attrs["object"] = "PVOL"
+    with pytest.raises(UserError, match="it is a polar volume"):
+        Auto().read(path)
 
 
 def test_a_volume_of_several_levels_is_refused_and_a_composite_of_several_products_gives_the_first(
@@ -246,11 +276,10 @@ def test_two_opposite_corners_are_enough_whichever_they_are(tmp_path, names):
     np.testing.assert_allclose([*grid.x, *grid.y], [500, 1500, 2500, -500, -1500], atol=1e-3)
 
 
-def test_two_corners_of_one_side_are_not_enough(tmp_path):
-    with pytest.raises(UserError, match="has no number where/UR_lon"):
-        OdimHdf5().read(with_corners(tmp_path, ("LL", "LR")))
-    with pytest.raises(UserError, match="has no number where/LR_lon"):
-        OdimHdf5().read(with_corners(tmp_path, ("UL", "UR")))
+@pytest.mark.parametrize("names", [("LL", "LR"), ("UL", "UR"), ("UL", "LL"), ("LR",)])
+def test_corners_of_one_side_are_enough_with_the_scales(tmp_path, names):
+    grid = OdimHdf5().read(with_corners(tmp_path, names)).grid
+    np.testing.assert_allclose([*grid.x, *grid.y], [500, 1500, 2500, -500, -1500], atol=1e-3)
 
 
 def test_a_dataset_may_say_itself_where_it_is(tmp_path):
@@ -294,10 +323,8 @@ def test_a_projection_may_be_a_code(tmp_path, projdef):
                                                                                                                                        "US "
                                                                                                                                        "survey "
                                                                                                                                        "foot"),
-     ("+init=/etc/passwd:1", "has 'init'"), ("+init=epsg:3067 +nadgrids=@null", "has 'init', "
-                                                                                "'nadgrids'"), ("", "has "
-                                                                                                                "no "
-                                                                                                                ".proj")],
+     ("+init=/etc/passwd:1", "has 'init'"), ("+init=epsg:3067 +nadgrids=/etc/passwd", "has 'init', 'nadgrids'"),
+     ("+proj=laea +nadgrids=@null,/etc/passwd", "has 'nadgrids'"), ("", "has no .proj")],
 )  # fmt: skip
 def test_a_code_that_is_unknown_or_not_metric_and_an_init_file_are_refused(definition, message):
     with pytest.raises(UserError, match=f"a.h5: .*{message}"):

@@ -404,6 +404,13 @@ ADVICES = {
     "cannot work together here; start them with torchrun": "test_processes::test_an_environment_that_cannot_be_used_is_refused_with_what_to_set",
     "as each of them computes all the time": "test_processes::test_more_processes_on_a_cpu_than_cores_are_refused",
     "one process trains on one device": "test_processes::test_python_code_trains_in_one_process",
+    "resume= cannot be given to a comparison": "test_hydra_application::test_other_commands_take_of_hydras_words_what_has_a_meaning",
+    "which are not composed anew; type --cfg job": "test_hydra_application::test_what_has_no_meaning_is_refused_with_the_reason",
+    "with --multirun type resume=auto": "test_multirun::test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_resume",
+    "or go on with them: type resume=auto": "test_multirun::test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_resume",
+    "resume=auto cannot go on with jobs of": "test_multirun::test_a_multirun_that_cannot_work_is_one_line_before_anything_is_written",
+    "give one training.select for all": "test_multirun::test_a_multirun_that_cannot_work_is_one_line_before_anything_is_written",
+    "training.devices=N for several processes of one training": "test_multirun::test_a_multirun_that_cannot_work_is_one_line_before_anything_is_written",
 }
 
 

@@ -154,7 +154,7 @@ def test_other_commands_leave_the_program_as_it_was(tmp_path, theirs, archive, c
 MISTAKES = [
     ["trian"],
     ["train", "training.max_epochs=0"],
-    ["train", "--multirun"],
+    ["train", "--multirun", "resume=/none"],
     ["predict", "input=/none.h5", "output=a.nc"],
     ["evaluate", "run=/none"],
     ["convert", "input=/none/*.h5", "output=a.nc"],

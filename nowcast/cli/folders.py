@@ -45,6 +45,15 @@ def folder_of(config: DictConfig, key: str) -> tuple[Path, bool]:
     return of_hydra, False
 
 
+def has_name(config: DictConfig, key: str) -> bool:
+    """Whether the setting ``name`` acts on that folder."""
+    if OmegaConf.select(config, "output_dir") is not None:
+        return False
+    place, _, last = key.rpartition(".")
+    raw = OmegaConf.to_container(OmegaConf.select(config, place), resolve=False)[last]
+    return "${name}" in str(raw)
+
+
 def refuse_other_name(name) -> None:
     """Refuse a name that is no name of a folder."""
     text = str(name)

@@ -4,10 +4,11 @@ stands here, with what is done without it.
 
 from collections.abc import Callable
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.basecontainer import BaseContainer
 
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import UserError, first_line
 
 try:
     from hydra._internal.callbacks import Callbacks
@@ -48,10 +49,13 @@ def callbacks_of(config: DictConfig):
     """The callbacks of hydra.callbacks.
 
     Raises:
-        UserError: there are some, and this version of Hydra calls them in another way.
+        UserError: one cannot be made, or this version of Hydra calls them in another way.
     """
     if Callbacks is not None:
-        return Callbacks(config)
+        try:
+            return Callbacks(config)
+        except HydraException as error:
+            raise UserError(f"hydra.callbacks: {first_line(error)}") from error
     if config.hydra.callbacks:
         raise UserError(
             "hydra.callbacks cannot be called with this version of Hydra; leave them out."

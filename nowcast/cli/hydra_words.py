@@ -6,14 +6,13 @@ with what to type instead; nothing is accepted and ignored.
 """
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from nowcast.cli.hydra_keys import in_our_words, refuse_without_meaning
-from nowcast.cli.places import Places
+from nowcast.cli.places import Places, folder_of
 from nowcast.runtime.errors import UserError
 
 CFG, RESOLVE, PACKAGE, INFO = "--cfg", "--resolve", "--package", "--info"
@@ -153,21 +152,7 @@ def _search_path(item: str) -> list[str]:
             f"{item!r} is not a list of folders; type --config-dir FOLDER, or "
             "'hydra.searchpath=[file://FOLDER,pkg://PACKAGE.conf]'."
         )
-    return [_folder_of(one) for one in folders]
-
-
-def _folder_of(place: str) -> str:
-    """The folder that an element of a search path names."""
-    if not place.startswith("pkg://"):
-        return place.removeprefix("file://")
-    package = place.removeprefix("pkg://").replace("/", ".")
-    try:
-        spec = find_spec(package)
-    except ImportError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"hydra.searchpath names {place}, but no such package is installed.")
-    return str(next(iter(spec.submodule_search_locations)))
+    return [str(folder_of(one)) for one in folders]
 
 
 def translated(command: str, arguments: list[str]) -> list[str]:

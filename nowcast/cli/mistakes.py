@@ -10,6 +10,7 @@ from nowcast.cli.places import choices, composed, search_folders
 from nowcast.runtime.distribution import install_hint
 
 _NEEDS = f"needs {{}}, which is not installed; type: {install_hint('sweep')}"
+_OPEN = ("hydra.job.env_set.", "hydra.callbacks.")  # parts to which users add
 _OF_PLUGINS = {
     "hydra/launcher/joblib": "hydra-joblib-launcher",
     "hydra/launcher/submitit_local": "hydra-submitit-launcher",
@@ -64,6 +65,8 @@ def _of_choice(text: str) -> str:
 
 def _no_such_setting(name: str, key: str) -> str:
     """That there is no setting of that name, with those that it may have been meant for."""
+    if key.startswith(_OPEN):
+        return f"there is no setting {key!r} here yet; type +{key}=... to add it."
     of_hydra = key.startswith((f"{HYDRA}.", f"{HYDRA}/"))
     config = composed(name, [], with_hydra=of_hydra)
     place, _, last = key.partition("@")[0].rpartition(".")

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli.composing import compose_files
 from nowcast.runtime.errors import UserError
@@ -64,19 +67,53 @@ def own_places(places: Places) -> Iterator[None]:
             )
     main = None if places.main is None else places.main.absolute()
     further = tuple(path.absolute() for path in places.further)
-    token = _places.set(Places(main, further, places.command, places.name))
+    found = Places(main, further, places.command, places.name)
+    token = _places.set(found)
     try:
         if places.name is not None:
-            _refuse_missing_file(places.name)
+            named = tuple(_named_in(_file_to_begin_with(places.name)))
+            _places.set(replace(found, further=(*further, *named)))
         yield
     finally:
         _places.reset(token)
 
 
-def _refuse_missing_file(name: str) -> None:
-    """Refuse --config-name of a file that is not there."""
-    if any((place / f"{name}.yaml").is_file() for place in search_folders()):
-        return
+def folder_of(place: str) -> Path:
+    """The folder that an element of hydra.searchpath names: FOLDER, file://FOLDER, pkg://PACKAGE.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    if not place.startswith("pkg://"):
+        return Path(place.removeprefix("file://")).expanduser()
+    package = place.removeprefix("pkg://").replace("/", ".")
+    try:
+        spec = find_spec(package)
+    except ImportError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"hydra.searchpath names {place}, but no such package is installed.")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _named_in(path: Path) -> list[Path]:
+    """The folders of hydra.searchpath in a configuration file."""
+    try:
+        found = OmegaConf.select(OmegaConf.load(path), "hydra.searchpath")
+    except (OSError, yaml.YAMLError, OmegaConfBaseException):  # said where it is composed
+        return []
+    return [folder_of(str(place)).absolute() for place in found or []]
+
+
+def _file_to_begin_with(name: str) -> Path:
+    """The file of --config-name.
+
+    Raises:
+        UserError: it is not there.
+    """
+    for place in search_folders():
+        if (place / f"{name}.yaml").is_file():
+            return place / f"{name}.yaml"
     known = [path.stem for place in search_folders() for path in place.glob("*.yaml")]
     near = get_close_matches(name, known, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; give its folder by --config-dir."
@@ -96,6 +133,12 @@ def search_folders() -> tuple[Path, ...]:
 def primary(command: str) -> str:
     """The name of the file that the configuration of a command begins with."""
     return _places.get().primary(command)
+
+
+def has_own_files() -> bool:
+    """Whether configuration files of somebody else can be chosen, too."""
+    places = _places.get()
+    return places != replace(_USUAL, command=places.command) or len(search_folders()) > 1
 
 
 def options() -> list[str]:

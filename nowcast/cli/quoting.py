@@ -101,6 +101,19 @@ def in_grammar(overrides: list[str], *, sweeps: bool = False) -> list[str]:
     return found
 
 
+def fixed(overrides: list[str]) -> list[str]:
+    """What was typed with one value alone, as Hydra reads it.
+
+    Raises:
+        UserError: something of another form.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(in_grammar(overrides, sweeps=True))
+    except HydraException as error:
+        raise UserError(str(error)) from error
+    return [item.input_line for item in parsed if not item.is_sweep_override()]
+
+
 def settled(key: str, value: str) -> str:
     """A typed value as it stands in a configuration: a path is absolute.
 

@@ -34,6 +34,7 @@ class Request:
         before: the training settings that an old run had; None for a new one.
         resumed: what was typed after resume=; None: nothing.
         by_time: whether the folder is a new one, called by the time.
+        has_name: whether the setting ``name`` is a part of what it is called.
         home: the folder that relative paths are of, where the current one will be another
             (hydra.job.chdir); None: it stays.
     """
@@ -43,6 +44,7 @@ class Request:
     before: TrainingSettings | None = None
     resumed: str | None = None
     by_time: bool = False
+    has_name: bool = False
     home: str | None = None
 
     @classmethod
@@ -139,7 +141,7 @@ class Request:
         """Refuse a typed setting that nothing would read."""
         rules = "train" if self.resumed in (None, AUTO) else "resume"
         found = refuse_in_training(self.config, self.settings, self.typed, rules)
-        if "name" in found and not self.by_time and self.resumed is None:
+        if "name" in found and not self.has_name and self.resumed is None:
             raise UserError(
                 f"name={found['name']} would have no effect: it names the folder under runs/, and "
                 "the folder is given; type one of them."

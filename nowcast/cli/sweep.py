@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -89,7 +90,8 @@ def _planned(app: Application, words: Words) -> _Plan:
     folder_typed = [item for item in words.settings if item.startswith("output_dir=")]
     typed = in_grammar([*settings, *words.of_hydra], sweeps=True)
     refuse_swept_hydra(app, typed)
-    params = OmegaConf.select(_composed(app, typed).hydra.sweeper, "params") or {}
+    of_all = _composed(app, typed).hydra
+    params = OmegaConf.select(of_all.sweeper, "params") or {}
     jobs, keys = beforehand(app, typed, [f"{key}={value}" for key, value in params.items()])
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
     first = app.compose(RunMode.RUN, [*jobs.first, *in_grammar(folder_typed), *of_hydra])
@@ -100,7 +102,8 @@ def _planned(app: Application, words: Words) -> _Plan:
     if words.resumed != AUTO:
         _refuse_runs_in(folder)
     if by_time:
-        folder = claimed_by_time(folder.parent)
+        begun = _newest_like(of_all, folder.parent) if words.resumed == AUTO else None
+        folder = begun or claimed_by_time(folder.parent)
     kept = [item for item in with_logging(typed) if plain_key(item) != SWEEP]
     kept.append(f"{SWEEP}={quoted(literal(str(folder)))}")
     config = _composed(app, kept)
@@ -147,6 +150,18 @@ def _quiet_sweepers(config: DictConfig) -> Iterator[None]:
         finally:
             for name in ("hydra", "hydra_plugins"):
                 logging.getLogger(name).removeHandler(silent)
+
+
+def _newest_like(of_hydra: DictConfig, parent: Path) -> Path | None:
+    """The newest folder of a multirun with the same words; None where there is none."""
+    for path in sorted(parent.glob("*/multirun.yaml"), reverse=True):
+        try:
+            stored = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task")
+        except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+            continue  # half-written, or of somebody else
+        if stored == of_hydra.overrides.task:
+            return path.parent
+    return None
 
 
 def _refuse_runs_in(folder: Path) -> None:

@@ -20,11 +20,12 @@ from nowcast.cli.application import Application, application, with_settings, wit
 from nowcast.cli.common import list_files, print_line, shown, write_config
 from nowcast.cli.evaluate import evaluate, evaluate_run
 from nowcast.cli.experiment import Evaluation, Experiment
-from nowcast.cli.folders import RUN, folder_of, set_run_folder
+from nowcast.cli.folders import RUN, folder_of, has_name, set_run_folder
 from nowcast.cli.hydra_keys import plain_key, with_logging
 from nowcast.cli.hydra_state import released
 from nowcast.cli.hydra_words import AUTO, CFG, Words
-from nowcast.cli.quoting import in_grammar
+from nowcast.cli.places import has_own_files
+from nowcast.cli.quoting import fixed, in_grammar
 from nowcast.cli.request import Request, resume_command
 from nowcast.drawing.curves import training_curve
 from nowcast.runtime.errors import Terminated, UserError
@@ -43,7 +44,7 @@ def train(arguments: list[str]) -> None:
     and speaks.
     """
     words = Words.of(arguments)
-    if words.multirun:
+    if words.multirun or _is_multirun_by_file(words):
         from nowcast.cli.sweep import sweep
 
         sweep(words)
@@ -61,6 +62,19 @@ def train(arguments: list[str]) -> None:
             shown(_asked(words).config, words.options)
         else:
             _train_first(words, processes, stack)
+
+
+def _is_multirun_by_file(words: Words) -> bool:
+    """Whether hydra.mode=MULTIRUN stands in a configuration file of one's own, as it often does in
+    one for a search.
+    """
+    if not has_own_files() or words.options or words.of_old_run:
+        return False
+    try:
+        composed = configuration.compose_typed("train", fixed([*words.settings, *words.of_hydra]))
+    except UserError:  # said by what composes all of it
+        return False
+    return composed.hydra.mode == RunMode.MULTIRUN
 
 
 def say(text: str) -> None:
@@ -103,10 +117,12 @@ def _new_job(app: Application, words: Words) -> tuple[Request, DictConfig]:
     configuration.compose_typed("train", typed)  # a mistake is one line, with the nearest keys
     config = app.compose(RunMode.RUN, with_logging(typed))
     folder, by_time = folder_of(config, RUN)
+    named = has_name(config, RUN)
     set_run_folder(config, folder)
     app.begin(config)
     composed, resumed = without_hydra(config), words.resumed
-    return Request.of(composed, words.settings, folder, by_time=by_time, resumed=resumed), config
+    request = Request.of(composed, words.settings, folder, by_time=by_time, resumed=resumed)
+    return replace(request, has_name=named), config
 
 
 def _job_of_run(app: Application, words: Words) -> tuple[Request, DictConfig]:

@@ -57,6 +57,7 @@ class Archive:
         settings: how they were read, as data; None in an archive of version 1.
         discarded: pixels of each frame that became missing because they were negative or
             implausible, (T,).
+        remarks: how unusual statements of the files were understood, a line each.
 
     Raises:
         UserError: another kind of file, another version, or a damaged one.
@@ -74,6 +75,7 @@ class Archive:
             self.grid = read_grid(file)
             self.times = file.dataset("time", axes=1)[()].astype("datetime64[s]")
             self.discarded = discarded_pixels(file, len(self.times))
+            self.remarks = _remarks(file)
             shape = file.dataset(RATES, axes=3).shape
         # windows are found by searching in sorted times
         ascending = bool((np.diff(self.times) > np.timedelta64(0, "s")).all())
@@ -175,6 +177,7 @@ class Archive:
             str(self.path),
             self.quantity,
             self.discarded[start:stop],
+            self.remarks,
         )
 
     @property
@@ -230,6 +233,15 @@ def _version(file: Hdf5File) -> int:
         f"{file.path} is {found}, but one of version {VERSION} is needed; make it with `nowcast "
         "convert`."
     )
+
+
+def _remarks(file: Hdf5File) -> tuple[str, ...]:
+    """What was remarked when an archive was made; nothing where that cannot be read."""
+    try:
+        found = json.loads(str(file.attribute("/", "remarks") or "[]"))
+    except ValueError:
+        found = []
+    return tuple(str(remark) for remark in found) if isinstance(found, list) else ()
 
 
 def _settings(file: Hdf5File) -> dict:

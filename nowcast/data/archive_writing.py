@@ -5,6 +5,7 @@ an error, not as a dry frame.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5netcdf
@@ -20,6 +21,7 @@ from nowcast.types.places import projection
 
 MARK = "nowcast_archive_version"
 VERSION = 2
+_MOST_REMARKS = 100  # they differ where files state different numbers; some are enough
 _DISCARDED = {
     "long_name": "pixels that became missing because the file has them negative or "
     "implausibly high",
@@ -43,11 +45,17 @@ _SOURCE = {"long_name": "name of the file the frame was read from", "_Encoding":
 
 
 def write_archive(
-    frames: list[StoredFrame], path: Path, *, grid: Grid, quantity: str, settings: dict
+    frames: list[StoredFrame],
+    path: Path,
+    *,
+    grid: Grid,
+    quantity: str,
+    settings: dict,
+    remarks: Iterable[str] = (),
 ) -> None:
     """Write an archive from packed frames, which are copied as they are packed.
 
-    The same frames, grid, quantity and settings give the same bytes.
+    The same frames, grid, quantity, settings and remarks give the same bytes.
 
     Args:
         frames: in time order, each time once.
@@ -55,6 +63,7 @@ def write_archive(
         grid: of all of them.
         quantity: what the radar files held.
         settings: how they were read; anything JSON can hold.
+        remarks: how unusual statements of the files were understood.
     """
     require_space(path, 1024 * len(frames))
     with h5netcdf.File(path, "w", libver=LIBVER) as file:
@@ -70,6 +79,9 @@ def write_archive(
             "quantity": quantity,
             "settings": json.dumps(settings, sort_keys=True),
         }
+        kept = sorted(remarks)[:_MOST_REMARKS]
+        if kept:  # most archives have none, and stay as an older nowcast wrote them
+            texts["remarks"] = json.dumps(kept)
         for name, text in texts.items():
             # of fixed length, at the root: covered by a checksum
             file.attrs[name] = np.bytes_(text.encode())

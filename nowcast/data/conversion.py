@@ -54,6 +54,7 @@ class ArchiveSummary:
         report: where these are listed; None where there are none.
         discarded: pixels in the archive that became missing because the files have them negative or
             implausible.
+        remarks: how unusual statements of the files were understood.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class ArchiveSummary:
     quarantine: tuple[tuple[Path, str], ...] = ()
     report: Path | None = None
     discarded: int = 0
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.frames} frames"
@@ -207,6 +209,7 @@ class _Conversion:
         self.kept: set[np.datetime64] = set()  # times of the frames that are in the archive
         self.known: set[Origin] = set()
         self.quarantine: list[tuple[Path, str]] = []
+        self.remarks: set[str] = set()
         self.duplicates = 0
 
     def run(
@@ -254,6 +257,7 @@ class _Conversion:
             quarantine=tuple(self.quarantine),
             report=report,
             discarded=sum(frame.discarded for frame in frames),
+            remarks=tuple(sorted(self.remarks)),
         )
 
     def _write(self, frames: list[StoredFrame]) -> None:
@@ -263,7 +267,14 @@ class _Conversion:
             settings |= self.old.settings  # in the words it was made with
         grid, quantity = self.file_set.grid, self.file_set.quantity
         with replacing(self.output) as temporary:
-            write_archive(frames, temporary, grid=grid, quantity=quantity, settings=settings)
+            write_archive(
+                frames,
+                temporary,
+                grid=grid,
+                quantity=quantity,
+                settings=settings,
+                remarks=self.remarks,
+            )
 
     def _identity(self, origin: Origin) -> Origin:
         """What a file is known by: its name only where the reader takes something from it."""
@@ -276,6 +287,7 @@ class _Conversion:
             self.kept.add(frame.time)
             self.known.add(self._identity(frame.origin))
         self.file_set = self._file_set(archive, self.output)
+        self.remarks |= set(archive.remarks)
 
     def _file_set(self, frames: Frames | Archive, path: Path) -> FileSet:
         return FileSet(frames.grid, frames.quantity, path, self.prepare.tolerance)
@@ -299,6 +311,7 @@ class _Conversion:
                 elif self._identity(there.origin) != identity:
                     doubtful.add(identity)
         self.known -= doubtful
+        self.remarks |= set(self.parts.remarked())
 
     def _read(
         self,
@@ -359,6 +372,9 @@ class _Conversion:
         if self.file_set is None:
             self.file_set = self._file_set(frames, path)
         self.file_set.refuse_other(frames.grid, frames.quantity, path)
+        if not self.remarks.issuperset(frames.remarks):
+            self.remarks |= set(frames.remarks)
+            self.parts.remark(self.remarks)
         for moment, values, discarded in zip(frames.times, frames.values, frames.discarded):
             there = self.frames.get(moment)
             if there is None:

@@ -235,7 +235,7 @@ def read_frames(
     if last is not None and last < 1:
         raise UserError(f"the last {last} frames were asked for; at least 1 is needed.")
     kept: dict[np.datetime64, tuple[np.ndarray, str, int]] = {}
-    file_set, count = None, 0
+    file_set, count, remarks = None, 0, {}
     latest = None if until is None else until + tolerance.off_time(np.timedelta64(1, "D"))
     for path in map(Path, paths):
         count += 1
@@ -243,6 +243,7 @@ def read_frames(
         if file_set is None:
             file_set = FileSet(frames.grid, frames.quantity, path, tolerance)
         file_set.refuse_other(frames.grid, frames.quantity, path)
+        remarks |= dict.fromkeys(frames.remarks)
         name = short_name(path)
         for time, values, discarded in zip(frames.times, frames.values, frames.discarded):
             if time in kept:
@@ -260,8 +261,9 @@ def read_frames(
         times = times[newest_of_each_time(times, last, tolerance)]
     values, names, discarded = zip(*(kept[time] for time in times))
     source = " to ".join(dict.fromkeys((names[0], names[-1])))
+    values, discarded = np.stack(values), np.array(discarded)
     return Frames(
-        np.stack(values), times, file_set.grid, source, file_set.quantity, np.array(discarded)
+        values, times, file_set.grid, source, file_set.quantity, discarded, tuple(remarks)
     )
 
 

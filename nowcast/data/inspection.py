@@ -65,7 +65,8 @@ def info(path: str | Path) -> str:
         entries |= _contents(
             archive.times, archive.grid, archive.quantity, counts, archive.tolerance
         )
-        return in_lines(entries | _discarded_pixels(archive.discarded))
+        entries |= _discarded_pixels(archive.discarded) | _remarks(archive.remarks)
+        return in_lines(entries)
 
 
 def _described(settings: dict) -> str:
@@ -93,6 +94,7 @@ def info_of_frames(frames: Frames, format: str, tolerance: Tolerance = DEFAULT) 
         {"file": frames.source, "format": format}
         | _contents(frames.times, frames.grid, frames.quantity, counts, tolerance)
         | _discarded_pixels(frames.discarded)
+        | _remarks(frames.remarks)
     )
 
 
@@ -111,7 +113,7 @@ def info_of_files(
     """
     first, counts = None, PixelCounts()
     read, others = 0, 0
-    times, discarded, refusals = [], [], []
+    times, discarded, refusals, remarks = [], [], [], {}
     for _, result in results:
         if isinstance(result, UserError):
             refusals.append(str(result))
@@ -123,6 +125,7 @@ def info_of_files(
         if first.quantity == result.quantity and same_grid:
             times.append(result.times)
             discarded.append(result.discarded)
+            remarks |= dict.fromkeys(result.remarks)
             counts.add(result.values)
         else:
             others += 1
@@ -130,7 +133,7 @@ def info_of_files(
     if first is not None:
         together = np.unique(np.concatenate(times))
         entries |= _contents(together, first.grid, first.quantity, counts, tolerance)
-        entries |= _discarded_pixels(np.concatenate(discarded))
+        entries |= _discarded_pixels(np.concatenate(discarded)) | _remarks(remarks)
     if others:
         entries["others"] = (
             f"{others} files of another grid or quantity than the first, left out here"
@@ -175,6 +178,12 @@ def _discarded_pixels(counts: np.ndarray) -> dict[str, str]:
         "discarded": f"{counts.sum()} pixels in {np.count_nonzero(counts)} frames, negative or "
         f"above {HIGHEST_RATE:g} mm/h in the file, are missing now"
     }
+
+
+def _remarks(remarks: Iterable[str]) -> dict[str, list[str]]:
+    """What a reader remarked, as an entry; nothing where it had no reason to."""
+    lines = list(remarks)
+    return {"remarks": lines} if lines else {}
 
 
 def in_lines(entries: dict[str, str | list[str]]) -> str:

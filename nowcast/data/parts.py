@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nowcast.data.packed_frames import PackedFiles, PackedFrames, StoredFrame
@@ -32,6 +32,7 @@ class Parts:
         self._folder = output.with_name(f".{output.name}.parts")
         self._open = self._folder / "open.h5"
         self._mark = self._folder / "settings.json"
+        self._remarks = self._folder / "remarks.json"
         self._settings = json.dumps(settings, sort_keys=True)
         self._packed = packed
         self._part: PackedFrames | None = None
@@ -74,6 +75,19 @@ class Parts:
                 path.unlink()  # its files are read again
                 continue
             yield found
+
+    def remarked(self) -> list[str]:
+        """What was remarked of the files of an interrupted conversion, as far as it can be read."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._remarks.read_text(encoding="utf-8"))
+            return [remark for remark in found if isinstance(remark, str)]
+        return []
+
+    def remark(self, remarks: Iterable[str]) -> None:
+        """Keep what was remarked of the files until now."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self._remarks) as temporary:
+            temporary.write_text(json.dumps(sorted(remarks)), encoding="utf-8")
 
     def opened(self, grid: Grid, quantity: str) -> PackedFrames:
         """The part that frames are appended to."""

@@ -92,6 +92,7 @@ def _as_messages(frames: Frames) -> tuple[dict, list[np.ndarray]]:
         "crs": grid.crs,
         "source": frames.source,
         "quantity": frames.quantity,
+        "remarks": frames.remarks,
         "arrays": [(array.dtype.str, array.shape) for array in arrays],
     }
     return header, arrays
@@ -101,4 +102,5 @@ def from_messages(header: dict, arrays: list[np.ndarray]) -> Frames:
     """The frames that a process sent."""
     values, times, x, y, discarded = arrays
     grid, times = Grid(header["crs"], x, y), times.astype("datetime64[s]")
-    return Frames(values, times, grid, header["source"], header["quantity"], discarded)
+    source, quantity, remarks = header["source"], header["quantity"], tuple(header["remarks"])
+    return Frames(values, times, grid, source, quantity, discarded, remarks)

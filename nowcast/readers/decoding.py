@@ -11,7 +11,7 @@ import numpy as np
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import without_mask
 from nowcast.types.frames import Frames, Grid
-from nowcast.types.tolerance import discard, in_force
+from nowcast.types.tolerance import CAUSE, discard, in_force
 from nowcast.types.units import (
     RAIN_RATE,
     rain_depth_quantity,
@@ -101,8 +101,13 @@ class Coding:
             )
         return rain_depth_quantity(self.minutes)
 
-    def rain_rate(self, raw: np.ndarray, path: str | Path) -> np.ndarray:
+    def rain_rate(self, raw: np.ndarray, path: str | Path, *, remedy: str = "") -> np.ndarray:
         """Rain rate [mm/h] of stored numbers, (..., W) float32; NaN = not observed, or masked.
+
+        Args:
+            raw: the numbers.
+            path: the file, for messages.
+            remedy: what to do about marks that were not declared, for messages.
 
         Raises:
             UserError: it is not stated which whole number means missing; more rates below 0 or
@@ -126,10 +131,17 @@ class Coding:
             decoded[start : start + _ROWS] = decode(rows[start : start + _ROWS])
         if masked is not None:
             rates[masked] = np.nan
-        return plausible(rates, path)
+        return plausible(rates, path, remedy=remedy)
 
     def single_frame(
-        self, raw: np.ndarray, time: np.datetime64, grid: Grid, path: str | Path, where: str = ""
+        self,
+        raw: np.ndarray,
+        time: np.datetime64,
+        grid: Grid,
+        path: str | Path,
+        where: str = "",
+        *,
+        remedy: str = "",
     ) -> Frames:
         """Stored numbers (H, W) of a file's only frame as Frames [mm/h].
 
@@ -139,6 +151,7 @@ class Coding:
             grid: where they are.
             path: the file.
             where: the field in the file, for messages.
+            remedy: what to do about marks that were not declared, for messages.
 
         Raises:
             UserError: as `rain_rate`, or they are not as many as the grid has pixels.
@@ -149,7 +162,7 @@ class Coding:
                 f"{name}: its values form {raw.shape}, but its grid {grid.shape}; it contradicts "
                 "itself."
             )
-        rates = self.rain_rate(raw, name)
+        rates = self.rain_rate(raw, name, remedy=remedy)
         return Frames(rates[None], time, grid, str(path), self.measured(path))
 
     def _by_table(self, kind: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
@@ -217,17 +230,30 @@ def minutes_between(start: np.datetime64, end: np.datetime64, what: str) -> floa
     return minutes
 
 
-def plausible(rates: np.ndarray, path: str | Path) -> np.ndarray:
+def plausible(rates: np.ndarray, path: str | Path, *, remedy: str = "") -> np.ndarray:
     """The rain rates [mm/h], (..., H, W), with rounding below 0 as 0 and a few bad pixels as
-    missing, as the tolerance in force says.
+    missing, as the tolerance in force says; ``remedy``: what to do about more, for messages.
 
     Raises:
         UserError: more are below 0 or implausibly high than that, as marks that were not declared
             give.
     """
-    rates, discarded = in_force().tidied(rates, str(path))
+    cause = f"{CAUSE}; {remedy}" if remedy else CAUSE
+    rates, discarded = in_force().tidied(rates, str(path), cause=cause)
     discard(discarded)
     return rates
+
+
+def stored_mark(mark: float | None, kind: np.dtype) -> float | None:
+    """A mark as whole numbers of this type contain it: -1 in unsigned ones is their highest number,
+    and 255 in signed ones of 8 bits is -1, as both are the same bits.
+    """
+    if mark is None or kind.kind not in "iu" or not np.isfinite(mark) or mark != int(mark):
+        return mark
+    limits, numbers = np.iinfo(kind), 2 ** (8 * kind.itemsize)
+    if limits.min <= mark <= limits.max or not -(numbers // 2) <= mark < numbers:
+        return mark
+    return int(mark) % numbers if kind.kind == "u" else int(mark) - numbers
 
 
 def equals(raw: np.ndarray, mark: float | None) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nowcast.readers.forecasts import refuse, refuse_by_marks, refuse_by_texts, says_forecast
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.odim_attributes import OdimField
 
 _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
 # a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
@@ -18,12 +19,12 @@ _LATE_SCAN = np.timedelta64(180, "s")
 _MOST_GROUPS = 100
 
 
-def refuse_forecast(file: Hdf5File, field: str) -> None:
+def refuse_forecast(file: Hdf5File, field: OdimField) -> None:
     """Refuse a field that any group above it says to be predicted.
 
     Args:
         file: the open file.
-        field: path of the field, e.g. ``dataset1/data1``.
+        field: the field.
 
     Raises:
         UserError: how/simulated is true, a lead time is above 0, or object, product or a text says
@@ -43,7 +44,7 @@ def refuse_object(file: Hdf5File, kind: str) -> None:
         refuse(file.path, "what/object", repr(kind), "COMP, IMAGE or CVOL")
 
 
-def refuse_reference(file: Hdf5File, field: str, time: np.datetime64) -> None:
+def refuse_reference(file: Hdf5File, field: OdimField, time: np.datetime64) -> None:
     """Refuse a field that was made from an earlier time, as a how group says."""
     refuse_by_marks(file.path, _described(file, field), np.array([time], "datetime64[s]"))
 
@@ -82,17 +83,15 @@ def refuse_later_interval(
         refuse(file.path, f"the end of {field} (enddate, endtime)", f"{end} UTC", expected)
 
 
-def _described(file: Hdf5File, field: str) -> list[tuple[str, dict]]:
+def _described(file: Hdf5File, field: OdimField) -> list[tuple[str, dict]]:
     """(what stands before their names in messages, attributes) of the file, the field's dataset and
     itself, with what is in their groups how and what.
     """
-    places = []
-    for place in ("", field.rpartition("/")[0], field):
-        places += _groups(file, f"{place}/how".lstrip("/"))
-        for name in (f"{place}/what".lstrip("/"), place or "/"):
-            if file.find(name) is not None:
-                places.append(name)
-    return [(f"{name}/".lstrip("/"), file.described(name)) for name in places]
+    names = {}
+    for place in reversed(field.places("how")):
+        names |= dict.fromkeys(_groups(file, place) if place.endswith("how") else (place,))
+    names |= dict.fromkeys(reversed(field.places("what")))
+    return [(f"{name}/".lstrip("/"), file.described(name)) for name in names]
 
 
 def _groups(file: Hdf5File, name: str) -> Iterator[str]:

@@ -1,44 +1,45 @@
 """ODIM_H5 (2.0 to 2.4), the exchange format of European weather radars: composites, images, and
-volumes of a single level.
+volumes of a single level, as services write them.
 
-Gain, offset and marks may stand beside the data, in the dataset, or at the top of the file; the
-nearest counts. Without a gain and an offset the numbers are the values; without nodata nothing is
-missing, without undetect only what decodes to no rain is dry.
+What is stated counts wherever it stands, the nearest first (``odim_attributes``). Without a gain
+and an offset the numbers are the values; without nodata nothing is missing (but NaN), without
+undetect only what decodes to no rain is dry. The grid is that of any consistent statements
+(``odim_grid``).
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyproj
 
-from nowcast.readers.axes import require_extent
 from nowcast.readers.base import Reader
 from nowcast.readers.cf.rain import PredictedRain
-from nowcast.readers.decoding import Coding, minutes_between
+from nowcast.readers.decoding import Coding, stored_mark
 from nowcast.readers.hdf5 import Hdf5File
-from nowcast.readers.limits import require_side
-from nowcast.readers.moments import moment_of, moment_of_digits
-from nowcast.readers.odim_forecasts import (
-    refuse_forecast,
-    refuse_later_interval,
-    refuse_object,
-    refuse_reference,
+from nowcast.readers.odim_attributes import OdimField, fields
+from nowcast.readers.odim_forecasts import refuse_forecast, refuse_later_interval, refuse_reference
+from nowcast.readers.odim_grid import Located, locate
+from nowcast.readers.odim_objects import require_map
+from nowcast.readers.odim_placement import BY_NAME, Placement
+from nowcast.readers.odim_times import (
+    Interval,
+    interval_of,
+    minutes_of,
+    nominal_time,
+    predicted_times,
 )
-from nowcast.readers.projection import project, projection_in_metres
 from nowcast.runtime.errors import UserError
-from nowcast.types.frames import Frames, Grid
+from nowcast.types.frames import Frames
 
-_OBJECTS = ("COMP", "IMAGE", "CVOL")
 # in the order of preference: what each of ODIM's quantities is here
 _QUANTITIES = {
     "RATE": "rain_rate",
     "ACRR": "rain_depth",
     "DBZH": "reflectivity",
     "TH": "reflectivity",
+    "DBZ": "reflectivity",
 }
 
 
@@ -48,16 +49,33 @@ class OdimHdf5(Reader):
     Cartesian volume (CVOL).
 
     Args:
-        quantity: RATE [mm/h], ACRR [mm over an interval], DBZH or TH [dBZ]; None: the first of
-            these that the file has.
-        z_r_a: factor of the Z-R relation Z = a R^b that turns DBZH and TH into rain rates.
+        quantity: RATE [mm/h], ACRR [mm over an interval], DBZH, TH or DBZ [dBZ]; None: the first of
+            these that the file has. It also says what a file has that states none.
+        minutes: interval of ACRR; None: from its start to its end, as the file states them.
+        missing: numbers that mean "not observed"; None: nodata, as the file states it.
+        grid: which statements about the grid count: corners (the outer ones), centres (corners that
+            are centres of pixels), scales, or given; None: all of them, which must agree.
+        crs: projection, as PROJ string or EPSG code; None: the file's.
+        x: where the grid is given, the centre of the first column.
+        y: where the grid is given, the centre of the first row.
+        dx: where the grid is given, the distance between columns; None: the file's.
+        dy: where the grid is given, the distance between rows; None: the file's.
+        z_r_a: factor of the Z-R relation Z = a R^b that turns DBZH, TH and DBZ into rain rates.
         z_r_b: its exponent; the defaults are those of Marshall and Palmer (1948).
     """
 
     quantity: str | None = None
     z_r_a: float = 200.0
     z_r_b: float = 1.6
-    format = "ODIM_H5 (COMP, IMAGE or CVOL with RATE, ACRR, DBZH or TH)"
+    minutes: float | None = None
+    missing: tuple[float, ...] | None = None
+    grid: str | None = None
+    crs: str | int | None = None
+    x: float | None = None
+    y: float | None = None
+    dx: float | None = None
+    dy: float | None = None
+    format = "ODIM_H5 (COMP, IMAGE or CVOL with RATE, ACRR, DBZH, TH or DBZ)"
     path_parts = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
@@ -66,15 +84,33 @@ class OdimHdf5(Reader):
                 f"reader.quantity is {self.quantity!r}; accepted are {', '.join(_QUANTITIES)}, or "
                 "null for the first that a file has."
             )
-        Coding(z_r_a=self.z_r_a, z_r_b=self.z_r_b)
+        object.__setattr__(self, "missing", self._as_told().missing)  # a tuple, as it is hashed
+        self._placement()
+
+    def _as_told(self) -> Coding:
+        """How numbers stand for rain, as far as the settings say it."""
+        return Coding(
+            minutes=self.minutes, missing=self.missing, z_r_a=self.z_r_a, z_r_b=self.z_r_b
+        )
+
+    def _placement(self) -> Placement:
+        return Placement(self.grid, self.crs, self.x, self.y, self.dx, self.dy)
 
     def recognises(self, path: str | Path) -> bool:
-        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``; never raises."""
+        """Whether ``Conventions`` say ODIM_H5, or there is a ``what/object``, a ``what/version`` of
+        H5rad, or a ``dataset1/data1`` with a ``projdef``; never raises.
+        """
         try:
             with Hdf5File(path) as file:
                 conventions = str(file.attribute("/", "Conventions"))
-                has_object = file.attribute("what", "object") is not None
-                return conventions.startswith("ODIM_H5") or has_object
+                if conventions.startswith("ODIM_H5"):
+                    return True
+                version = str(file.attribute("what", "version"))
+                if version.startswith("H5rad") or file.attribute("what", "object") is not None:
+                    return True
+                first = "dataset1/data1"
+                is_there = file.find(first) is not None
+                return is_there and OdimField(file, first).stated("where", "projdef") is not None
         except UserError:
             return False
 
@@ -89,18 +125,13 @@ class OdimHdf5(Reader):
                 quantities is there.
         """
         with Hdf5File(path) as file:
-            kind = file.text("what", "object")
-            refuse_object(file, kind)
-            if kind not in _OBJECTS:
-                raise UserError(
-                    f"{path}: what/object is {kind!r}, expected {', '.join(_OBJECTS)}: maps, no "
-                    "sweeps."
-                )
-            field, quantity = self._choose(file, single=kind == "CVOL")
+            is_volume = require_map(file, is_mapped=self.crs is not None) == "CVOL"
+            field, quantity = self._choose(file, single=is_volume)
             refuse_forecast(file, field)
-            grid = _grid(file, field)
-            coding, time = self._coding(file, field, _QUANTITIES[quantity])
-            return coding.single_frame(file.pixels(f"{field}/data"), time, grid, path, field)
+            located = self._located(field)
+            time, interval = self._observed(field, quantity)
+            coding = self._coding(field, quantity, interval)
+            return self._frames(field, coding, time, located)
 
     @contextmanager
     def forecast(self, path: str | Path) -> Iterator[PredictedRain]:
@@ -114,24 +145,24 @@ class OdimHdf5(Reader):
         """
         with Hdf5File(path) as file:
             field, quantity = self._choose(file, single=False)
-            grid = _grid(file, field)
-            start, valid = _predicted_times(file, field)
-            coding = self._completed(file, field, _QUANTITIES[quantity], _interval(file, field))
+            located = self._located(field)
+            start, valid = predicted_times(field)
+            interval = interval_of(field, required=self._needs_interval(quantity))
+            coding = self._coding(field, quantity, interval)
 
             def values() -> np.ndarray:
-                raw = file.pixels(f"{field}/data")
-                return coding.single_frame(raw, valid, grid, path, field).values[None]
+                return self._frames(field, coding, valid, located).values[None]
 
-            yield PredictedRain(start, np.array([valid]), None, grid, values)
+            yield PredictedRain(start, np.array([valid]), None, located[0], values)
 
-    def _choose(self, file: Hdf5File, *, single: bool) -> tuple[str, str]:
-        """(path of the first field with the wanted quantity, of a volume the only one; that
-        quantity).
-        """
-        found: dict[str, list[str]] = {}
-        for dataset in _numbered(file, "", "dataset"):
-            for field in _numbered(file, dataset, "data"):
-                found.setdefault(str(_inherited(file, field, "quantity")), []).append(field)
+    def _choose(self, file: Hdf5File, *, single: bool) -> tuple[OdimField, str]:
+        """(the first field with the wanted quantity, of a volume the only one; what it is)."""
+        found: dict[str | None, list[OdimField]] = {}
+        for field in fields(file):
+            stated = field.text("what", "quantity")
+            found.setdefault(stated and stated.upper(), []).append(field)
+        if self.quantity and list(found) == [None]:
+            found = {self.quantity: found[None]}
         for quantity in [self.quantity] if self.quantity else _QUANTITIES:
             if single and len(found.get(quantity, ())) > 1:
                 raise UserError(
@@ -139,144 +170,55 @@ class OdimHdf5(Reader):
                     "one map is needed, give a composite or an image."
                 )
             if quantity in found:
-                return found[quantity][0], quantity
+                return found[quantity][0], _QUANTITIES[quantity]
         wanted = self.quantity or ", ".join(_QUANTITIES)
         if not found:
             raise UserError(f"{file.path} has no dataset1/data1; expected one with {wanted}.")
         (first, *others), *more = found.values()
-        stated = ", ".join("missing" if name == "None" else repr(name) for name in found)
+        stated = ", ".join("missing" if name is None else repr(name) for name in found)
+        advice = f"; {BY_NAME} set reader.quantity to what it is" if None in found else ""
         raise UserError(
-            f"{file.path}: what/quantity of {first}{' and others' if others or more else ''} is "
-            f"{stated}; expected {wanted}."
+            f"{file.path}: what/quantity of {first.name}{' and others' if others or more else ''} "
+            f"is {stated}; expected {wanted}{advice}."
         )
 
-    def _coding(self, file: Hdf5File, field: str, quantity: str) -> tuple[Coding, np.datetime64]:
-        """(how the field's numbers stand for rain, its time)."""
-        time = _time(file.path, "what", file.text("what", "date"), file.text("what", "time"))
-        is_sum = quantity == "rain_depth"
-        interval = _interval(file, field, required=is_sum)
+    def _observed(self, field: OdimField, quantity: str) -> tuple[np.datetime64, Interval | None]:
+        """(time, interval) of an observed field, an interval where it has one."""
+        file, is_sum = field.file, quantity == "rain_depth"
+        interval = interval_of(field, required=self._needs_interval(quantity))
+        time = nominal_time(field, interval)
         if interval is not None:
-            refuse_later_interval(file, field, time, interval, summed=is_sum)
+            refuse_later_interval(file, field.name, time, interval, summed=is_sum)
         refuse_reference(file, field, time)
-        if is_sum:
-            time = interval[1]
-        return self._completed(file, field, quantity, interval), time
+        return (interval[1] if is_sum and interval is not None else time), interval
 
-    def _completed(
-        self,
-        file: Hdf5File,
-        field: str,
-        quantity: str,
-        interval: tuple[np.datetime64, np.datetime64] | None,
-    ) -> Coding:
-        """How the field's numbers stand for rain; the interval is that of a sum."""
-        minutes = None
-        if quantity == "rain_depth":
-            minutes = minutes_between(*interval, f"{file.path}: the interval of {field}")
-        coding = Coding(quantity, minutes, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
-        nodata = _number(file, field, "nodata")
-        stated = {name: _number(file, field, name) for name in ("gain", "offset", "undetect")}
-        missing = () if nodata is None else (nodata,)
+    def _needs_interval(self, quantity: str) -> bool:
+        return quantity == "rain_depth" and self.minutes is None
+
+    def _coding(self, field: OdimField, quantity: str, interval: Interval | None) -> Coding:
+        """How the field's numbers stand for rain."""
+        minutes = self.minutes if quantity == "rain_depth" else None
+        if self._needs_interval(quantity):
+            minutes = minutes_of(field, interval)
+        kind = field.file.dataset(field.array).dtype
+        nodata, undetect = (stored_mark(field.value(name), kind) for name in ("nodata", "undetect"))
+        told = replace(self._as_told(), quantity=quantity, minutes=minutes)
+        stated = {name: field.value(name) for name in ("gain", "offset")}
         # without nodata nothing is missing, which Coding needs to know of whole numbers
-        return coding.completed(file.path, missing=missing, **stated)
+        missing = () if nodata is None else (nodata,)
+        return told.completed(field.file.path, missing=missing, undetect=undetect, **stated)
 
+    def _frames(
+        self, field: OdimField, coding: Coding, time: np.datetime64, located: Located
+    ) -> Frames:
+        """The field, once it is known what its numbers mean, when and where it is."""
+        grid, remarks = located
+        pixels = field.file.pixels(field.array)
+        remedy = f"{BY_NAME} set reader.missing to the numbers that mean not observed"
+        path = field.file.path
+        frames = coding.single_frame(pixels, time, grid, path, field.name, remedy=remedy)
+        return replace(frames, remarks=remarks)
 
-def _numbered(file: Hdf5File, group: str, prefix: str) -> list[str]:
-    """Paths of a group's members prefix1, prefix2, ... in the order of their numbers."""
-    numbers = []
-    for name in file.members(group):
-        match = re.fullmatch(rf"{prefix}(\d{{1,4}})", name, re.ASCII)
-        if match:
-            numbers.append(int(match[1]))
-    return [f"{group}/{prefix}{number}".lstrip("/") for number in sorted(numbers)]
-
-
-def _inherited(file: Hdf5File, field: str, attribute: str):
-    """An attribute of the field's own `what`, else of its dataset's or the file's, else None."""
-    for place in (f"{field}/what", f"{field.rpartition('/')[0]}/what", "what"):
-        value = file.attribute(place, attribute)
-        if value is not None:
-            return value
-    return None
-
-
-def _predicted_times(file: Hdf5File, field: str) -> tuple[np.datetime64, np.datetime64]:
-    """(what a forecast was made from, what it is valid for)."""
-    nominal = _time(file.path, "what", file.text("what", "date"), file.text("what", "time"))
-    interval = _interval(file, field, required=False)
-    valid = nominal if interval is None else interval[1]
-    stated = file.attribute("how", "analysis_time")
-    start = nominal if stated is None else moment_of(stated)
-    if start is None or not start <= valid:
-        raise UserError(
-            f"{file.path} is made from {start} and valid for {valid} UTC; expected a forecast, "
-            "whose field ends after what/date and what/time, or after how/analysis_time."
-        )
-    return start, valid
-
-
-def _interval(
-    file: Hdf5File, field: str, *, required: bool = True
-) -> tuple[np.datetime64, np.datetime64] | None:
-    """(start, end) of a field; None where it has none and needs none."""
-    stated = []
-    for end in ("start", "end"):
-        stated.append([_inherited(file, field, f"{end}{part}") for part in ("date", "time")])
-    if not required and any(None in moment for moment in stated):
-        return None
-    return tuple(
-        _time(file.path, f"{field}, {end}", *moment)
-        for end, moment in zip(("start", "end"), stated)
-    )
-
-
-def _number(file: Hdf5File, field: str, attribute: str) -> int | float | None:
-    """A number; a whole one stays whole: a mark in 64 bits may be beyond floats."""
-    value = _inherited(file, field, attribute)
-    if value is None or isinstance(value, np.integer):
-        return None if value is None else int(value)
-    try:
-        return float(value)
-    except ValueError:
-        raise UserError(
-            f"{file.path}: {attribute} of {field} is {value!r}; a number is needed."
-        ) from None
-
-
-def _time(path: Path, where: str, date, time) -> np.datetime64:
-    moment = moment_of_digits(f"{date}{time}") if len(str(date)) == 8 else None
-    if moment is None:
-        raise UserError(
-            f"{path}: date and time of {where} are {date!r} and {time!r}; expected YYYYMMDD and "
-            "HHMMSS."
-        )
-    return moment
-
-
-def _grid(file: Hdf5File, field: str) -> Grid:
-    """Cell centres [m] from two outer corners of the image, checked against size and number of
-    pixels.
-    """
-    own = f"{field.partition('/')[0]}/where"
-    where = own if file.attribute(own, "projdef") is not None else "where"
-    projection = projection_in_metres(file.text(where, "projdef"), file.path)
-
-    def corner(name: str) -> tuple[float, float]:
-        longitude, latitude = (file.number(where, f"{name}_{axis}") for axis in ("lon", "lat"))
-        return project(projection, longitude, latitude, path=file.path)
-
-    if file.attribute(where, "UL_lon") is None and file.attribute(where, "LL_lon") is not None:
-        (left, bottom), (right, top) = corner("LL"), corner("UR")
-    else:
-        (left, top), (right, bottom) = corner("UL"), corner("LR")
-    if right < left and pyproj.CRS.from_user_input(projection).is_geographic:
-        right += 360.0  # over the date line
-    centres = []
-    for axis, extent in (("x", right - left), ("y", top - bottom)):
-        stated = file.number(where, f"{axis}size")
-        count = require_side(f"{file.path}: {where}/{axis}size", stated)
-        step = file.number(where, f"{axis}scale")
-        corners, size = (f"the corners in {where}", extent), (f"{where}/{axis}scale", step)
-        require_extent(file.path, corners, axis, (f"{axis}size", count), size)
-        centres.append((np.arange(count) + 0.5) * step)
-    return Grid(projection, left + centres[0], top - centres[1])
+    def _located(self, field: OdimField) -> Located:
+        shape = field.file.dataset(field.array, axes=2).shape
+        return locate(field, shape, self._placement())

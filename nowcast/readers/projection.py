@@ -10,15 +10,22 @@ import pyproj
 from nowcast.runtime.errors import UserError
 
 _LENGTHS = ("a", "b", "R", "x_0", "y_0")
-_ACCEPTED = {  # parameters that read no further files, such as datum grids
+_MEANINGFUL = {  # what PROJ reads of a map without opening further files, such as datum grids
     *("proj", "type", "no_defs", "wktext", "over", "axis", "units", "to_meter", "pm", "lon_wrap"),
-    *("lat_0", "lon_0", "lat_1", "lat_2", "lat_ts", "lonc", "o_proj", "o_lat_p", "o_lon_p"),
-    *("x_0", "y_0", "k", "k_0", "h", "alpha", "gamma", "zone", "south"),
+    *("lat_0", "lon_0", "lat_1", "lat_2", "lat_3", "lat_b", "lat_t", "lat_ts", "lon_1", "lon_2"),
+    *("lon_3", "lonc", "o_proj", "o_lat_p", "o_lon_p", "o_alpha", "o_lat_c", "o_lon_c", "o_lat_1"),
+    *("o_lon_1", "o_lat_2", "o_lon_2", "x_0", "y_0", "k", "k_0", "h", "alpha", "gamma", "zone"),
+    *("south", "no_off", "no_uoff", "no_rot", "approx", "sweep", "tilt", "azi", "theta", "m", "n"),
+    *("q", "W", "M", "sym", "czech", "guam", "ns", "lsat", "path", "north_square", "south_square"),
     *("a", "b", "R", "f", "rf", "e", "es", "ellps", "datum", "towgs84"),
+    *("R_A", "R_V", "R_C", "R_a", "R_g", "R_h", "R_lat_a", "R_lat_g"),
 }
+_OPENS_FILES = ("init", "nadgrids")
+_NO_SHIFT = "@null"  # of +nadgrids: nothing moves between datums, as without it
 _LONGITUDES = ("longlat", "latlong", "lonlat", "latlon")
 _EPSG = re.compile(
-    r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs))*", re.ASCII | re.IGNORECASE
+    r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs|nadgrids=@null))*",
+    re.ASCII | re.IGNORECASE,
 )
 _SMALLEST_RADIUS_IN_METRES = 10_000.0
 
@@ -28,17 +35,18 @@ def projection_in_metres(definition: str, path: str | Path) -> str:
     latitudes).
 
     An earth radius below 10,000 can only be in kilometres; all lengths are then multiplied by 1000.
+    Parameters that PROJ knows nothing of are left out, as PROJ does.
 
     Raises:
-        UserError: not a PROJ string, or one with parameters that are unknown or read further files
-            (datum grids, init files).
+        UserError: not a PROJ string, or one with parameters that read further files (datum grids,
+            init files).
     """
     if code := _EPSG.fullmatch(definition.strip()):
         return _known_code(f"EPSG:{code[1]}", path)
-    settings = dict(token.lstrip("+").partition("=")[::2] for token in definition.split())
-    unknown = sorted(settings.keys() - _ACCEPTED)
-    if "proj" not in settings or unknown:
-        reason = f"has {', '.join(map(repr, unknown))}" if unknown else "has no +proj"
+    settings = _parameters(definition)
+    opening = [repr(name) for name in _OPENS_FILES if name in settings]
+    if opening or "proj" not in settings:
+        reason = f"has {', '.join(opening)}" if opening else "has no +proj"
         raise UserError(
             f"{path}: the projection {definition!r} {reason}; a PROJ string such as '+proj=laea "
             "+lat_0=55 +lon_0=10' is needed."
@@ -55,6 +63,19 @@ def projection_in_metres(definition: str, path: str | Path) -> str:
         settings.pop("to_meter", None)
         settings["units"] = "m"
     return " ".join(f"+{name}={value}" if value else f"+{name}" for name, value in settings.items())
+
+
+def _parameters(definition: str) -> dict[str, str]:
+    """The parameters of a PROJ string that mean something, or open files; of one that comes twice
+    the first counts, as for PROJ.
+    """
+    settings: dict[str, str] = {}
+    for token in re.sub(r"\s*=\s*", "=", definition).split():
+        name, _, value = token.lstrip("+").partition("=")
+        is_nothing = (name, value) == ("nadgrids", _NO_SHIFT)
+        if not is_nothing and name in _MEANINGFUL.union(_OPENS_FILES):
+            settings.setdefault(name, value)
+    return settings
 
 
 def _known_code(code: str, path: str | Path) -> str:

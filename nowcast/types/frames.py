@@ -224,6 +224,7 @@ class Frames:
             Z-R relations) are never mixed in one set.
         discarded: pixels of each frame that the file had, but that became missing because they were
             negative or implausible, (T,); None: none.
+        remarks: how a reader understood what a file states in an unusual way, a line each.
     """
 
     values: np.ndarray
@@ -232,6 +233,7 @@ class Frames:
     source: str = field(default="")
     quantity: str = RAIN_RATE
     discarded: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", checked_values(self.values, "THW", self.grid))

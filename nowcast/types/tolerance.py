@@ -22,7 +22,8 @@ ROUNDING = 1e-6
 """Pixels: what projecting a point there and back costs in 64 bits is far less."""
 NEGATIVE_ROUNDING = 1e-6
 """mm/h below 0: what arithmetic in 32 bits leaves of a dry pixel, however many there are."""
-_CAUSE = "gain, offset or the marks for missing and dry are wrong or not declared"
+CAUSE = "gain, offset or the marks for missing and dry are wrong or not declared"
+"""What is probably wrong where many rates cannot be."""
 _PIXELS_FOR_ONE = 100  # a field of so many may have one odd pixel, where its share is less than one
 # that a frame may be early or late; with half of it, no one could tell to which of two steps it
 # belongs
@@ -94,7 +95,7 @@ class Tolerance:
         )
 
     def tidied(
-        self, rates: np.ndarray, name: str, *, cause: str = _CAUSE
+        self, rates: np.ndarray, name: str, *, cause: str = CAUSE
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rain rates with those that are a little below 0 as 0, and a few bad ones as missing.
 
