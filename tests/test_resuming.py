@@ -510,7 +510,7 @@ def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsy
     lines = config.read_text().splitlines()
     assert [line for line in lines if line.startswith("# ")] == [
         "# from epoch 1, step 2 on: training.max_epochs=2 in place of 1",
-        "# from epoch 1, step 2 on: training.learning_rate=0.002 in place of 0.01",
+        "# from epoch 1, step 2 on: training.learning_rate=0.002 in place of 0.04",
         "# from epoch 2, step 4 on: training.max_epochs=3 in place of 2",
         "# from epoch 2, step 4 on: training.learning_rate=0.001 in place of 0.002",
         "# from epoch 2, step 4 on: training.patience=9 in place of null",
