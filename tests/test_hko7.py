@@ -145,9 +145,7 @@ def test_convlstm_layers_on_folded_frames_stand_in_the_same_structure_step_by_st
             leaky(F.conv2d(folded, model.down[0].weight, model.down[0].bias)), low
         )
         high = model.encoder[1].cell(
-            leaky(
-                F.conv2d(low[0], model.down[1].weight, model.down[1].bias, stride=2, padding=1)
-            ),
+            leaky(F.conv2d(low[0], model.down[1].weight, model.down[1].bias, stride=2, padding=1)),
             high,
         )
     frames = []
