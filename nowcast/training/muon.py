@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# Rounds of x -> a x + b x^3 + c x^5 bring singular values near 1, with these numbers of Jordan et al.
-# the small ones as fast as can be. They take five; with three the main job learns as well, sooner.
+# Rounds of x -> a x + b x^3 + c x^5 bring singular values near 1, and with these numbers of Jordan
+# et al. the small ones as fast as can be. They make five; after three a step is as good here.
 _ROUNDS, _A, _B, _C = 3, 3.4445, -4.7750, 2.0315
 _ADAM_SHARE = 0.25  # of the learning rate: with it biases keep pace with convolutions
 
