@@ -30,6 +30,7 @@ TINY = [
     "data.size=32",
     "task.context_length=2",
     "task.forecast_length=2",
+    "model=convlstm_small",
     "model.hidden_channels=[2]",
     "training.max_epochs=1",
     "training.accelerator=cpu",

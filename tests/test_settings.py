@@ -117,9 +117,11 @@ CHANGED = {  # class -> each of its settings and another value
         "hidden_channels": [8, 8, 8],
         "state_kernels": [[3, 1]] * 3,
         "links": [5, 5, 5],
+        "lstm_kernels": [3, 3, 3],
         "down": [[5, 5, 0], [5, 3, 1], [3, 2, 1]],
         "up": [[5, 5, 0], [5, 3, 1], [4, 2, 1]],
         "frame_channels": 4,
+        "patch": 2,
         "coordinates": False,
         "output_bias": 1.0,
         **NETWORK,
@@ -181,7 +183,7 @@ CHANGED = {  # class -> each of its settings and another value
         "absolute_weight": 0.5,
     },
     "CRPS": {"members": 3, "fair": False},
-    "CrossEntropy": {"absolute_weight": 1.0},
+    "CrossEntropy": {"absolute_weight": 1.0, "absolute_rise": [0.5, 0.75]},
     "ExceedanceError": {
         "knee": 1.0,
         "ceiling": 100.0,
@@ -315,8 +317,9 @@ CHANGED = {  # class -> each of its settings and another value
     "Training": {"experiments": ["smoke"], "overrides": ["seed=3"], "workers": [0], "seconds": 1},
 }
 WITH = {  # what must be typed beside a setting, or another setting would refuse it
-    ("Hko7EncoderForecaster", "state_kernels"): {"links": None},
-    ("Hko7EncoderForecaster", "links"): {"state_kernels": None},
+    ("Hko7EncoderForecaster", "state_kernels"): {"links": None, "lstm_kernels": None},
+    ("Hko7EncoderForecaster", "links"): {"state_kernels": None, "lstm_kernels": None},
+    ("Hko7EncoderForecaster", "lstm_kernels"): {"state_kernels": None, "links": None},
     ("Regular", "crs"): {"x": [0, 10000], "y": [0, 10000]},
     ("RadarEvents", "validation"): {"test": ["other"]},
     ("OdimHdf5", "x"): {"grid": "given", "y": 0.0},
@@ -546,7 +549,7 @@ def done(monkeypatch, folder):
     return does
 
 
-SMALL = ["model.hidden_channels=[2]", "data.train_sequences=4"]
+SMALL = ["model.hidden_channels=[2,2]", "data.train_sequences=4"]
 BASE = {
     "train": ["train", *SMALL],
     "predict": ["predict", "run=run", "input=a.nc", "output=x.nc"],
