@@ -732,11 +732,12 @@ def only_two_dimensional(file):
     file["rain"].coordinates = "lat lon"
     for name in ("x", "y"):
         file.renameVariable(name, f"index_{name}")
+        file[f"index_{name}"].standard_name = "index"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"mapping": None}, "rain has no grid_mapping, so where its x and y lie is not known"),
+    [({"mapping": None}, "rain has no grid_mapping, so where its pixels lie is not known"),
      ({"field": {"grid_mapping": "proj"}}, "the grid mapping proj of rain is not in the file"),
      ({"mapping": {"grid_mapping_name": "nonsense"}}, "the grid mapping crs is not understood"),
      ({"mapping": {"crs_wkt": "PROJCS["}}, "the grid mapping crs is not understood"),

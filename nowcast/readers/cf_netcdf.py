@@ -4,7 +4,7 @@ conventions.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nowcast.readers.cf import rain
 from nowcast.readers.cf.groups import ancestors, group_with_rain, refuse_many
 from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.cf.source import Source, Variable
-from nowcast.readers.content import damage_reported, require_file
+from nowcast.readers.content import damage_reported, require_file, stored_beginning
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.library_private import classic_attributes
@@ -25,6 +25,7 @@ _NOT_A_COORDINATE = "_nc4_non_coord_"
 _NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 _OTHER_FORMATS = (("/", "nowcast_archive_version"), ("what", "object"))
 _RAINFIELDS = {"precipitation", "start_time", "valid_time"}
+_MARKS = ("_NCProperties", "_nc3_strict")  # of NetCDF's library, at the top of a file
 _MAX_VARIABLES = 1000
 
 
@@ -40,6 +41,25 @@ class CfNetcdf(CfReader):
         """Whether it is no data set of BoM Rainfields, which says intervals in its own way."""
         return not is_rainfields(source)
 
+    def opens(self, path: str | Path) -> bool:
+        """Whether it is NetCDF by its first bytes, or HDF5 with the marks of NetCDF: its library's
+        name, conventions, or dimensions; never raises.
+        """
+        if stored_beginning(path, 3) == b"CDF":
+            return True
+        try:
+            with Hdf5File(path) as file:
+                if any(file.attribute(*mark) is not None for mark in _OTHER_FORMATS):
+                    return False
+                names = ["/", *file.members("/")[:_MAX_VARIABLES]]
+                described = [file.described(name) for name in names]
+        except UserError:
+            return False
+        conventions = str(described[0].get("Conventions", "")).upper()
+        is_marked = any(name in described[0] for name in _MARKS)
+        has_dimensions = any(one.get("CLASS") == "DIMENSION_SCALE" for one in described[1:])
+        return is_marked or conventions.startswith(("CF", "COARDS")) or has_dimensions
+
     @contextmanager
     def forecast(self, path: str | Path) -> Iterator[rain.PredictedRain]:
         """A forecast of rain as any system writes it, open for reading, see ``rain.forecast``.
@@ -48,7 +68,7 @@ class CfNetcdf(CfReader):
             UserError: as ``read``, or it does not say what it was made from.
         """
         with self.opened(path) as (source, variable):
-            yield rain.forecast(source, variable, self.coding)
+            yield rain.forecast(replace(source, told=self.told), variable, self.coding)
 
     @contextmanager
     def opened(self, path: str | Path) -> Iterator[tuple[Source, str | None]]:

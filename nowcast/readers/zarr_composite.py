@@ -42,13 +42,22 @@ class ZarrComposite(CfReader):
     name and units.
 
     Args:
-        variable, minutes, z_r_a, z_r_b: as in `CfReader`.
+        variable, minutes, z_r_a, z_r_b, units, missing, crs, x, y, dx, dy, time: as in `CfReader`.
         fill_is_dry: an array's fill value of 0 means dry, and so do chunks that are not there; else
             both are refused.
     """
 
     fill_is_dry: bool = False
     format = "zarr (CF rain rate, rain depth or reflectivity)"
+    name = "zarr_composite"
+
+    def opens(self, path: str | Path) -> bool:
+        """Whether it is a store of zarr; never raises."""
+        try:
+            files_of(Path(path))
+        except (UserError, OSError, ValueError):
+            return False
+        return True
 
     @contextmanager
     def opened(self, path: str | Path) -> Iterator[tuple[Source, str | None]]:
