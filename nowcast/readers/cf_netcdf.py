@@ -17,10 +17,9 @@ from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.content import damage_reported, require_file, stored_beginning
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.netcdf_classic import VARIANTS, classic_source
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.library_private import classic_attributes
 
-_CLASSIC = (b"CDF\x01", b"CDF\x02")
 _NOT_A_COORDINATE = "_nc4_non_coord_"
 _NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 _OTHER_FORMATS = (("/", "nowcast_archive_version"), ("what", "object"))
@@ -82,13 +81,14 @@ class CfNetcdf(CfReader):
         require_file(path, "a NetCDF file")
         with open(path, "rb") as file:
             magic = file.read(4)
-        if magic in _CLASSIC:
-            with damage_reported(path):
-                yield _classic(Path(path)), self.variable
+        if magic[:3] == b"CDF" and magic[3:] in map(bytes, zip(VARIANTS)):
+            with damage_reported(path), classic_source(Path(path)) as source:
+                _refuse_many_variables(len(source.variables), Path(path))
+                yield source, self.variable
         elif magic[:3] == b"CDF":
             raise UserError(
                 f"{path} is NetCDF of the variant CDF-{magic[3] if len(magic) > 3 else '?'}; "
-                "CDF-1, CDF-2 and NetCDF-4 are accepted, e.g. made with `nccopy -k nc4`."
+                "CDF-1, CDF-2, CDF-5 and NetCDF-4 are accepted, e.g. made with `nccopy -k nc4`."
             )
         else:
             with Hdf5File(path) as file:
@@ -169,34 +169,3 @@ def _refuse_many_variables(count: int, path: Path) -> None:
 
 def _part(file: Hdf5File, name: str, index: tuple, holes: bool) -> np.ndarray:
     return file.part(name, index, holes=holes)
-
-
-def _classic(path: Path) -> Source:
-    """The variables of a NetCDF-3 file; all of it is read."""
-    from scipy.io import netcdf_file
-
-    with netcdf_file(path, "r", mmap=False, maskandscale=False) as file:
-        variables = {}
-        _refuse_many_variables(len(file.variables), path)
-        for name, stored in file.variables.items():
-            dims, data = tuple(stored.dimensions), stored.data
-            attributes = _plain(classic_attributes(stored))
-            read = partial(_in_memory, data)
-            variables[name] = Variable(path, name, dims, data.shape, data.dtype, attributes, read)
-        return Source(path, variables, attributes=_plain(classic_attributes(file)))
-
-
-def _in_memory(data: np.ndarray, index: tuple, holes: bool) -> np.ndarray:
-    return data[index]
-
-
-def _plain(attributes: dict) -> dict[str, str | float | np.ndarray]:
-    """The attributes of a NetCDF-3 file as text, number or row of numbers."""
-    found = {}
-    for name, value in attributes.items():
-        if isinstance(value, bytes):
-            found[name] = value.decode(errors="replace").rstrip("\0")
-        else:
-            values = np.ravel(value)
-            found[name] = values[0] if values.size == 1 else values
-    return found
