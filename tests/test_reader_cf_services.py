@@ -423,3 +423,93 @@ def test_rays_of_a_radar_are_refused_by_name(tmp_path):
     path = write_cf(tmp_path / "b.nc", [[[1.0]]], more=scan)
     with pytest.raises(UserError, match="is a polar scan: rain.time, azimuth, x. lies on the rays"):
         Auto().read(path)
+
+
+def test_the_composites_of_met_norway_are_missing_where_a_mask_beside_them_says_so(tmp_path):
+    netcdf = pytest.importorskip("netCDF4")
+    path = tmp_path / "yrwms-nordic.mos.pcappi-0-dbz.nordiclcc-1000.20260813T193000Z.nc"
+    with netcdf.Dataset(path, "w") as file:  # the structure of its files on THREDDS
+        file.setncatts({"Conventions": "CF-1.6"})
+        for dim, side in {"time": None, "Yc": 2, "Xc": 3}.items():
+            file.createDimension(dim, side)
+        for name, first, step in (("Xc", -796000.0, 1000.0), ("Yc", 1125000.0, -1000.0)):
+            one = file.createVariable(name, "f8", (name,))
+            one[:] = first + step * np.arange(file.dimensions[name].size)
+            one.setncatts(
+                {"standard_name": f"projection_{name[0].lower()}_coordinate", "units": "m"}
+            )
+        file.createVariable("time", "f8", ("time",)).units = "seconds since 1970-01-01 00:00:00"
+        file["time"][:] = 1786649400
+        lambert = file.createVariable("projection_lambert", "i4")
+        lambert.setncatts(
+            {
+                "grid_mapping_name": "lambert_conformal_conic",
+                "standard_parallel": [63.0, 63.0],
+                "longitude_of_central_meridian": 15.0,
+                "latitude_of_projection_origin": 63.0,
+                "earth_radius": 6371000.0,
+                "proj4": "+proj=lcc +lat_0=63 +lon_0=15 +lat_1=63 +lat_2=63 +no_defs +R=6.371e+06",
+            }
+        )
+        dims = ("time", "Yc", "Xc")
+        dbz = file.createVariable("equivalent_reflectivity_factor", "f4", dims)
+        dbz[:] = [[[-32, 23.0103, -32], [33.0103, -32, 9.96921e36]]]
+        dbz.setncatts(
+            {
+                "standard_name": "equivalent_reflectivity_factor",
+                "units": "dBZ",
+                "grid_mapping": "projection_lambert",
+                "coordinates": "lon lat",
+            }
+        )
+        for name, values in (
+            ("is_nodata", [[1, 0, 0], [0, 0, 1]]),
+            ("is_blocked", [[0, 0, 0], [0, 1, 0]]),
+            ("is_seaclutter", [[0, 1, 0], [0, 0, 0]]),
+        ):
+            file.createVariable(name, "i1", dims)[:] = [values]
+    frames = Auto().read(path)
+    expected = [[NAN, 1.0, 0.0], [10 ** (1 / 1.6), NAN, NAN]]
+    np.testing.assert_allclose(frames.values[0], expected, rtol=1e-5, atol=1e-3)
+    assert frames.times.tolist() == [np.datetime64("2026-08-13T19:30", "s").item()]
+    assert frames.remarks == (
+        "where is_nodata is 1 nothing was observed",
+        "where is_blocked is 1 nothing was observed",
+    )
+    lon, lat = pyproj.Proj(frames.grid.crs)(frames.grid.x[0], frames.grid.y[0], inverse=True)
+    assert (lon, lat) == pytest.approx((-7.999, 71.7), abs=2)
+
+
+@pytest.mark.parametrize(
+    "projection",
+    [
+        "+proj=stere +lat_0=90 +lon_0=10 +lat_ts=60 +a=6370.04 +b=6370.04 +x_0=0 +y_0=0",
+        "+proj=aea +lon_0=144.752 +lat_0=-37.852 +lat_1=-18 +lat_2=-36 +R=6370040",
+        "+proj=tmerc +lat_0=42 +lon_0=12.5 +ellps=WGS84",
+    ],
+)
+def test_what_pysteps_writes_has_the_earth_of_its_proj_string(tmp_path, projection):
+    exporters = pytest.importorskip("pysteps.io.exporters")
+    metadata = {
+        "unit": "mm/h",
+        "projection": projection,
+        "cartesian_unit": "km" if "6370.04 " in projection else "m",
+        "yorigin": "upper",
+    }
+    unit = 1 if metadata["cartesian_unit"] == "km" else 1000
+    metadata |= {"x1": -2.0 * unit, "x2": 2.0 * unit, "y1": -3.0 * unit, "y2": 0.0}
+    start = np.datetime64("2020-06-01T12:00").item()
+    values = np.arange(24.0).reshape(2, 3, 4)
+    exporter = exporters.initialize_forecast_exporter_netcdf(
+        str(tmp_path), "a", start, 5, 2, (3, 4), metadata, n_ens_members=1
+    )
+    exporters.export_forecast_dataset(values, exporter)
+    exporters.close_forecast_files(exporter)
+    with CfNetcdf(variable="precip_intensity").forecast(tmp_path / "a.nc") as forecast:
+        np.testing.assert_allclose(forecast.values()[0], values, atol=0.01)
+        x, y = forecast.grid.x, forecast.grid.y
+        assert (x.tolist(), y.tolist()) == ([-1500, -500, 500, 1500], [-500, -1500, -2500])
+        here = pyproj.Proj(projection)(*pyproj.Proj(forecast.grid.crs)(x[0], y[0], inverse=True))
+        assert here == pytest.approx((-1.5 * unit, -0.5 * unit), abs=1e-6 * unit)
+    with pytest.raises(UserError, match="is a forecast, not an observation: .*pysteps-generated"):
+        CfNetcdf(variable="precip_intensity").read(tmp_path / "a.nc")

@@ -14,7 +14,7 @@ from nowcast.readers.cf.intervals import interval_of
 from nowcast.readers.cf.polar import refuse_polar
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.times import Times, decoded, times_of
-from nowcast.readers.cf.values import rain_rate
+from nowcast.readers.cf.values import masked, masks_beside, rain_rate
 from nowcast.readers.decoding import Coding
 from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
@@ -143,6 +143,8 @@ class _RainFields:
         if twice.size:
             raise UserError(f"{path} contains several frames of {twice[0]} UTC; one is needed.")
         remarks += times.remarks
+        for mask in masks_beside(source, field):
+            remarks += (f"where {mask.name} is 1 nothing was observed",)
         rain = cls(source, field, grid, layout, coding, times, order, member_axis, remarks)
         if (rain.members or 1) * order.size * math.prod(grid.shape) > _MAX_VALUES:
             raise UserError(
@@ -165,14 +167,16 @@ class _RainFields:
         """Rain rates [mm/h], (M, T, H, W) float32, in the order of time; M = 1 without members."""
         rates = np.empty((self.members or 1, self.order.size, *self.grid.shape), np.float32)
         holes = self.source.reads_unwritten_as_missing(self.field)
-        index = self._index()
+        index, masks = self._index(), masks_beside(self.source, self.field)
         for member, place in np.ndindex(*rates.shape[:2]):
             if self.times.axis is not None:
                 index[self.times.axis] = int(self.order[place])
             if self.member_axis is not None:
                 index[self.member_axis] = member
-            stored = self.layout.oriented(np.asarray(self.field.read(tuple(index), holes)))
-            rates[member, place] = rain_rate(self.source, self.field, stored, self.coding)
+            stored = np.asarray(self.field.read(tuple(index), holes))
+            beside = masked(masks, self.field, index)
+            rate = rain_rate(self.source, self.field, stored, self.coding, beside)
+            rates[member, place] = self.layout.oriented(rate)
         return rates
 
     def _index(self) -> list[int | slice]:

@@ -15,13 +15,28 @@ _DRY_FLAG = re.compile(
     r"|below_(detection|threshold)(_limit|_level)?",
     re.IGNORECASE,
 )
+_NOT_OBSERVED = ("is_nodata", "is_blocked")  # what MET Norway and fimex call maps of 0 and 1
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 
 
-def rain_rate(source: Source, field: Variable, stored: np.ndarray, coding: Coding) -> np.ndarray:
-    """Rain rate [mm/h] of stored values, (H, W) float32; NaN = not observed."""
+def rain_rate(
+    source: Source,
+    field: Variable,
+    stored: np.ndarray,
+    coding: Coding,
+    missing_beside: np.ndarray | bool = False,
+) -> np.ndarray:
+    """Rain rate [mm/h] of stored values, (H, W) float32; NaN = not observed.
+
+    Args:
+        source: the data set.
+        field: its variable with the rain.
+        stored: one map of it.
+        coding: how its values stand for rain.
+        missing_beside: where a mask beside it says that nothing was observed.
+    """
     stored = stored.view(field.stored_dtype)
-    missing, dry = np.isnan(stored), np.zeros(stored.shape, bool)
+    missing, dry = np.isnan(stored) | missing_beside, np.zeros(stored.shape, bool)
     for mark in (*source.missing_marks(field), *(source.told.missing or ())):
         missing |= equals(stored, mark)
     for mark, is_dry in _flags(field):
@@ -40,6 +55,26 @@ def rain_rate(source: Source, field: Variable, stored: np.ndarray, coding: Codin
     rates = coding.rain_rate(values, field.path, remedy=remedy)
     rates[dry & ~missing] = 0.0
     return rates
+
+
+def masks_beside(source: Source, field: Variable) -> list[Variable]:
+    """The variables beside a field that are 1 where it was not observed."""
+    found = []
+    for one in source.find(list(_NOT_OBSERVED)):
+        along = tuple(dim for dim in field.dims if dim in one.dims)
+        fits = len(along) >= 2 and along == one.dims and one.dtype.kind in "iu"
+        if fits and one is not field:
+            found.append(one)
+    return found
+
+
+def masked(masks: list[Variable], field: Variable, index: list[int | slice]) -> np.ndarray | bool:
+    """Where masks say that a map of the field was not observed, (H, W) as it is stored."""
+    missing = False
+    for one in masks:
+        part = tuple(index[field.dims.index(dim)] for dim in one.dims)
+        missing = missing | (np.asarray(one.read(part, False)) == 1)
+    return missing
 
 
 def _refuse_undeclared(
