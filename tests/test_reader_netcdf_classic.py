@@ -93,6 +93,7 @@ NAME = struct.pack(">I", 1) + b"a\0\0\0"
         (struct.pack(">3I", 0, 10, 2**30), "has a list of the kind 10 with 1073741824 elements"),
         (struct.pack(">3I", 0, 99, 1), "has a list of the kind 99 with 1 elements"),
         (struct.pack(">4I", 0, 10, 1, 2**31), "has a name of 2147483648 bytes"),
+        (struct.pack(">4I", 0, 10, 1, 4) + b"a\nb\0", r"has the name 'a.nb.x00'"),
         (struct.pack(">5I", 0, 0, 0, 12, 1) + NAME + struct.pack(">2I", 99, 1), "has a type 99"),
         (
             struct.pack(">5I", 0, 0, 0, 12, 1) + NAME + struct.pack(">2I", 6, 2**31),

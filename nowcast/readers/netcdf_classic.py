@@ -114,7 +114,10 @@ class _Header:
         size = self._count()
         if size > _MAX_NAME:
             raise self._damaged(f"has a name of {size} bytes")
-        return self._padded(size).decode(errors="replace")
+        name = self._padded(size).decode(errors="replace")
+        if not name.isprintable():
+            raise self._damaged(f"has the name {name[:80]!r}")
+        return name
 
     def _dimension(self) -> tuple[str, int]:
         return self._name(), self._count()

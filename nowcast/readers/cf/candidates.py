@@ -9,7 +9,7 @@ from nowcast.readers.cf.intervals import interval_of
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.times import times_of
 from nowcast.readers.cf.told import Lacking
-from nowcast.runtime.errors import UserError
+from nowcast.runtime.errors import UserError, one_line
 
 _MOST = 8  # that a message names
 _LIKE_RAIN = re.compile(
@@ -29,7 +29,7 @@ def rain_field(source: Source, wanted: str | None) -> Variable:
     if wanted is not None or has_rain(source):
         return rain_variable(source, wanted)
     known = ", ".join(list(source.variables)[:20]) or "none"
-    found = (
+    found = one_line(
         f"{source.path} has no variable with a standard name of rain or reflectivity (such as "
         f"rainfall_rate); it has {known}"
     )
@@ -72,6 +72,7 @@ def _described(source: Source, variable: Variable) -> str:
     stated = variable.text("units")
     text += f" in {stated[:40]!r}" if stated else " without units"
     lacks = _lacking(source, variable)
+    text = one_line(text)
     return f"{text} (lacks {', '.join(f'reader.{one}' for one in lacks)})" if lacks else text
 
 
