@@ -7,7 +7,8 @@ import re
 import numpy as np
 
 from nowcast.readers.cf.source import Source, Variable
-from nowcast.readers.decoding import Coding, equals, undeclared_mark
+from nowcast.readers.decoding import Coding, equals
+from nowcast.readers.marks import undeclared_mark
 from nowcast.runtime.errors import UserError
 
 _DRY_FLAG = re.compile(
