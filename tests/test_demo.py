@@ -104,6 +104,11 @@ def test_scores_are_those_of_the_forecasts_over_the_pixels_that_all_of_them_have
     missing = np.logical_or.reduce([np.isnan(values) for values in fields.values()])
     for name, values in fields.items():
         scores = found.results.values(name)
+        if name == forecasting.OWN:  # each score of the number that it rewards; the map is the mean
+            key = next(k for k in scores if k.score == "mse")
+            errors = np.where(missing, np.nan, (values - found.came.values) ** 2)
+            np.testing.assert_allclose(scores[key][:-1], np.nanmean(errors, axis=(1, 2)), rtol=1e-5)
+            continue
         for threshold in (1, 10):
             key = next(k for k in scores if k[:2] == ("csi", threshold) and k.window in (None, 1))
             by_hand = [
@@ -160,7 +165,10 @@ def test_the_command_leaves_picture_page_scores_forecast_and_radar(tmp_path, cap
         assert picture.size == (1260, 1010)
     page = (folder / "demo.html").read_text(encoding="utf-8")
     facts = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
-    assert [layer["title"] for layer in facts["layers"]][:2] == ["Nowcast", "What came (radar)"]
+    assert [layer["title"] for layer in facts["layers"]][:2] == [
+        "Nowcast, mean",
+        "What came (radar)",
+    ]
     assert facts["archived"] and "Deutscher Wetterdienst" in facts["about"][0][1]
     assert read_products(folder / "forecast.nc").thresholds == (0.1, 1.0, 5.0)
     assert "Deutscher Wetterdienst" in read_attributes(folder / "forecast.nc")["title"]

@@ -85,6 +85,7 @@ def _folder(typed: str | None) -> Path:
 
 def _describe(found) -> None:
     """What was forecast, and the scores."""
+    from nowcast.evaluation.results_text import judged_in_words
     from nowcast.evaluation.tables import lead_table
 
     context, came = found.context, found.came
@@ -101,7 +102,7 @@ def _describe(found) -> None:
     settings = {"scores": _SCORES, "thresholds": _THRESHOLDS, "over_all": True}
     table = lead_table(scores, lead_minutes=minutes, **settings)
     Console().print(table)
-    for sentence in _sentences(scores):
+    for sentence in [*judged_in_words(found.results), *_sentences(scores)]:
         print_line(sentence)
     print_line("")
 

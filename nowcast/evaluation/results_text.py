@@ -58,9 +58,9 @@ def judged_in_words(results: "Results") -> list[str]:
     predict = "predicts a distribution" if len(models) == 1 else "predict distributions"
     return [
         f"{', '.join(models)} {predict}, and each score is of the number that it rewards: squared "
-        "errors and correlations of the mean, absolute errors of the median, CSI and the like of "
-        "the yes/no forecast from the probability that promises the best CSI, CRPS, Brier score "
-        "and ROC of all of it. A model of one field is that field everywhere."
+        "errors and correlations of the mean, absolute errors of the median, CSI and other scores "
+        "of events of the yes/no forecast from the probability that promises the best CSI. A model "
+        "of one field is that field everywhere."
     ]
 
 
