@@ -46,7 +46,7 @@ def products(*, on=None, members=0, gap=False, neighbours=True):
         values[1] = np.nan
     drawn = np.stack([values] * members) if members else None
     lead_times = np.arange(1, 4) * np.timedelta64(300, "s")
-    forecast = Forecast(values, times(5)[0], lead_times, place, members=drawn)
+    forecast = Forecast(values, times(5)[0], lead_times, place, members=drawn, point="mean")
     context = Frames(np.ones((2, *place.shape), np.float32), times(0, 5), place)
     return derive(forecast, context)
 
