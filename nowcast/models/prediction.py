@@ -180,11 +180,13 @@ class DrawnEnsemble(Prediction):
         thresholds: Sequence[float] | Tensor = (),
     ) -> Answers:
         """All of the same members, which are drawn once."""
-        own = self._best is not None
-        drawn = None
-        if len(thresholds) or any(one is not None or not own for one in functionals):
-            drawn = Ensemble(self.members(self.usual))
-        points = [self._best() if own and one is None else drawn.point(one) for one in functionals]
+        best = self._best
+        if best is not None and not len(thresholds) and all(one is None for one in functionals):
+            return Answers([best() for _ in functionals], None)
+        drawn = Ensemble(self.members(self.usual))
+        points = [
+            best() if best is not None and one is None else drawn.point(one) for one in functionals
+        ]
         return Answers(points, drawn.exceedance(thresholds) if len(thresholds) else None)
 
     def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
