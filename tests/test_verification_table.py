@@ -8,7 +8,7 @@ from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.score_files import read_csv, write_csv, write_differences
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.tables import difference_table, text_tables
+from nowcast.evaluation.tables import difference_table, lead_table, text_tables
 from nowcast.evaluation.titles import (
     evenly,
     lead_label,
@@ -67,6 +67,19 @@ def test_a_csv_file_reads_back_as_the_same_rows(tmp_path, lead_minutes):
 def test_the_value_over_all_leads_is_the_mean_but_for_cross_entropy_the_sum():
     assert rows_of("mse", [1.0, 3.0])[-1][:5] == ("mse", None, None, None, 2.0)
     assert rows_of("cross_entropy", [1.0, 3.0])[-1][:5] == ("cross_entropy", None, None, None, 4.0)
+
+
+def test_a_dash_is_explained_under_the_tables_that_have_one():
+    undefined = "– undefined: no event at some lead"
+    rows = {
+        "ConvLSTM": rows_of("csi", [0.9, math.nan, math.nan], threshold=1.0, window=1),
+        "persistence": rows_of("csi", [0.7, 0.6, math.nan], threshold=1.0, window=1),
+    }
+    assert undefined in printed(text_tables(rows, lead_minutes=5, pooled=False, width=100))
+    first = {name: [row for row in of if row.lead == 1] for name, of in rows.items()}
+    assert undefined not in printed([lead_table(first, lead_minutes=5)])
+    unprinted = {name: [*of, rows_of("pod", [math.nan])[0]] for name, of in first.items()}
+    assert undefined not in printed([lead_table(unprinted, lead_minutes=5)])
 
 
 def test_the_tables_mark_the_better_model_with_a_star_and_say_how_leads_are_pooled():

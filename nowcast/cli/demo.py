@@ -125,8 +125,8 @@ def _sentences(scores: dict) -> list[str]:
     best = [f"{name} in {', '.join(titles)}" for name, titles in won.items() if titles]
     return [
         f"Best over all leads: {'; '.join(best)}.",
-        "One hour is a demonstration, not a verdict: its documentation has eleven days and five "
-        "events.",
+        "One hour is a demonstration, not a verdict: five events and eleven days stand in the "
+        "documentation, on the page of the shipped model.",
     ]
 
 

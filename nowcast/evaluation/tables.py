@@ -101,10 +101,10 @@ def _over_all_title(rows_by_model: Rows, pooled: bool) -> str:
     return f"Over all leads: mean of the leads{' (cross-entropy: sum)' if summed else ''}"
 
 
-def _marks(rows_by_model: Rows) -> str:
-    """What the marks in the tables mean."""
-    undefined = any(math.isnan(row.value) for rows in rows_by_model.values() for row in rows)
-    return "* best" + ("   – undefined: no event at some lead" if undefined else "")
+def _explain_marks(table: "Table", more: str = "") -> None:
+    """Say under a table what the marks in it mean."""
+    undefined = any(digits(math.nan) in column.cells for column in table.columns)
+    table.caption = "* best" + ("   – undefined: no event at some lead" if undefined else "") + more
 
 
 def _marked(score: str, by_model: _ByModel, models: Rows) -> list[str]:
@@ -119,7 +119,7 @@ def _marked(score: str, by_model: _ByModel, models: Rows) -> list[str]:
 
 def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
     """All scores, a column for each model."""
-    table = _new_table(_over_all_title(rows_by_model, pooled), _marks(rows_by_model))
+    table = _new_table(_over_all_title(rows_by_model, pooled), None)
     table.add_column("score", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for model in rows_by_model:
@@ -134,6 +134,7 @@ def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
         previous = key.threshold
         title = score_title(*key, unit=unit)
         table.add_row(title, about(key.score).better, *_marked(key.score, by_model, rows_by_model))
+    _explain_marks(table)
     return table
 
 
@@ -148,9 +149,7 @@ def _model_tables(rows_by_model: Rows, unit: str, pooled: bool, width: int) -> l
     tables = []
     for start in range(0, len(keys), each):
         title = None if start else _over_all_title(rows_by_model, pooled)
-        last = start + each >= len(keys)
-        caption = f"{_marks(rows_by_model)}   every score: scores.csv" if last else None
-        table = _new_table(title, caption)
+        table = _new_table(title, None)
         table.add_column("model", overflow="fold")
         columns = []
         for key in keys[start : start + each]:
@@ -160,6 +159,8 @@ def _model_tables(rows_by_model: Rows, unit: str, pooled: bool, width: int) -> l
         for model, *texts in zip(rows_by_model, *columns):
             table.add_row(_escaped(model), *texts)
         tables.append(table)
+    for table in tables[-1:]:
+        _explain_marks(table, "   every score: scores.csv")
     return tables
 
 
@@ -200,7 +201,7 @@ def lead_table(
     steps = [steps[i] for i in evenly(len(steps), _MOST_LEADS)]
     columns: list[int | None] = [*steps, None] if over_all else list(steps)
     title = "By frame" if lead_minutes is None else "By lead time, in minutes"
-    table = _new_table(title, _marks(rows_by_model))
+    table = _new_table(title, None)
     table.add_column("score", no_wrap=True)
     longest = min(max(map(len, rows_by_model)), _NAME)
     table.add_column("model", overflow="fold", min_width=longest)
@@ -224,6 +225,7 @@ def lead_table(
             table.add_row(title, _escaped(model), *texts)
             title = ""  # once for all models
         table.add_section()
+    _explain_marks(table)
     return table
 
 
