@@ -209,11 +209,10 @@ def test_other_negative_numbers_are_refused_and_are_neither_dry_nor_missing(tmp_
                                                                                                           "0, "
                                                                                                           "expected "
                                                                                                           "0"),
-     ({"discipline": 0}, "is GRIB2 of discipline 0, expected 209"), ({"edition": 1}, "is no "
-                                                                                     "GRIB2 "
-                                                                                     "file; an "
-                                                                                     "MRMS file "
-                                                                                     "such as"),
+     ({"discipline": 0}, "is GRIB2 of discipline 0, expected 209"), (
+         {"edition": 1},
+         "is no GRIB2 file but a GRIB file of edition 1; convert it to NetCDF .*; an MRMS file such as",
+     ),
      ({"grid": {"template": 30}}, "its grid definition template is 3.30, expected 3.0"), ({"grid": {"earth": 3}}, "its "
                                                                                                                   "shape "
                                                                                                                   "of "

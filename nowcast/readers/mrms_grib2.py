@@ -95,7 +95,8 @@ def _message(path: str | Path) -> bytes:
     with unpacked(path, "an MRMS GRIB2 file") as stream:
         start = stream.read(_START)
         if len(start) < _START or start[:4] != b"GRIB" or start[7] != 2:
-            other = "" if start[:4] == b"GRIB" else instead(path)
+            is_older = start[:4] == b"GRIB" and start[7:8] == b"\x01"
+            other = instead(path) if is_older or start[:4] != b"GRIB" else ""
             raise UserError(
                 f"{path} is no GRIB2 file{other}; an MRMS file such as "
                 "MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed."
@@ -103,7 +104,7 @@ def _message(path: str | Path) -> bytes:
         if start[6] != _DISCIPLINE:
             raise UserError(
                 f"{path} is GRIB2 of discipline {start[6]}, expected {_DISCIPLINE} (MRMS); no "
-                "other is read."
+                "other is read: convert it to NetCDF with ecCodes (grib_to_netcdf) or CDO."
             )
         length = int.from_bytes(start[8:], "big")
         if not _START < length <= _LONGEST:
