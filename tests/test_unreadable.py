@@ -161,7 +161,7 @@ ALL = [*(type(reader).__name__ for reader in readers()), "Auto", "Arrays"]
 def reader_called(name: str):
     if name == "Arrays":
         return Arrays(
-            ArrayGrid("EPSG:3035", 0.0, 0.0, 1.0, 1.0),
+            ArrayGrid("EPSG:3035", 0.0, 0.0, 1000.0, 1000.0),
             "rain",
             Coding("rain_rate"),
             time_in_file="time",
@@ -512,7 +512,7 @@ def test_a_file_packed_with_a_filter_that_is_not_installed_says_which_and_how_to
         OdimHdf5().read,
         Auto().read,
         Arrays(
-            ArrayGrid("EPSG:3035", 0.0, 0.0, 1.0, 1.0),
+            ArrayGrid("EPSG:3035", 0.0, 0.0, 1000.0, 1000.0),
             "dataset1/data1/data",
             Coding("rain_rate"),
             time_in_name="a%Y%m%d%H",

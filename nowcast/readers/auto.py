@@ -11,7 +11,6 @@ from pathlib import Path
 from nowcast.readers.base import Reader
 from nowcast.readers.content import require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
-from nowcast.readers.sweeps import refuse_sweeps
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.plugins import classes_of
@@ -138,7 +137,6 @@ def _what_it_is(path: str | Path) -> str:
         UserError: that is the reason: it is missing, empty, in use, damaged, or no data at all.
     """
     require_file(path, "a radar file")
-    refuse_sweeps(path)
     if is_hdf5(path):
         with Hdf5File(path) as file:  # reports damage
             if file.attribute("/", _ARCHIVE_MARK) is not None:

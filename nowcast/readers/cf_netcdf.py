@@ -17,7 +17,6 @@ from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.content import damage_reported, require_file
 from nowcast.readers.hdf5 import Hdf5File
-from nowcast.readers.sweeps import refuse_sweeps
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.library_private import classic_attributes
 
@@ -61,7 +60,6 @@ class CfNetcdf(CfReader):
                 what the libraries raise on damage.
         """
         require_file(path, "a NetCDF file")
-        refuse_sweeps(path)
         with open(path, "rb") as file:
             magic = file.read(4)
         if magic in _CLASSIC:
