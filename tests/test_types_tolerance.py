@@ -36,8 +36,9 @@ from nowcast.readers.auto import Auto
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.bom_rainfields import BomRainfields
 from nowcast.readers.cf_netcdf import CfNetcdf
-from nowcast.readers.decoding import Coding, interval_minutes
+from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.intervals import interval_minutes
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.runtime.build import build
