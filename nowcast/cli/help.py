@@ -169,7 +169,9 @@ def _settings_of(command: str, file: File, typed: list[str], title: str) -> Iter
     config = configuration.compose_typed(command, in_grammar(typed))
     settings = OmegaConf.to_container(config, resolve=False)
     settings.pop("hydra")
-    chosen = _choices_of(file, typed)
+    # what is brought along may override a choice of the file, as data its training: Hydra knows
+    composed = config.hydra.runtime.choices
+    chosen = {group: composed.get(group, one) for group, one in _choices_of(file, typed).items()}
     if chosen:
         yield f"\ngroups{f' {title}' if title else ''} (GROUP=CHOICE; * is chosen)"
     for group, choice in chosen.items():
