@@ -8,7 +8,7 @@ comments in conf/ and the docstrings of the classes.
 import ast
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -169,9 +169,7 @@ def _settings_of(command: str, file: File, typed: list[str], title: str) -> Iter
     config = configuration.compose_typed(command, in_grammar(typed))
     settings = OmegaConf.to_container(config, resolve=False)
     settings.pop("hydra")
-    # what is brought along may override a choice of the file, as data its training: Hydra knows
-    composed = config.hydra.runtime.choices
-    chosen = {group: composed.get(group, one) for group, one in _choices_of(file, typed).items()}
+    chosen = _choices_of(file, typed)
     if chosen:
         yield f"\ngroups{f' {title}' if title else ''} (GROUP=CHOICE; * is chosen)"
     for group, choice in chosen.items():
@@ -200,16 +198,19 @@ def _choices_of(file: File, typed: list[str]) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
 
-    def add(choices_of_file: dict[str, str | None]) -> None:
+    def add(choices_of_file: dict[str, str | None], settled: Container[str]) -> None:
         for group, choice in choices_of_file.items():
             if group and not group.startswith("hydra/"):
-                found.setdefault(group, choice)
+                if group not in settled:
+                    found[group] = choice
                 place = _choice_file(group, found[group])
                 if place is not None:
-                    add(place.choices)
+                    add(place.choices, settled)
 
-    add({key: value for key, _, value in (item.partition("=") for item in typed) if choices(key)})
-    add(file.choices)
+    words = (item.partition("=") for item in typed)
+    add({key: value for key, _, value in words if choices(key)}, found)
+    # what the file's choices bring along overrides the file, as data=moving_mnist its training
+    add(file.choices, set(found))
     return found
 
 
