@@ -199,13 +199,14 @@ def _choices_of(file: File, typed: list[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
 
     def add(choices_of_file: dict[str, str | None], settled: Container[str]) -> None:
-        for group, choice in choices_of_file.items():
-            if group and not group.startswith("hydra/"):
-                if group not in settled:
-                    found[group] = choice
-                place = _choice_file(group, found[group])
-                if place is not None:
-                    add(place.choices, settled)
+        groups = [group for group in choices_of_file if group and not group.startswith("hydra/")]
+        for group in groups:
+            if group not in settled:
+                found[group] = choices_of_file[group]
+        for group in groups:  # what a choice brings along comes after all that stands beside it
+            place = _choice_file(group, found[group])
+            if place is not None:
+                add(place.choices, settled)
 
     words = (item.partition("=") for item in typed)
     add({key: value for key, _, value in words if choices(key)}, found)
