@@ -38,6 +38,8 @@ class ArrayGrid:
         dx: distance between the centres of columns, > 0; None for a dataset.
         dy: distance between the centres of rows, > 0; None for a dataset.
         rows_from: north or south: where the first row as it is stored lies.
+        reach: distance from the middle of the array, in the unit of the projection, beyond which
+            nothing is observed whatever number is stored there, > 0; None: no such distance.
     """
 
     crs: str | int
@@ -46,12 +48,17 @@ class ArrayGrid:
     dx: float | None = None
     dy: float | None = None
     rows_from: str = "north"
+    reach: float | None = None
 
     def __post_init__(self):
         if self.rows_from not in ("north", "south"):
             raise UserError(
                 f"reader.grid.rows_from is {self.rows_from!r}; north or south is needed, where the "
                 "first row of the array lies."
+            )
+        if self.reach is not None and not self.reach > 0:
+            raise UserError(
+                f"reader.grid.reach is {self.reach}; a distance above 0 is needed, or null."
             )
         for name, start, step in (("x", self.x, self.dx), ("y", self.y, self.dy)):
             is_wrong = step is not None if isinstance(start, str) else step is None or not step > 0
@@ -108,6 +115,15 @@ class ArrayGrid:
         if isinstance(self.x, str):
             x, order = self._from_the_west(x)
         return Grid(self.crs, x, y[::-1] if upwards else y), order
+
+    def beyond_reach(self, grid: Grid) -> np.ndarray | None:
+        """The pixels of a located grid of which nothing is observed, (H, W); None: there are none
+        known.
+        """
+        if self.reach is None:
+            return None
+        x, y = (axis - (axis[0] + axis[-1]) / 2 for axis in (grid.x, grid.y))
+        return np.hypot(x, y[:, None]) > self.reach
 
     def _from_the_west(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """(rising coordinates of columns, the columns in that order)."""
@@ -233,9 +249,12 @@ class Arrays(Reader):
     ) -> Frames:
         """The frames, once it is known what lies along the axes."""
         values = np.empty((len(times), *grid.shape), np.float32)
+        hidden = self.grid.beyond_reach(grid)
         for frame, raw in zip(values, file.fields(self.dataset, order), strict=True):
             rates = self.values.rain_rate(raw if columns is None else raw[:, columns], file.path)
             frame[:] = rates if self.grid.rows_from == "north" else rates[::-1]
+            if hidden is not None:
+                frame[hidden] = np.nan
         return Frames(values, times, grid, str(file.path), self.values.measured(file.path))
 
     def _stated_times(self, file: ArrayFile) -> np.ndarray:
