@@ -63,7 +63,7 @@ def test_groups_are_shown_with_their_choices_and_the_chosen_one_is_marked(capsys
     assert "model conv2d_lstm, convgru_hko7, convgru_moving_mnist, convlstm_s, *convlstm_small" in (
         text
     )
-    assert "data *moving_mnist, radar, radar_events, synthetic_rain" in text
+    assert "data mixture, *moving_mnist, radar, radar_events, synthetic_rain" in text
 
 
 def test_the_meaning_is_that_of_the_docstring_or_of_the_comment_in_the_file(capsys):

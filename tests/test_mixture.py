@@ -1,12 +1,14 @@
 """Training cases from several data sets with stated shares."""
 
 from collections import Counter
+from importlib.metadata import entry_points
 
 import numpy as np
 import pytest
 import torch
 
 from nowcast.cli import config
+from nowcast.cli.effects import refuse_without_effect
 from nowcast.data.base import Cases, DataSet
 from nowcast.data.mixture import Mixture, Part
 from nowcast.data.radar import Radar
@@ -15,6 +17,7 @@ from nowcast.data.sampling import EpochSampler, loader
 from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.evaluation.source import ModelSource
 from nowcast.forecasting.forecaster import Forecaster
+from nowcast.runtime import plugins
 from nowcast.runtime.build import build
 from nowcast.runtime.errors import UserError
 from nowcast.training import checkpoints
@@ -25,6 +28,7 @@ from nowcast.training.settings import TrainingSettings
 from nowcast.types.task import Task
 from nowcast.types.transform import LogRainRate
 from tests.factories import write_archive
+from tests.test_plugins import forget, install
 
 TASK = Task(2, 1, 5)
 
@@ -275,6 +279,47 @@ def test_the_settings_name_parts_shares_and_their_archives(tmp_path, monkeypatch
     left_out = config.plain(config.compose("train", [*typed, "data.parts.synthetic=null"]))["data"]
     left_out["parts"]["radar"]["share"] = 1.0
     assert build(left_out, "data", kind="data").counts == {"radar": 800}
+
+
+def test_a_data_set_of_a_plug_in_is_a_part_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(install(tmp_path)))
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    forget()
+    try:
+        task = {"_target_": "nowcast.types.task.Task", "context_length": 2, "forecast_length": 1}
+        cells = {"_target_": "nowcast_fading.data.DriftingCells", "task": task, "size": 24}
+        rain = {"_target_": "nowcast.data.synthetic_rain.SyntheticRain", "task": task, "seed": 1}
+        part = "nowcast.data.mixture.Part"
+        data = build(
+            {
+                "_target_": "nowcast.data.mixture.Mixture",
+                "task": task,
+                "seed": 1,
+                "validation": ["cells"],
+                "test": ["cells"],
+                "samples_per_epoch": 8,
+                "parts": {
+                    "cells": {"_target_": part, "share": 0.5, "data": cells},
+                    "rain": {"_target_": part, "share": 0.5, "data": rain | {"size": 32}},
+                },
+            },
+            "data",
+            kind="data",
+        )
+        assert [data.part("train").size_of(index) for index in (0, 4)] == [(24, 24), (32, 32)]
+    finally:
+        monkeypatch.undo()
+        forget()
+
+
+@pytest.mark.parametrize(
+    "key", ["samples_per_epoch", "parts.radar.share", "parts.radar.data.crop", "validation"]
+)
+def test_what_only_changes_the_training_of_a_mixture_is_refused_by_an_evaluation(key):
+    settings = config.plain(config.compose("train", ["data=mixture", "data.parts.radar=null"]))
+    with pytest.raises(UserError, match=f"data.{key}=1 would have no effect: .* test part"):
+        refuse_without_effect("evaluate", settings, {f"data.{key}": 1})
+    refuse_without_effect("evaluate", settings, {"data.parts.radar.data.test_stride": 2})
 
 
 SETTINGS = {
