@@ -38,6 +38,19 @@ def test_a_forecast_says_what_made_it_from_which_files_and_how_old_they_are():
     }
 
 
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [(119.96, "120.0 min"), (120, "2.0 h"), (47.9 * 60, "47.9 h"), (4348338, "3020 days")],
+)
+def test_an_age_is_in_the_unit_in_which_its_number_is_small(minutes, words):
+    written = NOW - timedelta(minutes=minutes)
+    time = np.datetime64(written.astimezone(UTC).replace(tzinfo=None), "s")
+    attributes = origin_attributes(
+        model="", analysis_time=ANALYSIS, inputs=[("a.h5", time)], now=NOW
+    )
+    assert attributes["input_files"].endswith(f"({words} old)")
+
+
 def test_a_fallback_says_why_and_what_is_not_known_is_left_out():
     attributes = origin_attributes(
         model="none",

@@ -56,11 +56,11 @@ def origin_attributes(
         )
     written = np.datetime64((now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None), "s")
 
-    def age(time: np.datetime64) -> str:
-        return f"{(written - np.datetime64(time, 's')) / _MINUTE:.1f}"
+    def age(time: np.datetime64) -> float:
+        return (written - np.datetime64(time, "s")) / _MINUTE
 
     files = "; ".join(
-        f"{name} {np.datetime64(time, 's')}Z ({age(time)} min old)" for name, time in inputs
+        f"{name} {np.datetime64(time, 's')}Z ({_words(age(time))} old)" for name, time in inputs
     )
     optional = {
         "input_files": files or None,
@@ -73,7 +73,7 @@ def origin_attributes(
         "model": model,
         "nowcast_version": nowcast.__version__,
         "method": method,
-        "data_age_minutes": age(analysis_time),
+        "data_age_minutes": f"{age(analysis_time):.1f}",
         **{name: text for name, text in optional.items() if text is not None},
     }
 
@@ -107,6 +107,14 @@ def _gaps(forecast: Forecast) -> dict[str, str]:
     leads = ", ".join(f"+{lead / _MINUTE:g}" for lead in forecast.lead_times[missing])
     count = f"{missing.sum()} of {missing.size} lead times"
     return {GAPS: f"no pixel has a forecast at {count}: {leads} min"}
+
+
+def _words(minutes: float) -> str:
+    """An age, in the unit in which its number is small."""
+    if minutes < 120:
+        return f"{minutes:.1f} min"
+    hours = minutes / 60
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def _printable(text: str) -> str:

@@ -88,7 +88,7 @@ _BY_BEGINNING = (
     (Kind("an HDF4 file", "convert it to HDF5 (h4toh5)"), b"\x0e\x03\x13\x01"),
     (_of_a_format("an HDF5 file"), HDF5),
     (_of_a_format("a NetCDF-3 file"), b"CDF\x01", b"CDF\x02"),
-    (Kind("a NetCDF file of the variant CDF-5", "convert it (nccopy -k nc4 FILE NEW)"), b"CDF\x05"),
+    (_of_a_format("a NetCDF file of the variant CDF-5"), b"CDF\x05"),
     (_of_a_format("a GRIB file"), b"GRIB"),
     (Kind("a BUFR file", "give the same data in a format that is read here"), b"BUFR"),
     (_of_a_format("a TIFF image"), b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
