@@ -77,7 +77,7 @@ CF = {  # of every reader of CF data sets
     **Z_R,
 }
 CHANGED = {  # class -> each of its settings and another value
-    "Task": {"context_length": 3, "forecast_length": 3, "timestep": 10, "quantity": "rain_rate"},
+    "Task": {"context_length": 3, "forecast_length": 3, "timestep": 10, "quantity": "grey_level"},
     "LogRainRate": {"knee": 1.0, "ceiling": 100.0},
     "FlooredLogRainRate": {"floor": 0.1, "ceiling": 100.0},
     "Radar": {
