@@ -313,6 +313,9 @@ CHANGED = {  # class -> each of its settings and another value
         **Z_R,
     },
     "FmiPgm": Z_R,
+    "KnmiHdf5": {"missing": [7], **Z_R},
+    "Radolan": Z_R,
+    "Nimrod": Z_R,
     "MeteoNet": {"coordinates": "coords.npz", **Z_R},
     "Layer": {
         "cases": ["8>8 3x3 16x16"],

@@ -24,6 +24,7 @@ _BUILT_IN = (  # loaded when the first file is looked at: some need libraries th
     "fmi_pgm.FmiPgm",
     "geotiff.GeoTiff",
     "radolan.Radolan",
+    "nimrod.Nimrod",
     "meteonet.MeteoNet",
     "bom_rainfields.BomRainfields",
     "cf_netcdf.CfNetcdf",
