@@ -62,7 +62,7 @@ def test_groups_are_shown_with_their_choices_and_the_chosen_one_is_marked(capsys
         assert all(name in text for name in choices(group))
     assert "convgru_moving_mnist, *convlstm_coarse_to_fine, convlstm_s, convlstm_small" in text
     assert "training minutes, *moving_mnist, shi2015" in text
-    assert "data *moving_mnist, radar, radar_events, synthetic_rain" in text
+    assert "data mixture, *moving_mnist, radar, radar_events, synthetic_rain" in text
     paper = ["experiment=shi2015_moving_mnist", "training=minutes"]
     text = " ".join(shown(capsys, "train", *paper, "--help").split())
     assert "*shi2015, simvp" in text and "training *minutes, moving_mnist, shi2015" in text
