@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from nowcast.cli.config import folder
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.decoding import Coding
 from nowcast.runtime.build import build

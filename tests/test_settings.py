@@ -39,7 +39,7 @@ TASK = {
 }
 GREY = TASK | {"quantity": "grey_level"}
 GRID = {
-    "_target_": "nowcast.readers.arrays.ArrayGrid",
+    "_target_": "nowcast.readers.array_grid.ArrayGrid",
     "crs": "EPSG:3035",
     "x": 0.0,
     "y": 0.0,

@@ -31,7 +31,8 @@ from nowcast.forecasting.replay import replay
 from nowcast.models.base import Capabilities
 from nowcast.output.contents import Contents
 from nowcast.output.netcdf import write_forecast
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.auto import Auto
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.bom_rainfields import BomRainfields
