@@ -4,150 +4,28 @@ mean, when and where they are.
 
 import math
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyproj
 
 from nowcast.readers.array_axes import Known, Order, parsed, resolve
+from nowcast.readers.array_files import ArrayFile
 from nowcast.readers.array_forecasts import refuse_forecast
-from nowcast.readers.array_sources import ArrayFile, opened
-from nowcast.readers.axes import along_columns, straight_axis
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.array_moments import moment, moments_of_days
+from nowcast.readers.array_sources import opened
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
-from nowcast.readers.longitudes import continuous, near_zero
 from nowcast.readers.moments import require_ascending
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.readers.npy import MAX_VALUES
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 
-_EARLIEST, _LATEST = 0, 4_102_444_800  # 1970 to 2100; a number such as 202001010005 is no epoch
-
-
-@dataclass(frozen=True)
-class ArrayGrid:
-    """Where the pixels of an array are.
-
-    Args:
-        crs: PROJ string, WKT or EPSG code of the projection.
-        x: centre of the first column in the unit of the projection (metres; degrees for
-            longitudes), or the path of the dataset with those of all columns.
-        y: centre of the first row as it is stored, or the path of a dataset.
-        dx: distance between the centres of columns, > 0; None for a dataset.
-        dy: distance between the centres of rows, > 0; None for a dataset.
-        rows_from: north or south: where the first row as it is stored lies.
-    """
-
-    crs: str | int
-    x: float | str
-    y: float | str
-    dx: float | None = None
-    dy: float | None = None
-    rows_from: str = "north"
-
-    def __post_init__(self):
-        if self.rows_from not in ("north", "south"):
-            raise UserError(
-                f"reader.grid.rows_from is {self.rows_from!r}; north or south is needed, where the "
-                "first row of the array lies."
-            )
-        for name, start, step in (("x", self.x, self.dx), ("y", self.y, self.dy)):
-            is_wrong = step is not None if isinstance(start, str) else step is None or not step > 0
-            if is_wrong:
-                raise UserError(
-                    f"reader.grid.d{name} is {step}; a positive number is needed, or null if "
-                    f"reader.grid.{name} is the path of a dataset."
-                )
-
-    def known(self, file: ArrayFile) -> tuple[int | None, int | None, bool | None]:
-        """(rows, columns, whether coordinates for each pixel are stored as columns x rows), as far
-        as the file's coordinates say.
-        """
-        counts = {"x": None, "y": None}
-        columns_first = None
-        for name, place in (("x", self.x), ("y", self.y)):
-            if not isinstance(place, str):
-                continue
-            coordinates = file.read(place)
-            if coordinates.ndim == 1:
-                counts[name] = coordinates.size
-            elif coordinates.ndim == 2:
-                columns_first = along_columns(coordinates) == (name == "y")
-                shape = coordinates.shape
-                counts["y"], counts["x"] = shape[::-1] if columns_first else shape
-        return counts["y"], counts["x"], columns_first
-
-    def locate(
-        self, shape: tuple[int, int], file: ArrayFile, *, columns_first: bool = False
-    ) -> tuple[Grid, np.ndarray | None]:
-        """(the grid of a field of that shape, row 0 in the north; its columns from west to east,
-        None: as they are stored).
-
-        Args:
-            shape: (rows, columns).
-            file: the open file.
-            columns_first: whether coordinates for each pixel are stored as columns x rows.
-
-        Raises:
-            UserError: coordinates in the file are of another number or order, or PROJ does not know
-                the projection.
-        """
-        rows, columns = shape
-        step = self.dy if self.rows_from == "south" else self.dy and -self.dy
-        x = _axis(self.x, self.dx, columns, file, of_columns=True, turned=columns_first)
-        y = _axis(self.y, step, rows, file, of_columns=False, turned=columns_first)
-        upwards = rows > 1 and y[1] > y[0]
-        if rows > 1 and upwards != (self.rows_from == "south"):
-            raise UserError(
-                f"{file.path}: y runs from {y[0]:g} to {y[-1]:g}, but reader.grid.rows_from is "
-                f"{self.rows_from}; set it to {'south' if upwards else 'north'}."
-            )
-        order = None
-        if isinstance(self.x, str):
-            x, order = self._from_the_west(x)
-        return Grid(self.crs, x, y[::-1] if upwards else y), order
-
-    def _from_the_west(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(rising coordinates of columns, the columns in that order)."""
-        order = None
-        if pyproj.CRS.from_user_input(self.crs).is_geographic:
-            x, order = continuous(x)
-            x = near_zero(x)
-        if x.size > 1 and x[0] > x[-1]:
-            order = np.arange(x.size)[::-1] if order is None else order[::-1]
-            x = x[::-1]
-        return x, order
-
-
-def _axis(
-    start: float | str,
-    step: float | None,
-    count: int,
-    file: ArrayFile,
-    *,
-    of_columns: bool,
-    turned: bool,
-) -> np.ndarray:
-    """Coordinates of columns or rows: counted from the first, or those in the file."""
-    if not isinstance(start, str):
-        return start + step * np.arange(count)
-    coordinates = file.read(start)
-    if turned and coordinates.ndim == 2:
-        coordinates = coordinates.T
-    axis = straight_axis(coordinates, start, file.path, of_columns=of_columns)
-    if axis.size != count:
-        raise UserError(
-            f"{file.path}: {start} has {axis.size} coordinates, but the field has {count} "
-            f"{'columns' if of_columns else 'rows'}."
-        )
-    return axis
-
 
 @dataclass(frozen=True)
 class Arrays(Reader):
-    """Reader for HDF5, .npy and .npz files as the settings describe them.
+    """Reader for HDF5, NetCDF-3, .npy and .npz files as the settings describe them.
 
     Args:
         grid: where the pixels are.
@@ -158,7 +36,8 @@ class Arrays(Reader):
             "%Y%m%d/%H%M"; UTC, that of the first frame.
         time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of
             each): ISO text, numbers in the ``units`` that the dataset has as CF says it ("hours
-            since 2000-01-01"), else seconds since 1970, or NumPy's own times.
+            since 2000-01-01"), else seconds since 1970, or NumPy's own times. Two paths are those
+            of a date and of a time of day.
         timestep: minutes between frames where only the time of the first one is stated.
         axes: order of the array's axes, e.g. THW, HWT, T1HW or [y, x, time]; None: as names and
             lengths in the file say it, rows before columns. It is needed where these leave open
@@ -169,10 +48,10 @@ class Arrays(Reader):
     dataset: str | None
     values: Coding = field(default_factory=Coding)
     time_in_name: str | None = None
-    time_in_file: str | None = None
+    time_in_file: str | tuple[str, str] | None = None
     timestep: float | None = None
     axes: str | tuple[str, ...] | None = None
-    format = "arrays (HDF5, .npy, .npz) as the settings say"
+    format = "arrays (HDF5, NetCDF-3, .npy, .npz) as the settings say"
 
     def __post_init__(self):
         if (self.time_in_name is None) == (self.time_in_file is None):
@@ -182,6 +61,13 @@ class Arrays(Reader):
             )
         if self.time_in_name is not None:
             name_pattern(self.time_in_name, "reader.time_in_name")
+        if self.time_in_file is not None and not isinstance(self.time_in_file, str):
+            object.__setattr__(self, "time_in_file", tuple(self.time_in_file))
+            if len(self.time_in_file) != 2:
+                raise UserError(
+                    f"reader.time_in_file is {self.time_in_file!r}; one path, or two of a date and "
+                    "a time of day, are needed."
+                )
         if self.timestep is not None and not self.timestep > 0:
             raise UserError(
                 f"reader.timestep is {self.timestep}; a positive number of minutes is needed."
@@ -233,9 +119,12 @@ class Arrays(Reader):
     ) -> Frames:
         """The frames, once it is known what lies along the axes."""
         values = np.empty((len(times), *grid.shape), np.float32)
+        hidden = self.grid.beyond_reach(grid)
         for frame, raw in zip(values, file.fields(self.dataset, order), strict=True):
             rates = self.values.rain_rate(raw if columns is None else raw[:, columns], file.path)
             frame[:] = rates if self.grid.rows_from == "north" else rates[::-1]
+            if hidden is not None:
+                frame[hidden] = np.nan
         return Frames(values, times, grid, str(file.path), self.values.measured(file.path))
 
     def _stated_times(self, file: ArrayFile) -> np.ndarray:
@@ -245,8 +134,11 @@ class Arrays(Reader):
         if self.time_in_name is not None:
             time = time_in_name(file.path, self.time_in_name, "reader.time_in_name")
             return np.atleast_1d(time)
+        if not isinstance(self.time_in_file, str):
+            dates, clocks = map(file.times, self.time_in_file)
+            return moments_of_days(dates, clocks, file.path, self.time_in_file)
         values = file.times(self.time_in_file)
-        stated = [_moment(value, file.path, self.time_in_file) for value in values]
+        stated = [moment(value, file.path, self.time_in_file) for value in values]
         return np.array(stated, dtype="datetime64[s]")
 
     def _times(self, path: str | Path, times: np.ndarray, count: int) -> np.ndarray:
@@ -264,24 +156,3 @@ class Arrays(Reader):
             )
         require_ascending(times, path)
         return times
-
-
-def _moment(value, path: str | Path, where: str | None) -> np.datetime64:
-    """The UTC time that a text, a number or a time of NumPy's means."""
-    try:
-        if isinstance(value, np.datetime64):
-            seconds = float(value.astype("datetime64[s]").astype(np.int64))
-        elif isinstance(value, (str, bytes)):
-            text = value.decode() if isinstance(value, bytes) else value
-            moment = datetime.fromisoformat(text.strip())
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        else:
-            seconds = float(value)
-        if not _EARLIEST <= seconds <= _LATEST:
-            raise ValueError
-        return np.datetime64(round(seconds), "s")
-    except (ValueError, TypeError, OverflowError):
-        raise UserError(
-            f"{path}: {where} is {str(value)[:40]!r}; ISO text such as 2020-01-01T00:05 or seconds "
-            "since 1970 (to 2100) are needed."
-        ) from None
