@@ -316,7 +316,9 @@ def test_a_model_for_any_scale_is_given_minutes_and_kilometres_and_forecasts_at_
     model = AnyScale()
     forecast = Forecaster(model, Identity(), Task(2, 2, 5))(frames(rain(), (0, 10, 20)))
     assert model.timestep == [10.0] and model.spacing == pytest.approx([grid(6, 9).pixel_km])
-    assert (forecast.valid_times == times(30, 40)).all()
+    assert (forecast.valid_times == times(30)).all()  # ten minutes ahead, as two steps of five are
+    longer = Forecaster(model, Identity(), Task(2, 2, 5))(frames(rain(), (0, 10, 20)), 3)
+    assert (longer.valid_times == times(30, 40, 50)).all()
     Forecaster(model, Identity(), Task(2, 2, 5)).forecast_values(
         np.zeros((2, 2, 4, 4)), scale=Scale.of_samples([(5, 1), (6, 0.5)])
     )

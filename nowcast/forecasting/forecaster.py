@@ -71,6 +71,7 @@ class Forecaster:
         self.model, self.transform, self.task = model, transform, task
         self.settings, self.precision = settings, precision
         self.network_seconds = 0.0
+        self._horizon = task.forecast_length * task.timestep  # minutes
 
     @classmethod
     def from_settings(cls, settings: dict, *, precision: str = "auto") -> "Forecaster":
@@ -336,7 +337,8 @@ class Forecaster:
 
         Args:
             frames: at least the task's context_length of frames, the last ones without a gap.
-            forecast_length: number of frames to predict; None for the task's.
+            forecast_length: number of frames to predict; None for the task's, of a model of any
+                cadence as many as reach as far ahead as the task (an hour, of the shipped one).
             thresholds: rain rates [mm/h] whose probabilities the forecast shall bring along, if the
                 model tells any.
             members: of an ensemble, which the forecast shall bring along; 0: none.
@@ -363,7 +365,7 @@ class Forecaster:
                 f"no pixel of the newest frame, of {context.times[-1]} UTC, was observed; there "
                 "is nothing to forecast from. Take an earlier one (analysis_time)."
             )
-        length = self._length(forecast_length)
+        length = self._length(task.forecast_length if forecast_length is None else forecast_length)
         scale = Scale.of_samples([(task.timestep, context.grid.pixel_km)])
         ensemble = None
         if members:
@@ -421,7 +423,12 @@ class Forecaster:
         self.refuse_scale(timestep, frames.grid.pixel_km, frames.source)
         if timestep is None or not self.any_cadence:
             return self.task
-        return replace(self.task, timestep=timestep)
+        return self._task_at(timestep)
+
+    def _task_at(self, timestep: float) -> Task:
+        """The task at another cadence [minutes]: it looks as far ahead as before, about."""
+        length = max(1, round(self._horizon / timestep))
+        return replace(self.task, timestep=timestep, forecast_length=length)
 
     def refuse_scale(self, timestep: float | None, spacing: float, source: str) -> None:
         """Refuse minutes between frames (None: unknown) or kilometres between pixels that a model
@@ -469,7 +476,7 @@ class Forecaster:
                 return False
         if usual == self.task.timestep or not CADENCES[0] <= usual <= CADENCES[1]:
             return False
-        self.task = replace(self.task, timestep=usual)
+        self.task = self._task_at(usual)
         return True
 
     def _length(self, forecast_length: int | None) -> int:
