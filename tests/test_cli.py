@@ -1286,6 +1286,38 @@ def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_p
     )
 
 
+def test_models_of_several_runs_are_evaluated_together_on_the_pixels_that_all_forecast(
+    radar_run, mnist_run, folder, tmp_path, capsys
+):
+    typed = ["scores.thresholds=[0.5]", "scores.windows=[]", "scores.pools=[]"]
+    # the shipped model needs 4 frames of context, the run 3, and what is forecast is the run's
+    main(["evaluate", f"run=[shipped,'{radar_run}']", *typed, f"output_dir={tmp_path}/both"])
+    rows = scores(tmp_path / "both" / "scores.csv")
+    assert list(dict.fromkeys(row["model"] for row in rows)) == [
+        "shipped",
+        "radar run",
+        "persistence",
+    ]
+    assert {row["lead"] for row in rows} == {"", "5", "10"}
+
+    def pixels(model):
+        counts = ("hits", "misses", "false_alarms", "correct_negatives")
+        return sum(
+            float(row["value"])
+            for row in rows
+            if row["model"] == model and row["score"] in counts and row["lead"] == "10"
+        )
+
+    assert pixels("shipped") == pixels("radar run") == pixels("persistence") > 0
+    main(["report", f"run={tmp_path}/both", f"output={tmp_path}/both.html"])
+    text = (tmp_path / "both.html").read_text()
+    assert "not compared" not in capsys.readouterr().out and "shipped, radar run" in text
+    both = f"run=['{radar_run}','{mnist_run}']"
+    assert "models in one table must forecast the same" in refused(capsys, "evaluate", both)
+    twice = f"run=['{radar_run}','{radar_run}/.']"
+    assert "twice; name each run once" in refused(capsys, "evaluate", twice)
+
+
 def test_what_a_model_was_made_for_cannot_be_changed_in_its_evaluation(radar_run, capsys):
     for run, item in ((radar_run, "task.timestep=10"), ("shipped", "task.context_length=2")):
         assert (

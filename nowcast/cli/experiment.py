@@ -94,14 +94,14 @@ class Evaluation:
         return evaluate_source(source, baselines, self.scores, plan=plan, settings=self.kept, **how)
 
     def source_of(
-        self, forecaster: Forecaster, data: DataSet, *, limit: int | None = None
+        self, models: dict[str, Forecaster], data: DataSet, *, limit: int | None = None
     ) -> ModelSource:
-        """The test cases of a data set with a model's forecasts; of the first ``limit`` only."""
-        length, members = forecaster.task.forecast_length, self.plan.members
-        cases = data.part("test")
-        return ModelSource(
-            {TRAINED_MODEL: forecaster}, cases, forecast_length=length, members=members, limit=limit
-        )
+        """The test cases of a data set with the forecasts of models by name; of the first
+        ``limit`` only.
+        """
+        length = next(iter(models.values())).task.forecast_length
+        members, cases = self.plan.members, data.part("test")
+        return ModelSource(models, cases, forecast_length=length, members=members, limit=limit)
 
     def check(self, forecaster: Forecaster, data: DataSet) -> None:
         """Evaluate one case, so that whatever cannot be evaluated is reported before a training.
@@ -110,7 +110,8 @@ class Evaluation:
             UserError: as an evaluation.
         """
         plan = replace(self.plan, workers=0, cache=None, show=False)
-        self.run(self.source_of(forecaster, data, limit=1), plan=plan, strict=True)
+        source = self.source_of({TRAINED_MODEL: forecaster}, data, limit=1)
+        self.run(source, plan=plan, strict=True)
 
 
 @dataclass(frozen=True)

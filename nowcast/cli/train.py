@@ -33,6 +33,7 @@ from nowcast.runtime.processes import Processes
 from nowcast.runtime.world import SCRIPT, World, started_world
 from nowcast.training import checkpoints
 from nowcast.training.comparison.runs import SCORES
+from nowcast.training.comparison.settings import TRAINED_MODEL
 from nowcast.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def _keep(prepared: Prepared, history: "History") -> None:
     command = shlex.join(["nowcast", "evaluate", f"run={folder}"])
     evaluate_run(
         prepared.evaluation,
-        experiment.forecaster,
+        {TRAINED_MODEL: experiment.forecaster},
         experiment.data,
         folder / "evaluation",
         facts={"model": str(folder), "command": command},

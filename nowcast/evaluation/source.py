@@ -135,11 +135,11 @@ class ModelSource(ForecastSource):
         times = [self.cases.analysis_time(index) for index in range(self.count)]
         if None in times:
             return groups(self.count)
-        task = next(iter(self.models.values())).task
+        tasks = [forecaster.task for forecaster in self.models.values()]
         return by_time(
             np.array(times),
             [self.cases.source(index) for index in range(self.count)],
-            task.window_length * task.timestep / 60,
+            max(task.window_length * task.timestep / 60 for task in tasks),
             hours,
             stride_hours=self.cases.stride_hours,
         )
@@ -168,11 +168,10 @@ class ModelSource(ForecastSource):
         scale = None if None in scales else Scale.of_samples(scales)
         forecasts, members = {}, {}
         for name, forecaster in self.models.items():
-            forecasts[name] = forecaster.forecast_values(context, length, scale=scale)
+            own = context[:, -forecaster.task.context_length :]  # another model may need more
+            forecasts[name] = forecaster.forecast_values(own, length, scale=scale)
             if self.members:
-                members[name] = forecaster.forecast_members(
-                    context, self.members, length, scale=scale
-                )
+                members[name] = forecaster.forecast_members(own, self.members, length, scale=scale)
         return CaseBatch(context, observation, forecasts, members, of_case[indices], scale)
 
     def grid_of(self, index: int) -> Grid | None:
