@@ -28,9 +28,7 @@ _HERE = Path(__file__).parent
 _LEGEND_STEP = 36  # pixels of a colour class
 
 
-def write(
-    runs: Sequence[Path], output: Path, *, say: Callable[[str], None] | None = None
-) -> Path:
+def write(runs: Sequence[Path], output: Path, *, say: Callable[[str], None] | None = None) -> Path:
     """Write the report on evaluations.
 
     Args:
