@@ -237,11 +237,11 @@ def test_a_folder_with_folders_alone_is_refused_with_their_names_and_the_pattern
     with pytest.raises(UserError) as refusal:
         expand_inputs(tmp_path)
     assert str(refusal.value) == (
-        f"'{tmp_path}' has no files, but the folders geotiff, pgm; for all files in them type "
+        f"'{tmp_path}' has no files, but folders (geotiff, pgm); for all files in them type "
         f"'{tmp_path}/**/*'."
     )
     assert expand_inputs(f"{tmp_path}/**/*") == [tmp_path / "pgm" / "a.pgm"]
     for number in range(6):
         (tmp_path / f"z{number}").mkdir()
-    with pytest.raises(UserError, match=r"the folders geotiff, pgm, z0, z1, z2, \.\.\.; for all"):
+    with pytest.raises(UserError, match=r"folders \(geotiff, pgm, z0, z1, z2, \.\.\.\); for"):
         expand_inputs(tmp_path)

@@ -188,7 +188,7 @@ def _expanded(text: str) -> list[Path]:
                 more = ["..."] if len(folders) > _SHOWN_FOLDERS else []
                 shown = ", ".join([*folders[:_SHOWN_FOLDERS], *more])
                 raise UserError(
-                    f"{text!r} has no files, but the folders {shown}; for all files in them type "
+                    f"{text!r} has no files, but folders ({shown}); for all files in them type "
                     f"{os.path.join(text, '**', '*')!r}."
                 )
         raise UserError(

@@ -179,7 +179,8 @@ def _mixture(sets: list[_FilesOfOneKind]) -> list[str]:
     kinds = [(quantities, "quantities"), (grids, "grids")]
     several = " and ".join(f"{count} {name}" for count, name in kinds if count > 1)
     lines = [
-        f"{one.frames} frames of {one.quantity} in {one.files} files, on {one.grid.describe()}"
+        f"{one.frames} frames of {one.quantity} in {one.files} file{'s' * (one.files != 1)}, "
+        f"on {one.grid.describe()}"
         for one in sets
     ]
     found = counted(lines, total=len(sets))
