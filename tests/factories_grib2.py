@@ -31,6 +31,7 @@ def grid_section(
     template=0,
     points=None,
     basic_angle=0,
+    subdivisions=0xFFFFFFFF,
     south=None,
 ) -> bytes:
     """Section 3: a regular grid of longitudes and latitudes."""
@@ -48,7 +49,7 @@ def grid_section(
         width,
         height,
         basic_angle,
-        0xFFFFFFFF,
+        subdivisions,
         _angle(first),
         _angle(west),
         48,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nowcast.cli.config import folder
+from nowcast.readers.auto import Auto
 from nowcast.runtime.build import build
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
@@ -41,6 +42,30 @@ def read_and_compare(reader, name: str) -> Frames:
     )
     assert (observed >= 1).mean() == pytest.approx(expected["frac_ge_1_valid"], abs=5e-6)
     assert frames.times[0] == np.datetime64(expected["valid_time_utc"])
+    return frames
+
+
+def case(name: str) -> Path:
+    """A real file that was read wrongly or not at all; the test is skipped where it is not."""
+    path = shared_data() / "cases" / name
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here")
+    return path
+
+
+def read_case(
+    name: str, *, time: str, missing: int, highest: float, mean: float | None, wet: float | None
+) -> Frames:
+    """The frames of such a file, of which the first was decoded independently."""
+    frames = Auto().read(case(name))
+    values = frames.values[0]
+    observed = values[~np.isnan(values)].astype(np.float64)
+    assert frames.times.tolist() == [np.datetime64(time, "s").item()]
+    assert np.isnan(values).sum() == missing
+    assert observed.max() == pytest.approx(highest, rel=1e-5)
+    if mean is not None:
+        assert observed.mean() == pytest.approx(mean, rel=1e-6)
+        assert (observed >= np.float32(0.1)).mean() == pytest.approx(wet, rel=1e-6)
     return frames
 
 

@@ -137,7 +137,7 @@ def test_a_fresh_process_that_fails_says_why(tmp_path):
 
 def test_a_run_trained_on_other_data_is_refused(tmp_path):
     Forecaster.from_settings(
-        config.plain(config.compose("train", ["model.hidden_channels=[2]"]))
+        config.plain(config.compose("train", ["model.hidden_channels=[2,2]"]))
     ).save(tmp_path)
     with pytest.raises(
         ValueError,

@@ -32,6 +32,7 @@ SMALL = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
     "data.test_sequences=3",
+    "model=convlstm_small",
     "model.hidden_channels=[4]",
     "training.max_epochs=1",
     "training.accelerator=cpu",
@@ -929,7 +930,7 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["train", "training.precision=fp8"], "training.precision is 'fp8'"),
         (["train", "seed=x"], "seed is 'x'"),
         (["train", "model.hiden_channels=[3]"], "hiden_channels"),
-        (["train", "model.state_kernel=0"], "state_kernel is 0; expected a whole number from 1"),
+        (["train", "model.patch=0"], "patch is 0; it must be at least 1"),
         (["train", "data=radar", "data.archive=/no/such.nc"], "/no/such.nc"),
         (["train", "data.train_sequences=1.5"], "data.train_sequences is 1.5, but int is needed"),
         (

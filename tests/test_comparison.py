@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from nowcast.cli import main
+from nowcast.cli.config import compose, plain
 from nowcast.evaluation.statistics.scores import ScoreRow
 from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.training import checkpoints
@@ -395,7 +396,7 @@ def test_every_model_and_seed_is_an_ordinary_run_and_all_scores_are_in_one_table
     assert (
         "mean over 2 seeds" in text
         and "persistence" in text
-        and "Wide: data.train_sequences=4" in text
+        and "Wide: experiment=comparison data.train_sequences=4" in text
     )
 
 
@@ -525,7 +526,10 @@ def test_a_mistake_is_told_before_any_training(arguments, message, capsys, tmp_p
 def test_the_composed_configuration_is_shown_with_what_goes_to_every_training(capsys):
     main(["compare", "--cfg", "training.max_epochs=7", "parallel=2"])
     text = capsys.readouterr().out
-    assert "common:\n- training.max_epochs=7\n" in text and "parallel: 2" in text
+    assert (
+        "common:\n- experiment=comparison\n- training.max_epochs=7\n" in text
+        and "parallel: 2" in text
+    )
 
 
 def test_a_time_is_the_same_with_and_without_its_seconds():
@@ -637,3 +641,13 @@ def test_finished_runs_of_different_tasks_are_no_table_and_other_data_are_said()
     assert differences_of_finished(found) == ["B is not trained as A is: data.size differs."]
     with pytest.raises(ValueError, match="B has another task than A, so their scores cannot stand"):
         differences_of_finished({"A": configuration(), "B": configuration(task=7)})
+
+
+def test_models_are_compared_in_the_training_that_their_learning_rates_were_chosen_for():
+    overrides = overrides_by_model(plain(compose("compare", [])), [])["ConvLSTM"]
+    settings = plain(compose("train", overrides))
+    assert settings["training"]["optimizer"] == "adam"
+    assert settings["training"]["batch_size"] == 8 and settings["training"]["max_epochs"] == 9
+    assert settings["data"]["train_sequences"] == 1000
+    other = overrides_by_model(plain(compose("compare", [])), ["experiment=shi2015_moving_mnist"])
+    assert plain(compose("train", other["ConvLSTM"]))["training"]["optimizer"] == "rmsprop"

@@ -34,7 +34,7 @@ SMALLER = {  # by experiment; a setting that the page names stays
         "data.train_sequences=4",
         "data.validation_sequences=2",
         "data.test_sequences=2",
-        "model.hidden_channels=[2]",
+        "model.hidden_channels=[2,2]",
     ],
     "radar_quickstart": [
         *FEWER_FRAMES,

@@ -155,7 +155,7 @@ def run_folder(tmp_path_factory):
     """A run of the smallest training that there is."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     few = ["data.train_sequences=4", "data.validation_sequences=2", "data.test_sequences=2"]
-    small = ["training.max_epochs=2", "model.hidden_channels=[2]", f"output_dir={folder}"]
+    small = ["training.max_epochs=2", "model.hidden_channels=[2,2]", f"output_dir={folder}"]
     run(["train", "experiment=smoke", *few, *small])
     return folder
 

@@ -509,6 +509,22 @@ def test_a_comparison_shows_what_was_seen_what_came_and_each_forecast(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["advection\n(without pysteps)", "a model with a long name of its own"]
+)
+def test_names_of_rows_have_as_much_room_as_they_need(tmp_path, name):
+    fields = {name: np.zeros((2, 50, 60))}
+    captions, below = {name: ["", ""]}, {name: "MAE 1.234 mm/h in the mean of many"}
+    words = {"title": "", "subtitle": "", "note": ""}
+    path = tmp_path / "p.png"
+    comparison.comparison_picture(
+        compared(forecasts=fields, captions=captions, below=below), path, **words
+    )
+    image = pixels(path)
+    inked = (image[:, :, :3].min(axis=2) < 250).any(axis=0)
+    assert not inked[: int(0.1 * 120)].any() and inked.any()
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"came": np.zeros((3, 50, 60))},

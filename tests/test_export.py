@@ -64,15 +64,15 @@ def scan_in_steps(step, state, sequences):
 
 
 def hko7(**recurrent) -> Hko7EncoderForecaster:
-    settings = {"state_kernels": None, "links": None} | recurrent
     return Hko7EncoderForecaster(
-        [2], frame_channels=2, down=[[3, 2, 1]], up=[[4, 2, 1]], **settings
+        [2], frame_channels=2, down=[[3, 2, 1]], up=[[4, 2, 1]], **recurrent
     )
 
 
 OTHERS = {
     "ConvGRU": lambda: hko7(state_kernels=[[3, 1]]),
     "TrajGRU": lambda: hko7(links=[2]),
+    "ConvLSTM on folded frames": lambda: hko7(lstm_kernels=[3], patch=2, coordinates=False),
     "FCLSTM": lambda: FCLSTM([4], tile=8),
     "Conv2dLSTM": lambda: Conv2dLSTM([2], hidden_units=4, tile=8),
     "Persistence": Persistence,

@@ -72,8 +72,9 @@ def test_the_maps_have_the_sizes_of_the_paper(name, side, multiple, maps):
 
 
 CELLS = {
-    "ConvGRU": {"state_kernels": [[3, 2], [5, 1]], "links": None},
-    "TrajGRU": {"state_kernels": None, "links": [2, 3]},
+    "ConvGRU": {"state_kernels": [[3, 2], [5, 1]]},
+    "TrajGRU": {"links": [2, 3]},
+    "ConvLSTM": {"lstm_kernels": [3, 5]},
 }
 STAGES = {"down": [[5, 3, 1], [3, 2, 1]], "up": [[5, 3, 1], [4, 2, 1]]}
 
@@ -90,7 +91,7 @@ def small(cell="ConvGRU", **settings):
     return model
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["ConvGRU", "TrajGRU"])
 def test_the_structure_is_that_of_the_paper_written_out_step_by_step(cell):
     model, leaky = small(cell), torch.nn.LeakyReLU(0.2)
     context = torch.rand(2, 3, 1, 6, 12, dtype=torch.float64)
@@ -120,6 +121,61 @@ def test_the_structure_is_that_of_the_paper_written_out_step_by_step(cell):
         full = leaky(F.conv2d(full, model.smooth.weight, model.smooth.bias, padding=1))
         frames.append(torch.sigmoid(F.conv2d(full, model.head.weight, model.head.bias).float()))
     torch.testing.assert_close(model(context, 4).point(), torch.stack(frames, 1), rtol=0, atol=1e-6)
+
+
+def test_convlstm_layers_on_folded_frames_stand_in_the_same_structure_step_by_step():
+    torch.manual_seed(0)
+    model = Hko7EncoderForecaster(
+        [3, 4],
+        **CELLS["ConvLSTM"],
+        down=[[1, 1, 0], [3, 2, 1]],
+        up=[[1, 1, 0], [4, 2, 1]],
+        frame_channels=2,
+        patch=2,
+        coordinates=False,
+    ).double()
+    leaky, context = torch.nn.LeakyReLU(0.2), torch.rand(2, 3, 1, 8, 12, dtype=torch.float64)
+    low = model.encoder[0].cell.initial_state(2, 4, 6)
+    high = model.encoder[1].cell.initial_state(2, 2, 3)
+    for t in range(3):
+        # the four pixels of every 2 x 2 square, row by row, are the channels
+        pixels = [context[:, t, 0, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+        folded = torch.stack(pixels, 1)
+        low = model.encoder[0].cell(
+            leaky(F.conv2d(folded, model.down[0].weight, model.down[0].bias)), low
+        )
+        high = model.encoder[1].cell(
+            leaky(F.conv2d(low[0], model.down[1].weight, model.down[1].bias, stride=2, padding=1)),
+            high,
+        )
+    frames = []
+    for _ in range(4):
+        high = model.forecaster[1].cell(None, high)
+        low = model.forecaster[0].cell(
+            leaky(F.conv_transpose2d(high[0], model.up[1].weight, stride=2, padding=1)), low
+        )
+        full = leaky(F.conv_transpose2d(low[0], model.up[0].weight))
+        full = leaky(F.conv2d(full, model.smooth.weight, model.smooth.bias, padding=1))
+        folded = torch.sigmoid(F.conv2d(full, model.head.weight, model.head.bias).float())
+        frame = torch.zeros(2, 1, 8, 12)
+        for place in range(4):
+            frame[:, 0, place // 2 :: 2, place % 2 :: 2] = folded[:, place]
+        frames.append(frame)
+    torch.testing.assert_close(model(context, 4).point(), torch.stack(frames, 1), rtol=0, atol=1e-6)
+
+
+def test_the_main_jobs_network_has_the_sum_of_its_parts_as_parameters():
+    """Folded frames of 16 channels, 32 hidden channels on either map, 3x3 kernels."""
+
+    def convlstm(inputs):  # gates of inputs and state, bias, peepholes
+        return 4 * 32 * 9 * (inputs + 32) + 4 * 32 + 3 * 32
+
+    encoder = (16 * 16 + 16) + convlstm(16) + (9 * 32 * 32 + 32) + convlstm(32)
+    forecaster = convlstm(0) + 16 * 32 * 32 + convlstm(32) + 32 * 16
+    head = (9 * 16 * 16 + 16) + (16 * 16 + 16)
+    model = from_file("convlstm_coarse_to_fine")
+    found = sum(weight.numel() for weight in model.parameters())
+    assert found == encoder + forecaster + head == 269_520
 
 
 def planes_seen(model, *arguments):
@@ -231,8 +287,21 @@ def test_under_bfloat16_autocast_a_forecast_stays_near_and_is_float32(cell):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"links": [3, 3]}, "give the one for ConvGRU layers or the other for TrajGRU layers"),
-        ({"state_kernels": None}, "state_kernels is None and links is None; give the one"),
+        (
+            {"links": [3, 3]},
+            "links is .3, 3., lstm_kernels is None; give state_kernels for ConvGRU layers, links "
+            "for TrajGRU layers or lstm_kernels for ConvLSTM layers, and null for the rest",
+        ),
+        ({"lstm_kernels": [3, 3]}, "give state_kernels for ConvGRU layers"),
+        (
+            {"state_kernels": None},
+            "state_kernels is None, links is None, lstm_kernels is None; give state_kernels",
+        ),
+        (
+            {"state_kernels": None, "lstm_kernels": [3]},
+            r"lstm_kernels, down and up have \[2, 1, 2, 2\] entries",
+        ),
+        ({"patch": 0}, "patch is 0; it must be at least 1"),
         (
             {"state_kernels": [[3, 1]]},
             r"state_kernels, down and up have \[2, 1, 2, 2\] entries; they need one each per layer",

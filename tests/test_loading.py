@@ -22,6 +22,7 @@ SMALL_TRAINING = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
     "data.test_sequences=2",
+    "model=convlstm_small",
     "model.hidden_channels=[2]",
     "model.patch=8",
     "training.max_epochs=1",

@@ -122,6 +122,39 @@ def test_the_absolute_error_is_added_with_its_weight():
     assert added - plain == pytest.approx(2 * (0.5 + 0.25), rel=1e-6)
 
 
+class Says(ForecastModel):
+    """Forecasts one half everywhere."""
+
+    capabilities = Capabilities(unit_range=True)
+
+    def forward(self, context, forecast_length, observed=None, scale=None):
+        return SingleField(torch.full_like(context, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("rise", "progress", "share"),
+    [
+        ([0.5, 0.75], 0.0, 0.0),
+        ([0.5, 0.75], 0.5, 0.0),
+        ([0.5, 0.75], 0.625, 0.5),
+        ([0.5, 0.75], 0.75, 1.0),
+        ([0.5, 0.75], 1.0, 1.0),
+        ([0.5, 0.5], 0.49, 0.0),
+        ([0.5, 0.5], 0.5, 1.0),
+        ([0.0, 0.0], 0.0, 1.0),
+    ],
+)
+def test_the_weight_of_the_absolute_error_rises_in_training_and_is_full_in_validation(
+    rise, progress, share
+):
+    batch = Batch.complete(row(1.0, 0.0), row(1.0, 0.0))
+    loss, plain = CrossEntropy(absolute_weight=4.0, absolute_rise=rise), CrossEntropy()
+    added = loss(Says(), batch, progress) - plain(Says(), batch, progress)
+    assert added.item() == pytest.approx(4 * share * (0.5 + 0.5), rel=1e-6)
+    full = loss.of_prediction(Says()(batch.context, 1), batch)
+    assert (full - plain(Says(), batch, progress)).item() == pytest.approx(4.0, rel=1e-6)
+
+
 def test_squared_and_absolute_error_are_means_over_observed_pixels():
     forecast, target, observed = (
         row(0.3, 0.1, 0.9),
@@ -524,6 +557,14 @@ def balanced(**settings):
     ("make", "settings", "message"),
     [
         (CrossEntropy, {"absolute_weight": -2}, "loss.absolute_weight is -2; it must be 0 or more"),
+        (
+            CrossEntropy,
+            {"absolute_rise": [0.5, 0.4]},
+            r"loss.absolute_rise is \[0.5, 0.4\]; expected two shares of the training, from 0 to 1, "
+            "the second not below the first",
+        ),
+        (CrossEntropy, {"absolute_rise": [0.5]}, r"loss.absolute_rise is \[0.5\]; expected two"),
+        (CrossEntropy, {"absolute_rise": [0, 1.5]}, "expected two shares of the training"),
         (WeightedError, {"rain_weight": -1}, "loss.rain_weight is -1; it must be 0 or more"),
         (
             StructuralError,

@@ -18,6 +18,7 @@ SMALL = {  # what makes a model small enough to overfit one batch within seconds
     "conv2d_lstm": ["model.tile=16", "model.conv_channels=[8,16]", "model.hidden_units=64"],
     "convgru_hko7": ["model.hidden_channels=[8,8,8]"],
     "convgru_moving_mnist": ["model.hidden_channels=[8,8,8]"],
+    "convlstm_coarse_to_fine": ["model.hidden_channels=[12,12]", "model.frame_channels=8"],
     "convlstm_s": ["model.hidden_channels=[16,16]", "model.kernel=3", "model.output_bias=-3.0"],
     "convlstm_small": ["model.hidden_channels=[12,12]"],
     "fc_lstm": ["model.tile=16", "model.hidden_channels=[48]"],

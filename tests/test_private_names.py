@@ -8,7 +8,6 @@ import functools
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -301,27 +300,6 @@ def test_gdals_errors_are_known_without_rasterios_private_name(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert library_private.gdal_errors() == (rasterio.errors.RasterioError,)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_attributes_of_a_classic_file_are_read_without_scipys_private_name(seed, tmp_path):
-    from scipy.io import netcdf_file
-
-    generator = np.random.default_rng(seed)
-    given = {
-        f"name_{index}": float(generator.normal()) for index in range(generator.integers(0, 6))
-    } | {"units": "mm/h", "_FillValue": -9.0}
-    with netcdf_file(tmp_path / "a.nc", "w") as file:
-        file.createDimension("x", 2)
-        variable = file.createVariable("rain", "f4", ("x",))
-        for name, value in given.items():
-            setattr(variable, name, value)
-    with netcdf_file(tmp_path / "a.nc", "r", mmap=False) as file:
-        variable = file.variables["rain"]
-        expected = library_private.classic_attributes(variable)
-        assert expected.keys() == given.keys()
-        del variable.__dict__["_attributes"]
-        assert library_private.classic_attributes(variable) == expected
 
 
 def test_the_fast_way_is_taken_where_nothing_is_missing():

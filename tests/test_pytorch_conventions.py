@@ -24,6 +24,7 @@ from nowcast.models.fc_lstm import FCLSTMLayer
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.predrnn import SpatioTemporalCell
 from nowcast.models.traj_gru import TrajGRU
+from nowcast.training.muon import Muon
 from nowcast.training.optimizers import lay_like_parameters
 from tests.test_models import NAMES, model, settings
 
@@ -205,6 +206,7 @@ OPTIMIZERS = {
     "lbfgs": lambda weights: torch.optim.LBFGS(weights, lr=1e-2, max_iter=2),
     "adam, fused": lambda weights: torch.optim.Adam(weights, fused=True),
     "adam, foreach": lambda weights: torch.optim.AdamW(weights, foreach=True),
+    "muon": Muon,
     "sgd, one by one": lambda weights: torch.optim.SGD(weights, momentum=0.9, foreach=False),
 }
 

@@ -289,7 +289,7 @@ def test_fortran_order_and_chunks_over_time_give_the_same_frames(tmp_path, order
 def test_a_long_array_whose_first_axis_is_not_time_is_read_field_by_field(
     tmp_path, monkeypatch, limit
 ):
-    monkeypatch.setattr("nowcast.readers.array_sources._MOST_AT_ONCE", limit)
+    monkeypatch.setattr("nowcast.readers.array_hdf5._MOST_AT_ONCE", limit)
     for order in ORDERS + WITH_SINGLE:
         path = write(tmp_path / "202001010005.h5", stored(rain(6, 5, 4), order))
         np.testing.assert_array_equal(

@@ -351,8 +351,8 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, ending):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "is empty; an HDF5, .npy or .npz file is needed"),
-        (b"no radar data", "is neither HDF5 nor NumPy's .npy or .npz"),
+        (b"", "is empty; an HDF5, NetCDF, .npz or .npy file is needed"),
+        (b"no radar data", "is neither HDF5, NetCDF nor NumPy's .npy or .npz"),
     ],
 )
 def test_a_foreign_file_is_refused_and_none_is_recognised(tmp_path, content, message):

@@ -11,10 +11,12 @@ from nowcast.runtime.errors import UserError
 from tests.factories import shared_data
 from tests.factories_cf import write_cf
 from tests.factories_readers import (
+    case,
     cut_everywhere,
     first_real_file,
     from_settings_file,
     read_and_compare,
+    read_case,
 )
 
 ALBERS = {
@@ -78,6 +80,37 @@ def test_a_real_file_has_the_pixels_that_were_decoded_independently():
         128_000,
         -127_500,
     ]
+
+
+def test_three_negative_pixels_beside_two_of_the_fill_are_missing_and_the_rest_is_read():
+    frames = read_case(
+        "C10_bom_negative/66_20201031_004000.prcp-c10.nc",
+        time="2020-10-31T00:40",
+        missing=5,
+        highest=20.4,
+        mean=None,
+        wet=None,
+    )
+    netcdf = pytest.importorskip("netCDF4").Dataset
+    with netcdf(case("C10_bom_negative/66_20201031_004000.prcp-c10.nc")) as file:
+        file.set_auto_maskandscale(False)
+        counts = file["precipitation"][...].astype(np.float64)
+    assert (counts == -2).sum() == 3 and (counts == -1).sum() == 2
+    expected = np.where(counts < 0, np.nan, counts * 0.05 * 6)
+    np.testing.assert_allclose(frames.values[0], expected, rtol=1e-6)
+
+
+def test_a_count_of_minus_2_beside_another_fill_is_missing_in_few_pixels_and_refused_in_many(
+    tmp_path,
+):
+    counts, fill = np.full((40, 50), 20, np.int16), np.int16(-1)
+    counts[0, 0], counts[0, 1] = -2, fill
+    path = write_bom(tmp_path / "a.nc", counts, _FillValue=fill)
+    rates = BomRainfields().read(path).values[0]
+    assert np.isnan(rates).sum() == 2 and (rates[1:] == 10).all()
+    counts[0, :5] = -2
+    with pytest.raises(UserError, match="rates that are negative .* in 5 of 2000 pixels"):
+        BomRainfields().read(write_bom(tmp_path / "b.nc", counts, _FillValue=fill))
 
 
 def test_a_real_file_is_pixel_for_pixel_what_pysteps_reads():

@@ -28,7 +28,10 @@ from tests.factories_readers import (
 )
 
 NAN = np.nan
-KINDS = ["NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET"]
+KINDS = [
+    *("NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET"),
+    "NETCDF3_64BIT_DATA",
+]
 
 
 def read_one(tmp_path, raw, **changes):
@@ -732,11 +735,12 @@ def only_two_dimensional(file):
     file["rain"].coordinates = "lat lon"
     for name in ("x", "y"):
         file.renameVariable(name, f"index_{name}")
+        file[f"index_{name}"].standard_name = "index"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"mapping": None}, "rain has no grid_mapping, so where its x and y lie is not known"),
+    [({"mapping": None}, "rain has no grid_mapping, so where its pixels lie is not known"),
      ({"field": {"grid_mapping": "proj"}}, "the grid mapping proj of rain is not in the file"),
      ({"mapping": {"grid_mapping_name": "nonsense"}}, "the grid mapping crs is not understood"),
      ({"mapping": {"crs_wkt": "PROJCS["}}, "the grid mapping crs is not understood"),
@@ -883,7 +887,7 @@ def test_a_file_whose_unlimited_time_has_no_frame_yet_is_refused(tmp_path, kind)
 # damage and malice
 
 
-@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC"])
+@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])
 def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path, kind):
     values = np.random.default_rng(1).gamma(1.0, 2.0, (2, 20, 30)).astype("f4")
     assert (
@@ -891,7 +895,7 @@ def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path, kind):
     )
 
 
-@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC"])
+@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])
 def test_bytes_changed_anywhere_give_frames_or_one_line(tmp_path, kind):
     whole = write_cf(tmp_path / "a.nc", np.ones((1, 4, 5), "f4"), kind=kind).read_bytes()
     random, path = np.random.default_rng(2), tmp_path / "b.nc"
@@ -911,24 +915,17 @@ def test_bytes_changed_anywhere_give_frames_or_one_line(tmp_path, kind):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty; a NetCDF file is needed"), (b"no radar data", "is not an HDF5 file"), (b"CDF\x05" + bytes(40), "is "
-                                                                                                                     "NetCDF "
-                                                                                                                     "of "
-                                                                                                                     "the "
-                                                                                                                     "variant "
-                                                                                                                     "CDF-5; "
-                                                                                                                     "CDF-1, "
-                                                                                                                     "CDF-2 "
-                                                                                                                     "and "
-                                                                                                                     "NetCDF-4 "
-                                                                                                                     "are "
-                                                                                                                     "accepted"),
-     (b"CDF", "is NetCDF of the variant CDF-."), (b"CDF\x01", "is damaged or cut short"), (b"CDF\x01" + b"\xff" * 400, "a.nc"), (b"\x89HDF\r\n\x1a\n" + bytes(400), "is "
-                                                                                                                                                                    "damaged "
-                                                                                                                                                                    "or "
-                                                                                                                                                                    "cut "
-                                                                                                                                                                    "short")],
-)  # fmt: skip
+    [
+        (b"", "is empty; a NetCDF file is needed"),
+        (b"no radar data", "is not an HDF5 file"),
+        (b"CDF\x06" + bytes(40), "variant CDF-6; CDF-1, CDF-2, CDF-5 and NetCDF-4 are accepted"),
+        (b"CDF", "is NetCDF of the variant CDF-."),
+        (b"CDF\x01", "is damaged or cut short"),
+        (b"CDF\x05" + bytes(20), "is damaged or cut short: its NetCDF header claims 4 bytes beh"),
+        (b"CDF\x01" + b"\xff" * 400, "a.nc"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(400), "is damaged or cut short"),
+    ],
+)
 def test_other_content_is_refused_by_name(tmp_path, content, message):
     path = tmp_path / "a.nc"
     path.write_bytes(content)

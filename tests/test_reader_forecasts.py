@@ -651,7 +651,7 @@ def test_geotiff_whose_tags_or_band_say_forecast_is_refused_and_an_analysis_is_r
 )
 def test_a_name_that_says_forecast_is_refused_where_only_names_tell(tmp_path, name):
     refused(tagged(tmp_path / f"{name}.tif"), "its name is", TIF)
-    grid = ArrayGrid(LAEA, 0.0, 0.0, dx=1.0, dy=1.0)
+    grid = ArrayGrid(LAEA, 0.0, 0.0, dx=1000.0, dy=1000.0)
     for ending, dataset in ((".npy", None), (".npz", "rain"), (".h5", "rain")):
         reader = Arrays(grid, dataset, Coding("rain_rate"), time_in_name="%Y%m%d%H%M")
         for stem in (
@@ -682,7 +682,7 @@ def test_a_name_that_says_forecast_is_refused_where_only_names_tell(tmp_path, na
 ])  # fmt: skip
 def test_plain_arrays_whose_file_says_forecast_are_refused(tmp_path, add, none):
     reader = Arrays(
-        ArrayGrid(LAEA, 0.0, 0.0, dx=1.0, dy=1.0),
+        ArrayGrid(LAEA, 0.0, 0.0, dx=1000.0, dy=1000.0),
         "rain",
         Coding("rain_rate"),
         time_in_name="%Y%m%d%H%M",

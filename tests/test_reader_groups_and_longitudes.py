@@ -158,7 +158,7 @@ def test_plain_hdf5_takes_the_path_of_its_array(tmp_path):
     with h5py.File(tmp_path / "202001010005.h5", "w") as file:
         file["deep/in/it/rain"] = VALUES[0]
     reader = Arrays(
-        ArrayGrid("EPSG:3035", 0.0, 0.0, dx=1.0, dy=1.0),
+        ArrayGrid("EPSG:3035", 0.0, 0.0, dx=1000.0, dy=1000.0),
         "deep/in/it/rain",
         Coding("rain_rate"),
         time_in_name="%Y%m%d%H%M",

@@ -14,11 +14,35 @@ from nowcast.readers import mrms_grib2
 from nowcast.readers.mrms_grib2 import MrmsGrib2
 from nowcast.runtime.errors import UserError
 from tests.factories_grib2 import data_sections, grid_section, product_section, write_mrms
-from tests.factories_readers import cut_everywhere, from_settings_file
+from tests.factories_readers import cut_everywhere, from_settings_file, read_case
 
 NAN = np.nan
 FIELD = np.array([[-3, -1, 0, 0.1], [2.5, 100, -3, 7.3], [0, 0, 1, 250.7]])
 RATES = [[NAN, NAN, 0, 0.1], [2.5, 100, NAN, 7.3], [0, 0, 1, 250.7]]
+
+
+def test_a_real_file_has_the_pixels_that_were_decoded_independently():
+    frames = read_case(
+        "C21_mrms/PrecipRate_00.00_20190610-000000.grib2",
+        time="2019-06-10T00:00",
+        missing=8769493,
+        highest=148.8,
+        mean=0.13519997,
+        wet=0.062482538,
+    )
+    assert frames.grid.shape == (3500, 7000) and frames.quantity == "rain rate"
+    x, y = frames.grid.x, frames.grid.y
+    np.testing.assert_allclose([x[0], x[-1], y[0], y[-1]], [-129.995, -60.005, 54.995, 20.005])
+
+
+def test_angles_count_in_the_subdivisions_of_a_basic_angle_of_1_as_in_real_files(tmp_path):
+    grid = {"basic_angle": 1, "subdivisions": 1_000_000}
+    frames = MrmsGrib2().read(write_mrms(tmp_path / "a", FIELD, grid=grid))
+    np.testing.assert_array_equal(frames.values, np.float32([RATES]))
+    np.testing.assert_allclose(frames.grid.x, -129.995 + 0.01 * np.arange(4), atol=1e-9)
+    grid = {"basic_angle": 10, "subdivisions": 1_000_000, "west": 23.0005, "north": 5, "step": 0.01}
+    frames = MrmsGrib2().read(write_mrms(tmp_path / "b", FIELD, grid=grid))
+    np.testing.assert_allclose(frames.grid.y, [50, 49.9, 49.8], atol=1e-9)
 
 
 @pytest.mark.parametrize("packing", [0, 41])
@@ -185,11 +209,10 @@ def test_other_negative_numbers_are_refused_and_are_neither_dry_nor_missing(tmp_
                                                                                                           "0, "
                                                                                                           "expected "
                                                                                                           "0"),
-     ({"discipline": 0}, "is GRIB2 of discipline 0, expected 209"), ({"edition": 1}, "is no "
-                                                                                     "GRIB2 "
-                                                                                     "file; an "
-                                                                                     "MRMS file "
-                                                                                     "such as"),
+     ({"discipline": 0}, "is GRIB2 of discipline 0, expected 209"), (
+         {"edition": 1},
+         "is no GRIB2 file but a GRIB file of edition 1; convert it to NetCDF .*; an MRMS file such as",
+     ),
      ({"grid": {"template": 30}}, "its grid definition template is 3.30, expected 3.0"), ({"grid": {"earth": 3}}, "its "
                                                                                                                   "shape "
                                                                                                                   "of "

@@ -22,6 +22,12 @@ from nowcast.runtime.errors import UserError
         ("S20230101T0000_E20230101T0005.h5", "E%Y%m%dT%H%M", "2023-01-01T00:05"),
         ("20230101T0005_twice_20230101T0005.h5", "%Y%m%dT%H%M", "2023-01-01T00:05"),
         ("a.b(1)_2016366T0005.tif", "(1)_%Y%jT%H%M", "2016-12-31T00:05"),
+        ("CPC2335513304_00060.001.h5", "%y%j%H%M", "2023-12-21T13:30"),
+        ("CPC2335513304_00060.001.h5", "CPC%y%j%H%M", "2023-12-21T13:30"),
+        ("RZC2013512057VL.801.h5", "RZC%y%j%H%M", "2020-05-14T12:05"),
+        ("rain_2016092814450123.h5", "%Y%m%d%H%M*", "2016-09-28T14:45"),
+        ("rain_1720160928144501.h5", "_17%Y%m%d%H%M*", "2016-09-28T14:45"),
+        ("rain_20160928_v7_1445.h5", "%Y%m%d_*_%H%M", "2016-09-28T14:45"),
     ],
 )
 def test_a_time_is_found_inside_a_name(name, pattern, expected):
@@ -36,6 +42,7 @@ def test_a_time_is_found_inside_a_name(name, pattern, expected):
             "its name contains no time of the form '%Y%m%d%H%M'; rename it, or set reader.time",
         ),
         ("20160928144500.h5", "contains no time of the form"),  # seconds follow: another number
+        ("2016092814450012.h5", "contains no time of the form"),
         ("201613281445.h5", "contains no time of the form"),
         ("٢٠١٦٠٩٢٨١٤٤٥.h5", "contains no time of the form"),
         ("201609281440-201609281445.h5", "its name contains several times of the form"),

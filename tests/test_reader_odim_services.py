@@ -9,33 +9,12 @@ import pytest
 from nowcast.readers.auto import Auto
 from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.runtime.errors import UserError
-from tests.factories import shared_data
 from tests.factories_odim import corners_of, write_map
+from tests.factories_readers import case, read_case
 
 NAN = np.nan
 CENTRES = "its corners are the centres of the corner pixels"
 KILOMETRES = "its scales are in kilometres"
-
-
-def case(name):
-    """A real file that was read wrongly or not at all; the test is skipped where it is not."""
-    path = shared_data() / "cases" / name
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here")
-    return path
-
-
-def read_case(name, *, time, missing, highest, mean, wet):
-    frames = Auto().read(case(name))
-    values = frames.values[0]
-    observed = values[~np.isnan(values)].astype(np.float64)
-    assert frames.times.tolist() == [np.datetime64(time, "s").item()]
-    assert np.isnan(values).sum() == missing
-    assert observed.max() == pytest.approx(highest, rel=1e-5)
-    if mean is not None:
-        assert observed.mean() == pytest.approx(mean, rel=1e-6)
-        assert (observed >= np.float32(0.1)).mean() == pytest.approx(wet, rel=1e-6)
-    return frames
 
 
 def outer(grid):

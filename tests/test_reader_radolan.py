@@ -1,5 +1,5 @@
-"""RADOLAN's 12 bits become mm/h at the end of the interval, north up, on DWD's polar stereographic
-grid.
+"""RADOLAN's 12 bits, and the 8 bits of its reflectivities, become mm/h at the end of the interval,
+north up, on DWD's polar stereographic grid.
 """
 
 import bz2
@@ -12,10 +12,12 @@ import pytest
 from nowcast.readers.radolan import Radolan
 from nowcast.runtime.errors import UserError
 from tests.factories_readers import (
+    case,
     cut_everywhere,
     first_real_file,
     from_settings_file,
     read_and_compare,
+    read_case,
 )
 
 NAN = np.nan
@@ -36,17 +38,19 @@ def write_radolan(
     scale="PR E-02INT   5",
     size=None,
     rest=RADARS,
+    bits=16,
+    station="10000",
 ):
     """A composite of 2020-01-01 15:00 whose southernmost row begins with the numbers given;
     elsewhere it is ``fill``.
     """
-    numbers = np.full(shape, fill, "<u2")
+    numbers = np.full(shape, fill, f"<u{bits // 8}")
     numbers[0, : len(first_row)] = first_row
     head = (
-        f"{product}{time}10000{date}BY{{}}VS{version:2d}SW   "
+        f"{product}{time}{station}{date}BY{{}}VS{version:2d}SW   "
         f"2.21.0{scale}GP{shape[0]:4d}x{shape[1]:4d}{rest}"
     )
-    length = size or len(head.format("1234567")) + 1 + 2 * numbers.size
+    length = size or len(head.format("1234567")) + 1 + numbers.nbytes
     path.write_bytes(pack(head.format(f"{length:7d}").encode() + b"\x03" + numbers.tobytes()))
     return path
 
@@ -142,6 +146,82 @@ def test_headers_of_other_years_are_read(tmp_path, rest):
     ] == pytest.approx(1.2)
 
 
+REFLECTIVITY = {"scale": "PR E+00INT   5", "bits": 8}
+
+
+@pytest.mark.parametrize(
+    "name, shape, missing, highest, mean, wet",
+    [
+        ("rx", (900, 900), 176545, 123.910, 0.69753889, 0.21966201),
+        ("wx", (1100, 900), 318980, 123.910, 0.70284928, 0.21188042),
+    ],
+)
+def test_real_reflectivities_have_the_pixels_that_were_decoded_independently(
+    name, shape, missing, highest, mean, wet
+):
+    frames = read_case(
+        f"C09_radolan_reflectivity/raa01-{name}_10000-1408102050-dwd---bin.gz",
+        time="2014-08-10T20:50",
+        missing=missing,
+        highest=highest,
+        mean=mean,
+        wet=wet,
+    )
+    assert frames.grid.shape == shape and frames.quantity == "reflectivity, Z = 200 R^1.6"
+
+
+@pytest.mark.parametrize("product, shape", [("RX", (900, 900)), ("EX", (1500, 1400))])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_half_dbz_of_8_bits_become_mm_per_hour_with_0_dry_and_clutter_and_no_data_missing(
+    tmp_path, product, shape, pack
+):
+    row = [0, 111, 151, 249, 250, 255]  # 111: 23 dBZ, 151: 43 dBZ
+    path = write_radolan(
+        tmp_path / "a", row, product=product, shape=shape, pack=pack, **REFLECTIVITY
+    )
+    frames = Radolan().read(path)
+    rates = [(10**2.3 / 200) ** (1 / 1.6), (10**4.3 / 200) ** (1 / 1.6)]
+    np.testing.assert_allclose(frames.values[0, -1, :6], [0, *rates, NAN, NAN, NAN], rtol=1e-6)
+    assert frames.times[0] == np.datetime64("2020-01-01T15:00")
+    other = Radolan(z_r_a=300, z_r_b=1.4).read(path)
+    assert other.values[0, -1, 1] == pytest.approx((10**2.3 / 300) ** (1 / 1.4))
+
+
+@pytest.mark.parametrize("name", ["rx", "wx"])
+def test_real_reflectivities_are_pixel_for_pixel_what_wradlib_reads(name):
+    composite = pytest.importorskip("wradlib.io").read_radolan_composite
+    path = case(f"C09_radolan_reflectivity/raa01-{name}_10000-1408102050-dwd---bin.gz")
+    numbers, _ = composite(str(path), missing=255)
+    dbz = np.where(numbers >= 249, NAN, numbers / 2 - 32.5)
+    rates = np.where(numbers == 0, 0, (10 ** (dbz / 10) / 200) ** (1 / 1.6))
+    np.testing.assert_allclose(Radolan().read(path).values[0], rates[::-1], rtol=1e-6)
+
+
+def test_the_analysis_of_the_product_of_reflectivities_and_their_forecasts_is_read(tmp_path):
+    row = [0, 1110, 1110 | 0x1000, 2490 | 0x8000, 2500 | 0x2000, 2490, 7 | 0x4000]  # 1110: 23 dBZ
+    changes = {"product": "WN", "shape": (1200, 1100), "scale": "PR E-01INT   5", "version": 5}
+    frames = Radolan().read(
+        write_radolan(tmp_path / "a", row, rest="VV 000MF 00000001MS 5<boo>", **changes)
+    )
+    rate = (10**2.3 / 200) ** (1 / 1.6)
+    expected = [0, rate, rate, NAN, NAN, NAN, NAN]
+    np.testing.assert_allclose(frames.values[0, -1, :7], expected, rtol=1e-6)
+    with pytest.raises(UserError, match="VV in its header is 005 minutes, expected 000"):
+        Radolan().read(
+            write_radolan(tmp_path / "b", row, rest="VV 005MF 00000001MS 5<boo>", **changes)
+        )
+
+
+def test_classes_in_the_older_header_are_recognised_and_refused(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(
+        b"PG262115100000814BY22205LV 6  1.0 19.0 28.0 37.0 46.0 55.0CS0\x03" + bytes(9)
+    )
+    assert Radolan().recognises(path)
+    with pytest.raises(UserError, match="contains the product 'PG', reflectivities in a few clas"):
+        Radolan().read(path)
+
+
 def test_all_dry_and_all_missing_are_told_apart(tmp_path):
     assert (Radolan().read(write_radolan(tmp_path / "a")).values == 0).all()
     assert np.isnan(Radolan().read(write_radolan(tmp_path / "a", fill=2500 | 0x2000)).values).all()
@@ -150,8 +230,26 @@ def test_all_dry_and_all_missing_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"product": "RX"}, "contains the product 'RX'; rain depths .RY, RZ"),
-        ({"product": "RE"}, "contains the product 'RE'"),
+        (
+            {"product": "RK"},
+            "contains the product 'RK'; rain depths .RY, RZ.* and reflectivities .RX, EX, WX, WN.",
+        ),
+        ({"product": "RE"}, "contains the product 'RE', the share of solid precipitation; rain"),
+        ({"product": "HG"}, "contains the product 'HG', kinds of precipitation; rain depths"),
+        (
+            {"product": "DX", "station": "10908"},
+            "is of the single radar 10908 .product 'DX', such as DX in polar coordinates., expected "
+            "a composite; make a grid of it with wradlib",
+        ),
+        (
+            {"product": "RX", "scale": "PR E-01INT   5", "bits": 8},
+            "has the precision E-01; reflectivities of 8 bits have E.00",
+        ),
+        (
+            {"product": "RX", "scale": "PR E+00INT   5"},
+            "BY in its header is 1620141 bytes, expected 810141 for 900x ?900 8-bit numbers",
+        ),
+        ({"product": "WN", "rest": RADARS}, "is a forecast, not an observation: its product is"),
         (
             {"rest": "VV 015" + RADARS},
             "is a forecast, not an observation: VV in its header is 015 minutes, expected 000",

@@ -8,9 +8,11 @@ from nowcast.readers.geotiff import GeoTiff
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.readers.mch_gif import MchGif
 from nowcast.readers.meteonet import MeteoNet
+from nowcast.readers.nimrod import Nimrod
 from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.readers.radolan import Radolan
 from tests.factories import shared_data, write_knmi, write_odim
+from tests.factories_nimrod import write_nimrod
 from tests.test_reader_fmi_pgm import write_pgm
 from tests.test_reader_geotiff import write_tif
 from tests.test_reader_mch_gif import write_gif
@@ -24,6 +26,7 @@ READERS = {
     "pgm": FmiPgm(),
     "tif": GeoTiff(),
     "radolan": Radolan(),
+    "nimrod": Nimrod(),
     "npz": MeteoNet(),
 }
 SMALL = {
@@ -33,6 +36,7 @@ SMALL = {
     "pgm": lambda folder: write_pgm(folder / "a", [[1]]),
     "tif": lambda folder: write_tif(folder / "a", np.uint8([[1]])),
     "radolan": lambda folder: write_radolan(folder / "a"),
+    "nimrod": lambda folder: write_nimrod(folder / "a", [[1]]),
     "npz": lambda folder: write_meteonet(folder, [[[1]]], name="a"),
 }
 

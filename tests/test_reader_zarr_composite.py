@@ -11,7 +11,7 @@ import pytest
 import xarray
 import zarr
 
-from nowcast.readers import zarr_composite, zarr_files
+from nowcast.readers import zarr_arrays, zarr_files
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.zarr_composite import ZarrComposite
 from nowcast.runtime.errors import UserError
@@ -179,7 +179,7 @@ def test_the_usual_compressions_are_read(tmp_path, codec):
 
 def test_a_codec_that_is_not_known_here_is_refused(tmp_path, monkeypatch):
     path = write_zarr(tmp_path / "a.zarr", np.ones((1, 8, 8)), fill=NAN)
-    monkeypatch.setattr(zarr_composite, "_CODECS", {"bytes"})
+    monkeypatch.setattr(zarr_arrays, "_CODECS", {"bytes"})
     with pytest.raises(UserError, match="x has the codecs zstd; expected blosc, .*zstd"):
         ZarrComposite().read(path)
 
@@ -291,7 +291,7 @@ def test_absurd_sizes_are_refused_unread(tmp_path, name, changes, message):
 
 
 def test_a_map_in_too_many_chunks_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(zarr_composite, "_MAX_CHUNKS", 3)
+    monkeypatch.setattr(zarr_arrays, "_MAX_CHUNKS", 3)
     with pytest.raises(
         UserError,
         match="claims 1x2x2 values in 4 chunks; more than 268435456 values or 3 chunks at once",

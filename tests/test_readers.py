@@ -154,9 +154,9 @@ def test_knmi_offsets_count_pixels_of_the_older_2_5_km_grid(tmp_path):
             "rates that are negative or above 5000 mm.h .from -11.88 to -11.76. in 2 of 2 pixels",
         ),
         (
-            {"image_geo_parameter": b"REFLECTIVITY_[DBZ]"},
-            "image1/image_geo_parameter is 'REFLECTIVITY_.DBZ.', expected "
-            "'ACCUMULATED_PRECIPITATION_.MM.'",
+            {"image_geo_parameter": b"HEIGHT_[KM]"},
+            "image1/image_geo_parameter is 'HEIGHT_.KM.' .an echo top., expected "
+            "ACCUMULATED_PRECIPITATION_.MM. or REFLECTIVITY_.DBZ.",
         ),
         (
             {"product_datetime_end": b"26-XXX-2010;00:05:00.000"},

@@ -5,9 +5,14 @@ observed.
 import numpy as np
 import pyproj
 import pytest
-from factories import grid, times
+from factories import grid, times, write_archive
+from factories_cf import write_cf
 
-from nowcast.data.regrid import Regular, Unchanged, clipped
+from nowcast.data.conversion import convert
+from nowcast.data.preparation import Preparation
+from nowcast.data.regrid import Onto, Regular, Unchanged, clipped
+from nowcast.readers.cf_netcdf import CfNetcdf
+from nowcast.runtime.build import as_settings, build
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 
@@ -115,3 +120,86 @@ def test_clipping_limits_rates_and_leaves_missing_alone():
     )
     same = frames([[[1, 500, NAN]]])
     assert clipped(same, None) is same and Unchanged()(same) is same
+
+
+# onto the grid of a file
+
+
+def test_the_grid_of_an_archive_or_a_file_is_taken_and_recorded_itself_not_by_its_name(tmp_path):
+    like = write_archive(tmp_path / "a.h5", np.zeros((1, 3, 4), np.float32), [0])
+    onto = Onto(like=str(like))
+    assert as_settings(onto) == {
+        "_target_": "nowcast.data.regrid.Onto",
+        "crs": grid().crs,
+        "x": [500.0, 3500.0, 4],
+        "y": [-500.0, -2500.0, 3],
+    }
+    assert build(as_settings(onto), "regrid") == onto
+    same = write_cf(tmp_path / "b.nc", np.zeros((1, 3, 4)), x_is={"units": "m"})
+    other = Onto(like=str(same))
+    assert (other.x, other.y) == (onto.x, onto.y)
+
+
+def test_a_grid_that_is_off_by_a_third_of_a_pixel_takes_the_pixels_under_the_centres():
+    near = Grid(grid().crs, [833.0, 1833, 2833, 3833], [-500.0, -1500, -2500])
+    onto = Onto(crs=grid().crs, x=(500.0, 3500.0, 4), y=(-500.0, -2500.0, 3))
+    values = np.arange(12.0).reshape(1, 3, 4)
+    result = onto(frames(values, near))
+    np.testing.assert_array_equal(result.values, values)
+    assert not result.grid.difference(onto.grid)
+    # by two thirds: every cell has the pixel west of it, the first none
+    far = Grid(grid().crs, near.x + 334, near.y)
+    result = onto(frames(values, far)).values[0]
+    np.testing.assert_array_equal(result[:, 1:], values[0, :, :-1])
+    assert np.isnan(result[:, 0]).all()
+
+
+def test_cells_need_not_be_square_and_one_of_four_pixels_is_their_mean():
+    onto = Onto(crs=grid().crs, x=(1000.0, 3000.0, 2), y=(-500.0, -1500.0, 2))
+    result = onto(frames([[[1, 3, 5, 7], [2, 4, NAN, NAN]]]))
+    np.testing.assert_allclose(result.values, [[[2, 6], [3, NAN]]])
+
+
+def test_a_file_in_another_projection_comes_onto_the_grid(tmp_path):
+    onto = Onto(crs="EPSG:4326", x=(5.0, 5.5, 6), y=(52.5, 52.0, 6))
+    source = Grid(
+        "EPSG:3035", 3_900_000.0 + 2000 * np.arange(60), 3_310_000.0 - 2000 * np.arange(60)
+    )
+    result = onto(frames(np.ones((1, 60, 60)), source))
+    assert not result.grid.difference(onto.grid) and (result.values == 1).any()
+
+
+def test_files_of_slightly_different_grids_join_in_one_archive(tmp_path):
+    first = write_cf(tmp_path / "a.nc", np.ones((1, 3, 4)))
+    moved = np.array([700.0, 1700, 2700, 3700])
+    second = write_cf(tmp_path / "b.nc", 2 * np.ones((1, 3, 4)), x=moved, minutes=[5])
+    output = tmp_path / "all.h5"
+    reader = CfNetcdf()
+    with pytest.raises(UserError, match="has another grid than"):
+        convert([first, second], output, reader=reader, strict=True)
+    prepare = Preparation(as_settings(reader), regrid=Onto(like=str(first)))
+    summary = convert([first, second], output, reader=reader, prepare=prepare, strict=True)
+    assert summary.frames == 2
+    with pytest.raises(UserError, match="was made with other settings: .*regrid .*Onto"):
+        convert([first], output, reader=reader, strict=True)
+    third = write_cf(tmp_path / "c.nc", 3 * np.ones((1, 3, 4)), minutes=[10])
+    again = Preparation(as_settings(reader), regrid=Onto(like=str(output)))
+    assert convert([third], output, reader=reader, prepare=again).frames == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "regrid.like is None and regrid.crs, x and y .None, None, None.; either a file"),
+        ({"crs": "EPSG:3035"}, "either a file is needed, or all three of its grid"),
+        ({"like": "absent.h5", "crs": "EPSG:3035"}, "either a file is needed"),
+        ({"like": "absent.h5"}, "regrid.like: absent.h5 does not exist.*taken as an archive of it"),
+        (
+            {"crs": "EPSG:3035", "x": (0.0, 1.0, 1), "y": (0.0, 1.0, 2)},
+            "regrid.x is .0.0, 1.0, 1.; the first centre, the last one and the number of cells",
+        ),
+    ],
+)
+def test_a_grid_that_no_file_or_no_numbers_state_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        Onto(**settings)

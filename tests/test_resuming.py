@@ -127,7 +127,7 @@ def begun(one_epoch, tmp_path):
     return shutil.copytree(one_epoch, tmp_path / "begun")
 
 
-def cut(folder, after, watched):
+def cut(folder, after, watched, **settings):
     """A run of three epochs that SIGTERM ends after so many steps."""
     original = Termination.on_train_batch_end
 
@@ -138,7 +138,7 @@ def cut(folder, after, watched):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Termination, "on_train_batch_end", asked)
         with pytest.raises(Terminated):
-            run(folder, epochs=3)
+            run(folder, epochs=3, **settings)
     watched.clear()
 
 
@@ -355,13 +355,16 @@ def test_a_checkpoint_of_an_older_nowcast_has_the_settings_of_its_configuration(
     )
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "muon"])
 def test_without_changes_nothing_is_told_and_the_weights_are_those_of_an_uninterrupted_run(
-    tmp_path, watched
+    tmp_path, watched, optimizer
 ):
-    _, whole = run(tmp_path / "whole", epochs=3)
-    cut(tmp_path / "cut", 6, watched)
+    _, whole = run(tmp_path / "whole", epochs=3, optimizer=optimizer)
+    cut(tmp_path / "cut", 6, watched, optimizer=optimizer)
     told = []
-    _, resumed = run(tmp_path / "cut", epochs=3, resume=True, begun=told.append)
+    _, resumed = run(
+        tmp_path / "cut", epochs=3, resume=True, begun=told.append, optimizer=optimizer
+    )
     assert told == [[]]
     first, second = (forecaster.model.state_dict() for forecaster in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -466,6 +469,7 @@ SMALL = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
     "data.test_sequences=3",
+    "model=convlstm_small",
     "model.hidden_channels=[2]",
     "model.patch=8",
     "training.accelerator=cpu",
@@ -506,7 +510,7 @@ def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsy
     lines = config.read_text().splitlines()
     assert [line for line in lines if line.startswith("# ")] == [
         "# from epoch 1, step 2 on: training.max_epochs=2 in place of 1",
-        "# from epoch 1, step 2 on: training.learning_rate=0.002 in place of 0.01",
+        "# from epoch 1, step 2 on: training.learning_rate=0.002 in place of 0.04",
         "# from epoch 2, step 4 on: training.max_epochs=3 in place of 2",
         "# from epoch 2, step 4 on: training.learning_rate=0.001 in place of 0.002",
         "# from epoch 2, step 4 on: training.patience=9 in place of null",

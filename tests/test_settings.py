@@ -61,6 +61,19 @@ RADAR_DATA = {
     "test_stride": 2,
     "memory_mb": 0,
 }
+CF = {  # of every reader of CF data sets
+    "variable": "rain",
+    "minutes": 5,
+    "units": "mm/h",
+    "missing": [7],
+    "crs": "EPSG:3857",
+    "x": "columns",
+    "y": "rows",
+    "dx": 2.0,
+    "dy": 2.0,
+    "time": "when",
+    **Z_R,
+}
 CHANGED = {  # class -> each of its settings and another value
     "Task": {"context_length": 3, "forecast_length": 3, "timestep": 10, "quantity": "rain_rate"},
     "LogRainRate": {"knee": 1.0, "ceiling": 100.0},
@@ -117,9 +130,11 @@ CHANGED = {  # class -> each of its settings and another value
         "hidden_channels": [8, 8, 8],
         "state_kernels": [[3, 1]] * 3,
         "links": [5, 5, 5],
+        "lstm_kernels": [3, 3, 3],
         "down": [[5, 5, 0], [5, 3, 1], [3, 2, 1]],
         "up": [[5, 5, 0], [5, 3, 1], [4, 2, 1]],
         "frame_channels": 4,
+        "patch": 2,
         "coordinates": False,
         "output_bias": 1.0,
         **NETWORK,
@@ -181,7 +196,7 @@ CHANGED = {  # class -> each of its settings and another value
         "absolute_weight": 0.5,
     },
     "CRPS": {"members": 3, "fair": False},
-    "CrossEntropy": {"absolute_weight": 1.0},
+    "CrossEntropy": {"absolute_weight": 1.0, "absolute_rise": [0.5, 0.75]},
     "ExceedanceError": {
         "knee": 1.0,
         "ceiling": 100.0,
@@ -223,6 +238,7 @@ CHANGED = {  # class -> each of its settings and another value
         "accelerator": "cpu",
         "devices": 2,
     },
+    "Onto": {"like": "a.nc", "crs": "EPSG:3035", "x": [0, 20, 3], "y": [20, 0, 3]},
     "Regular": {"spacing": 1000, "crs": "EPSG:3035", "x": [0, 10000], "y": [0, 10000]},
     "Operation": {
         "cadence_minutes": 10,
@@ -269,8 +285,8 @@ CHANGED = {  # class -> each of its settings and another value
         **Z_R,
     },
     "GeoTiff": {"time": "%Y%m%d%H%M", "band": 2, "values": DEPTH},
-    "CfNetcdf": {"variable": "rain", "minutes": 5, **Z_R},
-    "ZarrComposite": {"variable": "rain", "minutes": 5, "fill_is_dry": True, **Z_R},
+    "CfNetcdf": CF,
+    "ZarrComposite": {"fill_is_dry": True, **CF},
     "OdimHdf5": {
         "quantity": "DBZH",
         "minutes": 10,
@@ -284,6 +300,9 @@ CHANGED = {  # class -> each of its settings and another value
         **Z_R,
     },
     "FmiPgm": Z_R,
+    "KnmiHdf5": {"missing": [7], **Z_R},
+    "Radolan": Z_R,
+    "Nimrod": Z_R,
     "MeteoNet": {"coordinates": "coords.npz", **Z_R},
     "Layer": {
         "cases": ["8>8 3x3 16x16"],
@@ -315,10 +334,16 @@ CHANGED = {  # class -> each of its settings and another value
     "Training": {"experiments": ["smoke"], "overrides": ["seed=3"], "workers": [0], "seconds": 1},
 }
 WITH = {  # what must be typed beside a setting, or another setting would refuse it
-    ("Hko7EncoderForecaster", "state_kernels"): {"links": None},
-    ("Hko7EncoderForecaster", "links"): {"state_kernels": None},
+    ("Hko7EncoderForecaster", "state_kernels"): {"links": None, "lstm_kernels": None},
+    ("Hko7EncoderForecaster", "links"): {"state_kernels": None, "lstm_kernels": None},
+    ("Hko7EncoderForecaster", "lstm_kernels"): {"state_kernels": None, "links": None},
     ("Regular", "crs"): {"x": [0, 10000], "y": [0, 10000]},
     ("RadarEvents", "validation"): {"test": ["other"]},
+    ("Onto", "like"): {"crs": None, "x": None, "y": None},
+    ("CfNetcdf", "dx"): {"x": 0.0},
+    ("CfNetcdf", "dy"): {"y": 0.0},
+    ("ZarrComposite", "dx"): {"x": 0.0},
+    ("ZarrComposite", "dy"): {"y": 0.0},
     ("OdimHdf5", "x"): {"grid": "given", "y": 0.0},
     ("OdimHdf5", "y"): {"grid": "given", "x": 0.0},
     ("OdimHdf5", "dx"): {"grid": "given", "x": 0.0, "y": 0.0},
@@ -328,6 +353,7 @@ WITH = {  # what must be typed beside a setting, or another setting would refuse
 }
 GIVEN = {  # what a file leaves to whoever types
     "arrays": {"dataset": "rain", "time_in_name": "%Y%m%d%H%M"},
+    "onto": {"crs": "EPSG:3857", "x": [0, 10, 3], "y": [10, 0, 3]},
     "radar": {"archive": "a.nc"},
     "radar_events": {"archives": "[ao]*.nc"},
 }
@@ -386,7 +412,7 @@ def nodes(path):
     for node in found(filled(stored)):
         given = (
             GIVEN.get(path.stem, {})
-            if node["_target_"].endswith((".Arrays", ".Radar", ".RadarEvents"))
+            if node["_target_"].endswith((".Arrays", ".Onto", ".Radar", ".RadarEvents"))
             else {}
         )
         node = node | given
@@ -546,7 +572,7 @@ def done(monkeypatch, folder):
     return does
 
 
-SMALL = ["model.hidden_channels=[2]", "data.train_sequences=4"]
+SMALL = ["model.hidden_channels=[2,2]", "data.train_sequences=4"]
 BASE = {
     "train": ["train", *SMALL],
     "predict": ["predict", "run=run", "input=a.nc", "output=x.nc"],

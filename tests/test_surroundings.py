@@ -31,6 +31,7 @@ SMALL = [
     "data.train_sequences=4",
     "data.validation_sequences=2",
     "data.test_sequences=3",
+    "model=convlstm_small",
     "model.hidden_channels=[2]",
     "model.patch=8",
     "training.max_epochs=1",

@@ -131,6 +131,28 @@ KINDS = {
     "pdf": (b"%PDF-1.7\n%\xe2\xe3" + bytes(90), "a PDF document"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(90), "a PNG image"),
     "hdf4": (b"\x0e\x03\x13\x01" + bytes(90), "an HDF4 file.*h4toh5"),
+    "bufr": (b"BUFR\0\1\0\3" + bytes(range(90)), "a BUFR file.*ecCodes"),
+    "bulletin": (
+        b"\r\n123\r\nPAEE01 EGRR 151200\r\r\nBUFR\0\1\0\3" + bytes(90),
+        "a bulletin with BUFR.*cut off what stands before BUFR",
+    ),
+    "grib1": (b"GRIB\0\1\0\1" + bytes(range(90)), "a GRIB file of edition 1.*grib_to_netcdf"),
+    "nexrad 2": (b"AR2V0006.123\0\0" + bytes(range(90)), "NEXRAD level 2 .sweeps .*Py-ART"),
+    "packed nexrad 2": (
+        gzip.compress(b"AR2V0006.123\0\0" + bytes(range(90))),
+        "NEXRAD level 2 .sweeps of a radar in polar coordinates.*Py-ART",
+    ),
+    "nexrad 3": (b"SDUS53 KDVN 151200\r\r\nN0QDVN\r\r\n\0\x5e", "NEXRAD level 3.*wradlib"),
+    "iris": (
+        b"\x1b\0\x08\0" + bytes(8) + b"\x1a\0" + bytes(range(90)),
+        "IRIS .Sigmet. raw data.*xradar",
+    ),
+    "uf": (b"\0\0\x20\0UF\x10\0\0\x2d" + bytes(90), "Universal Format .sweeps.*Py-ART"),
+    "rainbow": (b'<volume version="5.22.6" datetime="x">\n' + b"a" * 90, "a Rainbow volume"),
+    "dorade": (b"SSWB\0\0\0\xc4" + bytes(90), "DORADE .sweeps"),
+    "mdv": (b"\0\0\x03\xf8\0\0\x37\x3e" + bytes(90), "MDV of NCAR.*Mdv2NetCDF"),
+    "ascii grid": (b"ncols 900\nnrows 900\nxllcorner 0\n", "an ASCII grid.*gdal_translate"),
+    "bmp": (b"BM\x36\0\x0c\0" + bytes(90), "a BMP image.*give the data"),
     "zeros": (bytes(4096), "zeros where it should begin.*wait until it is complete"),
 }
 ALL = [*(type(reader).__name__ for reader in readers()), "Auto", "Arrays"]
@@ -139,7 +161,7 @@ ALL = [*(type(reader).__name__ for reader in readers()), "Auto", "Arrays"]
 def reader_called(name: str):
     if name == "Arrays":
         return Arrays(
-            ArrayGrid("EPSG:3035", 0.0, 0.0, 1.0, 1.0),
+            ArrayGrid("EPSG:3035", 0.0, 0.0, 1000.0, 1000.0),
             "rain",
             Coding("rain_rate"),
             time_in_file="time",
@@ -490,7 +512,7 @@ def test_a_file_packed_with_a_filter_that_is_not_installed_says_which_and_how_to
         OdimHdf5().read,
         Auto().read,
         Arrays(
-            ArrayGrid("EPSG:3035", 0.0, 0.0, 1.0, 1.0),
+            ArrayGrid("EPSG:3035", 0.0, 0.0, 1000.0, 1000.0),
             "dataset1/data1/data",
             Coding("rain_rate"),
             time_in_name="a%Y%m%d%H",

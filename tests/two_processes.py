@@ -37,6 +37,7 @@ SMALL = {
     "conv2d_lstm": ["model.tile=16", "model.conv_channels=[4,4]", "model.hidden_units=8"],
     "convgru_hko7": ["model.hidden_channels=[4,4,4]"],
     "convgru_moving_mnist": ["model.hidden_channels=[4,4,4]"],
+    "convlstm_coarse_to_fine": ["model.hidden_channels=[4,4]"],
     "convlstm_s": ["model.hidden_channels=[4,4]", "model.kernel=3", "model.sampling=none"],
     "convlstm_small": ["model.hidden_channels=[4,4]"],
     "fc_lstm": ["model.tile=16", "model.hidden_channels=[8]"],

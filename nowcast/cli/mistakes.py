@@ -63,6 +63,16 @@ def _of_choice(text: str) -> str:
     return f"{text}{hint}"
 
 
+def _has(name: str, group: str, choice: str, setting: str) -> bool:
+    """Whether a choice of a group has a setting of that name."""
+    try:
+        config = composed(name, [f"{group}={choice}"])
+    except Exception:  # of Hydra's own, where a choice does not go with the command
+        return False
+    inside = OmegaConf.select(config, group, throw_on_missing=False)
+    return isinstance(inside, DictConfig) and setting in inside
+
+
 def _no_such_setting(name: str, key: str) -> str:
     """That there is no setting of that name, with those that it may have been meant for."""
     if key.startswith(_OPEN):
@@ -88,6 +98,8 @@ def _no_such_setting(name: str, key: str) -> str:
     names = ", ".join(sorted(str(other) for other in inside if other != "_target_")) or "none"
     accepted = f"{place} has {names}" if place else f"accepted are {names}"
     others = choices(place) if place else []
+    # one that has the setting says more than any
+    others = [other for other in others if _has(name, place, other, last)] or others
     more = f"; another choice such as {place}={others[0]} has other settings" if others else ""
     return f"{sentence}; {accepted}{more}."
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 
 from nowcast.data.archive import Archive
-from nowcast.data.regrid import Regular, Unchanged, clipped
+from nowcast.data.regrid import Onto, Regular, Unchanged, clipped
 from nowcast.runtime.build import as_settings, resolve
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
@@ -28,7 +28,7 @@ class Preparation:
 
     reader: dict
     clip: float | None = None
-    regrid: Unchanged | Regular = field(default_factory=Unchanged)
+    regrid: Unchanged | Regular | Onto = field(default_factory=Unchanged)
     tolerance: Tolerance = DEFAULT
 
     def __post_init__(self):

@@ -1,12 +1,18 @@
 """Fields on another grid: an explicit setting of ``nowcast convert``, recorded in the archive."""
 
 import math
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import InitVar, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pyproj
 
+from nowcast.data.archive import Archive, is_archive
+from nowcast.data.reading import ReadingProcess
+from nowcast.data.unpacking import Unpacking
+from nowcast.readers.auto import Auto
 from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
@@ -24,8 +30,44 @@ class Unchanged:
         return frames
 
 
+class _Resampled(ABC):
+    """Base of other grids: each cell is the mean of the pixels under it."""
+
+    @abstractmethod
+    def grid_for(self, source: Grid) -> Grid:
+        """The grid that frames on another one are brought to.
+
+        Raises:
+            UserError: it has no cell, or too many.
+        """
+
+    @property
+    @abstractmethod
+    def cell(self) -> tuple[float, float]:
+        """Height and width of a cell, in the unit of the projection."""
+
+    def __call__(self, frames: Frames) -> Frames:
+        """The frames on the new grid; the same times, source and quantity.
+
+        Raises:
+            UserError: the new grid has no cell, too many, or lies wholly outside the old one.
+        """
+        source = frames.grid
+        grid, rows, columns, inside = _lookup(
+            self, source.crs, source.x.tobytes(), source.y.tobytes()
+        )
+        values = frames.values[:, rows, columns]  # (T, H, W, samples)
+        values[:, ~inside] = np.nan
+        observed = ~np.isnan(values)
+        count = observed.sum(axis=-1)
+        mean = np.where(observed, values, 0.0).sum(axis=-1, dtype=np.float64) / np.maximum(count, 1)
+        # of a cell that is half outside the range, nobody knows the mean
+        mean[2 * count < values.shape[-1]] = np.nan
+        return replace(frames, values=mean, grid=grid)
+
+
 @dataclass(frozen=True)
-class Regular:
+class Regular(_Resampled):
     """A regular grid of square cells: each is the mean of the pixels under it, of which at least
     half must have been observed.
 
@@ -75,29 +117,99 @@ class Regular:
                     "grid in that projection."
                 )
 
-    def __call__(self, frames: Frames) -> Frames:
-        """The frames on the new grid; the same times, source and quantity.
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Height and width of a cell."""
+        return self.spacing, self.spacing
 
-        Raises:
-            UserError: the new grid has no cell, too many, or lies wholly outside the old one.
-        """
-        source = frames.grid
-        grid, rows, columns, inside = _lookup(
-            self, source.crs, source.x.tobytes(), source.y.tobytes()
-        )
-        values = frames.values[:, rows, columns]  # (T, H, W, samples)
-        values[:, ~inside] = np.nan
-        observed = ~np.isnan(values)
-        count = observed.sum(axis=-1)
-        mean = np.where(observed, values, 0.0).sum(axis=-1, dtype=np.float64) / np.maximum(count, 1)
-        # of a cell that is half outside the range, nobody knows the mean
-        mean[2 * count < values.shape[-1]] = np.nan
-        return replace(frames, values=mean, grid=grid)
+    def grid_for(self, source: Grid) -> Grid:
+        """The grid of that spacing, over the files' where no edges are set."""
+        dy, dx = source.spacing
+        x = _centres("x", self.x or _outer_edges(source.x, dx), self.spacing)
+        y = _centres("y", self.y or _outer_edges(source.y[::-1], dy), self.spacing)[::-1]
+        return Grid(self.crs or source.crs, x, y)
+
+
+@dataclass(frozen=True)
+class Onto(_Resampled):
+    """The grid of a file, so that files whose grids differ slightly, or which changed over the
+    years, make one set: each cell is the mean of the pixels under it, as of `Regular`.
+
+    What is recorded is the grid itself, not the file's name.
+
+    Args:
+        like: an archive, or a radar file that is recognised by its content.
+        crs: projection, where ``like`` is None.
+        x: [centre of the first column, of the last, number of columns], likewise.
+        y: [centre of the first row, of the last, number of rows], likewise.
+
+    Raises:
+        UserError: the file cannot be read, or its grid has a single row or column.
+    """
+
+    like: InitVar[str | None] = None
+    crs: str | None = None
+    x: tuple[float, float, int] | None = None
+    y: tuple[float, float, int] | None = None
+
+    def __post_init__(self, like: str | None):
+        given = (self.crs, self.x, self.y)
+        if (like is None) == (given == (None, None, None)) or (like is None and None in given):
+            raise UserError(
+                f"regrid.like is {like!r} and regrid.crs, x and y {given}; either a file is "
+                "needed, or all three of its grid."
+            )
+        if like is not None:
+            grid = grid_of(like)
+            object.__setattr__(self, "crs", grid.crs)
+            for name, centres in (("x", grid.x), ("y", grid.y)):
+                ends = (float(centres[0]), float(centres[-1]), int(centres.size))
+                object.__setattr__(self, name, ends)
+        for name in ("x", "y"):
+            ends = tuple(getattr(self, name))
+            if len(ends) != 3 or not 2 <= ends[2] <= math.isqrt(MAX_PIXELS):
+                raise UserError(
+                    f"regrid.{name} is {ends}; the first centre, the last one and the number of "
+                    f"cells, from 2 to {math.isqrt(MAX_PIXELS)}, are needed."
+                )
+            object.__setattr__(self, name, ends)  # hashable, so that a grid is looked up once
+
+    @property
+    def grid(self) -> Grid:
+        """The grid itself."""
+        return Grid(self.crs, np.linspace(*self.x), np.linspace(*self.y))
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Height and width of a cell."""
+        return self.grid.spacing
+
+    def grid_for(self, source: Grid) -> Grid:
+        """The same grid for all files."""
+        return self.grid
+
+
+def grid_of(path: str | Path) -> Grid:
+    """The grid of an archive, or of a radar file, which is read by a process of its own.
+
+    Raises:
+        UserError: it is neither, or cannot be read.
+    """
+    try:
+        if is_archive(path):
+            return Archive(path).grid
+        with ReadingProcess(Unpacking(Auto())) as process:
+            return process.read(path).grid
+    except UserError as error:
+        raise UserError(
+            f"regrid.like: {error} A file that needs settings to be read is taken as an archive "
+            "of it (nowcast convert)."
+        ) from error
 
 
 @lru_cache(maxsize=4)
 def _lookup(
-    regular: Regular, crs: str, x: bytes, y: bytes
+    resampled: _Resampled, crs: str, x: bytes, y: bytes
 ) -> tuple[Grid, np.ndarray, np.ndarray, np.ndarray]:
     """(new grid, rows and columns of the old one (H, W, samples), whether they lie inside it)."""
     # arrays cannot be keys of a cache, their bytes can
@@ -108,14 +220,12 @@ def _lookup(
             f"a grid of {source.shape[0]}x{source.shape[1]} cells has no cell width, so it "
             "cannot be regridded; at least 2x2 are needed."
         )
-    new_x = _centres("x", regular.x or _outer_edges(source.x, dx), regular.spacing)
-    new_y = _centres("y", regular.y or _outer_edges(source.y[::-1], dy), regular.spacing)[::-1]
-    grid = Grid(regular.crs or crs, new_x, new_y)
-    if regular.crs is None:
-        at_x, at_y = _sample_places(grid, regular.spacing, regular.spacing / max(dx, dy))
+    grid, cell = resampled.grid_for(source), resampled.cell
+    if grid.crs == crs:
+        at_x, at_y = _sample_places(grid, cell, max(cell) / max(dx, dy))
     else:
-        at_x, at_y = _sample_places(grid, regular.spacing, _pixels_under_a_cell(grid, source))
-        at_x, at_y = _in_projection_of(source, regular.crs, at_x, at_y)
+        at_x, at_y = _sample_places(grid, cell, _pixels_under_a_cell(grid, source))
+        at_x, at_y = _in_projection_of(source, grid.crs, at_x, at_y)
     with np.errstate(invalid="ignore"):  # infinite where the new grid leaves its projection
         columns = np.floor((at_x - source.x[0]) / dx + 0.5)
         rows = np.floor((source.y[0] - at_y) / dy + 0.5)
@@ -123,7 +233,7 @@ def _lookup(
     if not inside.any():
         raise UserError(
             f"the new grid ({grid.describe()}) lies wholly outside that of the files "
-            f"({source.describe()}); set regrid.x and regrid.y."
+            f"({source.describe()}); set regrid.x and regrid.y, or another regrid.like."
         )
     rows, columns = (np.where(inside, index, 0).astype(np.int32) for index in (rows, columns))
     return grid, rows, columns, inside
@@ -146,13 +256,16 @@ def _centres(axis: str, edges: tuple[float, float], spacing: float) -> np.ndarra
     return low + (np.arange(count) + 0.5) * spacing
 
 
-def _sample_places(grid: Grid, spacing: float, pixels: float) -> tuple[np.ndarray, np.ndarray]:
+def _sample_places(
+    grid: Grid, cell: tuple[float, float], pixels: float
+) -> tuple[np.ndarray, np.ndarray]:
     """X and y of the samples of each cell, (H, W, samples): as many along its side as pixels lie
     there, within limits.
     """
+    height, width = cell
     samples = min(_MOST_SAMPLES, max(1, round(pixels))) if math.isfinite(pixels) else 1
-    offsets = ((np.arange(samples) + 0.5) / samples - 0.5) * spacing
-    across, down = np.meshgrid(offsets, offsets)
+    offsets = (np.arange(samples) + 0.5) / samples - 0.5
+    across, down = np.meshgrid(offsets * width, offsets * height)
     at_x = grid.x[None, :, None] + across.reshape(1, 1, -1)
     at_y = grid.y[:, None, None] + down.reshape(1, 1, -1)
     return np.broadcast_arrays(at_x, at_y)

@@ -15,8 +15,11 @@ from nowcast.types.frames import Grid
 # Of the layout, in inches.
 _PANEL = 1.72  # the longer side of one field
 _GAP, _WIDE_GAP = 0.07, 0.3  # between panels; between what was seen and what came
-_LEFT, _EDGE = 1.25, 0.14  # of the names of the rows; around it all
+_LEFT, _EDGE = 1.25, 0.14  # at least, of the names of the rows; around it all
+_BESIDE = 0.12  # between the names and the panels
 _TOP, _LABELS, _BOTTOM = 0.6, 0.36, 0.3  # of the title, of the columns' labels, of the note
+
+_NAME_SIZE, _BELOW_SIZE = 10, 8  # points
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ def comparison_picture(
         note: a line at the bottom, for the source of the data.
     """
     height, width = _panel_size(compared.grid)
+    left = _names_width(compared)
     leads, rows = len(compared.labels) - 1, 1 + len(compared.forecasts)
-    right = _LEFT + (1 + leads) * width + _WIDE_GAP + (leads - 1) * _GAP
+    right = left + (1 + leads) * width + _WIDE_GAP + (leads - 1) * _GAP
     tall = _TOP + _LABELS + rows * (height + _GAP) + _BOTTOM
     figure = figures.new_figure(right + _EDGE, tall)
     text_at(figure, _EDGE, 0.12, title, fontsize=13, fontweight="bold")
@@ -77,20 +81,20 @@ def comparison_picture(
     top = _TOP + _LABELS
 
     def column(lead: int) -> float:
-        return _LEFT + width + _WIDE_GAP + lead * (width + _GAP)
+        return left + width + _WIDE_GAP + lead * (width + _GAP)
 
-    panels.draw(compared.seen, _LEFT, top, label=compared.labels[0], bar=True)
-    _row_name(figure, top + height / 2, "radar")
+    panels.draw(compared.seen, left, top, label=compared.labels[0], bar=True)
+    _row_name(figure, left, top + height / 2, "radar")
     for lead, (values, label) in enumerate(zip(compared.came, compared.labels[1:])):
         panels.draw(values, column(lead), top, label=label)
     for row, (name, fields) in enumerate(compared.forecasts.items(), start=1):
         y = top + row * (height + _GAP)
-        _row_name(figure, y + height / 2, name, compared.below.get(name, ""))
+        _row_name(figure, left, y + height / 2, name, compared.below.get(name, ""))
         for lead, values in enumerate(fields):
             axes = panels.draw(values, column(lead), y)
             _caption(axes, compared.captions[name][lead], bold=name in compared.best[lead])
-    standing_rain_legend(figure, _LEFT + 0.1, top + height + 0.45)
-    text_at(figure, _LEFT + 0.1, top + height + 0.22, "rain rate [mm/h]", fontsize=8)
+    standing_rain_legend(figure, left + 0.1, top + height + 0.45)
+    text_at(figure, left + 0.1, top + height + 0.22, "rain rate [mm/h]", fontsize=8)
     figures.save(figure, path)
 
 
@@ -123,12 +127,25 @@ class _Panels:
         return axes
 
 
-def _row_name(figure, y: float, name: str, below: str = "") -> None:
+def _names_width(compared: Comparison) -> float:
+    """How much room the names of the rows need."""
+    from matplotlib.textpath import TextPath
+
+    texts = [(name, _NAME_SIZE) for name in compared.forecasts]
+    texts += [(text, _BELOW_SIZE) for text in compared.below.values()]
+    lines = [(line, size) for text, size in texts for line in text.split("\n") if line.strip()]
+    points = [TextPath((0, 0), line, size=size).get_extents().width for line, size in lines]
+    return max(_LEFT, _EDGE + max(points, default=0.0) / 72 + _BESIDE)
+
+
+def _row_name(figure, left: float, y: float, name: str, below: str = "") -> None:
     """The name of a row, right-aligned beside its middle."""
-    x, lines = _LEFT - 0.12, name.count("\n") + 1
-    text_at(figure, x, y, name, fontsize=10, ha="right", va="center")
+    x, lines = left - _BESIDE, name.count("\n") + 1
+    text_at(figure, x, y, name, fontsize=_NAME_SIZE, ha="right", va="center")
     y += 0.09 * lines + 0.06
-    text_at(figure, x, y, below, fontsize=8, color="#404040", ha="right", linespacing=1.35)
+    text_at(
+        figure, x, y, below, fontsize=_BELOW_SIZE, color="#404040", ha="right", linespacing=1.35
+    )
 
 
 def _caption(axes, text: str, *, bold: bool) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nowcast.readers.array_sources import ArrayFile
+from nowcast.readers.array_files import ArrayFile
+from nowcast.readers.forecast_names import refuse_name
 from nowcast.readers.forecasts import (
     first_ahead,
     is_lead_name,
     refuse,
     refuse_by_marks,
     refuse_by_texts,
-    refuse_name,
     says_forecast,
 )
 

@@ -4,26 +4,24 @@ mean, when and where they are.
 
 import math
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyproj
 
 from nowcast.readers.array_axes import Known, Order, parsed, resolve
+from nowcast.readers.array_files import ArrayFile
 from nowcast.readers.array_forecasts import refuse_forecast
-from nowcast.readers.array_sources import ArrayFile, opened
-from nowcast.readers.axes import along_columns, straight_axis
+from nowcast.readers.array_moments import moment, moments_of_days
+from nowcast.readers.array_places import axis, from_the_west, in_metres, require_size
+from nowcast.readers.array_sources import opened
+from nowcast.readers.axes import along_columns
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
-from nowcast.readers.longitudes import continuous, near_zero
 from nowcast.readers.moments import require_ascending
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.readers.npy import MAX_VALUES
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
-
-_EARLIEST, _LATEST = 0, 4_102_444_800  # 1970 to 2100; a number such as 202001010005 is no epoch
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,9 @@ class ArrayGrid:
 
     Args:
         crs: PROJ string, WKT or EPSG code of the projection.
-        x: centre of the first column in the unit of the projection (metres; degrees for
-            longitudes), or the path of the dataset with those of all columns.
+        x: centre of the first column in the unit of the projection (metres; kilometres with
+            +units=km or an earth in kilometres; degrees for longitudes), or the path of the dataset
+            with those of all columns, whose own unit counts if it says one.
         y: centre of the first row as it is stored, or the path of a dataset.
         dx: distance between the centres of columns, > 0; None for a dataset.
         dy: distance between the centres of rows, > 0; None for a dataset.
@@ -95,9 +94,12 @@ class ArrayGrid:
                 the projection.
         """
         rows, columns = shape
+        crs, unit = in_metres(self.crs)
+        require_size(crs, {"dx": self.dx, "dy": self.dy}, unit)
         step = self.dy if self.rows_from == "south" else self.dy and -self.dy
-        x = _axis(self.x, self.dx, columns, file, of_columns=True, turned=columns_first)
-        y = _axis(self.y, step, rows, file, of_columns=False, turned=columns_first)
+        how = {"turned": columns_first, "unit": unit}
+        x = axis(self.x, self.dx, columns, file, of_columns=True, **how)
+        y = axis(self.y, step, rows, file, of_columns=False, **how)
         upwards = rows > 1 and y[1] > y[0]
         if rows > 1 and upwards != (self.rows_from == "south"):
             raise UserError(
@@ -106,48 +108,13 @@ class ArrayGrid:
             )
         order = None
         if isinstance(self.x, str):
-            x, order = self._from_the_west(x)
-        return Grid(self.crs, x, y[::-1] if upwards else y), order
-
-    def _from_the_west(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(rising coordinates of columns, the columns in that order)."""
-        order = None
-        if pyproj.CRS.from_user_input(self.crs).is_geographic:
-            x, order = continuous(x)
-            x = near_zero(x)
-        if x.size > 1 and x[0] > x[-1]:
-            order = np.arange(x.size)[::-1] if order is None else order[::-1]
-            x = x[::-1]
-        return x, order
-
-
-def _axis(
-    start: float | str,
-    step: float | None,
-    count: int,
-    file: ArrayFile,
-    *,
-    of_columns: bool,
-    turned: bool,
-) -> np.ndarray:
-    """Coordinates of columns or rows: counted from the first, or those in the file."""
-    if not isinstance(start, str):
-        return start + step * np.arange(count)
-    coordinates = file.read(start)
-    if turned and coordinates.ndim == 2:
-        coordinates = coordinates.T
-    axis = straight_axis(coordinates, start, file.path, of_columns=of_columns)
-    if axis.size != count:
-        raise UserError(
-            f"{file.path}: {start} has {axis.size} coordinates, but the field has {count} "
-            f"{'columns' if of_columns else 'rows'}."
-        )
-    return axis
+            x, order = from_the_west(x, crs)
+        return Grid(crs, x, y[::-1] if upwards else y), order
 
 
 @dataclass(frozen=True)
 class Arrays(Reader):
-    """Reader for HDF5, .npy and .npz files as the settings describe them.
+    """Reader for HDF5, NetCDF-3, .npy and .npz files as the settings describe them.
 
     Args:
         grid: where the pixels are.
@@ -158,7 +125,8 @@ class Arrays(Reader):
             "%Y%m%d/%H%M"; UTC, that of the first frame.
         time_in_file: path of a dataset or attribute with the time in UTC (of the first frame, or of
             each): ISO text, numbers in the ``units`` that the dataset has as CF says it ("hours
-            since 2000-01-01"), else seconds since 1970, or NumPy's own times.
+            since 2000-01-01"), else seconds since 1970, or NumPy's own times. Two paths are those
+            of a date and of a time of day.
         timestep: minutes between frames where only the time of the first one is stated.
         axes: order of the array's axes, e.g. THW, HWT, T1HW or [y, x, time]; None: as names and
             lengths in the file say it, rows before columns. It is needed where these leave open
@@ -169,10 +137,10 @@ class Arrays(Reader):
     dataset: str | None
     values: Coding = field(default_factory=Coding)
     time_in_name: str | None = None
-    time_in_file: str | None = None
+    time_in_file: str | tuple[str, str] | None = None
     timestep: float | None = None
     axes: str | tuple[str, ...] | None = None
-    format = "arrays (HDF5, .npy, .npz) as the settings say"
+    format = "arrays (HDF5, NetCDF-3, .npy, .npz) as the settings say"
 
     def __post_init__(self):
         if (self.time_in_name is None) == (self.time_in_file is None):
@@ -182,6 +150,13 @@ class Arrays(Reader):
             )
         if self.time_in_name is not None:
             name_pattern(self.time_in_name, "reader.time_in_name")
+        if self.time_in_file is not None and not isinstance(self.time_in_file, str):
+            object.__setattr__(self, "time_in_file", tuple(self.time_in_file))
+            if len(self.time_in_file) != 2:
+                raise UserError(
+                    f"reader.time_in_file is {self.time_in_file!r}; one path, or two of a date and "
+                    "a time of day, are needed."
+                )
         if self.timestep is not None and not self.timestep > 0:
             raise UserError(
                 f"reader.timestep is {self.timestep}; a positive number of minutes is needed."
@@ -245,8 +220,11 @@ class Arrays(Reader):
         if self.time_in_name is not None:
             time = time_in_name(file.path, self.time_in_name, "reader.time_in_name")
             return np.atleast_1d(time)
+        if not isinstance(self.time_in_file, str):
+            dates, clocks = map(file.times, self.time_in_file)
+            return moments_of_days(dates, clocks, file.path, self.time_in_file)
         values = file.times(self.time_in_file)
-        stated = [_moment(value, file.path, self.time_in_file) for value in values]
+        stated = [moment(value, file.path, self.time_in_file) for value in values]
         return np.array(stated, dtype="datetime64[s]")
 
     def _times(self, path: str | Path, times: np.ndarray, count: int) -> np.ndarray:
@@ -264,24 +242,3 @@ class Arrays(Reader):
             )
         require_ascending(times, path)
         return times
-
-
-def _moment(value, path: str | Path, where: str | None) -> np.datetime64:
-    """The UTC time that a text, a number or a time of NumPy's means."""
-    try:
-        if isinstance(value, np.datetime64):
-            seconds = float(value.astype("datetime64[s]").astype(np.int64))
-        elif isinstance(value, (str, bytes)):
-            text = value.decode() if isinstance(value, bytes) else value
-            moment = datetime.fromisoformat(text.strip())
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        else:
-            seconds = float(value)
-        if not _EARLIEST <= seconds <= _LATEST:
-            raise ValueError
-        return np.datetime64(round(seconds), "s")
-    except (ValueError, TypeError, OverflowError):
-        raise UserError(
-            f"{path}: {where} is {str(value)[:40]!r}; ISO text such as 2020-01-01T00:05 or seconds "
-            "since 1970 (to 2100) are needed."
-        ) from None

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from nowcast.readers.base import Reader
+from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.content import require_file
 from nowcast.readers.hdf5 import Hdf5File, is_hdf5
 from nowcast.readers.npy import array_names
@@ -24,6 +25,7 @@ _BUILT_IN = (  # loaded when the first file is looked at: some need libraries th
     "fmi_pgm.FmiPgm",
     "geotiff.GeoTiff",
     "radolan.Radolan",
+    "nimrod.Nimrod",
     "meteonet.MeteoNet",
     "bom_rainfields.BomRainfields",
     "cf_netcdf.CfNetcdf",
@@ -122,6 +124,9 @@ class Auto(Reader):
         if found:
             formats = " and like ".join(reader.format for reader in found)
             raise UserError(f"{path} looks like {formats}; say which one with reader=NAME.")
+        for reader in readers():
+            if isinstance(reader, CfReader) and reader.opens(path):
+                return reader  # reading it says what is missing, and which setting says that
         what = "" if Path(path).is_dir() else _what_it_is(path)
         raise UserError(f"{path} is of no format that is known here{what}; {accepted()}")
 

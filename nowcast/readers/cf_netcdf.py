@@ -4,7 +4,7 @@ conventions.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from nowcast.readers.cf import rain
 from nowcast.readers.cf.groups import ancestors, group_with_rain, refuse_many
 from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.cf.source import Source, Variable
-from nowcast.readers.content import damage_reported, require_file
+from nowcast.readers.content import damage_reported, require_file, stored_beginning
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.netcdf_classic import VARIANTS, classic_source
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.library_private import classic_attributes
 
-_CLASSIC = (b"CDF\x01", b"CDF\x02")
 _NOT_A_COORDINATE = "_nc4_non_coord_"
 _NOT_A_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 _OTHER_FORMATS = (("/", "nowcast_archive_version"), ("what", "object"))
 _RAINFIELDS = {"precipitation", "start_time", "valid_time"}
+_MARKS = ("_NCProperties", "_nc3_strict")  # of NetCDF's library, at the top of a file
 _MAX_VARIABLES = 1000
 
 
@@ -40,6 +40,25 @@ class CfNetcdf(CfReader):
         """Whether it is no data set of BoM Rainfields, which says intervals in its own way."""
         return not is_rainfields(source)
 
+    def opens(self, path: str | Path) -> bool:
+        """Whether it is NetCDF by its first bytes, or HDF5 with the marks of NetCDF: its library's
+        name, conventions, or dimensions; never raises.
+        """
+        if stored_beginning(path, 3) == b"CDF":
+            return True
+        try:
+            with Hdf5File(path) as file:
+                if any(file.attribute(*mark) is not None for mark in _OTHER_FORMATS):
+                    return False
+                names = ["/", *file.members("/")[:_MAX_VARIABLES]]
+                described = [file.described(name) for name in names]
+        except UserError:
+            return False
+        conventions = str(described[0].get("Conventions", "")).upper()
+        is_marked = any(name in described[0] for name in _MARKS)
+        has_dimensions = any(one.get("CLASS") == "DIMENSION_SCALE" for one in described[1:])
+        return is_marked or conventions.startswith(("CF", "COARDS")) or has_dimensions
+
     @contextmanager
     def forecast(self, path: str | Path) -> Iterator[rain.PredictedRain]:
         """A forecast of rain as any system writes it, open for reading, see ``rain.forecast``.
@@ -48,7 +67,7 @@ class CfNetcdf(CfReader):
             UserError: as ``read``, or it does not say what it was made from.
         """
         with self.opened(path) as (source, variable):
-            yield rain.forecast(source, variable, self.coding)
+            yield rain.forecast(replace(source, told=self.told), variable, self.coding)
 
     @contextmanager
     def opened(self, path: str | Path) -> Iterator[tuple[Source, str | None]]:
@@ -62,13 +81,14 @@ class CfNetcdf(CfReader):
         require_file(path, "a NetCDF file")
         with open(path, "rb") as file:
             magic = file.read(4)
-        if magic in _CLASSIC:
-            with damage_reported(path):
-                yield _classic(Path(path)), self.variable
+        if magic[:3] == b"CDF" and magic[3:] in map(bytes, zip(VARIANTS)):
+            with damage_reported(path), classic_source(Path(path)) as source:
+                _refuse_many_variables(len(source.variables), Path(path))
+                yield source, self.variable
         elif magic[:3] == b"CDF":
             raise UserError(
                 f"{path} is NetCDF of the variant CDF-{magic[3] if len(magic) > 3 else '?'}; "
-                "CDF-1, CDF-2 and NetCDF-4 are accepted, e.g. made with `nccopy -k nc4`."
+                "CDF-1, CDF-2, CDF-5 and NetCDF-4 are accepted, e.g. made with `nccopy -k nc4`."
             )
         else:
             with Hdf5File(path) as file:
@@ -149,34 +169,3 @@ def _refuse_many_variables(count: int, path: Path) -> None:
 
 def _part(file: Hdf5File, name: str, index: tuple, holes: bool) -> np.ndarray:
     return file.part(name, index, holes=holes)
-
-
-def _classic(path: Path) -> Source:
-    """The variables of a NetCDF-3 file; all of it is read."""
-    from scipy.io import netcdf_file
-
-    with netcdf_file(path, "r", mmap=False, maskandscale=False) as file:
-        variables = {}
-        _refuse_many_variables(len(file.variables), path)
-        for name, stored in file.variables.items():
-            dims, data = tuple(stored.dimensions), stored.data
-            attributes = _plain(classic_attributes(stored))
-            read = partial(_in_memory, data)
-            variables[name] = Variable(path, name, dims, data.shape, data.dtype, attributes, read)
-        return Source(path, variables, attributes=_plain(classic_attributes(file)))
-
-
-def _in_memory(data: np.ndarray, index: tuple, holes: bool) -> np.ndarray:
-    return data[index]
-
-
-def _plain(attributes: dict) -> dict[str, str | float | np.ndarray]:
-    """The attributes of a NetCDF-3 file as text, number or row of numbers."""
-    found = {}
-    for name, value in attributes.items():
-        if isinstance(value, bytes):
-            found[name] = value.decode(errors="replace").rstrip("\0")
-        else:
-            values = np.ravel(value)
-            found[name] = values[0] if values.size == 1 else values
-    return found

@@ -21,7 +21,7 @@ from nowcast.types.units import (
 )
 
 _QUANTITIES = ("rain_rate", "rain_depth", "reflectivity")
-_LOWEST_DBZ = -100.0
+_LOWEST_DBZ = -90.0  # -99 is a mark; what is stored for "no echo" is -32 or -64, or none at all
 _ROWS = 512  # decoded at a time: no copy of a large field in 64 bits is made
 
 

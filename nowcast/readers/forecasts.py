@@ -59,21 +59,6 @@ _NOT_OF_ITSELF = re.compile(
 )
 _TRUE = ("true", "t", "yes", "y", "on")
 _BEFORE_RADAR = np.datetime64("1971-01-01", "s")  # before it lies where numbers count from
-_NAME_WORD = re.compile(r"forecasts?|fcst|nowcasts?|prediction|predicted|extrapolated")
-# beside these words of a name the others say what the file is for
-_NAME_CONTEXT = re.compile(
-    r"inputs?|obs|observed|observations?|targets?|domain|verification|analysis|for|truth"
-)
-_NAME_LEAD = re.compile(
-    r"(?<![a-z0-9])(?:\+|lead(?:time)?[_-]?|(?:ft|fc|lt)[_-]?(?=\d\d))(\d{1,4})"
-    r"(?:s|min|mins|m|h|hr)?(?![a-z0-9])"
-    r"|(?<=[a-z0-9])\+(\d{1,4})(?:s|min|mins|m|h|hr)(?![a-z0-9])"
-)
-_LABEL_LEAD = re.compile(
-    r"(?:(?<![a-z0-9])t?\s*\+\s*|(?<![a-z])(?:lead(?:[ _-]?time)?|fcst|forecast)\w*[ =:_-]*\+?)"
-    r"(\d{1,6})(?!\d)",
-    re.IGNORECASE | re.ASCII,
-)
 
 # groups of attributes, each with what stands before their names in messages, e.g. ``how/``
 Described = Iterable[tuple[str, Mapping[str, object]]]
@@ -152,9 +137,9 @@ def refuse_by_marks(
         for name, value in attributes.items():
             plain, shown = plain_name(name), f"{where}{name}"
             if plain in _FLAGS and _is_true(value):
-                refuse(path, shown, repr(_short(value)), "False")
+                refuse(path, shown, repr(short_value(value)), "False")
             if _LEAD_OR_MOMENT.fullmatch(plain) and is_ahead(value):
-                refuse(path, shown, repr(_short(value)), "0")
+                refuse(path, shown, repr(short_value(value)), "0")
             if times is None or not (_REFERENCE.fullmatch(plain) or _VALID.fullmatch(plain)):
                 continue
             moment, first, last = moment_of(value), np.min(times), np.max(times)
@@ -181,7 +166,7 @@ def refuse_by_texts(path: str | Path, described: Described) -> None:
         for name, value in attributes.items():
             is_text = isinstance(value, str) and _TEXT.fullmatch(plain_name(name))
             if is_text and says_forecast(value):
-                shown = repr(_short(value))
+                shown = repr(short_value(value))
                 refuse(path, f"{where}{name}", shown, "the name of an observed product")
 
 
@@ -207,33 +192,6 @@ def states_analysis(attributes: Mapping[str, object]) -> bool:
         if plain == "simulated" or _LEAD.fullmatch(plain):
             return not (_is_true(value) or is_ahead(value))
     return False
-
-
-def refuse_name(path: str | Path) -> None:
-    """Refuse a forecast whose name alone can say so: forecast_..., ..._lead030, ..._ft20,
-    ...+30min.
-
-    Raises:
-        UserError: the file's own name (not its folders') has such a word or a lead time above 0.
-    """
-    name = Path(path).name.lower()
-    leads = list(_NAME_LEAD.finditer(name))
-    found = [match[0] for match in leads if int(match[1] or match[2])]
-    words = re.split(r"[^a-z]+", name)
-    # a lead time of 0 is that of an analysis, whatever else the name says
-    if not leads and not any(map(_NAME_CONTEXT.fullmatch, words)):
-        found = [word for word in words if _NAME_WORD.fullmatch(word)]
-    if found:
-        shown = f"{Path(path).name!r} with {found[0]!r}"
-        refuse(path, "its name", shown, "none that says so (rename it if it was observed)")
-
-
-def refuse_label(path: str | Path, name: str, text: str) -> None:
-    """Refuse a field whose label says forecast, or a lead time above 0 such as '+30 min', 'T+030'
-    or 'lead 30'.
-    """
-    if any(int(lead) for lead in _LABEL_LEAD.findall(text)) or says_forecast(text):
-        refuse(path, name, repr(_short(text)), "the name of an observed field")
 
 
 def is_ahead(value) -> bool:
@@ -269,7 +227,7 @@ def _is_true(value) -> bool:
         return False
 
 
-def _short(value):
+def short_value(value):
     """A value as it is shown in a message."""
     value = as_text(value)
     if isinstance(value, str):

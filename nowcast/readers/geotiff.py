@@ -16,13 +16,8 @@ import pyproj
 from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, incomplete, require_file
 from nowcast.readers.decoding import Coding
-from nowcast.readers.forecasts import (
-    refuse,
-    refuse_by_attributes,
-    refuse_by_marks,
-    refuse_label,
-    refuse_name,
-)
+from nowcast.readers.forecast_names import refuse_label, refuse_name
+from nowcast.readers.forecasts import refuse, refuse_by_attributes, refuse_by_marks
 from nowcast.readers.limits import require_pixels
 from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name

@@ -1,4 +1,6 @@
-"""KNMI's own HDF5 format: rain depths over an interval on a grid given in kilometres."""
+"""KNMI's own HDF5 format: rain depths over an interval, or reflectivities, on a grid given in
+kilometres.
+"""
 
 import re
 from dataclasses import dataclass
@@ -23,16 +25,34 @@ _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))
 _IMAGE = re.compile(r"image\d{1,4}", re.ASCII)
 # such as RAD_NL25_RAC_FM, KNMI's nowcasts
 _FORECAST_PRODUCT = re.compile(r"_(FM|FC|FCST|FORECAST)\d*(_|$)", re.ASCII)
-_PARAMETER = "ACCUMULATED_PRECIPITATION_[MM]"
+_QUANTITIES = {  # by image_geo_parameter
+    "ACCUMULATED_PRECIPITATION_[MM]": "rain_depth",
+    "REFLECTIVITY_[DBZ]": "reflectivity",
+}
+_OTHER_PARAMETERS = {"HEIGHT": "an echo top", "PROBABILITY": "a probability, such as that of hail"}
 _CALIBRATION = "image1/calibration"
+_NO_ECHO = 0  # the lowest count of a reflectivity, whatever the file calls it
 
 
 @dataclass(frozen=True)
 class KnmiHdf5(Reader):
-    """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC, ...)."""
+    """Reader for KNMI HDF5 files with accumulated precipitation (RAD_NL25_RAP, RAC, ...) or
+    reflectivity (RAD_NL25_PCP).
 
-    format = "KNMI HDF5 (accumulated precipitation)"
+    Args:
+        missing: counts that mean "not observed", e.g. [255]; None: as the file says.
+        z_r_a: factor of the Z-R relation Z = a R^b, used for reflectivities.
+        z_r_b: its exponent.
+    """
+
+    missing: tuple[float, ...] | None = None
+    z_r_a: float = 200.0
+    z_r_b: float = 1.6
+    format = "KNMI HDF5 (accumulated precipitation or reflectivity)"
     path_parts = 0  # nothing is taken from the name of a file
+
+    def __post_init__(self):
+        Coding(missing=self.missing, z_r_a=self.z_r_a, z_r_b=self.z_r_b)
 
     def recognises(self, path: str | Path) -> bool:
         """Whether the file has KNMI's groups ``overview`` and ``geographic``; never raises."""
@@ -47,21 +67,33 @@ class KnmiHdf5(Reader):
         radars' range.
 
         Raises:
-            UserError: something is missing, damaged, or not accumulated precipitation in mm.
+            UserError: something is missing, damaged, or neither accumulated precipitation in mm nor
+                reflectivity.
         """
         with Hdf5File(path) as file:
-            start = _time(file, "overview", "product_datetime_start")
+            _refuse_polar(file)
             end = _time(file, "overview", "product_datetime_end")
             _refuse_forecast(file, end)
-            minutes = minutes_between(start, end, f"{path}: its interval")
+            quantity, minutes = _quantity(file), None
+            if quantity == "rain_depth":
+                start = _time(file, "overview", "product_datetime_start")
+                minutes = minutes_between(start, end, f"{path}: its interval")
             grid = _grid(file)
-            coding = _coding(file, minutes)
+            coding = self._coding(file, quantity, minutes)
             counts = file.pixels("image1/image_data")
         if counts.dtype.kind not in "iu":
             raise UserError(
                 f"{path}: image1/image_data is {counts.dtype}; whole numbers are needed."
             )
         return coding.single_frame(counts, end, grid, path)
+
+    def _coding(self, file: Hdf5File, quantity: str, minutes: float | None) -> Coding:
+        """How the counts stand for rain."""
+        missing = _missing(file, quantity) if self.missing is None else self.missing
+        undetect = _NO_ECHO if quantity == "reflectivity" else None
+        gain, offset = _formula(file)
+        coding = Coding(quantity, minutes, None, None, missing, undetect, self.z_r_a, self.z_r_b)
+        return coding.completed(file.path, gain=gain, offset=offset)
 
 
 def _refuse_forecast(file: Hdf5File, end: np.datetime64) -> None:
@@ -109,14 +141,29 @@ def _time(file: Hdf5File, group: str, name: str) -> np.datetime64:
         ) from None
 
 
-def _coding(file: Hdf5File, minutes: float) -> Coding:
-    """How the counts stand for rain depths [mm]; NaN where not observed."""
-    parameter = file.text("image1", "image_geo_parameter")
-    if parameter.upper() != _PARAMETER:
+def _refuse_polar(file: Hdf5File) -> None:
+    if file.find("image1") is None and file.find("scan1") is not None:
         raise UserError(
-            f"{file.path}: image1/image_geo_parameter is {parameter!r}, expected {_PARAMETER!r}; "
-            "nothing else can be read."
+            f"{file.path} contains the scans of a radar (a polar volume); expected an image on a "
+            "grid. Make one of it with wradlib or Py-ART."
         )
+
+
+def _quantity(file: Hdf5File) -> str:
+    """What the image is, as `Coding` calls it."""
+    stated = file.text("image1", "image_geo_parameter")
+    parameter = re.sub(r"[\s_]+", "_", stated.upper())
+    if parameter not in _QUANTITIES:
+        what = next((w for name, w in _OTHER_PARAMETERS.items() if parameter.startswith(name)), "")
+        raise UserError(
+            f"{file.path}: image1/image_geo_parameter is {stated!r}{what and f' ({what})'}, "
+            f"expected {' or '.join(_QUANTITIES)}; nothing else can be read."
+        )
+    return _QUANTITIES[parameter]
+
+
+def _formula(file: Hdf5File) -> tuple[float, float]:
+    """(gain, offset) of the counts."""
     formula = file.text(_CALIBRATION, "calibration_formulas")
     match = _FORMULA.fullmatch(formula.upper().strip())
     if not match:
@@ -125,11 +172,28 @@ def _coding(file: Hdf5File, minutes: float) -> Coding:
             "GEO=0.01*PV+0.0 is needed."
         )
     gain, offset = (float((number or "0").replace(" ", "")) for number in match.groups())
+    return gain, offset
+
+
+def _missing(file: Hdf5File, quantity: str) -> tuple[float, ...]:
+    """Counts that mean "not observed".
+
+    Reflectivities have 0 where there was no echo, which the files call missing_data; what no radar
+    sees is then out_of_image.
+    """
     missing = [file.number(_CALIBRATION, "calibration_missing_data")]
+    outside = []
     if file.attribute(_CALIBRATION, "calibration_out_of_image") is not None:
-        missing.append(file.number(_CALIBRATION, "calibration_out_of_image"))
-    coding = Coding("rain_depth", minutes, missing=tuple(missing))
-    return coding.completed(file.path, gain=gain, offset=offset)
+        outside.append(file.number(_CALIBRATION, "calibration_out_of_image"))
+    if quantity == "reflectivity" and missing == [_NO_ECHO]:
+        if outside in ([], missing):
+            raise UserError(
+                f"{file.path}: {_CALIBRATION}/calibration_missing_data is {_NO_ECHO}, which is no "
+                "echo in KNMI's reflectivities, and no calibration_out_of_image tells what was not "
+                "observed; set reader.missing, e.g. to [255]."
+            )
+        return tuple(outside)
+    return (*missing, *outside)
 
 
 def _grid(file: Hdf5File) -> Grid:

@@ -11,7 +11,7 @@ import numpy as np
 from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, refuse_other_kind, require_file
 from nowcast.readers.decoding import plausible
-from nowcast.readers.forecasts import refuse_label
+from nowcast.readers.forecast_names import refuse_label
 from nowcast.readers.names import time_in_name
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid

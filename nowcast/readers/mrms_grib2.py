@@ -17,13 +17,11 @@ from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, instead, read_exactly, unpacked
 from nowcast.readers.decoding import Coding
 from nowcast.readers.grib2_forecasts import moment_in, refuse_forecast
-from nowcast.readers.limits import require_pixels
-from nowcast.readers.longitudes import near_zero
+from nowcast.readers.grib2_grid import grid_of, signed
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.unreadable import unreadable
 from nowcast.types.frames import Frames, Grid
-from nowcast.types.tolerance import in_force
 
 _START = 16  # bytes of section 0
 _DISCIPLINE = 209  # MRMS
@@ -36,20 +34,8 @@ _DEPTHS = {n + i: 60 * hours for n in _FIRST_NUMBERS for i, hours in enumerate(_
 _DEPTHS[45] = 15  # RadarOnly_QPE_15M
 _RATE = 1  # PrecipRate
 _NOT_OBSERVED = (-1.0, -3.0)  # "missing" and "no coverage" in NOAA's table
-_EARTHS = {
-    0: "+R=6367470",
-    2: "+a=6378160 +b=6356775",
-    4: "+ellps=GRS80",
-    5: "+ellps=WGS84",
-    6: "+R=6371229",
-    8: "+R=6371200",
-}
 _PACKINGS = {0: "simple", 41: "PNG"}
-_FROM_NORTH, _FROM_SOUTH = 0x00, 0x40
 _LONGEST = 2**28  # bytes of a message; a large map has 2**26 at most
-_MILLIONTHS = 1_000_000
-_NOT_STATED = (0, 2**32 - 1)
-_TURN = 360.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,7 @@ class MrmsGrib2(Reader):
             refuse_forecast(sections[1], sections[4], path)
             minutes = _minutes(sections[4], path)
             time = _time(sections, path)
-            grid = _grid(sections[3], path)
+            grid = grid_of(sections[3], path)
             _check_packing(sections, grid, path)
             values = _exact(_unpacked(message, path), sections[5])
         # GDAL unpacks in single precision, so the marks may come out a little off
@@ -95,7 +81,8 @@ def _message(path: str | Path) -> bytes:
     with unpacked(path, "an MRMS GRIB2 file") as stream:
         start = stream.read(_START)
         if len(start) < _START or start[:4] != b"GRIB" or start[7] != 2:
-            other = "" if start[:4] == b"GRIB" else instead(path)
+            is_older = start[:4] == b"GRIB" and start[7:8] == b"\x01"
+            other = instead(path) if is_older or start[:4] != b"GRIB" else ""
             raise UserError(
                 f"{path} is no GRIB2 file{other}; an MRMS file such as "
                 "MRMS_PrecipRate_00.00_20240115-120000.grib2.gz is needed."
@@ -103,7 +90,7 @@ def _message(path: str | Path) -> bytes:
         if start[6] != _DISCIPLINE:
             raise UserError(
                 f"{path} is GRIB2 of discipline {start[6]}, expected {_DISCIPLINE} (MRMS); no "
-                "other is read."
+                "other is read: convert it to NetCDF with ecCodes (grib_to_netcdf) or CDO."
             )
         length = int.from_bytes(start[8:], "big")
         if not _START < length <= _LONGEST:
@@ -165,85 +152,6 @@ def _time(sections: dict[int, bytes], path: str | Path) -> np.datetime64:
         stated = struct.unpack_from(">HBBBBB", section, place)
         raise UserError(f"{path}: its time {stated} is none; the file is damaged.")
     return moment
-
-
-def _grid(section: bytes, path: str | Path) -> Grid:
-    """Cell centres [degrees], longitudes from -180 on."""
-    points, template, earth = struct.unpack_from(">I2xHB", section, 6)
-    columns, rows, basic_angle, subdivisions = struct.unpack_from(">IIII", section, 30)
-    if template != 0:
-        raise UserError(
-            f"{path}: its grid definition template is 3.{template}, expected 3.0 (longitudes and "
-            "latitudes)."
-        )
-    if earth not in _EARTHS:
-        raise UserError(
-            f"{path}: its shape of the earth is {earth}, expected one of "
-            f"{', '.join(map(str, _EARTHS))}."
-        )
-    if points != columns * rows:
-        raise UserError(
-            f"{path}: its number of data points is {points}, expected {columns * rows} for "
-            f"{rows}x{columns} pixels; it contradicts itself."
-        )
-    require_pixels(str(path), rows, columns)
-    unit = _unit_of_angles(basic_angle, subdivisions, path)
-    first_row, first_column, last_row, last_column, dx, dy = (
-        _signed_number(section, place) * unit for place in (46, 50, 55, 59, 63, 67)
-    )
-    _check_order(section[71], first_row, last_row, path)
-    if last_column < first_column:  # over Greenwich, or the date line
-        last_column += _TURN
-    north, south = max(first_row, last_row), min(first_row, last_row)
-    x, y = first_column + dx * np.arange(columns), north - dy * np.arange(rows)
-    off = in_force().off_corner
-    ends = (("longitude", last_column, x[-1], dx), ("latitude", south, y[-1], dy))
-    for name, stated, reached, step in ends:
-        if abs(reached - stated) > off * step:
-            raise UserError(
-                f"{path}: the last {name} of its grid is {stated:g}, expected {reached:g} for "
-                f"{rows}x{columns} cells of {dy:g}x{dx:g}, give or take {off:g} of one; it "
-                "contradicts itself."
-            )
-    return Grid(f"+proj=longlat {_EARTHS[earth]} +no_defs", near_zero(x), y)
-
-
-def _check_order(scanning: int, first_row: float, last_row: float, path: str | Path) -> None:
-    """Refuse rows that are in another order than the scanning mode says."""
-    if scanning not in (_FROM_NORTH, _FROM_SOUTH):
-        raise UserError(
-            f"{path}: its scanning mode is {scanning:#04x}, expected {_FROM_NORTH:#04x} or "
-            f"{_FROM_SOUTH:#04x} (rows from the west)."
-        )
-    if (scanning == _FROM_NORTH) != (first_row >= last_row):
-        order = "north to south" if scanning == _FROM_NORTH else "south to north"
-        raise UserError(
-            f"{path}: its latitudes run from {first_row:g} to {last_row:g}, but its scanning mode "
-            f"is {scanning:#04x}; expected rows from {order}."
-        )
-
-
-def _unit_of_angles(basic_angle: int, subdivisions: int, path: str | Path) -> float:
-    """Degrees that the number 1 stands for: a basic angle by its subdivisions, or a millionth where
-    neither is stated.
-    """
-    if basic_angle in _NOT_STATED:
-        return 1 / _MILLIONTHS
-    if subdivisions in _NOT_STATED:
-        raise UserError(
-            f"{path}: its subdivisions of the basic angle {basic_angle} are {subdivisions}, "
-            f"expected a number such as {_MILLIONTHS}."
-        )
-    return basic_angle / subdivisions
-
-
-def _signed_number(section: bytes, place: int) -> int:
-    return _signed(struct.unpack_from(">I", section, place)[0], 31)
-
-
-def _signed(number: int, bit: int) -> int:
-    """A whole number whose highest bit is its sign."""
-    return (-1 if number >> bit else 1) * (number & ~(1 << bit))
 
 
 def _check_packing(sections: dict[int, bytes], grid: Grid, path: str | Path) -> None:
@@ -309,6 +217,6 @@ def _exact(values: np.ndarray, section: bytes) -> np.ndarray:
     decimal place.
     """
     binary, decimals = (
-        _signed(struct.unpack_from(">H", section, place)[0], 15) for place in (15, 17)
+        signed(struct.unpack_from(">H", section, place)[0], 15) for place in (15, 17)
     )
     return np.round(values, decimals) if binary == 0 and 0 <= decimals <= 6 else values

@@ -10,17 +10,20 @@ import numpy as np
 from nowcast.runtime.errors import UserError
 
 _DIGITS = {"Y": 4, "y": 2, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2}
+_ANYTHING = "*"
 _TOKEN = re.compile(r"%(.?)|([^%])", re.DOTALL)
 
 
 def name_pattern(pattern: str, setting: str) -> re.Pattern:
     """What finds a time such as "%Y%m%d%H%M" in a file name; digits right before or after belong to
-    another number.
+    another number, but for a single one behind minutes or seconds, as no part of a time has one
+    digit (CPC2335513304_00060: 13:30, and a 4 for how it was made).
 
     Args:
         pattern: text with %Y (or %y), %m and %d (or %j, the day of the year), %H, and where they
             are there %M and %S. A "/" in it stands between the names of folders and that of the
-            file: "%Y%m%d/%H%M" for 20240115/0005.npy.
+            file: "%Y%m%d/%H%M" for 20240115/0005.npy. A "*" stands for anything within a name,
+            also digits beside the time.
         setting: where the pattern comes from, for messages.
 
     Raises:
@@ -28,7 +31,9 @@ def name_pattern(pattern: str, setting: str) -> re.Pattern:
     """
     parts, codes = [], []
     for code, text in _TOKEN.findall(pattern):
-        if text:
+        if text == _ANYTHING:
+            parts.append(r"[^/]*?")
+        elif text:
             parts.append(re.escape(text))
         elif code in _DIGITS and code not in codes:
             codes.append(code)
@@ -43,7 +48,11 @@ def name_pattern(pattern: str, setting: str) -> re.Pattern:
             "such as '%Y%m%d%H%M' or 'AQC%y%j%H%M', or with the folder '%Y%m%d/%H%M', is "
             "needed, each once."
         )
-    return re.compile(rf"(?<!\d){''.join(parts)}(?!\d)", re.ASCII)
+    before = "" if pattern.startswith(_ANYTHING) else r"(?<!\d)"
+    after = r"(?!\d\d)" if pattern.endswith(("%M", "%S")) else r"(?!\d)"
+    if pattern.endswith(_ANYTHING):
+        after = ""
+    return re.compile(f"{before}{''.join(parts)}{after}", re.ASCII)
 
 
 def parts_looked_at(pattern: str) -> int:

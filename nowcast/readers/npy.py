@@ -20,6 +20,7 @@ from nowcast.runtime.unreadable import mend, unreadable
 
 MAX_VALUES = 8 * MAX_PIXELS
 _MAX_HEADER_BYTES = 10_000
+_MAX_TEXT_BYTES = 256  # of a time as text, of up to 4 bytes a character
 
 
 class NpyArray:
@@ -52,12 +53,15 @@ class NpyArray:
             )
 
     def numbers(self, *, times: bool = False) -> "NpyArray":
-        """Itself, if it contains plain numbers (or ``times``, too), and not too many.
+        """Itself, if it contains plain numbers (or ``times``, too, also as short texts), and not
+        too many.
 
         Raises:
-            UserError: it contains objects or text, or more values than are accepted.
+            UserError: it contains objects or other text, or more values than are accepted.
         """
-        if self.dtype.kind not in ("iufM" if times else "iuf") or self.dtype.itemsize > 8:
+        is_number = self.dtype.kind in "iuf" and self.dtype.itemsize <= 8
+        is_time = self.dtype.kind in "MSU" and self.dtype.itemsize <= _MAX_TEXT_BYTES
+        if not (is_number or (times and is_time)):
             raise UserError(
                 f"{self.name} contains values of type {self.dtype}; plain "
                 f"numbers{' or times' if times else ''} are needed."

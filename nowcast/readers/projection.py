@@ -65,6 +65,26 @@ def projection_in_metres(definition: str, path: str | Path) -> str:
     return " ".join(f"+{name}={value}" if value else f"+{name}" for name, value in settings.items())
 
 
+def unit_of(definition: str) -> float | None:
+    """How many metres the unit has that a PROJ string counts its coordinates in; 1 where it states
+    none, as for PROJ, None for degrees and for codes.
+    """
+    settings = _parameters(definition)
+    if settings.get("proj") in (None, *_LONGITUDES):
+        return None
+    try:
+        if float(settings.get("a", settings.get("R", "inf"))) < _SMALLEST_RADIUS_IN_METRES:
+            return 1000.0
+        if "to_meter" in settings:
+            return float(settings["to_meter"])
+    except ValueError:  # it is refused by `projection_in_metres`
+        return None
+    unit = settings.get("units", "m")
+    known = pyproj.get_units_map(category="linear")
+    by_name = {one.proj_short_name: one.conv_factor for one in known.values()}
+    return by_name.get(unit)
+
+
 def _parameters(definition: str) -> dict[str, str]:
     """The parameters of a PROJ string that mean something, or open files; of one that comes twice
     the first counts, as for PROJ.

@@ -1,48 +1,41 @@
 """DWD's RADOLAN binary format: rain depths of Germany's radar composites (RY, YW, RW and their
-like).
+like) and reflectivities (RX, EX, WX, WN).
 
-After a text header that ends with the byte 3 come little-endian 16-bit numbers, southernmost row
-first: 12 bits of value, then flags. "Interpolated" and "clutter" say how a value was found (cleaned
-of clutter, it is mostly dry, never the clutter itself): it counts, as in DWD's own sums. "No data"
-is missing; so is "negative", which only differences between products can be, not rain.
+After a text header that ends with the byte 3 come little-endian numbers, southernmost row first.
+
+Those of 16 bits have 12 bits of value, then flags. In rain depths "interpolated" and "clutter" say
+how a value was found (cleaned of clutter, it is mostly dry, never the clutter itself): it counts,
+as in DWD's own sums. "No data" is missing; so is "negative", which only differences between
+products can be, not rain. Reflectivities that are clutter are the clutter itself, and missing.
+
+Those of 8 bits are reflectivities, dBZ = n / 2 - 32.5; 249 is clutter, 250 no data.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, read_exactly, refuse_other_kind, unpacked
 from nowcast.readers.decoding import Coding
-from nowcast.readers.forecasts import refuse
-from nowcast.readers.moments import moment_of_digits
 from nowcast.readers.projection import project
+from nowcast.readers.radolan_header import (
+    REFLECTIVITY,
+    header,
+    is_header,
+    minutes_of,
+    number_bytes,
+    time_of,
+)
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 
-_END_OF_HEADER = b"\x03"
-_MAX_HEADER_BYTES = 4096
-_VALUE, _NO_DATA, _NEGATIVE = 0x0FFF, 0x2000, 0x4000
-_START = re.compile(rb"[A-Z][A-Z0-9]\d{6}10000\d{4}BY[ \d]{7,10}VS[ \d]{2}")
-_HEADER = re.compile(
-    r"(?P<product>..)(?P<day>\d\d)(?P<clock>\d{4})10000(?P<month>\d\d)(?P<year>\d\d)"
-    r"BY *(?P<bytes>\d+)VS *(?P<version>\d+)(?:SW.{9})?PR *E(?P<power>[+-]\d\d)"
-    r"INT *(?P<interval>\d+)(?:U(?P<unit>\d))?GP *(?P<rows>\d+)x *(?P<columns>\d+)(?P<rest>\D.*)?",
-    re.ASCII | re.DOTALL,
-)
-# products that are rain depths in 16 bits
-_RAIN = (
-    *("RY", "RZ", "RW", "RH", "RB", "RL", "RU", "RV", "RQ", "EH", "EB", "EW", "EY", "EZ"),
-    *("YW", "SQ", "SH", "SF", "W1", "W2", "W3", "W4"),
-)
-_FORECASTS = ("FX", "FZ", "FQ", "FS", "WN")  # and those that come with their analyses
-_WITH_FORECASTS = ("RV", "RQ")  # an analysis and its forecasts
-_AHEAD = re.compile(r"VV *(\d{1,4})", re.ASCII)
-# as in DE1200_RV2209301100_005
-_NAME_AHEAD = re.compile(r"_(\d{3})(?:\.(?:gz|bz2|bin))*$", re.ASCII)
+_VALUE, _NO_DATA, _NEGATIVE, _CLUTTER = 0x0FFF, 0x2000, 0x4000, 0x8000
+_NOT_OBSERVED = -1  # free in 16 bits, as all values are of 12
+_DBZ_STEP, _LOWEST_DBZ = 0.5, -32.5
+_CLUTTER_8, _NO_DATA_8, _UNSET_8 = 249, 250, 255
+_CLUTTER_16, _NO_DATA_16 = 2490, 2500  # the same in tenths, where the flags are not set
 # by (rows, columns): 1 km cells that lie south and west of 9 degrees east, 51 degrees north
 _REFERENCE = {
     (900, 900): (450, 450),
@@ -53,22 +46,31 @@ _REFERENCE = {
 _PROJECTION = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +x_0=0 +y_0=0 {earth} +units=m"
 _SPHERE, _ELLIPSOID = "+R=6370040", "+ellps=WGS84"
 _FIRST_VERSION_ON_THE_ELLIPSOID = 5
-_UNITS_OF_INTERVAL = {"0": 1, "1": 1440}  # minutes
 
 
 @dataclass(frozen=True)
 class Radolan(Reader):
-    """Reader for RADOLAN composites with rain depths, plain, gzipped or bzipped."""
+    """Reader for RADOLAN composites with rain depths or reflectivities, plain, gzipped or bzipped.
 
-    format = "DWD RADOLAN (rain depths)"
+    Args:
+        z_r_a: factor of the Z-R relation Z = a R^b, used for reflectivities.
+        z_r_b: its exponent.
+    """
+
+    z_r_a: float = 200.0
+    z_r_b: float = 1.6
+    format = "DWD RADOLAN (rain depths or reflectivities)"
     path_parts = 0  # nothing is taken from the name of a file
 
+    def __post_init__(self):
+        Coding(z_r_a=self.z_r_a, z_r_b=self.z_r_b)
+
     def recognises(self, path: str | Path) -> bool:
-        """Whether the file starts with the header of a RADOLAN composite; never raises."""
-        return bool(_START.match(beginning(path, 64)))
+        """Whether the file starts with a header of this family; never raises."""
+        return is_header(beginning(path, 64))
 
     def read(self, path: str | Path) -> Frames:
-        """One frame [mm/h]; its time ends the interval. NaN: no data.
+        """One frame [mm/h]; its time ends the interval of a depth. NaN: no data.
 
         Raises:
             UserError: another format or product, a forecast, an unknown grid, or damage.
@@ -76,104 +78,48 @@ class Radolan(Reader):
         if not self.recognises(path):
             refuse_other_kind(path, "a RADOLAN file")
         with unpacked(path, "a RADOLAN file") as stream:
-            head = _header(stream, path)
+            head = header(stream, path)
             grid = _grid(head, path)
-            gain, minutes = _depth_unit(head, path), _minutes(head, path)
-            content = read_exactly(stream, 2 * grid.y.size * grid.x.size, path)
-        numbers = np.frombuffer(content, "<u2").reshape(grid.shape)[::-1]
-        # all values are of 12 bits, so that -1 is free for pixels that were not observed
-        values = (numbers & _VALUE).astype(np.int16)
-        values[(numbers & (_NO_DATA | _NEGATIVE)) != 0] = -1
-        coding = Coding("rain_depth", minutes, gain, missing=(-1,))
-        return coding.single_frame(values, _time(head, path), grid, path)
+            coding = self._coding(head, path)
+            size = number_bytes(head)
+            content = read_exactly(stream, size * grid.y.size * grid.x.size, path)
+        numbers = np.frombuffer(content, f"<u{size}").reshape(grid.shape)[::-1]
+        is_reflectivity = head["product"] in REFLECTIVITY
+        values = _values(numbers, is_reflectivity=is_reflectivity) if size == 2 else numbers
+        return coding.single_frame(values, time_of(head, path), grid, path)
+
+    def _coding(self, head: dict[str, str | None], path: str | Path) -> Coding:
+        """How the numbers stand for rain."""
+        if head["product"] not in REFLECTIVITY:
+            minutes = minutes_of(head, path)
+            return Coding("rain_depth", minutes, _unit(head, path), missing=(_NOT_OBSERVED,))
+        unit = _unit(head, path)
+        missing = (_NOT_OBSERVED, _CLUTTER_16, _NO_DATA_16)
+        if number_bytes(head) == 1:
+            missing = (_CLUTTER_8, _NO_DATA_8, _UNSET_8)
+            if unit != 1:
+                raise UserError(
+                    f"{path} has the precision E{head['power']}; reflectivities of 8 bits have "
+                    "E+00."
+                )
+        gain, z_r = _DBZ_STEP * unit, (self.z_r_a, self.z_r_b)
+        return Coding("reflectivity", None, gain, _LOWEST_DBZ, missing, 0, *z_r)
 
 
-def _header(stream: BinaryIO, path: str | Path) -> dict[str, str | None]:
-    """Fields of the text header by name, of a product and size that can be read; the stream then
-    stands at the first number.
-    """
-    content = bytearray()
-    while not content.endswith(_END_OF_HEADER):
-        byte = stream.read(1)
-        if not byte or len(content) > _MAX_HEADER_BYTES:
-            raise UserError(
-                f"{path} has no end of a RADOLAN header; it is cut short or of another format."
-            )
-        content += byte
-    text = content[:-1].decode("ascii", errors="replace")
-    match = _HEADER.fullmatch(text)
-    if not match:
-        lacking = [name for name in ("BY", "VS", "PR", "INT", "GP") if name not in text]
-        raise UserError(
-            f"{path} has the header {text[:100]!r} without "
-            f"{', '.join(lacking) or 'numbers where they stand'}; expected one such as "
-            "'RY...BY...VS...PR E-02INT   5GP 900x 900'."
-        )
-    head = match.groupdict()
-    _refuse_forecast(head, path)
-    if head["product"] not in _RAIN:
-        raise UserError(
-            f"{path} contains the product {head['product']!r}; rain depths ({', '.join(_RAIN)}) "
-            "can be read."
-        )
-    expected = len(content) + 2 * int(head["rows"]) * int(head["columns"])
-    if int(head["bytes"]) != expected:
-        raise UserError(
-            f"{path}: BY in its header is {head['bytes']} bytes, expected {expected} for "
-            f"{head['rows']}x{head['columns']} 16-bit numbers; it is damaged."
-        )
-    return head
+def _values(numbers: np.ndarray, *, is_reflectivity: bool) -> np.ndarray:
+    """Values of numbers of 16 bits, with those that were not observed as `_NOT_OBSERVED`."""
+    not_observed = _NO_DATA | _NEGATIVE | (_CLUTTER if is_reflectivity else 0)
+    values = (numbers & _VALUE).astype(np.int16)
+    values[(numbers & not_observed) != 0] = _NOT_OBSERVED
+    return values
 
 
-def _refuse_forecast(head: dict[str, str | None], path: str | Path) -> None:
-    """Refuse a lead time above 0 in the header, or, where it has none, in the name; and products
-    that are forecasts only.
-    """
-    # after MS come the names of radars, in which VV may stand by chance
-    ahead = _AHEAD.search((head["rest"] or "").partition("MS")[0])
-    if ahead and int(ahead[1]):
-        refuse(path, "VV in its header", f"{ahead[1]} minutes", "000")
-    named = _NAME_AHEAD.search(Path(path).name)
-    comes_ahead = head["product"] in (*_WITH_FORECASTS, *_FORECASTS)
-    if not ahead and comes_ahead and named and int(named[1]):
-        refuse(path, "the end of its name", repr(named[0]), "_000 where the header has no VV")
-    if not ahead and head["product"] in _FORECASTS:
-        refuse(path, "its product", repr(head["product"]), f"one of {', '.join(_RAIN)}")
-
-
-def _depth_unit(head: dict[str, str | None], path: str | Path) -> float:
-    """Depth [mm] that the number 1 stands for."""
+def _unit(head: dict[str, str | None], path: str | Path) -> float:
+    """What the number 1 stands for [mm]; of reflectivities, in half dBZ."""
     power = int(head["power"])
     if not -3 <= power <= 0:
         raise UserError(f"{path} has the precision E{head['power']}; E-03 to E+00 mm are accepted.")
     return 1 / 10**-power
-
-
-def _minutes(head: dict[str, str | None], path: str | Path) -> int:
-    """Length of the interval; with unit 1 it is in days."""
-    unit = head["unit"] or "0"
-    if unit not in _UNITS_OF_INTERVAL:
-        raise UserError(
-            f"{path}: the unit of INT in its header is U{unit}, expected U0 (minutes) or U1 (days)."
-        )
-    minutes = int(head["interval"]) * _UNITS_OF_INTERVAL[unit]
-    if not 0 < minutes <= 1440 * 366:
-        raise UserError(
-            f"{path}: INT in its header is {head['interval']} of unit {unit}, expected 1 minute "
-            "to 366 days."
-        )
-    return minutes
-
-
-def _time(head: dict[str, str | None], path: str | Path) -> np.datetime64:
-    day, month, year, clock = (head[name] for name in ("day", "month", "year", "clock"))
-    moment = moment_of_digits(f"20{year}{month}{day}{clock}")
-    if moment is None:
-        raise UserError(
-            f"{path} has the time {day}.{month}.{year} {clock[:2]}:{clock[2:]} in its header, "
-            "which does not exist; it is damaged."
-        )
-    return moment
 
 
 def _grid(head: dict[str, str | None], path: str | Path) -> Grid:

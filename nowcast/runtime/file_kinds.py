@@ -6,6 +6,8 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from nowcast.runtime.radar_kinds import weather_format
+
 HEAD = 512  # bytes that show what a file is: tar has its mark at 257
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
@@ -18,11 +20,13 @@ class Kind(NamedTuple):
         what: in words, with the article.
         advice: what to do where something else was needed.
         is_never_data: no radar file is of this kind, so that no reader need look at it.
+        is_converted: another program makes of it what is read here.
     """
 
     what: str
     advice: str
     is_never_data: bool = False
+    is_converted: bool = False
 
 
 def _packed(what: str, command: str, *, may_be_data: bool = False) -> Kind:
@@ -88,9 +92,8 @@ _BY_BEGINNING = (
     (Kind("an HDF4 file", "convert it to HDF5 (h4toh5)"), b"\x0e\x03\x13\x01"),
     (_of_a_format("an HDF5 file"), HDF5),
     (_of_a_format("a NetCDF-3 file"), b"CDF\x01", b"CDF\x02"),
-    (Kind("a NetCDF file of the variant CDF-5", "convert it (nccopy -k nc4 FILE NEW)"), b"CDF\x05"),
+    (_of_a_format("a NetCDF file of the variant CDF-5"), b"CDF\x05"),
     (_of_a_format("a GRIB file"), b"GRIB"),
-    (Kind("a BUFR file", "give the same data in a format that is read here"), b"BUFR"),
     (_of_a_format("a TIFF image"), b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     (_of_a_format("a GIF image"), b"GIF8"),
     (_of_a_format("a PGM image"), b"P5\n"),
@@ -108,6 +111,8 @@ _XML_ERROR = re.compile(rb"<(\w+:)?(error|fault|exception)", re.IGNORECASE)
 
 def kind_of_content(head: bytes) -> Kind | None:
     """What a file is by its first bytes, `HEAD` of them or all; None where they do not show it."""
+    if found := weather_format(head):
+        return Kind(*found, is_converted=True)
     for kind, *beginnings in _BY_BEGINNING:
         if head.startswith(tuple(beginnings)):
             if head.startswith(_ZIP) and head[6:7] and head[6] & 1:
@@ -147,7 +152,8 @@ def _with_what_is_in_it(packed: Kind, head: bytes) -> Kind:
         return packed
     if inside is None:
         return packed
-    advice = inside.advice if inside.is_never_data else packed.advice
+    is_told = inside.is_never_data or inside.is_converted
+    advice = inside.advice if is_told else packed.advice
     return Kind(f"{inside.what}, packed with gzip", advice)
 
 

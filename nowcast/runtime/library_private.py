@@ -15,10 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-_OF_FILE = {"fp", "filename", "use_mmap", "mode", "version_byte", "variables"}
-_SCIPY_OWN = _OF_FILE | {"data", "dimensions", "maskandscale"}
-"""Of a scipy variable or file, beside names that begin with an underscore."""
-
 
 def forget_received_sigterm(trainer) -> None:
     """Make a ``lightning.Trainer`` forget a SIGTERM that it has noticed; without the private name
@@ -116,16 +112,6 @@ def gdal_errors() -> tuple[type[Exception], ...]:
     except ImportError:
         return (rasterio.errors.RasterioError,)
     return (rasterio.errors.RasterioError, CPLE_BaseError)
-
-
-def classic_attributes(owner) -> dict:
-    """Attributes of a ``scipy.io.netcdf_file``, or of a variable of it, by name."""
-    try:
-        return dict(owner._attributes)
-    except AttributeError:
-        own = _SCIPY_OWN | {"_typecode", "_size", "_shape", "_dims", "_recs", "_recsize"}
-        own |= {"_mm", "_mm_buf"}
-        return {name: value for name, value in vars(owner).items() if name not in own}
 
 
 def lead_gdal_to(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
+from nowcast.training.muon import Muon
 from nowcast.training.settings import TrainingSettings
 
 WARMUP = 0.05  # share of the training in which the learning rate rises to its full value
@@ -18,6 +19,8 @@ def optimizer_of(
     rate = settings.learning_rate
     if settings.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=rate, alpha=0.9, eps=1e-6)
+    if settings.optimizer == "muon":
+        return Muon(parameters, lr=rate)
     # one pass over all weights; Lightning does not clip the gradients of such an optimiser
     fused = settings.gradient_clip is None
     return torch.optim.Adam(parameters, lr=rate, fused=fused)

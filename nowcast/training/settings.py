@@ -7,7 +7,7 @@ from nowcast.runtime.errors import UserError
 from nowcast.runtime.precision import check_precision
 
 _ACCEPTED = {
-    "optimizer": ("adam", "rmsprop"),
+    "optimizer": ("adam", "rmsprop", "muon"),
     "schedule": ("constant", "cosine"),
     "select": ("validation_loss", "csi"),
 }
@@ -25,7 +25,9 @@ class TrainingSettings:
         batch_size: sequences in a step of each device; two devices with batch_size=8 make the steps
             of one with batch_size=16.
         learning_rate: at its highest.
-        optimizer: "adam", or "rmsprop" as in Shi et al. 2015 (decay 0.9, epsilon 1e-6).
+        optimizer: "adam"; "rmsprop" as in Shi et al. 2015 (decay 0.9, epsilon 1e-6); or "muon",
+            Adam for everything but convolutions, whose steps go along orthogonal momentum: fewer
+            steps to the same loss in short trainings.
         schedule: "constant", or "cosine": a short warm-up, then down to 0 along a cosine.
         gradient_clip: largest norm of the gradient; None for no limit.
         precision: "float32", "bf16-mixed" (float32 weights and cell states), or "auto": bf16-mixed

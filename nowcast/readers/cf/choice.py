@@ -2,6 +2,7 @@
 
 from nowcast.readers.cf import units
 from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.cf.told import Lacking
 from nowcast.runtime.errors import UserError
 
 _STANDARD_NAMES = {
@@ -53,14 +54,10 @@ def rain_variable(source: Source, wanted: str | None) -> Variable:
     found = ranks(source, wanted)
     if not found:
         known = ", ".join(list(source.variables)[:20]) or "none"
-        named = (
-            repr(wanted)
-            if wanted is not None
-            else ("with a standard name of rain or reflectivity (such as rainfall_rate)")
-        )
+        named = "of rain" if wanted is None else repr(wanted)
         raise UserError(
-            f"{source.path} has no variable {named}; it has {known}; set reader.variable to one of "
-            "them."
+            f"{source.path} has no variable {named}; it has {known}; set reader.variable to one "
+            "of them."
         )
     first = min(found.values())
     best = source.find([name for name, rank in found.items() if rank == first])
@@ -69,7 +66,8 @@ def rain_variable(source: Source, wanted: str | None) -> Variable:
     if len(best) > 1:
         raise UserError(
             f"{source.path} has several variables of {_PREFERENCE[first].replace('_', ' ')}: "
-            f"{', '.join(one.name for one in best)}; set reader.variable to one of them."
+            f"{', '.join(one.name for one in best)}; set reader.variable to one of them (with "
+            f"reader={source.told.reader})."
         )
     return best[0]
 
@@ -84,24 +82,29 @@ def member_axis(source: Source, field: Variable) -> int | None:
     return None
 
 
-def measured(field: Variable) -> tuple[str, float]:
+def measured(source: Source, field: Variable) -> tuple[str, float]:
     """(rain_rate, rain_depth or reflectivity; what to multiply with to have mm/h, mm or dBZ), by
-    units and standard name.
+    the units that are set, else by its own, which must fit its standard name.
 
     Raises:
         UserError: units of anything else, or of another quantity than the standard name is.
     """
+    if source.told.units is not None:
+        return units.quantity(source.told.units)
     stated, name = field.text("units"), field.text("standard_name")
     found = units.quantity(stated)
     if found is None:
-        raise UserError(
+        raise Lacking(
             f"{field.path}: {field.name} has the units {stated!r}; a rate such as 'mm h-1' or "
-            "'kg m-2 s-1', a depth such as 'mm', or 'dBZ' is needed."
+            "'kg m-2 s-1', a depth such as 'mm', or 'dBZ' is needed; "
+            f"{source.told.setting('units')} to what it counts.",
+            ("units",),
         )
     named = _STANDARD_NAMES.get(name, found[0])
     if named != found[0]:
         raise UserError(
             f"{field.path}: {field.name} is {name}, a {named.replace('_', ' ')}, but its units "
-            f"{stated!r} are of a {found[0].replace('_', ' ')}; mend one of them."
+            f"{stated!r} are of a {found[0].replace('_', ' ')}; mend one of them, or "
+            f"{source.told.setting('units')} to the right ones."
         )
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nowcast.readers.cf.told import NOTHING, Told
 from nowcast.readers.decoding import equals
 from nowcast.runtime.errors import UserError
 
@@ -21,6 +22,22 @@ _DEFAULT_FILLS = {  # what the NetCDF libraries put where nothing was written
     "f4": 9.969209968386869e36,
     "f8": 9.969209968386869e36,
 }
+
+
+_SPELLINGS = {"units": ("unit",)}  # what people write for CF's names of attributes
+
+
+def text_of(attributes: dict, name: str) -> str:
+    """An attribute as text; empty if it is missing or no text.
+
+    One whose name is in capitals, or spelled as people do, counts where CF's own is not there.
+    """
+    for spelled in (name, *_SPELLINGS.get(name, ())):
+        for known in (spelled, spelled.capitalize(), spelled.upper()):
+            value = attributes.get(known)
+            if isinstance(value, str) and value.strip():
+                return value.strip()
+    return ""
 
 
 @dataclass(frozen=True)
@@ -65,9 +82,8 @@ class Variable:
         return " since " in self.text("units").lower()
 
     def text(self, attribute: str) -> str:
-        """An attribute as text; empty if it is missing or no text."""
-        value = self.attributes.get(attribute)
-        return value.strip() if isinstance(value, str) else ""
+        """An attribute as text, however its name is spelled; empty if it is missing or no text."""
+        return text_of(self.attributes, attribute)
 
     def numbers(self, attribute: str) -> list[int | float]:
         """An attribute's numbers, whole ones with the sign that stored values are meant to have.
@@ -134,6 +150,7 @@ class Source:
         attributes: of the data set.
         group: the group's path.
         own: names of the group's own variables, where the rain is looked for; None: all.
+        told: what is said of it beside what it says itself.
     """
 
     path: Path
@@ -142,6 +159,7 @@ class Source:
     attributes: dict = field(default_factory=dict)
     group: str = ""
     own: frozenset[str] | None = None
+    told: Told = NOTHING
 
     def find(self, names: str | list[str]) -> list[Variable]:
         """Those of the named variables that exist."""

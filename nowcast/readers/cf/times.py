@@ -6,9 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nowcast.readers.cf import units
-from nowcast.readers.cf.grid import require_length
+from nowcast.readers.cf.coordinates import require_length
 from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.cf.told import Lacking
 from nowcast.readers.decoding import equals
+from nowcast.readers.moments import as_text, moment_of
+from nowcast.readers.names import time_in_name
 from nowcast.runtime.errors import UserError
 
 TIME_NAMES = ("time", "valid_time")
@@ -21,11 +24,13 @@ class Times(NamedTuple):
         ends: UTC, (T,) datetime64[s]; ends of intervals where there are bounds.
         minutes: lengths of the intervals, (T,); None without bounds.
         axis: the field's axis of time; None if it has a single one.
+        remarks: where they were found, if that is unusual.
     """
 
     ends: np.ndarray
     minutes: np.ndarray | None
     axis: int | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def starts(self) -> np.ndarray:
@@ -41,6 +46,9 @@ def times_of(source: Source, field: Variable) -> Times:
     Raises:
         UserError: none, more than one for a map, or bounds that do not fit.
     """
+    told = source.told.time
+    if told is not None and told not in source.variables:
+        return Times(_told_moment(source, field, told).reshape(1), None, None)
     axis, coordinate = _time_coordinate(source, field)
     bounds = source.variables.get(coordinate.text("bounds"))
     if bounds is None:
@@ -95,21 +103,58 @@ def decoded(source: Source, values: Variable, coordinate: Variable | None = None
     return units.times(numbers, described.text("units"), calendar, where)
 
 
+def _told_moment(source: Source, field: Variable, told: str) -> np.ndarray:
+    """The UTC time of a field's only map, by the form of file names or the attributes that are set
+    ("date time": two of them together).
+    """
+    if "%" in told:
+        return np.asarray(time_in_name(source.path, told, "reader.time"))
+    known = source.attributes | field.attributes
+    words = []
+    for name in told.split():
+        where = "variable or attribute for reader.time"
+        source.told.require_name(name, [*source.variables, *known], source.path, where)
+        words.append(str(as_text(known.get(name, ""))))
+    moment = moment_of(" ".join(words))
+    if moment is None:
+        raise UserError(
+            f"{source.path}: {told} is {' '.join(words)!r:.200}, which is no UTC time such as "
+            "'2020-01-01 00:00'; set reader.time to another variable or attribute."
+        )
+    return np.asarray(moment)
+
+
 def _time_coordinate(source: Source, field: Variable) -> tuple[int | None, Variable]:
     """(the field's axis of time, None if the field has a single one; its coordinate)."""
+    if source.told.time is not None:
+        candidates = source.find([source.told.time])
+    else:
+        candidates = [one for one in source.variables.values() if _is_time(one)]
     named = source.find(field.text("coordinates"))
     for axis, dim in enumerate(field.dims):
-        for one in [*source.find([dim]), *named]:
-            if one.dims == (dim,) and _is_time(one):
+        for one in [*source.find([dim]), *named, *candidates]:
+            if one.dims == (dim,) and one in candidates:
                 require_length(field, axis, one)
                 return axis, one
-    for one in [*named, *source.variables.values()]:
-        if math.prod(one.shape) == 1 and len(one.shape) <= 1 and _is_time(one):
+    for one in [*named, *candidates]:
+        if math.prod(one.shape) == 1 and len(one.shape) <= 1 and one in candidates:
             return None, one
-    raise UserError(
+    raise Lacking(
         f"{source.path}: {field.name} has no time: no coordinate with the standard name time and "
-        "units such as 'minutes since 2020-01-01 00:00'."
+        f"units such as 'minutes since 2020-01-01 00:00'; {source.told.setting('time')} to the "
+        f"variable or attribute that has it{_seen_times(source)}, or to the form of the time in "
+        "the file's name, such as %Y%m%d%H%M.",
+        ("time",),
     )
+
+
+def _seen_times(source: Source) -> str:
+    """Names of variables and attributes that could be a time, in brackets."""
+    found = [one.name for one in source.variables.values() if one.counts_time]
+    for name, value in source.attributes.items():
+        if isinstance(value, str) and moment_of(value) is not None:
+            found.append(name)
+    return f" ({', '.join(found[:10])})" if found else ""
 
 
 def _is_time(variable: Variable) -> bool:

@@ -32,6 +32,7 @@ _FACTOR = re.compile(
     r"(?:(?:\^|\*\*)?(?P<power>[+-]?\d{1,2}))?",
     re.ASCII,
 )
+_DIVISOR = re.compile(r" /\(([^()/]{1,40})\)")  # in brackets: kg/(m2 h)
 # what is measured, in units of rain in mm (a layer of 1 kg/m2 of water is 1 mm thick)
 _QUANTITIES = {
     (0, 1, -1): ("rain_rate", Fraction(1000 * 3600)),
@@ -41,7 +42,9 @@ _QUANTITIES = {
 }
 _SIZES = Fraction(1, 10**12), Fraction(10**12)  # kg, m or s; a text beyond them is no unit of ours
 _FRACTIONS_OF_A_SECOND = ("nanoseconds", "microseconds", "milliseconds", "ns", "us", "ms")
-_DEGREES = re.compile(r"degrees?(_?(east|north|e|n)|_in_wgs84_projection)?")
+_DEGREES = re.compile(
+    r"(decimal[_ ]?)?deg(ree)?s?([_ ]?(east|north|e|n)|_in_wgs84_projection)?|\u00b0[en]?"
+)
 _SINCE = re.compile(
     r"(?P<unit>[a-z]+)\s+since\s+(?P<year>\d{1,4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
     r"(?:[t\s]\s*(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:\.0*)?)?)?)?"
@@ -56,6 +59,8 @@ _FURTHEST = 2**37  # seconds, 4,000 years
 def _dimension(text: str) -> tuple[Powers | None, Fraction | None]:
     """(powers; size in kg, m and s) of a unit, (None, None) if it is not understood."""
     rest = re.sub(r"\s*/\s*", " /", text.strip().lower().replace(" per ", " /"))
+    rest = _DIVISOR.sub(lambda group: re.sub(r"[\s*·.]+", " /", f" /{group[1].strip()}"), rest)
+    rest = re.sub(r"\^\{([+-]?\d+)\}", r"\1", rest)  # mm h^{-1}
     total, size = list(_NUMBER), Fraction(1)
     for part in re.split(r"[\s·]+|\.(?=[a-z])|(?<!\*)\*(?!\*)", rest):
         for piece in re.findall(r"/?[^/]+", part):
@@ -93,6 +98,12 @@ def metres(units: str) -> float | None:
     """How many metres a unit of length has; None if it is none."""
     powers, size = _dimension(units)
     return float(size) if powers == _LENGTH else None
+
+
+def seconds(units: str) -> float | None:
+    """How many seconds a unit of time has; None if it is none."""
+    powers, size = _dimension(units)
+    return float(size) if powers == _TIME else None
 
 
 def is_duration(units: str) -> bool:

@@ -4,12 +4,12 @@ Axes: B batch, T time, C channels, H rows, W columns.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from nowcast.models.base import ForecastModel
 from nowcast.runtime.errors import UserError
@@ -20,6 +20,7 @@ from nowcast.training.losses.base import (
     refuse_below_zero,
     shared_count,
 )
+from nowcast.types.batch import Batch
 
 PROBABILITY_MARGIN = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], as in Shi et al. 2015
 SSIM_WINDOW = 7  # pixels, as in the Moving MNIST scores
@@ -31,17 +32,28 @@ class CrossEntropy(PixelLoss):
     """Cross-entropy of grey targets, summed over time and pixels, mean over the batch.
 
     In nats per sequence. Cross-entropy alone answers uncertainty with a grey veil; the absolute
-    error prefers the likelier of black and white.
+    error prefers the likelier of black and white. But where nothing is likely yet it prefers black,
+    and a network learns less from it of where things go: so it may come later.
 
     Args:
         absolute_weight: of the summed absolute error that is added; 0 is the loss of Shi et al.
             2015.
+        absolute_rise: shares of the training between which that weight rises evenly from 0 to its
+            full size; [0, 0]: it is full from the beginning. The validation loss always has the
+            full weight.
     """
 
     absolute_weight: float = 0.0
+    absolute_rise: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     def __post_init__(self):
         refuse_below_zero(absolute_weight=self.absolute_weight)
+        rise = self.absolute_rise
+        if len(rise) != 2 or not 0 <= rise[0] <= rise[1] <= 1:
+            raise UserError(
+                f"loss.absolute_rise is {rise}; expected two shares of the training, from 0 to 1, "
+                "the second not below the first."
+            )
 
     def check(self, model: ForecastModel) -> None:
         """Refuse a model whose values may lie outside of (0, 1)."""
@@ -52,6 +64,27 @@ class CrossEntropy(PixelLoss):
                 f"{type(model).__name__} may predict others (capabilities.unit_range is False); "
                 "give a network output=sigmoid, or use loss=squared_error."
             )
+
+    def __call__(
+        self,
+        model: ForecastModel,
+        batch: Batch,
+        progress: float,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """The loss of a model in training, with the weight of that moment."""
+        weight = self.absolute_weight * self.absolute_share(progress)
+        now = replace(self, absolute_weight=weight)
+        return super(CrossEntropy, now).__call__(model, batch, progress, generator)
+
+    def absolute_share(self, progress: float) -> float:
+        """The share of its weight that the absolute error has, when that share of the training is
+        done.
+        """
+        begin, end = self.absolute_rise
+        if progress >= end:
+            return 1.0
+        return (progress - begin) / (end - begin) if progress > begin else 0.0
 
     def of(self, forecast: Tensor, target: Tensor, observed: Tensor) -> Tensor:
         """All (B, T, C, H, W) -> scalar; forecast and target in [0, 1]."""

@@ -1,0 +1,142 @@
+"""Rain rates of stored values: packing, valid ranges, and marks for missing and dry, also those
+that are not declared.
+"""
+
+import re
+
+import numpy as np
+
+from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.decoding import Coding, equals
+from nowcast.readers.marks import undeclared_mark
+from nowcast.runtime.errors import UserError
+
+_DRY_FLAG = re.compile(
+    r"(no|zero)_?(rain|rainfall|precip|precipitation|echo)|dry|undetect(ed)?|not_?detected"
+    r"|below_(detection|threshold)(_limit|_level)?",
+    re.IGNORECASE,
+)
+_NOT_OBSERVED = ("is_nodata", "is_blocked")  # what MET Norway and fimex call maps of 0 and 1
+_PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
+
+
+def rain_rate(
+    source: Source,
+    field: Variable,
+    stored: np.ndarray,
+    coding: Coding,
+    missing_beside: np.ndarray | bool = False,
+) -> np.ndarray:
+    """Rain rate [mm/h] of stored values, (H, W) float32; NaN = not observed.
+
+    Args:
+        source: the data set.
+        field: its variable with the rain.
+        stored: one map of it.
+        coding: how its values stand for rain.
+        missing_beside: where a mask beside it says that nothing was observed.
+    """
+    stored = stored.view(field.stored_dtype)
+    missing, dry = np.isnan(stored) | missing_beside, np.zeros(stored.shape, bool)
+    for mark in (*source.missing_marks(field), *(source.told.missing or ())):
+        missing |= equals(stored, mark)
+    for mark, is_dry in _flags(field):
+        (dry if is_dry else missing)[equals(stored, mark)] = True
+    values = field.unpacked(stored)
+    missing |= _outside(field, "valid_min", stored, values)
+    missing |= _outside(field, "valid_max", stored, values)
+    values[missing | dry] = np.nan
+    remedy = f"{source.told.setting('missing')} to the numbers that mean not observed"
+    if source.told.missing is None:
+        _refuse_undeclared(field, np.where(missing | dry, 0, stored), values, remedy)
+    # reflectivities may well be below 0; rates and depths are so by rounding only
+    if field.is_packed and coding.quantity != "reflectivity":
+        rounded = values >= -_offset_rounding(field)
+        values[(values < 0) & (rounded | (values * coding.gain > -_PACKING_NOISE))] = 0.0
+    rates = coding.rain_rate(values, field.path, remedy=remedy)
+    rates[dry & ~missing] = 0.0
+    return rates
+
+
+def masks_beside(source: Source, field: Variable) -> list[Variable]:
+    """The variables beside a field that are 1 where it was not observed."""
+    found = []
+    for one in source.find(list(_NOT_OBSERVED)):
+        along = tuple(dim for dim in field.dims if dim in one.dims)
+        fits = len(along) >= 2 and along == one.dims and one.dtype.kind in "iu"
+        if fits and one is not field:
+            found.append(one)
+    return found
+
+
+def masked(masks: list[Variable], field: Variable, index: list[int | slice]) -> np.ndarray | bool:
+    """Where masks say that a map of the field was not observed, (H, W) as it is stored."""
+    missing = False
+    for one in masks:
+        part = tuple(index[field.dims.index(dim)] for dim in one.dims)
+        missing = missing | (np.asarray(one.read(part, False)) == 1)
+    return missing
+
+
+def _refuse_undeclared(
+    field: Variable, stored: np.ndarray, values: np.ndarray, remedy: str
+) -> None:
+    """Refuse a field with many pixels of a number that is a mark wherever it is met, but that the
+    file does not declare.
+
+    Args:
+        field: the variable.
+        stored: (H, W), 0 where it is missing.
+        values: what they stand for, NaN where it is missing.
+        remedy: what to do, for messages.
+    """
+    found = undeclared_mark(values) or (
+        undeclared_mark(stored, ends_of_type=True) if stored.dtype.kind in "iu" else None
+    )
+    if found is not None:
+        mark, count = found
+        raise UserError(
+            f"{field.path}: {count} of {values.size} pixels of {field.name} are {mark:g}, which "
+            f"looks like a mark for missing ones, but is not declared (_FillValue); {remedy}, or "
+            "to [] if it is a value."
+        )
+
+
+def _offset_rounding(field: Variable) -> float:
+    """How far below 0 a stored 0 may come out where the offset is a number of 32 bits, in the
+    field's unit.
+    """
+    offset = abs(field.number("add_offset", 0.0))
+    return float(np.spacing(np.float32(offset))) if 0 < offset < 1e6 else 0.0
+
+
+def _flags(field: Variable) -> list[tuple[int | float, bool]]:
+    """(stored number, whether it means dry; else it means missing) of a field's flags."""
+    values, meanings = field.numbers("flag_values"), field.text("flag_meanings").split()
+    if len(values) != len(meanings):
+        raise UserError(
+            f"{field.path}: {field.name} has {len(values)} flag_values, but {len(meanings)} "
+            "flag_meanings; the file contradicts itself."
+        )
+    return [(value, bool(_DRY_FLAG.fullmatch(word))) for value, word in zip(values, meanings)]
+
+
+def _outside(field: Variable, name: str, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where values lie outside the end of the valid range that ``name`` is, (H, W)."""
+    both = field.numbers("valid_range")
+    limits = field.numbers(name)
+    for attribute, found, count in ((name, limits, 1), ("valid_range", both, 2)):
+        if len(found) not in (0, count):
+            raise UserError(
+                f"{field.path}: {field.name} has {len(found)} numbers in {attribute}; expected "
+                f"{count}."
+            )
+    limits = limits or (both[:1] if name == "valid_min" else both[1:])
+    if not limits:
+        return np.zeros(stored.shape, bool)
+    (limit,) = limits
+    # as the NetCDF guide says: the limit's type decides whether it is of packed or unpacked values
+    of_values = field.is_packed and stored.dtype.kind in "iu" and isinstance(limit, float)
+    compared = values if of_values else stored
+    with np.errstate(invalid="ignore"):
+        return compared < limit if name == "valid_min" else compared > limit

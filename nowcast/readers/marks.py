@@ -1,0 +1,34 @@
+"""Numbers that look like marks for missing pixels, although nothing declares them."""
+
+import numpy as np
+
+from nowcast.types.tolerance import in_force
+
+_USUAL_MARKS = (  # numbers that stand for missing pixels where many have them
+    *(99.0, 999.0, 9999.0, 99999.0, 99.9, 999.9, 9999.9, 99.99, 999.99, 255.0),
+    *(32767.0, 32768.0, 3276.7, 327.67, 65535.0, 6553.5, 655.35),
+)
+
+
+def undeclared_mark(values: np.ndarray, *, ends_of_type: bool = False) -> tuple[float, int] | None:
+    """A number that many pixels have and that usually means missing, and how many; None: none.
+
+    Only the highest and the lowest are looked at, and a few pixels are none (``bad_share`` of
+    ``nowcast.types.tolerance``).
+
+    Args:
+        values: one field, NaN where it is missing.
+        ends_of_type: whether it is the highest or lowest number of a type of whole numbers that
+            counts as such a mark, but for 0.
+    """
+    accepted = max(1.0, in_force().bad_share * values.size)
+    for end in (np.fmax.reduce(values, axis=None), np.fmin.reduce(values, axis=None)):
+        if ends_of_type:
+            limits = np.iinfo(values.dtype)
+            is_mark = end != 0 and end in (limits.min, limits.max)
+        else:
+            is_mark = bool(np.isclose(abs(float(end)), _USUAL_MARKS, rtol=1e-6, atol=0).any())
+        count = int(np.count_nonzero(values == end)) if is_mark else 0
+        if count > accepted:
+            return float(end), count
+    return None
