@@ -65,7 +65,7 @@ def test_info_of_a_radar_file_names_its_format_and_what_was_measured(tmp_path):
     frames = KnmiHdf5().read(write_knmi(tmp_path / "a.h5", [[0, 100], [65535, 10]]))
     lines = info_of_frames(frames, KnmiHdf5.format).splitlines()
     assert {
-        "format      KNMI HDF5 (accumulated precipitation)",
+        f"format      {KnmiHdf5.format}",
         "quantity    rain depth in 5 min",
         "missing     25.00 % of the pixels",
         "maximum     12.00 mm/h",
@@ -205,6 +205,16 @@ def test_the_split_plan_counts_the_windows_of_each_part(tmp_path):
         in text
     )
     assert "test: 2 windows, 6 frames, from 2020-06-01T02:00:00" in text
+
+
+def test_a_part_without_windows_is_not_enough_to_train_and_the_remedy_is_said(tmp_path):
+    path = made(tmp_path, np.zeros((30, 1, 1)))
+    # of 18, 6 and 6 frames: only the first part has windows of 5 + 3
+    assert (
+        "not enough to train: validation and test have no window; shorten task.forecast_length "
+        "(now 3) or task.context_length, set data.validation_from and data.test_from, or add frames"
+    ) in check(path, Task(5, 3, 5))
+    assert "not enough to train" not in check(path, Task(2, 3, 5))
 
 
 def test_a_frame_beside_another_of_the_same_time_is_named_and_breaks_no_run(tmp_path):
