@@ -147,7 +147,9 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
         device: where it computes, e.g. "cpu"; None: a GPU where there is one.
 
     Returns:
-        A ``Forecaster``: called with frames it returns a ``Forecast``.
+        A ``Forecaster``: called with frames it returns a ``Forecast``. Its ``model``, a
+        ``ForecastModel`` on normalised tensors, is in evaluation mode (without dropout); call
+        ``model.train()`` to train it, and use ``torch.inference_mode()`` to forecast with it.
 
     Raises:
         UserError: it is no run folder, or a plug-in that it needs is not installed.

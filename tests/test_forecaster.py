@@ -408,3 +408,15 @@ def test_a_model_for_any_cadence_takes_the_usual_step_of_the_frames(minutes, ste
     model = Forecaster(AnyScale(), Identity(), Task(2, 2, 5))
     assert model.follow(times(*minutes)) == (step != 5) and model.task.timestep == step
     assert not persistence().follow(times(0, 10, 20)) and not persistence().any_cadence
+
+
+def test_a_loaded_model_is_in_evaluation_mode_so_that_dropout_does_not_act(tmp_path):
+    settings = {**SETTINGS, "model": {**SETTINGS["model"], "dropout": 0.5}}
+    made = Forecaster.from_settings(settings)
+    assert made.model.training  # as a new module of torch is: it is to be trained
+    made.save(tmp_path)
+    model = Forecaster.load(tmp_path).model
+    assert not any(module.training for module in model.modules())
+    context = torch.rand(1, 3, 1, 16, 16)
+    first, second = (model(context, 2).point() for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)

@@ -400,6 +400,7 @@ class Forecaster:
         saved = read_run(run_folder(folder))
         forecaster = cls.from_settings(saved.settings, precision=precision or saved.precision)
         saved.load_into(forecaster.model)
+        forecaster.model.eval()  # a training sets its own mode
         return forecaster
 
 
