@@ -796,7 +796,10 @@ def test_an_unknown_command_is_refused(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run={mnist}", "input={archive}", "output=x.nc"], "was trained on grey_level"),
+        (
+            ["run={mnist}", "input={archive}", "output=x.nc"],
+            "grey_level (Moving MNIST); expected a run trained on radar (data=radar), or run=shipped",
+        ),
         (
             ["run={radar}", "input={archive}", "output=x.png"],
             "a forecast can be written as .nc (NetCDF)",
