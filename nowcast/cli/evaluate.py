@@ -215,6 +215,7 @@ def evaluate_run(
         facts: what is noted with the results beside what is known here: model and command.
         data_settings: of the data set, as data.
     """
+    models = evaluation.named_apart(models)
     more = {
         "own_models": list(models),
         "data": _data_in_words(data_settings),

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nowcast.cli import config as configuration
 from nowcast.cli.common import load, typed_folders
+from nowcast.cli.experiment import model_name
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.report.runs import distinct_names
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import SHIPPED, run_folder
-from nowcast.training.comparison.settings import TRAINED_MODEL
 
 _RUN = "run="
 
@@ -54,7 +55,7 @@ class EvaluatedModels:
             if folders.count(folder) > 1:
                 raise UserError(f"run names {run} twice; name each run once.")
         forecasters = [load(run_folder(run), precision) for run in runs]
-        names = [TRAINED_MODEL] if len(runs) == 1 else distinct_names(folders)
+        names = [_name(runs[0], forecasters[0])] if len(runs) == 1 else distinct_names(folders)
         return cls(list(runs), dict(zip(names, forecasters, strict=True)))
 
     @property
@@ -111,6 +112,13 @@ class EvaluatedModels:
                     f"forecasts {_in_words(task)}; models in one table must forecast the same. "
                     "Evaluate each alone."
                 )
+
+
+def _name(run: str, forecaster: Forecaster) -> str:
+    """What the model of a run is called."""
+    if run == SHIPPED:
+        return SHIPPED
+    return model_name(configuration.load(run_folder(run)).get("name"), forecaster)
 
 
 def _in_words(task) -> str:
