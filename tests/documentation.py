@@ -60,8 +60,11 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def shown_file(block: Block) -> tuple[str, str] | None:
-    """A block whose first line is `# FOLDER/NAME.yaml` shows that file: its name and its text."""
-    first = block.text.partition("\n")[0]
+    """A block whose first line is `# FOLDER/NAME.yaml` shows that file: its name and its text.
+
+    Hydra's `# @package _global_` comes before it, or Hydra would not find it.
+    """
+    first = block.text.removeprefix("# @package _global_\n").partition("\n")[0]
     found = re.fullmatch(r"# (\S+/\S+\.yaml)", first)
     return (found.group(1), block.text) if found else None
 

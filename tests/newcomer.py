@@ -22,6 +22,8 @@ def fill(folder: Path) -> None:
         rain = random.integers(0, 60, (20, *_SHAPE)) / 10
         minutes = 5 * np.arange(20) + 1440 * number
         write_archive(folder / "archives" / f"{name}.nc", rain, minutes.tolist())
+    _write_held_out(folder / "held_out", random)
+    _write_taasrad19(folder / "taasrad19", random)
     # what `python -m nowcast.data.examples sri` writes, smaller
     write_civil_protection_files(folder / "sri", frames=144, shape=(64, 48), seed=4)
     (folder / "incoming").mkdir()
@@ -61,3 +63,20 @@ def _write_radklim(folder: Path, random: np.random.Generator) -> None:
         file["rainfall_amount"] = amounts.astype(np.int16)
         file["time"] = np.concatenate(hours)
         file["time"].attrs["units"] = "hours since 2018-05-10T00:00:00"
+
+
+def _write_held_out(folder: Path, random: np.random.Generator) -> None:
+    """Two events of services that nothing is learnt from."""
+    folder.mkdir()
+    for name in ("mch2020", "fmi2021"):
+        rain = random.integers(0, 60, (20, *_SHAPE)) / 10
+        write_archive(folder / f"{name}.nc", rain, range(0, 100, 5))
+
+
+def _write_taasrad19(folder: Path, random: np.random.Generator) -> None:
+    """The thumbnails of TAASRAD19: three runs of 20 frames, one in each part of the split."""
+    folder.mkdir()
+    days = np.array(["2016-06-01", "2016-11-01", "2017-02-01"], "datetime64[s]").astype(np.int64)
+    times = (days[:, None] + 300 * np.arange(20)).ravel()
+    code = random.integers(0, 256, (60, 64, 64), dtype=np.uint8)
+    np.savez(folder / "train.npz", code=code, time=times, sequence=np.repeat([0, 1, 2], 20))

@@ -54,6 +54,11 @@ def overrides(experiment, archive):
     data = {
         "override /data: radar\n": [f"data.archive={archive}"],
         "override /data: radar_events\n": [f"data.archives={archive}"],
+        "override /data: mixture\n": [
+            f"data.parts.radar.data.archive={archive}",
+            f"data.parts.held_out.data.archives={archive}",
+            "data.parts.held_out.data.validation=[a]",
+        ],
     }
     return [f"experiment={experiment}"] + [
         item for named, items in data.items() if named in text for item in items

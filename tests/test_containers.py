@@ -33,7 +33,8 @@ from nowcast.data.unpacking import Unpacking
 from nowcast.evaluation.external import ForecastFiles
 from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.prediction import newest_frames
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.auto import Auto
 from nowcast.readers.base import Reader
 from nowcast.readers.cf_netcdf import CfNetcdf

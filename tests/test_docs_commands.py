@@ -56,6 +56,16 @@ SMALLER = {  # by experiment; a setting that the page names stays
         "model.hidden_channels=[2,2,2]",
     ],
     "fine_tuning": [*FEWER_FRAMES, "training.batch_size=2", "data.crop=24", "data.test_stride=9"],
+    "lagrangian_mixture": [
+        "data.samples_per_epoch=8",
+        "data.parts.synthetic.data.size=32",
+        "data.parts.synthetic.data.validation_samples=2",
+        "data.parts.radar.data.crop=24",
+        "data.parts.radar.data.validation_samples=2",
+        "data.parts.radar.data.test_stride=99",
+        "data.parts.held_out.data.crop=24",
+        "data.parts.held_out.data.validation_samples=2",
+    ],
     "fading": [],
 }
 SMALLER["main job"] = SMALLER["shi2015_moving_mnist"] = SMALLER["smoke"]

@@ -60,15 +60,17 @@ def test_groups_are_shown_with_their_choices_and_the_chosen_one_is_marked(capsys
     text = " ".join(shown(capsys, "train", "--help").split())
     for group in ("model", "loss", "experiment", "training"):
         assert all(name in text for name in choices(group))
-    assert "model conv2d_lstm, convgru_hko7, convgru_moving_mnist, convlstm_s, *convlstm_small" in (
-        text
-    )
-    assert "data *moving_mnist, radar, radar_events, synthetic_rain" in text
+    assert "convgru_moving_mnist, *convlstm_coarse_to_fine, convlstm_s, convlstm_small" in text
+    assert "training minutes, *moving_mnist, shi2015" in text
+    assert "data mixture, *moving_mnist, radar, radar_events, synthetic_rain" in text
+    paper = ["experiment=shi2015_moving_mnist", "training=minutes"]
+    text = " ".join(shown(capsys, "train", *paper, "--help").split())
+    assert "*shi2015, simvp" in text and "training *minutes, moving_mnist, shi2015" in text
 
 
 def test_the_meaning_is_that_of_the_docstring_or_of_the_comment_in_the_file(capsys):
     text = " ".join(shown(capsys, "train", "--help").split())
-    assert "training.learning_rate=0.01 at its highest" in text
+    assert "training.learning_rate=0.04 at its highest" in text
     assert "seed=1 of everything random: weights, data, order" in text
     assert "training: TrainingSettings. How to train." in text
     text = " ".join(shown(capsys, "predict", "--help").split())

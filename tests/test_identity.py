@@ -23,7 +23,8 @@ from nowcast.data.preparation import Preparation
 from nowcast.data.reading import TooSlow
 from nowcast.data.tolerant import Tolerant
 from nowcast.forecasting.incoming import Incoming
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff

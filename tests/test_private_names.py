@@ -288,6 +288,24 @@ def test_the_last_checkpoint_is_written_without_lightnings_private_names_too(tmp
     )
 
 
+def test_without_its_private_name_the_mean_of_the_weights_stays_where_it_is():
+    moved = []
+
+    class Mean:
+        def to(self, device):
+            moved.append(device)
+
+    class Named:
+        _average_model = Mean()
+
+    class Module:
+        device = "cuda"
+
+    library_private.average_beside(Named(), Module())
+    library_private.average_beside(object(), Module())
+    assert moved == ["cuda"]
+
+
 def test_gdals_errors_are_known_without_rasterios_private_name(monkeypatch):
     rasterio = pytest.importorskip("rasterio")
     assert len(library_private.gdal_errors()) == 2

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nowcast.readers.array_axes import Known, Order, parsed, resolve
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.decoding import Coding
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy.io import netcdf_file
 
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.decoding import Coding
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from nowcast.cli.config import folder
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.decoding import Coding
 from nowcast.runtime.build import build
@@ -75,6 +76,32 @@ def test_values_marks_and_rows_are_as_the_settings_say(tmp_path, ending):
     assert frames.quantity == "rain depth in 5 min" and frames.times.tolist() == [
         np.datetime64("2020-01-01T00:05:00").item()
     ]
+
+
+def test_thumbnails_of_taasrad19_are_rates_inside_the_circle_of_their_radar(tmp_path):
+    """52.5 dBZ are 69.7 mm/h by Z = 200 R^1.6; code 0 is dry inside the circle, missing outside:
+    844 of 64 x 64 samples lie farther than 120.5 km from its middle.
+    """
+    code = np.zeros((3, 64, 64), np.uint8)
+    code[1, 20, 40], code[2, 0, 0] = 255, 255
+    times = 1_444_037_100 + 300 * np.arange(3)
+    path = write(tmp_path / "train.npz", code=code, time=times, sequence=np.zeros(3, np.int16))
+    settings = yaml.safe_load((folder() / "reader" / "taasrad19.yaml").read_text())
+    frames = build(settings, "reader").read(path)
+    assert np.isnan(frames.values).sum() == 3 * 844
+    assert frames.values[1, 20, 40] == pytest.approx((10**5.25 / 200) ** (1 / 1.6), rel=1e-5)
+    assert np.nanmax(frames.values[2]) == 0 and frames.values[0, 32, 32] == 0
+    assert frames.times.tolist()[0] == np.datetime64("2015-10-05T09:25:00").item()
+    assert frames.grid.pixel_km == 3.75
+
+
+def test_beyond_the_reach_of_the_radar_nothing_is_observed_whatever_number_stands_there(tmp_path):
+    """Pixels of 1 km, 2 x 2 km from the middle at most: the corners lie 2.12 km away."""
+    path = write(tmp_path / "202001010005.npz", rain=np.ones((4, 4)))
+    grid = ArrayGrid(ITALY, 500.0, 500.0, dx=1000.0, dy=1000.0, reach=2000.0)
+    seen = ~np.isnan(reader("rain", grid=grid).read(path).values[0])
+    corners = [[False, True, True, False], [True] * 4]
+    assert seen.tolist() == corners + corners[::-1]
 
 
 @pytest.mark.parametrize("ending", [".h5", ".npz", ".npy"])
@@ -398,6 +425,10 @@ def test_a_foreign_file_is_refused_and_none_is_recognised(tmp_path, content, mes
             lambda: ArrayGrid(ITALY, "x", "y", dx=1.0),
             "reader.grid.dx is 1.0; a positive number is needed, or null if reader.grid.x is the "
             "path of a dataset",
+        ),
+        (
+            lambda: ArrayGrid(ITALY, "x", "y", reach=0.0),
+            "reader.grid.reach is 0.0; a distance above 0 is needed, or null",
         ),
         (
             lambda: ArrayGrid(ITALY, "x", "y", rows_from="top"),

@@ -16,7 +16,8 @@ from nowcast.data.conversion import convert
 from nowcast.output.geotiff import write_geotiff
 from nowcast.output.netcdf import write_forecast
 from nowcast.output.odim import write_odim as write_odim_forecast
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.auto import Auto
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import is_ahead, is_lead_name, is_reference_name, says_forecast

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import zarr
 
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.auto import Auto
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.decoding import Coding

@@ -39,13 +39,14 @@ TASK = {
 }
 GREY = TASK | {"quantity": "grey_level"}
 GRID = {
-    "_target_": "nowcast.readers.arrays.ArrayGrid",
+    "_target_": "nowcast.readers.array_grid.ArrayGrid",
     "crs": "EPSG:3035",
     "x": 0.0,
     "y": 0.0,
     "dx": 1.0,
     "dy": 1.0,
     "rows_from": "north",
+    "reach": None,
 }
 DEPTH = {"_target_": "nowcast.readers.decoding.Coding", "quantity": "rain_depth", "minutes": 5}
 
@@ -61,6 +62,7 @@ RADAR_DATA = {
     "test_stride": 2,
     "memory_mb": 0,
 }
+RAIN = {"_target_": "nowcast.data.synthetic_rain.SyntheticRain", "task": TASK, "seed": 7}
 CF = {  # of every reader of CF data sets
     "variable": "rain",
     "minutes": 5,
@@ -75,7 +77,7 @@ CF = {  # of every reader of CF data sets
     **Z_R,
 }
 CHANGED = {  # class -> each of its settings and another value
-    "Task": {"context_length": 3, "forecast_length": 3, "timestep": 10, "quantity": "rain_rate"},
+    "Task": {"context_length": 3, "forecast_length": 3, "timestep": 10, "quantity": "grey_level"},
     "LogRainRate": {"knee": 1.0, "ceiling": 100.0},
     "FlooredLogRainRate": {"floor": 0.1, "ceiling": 100.0},
     "Radar": {
@@ -85,6 +87,15 @@ CHANGED = {  # class -> each of its settings and another value
         **RADAR_DATA,
     },
     "RadarEvents": {"archives": "other.nc", "test": ["a"], "validation": ["a"], **RADAR_DATA},
+    "Mixture": {
+        "parts": {"radar": {"_target_": "nowcast.data.mixture.Part", "share": 1.0, "data": RAIN}},
+        "task": TASK | {"context_length": 3},
+        "seed": 7,
+        "validation": ["synthetic"],
+        "test": ["synthetic"],
+        "samples_per_epoch": 30,
+    },
+    "Part": {"data": RAIN, "share": 0.1},
     "SyntheticRain": {
         "task": TASK | {"context_length": 3},
         "seed": 7,
@@ -229,6 +240,7 @@ CHANGED = {  # class -> each of its settings and another value
         "optimizer": "rmsprop",
         "schedule": "constant",
         "gradient_clip": 1.0,
+        "average": 0.9,
         "precision": "float32",
         "select": "csi",
         "select_threshold": 5.0,
@@ -274,6 +286,7 @@ CHANGED = {  # class -> each of its settings and another value
         "dx": 2.0,
         "dy": 2.0,
         "rows_from": "south",
+        "reach": 2.0,
     },
     "Coding": {
         "quantity": "reflectivity",
@@ -356,6 +369,7 @@ GIVEN = {  # what a file leaves to whoever types
     "onto": {"crs": "EPSG:3857", "x": [0, 10, 3], "y": [10, 0, 3]},
     "radar": {"archive": "a.nc"},
     "radar_events": {"archives": "[ao]*.nc"},
+    "mixture": {"archive": "a.nc"},
 }
 FILES = [
     path
@@ -392,6 +406,7 @@ def nodes(path):
         "transform.ceiling": 150.0,
         "task.context_length": 2,
         "task.forecast_length": 2,
+        "data.samples_per_epoch": 20,
     }
     stored = yaml.safe_load(path.read_text())
     if path.stem == "moving_mnist":
@@ -399,7 +414,11 @@ def nodes(path):
 
     def filled(node):
         if isinstance(node, dict):
-            return {key: filled(value) for key, value in node.items()}
+            given = GIVEN.get(path.stem, {})
+            return {
+                key: given.get(key, value) if value == "???" else filled(value)
+                for key, value in node.items()
+            }
         return values[node[2:-1]] if isinstance(node, str) and node.startswith("${") else node
 
     def found(node):

@@ -561,6 +561,8 @@ def test_sigterm_saves_and_the_resumed_run_equals_the_uninterrupted_one(
         ({"select_threshold": 0}, "training.select_threshold is 0; expected a number"),
         ({"gradient_clip": -1}, "training.gradient_clip is -1"),
         ({"patience": "x"}, "training.patience is 'x'"),
+        ({"average": 0}, "training.average is 0; expected a number above 0"),
+        ({"average": 1}, "training.average is 1; expected a number above 0 and below 1"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

@@ -31,13 +31,15 @@ from nowcast.forecasting.replay import replay
 from nowcast.models.base import Capabilities
 from nowcast.output.contents import Contents
 from nowcast.output.netcdf import write_forecast
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.auto import Auto
 from nowcast.readers.axes import straight_axis
 from nowcast.readers.bom_rainfields import BomRainfields
 from nowcast.readers.cf_netcdf import CfNetcdf
-from nowcast.readers.decoding import Coding, interval_minutes
+from nowcast.readers.decoding import Coding
 from nowcast.readers.geotiff import GeoTiff
+from nowcast.readers.intervals import interval_minutes
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.runtime.build import build

@@ -31,7 +31,8 @@ from nowcast.evaluation.results import Results
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
 from nowcast.readers import hdf5_chunks
-from nowcast.readers.arrays import ArrayGrid, Arrays
+from nowcast.readers.array_grid import ArrayGrid
+from nowcast.readers.arrays import Arrays
 from nowcast.readers.auto import Auto, readers
 from nowcast.readers.content import damage_reported
 from nowcast.readers.decoding import Coding

@@ -75,19 +75,31 @@ def _not_given(key: str) -> Callable[[dict], bool]:
     return lambda settings: _at(settings, key) is None
 
 
+def _data_targets(settings: dict) -> list[str]:
+    """The classes of the data that are tested on: of a mixture, of the parts that data.test names;
+    "" where there are forecasts in files instead.
+    """
+    parts = _at(settings, "data.parts")
+    if not isinstance(parts, dict):
+        return [str(_at(settings, "data._target_") or "")]
+    names = _at(settings, "data.test") or ()
+    return [str(_at(settings, f"data.parts.{name}.data._target_") or "") for name in names]
+
+
 def _data_class(settings: dict) -> str:
     return str(_at(settings, "data._target_")).rpartition(".")[2]
 
 
 def _is_of_plugin(settings: dict) -> bool:
-    """Whether the data are of a class that nobody knows here."""
-    return not str(_at(settings, "data._target_") or "nowcast.").startswith("nowcast.")
+    """Whether some of the data are of a class that nobody knows here."""
+    return any(target and not target.startswith("nowcast.") for target in _data_targets(settings))
 
 
 def _cases_have_times(settings: dict) -> bool:
     if _is_of_plugin(settings):
         return True
-    return _data_class(settings) in ("Radar", "RadarEvents", "None")  # None: forecasts in files
+    targets = _data_targets(settings)
+    return all(target.endswith((".Radar", ".RadarEvents")) or not target for target in targets)
 
 
 def _any_baseline_is_slow(settings: dict) -> bool:
@@ -199,6 +211,7 @@ _OF_TRAINING += (
     "validation_from",
     "validation",
 )
+_OF_TRAINING += tuple(f"parts.*.data.{name}" for name in _OF_TRAINING) + ("parts.*.share",)
 _EVALUATED = (
     Rule(tuple(f"data.{name}" for name in _OF_TRAINING), _is_of_plugin, _ONLY_TEST, idle=()),
     Rule(

@@ -8,7 +8,7 @@ comments in conf/ and the docstrings of the classes.
 import ast
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -198,16 +198,20 @@ def _choices_of(file: File, typed: list[str]) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
 
-    def add(choices_of_file: dict[str, str | None]) -> None:
-        for group, choice in choices_of_file.items():
-            if group and not group.startswith("hydra/"):
-                found.setdefault(group, choice)
-                place = _choice_file(group, found[group])
-                if place is not None:
-                    add(place.choices)
+    def add(choices_of_file: dict[str, str | None], settled: Container[str]) -> None:
+        groups = [group for group in choices_of_file if group and not group.startswith("hydra/")]
+        for group in groups:
+            if group not in settled:
+                found[group] = choices_of_file[group]
+        for group in groups:  # what a choice brings along comes after all that stands beside it
+            place = _choice_file(group, found[group])
+            if place is not None:
+                add(place.choices, settled)
 
-    add({key: value for key, _, value in (item.partition("=") for item in typed) if choices(key)})
-    add(file.choices)
+    words = (item.partition("=") for item in typed)
+    add({key: value for key, _, value in words if choices(key)}, found)
+    # what the file's choices bring along overrides the file, as data=moving_mnist its training
+    add(file.choices, set(found))
     return found
 
 

@@ -49,6 +49,12 @@ _RUNS = ("run", "start_from")
 _PATTERNS = ("input", "forecasts", "data.archives")
 _FOLDERS_OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _CHOICE = re.compile(r"choice\(.*\)", re.DOTALL)
+_OF_PART = re.compile(r"data\.parts\.[^.]+\.(?=data\.)")
+
+
+def _by_itself(key: str) -> str:
+    """A setting of a part of a mixture by its name outside of it: data.archive."""
+    return _OF_PART.sub("", key)
 
 
 def literal(value: str) -> str:
@@ -87,7 +93,7 @@ def in_grammar(overrides: list[str], *, sweeps: bool = False) -> list[str]:
             if equals and not value:
                 raise UserError(f"{name} is empty; give a folder, or leave it out.")
             found.append(f"{key}={_in_quotes(value)}" if equals else item)
-        elif name not in LITERALS:
+        elif _by_itself(name) not in LITERALS:
             found.append(item)
         elif sweeps and _CHOICE.fullmatch(value):
             found.append(f"{name}={_choice(name, item)}")
@@ -122,9 +128,10 @@ def settled(key: str, value: str) -> str:
     """
     if value == "":
         raise UserError(f"{key} is empty; give a value, or null for none.")
-    if key in PATHS and not (key in _RUNS and value == SHIPPED):
+    name = _by_itself(key)
+    if name in PATHS and not (name in _RUNS and value == SHIPPED):
         path = (run_folder(value) if key == "what.trained" else Path(value)).expanduser()
-        value = str(path if key in _PATTERNS else path.absolute())
+        value = str(path if name in _PATTERNS else path.absolute())
     return literal(value)
 
 
@@ -141,8 +148,10 @@ def made_absolute(settings: dict, folder: str, before: str = "") -> dict:
         key = f"{before}{name}"
         if isinstance(value, dict):
             found[name] = made_absolute(value, folder, f"{key}.")
-        elif key in PATHS and isinstance(value, str) and not (key in _RUNS and value == SHIPPED):
-            found[name] = _from(folder, value, is_pattern=key in _PATTERNS)
+        elif not isinstance(value, str) or (key in _RUNS and value == SHIPPED):
+            found[name] = value
+        elif _by_itself(key) in PATHS:
+            found[name] = _from(folder, value, is_pattern=_by_itself(key) in _PATTERNS)
         else:
             found[name] = value
     return found

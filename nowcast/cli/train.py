@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.utils import env_override
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import nowcast
 from nowcast.cli import config as configuration
@@ -212,7 +212,7 @@ def prepare(request: Request, world: World) -> Prepared:
     evaluation = Evaluation.of(experiment.settings, experiment.forecaster.task)
     evaluation.check(experiment.forecaster, experiment.data)
     for name, bound in experiment.data.bounds().items():
-        request.config.data[name] = bound
+        OmegaConf.update(request.config.data, name, bound)
     request.refuse_other_run()
     request.claim()
     experiment = replace(experiment, settings=request.settings, folder=request.folder)

@@ -62,6 +62,10 @@ class Cases(ABC):
         """Where on earth the pixels of a test case are; None where they are nowhere."""
         return None
 
+    def kind_of(self, index: int) -> int:
+        """A number that is the same for cases which may be in one batch: those of one size."""
+        return 0
+
 
 class DataSet(ABC):
     """Training, validation and test cases; what a YAML file of conf/data names by ``_target_``."""

@@ -6,7 +6,7 @@ would be.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,14 +32,27 @@ class EpochSampler(Sampler):
     or they would wait for each other for ever: one that has none left for the last gets a sample of
     which nothing counts, with the key (epoch, -1 - index).
 
+    Where cases are of several kinds, such as sizes, every batch is of one kind; the last one of
+    each kind is filled up with samples of which nothing counts.
+
     Args:
         length: number of samples in an epoch.
         seed: of the shuffled order; None keeps the order 0, 1, 2, ... and the epoch 0.
         batch_size: samples of a batch of one process.
+        kinds: of each sample, see ``Cases.kind_of``; None: all are of one kind.
     """
 
-    def __init__(self, length: int, *, seed: int | None = None, batch_size: int = 1):
+    def __init__(
+        self,
+        length: int,
+        *,
+        seed: int | None = None,
+        batch_size: int = 1,
+        kinds: Sequence[int] | None = None,
+    ):
         self.length, self.seed, self.epoch, self.batch_size = length, seed, 0, batch_size
+        several = kinds is not None and len(set(kinds)) > 1
+        self.kinds = np.asarray(kinds) if several else None
         # an epoch, and how many of its samples lie behind: what a resumed run begins in
         self.done = (0, 0)
 
@@ -49,10 +62,13 @@ class EpochSampler(Sampler):
 
     def _share(self) -> tuple[range, bool]:
         """Places of this process, and whether it needs a sample of which nothing counts besides."""
-        rank, world = 0, 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        own, most = range(rank, self.length, world), range(0, self.length, world)
+        rank, world = _process()
+        length = self.length
+        if self.kinds is not None:
+            size = self.batch_size * world
+            _, counts = np.unique(self.kinds, return_counts=True)
+            length = int((-(-counts // size)).sum()) * size
+        own, most = range(rank, length, world), range(0, length, world)
         return own, math.ceil(len(own) / self.batch_size) < math.ceil(len(most) / self.batch_size)
 
     def __len__(self) -> int:
@@ -60,9 +76,12 @@ class EpochSampler(Sampler):
         return len(own) + lacks_one
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.length)
+        order, generator = np.arange(self.length), None
         if self.seed is not None:
-            order = sample_generator(self.seed, self.epoch, self.length).permutation(self.length)
+            generator = sample_generator(self.seed, self.epoch, self.length)
+            order = generator.permutation(self.length)
+        if self.kinds is not None:
+            order = self._in_batches_of_one_kind(order, generator)
         # a resumed run goes on behind the samples that its epoch has had
         done = self.done[1] if self.done[0] == self.epoch else 0
         own, lacks_one = self._share()
@@ -70,6 +89,27 @@ class EpochSampler(Sampler):
         if lacks_one:
             keys.append((self.epoch, -1 - int(order[-1])))
         return iter(keys[done:])
+
+    def _in_batches_of_one_kind(
+        self, order: np.ndarray, generator: np.random.Generator | None
+    ) -> np.ndarray:
+        """The order with whole batches of all processes of one kind after another, filled up."""
+        size = self.batch_size * _process()[1]
+        batches = []
+        for kind in dict.fromkeys(self.kinds[order].tolist()):
+            indices = order[self.kinds[order] == kind]
+            blanks = np.full(-len(indices) % size, -1 - indices[-1])
+            batches.append(np.concatenate([indices, blanks]).reshape(-1, size))
+        batches = np.concatenate(batches)
+        # steps of all kinds take turns, or those at the end of an epoch would weigh the most
+        return (batches if generator is None else generator.permutation(batches)).reshape(-1)
+
+
+def _process() -> tuple[int, int]:
+    """The number of this process, and how many train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
 
 
 class SequenceDataset(Dataset):
@@ -128,10 +168,11 @@ def loader(
         seed: of the order; None: cases come in their own.
     """
     dataset = SequenceDataset(cases, transform, context_length=context_length)
+    kinds = [cases.kind_of(index) for index in range(len(cases))]
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=EpochSampler(len(dataset), seed=seed, batch_size=batch_size),
+        sampler=EpochSampler(len(dataset), seed=seed, batch_size=batch_size, kinds=kinds),
         collate_fn=Batch.of_samples,
         num_workers=workers,
         persistent_workers=workers > 0,

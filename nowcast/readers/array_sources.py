@@ -10,7 +10,8 @@ from nowcast.readers.array_hdf5 import Hdf5Arrays
 from nowcast.readers.array_numpy import NumpyArrays
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.content import beginning, is_compressed, require_file
-from nowcast.readers.hdf5 import Hdf5File, is_hdf5
+from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.hdf5_members import is_hdf5
 from nowcast.readers.npy import zip_of_arrays
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.file_kinds import head_of, kind_of_content

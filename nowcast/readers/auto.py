@@ -11,7 +11,8 @@ from pathlib import Path
 from nowcast.readers.base import Reader
 from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.content import require_file
-from nowcast.readers.hdf5 import Hdf5File, is_hdf5
+from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.hdf5_members import is_hdf5
 from nowcast.readers.npy import array_names
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.file_kinds import head_of, kind_of_content

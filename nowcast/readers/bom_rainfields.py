@@ -14,7 +14,8 @@ from nowcast.readers.base import Reader
 from nowcast.readers.cf import rain
 from nowcast.readers.cf.times import moment
 from nowcast.readers.cf_netcdf import CfNetcdf, is_rainfields
-from nowcast.readers.decoding import Coding, minutes_between
+from nowcast.readers.decoding import Coding
+from nowcast.readers.intervals import minutes_between
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.readers.base import Reader
-from nowcast.readers.decoding import Coding, minutes_between
+from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse, refuse_by_attributes
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.intervals import minutes_between
 from nowcast.readers.limits import require_side
 from nowcast.readers.projection import project, projection_in_metres
 from nowcast.runtime.errors import UserError

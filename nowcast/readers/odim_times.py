@@ -4,7 +4,7 @@ from.
 
 import numpy as np
 
-from nowcast.readers.decoding import minutes_between
+from nowcast.readers.intervals import minutes_between
 from nowcast.readers.moments import moment_of
 from nowcast.readers.odim_attributes import OdimField
 from nowcast.readers.odim_placement import BY_NAME

@@ -79,6 +79,15 @@ def save_last(callback, trainer) -> None:
         callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
 
 
+def average_beside(callback, module) -> None:
+    """Move the mean of the weights of a ``WeightAveraging`` to the device of a module; without the
+    private name it stays where it is, which costs a copy in each step.
+    """
+    averaged = getattr(callback, "_average_model", None)
+    if averaged is not None:
+        averaged.to(module.device)
+
+
 @contextmanager
 def log_handlers_kept() -> Iterator[None]:
     """A block in which a configuration of logging by ``logging.config`` does not close the handlers

@@ -12,6 +12,8 @@ _MOVED = (  # (name in an older file, today's), of classes and of the modules th
     ("nowcast.training.Training", "nowcast.training.settings.TrainingSettings"),
     ("nowcast.training.loop.Training", "nowcast.training.settings.TrainingSettings"),
     ("nowcast.verification.", "nowcast.evaluation.statistics."),
+    ("nowcast.data.readers.arrays.ArrayGrid", "nowcast.readers.array_grid.ArrayGrid"),
+    ("nowcast.readers.arrays.ArrayGrid", "nowcast.readers.array_grid.ArrayGrid"),
     ("nowcast.data.readers.", "nowcast.readers."),
     ("nowcast.operations.watch.", "nowcast.forecasting.watch."),
     ("nowcast.models.persistence.", "nowcast.baselines.persistence."),

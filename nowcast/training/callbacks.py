@@ -7,15 +7,26 @@ import threading
 import time
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from nowcast.runtime import library_private
 from nowcast.runtime.errors import Terminated
 from nowcast.training import checkpoints
-from nowcast.training.lightning_names import Callback, EarlyStopping, ModelCheckpoint, Trainer
+from nowcast.training.lightning_names import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    Trainer,
+    WeightAveraging,
+)
 from nowcast.training.settings import TrainingSettings
 
 # seconds after a SIGTERM in which another one is the same: launchers pass on what the whole group
 # of processes got already
 REPEATED = 2.0
+WEIGHTS = "current_model_state"
+"""Entry of a checkpoint whose ``state_dict`` is a mean: the weights that training goes on with."""
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -88,6 +99,40 @@ def ended_by_patience(settings: TrainingSettings, checkpoint: dict) -> bool:
         name.startswith(EarlyStopping.__name__) and state["wait_count"] >= settings.patience
         for name, state in checkpoint.get("callbacks", {}).items()
     )
+
+
+class AveragedWeights(WeightAveraging):
+    """Validates, selects and saves the mean of the weights after every step so far, in which a step
+    counts ``average`` times as much as the one after it; training goes on with the weights
+    themselves.
+
+    Its place is before all callbacks that save checkpoints, which else lack the last step.
+    """
+
+    def __init__(self, average: float):
+        self._average = average
+        super().__init__(use_buffers=False, avg_fn=self._mean)
+
+    def _mean(self, mean: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
+        """The mean with the weights after another step, besides those of so many before."""
+        # (1 - average) alone would let the weights after the first step count for all before it
+        share = (1 - self._average) / (1 - self._average ** (int(steps) + 1))
+        return torch.lerp(mean, weights, share)
+
+    def setup(self, trainer, module, stage: str) -> None:
+        """Make a copy of the module, without the checkpoint that it goes on with."""
+        going_on, module.going_on = module.going_on, None
+        super().setup(trainer, module, stage)
+        module.going_on = going_on
+
+    def on_fit_start(self, trainer, module) -> None:
+        """Move the copy to where the module is by now."""
+        library_private.average_beside(self, module)
+
+    def on_load_checkpoint(self, trainer, module, checkpoint: dict) -> None:
+        """Take over mean and weights; of a training without a mean it begins with the next step."""
+        if WEIGHTS in checkpoint:
+            super().on_load_checkpoint(trainer, module, checkpoint)
 
 
 class Termination(Callback):

@@ -193,7 +193,7 @@ def tidy(folder: str | Path) -> None:
 def _refuse_nonfinite(tensors: dict[str, torch.Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         # others, such as the best score so far, may be infinite
-        is_state = name.startswith(("state_dict", "optimizer_states"))
+        is_state = name.startswith(("state_dict", "current_model_state", "optimizer_states"))
         if is_state and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
                 f"{path} is not written: {name} contains numbers that are not finite. The "

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import (  # noqa: E402
     ModelCheckpoint,
     ProgressBar,
     RichProgressBar,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: E402
 from lightning.pytorch.plugins.environments import ClusterEnvironment  # noqa: E402
@@ -38,4 +39,5 @@ __all__ = [
     "RichProgressBar",
     "TensorBoardLogger",
     "Trainer",
+    "WeightAveraging",
 ]

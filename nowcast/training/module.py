@@ -16,6 +16,7 @@ from nowcast.evaluation.statistics.scores import csi
 from nowcast.models.base import ForecastModel
 from nowcast.runtime.errors import UserError
 from nowcast.training import processes, resuming
+from nowcast.training.callbacks import WEIGHTS
 from nowcast.training.lightning_names import LightningModule
 from nowcast.training.losses.base import TrainingLoss, predict
 from nowcast.training.optimizers import lay_like_parameters, optimizer_of, schedule_of
@@ -220,6 +221,9 @@ class TrainingModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Take over what `on_save_checkpoint` added."""
+        if self.settings.average is None and WEIGHTS in checkpoint:
+            # the next step is made from these, not from the mean that was selected by
+            checkpoint["state_dict"] = checkpoint[WEIGHTS]
         histories = [list(values) for values in checkpoint["history"]]
         self.train_losses, self.validation_losses, self.validation_csi = histories
         *sums, self._skipped = checkpoint["epoch_so_far"]

@@ -122,11 +122,12 @@ def shared_loss(compute: Callable[[], Tensor], batch: Batch) -> SharedLoss:
         compute: gives the loss of this process; called once.
         batch: that it is of.
     """
-    processes, size = _count(), len(batch)
+    # samples that fill up a batch count for nothing
+    processes, size = _count(), int(batch.counts.sum())
     if processes == 1:
         loss = compute()
         return SharedLoss(loss, loss.item(), size)
-    counts = bool(batch.counts.all())  # else the batch is there only to keep pace with the others
+    counts = size > 0  # else the batch is there only to keep pace with the others
     device, counted = batch.context.device, []
 
     def mean(count: Tensor) -> Tensor:

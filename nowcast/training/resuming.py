@@ -21,6 +21,7 @@ from nowcast.training.settings import TrainingSettings
 SETTINGS, SHIFT = "training", "shift"
 """Entries of a checkpoint: the settings it was trained with, as data, and ``Resumption.shift``."""
 
+_BEFORE_THEY_WERE_SETTINGS = {"average": None}  # what older checkpoints were trained with
 _ENDING = ("max_epochs", "patience")  # what can end a training that has nothing else to do
 
 
@@ -97,6 +98,7 @@ def resumption(
     known = checkpoint.content.get(SETTINGS)
     if known is None:
         known = settings_in_checkpoint(before or settings, processes=processes)
+    known = _BEFORE_THEY_WERE_SETTINGS | known
     changes = {}
     for name, value in asdict(settings).items():
         if known.get(name, value) != value:

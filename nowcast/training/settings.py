@@ -12,8 +12,8 @@ _ACCEPTED = {
     "select": ("validation_loss", "csi"),
 }
 _SMALLEST = {"max_epochs": 1, "batch_size": 1, "skipped": 0, "workers": 0}
-_ABOVE_ZERO = ("learning_rate", "select_threshold", "gradient_clip", "patience")
-_MAY_BE_NONE = ("gradient_clip", "patience")
+_ABOVE_ZERO = ("learning_rate", "select_threshold", "gradient_clip", "patience", "average")
+_MAY_BE_NONE = ("gradient_clip", "patience", "average")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class TrainingSettings:
             steps to the same loss in short trainings.
         schedule: "constant", or "cosine": a short warm-up, then down to 0 along a cosine.
         gradient_clip: largest norm of the gradient; None for no limit.
+        average: validated, selected and saved is the mean of the weights after every step so far,
+            in which a step counts this many times (below 1) as much as the one after it: with 0.99
+            the last hundred steps or so. None: the weights after the last step.
         precision: "float32", "bf16-mixed" (float32 weights and cell states), or "auto": bf16-mixed
             where the hardware multiplies it fast.
         select: what makes weights the best, and patience count: "validation_loss", or "csi": the
@@ -55,6 +58,7 @@ class TrainingSettings:
     optimizer: str = "adam"
     schedule: str = "constant"
     gradient_clip: float | None = None
+    average: float | None = None
     precision: str = "auto"
     select: str = "validation_loss"
     select_threshold: float = 10.0
@@ -84,6 +88,11 @@ class TrainingSettings:
                 continue
             if not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"training.{name} is {value!r}; expected a number above 0.")
+        if self.average is not None and self.average >= 1:
+            raise UserError(
+                f"training.average is {self.average!r}; expected a number above 0 and below 1, "
+                "such as 0.99, or null."
+            )
 
     @property
     def criterion(self) -> str:

@@ -11,7 +11,7 @@ from nowcast.runtime.precision import precision_of
 from nowcast.runtime.processes import Processes
 from nowcast.runtime.surroundings import signal_handlers
 from nowcast.training import checkpoints
-from nowcast.training.callbacks import BestCheckpoint, Patience, Termination
+from nowcast.training.callbacks import AveragedWeights, BestCheckpoint, Patience, Termination
 from nowcast.training.lightning_names import (
     CheckpointIO,
     CSVLogger,
@@ -66,6 +66,8 @@ def make_trainer(settings: TrainingSettings, folder: Path, processes: Processes 
         progress_bar(),
         LearningRateMonitor("step"),
     ]
+    if settings.average is not None:
+        callbacks.insert(0, AveragedWeights(settings.average))  # before those that save
     if settings.patience is not None:
         callbacks.append(Patience(settings))
     csv = CSVLogger(folder, name="logs")

@@ -7,7 +7,7 @@ import numpy as np
 from nowcast.readers.cf import units
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.told import Lacking
-from nowcast.readers.decoding import interval_minutes
+from nowcast.readers.intervals import interval_minutes
 from nowcast.runtime.errors import UserError
 
 _NAME = re.compile(  # accum_time_h, accumulationPeriod, integration_time_minutes ...
