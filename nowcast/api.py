@@ -147,7 +147,9 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
         device: where it computes, e.g. "cpu"; None: a GPU where there is one.
 
     Returns:
-        A ``Forecaster``: called with frames it returns a ``Forecast``.
+        A ``Forecaster``: called with frames it returns a ``Forecast``. Its ``model``, a
+        ``ForecastModel`` on normalised tensors, is in evaluation mode (without dropout); call
+        ``model.train()`` to train it, and use ``torch.inference_mode()`` to forecast with it.
 
     Raises:
         UserError: it is no run folder, or a plug-in that it needs is not installed.
@@ -178,7 +180,7 @@ def _check_reader(reader: Reader | None) -> None:
 
 def evaluate(
     model: str | PathLike | Forecaster,
-    archive: str | PathLike | DataSet,
+    archive: str | PathLike | DataSet | None = None,
     *,
     baselines: Mapping[str, ForecastModel] | None = None,
     scores: Statistic | None = None,
@@ -192,7 +194,8 @@ def evaluate(
     Args:
         model: a forecaster, or the folder of a run, or "shipped".
         archive: of radar frames, from ``convert``; or a data set, such as
-            ``nowcast.data.moving_mnist.MovingMnist``, whose part "test" is forecast.
+            ``nowcast.data.moving_mnist.MovingMnist``, whose part "test" is forecast. It must be
+            given: a run does not say here what it was trained on, as ``nowcast evaluate`` knows.
         baselines: by name; all get the same frames. None: persistence.
         scores: what is measured, see ``nowcast.evaluation.statistics``; None: ``RainScores()``, of
             grey levels ``MovingMnistScores()``.
@@ -208,6 +211,13 @@ def evaluate(
     Raises:
         UserError: there is no case to evaluate, or the model cannot forecast these frames.
     """
+    if archive is None:
+        raise UserError(
+            "evaluate needs what is forecast beside the model: an archive, as in "
+            "nowcast.evaluate('shipped', 'data/knmi.nc'), or a data set, such as "
+            "MovingMnist(forecaster.task, seed=1) of nowcast.data.moving_mnist; on a run's own "
+            "test data: nowcast evaluate run=DIR."
+        )
     forecaster = model if isinstance(model, Forecaster) else load(model)
     cases = _test_cases(forecaster, archive, test_from, stride)
     task = forecaster.task

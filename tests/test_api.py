@@ -107,6 +107,7 @@ def test_probabilities_are_written_or_refused_but_never_lost(tmp_path):
             lambda: nowcast.convert("a.h5", "b.nc", reader=nowcast.Reader),
             "expected an object of a class",
         ),
+        (lambda: nowcast.evaluate("runs/x"), "evaluate needs what is forecast beside the model"),
         (lambda: nowcast.load("shipped", device="abacus"), "device 'abacus' cannot be used here"),
     ],
 )

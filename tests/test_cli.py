@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,8 +131,10 @@ def test_the_score_file_is_tidy_and_holds_the_baseline_beside_the_model(mnist_ru
         "low",
         "high",
     ]
-    assert {row["model"] for row in rows} == {"nowcast", "persistence"}
-    leads = [row["lead"] for row in rows if row["model"] == "nowcast" and row["score"] == "mse"]
+    assert {row["model"] for row in rows} == {"EncoderForecaster", "persistence"}
+    leads = [
+        row["lead"] for row in rows if row["model"] == "EncoderForecaster" and row["score"] == "mse"
+    ]
     assert sorted(leads, key=lambda lead: int(lead or 0)) == ["", *map(str, range(1, 6))]
     by_lead = [
         float(row["value"])
@@ -172,7 +175,7 @@ def test_a_model_can_be_evaluated_on_other_data_of_its_kind(radar_run, folder):
     other = write_archive(folder / "other.nc", moving_rain(height=20, width=40), range(0, 200, 5))
     main(["evaluate", f"run={radar_run}", f"data.archive={other}", f"output_dir={folder}/other"])
     rows = scores(folder / "other" / "scores.csv")
-    assert {row["model"] for row in rows} == {"nowcast", "persistence"}
+    assert {row["model"] for row in rows} == {"EncoderForecaster", "persistence"}
     assert {row["lead"] for row in rows} == {"", "5", "10"}
 
 
@@ -198,9 +201,9 @@ def test_a_model_can_be_evaluated_on_whole_events_of_several_archives(radar_run,
         "event 0: 2020-06-01 00:10 to 00:45",
         "event 1: 2020-06-01 00:10 to 00:45",
     ] and found.facts["first_case"].startswith("event 0, analysis time")
-    assert found.of_event(found.events[1]).totals["nowcast"]["pixels.pixels"].sum() == 8 * 2 * (
-        24 * 24 - 20
-    )
+    assert found.of_event(found.events[1]).totals["EncoderForecaster"][
+        "pixels.pixels"
+    ].sum() == 8 * 2 * (24 * 24 - 20)
     rows = list(csv.reader((folder / "of events" / "differences.csv").open()))
     assert rows[0] == [
         "baseline",
@@ -796,7 +799,10 @@ def test_an_unknown_command_is_refused(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run={mnist}", "input={archive}", "output=x.nc"], "was trained on grey_level"),
+        (
+            ["run={mnist}", "input={archive}", "output=x.nc"],
+            "grey_level (Moving MNIST); expected a run trained on radar (data=radar), or run=shipped",
+        ),
         (
             ["run={radar}", "input={archive}", "output=x.png"],
             "a forecast can be written as .nc (NetCDF)",
@@ -949,8 +955,8 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
         (["train", "loss=null"], "must be a string"),
         (["train", "baselines=3"], "must be a string"),
         (
-            ["train", "+baselines.nowcast._target_=x"],
-            "but models with names other than nowcast are needed",
+            ["train", "+baselines._target_=x"],
+            "but models by names are needed, as in conf/baselines/radar.yaml",
         ),
         (
             ["train", "baselines.persistence=null"],
@@ -1090,7 +1096,7 @@ def test_without_pysteps_the_optical_flow_row_is_left_out_and_said(
         capsys.readouterr().out.split()
     )
     assert {row["model"] for row in scores(folder / "without" / "scores.csv")} == {
-        "nowcast",
+        "EncoderForecaster",
         "persistence",
     }
 
@@ -1271,7 +1277,7 @@ def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_p
     )
     rows = list(csv.DictReader((tmp_path / "e" / "scores.csv").open()))
     assert (
-        {row["model"] for row in rows} == {"nowcast", "nowcast member", "persistence"}
+        {row["model"] for row in rows} == {"shipped", "shipped member", "persistence"}
         and "crps" in {row["score"] for row in rows}
         and {row["lead"] for row in rows} == {"", "5", "10"}
     )
@@ -1285,6 +1291,55 @@ def test_the_shipped_model_is_judged_on_archives_at_their_cadence(archive, tmp_p
         "task.timestep=10",
         "task.forecast_length=2",
     )
+
+
+def test_models_of_several_runs_are_evaluated_together_on_the_pixels_that_all_forecast(
+    radar_run, mnist_run, folder, tmp_path, capsys
+):
+    typed = ["scores.thresholds=[0.5]", "scores.windows=[]", "scores.pools=[]"]
+    # the shipped model needs 4 frames of context, the run 3, and what is forecast is the run's
+    main(["evaluate", f"run=[shipped,'{radar_run}']", *typed, f"output_dir={tmp_path}/both"])
+    rows = scores(tmp_path / "both" / "scores.csv")
+    assert list(dict.fromkeys(row["model"] for row in rows)) == [
+        "shipped",
+        "radar run",
+        "persistence",
+    ]
+    assert {row["lead"] for row in rows} == {"", "5", "10"}
+
+    def pixels(model):
+        counts = ("hits", "misses", "false_alarms", "correct_negatives")
+        return sum(
+            float(row["value"])
+            for row in rows
+            if row["model"] == model and row["score"] in counts and row["lead"] == "10"
+        )
+
+    assert pixels("shipped") == pixels("radar run") == pixels("persistence") > 0
+    main(["report", f"run={tmp_path}/both", f"output={tmp_path}/both.html"])
+    text = (tmp_path / "both.html").read_text()
+    assert "not compared" not in capsys.readouterr().out and "shipped, radar run" in text
+    both = f"run=['{radar_run}','{mnist_run}']"
+    assert "models in one table must forecast the same" in refused(capsys, "evaluate", both)
+    twice = f"run=['{radar_run}','{radar_run}/.']"
+    assert "twice; name each run once" in refused(capsys, "evaluate", twice)
+
+
+def test_a_model_is_called_by_its_run_or_its_class_and_never_as_a_baseline(mnist_run, tmp_path):
+    def first(name):
+        copy = tmp_path / name
+        shutil.copytree(mnist_run, copy)
+        config = (copy / "config.yaml").read_text()
+        (copy / "config.yaml").write_text(
+            re.sub("^name: .*", f"name: {name}", config, flags=re.MULTILINE)
+        )
+        main(["evaluate", f"run={copy}", "evaluation.show=false"])
+        assert Results.load(copy).facts["own_models"] == Results.load(copy).models[:1]
+        return Results.load(copy).models
+
+    assert first("trend net") == ["trend net", "persistence"]
+    assert first("smoke") == ["EncoderForecaster", "persistence"]  # an experiment with any model
+    assert first("persistence") == ["persistence (run)", "persistence"]
 
 
 def test_what_a_model_was_made_for_cannot_be_changed_in_its_evaluation(radar_run, capsys):

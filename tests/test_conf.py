@@ -3,6 +3,7 @@ constructor.
 """
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -254,7 +255,10 @@ def test_parts_that_do_not_go_together_are_told_in_one_line():
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(UserError, match="data.archive must be given, e.g. data.archive=..."):
+    with pytest.raises(
+        UserError,
+        match=r"data.archive must be given \(an archive, which nowcast convert makes\), e.g. data.archive",
+    ):
         config.plain(config.compose("train", ["data=radar"]))
 
 
@@ -272,3 +276,29 @@ def test_a_damaged_stored_configuration_is_refused(tmp_path, content, message):
         (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(UserError, match=message):
         config.plain(config.load(tmp_path))["seed"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("lr=0.1", "did you mean training.learning_rate?"),
+        ("trainer.max_epochs=1", "did you mean training.max_epochs?"),
+        ("optimizer.lr=1", "did you mean training.learning_rate?"),
+        ("epochs=3", "did you mean training.max_epochs?"),
+        ("trainer.gpus=1", "there is no setting 'trainer' here; accepted are baselines"),
+        ("data.archive=x.nc", "another choice such as data=radar has other settings"),
+    ],
+)
+def test_what_other_programs_call_a_setting_leads_to_its_name_here(typed, meant):
+    with pytest.raises(UserError, match=re.escape(meant)):
+        config.compose("train", [typed])
+
+
+def test_everything_that_must_be_given_is_said_with_an_example():
+    with pytest.raises(UserError) as refusal:
+        config.plain(config.compose("predict", []))
+    assert str(refusal.value) == (
+        "input must be given (radar files, a folder, a pattern or an archive), e.g. "
+        "input=data/knmi.nc; output must be given (what to write; for watch and replay a folder), "
+        "e.g. output=new.nc."
+    )

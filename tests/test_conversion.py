@@ -103,10 +103,10 @@ def test_two_different_frames_of_one_time_are_refused_and_nothing_is_written(tmp
     assert os.listdir(tmp_path) == []
 
 
-CHANGED = {
-    "2x2 cells against 2x3|2x3 cells against 2x2": grid(2, 2),
-    "x from 500 to 2500 against 1500 to 3500": grid(left=1000.0),
-    "projection .* against EPSG:3035": Grid("EPSG:3035", grid().x, grid().y),
+CHANGED = {  # of the second file, against the first
+    "2x2 cells against 2x3": grid(2, 2),
+    "x from 1500 to 3500 against 500 to 2500": grid(left=1000.0),
+    "projection EPSG:3035 against .*": Grid("EPSG:3035", grid().x, grid().y),
 }
 
 

@@ -203,8 +203,8 @@ def test_files_that_do_not_fit_are_refused_or_where_asked_for_left_out(tmp_path,
     (tmp_path / "text.nc").write_text("no NetCDF")
     with pytest.raises(
         UserError,
-        match="lies on another grid than .*: x from 1500 to 6500 against 500|lies on another "
-        "grid than",
+        match="lies on another grid than .*: x from 1500 to 6500 against 500|grid than .*"
+        r"observed.nc: projection PROJCRS.* against \+proj=laea",
     ):
         source([good, elsewhere], archive)
     files = source([good, elsewhere, tmp_path / "text.nc"], archive, skip=True)

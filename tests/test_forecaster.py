@@ -119,7 +119,7 @@ def test_without_settings_nothing_can_be_saved(tmp_path):
             "radar.nc: a forecast from .*T00:15:00 UTC needs 3 frames in a row every 5 minutes, "
             "but only the last 2 are: the one before comes 10 minutes earlier",
         ),
-        ((0, 5, 15), "only the last 1 are: the one before comes 10 minutes earlier"),
+        ((0, 5, 15), "only the last 1 is: the one before comes 10 minutes earlier"),
         ((0, 15, 30), "the one before comes 15 minutes earlier"),
     ],
 )
@@ -410,3 +410,39 @@ def test_a_model_for_any_cadence_takes_the_usual_step_of_the_frames(minutes, ste
     model = Forecaster(AnyScale(), Identity(), Task(2, 2, 5))
     assert model.follow(times(*minutes)) == (step != 5) and model.task.timestep == step
     assert not persistence().follow(times(0, 10, 20)) and not persistence().any_cadence
+
+
+def test_a_loaded_model_is_in_evaluation_mode_so_that_dropout_does_not_act(tmp_path):
+    settings = {**SETTINGS, "model": {**SETTINGS["model"], "dropout": 0.5}}
+    made = Forecaster.from_settings(settings)
+    assert made.model.training  # as a new module of torch is: it is to be trained
+    made.save(tmp_path)
+    model = Forecaster.load(tmp_path).model
+    assert not any(module.training for module in model.modules())
+    context = torch.rand(1, 3, 1, 16, 16)
+    first, second = (model(context, 2).point() for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_what_is_no_rain_on_a_grid_is_refused_with_what_forecasts_it():
+    tensor = torch.rand(1, 3, 1, 8, 8)
+    with pytest.raises(ValueError, match="expected Frames, .*, got Tensor; arrays are forecast by"):
+        forecaster()(tensor)
+    digits = Forecaster(Persistence(), Identity(), Task(2, 2, 1, "grey_level"))
+    with pytest.raises(ValueError, match="this model forecasts grey_level, .* with forecaster.fo"):
+        digits(frames(rain()))
+    values = digits.forecast_values(rain()[None, :2] > 1)  # what the message advises
+    assert values.shape == (1, 2, 6, 9) and forecaster().model(tensor, 7).point().shape[1] == 7
+
+
+def test_a_forecaster_says_what_it_is():
+    assert repr(forecaster()) == (
+        "<Forecaster: EncoderForecaster, 3 frames of rain_rate -> 2 every 5 min>"
+    )
+    digits = Forecaster(Persistence(), Identity(), Task(2, 4, 1, "grey_level"))
+    assert repr(digits) == "<Forecaster: Persistence, 2 frames of grey_level -> 4>"
+
+
+def test_one_frame_is_and_two_frames_are_too_few():
+    with pytest.raises(ValueError, match="but only the last 1 is: there is none before"):
+        forecaster()(frames(rain(1), (0,)))

@@ -212,7 +212,7 @@ def test_frames_of_another_grid_or_quantity_are_rejected_with_the_difference(tmp
     put(tmp_path, "b", "10,2,1000")
     put(tmp_path, "c", "10,2,0,rain depth in 5 min")
     assert looks(incoming)[1] == [
-        ("b", "it has another grid than the frames before: x from 500 to 500 against 1500 to 1500"),
+        ("b", "it has another grid than the frames before: x from 1500 to 1500 against 500 to 500"),
         ("c", "it contains rain depth in 5 min, the frames before rain rate"),
     ]
     assert held(incoming) == {5: 1}

@@ -228,3 +228,20 @@ def test_a_folder_that_may_not_be_looked_into_is_named_where_it_hides_what_was_t
         says = f"{closed} may not be looked into by this user; change its permissions"
     with pytest.raises(UserError, match=says):
         expand_inputs(typed)
+
+
+def test_a_folder_with_folders_alone_is_refused_with_their_names_and_the_pattern(tmp_path):
+    for name in ("pgm", "geotiff", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "pgm" / "a.pgm").touch()
+    with pytest.raises(UserError) as refusal:
+        expand_inputs(tmp_path)
+    assert str(refusal.value) == (
+        f"'{tmp_path}' has no files, but folders (geotiff, pgm); for all files in them type "
+        f"'{tmp_path}/**/*'."
+    )
+    assert expand_inputs(f"{tmp_path}/**/*") == [tmp_path / "pgm" / "a.pgm"]
+    for number in range(6):
+        (tmp_path / f"z{number}").mkdir()
+    with pytest.raises(UserError, match=r"folders \(geotiff, pgm, z0, z1, z2, \.\.\.\); for"):
+        expand_inputs(tmp_path)

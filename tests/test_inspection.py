@@ -3,10 +3,11 @@
 import numpy as np
 from factories import MemoryReader, grid, times, write_archive, write_knmi
 
+from nowcast.cli import main
 from nowcast.data.archive import Archive
 from nowcast.data.checking import check
 from nowcast.data.conversion import convert
-from nowcast.data.inspection import info, info_of_frames
+from nowcast.data.inspection import info, info_of_files, info_of_frames
 from nowcast.data.radar import Radar
 from nowcast.readers.knmi_hdf5 import KnmiHdf5
 from nowcast.types.frames import Frames
@@ -64,11 +65,54 @@ def test_info_of_a_radar_file_names_its_format_and_what_was_measured(tmp_path):
     frames = KnmiHdf5().read(write_knmi(tmp_path / "a.h5", [[0, 100], [65535, 10]]))
     lines = info_of_frames(frames, KnmiHdf5.format).splitlines()
     assert {
-        "format      KNMI HDF5 (accumulated precipitation)",
+        f"format      {KnmiHdf5.format}",
         "quantity    rain depth in 5 min",
         "missing     25.00 % of the pixels",
         "maximum     12.00 mm/h",
     } <= set(lines)
+
+
+def some_files(folder, count, *, height=2, quantity="rain_rate", first=0):
+    """Path and frames of files of one time each."""
+    for number in range(count):
+        time = np.datetime64("2020-01-01T00:00", "s") + np.timedelta64(5 * (first + number), "m")
+        values = np.full((1, height, 3), 2.5)
+        yield folder / f"{number}", Frames(values, [time], grid(height, 3), "", quantity)
+
+
+def test_info_of_files_that_do_not_belong_together_counts_each_grid_and_quantity(tmp_path):
+    files = [
+        *some_files(tmp_path, 2, height=5),
+        *some_files(tmp_path, 4),
+        *some_files(tmp_path, 3, quantity="reflectivity, Z = 200 R^1.6", first=4),
+    ]
+    lines = info_of_files(tmp_path, files).splitlines()
+    place = lines.index(
+        "mixture     2 quantities and 2 grids, to be converted apart; below is the first alone"
+    )
+    assert [" ".join(line.split()) for line in lines[place + 1 : place + 4]] == [
+        f"4 frames of rain_rate in 4 files, on {grid(2, 3).describe()}",
+        f"3 frames of reflectivity, Z = 200 R^1.6 in 3 files, on {grid(2, 3).describe()}",
+        f"2 frames of rain_rate in 2 files, on {grid(5, 3).describe()}",
+    ]
+    assert {"frames      4", "gaps        0", "quantity    rain_rate"} <= set(lines)
+    alike = info_of_files(tmp_path, [*some_files(tmp_path, 3)])
+    assert "mixture" not in alike and "frames      3" in alike
+
+
+def test_info_of_several_unreadable_files_names_the_known_formats_once(tmp_path, capsys):
+    (tmp_path / "README").write_text("three hours of rain\n")
+    (tmp_path / "notes.txt").write_text("see README\n")
+    np.savez(tmp_path / "train.npz", sequence=np.zeros((2, 3)), time=np.arange(2))
+    main(["info", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "files       3, of which 0 can be read" in said
+    assert said.count("is of no format that is known here") == 2
+    assert said.count("accepted are") == 1 and said.count("MeteoSwiss AQC") == 1
+    assert (
+        "train.npz is a NumPy archive with the arrays sequence, time; say which of them is rain, "
+        "and where everything else is: reader=arrays reader.dataset=NAME ..."
+    ) in said
 
 
 def made(tmp_path, values, minutes=None):
@@ -161,6 +205,16 @@ def test_the_split_plan_counts_the_windows_of_each_part(tmp_path):
         in text
     )
     assert "test: 2 windows, 6 frames, from 2020-06-01T02:00:00" in text
+
+
+def test_a_part_without_windows_is_not_enough_to_train_and_the_remedy_is_said(tmp_path):
+    path = made(tmp_path, np.zeros((30, 1, 1)))
+    # of 18, 6 and 6 frames: only the first part has windows of 5 + 3
+    assert (
+        "not enough to train: validation and test have no window; shorten task.forecast_length "
+        "(now 3) or task.context_length, set data.validation_from and data.test_from, or add frames"
+    ) in check(path, Task(5, 3, 5))
+    assert "not enough to train" not in check(path, Task(2, 3, 5))
 
 
 def test_a_frame_beside_another_of_the_same_time_is_named_and_breaks_no_run(tmp_path):

@@ -269,3 +269,25 @@ def test_a_scale_of_0_would_make_everything_dry_and_is_refused():
     data["rainfall_rate"].encoding = {"scale_factor": 0.0}
     with pytest.raises(UserError, match="has scale_factor 0.0 and add_offset 0; finite numbers"):
         Frames.from_xarray(data)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "arguments", "message"),
+    [
+        ({"units": "mm"}, {"variable": "rain"}, "nothing says over how long .* pass minutes=.$"),
+        ({"units": "mm"}, {}, "If one is, pass the name of it as variable=, and"),
+        ({}, {"variable": "no"}, "it has rain; pass the name of one of them as variable=.$"),
+        ({}, {}, "lacks units.* says these in its attributes and coordinates, as CF does.$"),
+    ],
+)
+def test_a_refused_data_set_names_arguments_of_python_and_no_settings(
+    attributes, arguments, message
+):
+    coordinates = {"time": times(0, 5), "lat": np.arange(50, 54.0), "lon": np.arange(5.0)}
+    values = np.ones((2, 4, 5))
+    data = xarray.Dataset(
+        {"rain": (("time", "lat", "lon"), values, attributes)}, coords=coordinates
+    )
+    with pytest.raises(UserError, match=message) as refusal:
+        Frames.from_xarray(data, **arguments)
+    assert "reader" not in str(refusal.value)

@@ -261,7 +261,7 @@ def test_a_folder_that_is_a_file_and_a_foreign_context_are_refused(tmp_path):
         page.publish(made, tmp_path, status={}, context=context)
     _, other = case(np.ones((3, 2, 3)))
     with pytest.raises(
-        UserError, match="the context lies on another grid than the forecast: 2x2 cells against 2x3"
+        UserError, match="the context lies on another grid than the forecast: 2x3 cells against 2x2"
     ):
         page.publish(made, tmp_path / "b", status={}, context=other)
 

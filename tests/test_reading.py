@@ -137,6 +137,41 @@ def test_results_come_in_the_order_of_the_paths_and_refusals_are_results(workers
     ]
 
 
+class Sleepy:
+    """A reader that takes a while for all but the first file."""
+
+    def read(self, path):
+        if Path(path).name != "first":
+            time.sleep(60)
+        return Frames(np.zeros((1, 1, 3)), times(5), grid(1, 3), "", "rain depth in 5 min")
+
+
+def test_files_that_nobody_waits_for_any_more_end_their_processes_and_close_each_pipe_once(
+    monkeypatch,
+):
+    """Else a pipe was closed by the thread that read from it and by the one that gave up."""
+    wrong, close, removed = [], os.close, reading.remove_folders_of
+
+    def noted(number):
+        try:
+            close(number)
+        except OSError as error:
+            wrong.append(error)
+
+    monkeypatch.setattr(reading.os, "close", noted)
+    # both threads come to the end of the same process meanwhile
+    monkeypatch.setattr(
+        reading, "remove_folders_of", lambda number: (time.sleep(0.3), removed(number))
+    )
+    paths = [Path(name) for name in ("first", "a", "b", "c", "d")]
+    results = in_order(paths, Sleepy(), lambda frames: frames.source, workers=2)
+    begun = time.monotonic()
+    assert next(results) == (Path("first"), "")
+    results.close()
+    time.sleep(1)  # for threads that may still be about it
+    assert wrong == [] and time.monotonic() - begun < 50
+
+
 class Talkative:
     """A reader whose answer is 5 MB of text, which a pipe does not contain."""
 

@@ -21,6 +21,7 @@ from nowcast.report import axes, charts, groups, pictures, runs, writing
 from nowcast.report.markup import clean, shortened, tag
 from nowcast.report.runs import Run
 from nowcast.runtime.errors import UserError
+from nowcast.runtime.files import run_folder
 from nowcast.types.frames import Grid
 from tests.factories import LAEA
 from tests.factories_results import CSI, MAE, results
@@ -221,7 +222,7 @@ def test_runs_on_the_same_cases_are_one_table_with_equal_baselines_once():
         (results(blocks=5), "b and a were evaluated on different cases"),
         (
             results(seed=1),
-            "b and a were evaluated on different observations, or on different pixels of the same ones",
+            "b and a were evaluated on different observations: their numbers do not belong",
         ),
         (
             replace(
@@ -241,6 +242,50 @@ def test_runs_that_cannot_be_compared_stand_apart_with_the_reason(other, said):
     assert 'id="summary-1"' in text
     assert 'id="summary-2"' in text
     assert "Summary: b" in text
+
+
+def with_fewer_pixels(found, names=("nowcast", "persistence")):
+    """The same results where a tenth of the pixels of each kind lacked a forecast."""
+    totals = {}
+    for model, renamed in zip(found.totals, names, strict=True):
+        totals[renamed] = {name: 0.9 * array for name, array in found.totals[model].items()}
+    return replace(found, totals=totals)
+
+
+@pytest.mark.parametrize(
+    ("names", "lacking"),
+    [
+        (("nowcast", "persistence"), "the model of b has no forecast for some"),
+        (("nowcast", "steps"), "the model of b or steps has no forecast for some"),
+    ],
+)
+def test_runs_on_different_pixels_stand_apart_with_who_has_no_forecast_and_what_to_type(
+    names, lacking, tmp_path, capsys
+):
+    from nowcast.cli import main
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    one, fewer = results(), with_fewer_pixels(results(), names)
+    one.facts["model"], fewer.facts["model"] = f"{tmp_path}/a", str(run_folder("shipped"))
+    one.save(tmp_path / "a")
+    fewer.save(tmp_path / "b")
+    typed = f"run=[{tmp_path}/a,{tmp_path}/b]"
+    main(["report", typed, f"output={tmp_path}/both.html"])
+    said = capsys.readouterr().out
+    assert "not compared: b and a were evaluated on different pixels, b on 10 % fewer" in said
+    assert lacking in said and f"nowcast evaluate 'run=[{tmp_path}/a,shipped]'" in said
+    assert lacking in words((tmp_path / "both.html").read_text())
+
+
+def test_models_that_were_evaluated_together_are_all_its_own_in_the_report():
+    found = results(errors=(("a", 0.1), ("b", 0.2), ("persistence", 0.4)))
+    assert groups.own_models(found) == ["a"]
+    found.facts["own_models"] = ["a", "b"]
+    ((group, _),) = groups.groups([Run("both", found)])
+    assert (group.scores.own_models, group.scores.baselines) == (["a", "b"], ["persistence"])
+    found.facts["own_models"] = ["<script>", 3]  # of anybody's file
+    assert groups.own_models(found) == ["a"]
 
 
 def test_there_must_be_a_run_and_each_once(tmp_path):

@@ -464,7 +464,7 @@ def test_a_forecast_is_made_from_frames_some_seconds_off_and_starts_at_the_newes
         and str(forecast.valid_times[0]) == "2020-06-01T00:15:02"
     )
     with pytest.raises(
-        UserError, match="needs 3 frames in a row every 5 minutes, but only the last 1 are"
+        UserError, match="needs 3 frames in a row every 5 minutes, but only the last 1 is"
     ):
         persistence(3)(late_frames(0, 0, 3), tolerance=EXACT)
     with pytest.raises(UserError, match="needs 3 frames in a row"):

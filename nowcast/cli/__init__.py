@@ -53,7 +53,8 @@ Train and evaluate
   nowcast compare [only=NAMES] [KEY=VALUE ...]
                                               several models and seeds, side by side
   nowcast compare runs=DIR                    the same of a multirun that is finished
-  nowcast evaluate run=DIR [data=...]         scores beside the baselines, with intervals
+  nowcast evaluate run=DIR [data=...]         scores beside the baselines, with intervals;
+                                              several in one table: 'run=[DIR1,shipped]'
   nowcast evaluate forecasts=FILES observations=ARCHIVE
                                               the same of any system's forecasts (NetCDF)
   nowcast report run=DIR [output=FILE.html]   the evaluation as one page; of several runs:

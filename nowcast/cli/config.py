@@ -32,6 +32,16 @@ _OF_DATA = (
 )  # brought along by nowcast's own data; others need not
 
 
+_ARCHIVE = "an archive, which nowcast convert makes"
+_TO_BE_GIVEN = {
+    "data.archive": (_ARCHIVE, "data.archive=data/knmi.nc"),
+    "data.archives": ("archives, which nowcast convert makes", "data.archives='archives/*.nc'"),
+    "observations": (_ARCHIVE, "observations=data/knmi.nc"),
+    "forecasts": ("NetCDF files, a folder or a pattern", "forecasts='forecasts/*.nc'"),
+    "input": ("radar files, a folder, a pattern or an archive", "input=data/knmi.nc"),
+    "output": ("what to write; for watch and replay a folder", "output=new.nc"),
+    "run": ("the folder of a training, or shipped", "run=runs/mine"),
+}
 REQUIRED = ("run", "input", "output", "forecasts", "observations")
 
 
@@ -176,6 +186,14 @@ def override(config: DictConfig, overrides: list[str]) -> None:
         raise UserError(one_sentence(error)) from error
 
 
+def _must_be_given(key: str) -> str:
+    """What a setting that was not given is, and an example."""
+    if key not in _TO_BE_GIVEN:
+        return f"{key} must be given; --help says what it is"
+    what, example = _TO_BE_GIVEN[key]
+    return f"{key} must be given ({what}), e.g. {example}"
+
+
 def plain(config: DictConfig, *, optional: Sequence[str] = ()) -> dict:
     """Plain data with every reference followed.
 
@@ -196,7 +214,7 @@ def plain(config: DictConfig, *, optional: Sequence[str] = ()) -> dict:
             }
         )
         if missing:
-            raise UserError(f"{', '.join(missing)} must be given, e.g. {missing[0]}=...")
+            raise UserError(f"{'; '.join(map(_must_be_given, missing))}.")
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(one_sentence(error)) from error

@@ -13,7 +13,6 @@ import nowcast
 from nowcast.cli import config as configuration
 from nowcast.cli.common import (
     list_files,
-    load,
     new_folder,
     plain_or_shown,
     print_line,
@@ -22,6 +21,7 @@ from nowcast.cli.common import (
     track,
 )
 from nowcast.cli.effects import refuse_without_effect
+from nowcast.cli.evaluated_models import EvaluatedModels, runs_typed
 from nowcast.cli.experiment import RAIN, Evaluation, refuse_other_quantity
 from nowcast.data.base import DataSet
 from nowcast.evaluation.results import Results
@@ -29,7 +29,7 @@ from nowcast.evaluation.source import ForecastSource
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import as_settings, build_part
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import SHIPPED, replacing, require_writable, run_folder
+from nowcast.runtime.files import replacing, require_writable
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pysteps", "opencv-python-headless")
 _FILE_WIDTH = 140  # columns of the tables in scores.txt
@@ -55,14 +55,16 @@ def _evaluate_run(arguments: list[str]) -> None:
         if item in of_task:
             continue
         (changed if _group_of(item) in _CHANGEABLE else own).append(item)
+    runs, own = runs_typed(own)
     command = configuration.plain(configuration.compose("evaluate", settings_of(own)))
-    run = run_folder(command["run"])
-    forecaster = load(run, command["precision"])
-    config = _evaluation_config(configuration.load(run), changed)
+    models = EvaluatedModels.load(runs or [command["run"]], command["precision"])
+    config = _evaluation_config(configuration.load(models.leading_folder), changed)
     # what the model was made for, whatever became of config.yaml
-    config.task = forecaster.settings["task"]
+    config.task = models.leading.settings["task"]
     if of_task:
-        _change_task(forecaster, config, of_task)
+        _change_task(models.leading, config, of_task)
+    models.follow_leading()
+    config.task.context_length = models.context_length
     if shown(config, arguments):
         return
     settings = configuration.plain(config)
@@ -71,15 +73,14 @@ def _evaluate_run(arguments: list[str]) -> None:
     refuse_without_effect("evaluate", settings, typed)
     folder = command["output_dir"]
     if folder is None:
-        shipped = command["run"] == SHIPPED
-        folder = new_folder("evaluation") if shipped else run / "evaluation"
+        folder = models.own_folder or new_folder("evaluation")
     typed_words = shlex.join([*(item for item in arguments if item not in of_task), *of_task])
     evaluate_run(
-        Evaluation.of(settings, forecaster.task),
-        forecaster,
+        Evaluation.of(settings, build_part(settings, "task")),
+        models.by_name,
         data,
         Path(folder),
-        facts={"model": str(run), "command": f"nowcast evaluate {typed_words}"},
+        facts={"model": models.folders, "command": f"nowcast evaluate {typed_words}"},
         data_settings=settings["data"],
     )
     list_files(Path(folder))
@@ -197,29 +198,31 @@ def _bring_up_to_date(stored: DictConfig) -> None:
 
 def evaluate_run(
     evaluation: Evaluation,
-    forecaster: Forecaster,
+    models: dict[str, Forecaster],
     data: DataSet,
     folder: Path,
     *,
     facts: dict,
     data_settings: dict,
 ) -> None:
-    """Evaluate a model over the test part of a data set.
+    """Evaluate models over the test part of a data set.
 
     Args:
         evaluation: how.
-        forecaster: the model.
-        data: whose test cases it forecasts.
+        models: by name; the first one is compared with all others.
+        data: whose test cases they forecast.
         folder: for the files.
         facts: what is noted with the results beside what is known here: model and command.
         data_settings: of the data set, as data.
     """
+    models = evaluation.named_apart(models)
     more = {
+        "own_models": list(models),
         "data": _data_in_words(data_settings),
         "part": "test",
         "left_out": evaluation.baselines.left_out,
     }
-    _write_evaluation(evaluation, evaluation.source_of(forecaster, data), folder, facts | more)
+    _write_evaluation(evaluation, evaluation.source_of(models, data), folder, facts | more)
 
 
 def _write_evaluation(

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nowcast.cli.places import choices
 from nowcast.data.base import DataSet
+from nowcast.evaluation.batches import MEMBER
 from nowcast.evaluation.plan import EvaluationPlan
 from nowcast.evaluation.running import evaluate as evaluate_source
 from nowcast.evaluation.source import ModelSource
@@ -12,12 +14,13 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import MissingDependency, UserError
 from nowcast.runtime.files import run_folder
-from nowcast.training.comparison.settings import TRAINED_MODEL
 from nowcast.training.losses import TrainingLoss
 from nowcast.training.settings import TrainingSettings
 from nowcast.types.transform import Identity
 
 RAIN = "rain_rate"
+_OF_A_RUN = " (run)"  # behind the name of a model that is called as a baseline
+_UNNAMED = "train"  # the name of a training that was given none, see conf/train.yaml
 _PARTS = ("train", "validation", "test")
 
 
@@ -43,10 +46,10 @@ class Baselines:
             UserError: that is not models by name.
         """
         nodes = settings.get("baselines") or {}
-        if not isinstance(nodes, dict) or {"_target_", TRAINED_MODEL} & set(nodes):
+        if not isinstance(nodes, dict) or "_target_" in nodes:
             raise UserError(
-                f"baselines is {nodes!r}, but models with names other than {TRAINED_MODEL} are "
-                "needed, as in conf/baselines/radar.yaml."
+                f"baselines is {nodes!r}, but models by names are needed, as in "
+                "conf/baselines/radar.yaml."
             )
         found, left_out = {}, []
         for name, node in nodes.items():
@@ -94,14 +97,24 @@ class Evaluation:
         return evaluate_source(source, baselines, self.scores, plan=plan, settings=self.kept, **how)
 
     def source_of(
-        self, forecaster: Forecaster, data: DataSet, *, limit: int | None = None
+        self, models: dict[str, Forecaster], data: DataSet, *, limit: int | None = None
     ) -> ModelSource:
-        """The test cases of a data set with a model's forecasts; of the first ``limit`` only."""
-        length, members = forecaster.task.forecast_length, self.plan.members
-        cases = data.part("test")
-        return ModelSource(
-            {TRAINED_MODEL: forecaster}, cases, forecast_length=length, members=members, limit=limit
-        )
+        """The test cases of a data set with the forecasts of models by name; of the first
+        ``limit`` only.
+        """
+        length = next(iter(models.values())).task.forecast_length
+        members, cases = self.plan.members, data.part("test")
+        return ModelSource(models, cases, forecast_length=length, members=members, limit=limit)
+
+    def named_apart(self, models: dict[str, Forecaster]) -> dict[str, Forecaster]:
+        """Models by names that no baseline has, nor its members' row."""
+        taken = {*self.baselines.forecasters, *map(MEMBER.format, self.baselines.forecasters)}
+        found: dict[str, Forecaster] = {}
+        for name, forecaster in models.items():
+            while name in taken or name in found:
+                name += _OF_A_RUN
+            found[name] = forecaster
+        return found
 
     def check(self, forecaster: Forecaster, data: DataSet) -> None:
         """Evaluate one case, so that whatever cannot be evaluated is reported before a training.
@@ -110,7 +123,8 @@ class Evaluation:
             UserError: as an evaluation.
         """
         plan = replace(self.plan, workers=0, cache=None, show=False)
-        self.run(self.source_of(forecaster, data, limit=1), plan=plan, strict=True)
+        source = self.source_of(self.named_apart({"model": forecaster}), data, limit=1)
+        self.run(source, plan=plan, strict=True)
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,18 @@ class Experiment:
     def seed(self) -> int:
         """Of the initial weights and of whatever is drawn while it learns."""
         return self.settings["seed"]
+
+
+def model_name(name: object, forecaster: Forecaster) -> str:
+    """What a trained model is called in tables, pictures and reports.
+
+    Args:
+        name: of the run, the setting ``name``. Where that is the usual one, or an experiment's,
+            with any model, the class of the model says more.
+        forecaster: its model.
+    """
+    named = name not in (None, "", _UNNAMED, *choices("experiment"))
+    return str(name) if named else type(forecaster.model).__name__
 
 
 def refuse_other_quantity(scores: Statistic, quantity: str) -> None:

@@ -276,6 +276,8 @@ def _radar_run(settings: dict) -> Forecaster:
     if forecaster.task.quantity != "rain_rate":
         raise UserError(
             f"{settings['run']} was trained on {forecaster.task.quantity} (Moving MNIST); expected "
-            "a run trained on radar."
+            "a run trained on radar (data=radar), or run=shipped. Of digits, nowcast evaluate "
+            f"run={settings['run']} gives scores and pictures; arrays are forecast in Python: "
+            "docs/how-to/python.md."
         )
     return forecaster

@@ -10,6 +10,14 @@ from nowcast.cli.places import choices, composed, search_folders
 from nowcast.runtime.distribution import install_hint
 
 _NEEDS = f"needs {{}}, which is not installed; type: {install_hint('sweep')}"
+# last parts of settings that other programs call otherwise
+_ELSEWHERE = {
+    "lr": "learning_rate",
+    "epochs": "max_epochs",
+    "num_epochs": "max_epochs",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+}
 _OPEN = ("hydra.job.env_set.", "hydra.callbacks.")  # parts to which users add
 _OF_PLUGINS = {
     "hydra/launcher/joblib": "hydra-joblib-launcher",
@@ -70,7 +78,8 @@ def _has(name: str, group: str, choice: str, setting: str) -> bool:
     except Exception:  # of Hydra's own, where a choice does not go with the command
         return False
     inside = OmegaConf.select(config, group, throw_on_missing=False)
-    return isinstance(inside, DictConfig) and setting in inside
+    # what must still be given is there, too, which "in" of OmegaConf denies
+    return isinstance(inside, DictConfig) and setting in list(inside)
 
 
 def _no_such_setting(name: str, key: str) -> str:
@@ -81,8 +90,6 @@ def _no_such_setting(name: str, key: str) -> str:
     config = composed(name, [], with_hydra=of_hydra)
     place, _, last = key.partition("@")[0].rpartition(".")
     inside = OmegaConf.select(config, place, throw_on_missing=False) if place else config
-    if not isinstance(inside, DictConfig):
-        return _no_such_setting(name, place)
     everywhere = [*leaves(OmegaConf.to_container(config, resolve=False)), *map(str, config)]
     everywhere = [other for other in everywhere if not other.endswith("_target_")]
     if key.startswith(f"{HYDRA}/"):
@@ -90,8 +97,12 @@ def _no_such_setting(name: str, key: str) -> str:
     elif of_hydra:
         everywhere = [other for other in everywhere if other.startswith(f"{HYDRA}.")]
     everywhere += ["experiment"] if name == "train" else []
+    last = _ELSEWHERE.get(last, last)
+    alike = [other for other in everywhere if other.endswith(f".{last}")]
     near = get_close_matches(key, everywhere, n=3, cutoff=0.7)
-    near += [other for other in everywhere if other.endswith(f".{last}") and other not in near]
+    near += [other for other in alike if other not in near]
+    if not isinstance(inside, DictConfig) and not alike:
+        return _no_such_setting(name, place)
     sentence = f"there is no setting {key!r} here"
     if near:
         return f"{sentence}; did you mean {' or '.join(near[:3])}?"

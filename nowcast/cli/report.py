@@ -30,6 +30,7 @@ def report(arguments: list[str]) -> None:
         )
     from nowcast.report import write
 
-    write([Path(folder).expanduser() for folder in settings["run"]], output)
+    folders = [Path(folder).expanduser() for folder in settings["run"]]
+    write(folders, output, say=print_line)
     megabytes = output.stat().st_size / 1e6
     print_line(f"{output}: {megabytes:.1f} MB; it opens in any browser, without a network")

@@ -19,7 +19,7 @@ from nowcast.cli import config as configuration
 from nowcast.cli.application import Application, application, with_settings, without_hydra
 from nowcast.cli.common import list_files, print_line, shown, write_config
 from nowcast.cli.evaluate import evaluate, evaluate_run
-from nowcast.cli.experiment import Evaluation, Experiment
+from nowcast.cli.experiment import Evaluation, Experiment, model_name
 from nowcast.cli.folders import RUN, folder_of, has_name, set_run_folder
 from nowcast.cli.hydra_keys import plain_key, with_logging
 from nowcast.cli.hydra_state import released
@@ -327,7 +327,7 @@ def _keep(prepared: Prepared, history: "History") -> None:
     command = shlex.join(["nowcast", "evaluate", f"run={folder}"])
     evaluate_run(
         prepared.evaluation,
-        experiment.forecaster,
+        {model_name(experiment.settings["name"], experiment.forecaster): experiment.forecaster},
         experiment.data,
         folder / "evaluation",
         facts={"model": str(folder), "command": command},

@@ -271,6 +271,7 @@ def _split_lines(archive: Archive, task: Task, split: TimeSplit) -> list[str]:
         f"{task.timestep:g} min; the longest gap-free run is "
         f"{longest_run(times, task.timedelta, tolerance)} frames"
     ]
+    empty = []
     for name in PARTS:
         start, end = split.interval(name, times)
         count = len(window_starts(times, task, start=start, end=end, tolerance=tolerance))
@@ -280,4 +281,12 @@ def _split_lines(archive: Archive, task: Task, split: TimeSplit) -> list[str]:
         )
         before = "" if end is None else f", before {end}"
         lines.append(f"{name}: {count} windows, {inside} frames, from {first}{before}")
+        if not count:
+            empty.append(name)
+    if empty:
+        lines.append(
+            f"not enough to train: {' and '.join(empty)} {'has' if len(empty) == 1 else 'have'} no "
+            f"window; shorten task.forecast_length (now {task.forecast_length}) or "
+            "task.context_length, set data.validation_from and data.test_from, or add frames"
+        )
     return lines

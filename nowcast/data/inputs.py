@@ -17,6 +17,7 @@ from nowcast.types.frames import Frames, Grid
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
 _FORBIDDEN = "{} may not be looked into by this user; change its permissions."
+_SHOWN_FOLDERS = 5  # of those in a folder, in a message
 _STORES = (".zgroup", ".zattrs", "zarr.json")  # what makes a folder one data set
 
 
@@ -179,7 +180,17 @@ def _expanded(text: str) -> list[Path]:
         closed = _closed_folder(text)
         if closed is not None:
             raise UserError(_FORBIDDEN.format(closed))
-        what = "is a folder without files" if os.path.isdir(text) else "matches no file"
+        what = "matches no file"
+        if os.path.isdir(text):
+            what = "is a folder without files"
+            folders = sorted(path.name for path in found if path.is_dir())
+            if folders:
+                more = ["..."] if len(folders) > _SHOWN_FOLDERS else []
+                shown = ", ".join([*folders[:_SHOWN_FOLDERS], *more])
+                raise UserError(
+                    f"{text!r} has no files, but folders ({shown}); for all files in them type "
+                    f"{os.path.join(text, '**', '*')!r}."
+                )
         raise UserError(
             f"{text!r} {what}; give a file, a folder with files or a pattern such as "
             "'radar/**/*.h5', or a list of these: '[a.h5,b.h5]'."
@@ -285,7 +296,7 @@ class FileSet:
 
     def refuse_other(self, grid: Grid, quantity: str, path: Path) -> None:
         """Raise a UserError that says the difference where a file is of another set."""
-        difference = self.grid.difference(grid, self.tolerance.pixels)
+        difference = grid.difference(self.grid, self.tolerance.pixels)
         if difference:
             raise UserError(
                 f"{path} has another grid than {self.first}: {difference}; take the files of one "

@@ -7,6 +7,7 @@ import numpy as np
 
 from nowcast.data.archive import Archive
 from nowcast.data.cadence import is_step, usual_step
+from nowcast.readers.auto import accepted
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames, Grid
 from nowcast.types.tolerance import DEFAULT, HIGHEST_RATE, Tolerance
@@ -111,36 +112,89 @@ def info_of_files(
         results: path of each file, and its frames or the reason for none.
         tolerance: how far grids and times may be off.
     """
-    first, counts = None, PixelCounts()
-    read, others = 0, 0
-    times, discarded, refusals, remarks = [], [], [], {}
+    sets: list[_FilesOfOneKind] = []
+    refusals: list[str] = []
     for _, result in results:
         if isinstance(result, UserError):
             refusals.append(str(result))
             continue
-        read += 1
-        # its grid and quantity; not its values
-        first = first or result[:0]
-        same_grid = not first.grid.difference(result.grid, tolerance.pixels)
-        if first.quantity == result.quantity and same_grid:
-            times.append(result.times)
-            discarded.append(result.discarded)
-            remarks |= dict.fromkeys(result.remarks)
-            counts.add(result.values)
-        else:
-            others += 1
+        own = next((one for one in sets if one.fits(result, tolerance)), None)
+        if own is None:
+            own = _FilesOfOneKind(result.grid, result.quantity)
+            sets.append(own)
+        own.add(result)
+    read = sum(one.files for one in sets)
     entries = {"file": str(name), "files": f"{read + len(refusals)}, of which {read} can be read"}
-    if first is not None:
-        together = np.unique(np.concatenate(times))
-        entries |= _contents(together, first.grid, first.quantity, counts, tolerance)
-        entries |= _discarded_pixels(np.concatenate(discarded)) | _remarks(remarks)
-    if others:
-        entries["others"] = (
-            f"{others} files of another grid or quantity than the first, left out here"
-        )
+    sets.sort(key=lambda one: -one.frames)  # what is described is what there is most of
+    if len(sets) > 1:
+        entries["mixture"] = _mixture(sets)
+    if sets:
+        entries |= sets[0].entries(tolerance)
     if refusals:
-        entries["unreadable"] = counted(refusals, "files")
+        entries["unreadable"] = counted(_with_formats_once(refusals), "files", total=len(refusals))
     return in_lines(entries)
+
+
+class _FilesOfOneKind:
+    """Files of one grid and quantity, of which all but the values is kept."""
+
+    def __init__(self, grid: Grid, quantity: str):
+        self.grid, self.quantity = grid, quantity
+        self.files = 0
+        self._times: list[np.ndarray] = []
+        self._discarded: list[np.ndarray] = []
+        self._remarks: dict[str, None] = {}
+        self._counts = PixelCounts()
+
+    @property
+    def frames(self) -> int:
+        """How many there are, of different times."""
+        return len(np.unique(np.concatenate(self._times)))
+
+    def fits(self, frames: Frames, tolerance: Tolerance) -> bool:
+        """Whether frames are of this grid and quantity."""
+        same_grid = not self.grid.difference(frames.grid, tolerance.pixels)
+        return self.quantity == frames.quantity and same_grid
+
+    def add(self, frames: Frames) -> None:
+        """The frames of one file."""
+        self.files += 1
+        self._times.append(frames.times)
+        self._discarded.append(frames.discarded)
+        self._remarks |= dict.fromkeys(frames.remarks)
+        self._counts.add(frames.values)
+
+    def entries(self, tolerance: Tolerance) -> dict[str, str | list[str]]:
+        """What the files contain together."""
+        times = np.unique(np.concatenate(self._times))
+        entries = _contents(times, self.grid, self.quantity, self._counts, tolerance)
+        discarded = _discarded_pixels(np.concatenate(self._discarded))
+        return entries | discarded | _remarks(self._remarks)
+
+
+def _mixture(sets: list[_FilesOfOneKind]) -> list[str]:
+    """What there is of several grids and quantities, which no archive takes together."""
+    quantities = len({one.quantity for one in sets})
+    grids = len({(one.grid.shape, one.grid.describe()) for one in sets})
+    kinds = [(quantities, "quantities"), (grids, "grids")]
+    several = " and ".join(f"{count} {name}" for count, name in kinds if count > 1)
+    lines = [
+        f"{one.frames} frames of {one.quantity} in {one.files} file{'s' * (one.files != 1)}, "
+        f"on {one.grid.describe()}"
+        for one in sets
+    ]
+    found = counted(lines, total=len(sets))
+    found[0] = f"{several or f'{len(sets)} grids'}, to be converted apart; below is the first alone"
+    return found
+
+
+def _with_formats_once(refusals: list[str]) -> list[str]:
+    """Reasons of which only the first names all formats that are known."""
+    formats, found = accepted(), []
+    for text in refusals:
+        known_already = any(formats in earlier for earlier in found)
+        found.append(text.replace(f"; {formats}", ".") if known_already else text)
+    return found
 
 
 def info_of_fields(values: np.ndarray, grid: Grid, nothing: str) -> dict[str, str]:

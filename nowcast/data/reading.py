@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -92,15 +93,23 @@ class ReadingProcess:
 
     def close(self) -> None:
         """Kill the process; the next read starts another one."""
-        if self._process is None:
+        process, self._process = self._process, None
+        if process is None:
             return
-        self._process.kill()
-        self._process.wait()
+        process.kill()
+        process.wait()
         # a killed process cannot tidy up itself
-        remove_folders_of(self._process.pid)
+        remove_folders_of(process.pid)
         os.close(self._requests)
         os.close(self._answers)
-        self._process = None
+
+    def interrupt(self) -> None:
+        """End the process while another thread waits for its answer: that thread is told, and
+        closes what it uses.
+        """
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def _start(self) -> None:
         theirs_in, self._requests = os.pipe()
@@ -244,10 +253,12 @@ def in_order(
     for process in processes:
         free.put(process)
 
+    nobody_waits = threading.Event()
+
     def with_a_free_process(path):
         process = free.get()
         try:
-            return path, result(process, path)
+            return path, None if nobody_waits.is_set() else result(process, path)
         finally:
             free.put(process)
 
@@ -261,6 +272,10 @@ def in_order(
         for future in ahead:
             yield future.result()
     finally:
+        nobody_waits.set()
         pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.interrupt()
+        pool.shutdown(wait=True)  # no thread uses a pipe any more that is closed now
         for process in processes:
             process.close()

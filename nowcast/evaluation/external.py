@@ -123,7 +123,7 @@ class ForecastFiles(ForecastSource):
                     f"{path} has the lead times {leads} ... minutes; steps of one length, the "
                     f"first one step after the analysis time {start} UTC, are needed."
                 )
-            difference = self.archive.grid.difference(predicted.grid, self.tolerance.pixels)
+            difference = predicted.grid.difference(self.archive.grid, self.tolerance.pixels)
             if difference:
                 raise UserError(
                     f"{path} lies on another grid than {self.archive.path}: {difference}; regrid "

@@ -144,11 +144,11 @@ class ModelSource(ForecastSource):
         times = [self.cases.analysis_time(index) for index in range(self.count)]
         if None in times:
             return groups(self.count)
-        task = next(iter(self.models.values())).task
+        tasks = [forecaster.task for forecaster in self.models.values()]
         return by_time(
             np.array(times),
             [self.cases.source(index) for index in range(self.count)],
-            task.window_length * task.timestep / 60,
+            max(task.window_length * task.timestep / 60 for task in tasks),
             hours,
             stride_hours=self.cases.stride_hours,
         )
@@ -177,14 +177,13 @@ class ModelSource(ForecastSource):
         scale = None if None in scales else Scale.of_samples(scales)
         forecasts, members = {}, {}
         for name, forecaster in self.models.items():
+            own = context[:, -forecaster.task.context_length :]  # another model may need more
             if self.members:
-                members[name] = forecaster.forecast_members(
-                    context, self.members, length, scale=scale
-                )
+                members[name] = forecaster.forecast_members(own, self.members, length, scale=scale)
             if self.members and not forecaster.model.capabilities.probabilistic:
                 forecasts[name] = forecast_of_members(members[name], self.judged_by)
                 continue
-            forecasts[name] = forecast_of(forecaster, context, length, scale, self.judged_by)
+            forecasts[name] = forecast_of(forecaster, own, length, scale, self.judged_by)
         return CaseBatch(context, observation, forecasts, members, of_case[indices], scale)
 
     def grid_of(self, index: int) -> Grid | None:

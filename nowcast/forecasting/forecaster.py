@@ -350,11 +350,14 @@ class Forecaster:
             tolerance: how far frames may lie off regular times.
 
         Raises:
-            UserError: too few frames, a gap among those needed, no pixel of the newest observed, a
+            UserError: no Frames, a model of grey levels, which are not of any time and place (for
+                both there is ``forecast_values``), too few frames, a gap among those needed, no
+                pixel of the newest observed, a
                 cadence or spacing that the model is not made for, thresholds that are not positive
                 and ascending, an unknown functional, members of a model that draws none, or a
                 forecast that is missing everywhere.
         """
+        self._refuse_other_input(frames)
         thresholds = checked_thresholds(thresholds) if len(thresholds) else ()
         frames = self.one_of_each_time(frames, tolerance)
         task, need = self._task_for(frames, tolerance), self.task.context_length
@@ -399,6 +402,28 @@ class Forecaster:
             point="" if functional is None else str(functional),
             expected=fields[1][0] if len(fields) > 1 else None,
         )
+
+    def _refuse_other_input(self, frames: Frames) -> None:
+        """Refuse what is not rain at times on a grid, and say what forecasts other things."""
+        arrays = "forecaster.forecast_values(array), of (B, T, H, W)"
+        if self.task.quantity != "rain_rate":
+            raise UserError(
+                f"this model forecasts {self.task.quantity}, as of Moving MNIST, and Frames are "
+                f"rain at times on a grid; forecast arrays with {arrays}, or train on rain "
+                "(data=radar)."
+            )
+        if not isinstance(frames, Frames):
+            tensors = "forecaster.model(tensor, length).point(), of normalised (B, T, 1, H, W)"
+            raise UserError(
+                f"expected Frames, as nowcast.read returns them, got {type(frames).__name__}; "
+                f"arrays are forecast by {arrays}, tensors by {tensors}."
+            )
+
+    def __repr__(self) -> str:
+        task = self.task
+        length = f"{task.context_length} frames of {task.quantity} -> {task.forecast_length}"
+        step = "" if task.lead_minutes is None else f" every {task.timestep:g} min"
+        return f"<Forecaster: {type(self.model).__name__}, {length}{step}>"
 
     def one_of_each_time(self, frames: Frames, tolerance: Tolerance = DEFAULT) -> Frames:
         """The frames that a forecast is made from: of several that are meant for one time, the
@@ -518,6 +543,7 @@ class Forecaster:
         saved = read_run(run_folder(folder))
         forecaster = cls.from_settings(saved.settings, precision=precision or saved.precision)
         saved.load_into(forecaster.model)
+        forecaster.model.eval()  # a training sets its own mode
         return forecaster
 
 
@@ -534,8 +560,12 @@ def _refuse_gap(frames: Frames, need: int, task: Task, tolerance: Tolerance) -> 
         reason = f"the one before comes {minutes:g} minutes earlier"
     raise UserError(
         f"{frames.source or 'the input'}: a forecast from {frames.times[-1]} UTC needs {need} "
-        f"frames in a row every {task.timestep:g} minutes, but only the last {run} are: {reason}."
+        f"frames in a row every {task.timestep:g} minutes, but only the last {_are(run)}: {reason}."
     )
+
+
+def _are(count: int) -> str:
+    return "1 is" if count == 1 else f"{count} are"
 
 
 def _why_nothing(context: Frames, model: str) -> str:

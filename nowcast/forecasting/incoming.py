@@ -199,7 +199,7 @@ class Incoming:
         if self._takes_over(own):
             self.current, self._sets = own, [own]
             return None
-        difference = self.current.grid.difference(own.grid, self.tolerance.pixels)
+        difference = own.grid.difference(self.current.grid, self.tolerance.pixels)
         return f"it has another grid than the frames before: {difference}"
 
     def _takes_over(self, other: FrameSet) -> bool:

@@ -165,7 +165,7 @@ def forecast_content(
     """
     products = forecast if isinstance(forecast, Products) else None
     made = products.forecast if products is not None else forecast
-    difference = None if context is None else made.grid.difference(context.grid)
+    difference = None if context is None else context.grid.difference(made.grid)
     if difference:
         raise UserError(
             f"the context lies on another grid than the forecast: {difference}; give the frames "

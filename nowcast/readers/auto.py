@@ -13,6 +13,7 @@ from nowcast.readers.cf.reader import CfReader
 from nowcast.readers.content import require_file
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.hdf5_members import is_hdf5
+from nowcast.readers.npy import array_names
 from nowcast.runtime.errors import UserError, first_line
 from nowcast.runtime.file_kinds import head_of, kind_of_content
 from nowcast.runtime.plugins import classes_of
@@ -32,6 +33,7 @@ _BUILT_IN = (  # loaded when the first file is looked at: some need libraries th
     "zarr_composite.ZarrComposite",
     "mrms_grib2.MrmsGrib2",
 )
+_ARRAYS = "reader=arrays"
 _ARCHIVE_MARK = "nowcast_archive_version"
 
 
@@ -94,6 +96,13 @@ class _Guarded(Reader):
             return self._reader.read(path)
 
 
+@cache
+def accepted() -> str:
+    """Which formats are known, as the end of a message."""
+    formats = "; ".join(reader.format for reader in readers())
+    return f"accepted are {formats}; or {_ARRAYS}, with settings that say where everything is."
+
+
 @dataclass(frozen=True)
 class Auto(Reader):
     """Reader for every format known here: the content of a file says which; default settings."""
@@ -120,11 +129,7 @@ class Auto(Reader):
             if isinstance(reader, CfReader) and reader.opens(path):
                 return reader  # reading it says what is missing, and which setting says that
         what = "" if Path(path).is_dir() else _what_it_is(path)
-        formats = "; ".join(reader.format for reader in readers())
-        raise UserError(
-            f"{path} is of no format that is known here{what}; accepted are {formats}; or "
-            "reader=arrays, with settings that say where everything is."
-        )
+        raise UserError(f"{path} is of no format that is known here{what}; {accepted()}")
 
     def read(self, path: str | Path) -> Frames:
         """The file's frames, by the one reader that recognises it.
@@ -149,5 +154,11 @@ def _what_it_is(path: str | Path) -> str:
                     f"{path} is an archive that nowcast convert made, no radar file; predict, "
                     "evaluate, train and check take it as it is."
                 )
+    arrays = array_names(path)
+    if arrays:
+        raise UserError(
+            f"{path} is a NumPy archive with the arrays {', '.join(arrays)}; say which of them is "
+            f"rain, and where everything else is: {_ARRAYS} reader.dataset=NAME ..."
+        )
     found = kind_of_content(head_of(path))
     return ", or damaged" if found is None else f" (it is {found.what}; {found.advice})"

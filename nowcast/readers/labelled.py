@@ -6,6 +6,7 @@ for one time after the other, and nothing else is computed: of a data set that i
 (``chunks={}``, dask), what was selected before is all that is read.
 """
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,8 +57,26 @@ def frames_from_xarray(
     variables = {str(key): _variable(data, key, path) for key in data.variables}
     source = Source(path, variables, attributes=dict(data.attrs))
     coding = Coding(minutes=minutes, z_r_a=z_r[0], z_r_b=z_r[1])
-    frames = rain.frames(source, variable, coding)
+    try:
+        frames = rain.frames(source, variable, coding)
+    except UserError as error:
+        raise UserError(_in_words_of_arguments(str(error))) from error
     return _with_what_nowcast_states(replace(frames, source=name), data)
+
+
+def _in_words_of_arguments(message: str) -> str:
+    """A refusal that advises settings of a reader of files, for who gives arguments instead."""
+    text = re.sub(r"with reader=\w+ set ", "set ", message)
+    text = re.sub(r" \(with reader=\w+\)", "", text)
+    named = r"set reader\.(variable|minutes) to (it|one of them)"
+    text = re.sub(named, r"pass the name of \2 as \1=", text)
+    text = re.sub(r"set reader\.(variable|minutes)\b", r"pass \1=", text)
+    text = re.sub(r"reader\.(variable|minutes)\b", r"\1=", text)
+    others = re.findall(r"reader\.\w+", text)
+    if not others:
+        return text
+    text = re.sub(r"reader\.(\w+)", r"\1", text)
+    return f"{text} A data set of xarray says these in its attributes and coordinates, as CF does."
 
 
 def _variable(data: "xarray.Dataset", name: str, path: Path) -> Variable:

@@ -161,6 +161,21 @@ def member(archive: zipfile.ZipFile, name: str) -> Iterator[NpyArray]:
         yield NpyArray(stream, f"{archive.filename}: {name}")
 
 
+def array_names(path: str | Path) -> list[str]:
+    """Names of the arrays in a file that is a .npz file by its content, in order; empty if it is
+    none. Never raises.
+    """
+    if not head_of(path).startswith(b"PK"):
+        return []
+    names = sorted(member_names(path))
+    try:
+        with zip_of_arrays(path) as archive:
+            all_arrays = all(name.endswith(".npy") for name in archive.namelist())
+    except UserError:
+        return []
+    return names if all_arrays else []
+
+
 def member_names(path: str | Path) -> set[str]:
     """Names of the arrays in a .npz file; empty if it is none. Never raises."""
     try:

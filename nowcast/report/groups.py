@@ -1,13 +1,16 @@
 """Which runs can be compared, and their results as one."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from nowcast.evaluation.results import Results, ShownCase
 from nowcast.evaluation.summary_scores import SummaryScores
 from nowcast.report.runs import Run
+from nowcast.runtime.files import SHIPPED, run_folder
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ def difference(one: Run, other: Run) -> str:
     first, second = one.results, other.results
     names = f"{other.name} and {one.name}"
     conclusion = "their numbers do not belong in one table."
+    both = _how_to_evaluate_both(one, other)
     for name in ("task", "scores"):
         if first.settings[name] != second.settings[name]:
             words = "different tasks" if name == "task" else "different scores"
@@ -55,11 +59,49 @@ def difference(one: Run, other: Run) -> str:
     )
     if same:
         return ""
+    fewer, more = (other, one) if _pixels(second) <= _pixels(first) else (one, other)
+    if not _is_part(_observed(fewer.results), _observed(more.results)):
+        return f"{names} were evaluated on different observations: {conclusion}{both}"
+    share = 100 * (1 - _pixels(fewer.results) / _pixels(more.results))
     return (
-        f"{names} were evaluated on different observations, or on different pixels of the same "
-        "ones, because a baseline of one of them has no forecast for some: "
-        f"{conclusion} Evaluate both with the same baselines."
+        f"{names} were evaluated on different pixels, {fewer.name} on {share:.2g} % fewer: "
+        f"{_who_has_no_forecast(fewer, more)} has no forecast for some, such as where rain comes "
+        f"from outside the grid; {conclusion}{both}"
     )
+
+
+def _pixels(results: Results) -> float:
+    """Pixels that were compared with a threshold, over all leads, cases and thresholds."""
+    found = _observed(results)
+    return sum(float(np.nansum(value)) for key, value in found.items() if key[0] == "all")
+
+
+def _is_part(fewer: dict, more: dict) -> bool:
+    """Whether pixels and events can be some of the others: nowhere more, and somewhere fewer."""
+    counts = [key for key in fewer if key[0] in ("all", "events") and key in more]
+    nowhere_more = all(np.all(fewer[key] <= more[key]) for key in counts)
+    return nowhere_more and any(np.any(fewer[key] < more[key]) for key in counts)
+
+
+def _who_has_no_forecast(fewer: Run, more: Run) -> str:
+    """The models of a run that may lack forecasts for pixels that another run has."""
+    own = [model for model in fewer.results.baselines if model not in more.results.baselines]
+    return " or ".join([f"the model of {fewer.name}", *own])
+
+
+def _how_to_evaluate_both(one: Run, other: Run) -> str:
+    """The command that evaluates the models of two runs on the same cases and pixels, as words to
+    add; none where one is no model's.
+    """
+    typed = []
+    for run in (one, other):
+        facts = run.results.facts if isinstance(run.results.facts, dict) else {}
+        folder = Path(str(facts.get("model") or ""))
+        if not facts.get("model") or not folder.is_dir():
+            return ""
+        typed.append(SHIPPED if folder.resolve() == run_folder(SHIPPED).resolve() else str(folder))
+    words = shlex.quote(f"run=[{','.join(typed)}]")
+    return f" Evaluate both at once, on the pixels that both forecast: nowcast evaluate {words}"
 
 
 def _observed(results: Results) -> dict:
@@ -82,8 +124,18 @@ def _observed(results: Results) -> dict:
 def _scores(runs: Sequence[Run]) -> SummaryScores:
     if len(runs) == 1:
         results = runs[0].results
-        return SummaryScores(results, results.models[:1])
+        return SummaryScores(results, own_models(results))
     return SummaryScores(_merged(runs), [run.name for run in runs])
+
+
+def own_models(results: Results) -> list[str]:
+    """The models that an evaluation is about: the first one, or those of several runs that were
+    evaluated together.
+    """
+    facts = results.facts if isinstance(results.facts, dict) else {}
+    names = facts.get("own_models")
+    known = [name for name in names if name in results.models] if isinstance(names, list) else []
+    return known if known[:1] == results.models[:1] else results.models[:1]
 
 
 def _merged(runs: Sequence[Run]) -> Results:

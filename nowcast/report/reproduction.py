@@ -10,7 +10,7 @@ from nowcast.report.document import Code, Facts, Heading, Item, Section, Table, 
 from nowcast.report.runs import Run
 
 _LONGEST = 5000  # characters of one fact
-_SHOWN_ELSEWHERE = ("left_out", "failures", "versions", "command", "baselines")
+_SHOWN_ELSEWHERE = ("own_models", "left_out", "failures", "versions", "command", "baselines")
 _MEANINGS = {
     "CSI": "hits / (hits + misses + false alarms): of all pixels with rain in forecast or "
     "observation, the share with both",

@@ -68,7 +68,7 @@ def load(folders: Sequence[Path]) -> list[Run]:
         if whole.count(folder.resolve()) > 1:
             raise UserError(f"{folder} is named twice; name each run once.")
     runs = []
-    for given, folder, name in zip(folders, run_folders, _names(whole)):
+    for given, folder, name in zip(folders, run_folders, distinct_names(whole)):
         config = _text(folder / "config.yaml")
         runs.append(Run(name, Results.load(given), str(given), config, _history(folder)))
     return runs
@@ -81,7 +81,7 @@ def _run_folder(folder: Path) -> Path:
     return run if is_evaluation else folder
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
+def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The last parts of paths, as many as distinguish them."""
     # "run" is enough for most; "first/run" and "second/run" where two are called alike
     for count in range(1, max(len(folder.parts) for folder in folders) + 1):

@@ -69,7 +69,7 @@ def _facts(group: Group) -> list[tuple[str, str]]:
 
     model = ", ".join(scores.own_models)
     if len(group.runs) == 1:
-        model = " · ".join([results.models[0], *known("model")])
+        model = " · ".join([model, *known("model")])
     # one case has one time
     period = " – ".join(dict.fromkeys(known("first_case", "last_case")))
     events = "sequences that are independent of each other"

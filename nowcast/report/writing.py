@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,18 +28,25 @@ _HERE = Path(__file__).parent
 _LEGEND_STEP = 36  # pixels of a colour class
 
 
-def write(runs: Sequence[Path], output: Path) -> Path:
+def write(runs: Sequence[Path], output: Path, *, say: Callable[[str], None] | None = None) -> Path:
     """Write the report on evaluations.
 
     Args:
         runs: folders of runs or evaluations.
         output: the HTML file.
+        say: takes a sentence for each run that stands apart from the first, with the reason.
 
     Raises:
         UserError: a folder without an evaluation that can be read, or a file that cannot be
             written.
     """
-    return write_runs(of_runs.load([Path(run) for run in runs]), output)
+    loaded = of_runs.load([Path(run) for run in runs])
+    written = write_runs(loaded, output)
+    if say is not None:
+        for _, reason in groups(loaded):
+            if reason:
+                say(f"not compared: {reason}")
+    return written
 
 
 def write_runs(runs: Sequence[Run], output: Path) -> Path:

@@ -53,7 +53,9 @@ def rain_variable(source: Source, wanted: str | None) -> Variable:
     """
     found = ranks(source, wanted)
     if not found:
-        known = ", ".join(list(source.variables)[:20]) or "none"
+        # times and coordinates cannot be meant
+        fields = [name for name, one in source.variables.items() if len(one.shape) >= 2]
+        known = ", ".join((fields or list(source.variables))[:20]) or "none"
         named = "of rain" if wanted is None else repr(wanted)
         raise UserError(
             f"{source.path} has no variable {named}; it has {known}; set reader.variable to one "

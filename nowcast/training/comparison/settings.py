@@ -5,8 +5,6 @@ import numpy as np
 from nowcast.runtime.build import is_of_type
 from nowcast.runtime.errors import UserError
 
-# the name of the trained model in a run's table of scores; all others there are baselines
-TRAINED_MODEL = "nowcast"
 # parts of a configuration that must be equal for all models, and those that should be
 _MUST_BE_EQUAL = ("task", "data", "scores", "baselines")
 _SHOULD_BE_EQUAL = ("training", "loss", "transform")
@@ -142,7 +140,7 @@ def training_differences(asked: dict[str, dict]) -> list[str]:
     """
     (first, reference), *others = asked.items()
     for name in asked:
-        if name == TRAINED_MODEL or name in (reference["baselines"] or {}):
+        if name in (reference["baselines"] or {}):
             raise UserError(
                 f"a model is called {name!r}, which is the name of another row of the table; "
                 "give it another one."

@@ -17,7 +17,6 @@ from nowcast.evaluation.titles import score_title, thresholds_shown
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 from nowcast.training.comparison.runs import Run
-from nowcast.training.comparison.settings import TRAINED_MODEL
 
 MEANING = (
     "The intervals are over seeds (initial weights, training samples); all runs are tested "
@@ -89,8 +88,10 @@ def results_of(
         pixels_of, beside = None, ""
         if run.is_partial:
             pixels_of, beside = run.model, f" beside {run.model}"
-        for name, rows in read_csv(run.scores, lead_minutes=lead_minutes).items():
-            if name == TRAINED_MODEL:
+        by_name = read_csv(run.scores, lead_minutes=lead_minutes)
+        own = next(iter(by_name), None)  # the trained model stands first, whatever it is called
+        for name, rows in by_name.items():
+            if name == own:
                 count = parameters(run.settings)
                 trained.append(Result(run.model, run.seed, count, rows, pixels_of))
                 continue
