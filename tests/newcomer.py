@@ -7,6 +7,7 @@ import numpy as np
 
 from nowcast.data.examples import write_civil_protection_files
 from tests.factories import write_archive, write_knmi
+from tests.factories_cf import write_cf
 
 EVENTS = ("knmi2010", "mch2015", "mch2017", "fmi2016")
 _SHAPE = (24, 30)
@@ -24,6 +25,9 @@ def fill(folder: Path) -> None:
         write_archive(folder / "archives" / f"{name}.nc", rain, minutes.tolist())
     _write_held_out(folder / "held_out", random)
     _write_taasrad19(folder / "taasrad19", random)
+    bare = {"standard_name": None, "units": None}
+    rain = random.integers(0, 60, (1, *_SHAPE)).astype(np.float32)
+    write_cf(folder / "composite.nc", rain, name="RATE", field=bare)
     # what `python -m nowcast.data.examples sri` writes, smaller
     write_civil_protection_files(folder / "sri", frames=144, shape=(64, 48), seed=4)
     (folder / "incoming").mkdir()
