@@ -165,13 +165,15 @@ def translated(command: str, arguments: list[str]) -> list[str]:
     Raises:
         UserError: an option or a setting of Hydra's that has no meaning for this command.
     """
-    found, rest = [], list(arguments)
+    found, by_hydra, rest = [], [], list(arguments)
     while rest:
         item = rest.pop(0)
         if item.startswith("-") and item != "-":
             found += _option(command, item, rest)
         elif is_of_hydra(item):
-            found += in_our_words(command, item)
+            ours = in_our_words(command, item)
+            by_hydra += [one for one in ours if one.startswith("output_dir=")]
+            found += ours
         else:
             found.append(item)
     _refuse_lonely(found)
@@ -180,8 +182,8 @@ def translated(command: str, arguments: list[str]) -> list[str]:
         shown = any(item.startswith((f"{CFG}=", INFO)) for item in words.options)
         if not shown:
             refuse_without_meaning(command, words.of_hydra, multirun=words.multirun)
-    folders = [item for item in found if item.startswith("output_dir=")]
-    if len(folders) > 1 and len(set(folders)) > 1:
+    folders = {item for item in found if item.startswith("output_dir=")}
+    if by_hydra and len(folders) > 1:  # of several output_dir the last one counts
         raise UserError("output_dir and hydra.run.dir both name the run folder; type one of them.")
     return found
 
