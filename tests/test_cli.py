@@ -786,8 +786,8 @@ def test_a_reader_of_the_words_that_is_gone_does_not_end_the_work():
 def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
-        == "nowcast trian: error: there is no command 'trian'; accepted are demo, train, "
-        "evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
+        == "nowcast trian: error: there is no command 'trian'; did you mean train? accepted are "
+        "demo, train, evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
         "benchmark."
     )
 

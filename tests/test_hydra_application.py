@@ -103,6 +103,23 @@ def test_a_wrong_key_in_a_file_of_ones_own_is_refused_where_it_is_shown(here, ca
     )
 
 
+def test_what_a_file_of_ones_own_lacks_or_misspells_is_named(here, capsys):
+    (here / "mine" / "experiment").mkdir(parents=True)
+    for name, text in (
+        ("bare", "seed: 3\n"),
+        ("odd", "# @package _global_\ndefaults:\n  - override /modell: predrnn\n"),
+    ):
+        (here / "mine" / "experiment" / f"{name}.yaml").write_text(text)
+    typed = "--config-dir=mine"
+    assert refused(capsys, typed, "experiment=bare") == (
+        "mine/experiment/bare.yaml lacks its first line '# @package _global_', so that its "
+        "settings stand below 'experiment'; add it."
+    )
+    assert refused(capsys, typed, "experiment=odd") == (
+        "there is no group 'modell' here; did you mean model?"
+    )
+
+
 def test_a_time_in_the_folder_is_that_of_now(here, jobs):
     main(["train", "hydra.run.dir=a/${now:%Y}/x", *TINY])
     assert jobs[0][0].parent.name.startswith("20")
@@ -176,7 +193,10 @@ def test_references_to_the_job_are_what_they_were_in_the_stored_configuration(he
         (["--package", "data"], "--package goes with --cfg"),
         (["--package"], "--package takes a part of the configuration"),
         (["--cfg", "job", "--info"], "--cfg and --info cannot be done at once; type one of them"),
-        (["--cfg=foo"], "--cfg 'foo': accepted are job, hydra and all"),
+        (["--cfg=foo"], "--cfg 'foo': accepted are job, hydra, all."),
+        (["--info", "defaultss"], "--info 'defaultss': accepted are all, config, defaults, "),
+        (["--info", "defaultss"], "searchpath; did you mean defaults?"),
+        (["--cfg", "jbo"], "--cfg 'jbo': accepted are job, hydra, all; did you mean job?"),
         (["--info=foo"], "--info 'foo': accepted are all, config, defaults"),
         (["--config-name"], "--config-name takes a name, e.g. --config-name train"),
         (["--config-path"], "--config-path takes a folder, e.g. --config-path conf"),
@@ -185,6 +205,7 @@ def test_references_to_the_job_are_what_they_were_in_the_stored_configuration(he
         (["-cn", "a", "-cn", "b"], "--config-name was given 2 times; one is needed"),
         (["-cn", "predict"], "the configuration"),
         (["--config-path", "nowhere"], "--config-path nowhere is not a folder"),
+        (["--config-path", "."], "--config-path . has no train.yaml; --config-path takes a folder"),
         (["hydra.searchpath=[nowhere]"], "--config-dir nowhere is not a folder"),
         (["hydra.searchpath=nowhere"], "is not a list of folders; type --config-dir FOLDER"),
         (["hydra.searchpath=[pkg://no.such]"], "but no such package is installed"),

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 
 import nowcast.cli.train
 from nowcast.cli import config as configuration
-from nowcast.cli import main, run
+from nowcast.cli import main, run, sweep_summary
 from nowcast.cli.job import Job
 from nowcast.demo.hour import ARCHIVE
 from nowcast.runtime.errors import UserError
@@ -255,6 +255,12 @@ REFUSED = [
         ["hydra/sweeper=optuna", "training.learning_rate=interval(0.1,1)", "hydra.sweep.subdir=x"],
         "into one folder, 'x'",
     ),
+    (["seed=interval(1,3)"], "^'seed=interval(1,3)' has fractions, and a seed is a whole number"),
+    (["hydra/sweeper=optuna", "seed=interval(1,3)"], "type 'seed=int(interval(1,3))', or 'seed=ra"),
+    (
+        ["data=radar", "data.archive=glob(*.nc)"],
+        "for several paths type data.archive='choice(A,B)'",
+    ),
     (["seed=1,1"], "'seed=1,1' has 1 more than once, which would train the same again"),
     (["training.batch_size=1,1.0"], "has no|is 1.0, but int is needed"),
     (
@@ -332,6 +338,23 @@ def test_a_job_that_fails_is_named_with_its_settings_and_folder_and_the_others_a
     assert (here / "x" / "1" / "evaluation" / "scores.csv").is_file()
 
 
+def test_slurms_launcher_is_refused_where_slurm_is_not_installed(here, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert "needs Slurm, but there is no command sbatch here" in refused(
+        capsys, "-m", "seed=1,2", "hydra/launcher=submitit_slurm", *TINY
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_a_job_is_called_by_what_was_typed_without_quotes_and_by_rounded_numbers(here):
+    job = Job(keys=("data.archive", "training.learning_rate"))
+    typed = [f"data.archive='{here}/it\\'s.nc'", "training.learning_rate=0.013539997117562716"]
+    label = job.label(0, [*typed, "seed=1"])
+    assert label == "data.archive=it's.nc training.learning_rate=0.013539997117562716"
+    assert sweep_summary._shortened(label).endswith("it's.nc training.learning_rate=0.01354")
+    assert sweep_summary._shortened("name=1.23456789abc seed=1") == "name=1.23456789abc seed=1"
+
+
 def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_resume(here, capsys):
     train("seed=1,2", "hydra.sweep.dir=x")
     shutil.rmtree(here / "x" / "1")
@@ -402,7 +425,7 @@ def test_an_interrupted_multirun_says_how_to_go_on(here, capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         train("seed=1,2", "hydra.sweep.dir=x y")
     assert caught.value.code == 130
-    said = next(line for line in capsys.readouterr().out.splitlines() if "--multirun" in line)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "go on with" in line]
     assert said.startswith("interrupted; go on with: nowcast train --multirun seed=1,2 data.")
     assert said.endswith("'hydra.sweep.dir=x y' resume=auto")
 
@@ -418,6 +441,8 @@ def test_sigterm_ends_a_multirun_when_the_step_is_saved(here, capsys, monkeypatc
     with pytest.raises(SystemExit) as caught:
         train("seed=1,2", "hydra.sweep.dir=x", "training.batch_size=2")
     assert caught.value.code == 143
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "go on with" in line]
+    assert said.startswith("terminated; go on with: nowcast train --multirun seed=1,2 ")
     assert (here / "x" / "0" / "checkpoints" / "last.ckpt").is_file()
     assert not (here / "x" / "1").exists()
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli.composing import HYDRA, compose_files
+from nowcast.cli.groups import chosen
 from nowcast.cli.hydra_values import refuse_odd_hydra
 from nowcast.cli.mistakes import explained, leaves, one_sentence
 
@@ -76,6 +77,7 @@ def compose_typed(name: str, overrides: list[str]) -> DictConfig:
             f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed."
         )
     if unknown:
+        _refuse_without_package(unknown[0], overrides)
         raise UserError(
             f"the configuration has an unknown key {', '.join(map(repr, unknown))}; accepted are "
             f"{', '.join(sorted(known))}."
@@ -84,6 +86,21 @@ def compose_typed(name: str, overrides: list[str]) -> DictConfig:
     if has_own_files() or any(item.startswith("+") for item in overrides):
         _refuse_unknown_of_classes(OmegaConf.to_container(config, resolve=False))
     return config
+
+
+def _refuse_without_package(key: str, overrides: list[str]) -> None:
+    """Refuse a chosen file whose settings stand below its group, where they were meant for all."""
+    for item in chosen(overrides):
+        group, _, name = item.partition("=")
+        if group.partition("/")[0] != key:
+            continue
+        for place in search_folders():
+            path = place / group / f"{name}.yaml"
+            if path.is_file() and "@package" not in path.read_text(errors="replace"):
+                raise UserError(
+                    f"{path} lacks its first line '# @package _global_', so that its settings "
+                    f"stand below {key!r}; add it."
+                )
 
 
 def _refuse_unknown_of_classes(settings: dict, before: str = "") -> None:

@@ -26,6 +26,12 @@ def is_group(key: str) -> bool:
     return group != "" and any((place / group).is_dir() for place in search_folders())
 
 
+def groups() -> list[str]:
+    """The groups in all folders of configuration files."""
+    found = {path.name for place in search_folders() for path in place.iterdir() if path.is_dir()}
+    return sorted(found)
+
+
 def choices_of(group: str) -> list[str]:
     """What can be chosen for a group, also for one of Hydra's such as hydra/launcher."""
     if not group.startswith(_IN_HYDRA):

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli.composing import HYDRA
-from nowcast.cli.groups import chosen, is_group, refuse_no_choice, settings_of
+from nowcast.cli.groups import chosen, groups, is_group, refuse_no_choice, settings_of
 from nowcast.cli.hydra_values import not_of_its_type
 from nowcast.cli.places import choices, composed
 from nowcast.runtime.distribution import install_hint
@@ -70,6 +70,11 @@ def explained(name: str, overrides: list[str], error: Exception) -> str:
     if merging and error.__cause__ is not None:
         return _of_merging(name, overrides, merging[1], error.__cause__)
     found = re.match(r"Could not override '([^']*)'", text)
+    group = re.search(r"Could not override '([^'@]*)'\. No match in the defaults list", text)
+    if group and not is_group(group[1]):
+        near = get_close_matches(group[1].lstrip("/"), groups(), n=2)
+        if near:
+            return f"there is no group {group[1]!r} here; did you mean {' or '.join(near)}?"
     if found is None:
         return _of_choice(text)
     return _no_such_setting(name, found[1], chosen(overrides))

@@ -35,6 +35,7 @@ class Request:
         resumed: what was typed after resume=; None: nothing.
         by_time: whether the folder is a new one, called by the time.
         has_name: whether the setting ``name`` is a part of what it is called.
+        of_multirun: whether what says how to go on is said by the command that made the job.
         home: the folder that relative paths are of, where the current one will be another
             (hydra.job.chdir); None: it stays.
     """
@@ -46,6 +47,7 @@ class Request:
     by_time: bool = False
     has_name: bool = False
     home: str | None = None
+    of_multirun: bool = False
 
     @classmethod
     def of(

@@ -70,8 +70,8 @@ def sweep(words: Words) -> None:
         try:
             with _quiet_sweepers(plan.config):
                 app.sweep(plan.config, job, launches)
-        except (KeyboardInterrupt, Terminated):
-            _say_how_to_go_on(words, plan)
+        except (KeyboardInterrupt, Terminated) as stop:
+            _say_how_to_go_on(words, plan, stop)
             raise
         except Exception as error:
             if not launches.failed:
@@ -184,18 +184,19 @@ def _of_hydra(error: Exception, folder: Path) -> Exception:
     return UserError(sentence)
 
 
-def _say_how_to_go_on(words: Words, plan: _Plan) -> None:
+def _say_how_to_go_on(words: Words, plan: _Plan, stop: BaseException) -> None:
     """What was interrupted, and the command that goes on."""
+    what = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
     if plan.config.hydra.launcher["_target_"].endswith(".SlurmLauncher"):
         print_line(
-            "interrupted; jobs that are queued stay so (squeue shows, scancel ends them). What "
+            f"{what}; jobs that are queued stay so (squeue shows, scancel ends them). What "
             f"they made: {shlex.join(['nowcast', 'compare', f'runs={plan.folder}'])}"
         )
         return
     if plan.config.hydra.sweeper["_target_"] != _BASIC:
-        print_line(f"interrupted; the runs so far are in {plan.folder}")
+        print_line(f"{what}; the runs so far are in {plan.folder}")
         return
     settings = [item for item in words.settings if not item.startswith("output_dir=")]
     of_hydra = [item for item in words.of_hydra if plain_key(item) != SWEEP]
     typed = [*places.options(), *settings, *of_hydra, f"{SWEEP}={plan.folder}", "resume=auto"]
-    print_line(f"interrupted; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}")
+    print_line(f"{what}; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}")

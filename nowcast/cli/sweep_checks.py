@@ -1,6 +1,8 @@
 """What can be known of the jobs of a multirun before the first of them begins."""
 
 import itertools
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +28,7 @@ OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 """Target of hydra/sweeper=optuna."""
 
 _MOST = 100  # combinations that are all checked; of more each value once
+_SLURM = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
 _LOCAL = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
 
 
@@ -93,6 +96,7 @@ def beforehand(app: Application, typed: list[str], params: list[str]) -> Jobs:
     last = {item.get_key_element(): item for item in overrides}  # the one that counts
     for item in last.values():
         _refuse_a_value_twice(item)
+    _refuse_fractions(last.values())
     values = {key: _values(item) for key, item in last.items()}
     swept = [item.key_or_group for item in last.values() if item.is_sweep_override()]
     keys = tuple(dict.fromkeys(swept))
@@ -112,6 +116,18 @@ def beforehand(app: Application, typed: list[str], params: list[str]) -> Jobs:
     _refuse_twins(known)
     continuous = any(item.is_interval_sweep() for item in last.values())
     return Jobs(known, are_all, keys, continuous)
+
+
+def _refuse_fractions(overrides: Iterable[Override]) -> None:
+    """Refuse an interval of seeds, which would have any value between its ends."""
+    for item in overrides:
+        if item.is_interval_sweep() and item.key_or_group == "seed":
+            start, end = (f"{value:g}" for value in (item.value().start, item.value().end))
+            if not isinstance(item.value().start, int):
+                raise UserError(
+                    f"{item.input_line!r} has fractions, and a seed is a whole number; type "
+                    f"'seed=int(interval({start},{end}))', or 'seed=range({start},{end})'."
+                )
 
 
 def _fails_alike(overrides: list[str], parts: "JobParts", error: UserError) -> bool:
@@ -277,6 +293,11 @@ def check_sweeper(config: DictConfig, jobs: Jobs, *, goes_on: bool, basic: str) 
     if kind == OPTUNA:
         _check_direction(sweeper, jobs.trainings)
         _check_storage(sweeper)
+    if launcher["_target_"] == _SLURM and shutil.which("sbatch") is None:
+        raise UserError(
+            "hydra/launcher=submitit_slurm needs Slurm, but there is no command sbatch here; type "
+            "it on a machine of the cluster, or hydra/launcher=submitit_local to run all jobs here."
+        )
     if launcher["_target_"] == _LOCAL and launcher["tasks_per_node"] > 1:
         raise UserError(
             "hydra.launcher.tasks_per_node would train the same job several times here; type "
