@@ -882,7 +882,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
             ["replay", "run=r", "input=a", "output=b", "every=-1"],
             "every is -1; expected a whole number, 0 for no faults",
         ),
-        (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
+        (
+            ["serve", "/no/such"],
+            "/no/such does not exist; give the folder that nowcast watch writes to",
+        ),
         (["serve", ".", "port=x"], "port is 'x'; expected an address and a number"),
         (
             ["watch", "run=r", "input=a", "output=b", "operation.keep=0"],

@@ -70,11 +70,11 @@ def explained(name: str, overrides: list[str], error: Exception) -> str:
     if merging and error.__cause__ is not None:
         return _of_merging(name, overrides, merging[1], error.__cause__)
     found = re.match(r"Could not override '([^']*)'", text)
-    group = re.search(r"Could not override '([^'@]*)'\. No match in the defaults list", text)
-    if group and not is_group(group[1]):
-        near = get_close_matches(group[1].lstrip("/"), groups(), n=2)
+    no_group = re.search(r"Could not override '([^'@]*)'\. No match in the defaults list", text)
+    if no_group and not is_group(no_group[1]):
+        near = get_close_matches(no_group[1].lstrip("/"), groups(), n=2)
         if near:
-            return f"there is no group {group[1]!r} here; did you mean {' or '.join(near)}?"
+            return f"there is no group {no_group[1]!r} here; did you mean {' or '.join(near)}?"
     if found is None:
         return _of_choice(text)
     return _no_such_setting(name, found[1], chosen(overrides))
