@@ -426,7 +426,7 @@ def test_a_page_and_the_folder_of_a_run_are_refused_and_of_a_demonstration_the_f
     made, run = tmp_path / "d1", tmp_path / "r1"
     made.mkdir(), run.mkdir()
     (made / "demo.html").write_text("<html>")
-    write_forecast(derive(forecast(), context()), made / "forecast.nc")
+    write_forecast(derive(forecast(), context()), made / "forecast.nc", attributes={})
     (run / "config.yaml").write_text("seed: 1\n")
     with pytest.raises(UserError, match="demo.html is a page already; open it in a browser"):
         show._meant(made / "demo.html")
