@@ -790,8 +790,8 @@ def test_a_reader_of_the_words_that_is_gone_does_not_end_the_work():
 def test_an_unknown_command_is_refused(capsys):
     assert (
         refused(capsys, "trian")
-        == "nowcast trian: error: there is no command 'trian'; accepted are demo, train, "
-        "evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
+        == "nowcast trian: error: there is no command 'trian'; did you mean train? accepted are "
+        "demo, train, evaluate, report, predict, show, convert, info, check, watch, replay, serve, compare, "
         "benchmark."
     )
 
@@ -889,7 +889,10 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
             ["replay", "run=r", "input=a", "output=b", "every=-1"],
             "every is -1; expected a whole number, 0 for no faults",
         ),
-        (["serve", "/no/such"], "is no folder; give the folder that nowcast watch writes to"),
+        (
+            ["serve", "/no/such"],
+            "/no/such does not exist; give the folder that nowcast watch writes to",
+        ),
         (["serve", ".", "port=x"], "port is 'x'; expected an address and a number"),
         (
             ["watch", "run=r", "input=a", "output=b", "operation.keep=0"],

@@ -154,7 +154,7 @@ def test_the_models_of_a_comparison_are_of_one_size():
         ("data=none_such", "none_such"),
         ("max_epochs", "is not of the form KEY=VALUE"),
         ("--epochs=3", "there is no option '--epochs=3'"),
-        ("training.max_epochs=[3", "mismatched|no viable|missing"),
+        ("training.max_epochs=[3", r"cannot be read: it has 1 \[ and 0 \]"),
         ("data.archive=x.nc", "there is no setting 'data.archive' here"),
         ("output_dir=", "output_dir is empty; give a value, or null for none"),
     ],
@@ -171,7 +171,7 @@ def test_a_mistake_on_the_command_line_is_one_line(typed, message):
         ("# @package _global_\nseeed: 3\n", "unknown key 'seeed'; accepted are baselines, data"),
         (
             "# @package _global_\ntraining: {max_epoch: 3}\n",
-            "training has no setting 'max_epoch'; TrainingSettings takes max_epochs",
+            "training has no setting 'max_epoch'; did you mean max_epochs. TrainingSettings takes max_epochs",
         ),
         ("# @package _global_\ntraining: [\n", "expected the node|while parsing|experiment/wrong"),
     ],

@@ -56,6 +56,11 @@ def test_every_setting_of_a_command_stands_in_its_help(command, capsys):
     assert [key for key in keys if key not in words] == []
 
 
+def test_the_help_of_a_multirun_is_that_of_what_all_its_jobs_have(capsys):
+    text = " ".join(shown(capsys, "train", "-h", "-m", "seed=1,2", "model=unet").split())
+    assert "*unet" in text and "seed=1 of everything random" in text
+
+
 def test_groups_are_shown_with_their_choices_and_the_chosen_one_is_marked(capsys):
     text = " ".join(shown(capsys, "train", "--help").split())
     for group in ("model", "loss", "experiment", "training"):

@@ -81,6 +81,45 @@ def test_the_run_folder_is_the_one_that_was_typed(here, jobs, typed, folder):
     assert yaml.safe_load((found / ".hydra" / "overrides.yaml").read_text())[-1] == TINY[-1]
 
 
+def test_of_several_output_dir_the_last_one_counts_as_of_any_setting(here, jobs):
+    main(["train", "output_dir=a", "output_dir=b", *TINY])
+    assert jobs[0][0] == here / "b"
+
+
+def test_what_a_job_fills_in_is_left_open_where_all_of_hydra_is_resolved(here, capsys):
+    for part in ("hydra", "all"):
+        main(["train", "--cfg", part, "--resolve"])
+        shown = yaml.safe_load(capsys.readouterr().out)["hydra"]
+        assert shown["job"]["num"] == "???" and shown["sweep"]["subdir"] == "???"
+        assert shown["run"]["dir"].startswith(f"{here}/runs/train/20")
+
+
+def test_a_wrong_key_in_a_file_of_ones_own_is_refused_where_it_is_shown(here, capsys):
+    (here / "mine" / "experiment").mkdir(parents=True)
+    path = here / "mine" / "experiment" / "wrong.yaml"
+    path.write_text("# @package _global_\ntraining: {max_epoch: 1}\n")
+    assert refused(capsys, "--config-dir=mine", "experiment=wrong", "--cfg").startswith(
+        "training has no setting 'max_epoch'; did you mean max_epochs? TrainingSettings takes"
+    )
+
+
+def test_what_a_file_of_ones_own_lacks_or_misspells_is_named(here, capsys):
+    (here / "mine" / "experiment").mkdir(parents=True)
+    for name, text in (
+        ("bare", "seed: 3\n"),
+        ("odd", "# @package _global_\ndefaults:\n  - override /modell: predrnn\n"),
+    ):
+        (here / "mine" / "experiment" / f"{name}.yaml").write_text(text)
+    typed = "--config-dir=mine"
+    assert refused(capsys, typed, "experiment=bare") == (
+        "mine/experiment/bare.yaml lacks its first line '# @package _global_', so that its "
+        "settings stand below 'experiment'; add it."
+    )
+    assert refused(capsys, typed, "experiment=odd") == (
+        "there is no group 'modell' here; did you mean model?"
+    )
+
+
 def test_a_time_in_the_folder_is_that_of_now(here, jobs):
     main(["train", "hydra.run.dir=a/${now:%Y}/x", *TINY])
     assert jobs[0][0].parent.name.startswith("20")
@@ -122,6 +161,21 @@ def test_references_to_the_job_are_what_they_were_in_the_stored_configuration(he
     [
         (["hydra.run.dir=x", "output_dir=y"], "both name the same folder; type one of them"),
         (["hydra.run.dir=${nothing}/x"], "hydra.run.dir: Interpolation key 'nothing' not found"),
+        (["seed=${sead}"], "Interpolation key 'sead' not found; did you mean ${seed}"),
+        (["seed=${nothing}"], "a reference names a setting, e.g. ${seed}, and --cfg job shows all"),
+        (["hydra.job.chdir=maybe"], "hydra.job.chdir is 'maybe'; true or false is needed."),
+        (["hydra.output_subdir=[a]"], "hydra.output_subdir is '[a]'; a text is needed."),
+        (["hydra.verbose=3"], "hydra.verbose is 3; true, false, or names of loggers such as"),
+        (["hydra.run=x"], "it consists of settings of its own (dir); type hydra.run.dir=..."),
+        (["hydra.callbacks=null"], "hydra.callbacks is null, but it consists of settings of its"),
+        (["hydra.job.env_set=null"], "type +hydra.job.env_set.NAME=..."),
+        (["hydra.job_logging=null"], "type hydra/job_logging=NAME with one of default, disabled"),
+        (["model=null"], "'model=null' chooses nothing; type model=NAME with one of conv2d_lstm"),
+        (["experiment=null"], "smoke; leave experiment out for none."),
+        (["seed = 3"], "'seed = 3' has spaces around the =; type seed=3 without them."),
+        (["seed=a:b$d'"], "a value with spaces, commas, brackets or quotes is typed in two pairs"),
+        (["model=unet", "model.hiden=2"], "model has base_channels, context_length, levels"),
+        (["+training.max_epoch=1", "--cfg"], "training has no setting 'max_epoch'; did you mean"),
         (["hydra.job.chdr=true"], "there is no setting 'hydra.job.chdr' here; did you mean"),
         (["hydra/job_loging=none"], "did you mean hydra/job_logging"),
         (["hydra/job_logging=noen"], "did you mean hydra/job_logging=none"),
@@ -139,7 +193,10 @@ def test_references_to_the_job_are_what_they_were_in_the_stored_configuration(he
         (["--package", "data"], "--package goes with --cfg"),
         (["--package"], "--package takes a part of the configuration"),
         (["--cfg", "job", "--info"], "--cfg and --info cannot be done at once; type one of them"),
-        (["--cfg=foo"], "--cfg 'foo': accepted are job, hydra and all"),
+        (["--cfg=foo"], "--cfg 'foo': accepted are job, hydra, all."),
+        (["--info", "defaultss"], "--info 'defaultss': accepted are all, config, defaults, "),
+        (["--info", "defaultss"], "searchpath; did you mean defaults?"),
+        (["--cfg", "jbo"], "--cfg 'jbo': accepted are job, hydra, all; did you mean job?"),
         (["--info=foo"], "--info 'foo': accepted are all, config, defaults"),
         (["--config-name"], "--config-name takes a name, e.g. --config-name train"),
         (["--config-path"], "--config-path takes a folder, e.g. --config-path conf"),
@@ -148,6 +205,7 @@ def test_references_to_the_job_are_what_they_were_in_the_stored_configuration(he
         (["-cn", "a", "-cn", "b"], "--config-name was given 2 times; one is needed"),
         (["-cn", "predict"], "the configuration"),
         (["--config-path", "nowhere"], "--config-path nowhere is not a folder"),
+        (["--config-path", "."], "--config-path . has no train.yaml; --config-path takes a folder"),
         (["hydra.searchpath=[nowhere]"], "--config-dir nowhere is not a folder"),
         (["hydra.searchpath=nowhere"], "is not a list of folders; type --config-dir FOLDER"),
         (["hydra.searchpath=[pkg://no.such]"], "but no such package is installed"),
@@ -170,6 +228,7 @@ def test_what_has_no_meaning_is_refused_with_the_reason(here, capsys, typed, sai
     ("typed", "said"),
     [
         (["predict", "--multirun"], "this command runs one job"),
+        (["demo", "opn=true"], "there is no setting 'opn' here; did you mean open?"),
         (["compare", "-m"], "there is no -m here: this command runs one job"),
         (["predict", "--hydra-help"], "type nowcast train --hydra-help"),
         (["predict", "--cfg", "hydra"], "nowcast predict is not run by Hydra. Type --cfg job"),

@@ -14,9 +14,11 @@ import pytest
 import yaml
 from hydra.experimental.callback import Callback
 
+import nowcast.cli.train
 from nowcast.cli import config as configuration
-from nowcast.cli import main, run
+from nowcast.cli import main, run, sweep_summary
 from nowcast.cli.job import Job
+from nowcast.demo.hour import ARCHIVE
 from nowcast.runtime.errors import UserError
 from nowcast.training.history import History, history_of
 from nowcast.training.module import TrainingModule
@@ -168,8 +170,11 @@ def test_paths_are_swept_over_and_kept_as_typed(here, monkeypatch):
     monkeypatch.setattr(Job, "_trained", lambda job, config, *_, **__: seen.append(config) or 1.0)
     names = ["a b.nc", "c,d=[é].nc", "it's ${x}.nc"]
     quoted = [name.replace("'", "\\'") for name in names]
+    for name in names:
+        shutil.copy(ARCHIVE, here / name)
     typed = ",".join(f"'{name}'" for name in quoted)
-    radar = ["data=radar", f"data.archive=choice({typed})", "training.accelerator=cpu"]
+    lengths = ["task.context_length=2", "task.forecast_length=2", "training.accelerator=cpu"]
+    radar = ["data=radar", f"data.archive=choice({typed})", *lengths]
     main(["train", "-m", *radar, "evaluation.cache=choice('a b,c')", "output_dir=x,y"])
     found = [configuration.plain(config) for config in seen]
     assert [one["data"]["archive"] for one in found] == [f"{here}/{name}" for name in names]
@@ -189,6 +194,7 @@ def test_a_comma_in_a_path_is_no_guess(here, capsys):
     )
 
 
+RADAR = ["data=radar", f"data.archive={ARCHIVE}", "task.context_length=2", "task.forecast_length=2"]
 REFUSED = [
     (["seed=1,x"], "seed=x: seed is 'x'; a whole number"),
     (["seed=1,2", "trainin=3"], "there is no setting 'trainin' here; did you mean training"),
@@ -214,7 +220,63 @@ REFUSED = [
     (["training.learning_rate=interval(0.1,0.3)"], "interval(A,B) has no single values"),
     (["seed=range(3,1)"], "has no value; give at least one"),
     (["seed=1,2", "--cfg"], "--multirun and --cfg cannot be done at once"),
-    (["seed=1,[2"], "mismatched|no viable|missing"),
+    (["seed=1,[2"], "'seed=1,[2' cannot be read: it has 1 [ and 0 ]"),
+    (["model=glob(conv*"], "'model=glob(conv*' cannot be read: it has 1 ( and 0 )"),
+    (["seed="], "seed is ''; a whole number, 0 or more"),
+    (["hydra.launcher=joblib"], "it is chosen as a group; type hydra/launcher=joblib"),
+    (["hydra.sweeper=optuna"], "it is chosen as a group; type hydra/sweeper=optuna"),
+    (["model=null"], "'model=null' chooses nothing; type model=NAME with one of conv2d_lstm, "),
+    (["hydra/sweeper=null"], "type hydra/sweeper=NAME with one of basic, optuna."),
+    (["hydra/launcher=null"], "type hydra/launcher=NAME with one of basic, joblib, "),
+    (
+        ["model=convlstm_small,unet", "model.hidden_channels=[2]"],
+        "model=unet: there is no setting 'model.hidden_channels' here; hidden_channels is of ",
+    ),
+    (["~model", "model.patch=2"], "~model takes all of model away; type one of them."),
+    (["seed=1,2", "training.lr=2"], "^there is no setting 'training.lr' here"),
+    (
+        ["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.njobs=2"],
+        "^there is no setting 'hydra.launcher.njobs' here; did you mean hydra.launcher.n_jobs",
+    ),
+    (
+        ["seed=1,2", "hydra.launcher.n_jobs=2"],
+        "^there is no setting 'hydra.launcher.n_jobs' here; n_jobs is of hydra/launcher=joblib; "
+        "type it, too.",
+    ),
+    (["seed=1,2", "hydra.sweeper.n_trials=2"], "n_trials is of hydra/sweeper=optuna; type it, too"),
+    (["+model.foo=1,2"], "^model has no setting 'foo'; EncoderForecaster takes hidden_channels"),
+    (["model.hidden_channels=[2],[0]"], "model.hidden_channels=[0]: hidden_channels is [0]; it"),
+    (["task.forecast_length=2,0"], "task.forecast_length=0: task.forecast_length is 0, but it"),
+    (["data.size=32,7"], "data.size=7: data.size must be at least 28"),
+    (
+        ["seed=1,2", "hydra.sweep.subdir=x"],
+        "puts two jobs, seed=1 and seed=2, into one folder, 'x'",
+    ),
+    (["seed=1,2", "hydra.sweep.subdir=${seed}/..", "output_dir=x"], "into one folder, '2/..'"),
+    (["seed=1,2", "hydra.sweep.subdir=${nope}"], "hydra.sweep.subdir: Interpolation key 'nope'"),
+    (
+        ["hydra/sweeper=optuna", "training.learning_rate=interval(0.1,1)", "hydra.sweep.subdir=x"],
+        "into one folder, 'x'",
+    ),
+    (["seed=interval(1,3)"], "^'seed=interval(1,3)' has fractions, and a seed is a whole number"),
+    (["hydra/sweeper=optuna", "seed=interval(1,3)"], "type 'seed=int(interval(1,3))', or 'seed=ra"),
+    (
+        ["data=radar", "data.archive=glob(*.nc)"],
+        "for several paths type data.archive='choice(A,B)'",
+    ),
+    (["seed=1,1"], "'seed=1,1' has 1 more than once, which would train the same again"),
+    (["training.batch_size=1,1.0"], "has no|is 1.0, but int is needed"),
+    (
+        ["seed=1", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=0"],
+        "hydra.sweeper.n_trials is 0; a whole number, 1 or more, is needed",
+    ),
+    (
+        ["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
+        "hydra.launcher.n_jobs is 0; a whole number from 1, or -1 for one job on each core",
+    ),
+    (["hydra/sweeper=optuna", "hydra.sweeper.n_trials=x"], "n_trials is 'x'; a whole number is"),
+    (["data=radar", "data.archive=choice(a.nc,b.nc)"], "a.nc does not exist; give the path of"),
+    (["model=convlstm_small", "model.hidden_channels=[2],[2,]"], "mean|more than once|cannot"),
     (
         ["training.learning_rate=interval(0.1,1)", "hydra/sweeper=optuna", "resume=auto"],
         "resume=auto cannot go on with jobs of OptunaSweeper",
@@ -229,17 +291,12 @@ REFUSED = [
         "hydra.sweeper.direction=minimize",
     ),
     (
-        ["data=radar", "data.archive=a.nc", "training.select=csi", "hydra/sweeper=optuna"],
+        [*RADAR, "training.select=csi", "hydra/sweeper=optuna"],
         "a job returns the CSI at 10 mm/h, and a higher one is better; type "
         "hydra.sweeper.direction=maximize",
     ),
     (
-        [
-            "data=radar",
-            "data.archive=a.nc",
-            "training.select=csi,validation_loss",
-            "hydra/sweeper=optuna",
-        ],
+        [*RADAR, "training.select=csi,validation_loss", "hydra/sweeper=optuna"],
         "which cannot be compared; give one training.select for all",
     ),
     (
@@ -257,7 +314,8 @@ REFUSED = [
 def test_a_multirun_that_cannot_work_is_one_line_before_anything_is_written(
     here, capsys, typed, said
 ):
-    assert re.search(re.escape(said).replace(r"\|", "|"), refused(capsys, "-m", *typed))
+    pattern = re.escape(said).replace(r"\|", "|").replace(r"\^", "^")
+    assert re.search(pattern, refused(capsys, "-m", *typed))
     assert list(here.iterdir()) == []
 
 
@@ -268,16 +326,36 @@ def test_of_many_combinations_every_value_is_looked_at_once(here, capsys):
 
 
 def test_a_job_that_fails_is_named_with_its_settings_and_folder_and_the_others_are_done(
-    here, capsys
+    here, capsys, monkeypatch
 ):
-    typed = [item for item in TINY if not item.startswith("model.hidden")]
-    wide = "model.hidden_channels=[0],[2]"
-    line = refused(capsys, "-m", wide, "seed=1", "hydra.sweep.dir=x", *typed)
-    assert line == (
-        "1 of 2 jobs failed: job 0 (model.hidden_channels=[0]) in x/0: hidden_channels is [0]; it "
-        "must be at least 1, one number per layer."
-    )
+    original = nowcast.cli.train.train_as_job
+
+    def train_as_job(config, folder, **how):
+        if config.seed == 1:
+            raise UserError("the disk is full.")
+        return original(config, folder, **how)
+
+    monkeypatch.setattr("nowcast.cli.train.train_as_job", train_as_job)
+    line = refused(capsys, "-m", "seed=1,2", "hydra.sweep.dir=x", *TINY)
+    assert line == "1 of 2 jobs failed: job 0 (seed=1) in x/0: the disk is full."
     assert (here / "x" / "1" / "evaluation" / "scores.csv").is_file()
+
+
+def test_slurms_launcher_is_refused_where_slurm_is_not_installed(here, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert "needs Slurm, but there is no command sbatch here" in refused(
+        capsys, "-m", "seed=1,2", "hydra/launcher=submitit_slurm", *TINY
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_a_job_is_called_by_what_was_typed_without_quotes_and_by_rounded_numbers(here):
+    job = Job(keys=("data.archive", "training.learning_rate"))
+    typed = [f"data.archive='{here}/it\\'s.nc'", "training.learning_rate=0.013539997117562716"]
+    label = job.label(0, [*typed, "seed=1"])
+    assert label == "data.archive=it's.nc training.learning_rate=0.013539997117562716"
+    assert sweep_summary._shortened(label).endswith("it's.nc training.learning_rate=0.01354")
+    assert sweep_summary._shortened("name=1.23456789abc seed=1") == "name=1.23456789abc seed=1"
 
 
 def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_resume(here, capsys):
@@ -296,7 +374,7 @@ def test_a_second_multirun_into_a_folder_with_runs_is_refused_and_goes_on_with_r
     assert "x/0 is finished" in text and list(table(text)) == ["0", "1"]
     assert (here / "x" / "0" / "model.safetensors").stat().st_mtime_ns == before
     assert all((here / "x" / job / "evaluation" / "scores.csv").is_file() for job in "01")
-    assert "was made with another data.seed than is asked for now" in refused(
+    assert "x/0 was made with another seed than is asked for now" in refused(
         capsys, "-m", "seed=2,1", "hydra.sweep.dir=x", "resume=auto", *TINY
     )
 
@@ -350,7 +428,7 @@ def test_an_interrupted_multirun_says_how_to_go_on(here, capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         train("seed=1,2", "hydra.sweep.dir=x y")
     assert caught.value.code == 130
-    said = next(line for line in capsys.readouterr().out.splitlines() if "--multirun" in line)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "go on with" in line]
     assert said.startswith("interrupted; go on with: nowcast train --multirun seed=1,2 data.")
     assert said.endswith("'hydra.sweep.dir=x y' resume=auto")
 
@@ -366,6 +444,8 @@ def test_sigterm_ends_a_multirun_when_the_step_is_saved(here, capsys, monkeypatc
     with pytest.raises(SystemExit) as caught:
         train("seed=1,2", "hydra.sweep.dir=x", "training.batch_size=2")
     assert caught.value.code == 143
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "go on with" in line]
+    assert said.startswith("terminated; go on with: nowcast train --multirun seed=1,2 ")
     assert (here / "x" / "0" / "checkpoints" / "last.ckpt").is_file()
     assert not (here / "x" / "1").exists()
 

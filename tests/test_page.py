@@ -484,6 +484,8 @@ def test_an_event_stops_the_server_and_frees_its_port(tmp_path):
 
 
 def test_addresses_that_cannot_be_are_refused(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("no page")
     with pytest.raises(UserError, match="port 70000 does not exist; give one from 1 to 65535"):
         server.serve(tmp_path, port=70000)
     with pytest.raises(UserError, match="port 0 of 203.0.113.7 cannot be served"):
@@ -491,4 +493,6 @@ def test_addresses_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(
         UserError, match="is no folder; give the folder that nowcast watch writes to"
     ):
+        server.serve(file)
+    with pytest.raises(UserError, match="nothing does not exist; give the folder that nowcast"):
         server.serve(tmp_path / "nothing")

@@ -1009,8 +1009,7 @@ def test_the_configuration_is_shown_as_hydra_shows_it(capsys):
                               "training.max_epochs?"),
     ("predict", "seed=9", "there is no setting 'seed' here; accepted are analysis_time, "
                           "forecast_length, input"),
-    ("convert", "regrid.spacing=2000", "there is no setting 'regrid.spacing' here; regrid has "
-                                       "none; another choice such as regrid=regular"),
+    ("convert", "regrid.spacing=2000", "there is no setting 'regrid.spacing' here; spacing is of regrid=regular; type it, too."),
     ("train", "+experiment=smoke", "'+experiment=smoke' adds a choice that is there already; "
                                    "type experiment=smoke."),
     ("train", "++model=unet", "type model=unet."),

@@ -359,7 +359,7 @@ def test_a_browser_of_the_terminal_is_not_opened(tmp_path, monkeypatch):
         (["{folder}/a.nc", "output={folder}/a.nc"], "is not the name of an HTML page"),
         (["{folder}/a.nc", "open=maybe"], "open is 'maybe'; expected true or false"),
         (["{folder}/a.nc", "last=0"], "last is 0; expected a whole number of frames from 1"),
-        (["{folder}/x.html"], "x.html is a web page (HTML)"),
+        (["{folder}/x.html"], "x.html is a page already; open it"),
         (["{folder}/x.html", "output={folder}/x.html"], "is the file to be shown"),
     ],
 )
@@ -418,3 +418,20 @@ def test_replay_writes_the_page_of_its_last_forecast(tmp_path, capsys):
     facts = shown(tmp_path / "r.html")
     assert facts["analysis_time"] == "2020-06-01T00:45:00Z" and facts["observed_frames"] == 6
     assert dict(map(tuple, facts["about"]))["File"] == "latest.nc"
+
+
+def test_a_page_and_the_folder_of_a_run_are_refused_and_of_a_demonstration_the_forecast_is_shown(
+    tmp_path,
+):
+    made, run = tmp_path / "d1", tmp_path / "r1"
+    made.mkdir(), run.mkdir()
+    (made / "demo.html").write_text("<html>")
+    write_forecast(derive(forecast(), context()), made / "forecast.nc", attributes={})
+    (run / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(UserError, match="demo.html is a page already; open it in a browser"):
+        show._meant(made / "demo.html")
+    with pytest.raises(UserError, match="r1 is the folder of a run, not a forecast; type nowcast"):
+        show._meant(run)
+    assert show._meant(made) == made / "forecast.nc" and show._meant(tmp_path) == tmp_path
+    show.show([str(made), f"output={tmp_path / 'page.html'}", "open=false"])
+    assert (tmp_path / "page.html").stat().st_size > 1000

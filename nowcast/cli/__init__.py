@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 
 import nowcast
 from nowcast.cli.hydra_words import COMPLETION, config_places, translated
@@ -122,7 +123,10 @@ def _run(arguments: list[str]) -> None:
             _complete([item for item in arguments if item not in completes])
         return
     if name not in _COMMANDS:
-        raise UserError(f"there is no command {name!r}; accepted are {', '.join(_COMMANDS)}.")
+        near = get_close_matches(name, _COMMANDS, n=2)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        accepted = f"accepted are {', '.join(_COMMANDS)}."
+        raise UserError(f"there is no command {name!r}; {meant}{accepted}")
     with left_as_it_was():
         _run_command(name, arguments)
 

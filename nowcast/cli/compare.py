@@ -128,11 +128,12 @@ def _train_and_show(words: Words, own: list[str], typed: list[str]) -> None:
     )
     try:
         failed = _finish(unfinished, folder, launcher)
-    except (KeyboardInterrupt, Terminated):
+    except (KeyboardInterrupt, Terminated) as stop:
+        what = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
         again = [*own, *typed, *words.of_hydra]
         again = [item for item in again if not item.startswith("output_dir=")]
         again = [*places.options(), *again, f"output_dir={folder}"]
-        print_line(f"interrupted; go on with: {shlex.join(['nowcast', 'compare', *again])}")
+        print_line(f"{what}; go on with: {shlex.join(['nowcast', 'compare', *again])}")
         raise
     calls = [f"{model}: {shlex.join(items)}" for model, items in overrides.items()]
     _show(runs, folder, [*calls, *notes])

@@ -1,26 +1,26 @@
 """Configuration: Hydra composes it, everything below gets plain data."""
 
 from collections.abc import Sequence
-from dataclasses import fields
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
-from hydra.conf import HydraConf, JobConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nowcast.cli.composing import HYDRA, compose_files
+from nowcast.cli.groups import chosen
+from nowcast.cli.hydra_values import refuse_odd_hydra
 from nowcast.cli.mistakes import explained, leaves, one_sentence
 
 # where configuration files lie, for those who ask here
 from nowcast.cli.places import choices as choices
-from nowcast.cli.places import composed, primary, search_folders
+from nowcast.cli.places import composed, has_own_files, primary, search_folders
 from nowcast.cli.places import folder as folder
 from nowcast.cli.quoting import in_grammar
+from nowcast.runtime.build import refuse_unknown, resolve
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import run_folder as run_folder
 from nowcast.runtime.renamed import with_todays_names
@@ -79,7 +79,7 @@ def compose_typed(name: str, overrides: list[str]) -> DictConfig:
         ValueError,
     ) as error:  # ValueError: a group set to a number
         raise UserError(explained(name, overrides, error)) from error
-    _refuse_other_keys_of_hydra(config.hydra)
+    refuse_odd_hydra(config.hydra)
     found = set(config) - {HYDRA}
     unknown, lacking = sorted(found - known), sorted(known - found - set(_OF_DATA))
     if lacking:
@@ -87,26 +87,45 @@ def compose_typed(name: str, overrides: list[str]) -> DictConfig:
             f"the configuration lacks {', '.join(map(repr, lacking))}; every part of it is needed."
         )
     if unknown:
+        _refuse_without_package(unknown[0], overrides)
         raise UserError(
             f"the configuration has an unknown key {', '.join(map(repr, unknown))}; accepted are "
             f"{', '.join(sorted(known))}."
         )
+    # nowcast's own files have no others
+    if has_own_files() or any(item.startswith("+") for item in overrides):
+        _refuse_unknown_of_classes(OmegaConf.to_container(config, resolve=False))
     return config
 
 
-def _refuse_other_keys_of_hydra(node: DictConfig) -> None:
-    """Refuse what was added to Hydra's part by +hydra.KEY=VALUE and nothing reads."""
-    of_part = [field.name for field in fields(HydraConf)]
-    of_job = [field.name for field in fields(JobConf)]
-    of_part.append("env")  # of its group of that name
-    for place, part, known in (("hydra", node, of_part), ("hydra.job", node.job, of_job)):
-        unknown = sorted(set(map(str, part)) - set(known))
-        if unknown:
-            near = get_close_matches(unknown[0], known, n=3) or sorted(known)
-            raise UserError(
-                f"there is no setting '{place}.{unknown[0]}'; did you mean "
-                f"{' or '.join(f'{place}.{name}' for name in near[:3])}?"
-            )
+def _refuse_without_package(key: str, overrides: list[str]) -> None:
+    """Refuse a chosen file whose settings stand below its group, where they were meant for all."""
+    for item in chosen(overrides):
+        group, _, name = item.partition("=")
+        if group.partition("/")[0] != key:
+            continue
+        for place in search_folders():
+            path = place / group / f"{name}.yaml"
+            if path.is_file() and "@package" not in path.read_text(errors="replace"):
+                raise UserError(
+                    f"{path} lacks its first line '# @package _global_', so that its settings "
+                    f"stand below {key!r}; add it."
+                )
+
+
+def _refuse_unknown_of_classes(settings: dict, before: str = "") -> None:
+    """Refuse settings that their class does not take, wherever they were written."""
+    for name, node in settings.items():
+        place = f"{before}{name}"
+        if not isinstance(node, dict) or place == HYDRA:
+            continue
+        if "_target_" in node:
+            try:
+                target = resolve(node["_target_"], place)
+            except UserError:  # said by what builds it
+                continue
+            refuse_unknown(target, [key for key in node if key != "_target_"], place)
+        _refuse_unknown_of_classes(node, f"{place}.")
 
 
 @lru_cache(maxsize=64)
@@ -217,7 +236,7 @@ def plain(config: DictConfig, *, optional: Sequence[str] = ()) -> dict:
             raise UserError(f"{'; '.join(map(_must_be_given, missing))}.")
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(one_sentence(error)) from error
+        raise UserError(one_sentence(error, config)) from error
 
 
 def text(config: DictConfig, *, resolve: bool = False, package: str | None = None) -> str:
@@ -241,7 +260,7 @@ def text(config: DictConfig, *, resolve: bool = False, package: str | None = Non
             )
         return f"# @package {package}\n{OmegaConf.to_yaml(part, resolve=resolve)}"
     except OmegaConfBaseException as error:
-        raise UserError(one_sentence(error)) from error
+        raise UserError(one_sentence(error, config)) from error
 
 
 def load(run: str | Path) -> DictConfig:

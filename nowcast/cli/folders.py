@@ -11,7 +11,7 @@ from nowcast.cli.mistakes import one_sentence
 from nowcast.cli.quoting import literal
 from nowcast.runtime.errors import UserError
 
-RUN, SWEEP = "hydra.run.dir", "hydra.sweep.dir"
+RUN, SWEEP, SUBDIR = "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"
 TIME = "TIME"
 """Stands at the end of a folder in conf/train.yaml for the time at which it is made."""
 
@@ -80,4 +80,4 @@ def _value(config: DictConfig, key: str) -> str:
     try:
         return OmegaConf.select(config, key, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{key}: {one_sentence(error)}") from error
+        raise UserError(f"{key}: {one_sentence(error, config)}") from error

@@ -20,7 +20,7 @@ from nowcast.cli.conf_files import File, read
 from nowcast.cli.docstrings import load, meaning, parsed
 from nowcast.cli.hydra_words import APPLICATIONS, Words, translated
 from nowcast.cli.places import choices, primary, search_folders
-from nowcast.cli.quoting import in_grammar
+from nowcast.cli.quoting import fixed, in_grammar
 
 WIDTH = 96
 _COLUMN = 34  # where the meaning of a setting begins
@@ -113,7 +113,9 @@ def help_of(command: str, arguments: list[str], usage: str) -> str:
     for name, file in known.items():
         if file is None:
             continue
-        settings = words.settings if name == command else []
+        # of several values for a multirun none decides on the settings that are shown
+        settings = fixed(words.settings) if words.multirun else words.settings
+        settings = settings if name == command else []
         title = _HEADINGS.get(name, "")
         parts += _about(file) if not title else []
         parts += _settings_of(name, file, settings, title)

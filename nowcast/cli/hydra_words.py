@@ -6,6 +6,7 @@ with what to type instead; nothing is accepted and ignored.
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -165,13 +166,15 @@ def translated(command: str, arguments: list[str]) -> list[str]:
     Raises:
         UserError: an option or a setting of Hydra's that has no meaning for this command.
     """
-    found, rest = [], list(arguments)
+    found, by_hydra, rest = [], [], list(arguments)
     while rest:
         item = rest.pop(0)
         if item.startswith("-") and item != "-":
             found += _option(command, item, rest)
         elif is_of_hydra(item):
-            found += in_our_words(command, item)
+            ours = in_our_words(command, item)
+            by_hydra += [one for one in ours if one.startswith("output_dir=")]
+            found += ours
         else:
             found.append(item)
     _refuse_lonely(found)
@@ -180,8 +183,8 @@ def translated(command: str, arguments: list[str]) -> list[str]:
         shown = any(item.startswith((f"{CFG}=", INFO)) for item in words.options)
         if not shown:
             refuse_without_meaning(command, words.of_hydra, multirun=words.multirun)
-    folders = [item for item in found if item.startswith("output_dir=")]
-    if len(folders) > 1 and len(set(folders)) > 1:
+    folders = {item for item in found if item.startswith("output_dir=")}
+    if by_hydra and len(folders) > 1:  # of several output_dir the last one counts
         raise UserError("output_dir and hydra.run.dir both name the run folder; type one of them.")
     return found
 
@@ -208,11 +211,11 @@ def _option(command: str, item: str, rest: list[str]) -> list[str]:
         return [name]
     if name == CFG:
         parts = (_JOB, *_PARTS_OF_HYDRA)
-        return [_cfg(command, value if equals else _taken(rest, parts, _JOB))]
+        return [_cfg(command, value if equals else _taken(CFG, rest, parts, _JOB))]
     if name == INFO:
-        value = value if equals else _taken(rest, _INFORMATION, "all")
+        value = value if equals else _taken(INFO, rest, _INFORMATION, "all")
         if value not in _INFORMATION:
-            raise UserError(f"--info {value!r}: accepted are {', '.join(_INFORMATION)}.")
+            raise UserError(_not_accepted(INFO, value, _INFORMATION))
         return [f"{INFO}={value}"]
     if name == PACKAGE:
         value = value if equals or not rest else rest.pop(0)
@@ -229,16 +232,32 @@ def _option(command: str, item: str, rest: list[str]) -> list[str]:
     )
 
 
-def _taken(rest: list[str], accepted: tuple[str, ...], usual: str) -> str:
-    """The value that stands behind an option, removed from the rest; the usual one without."""
-    return rest.pop(0) if rest and rest[0] in accepted else usual
+def _taken(option: str, rest: list[str], accepted: tuple[str, ...], usual: str) -> str:
+    """The value that stands behind an option, removed from the rest; the usual one without.
+
+    Raises:
+        UserError: a word that is neither a value, nor a setting, nor a file.
+    """
+    if not rest or rest[0].startswith(("-", "~")) or "=" in rest[0]:
+        return usual
+    if rest[0] in accepted:
+        return rest.pop(0)
+    if get_close_matches(rest[0], accepted) and not Path(rest[0]).exists():
+        raise UserError(_not_accepted(option, rest[0], accepted))
+    return usual
+
+
+def _not_accepted(option: str, value: str, accepted: tuple[str, ...]) -> str:
+    near = get_close_matches(value, accepted, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{option} {value!r}: accepted are {', '.join(accepted)}{hint}"
 
 
 def _cfg(command: str, part: str) -> str:
     if part == _JOB:
         return CFG
     if part not in _PARTS_OF_HYDRA:
-        raise UserError(f"--cfg {part!r}: accepted are job, hydra and all.")
+        raise UserError(_not_accepted(CFG, part, (_JOB, *_PARTS_OF_HYDRA)))
     if command not in APPLICATIONS:
         raise UserError(
             f"--cfg {part} would show settings of Hydra's own, which do not act here: nowcast "

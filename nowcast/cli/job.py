@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from nowcast.cli.common import print_line
 from nowcast.cli.hydra_state import released
+from nowcast.cli.typed_paths import as_typed_here
 from nowcast.runtime.errors import Terminated, UserError, first_line, one_line
 from nowcast.runtime.threads import cores, wait_asleep
 from nowcast.training.comparison.settings import overridden_key
@@ -80,7 +81,7 @@ class Job:
         """What makes a job another one than the others, e.g. "seed=1 model=predrnn"."""
         if self.titles:
             return self.titles[number]
-        return " ".join(item for item in typed if overridden_key(item) in self.keys)
+        return " ".join(_as_typed(item) for item in typed if overridden_key(item) in self.keys)
 
     def _trained(self, config: DictConfig, folder: Path, *, chdir: bool) -> float:
         from nowcast.cli.train import train_as_job
@@ -123,6 +124,14 @@ class Job:
 
             share = max(1, cores() // self.together)
             torch.set_num_threads(min(share, torch.get_num_threads()))
+
+
+def _as_typed(item: str) -> str:
+    """KEY=VALUE without the quotes of Hydra's grammar, and a path from the current folder on."""
+    key, _, value = item.partition("=")
+    if len(value) > 1 and value[0] == value[-1] == "'":
+        value = value[1:-1].replace("\\'", "'").replace("\\\\", "\\")
+    return as_typed_here(f"{key}={value}") if value else item
 
 
 def _reason(error: BaseException) -> str:

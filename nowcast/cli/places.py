@@ -65,6 +65,8 @@ def own_places(places: Places) -> Iterator[None]:
                 f"{option} {path} is not a folder; give one with files such as "
                 "model/MINE.yaml, which model=MINE then takes."
             )
+    if places.main is not None and places.name is None and places.command:
+        _refuse_without(places.main, f"{places.command}.yaml")
     main = None if places.main is None else places.main.absolute()
     further = tuple(path.absolute() for path in places.further)
     found = Places(main, further, places.command, places.name)
@@ -76,6 +78,15 @@ def own_places(places: Places) -> Iterator[None]:
         yield
     finally:
         _places.reset(token)
+
+
+def _refuse_without(main: Path, file: str) -> None:
+    """Refuse a folder in place of nowcast's own that has not the file to begin with."""
+    if (folder() / file).is_file() and not (main / file).is_file():
+        raise UserError(
+            f"--config-path {main} has no {file}; --config-path takes a folder in place of "
+            "nowcast's own files, and --config-dir one whose files are added to them."
+        )
 
 
 def folder_of(place: str) -> Path:

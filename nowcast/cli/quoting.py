@@ -98,6 +98,11 @@ def in_grammar(overrides: list[str], *, sweeps: bool = False) -> list[str]:
         elif sweeps and _CHOICE.fullmatch(value):
             found.append(f"{name}={_choice(name, item)}")
         else:
+            if sweeps and value.startswith("glob(") and value.endswith(")"):
+                raise UserError(
+                    f"{item!r}: glob() chooses from the files of a group, such as model=glob(*); "
+                    f"for several paths type {name}='choice(A,B)'."
+                )
             if sweeps and "," in value and name != "output_dir" and not os.path.exists(value):
                 raise UserError(
                     f"{item!r} could be one value with a comma, or several; type "

@@ -35,6 +35,7 @@ class Request:
         resumed: what was typed after resume=; None: nothing.
         by_time: whether the folder is a new one, called by the time.
         has_name: whether the setting ``name`` is a part of what it is called.
+        of_multirun: whether what says how to go on is said by the command that made the job.
         home: the folder that relative paths are of, where the current one will be another
             (hydra.job.chdir); None: it stays.
     """
@@ -46,6 +47,7 @@ class Request:
     by_time: bool = False
     has_name: bool = False
     home: str | None = None
+    of_multirun: bool = False
 
     @classmethod
     def of(
@@ -229,18 +231,35 @@ def _newest_or_new(
     stored = configuration.load(place)
     own = configuration.plain(stored)
     before = build_part(own, "training")
-    where = _difference_but_for_training(own, configuration.plain(config))
+    refuse_other_settings(place, configuration.plain(config))
+    stored.training = config.training
+    return stored, before, place
+
+
+def refuse_other_settings(place: Path, asked: dict) -> None:
+    """Refuse to go on with a run that was made with other settings than those of the training.
+
+    Args:
+        place: of the run.
+        asked: the whole configuration as data.
+
+    Raises:
+        UserError: names a setting that is another one.
+    """
+    own = configuration.plain(configuration.load(place))
+    where = first_difference(_single(own), _single(asked))  # others may be made of these
+    where = where or first_difference(_but_for_training(own), _but_for_training(asked))
     if where:
         raise UserError(
             f"{place} was made with another {where} than is asked for now; give its settings, or "
             "another output_dir."
         )
-    stored.training = config.training
-    return stored, before, place
 
 
-def _difference_but_for_training(own: dict, asked: dict) -> str | None:
-    return first_difference(
-        {key: value for key, value in own.items() if key != "training"},
-        {key: value for key, value in asked.items() if key != "training"},
-    )
+def _single(settings: dict) -> dict:
+    """What stands at the top of a configuration and has no parts."""
+    return {key: value for key, value in settings.items() if not isinstance(value, dict)}
+
+
+def _but_for_training(settings: dict) -> dict:
+    return {key: value for key, value in settings.items() if key != "training"}

@@ -33,7 +33,7 @@ def show(arguments: list[str]) -> None:
     if output is not None and is_one_of(output, files):
         raise UserError(f"{output} is the file to be shown; give the page another path.")
     opened = open_files(
-        str(files[0]),
+        str(_meant(files[0])),
         reader=build_part(settings, "reader"),
         last=settings["last"],
         tolerance=build_part(settings, "tolerance"),
@@ -46,6 +46,27 @@ def show(arguments: list[str]) -> None:
     if settings["open"] and not open_in_browser(output):
         advice = f"open the file in one, or type: nowcast serve {shlex.quote(str(output))}"
         print_line(f"no browser could be opened here; {advice}")
+
+
+def _meant(typed: Path) -> Path:
+    """The file that is shown: of the folder of a demonstration its forecast.
+
+    Raises:
+        UserError: what was typed is a page already, or the folder of a run.
+    """
+    if typed.suffix.lower() in (".html", ".htm") and typed.is_file():
+        raise UserError(
+            f"{typed} is a page already; open it in a browser, or type: nowcast serve "
+            f"{shlex.quote(str(typed))}"
+        )
+    if (typed / "config.yaml").is_file():
+        run = shlex.quote(f"run={typed}")
+        raise UserError(
+            f"{typed} is the folder of a run, not a forecast; type nowcast predict {run} "
+            f"input=FILES output=now.nc, and show now.nc, or nowcast report {run} for its scores."
+        )
+    made_by_demo = (typed / "demo.html").is_file() and (typed / "forecast.nc").is_file()
+    return typed / "forecast.nc" if made_by_demo else typed
 
 
 def checked_page(page: str | None) -> Path | None:

@@ -71,6 +71,8 @@ def _text(config: DictConfig, part: str, words: Words) -> str:
                 del config[name]
     shown = OmegaConf.create(OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     resolve = RESOLVE in words.options
+    if resolve:
+        OmegaConf.resolve(shown)  # what a job fills in is ??? here, and in what refers to it
     return configuration.text(shown, resolve=resolve, package=words.value(PACKAGE))
 
 

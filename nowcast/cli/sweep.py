@@ -19,21 +19,20 @@ from nowcast.cli.application import Application, Launches, application
 from nowcast.cli.common import claimed_by_time, print_line
 from nowcast.cli.folders import SWEEP, folder_of
 from nowcast.cli.hydra_keys import plain_key, with_logging
+from nowcast.cli.hydra_values import refuse_odd_hydra
 from nowcast.cli.hydra_words import AUTO, Words
 from nowcast.cli.job import Job
 from nowcast.cli.launching import launched_elsewhere
 from nowcast.cli.mistakes import explained, one_sentence
 from nowcast.cli.quoting import in_grammar, literal, quoted
 from nowcast.cli.sweep_checks import OPTUNA, beforehand, check_sweeper, refuse_swept_hydra
+from nowcast.cli.sweep_folders import folders_of_jobs, refuse_other_runs, refuse_runs_in
 from nowcast.cli.sweep_summary import failures, show
-from nowcast.forecasting.saving import SETTINGS_FILE
 from nowcast.runtime.errors import Terminated, UserError
 from nowcast.runtime.world import refuse_many
-from nowcast.training import checkpoints
 
 _ADVICE = "each of its trainings can share its work by training.devices=N."
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-_DEEPEST = 3  # folders below that of a multirun in which hydra.sweep.subdir may put a run
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def sweep(words: Words) -> None:
         try:
             with _quiet_sweepers(plan.config):
                 app.sweep(plan.config, job, launches)
-        except (KeyboardInterrupt, Terminated):
-            _say_how_to_go_on(words, plan)
+        except (KeyboardInterrupt, Terminated) as stop:
+            _say_how_to_go_on(words, plan, stop)
             raise
         except Exception as error:
             if not launches.failed:
@@ -88,26 +87,30 @@ def _planned(app: Application, words: Words) -> _Plan:
     """Check all that can be known before the first job."""
     settings = [item for item in words.settings if not item.startswith("output_dir=")]
     folder_typed = [item for item in words.settings if item.startswith("output_dir=")]
+    goes_on = words.resumed == AUTO
     typed = in_grammar([*settings, *words.of_hydra], sweeps=True)
     refuse_swept_hydra(app, typed)
     of_all = _composed(app, typed).hydra
     params = OmegaConf.select(of_all.sweeper, "params") or {}
-    jobs, keys = beforehand(app, typed, [f"{key}={value}" for key, value in params.items()])
+    jobs = beforehand(app, typed, [f"{key}={value}" for key, value in params.items()])
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]
-    first = app.compose(RunMode.RUN, [*jobs.first, *in_grammar(folder_typed), *of_hydra])
-    if len(jobs.names) > 1:
+    more = [*in_grammar(folder_typed), *of_hydra]
+    first = app.compose(RunMode.RUN, [*jobs.known[0].overrides, *more])
+    if len({job.name for job in jobs.known}) > 1:
         first.name = "train"
     folder, by_time = folder_of(first, SWEEP)
-    check_sweeper(first, jobs, goes_on=words.resumed == AUTO, basic=_BASIC)
-    if words.resumed != AUTO:
-        _refuse_runs_in(folder)
+    check_sweeper(first, jobs, goes_on=goes_on, basic=_BASIC)
+    places_of_jobs = folders_of_jobs(app, of_all, jobs, more)
+    begun = _newest_like(of_all, folder.parent) if by_time and goes_on else None
+    if goes_on and (begun or not by_time):
+        refuse_other_runs(begun or folder, places_of_jobs, jobs)
+    if not goes_on:
+        refuse_runs_in(folder)
     if by_time:
-        begun = _newest_like(of_all, folder.parent) if words.resumed == AUTO else None
         folder = begun or claimed_by_time(folder.parent)
     kept = [item for item in with_logging(typed) if plain_key(item) != SWEEP]
     kept.append(f"{SWEEP}={quoted(literal(str(folder)))}")
-    config = _composed(app, kept)
-    return _Plan(config, folder, keys)
+    return _Plan(_composed(app, kept), folder, jobs.keys)
 
 
 def _composed(app: Application, typed: list[str]) -> DictConfig:
@@ -119,10 +122,16 @@ def _composed(app: Application, typed: list[str]) -> DictConfig:
     typed = list(typed)
     while True:
         try:
-            return app.compose(RunMode.MULTIRUN, typed)
-        except (HydraException, OmegaConfBaseException) as error:
+            config = app.compose(RunMode.MULTIRUN, typed)
+            refuse_odd_hydra(config.hydra)
+            return config
+        except UserError:
+            raise
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            # ValueError: a group set to null
             found = re.match(r"Could not override '([^']*)'", str(error))
-            added = [item for item in typed if found and item.startswith(f"{found[1]}=")]
+            key = found[1] if found and not found[1].startswith("hydra") else None
+            added = [item for item in typed if key and item.startswith(f"{key}=")]
             if not added:
                 raise UserError(explained("train", typed, error)) from error
             typed = [f"++{item}" if item in added else item for item in typed]
@@ -164,17 +173,6 @@ def _newest_like(of_hydra: DictConfig, parent: Path) -> Path | None:
     return None
 
 
-def _refuse_runs_in(folder: Path) -> None:
-    """Refuse a folder that has runs already: the new ones would be among them."""
-    for depth in range(1, _DEEPEST + 1):
-        for place in folder.glob("/".join("*" * depth)):
-            if (place / SETTINGS_FILE).is_file() or checkpoints.any_in(place / checkpoints.FOLDER):
-                raise UserError(
-                    f"{folder} already holds runs, such as {place.relative_to(folder)}; choose "
-                    f"another {SWEEP}, or go on with them: type resume=auto, too."
-                )
-
-
 def _of_hydra(error: Exception, folder: Path) -> Exception:
     """An error that no job made, as a user sees it."""
     if isinstance(error, UserError):
@@ -186,18 +184,19 @@ def _of_hydra(error: Exception, folder: Path) -> Exception:
     return UserError(sentence)
 
 
-def _say_how_to_go_on(words: Words, plan: _Plan) -> None:
+def _say_how_to_go_on(words: Words, plan: _Plan, stop: BaseException) -> None:
     """What was interrupted, and the command that goes on."""
+    what = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
     if plan.config.hydra.launcher["_target_"].endswith(".SlurmLauncher"):
         print_line(
-            "interrupted; jobs that are queued stay so (squeue shows, scancel ends them). What "
+            f"{what}; jobs that are queued stay so (squeue shows, scancel ends them). What "
             f"they made: {shlex.join(['nowcast', 'compare', f'runs={plan.folder}'])}"
         )
         return
     if plan.config.hydra.sweeper["_target_"] != _BASIC:
-        print_line(f"interrupted; the runs so far are in {plan.folder}")
+        print_line(f"{what}; the runs so far are in {plan.folder}")
         return
     settings = [item for item in words.settings if not item.startswith("output_dir=")]
     of_hydra = [item for item in words.of_hydra if plain_key(item) != SWEEP]
     typed = [*places.options(), *settings, *of_hydra, f"{SWEEP}={plan.folder}", "resume=auto"]
-    print_line(f"interrupted; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}")
+    print_line(f"{what}; go on with: {shlex.join(['nowcast', 'train', '--multirun', *typed])}")

@@ -1,8 +1,11 @@
 """What can be known of the jobs of a multirun before the first of them begins."""
 
 import itertools
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -11,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nowcast.cli import config as configuration
 from nowcast.cli.application import Application
-from nowcast.cli.experiment import check_seed
+from nowcast.cli.experiment import Evaluation, check_seed
 from nowcast.cli.folders import refuse_other_name
 from nowcast.cli.hydra_keys import plain_key
+from nowcast.cli.hydra_values import refuse_out_of_range
 from nowcast.cli.mistakes import one_sentence
 from nowcast.cli.request import refuse_in_training
 from nowcast.runtime.build import build_part
@@ -24,7 +28,30 @@ OPTUNA = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 """Target of hydra/sweeper=optuna."""
 
 _MOST = 100  # combinations that are all checked; of more each value once
+_SLURM = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
 _LOCAL = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+
+
+@dataclass(frozen=True)
+class OneJob:
+    """A job that can begin, as far as that is known.
+
+    Args:
+        overrides: each with one value, without those of Hydra's own.
+        label: the values that other jobs have otherwise, e.g. "seed=1 model=unet".
+        settings: its whole configuration as data.
+        training: how it is trained.
+    """
+
+    overrides: list[str]
+    label: str
+    settings: dict
+    training: TrainingSettings
+
+    @property
+    def name(self) -> str:
+        """The setting of that name, which its folder may be called by."""
+        return str(self.settings["name"])
 
 
 @dataclass(frozen=True)
@@ -32,30 +59,33 @@ class Jobs:
     """What is known of the jobs.
 
     Args:
-        first: overrides of one of them.
-        names: that the jobs have.
-        trainings: their settings, each different one once.
+        known: all of them, or where they are many some in which each value occurs.
+        are_all: whether those are all.
+        keys: in which they differ.
         continuous: whether a setting may have any value of an interval.
     """
 
-    first: list[str]
-    names: set[str]
-    trainings: list[TrainingSettings]
+    known: list[OneJob]
+    are_all: bool
+    keys: tuple[str, ...]
     continuous: bool
 
+    @property
+    def trainings(self) -> list[TrainingSettings]:
+        """How they are trained, each different one once."""
+        found: list[TrainingSettings] = []
+        for job in self.known:
+            found += [] if job.training in found else [job.training]
+        return found
 
-def beforehand(
-    app: Application, typed: list[str], params: list[str]
-) -> tuple[Jobs, tuple[str, ...]]:
+
+def beforehand(app: Application, typed: list[str], params: list[str]) -> Jobs:
     """Compose and check jobs, all where they are few.
 
     Args:
         app: Hydra.
         typed: all overrides, in Hydra's grammar.
         params: those of hydra.sweeper.params, wherever they were written.
-
-    Returns:
-        What is known of the jobs, and the keys in which they differ.
 
     Raises:
         UserError: a mistake, in the words of the job that has it.
@@ -64,20 +94,71 @@ def beforehand(
     ours = [item for item in typed if item not in of_hydra]
     overrides = _parsed(app, [*params, *ours])
     last = {item.get_key_element(): item for item in overrides}  # the one that counts
+    for item in last.values():
+        _refuse_a_value_twice(item)
+    _refuse_fractions(last.values())
     values = {key: _values(item) for key, item in last.items()}
-    keys = [item.key_or_group for item in last.values() if item.is_sweep_override()]
-    names, trainings = set(), []
-    combinations = _combinations(values)
+    swept = [item.key_or_group for item in last.values() if item.is_sweep_override()]
+    keys = tuple(dict.fromkeys(swept))
+    combinations, are_all = _combinations(values)
+    known, parts = [], JobParts()
     for combination in combinations:
+        label = " ".join(item for item in combination if item.partition("=")[0] in keys)
         try:
-            name, training = _checked([*combination, *of_hydra])
+            settings = _settings([*combination, *of_hydra])
+            training = parts.checked(settings)
         except UserError as error:
-            label = " ".join(item for item in combination if item.partition("=")[0] in keys)
+            many = not known and len(combinations) > 1
+            if many and _fails_alike([*combinations[-1], *of_hydra], parts, error):
+                raise
             raise UserError(f"{label}: {error}" if label else str(error)) from error
-        names.add(name)
-        trainings += [] if training in trainings else [training]
+        known.append(OneJob(combination, label, settings, training))
+    _refuse_twins(known)
     continuous = any(item.is_interval_sweep() for item in last.values())
-    return Jobs(combinations[0], names, trainings, continuous), tuple(dict.fromkeys(keys))
+    return Jobs(known, are_all, keys, continuous)
+
+
+def _refuse_fractions(overrides: Iterable[Override]) -> None:
+    """Refuse an interval of seeds, which would have any value between its ends."""
+    for item in overrides:
+        if item.is_interval_sweep() and item.key_or_group == "seed":
+            start, end = (f"{value:g}" for value in (item.value().start, item.value().end))
+            if not isinstance(item.value().start, int):
+                raise UserError(
+                    f"{item.input_line!r} has fractions, and a seed is a whole number; type "
+                    f"'seed=int(interval({start},{end}))', or 'seed=range({start},{end})'."
+                )
+
+
+def _fails_alike(overrides: list[str], parts: "JobParts", error: UserError) -> bool:
+    """Whether another job has the same mistake, which then is in what was typed for all."""
+    try:
+        parts.checked(_settings(overrides))
+    except UserError as other:
+        return str(other) == str(error)
+    return False
+
+
+def _refuse_a_value_twice(item: Override) -> None:
+    """Refuse seed=1,1, which would train the same twice."""
+    if not item.is_sweep_override() or item.is_interval_sweep():
+        return
+    found = list(item.sweep_string_iterator())
+    twice = [value for value in found if found.count(value) > 1]
+    if twice:
+        raise UserError(
+            f"{item.input_line!r} has {twice[0]} more than once, which would train the same again; "
+            "give each value once."
+        )
+
+
+def _refuse_twins(known: list[OneJob]) -> None:
+    """Refuse jobs that differ in what was typed, and not in what it means."""
+    for job, other in itertools.combinations(known, 2):
+        if job.settings == other.settings:
+            raise UserError(
+                f"{job.label} and {other.label} mean the same training; leave one of them out."
+            )
 
 
 def _parsed(app: Application, items: list[str]) -> list[Override]:
@@ -101,8 +182,9 @@ def _values(item: Override) -> list[str]:
     """Each value of an override as an override of one; of an interval its ends."""
     key = item.get_key_element()
     if not item.is_sweep_override():
-        value = "" if item.is_delete() and item.value() is None else item.get_value_element_as_str()
-        return [f"{key}={value}" if value else key]
+        if item.is_delete() and item.value() is None:
+            return [key]
+        return [f"{key}={item.get_value_element_as_str()}"]
     if item.is_interval_sweep():
         sweep: IntervalSweep = item.value()
         return [f"{key}={value}" for value in (sweep.start, sweep.end)]
@@ -112,22 +194,22 @@ def _values(item: Override) -> list[str]:
     return found
 
 
-def _combinations(values: dict[str, list[str]]) -> list[list[str]]:
-    """Overrides of jobs: all combinations, or where they are many each value once."""
+def _combinations(values: dict[str, list[str]]) -> tuple[list[list[str]], bool]:
+    """Overrides of jobs, and whether they are all: of many each value occurs once."""
     count = 1
     for found in values.values():
         count *= len(found)
     if count <= _MOST:
-        return [list(found) for found in itertools.product(*values.values())]
+        return [list(found) for found in itertools.product(*values.values())], True
     usual = {key: found[0] for key, found in values.items()}
     jobs = [list(usual.values())]
     for key, found in values.items():
         jobs += [list((usual | {key: value}).values()) for value in found[1:]]
-    return jobs
+    return jobs, False
 
 
-def _checked(overrides: list[str]) -> tuple[str, TrainingSettings]:
-    """The name and the training of a job, which are refused here where they would be later."""
+def _settings(overrides: list[str]) -> dict:
+    """The configuration of a job as data; what it would refuse itself is refused here."""
     config = configuration.compose_typed("train", overrides)
     with open_dict(config):
         del config["hydra"]
@@ -136,7 +218,49 @@ def _checked(overrides: list[str]) -> tuple[str, TrainingSettings]:
     check_seed(settings["seed"])
     ours = [item for item in overrides if not plain_key(item).startswith("hydra.")]
     refuse_in_training(config, settings, ours, "train")
-    return str(settings["name"]), build_part(settings, "training")
+    return settings
+
+
+@dataclass
+class JobParts:
+    """The parts of jobs, each built once for all that have the same settings.
+
+    Args:
+        built: by its settings.
+    """
+
+    built: dict[str, Any] = field(default_factory=dict)
+
+    def checked(self, settings: dict) -> TrainingSettings:
+        """Build what a training is made of, as far as that takes no time and no memory.
+
+        Returns:
+            How it is trained.
+
+        Raises:
+            UserError: a part that cannot be built.
+        """
+        data = {"data": settings["data"]}
+        if "memory_mb" in data["data"]:  # which frames are kept is of no interest here
+            data["data"] = data["data"] | {"memory_mb": 0}
+        self._part(data, "data")
+        for name in ("loss", "transform", "model"):
+            self._part(settings, name)
+        key = f"evaluation: {[settings[name] for name in ('task', 'scores')]} " + str(
+            settings.get("baselines")
+        )
+        if key not in self.built:
+            self.built[key] = Evaluation.of(settings, self._part(settings, "task"))
+        return self._part(settings, "training")
+
+    def _part(self, settings: dict, name: str) -> Any:
+        import torch
+
+        key = f"{name}: {settings[name]}"
+        if key not in self.built:
+            with torch.device("meta"):  # weights without memory
+                self.built[key] = build_part(settings, name)
+        return self.built[key]
 
 
 def check_sweeper(config: DictConfig, jobs: Jobs, *, goes_on: bool, basic: str) -> None:
@@ -165,9 +289,15 @@ def check_sweeper(config: DictConfig, jobs: Jobs, *, goes_on: bool, basic: str) 
             "(hydra.sweeper.storage=sqlite:///FILE.db with hydra.sweeper.study_name=NAME goes on "
             "with a study of Optuna.)"
         )
+    refuse_out_of_range(config.hydra)
     if kind == OPTUNA:
         _check_direction(sweeper, jobs.trainings)
         _check_storage(sweeper)
+    if launcher["_target_"] == _SLURM and shutil.which("sbatch") is None:
+        raise UserError(
+            "hydra/launcher=submitit_slurm needs Slurm, but there is no command sbatch here; type "
+            "it on a machine of the cluster, or hydra/launcher=submitit_local to run all jobs here."
+        )
     if launcher["_target_"] == _LOCAL and launcher["tasks_per_node"] > 1:
         raise UserError(
             "hydra.launcher.tasks_per_node would train the same job several times here; type "

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,13 +46,22 @@ def show(done: Sequence[Returned], folder: Path, job: Job) -> None:
         value = "failed" if returned.error else _text(score)
         mark = "  best" if index == best and len(done) > 1 else ""
         place = os.path.relpath(returned.folder, folder)
-        label = escape(job.label(_job_number(returned), returned.overrides)) or "–"
+        label = escape(_shortened(job.label(_job_number(returned), returned.overrides))) or "–"
         shown.add_row(str(_job_number(returned)), label, value + mark, escape(place))
     print_line(f"\n{len(done)} job{'s' if len(done) > 1 else ''} in {folder}")
     Console().print(shown)
     if any(score is not None for score in scores):
         command = shlex.join(["nowcast", "compare", f"runs={folder}"])
         print_line(f"side by side: {command}")
+
+
+def _shortened(label: str) -> str:
+    """Settings with as many digits as the scores have; all of them stand in the run folders."""
+    return re.sub(r"(?<==)-?\d+\.\d{6,}(?:e-?\d+)?(?= |$)", _rounded, label)
+
+
+def _rounded(number: re.Match) -> str:
+    return f"{float(number[0]):.{_DIGITS}g}"
 
 
 def failures(done: Sequence[Returned], folder: Path, job: Job) -> str:

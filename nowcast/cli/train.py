@@ -156,7 +156,7 @@ def train_as_job(config: DictConfig, folder: Path, *, goes_on: bool, home: str |
         The score that selected the weights.
     """
     request = Request.of(config, [], folder, resumed=AUTO if goes_on else None)
-    request = replace(request, home=home)
+    request = replace(request, home=home, of_multirun=True)
     if request.is_finished:
         return _score_of_finished(request)
     world = started_world()
@@ -259,7 +259,8 @@ def finish(prepared: Prepared, processes: Processes, stack: ExitStack) -> float:
         processes.met()
         history = _fit(experiment, processes, request.goes_on, request.before, begun)
     except (KeyboardInterrupt, Terminated) as stop:
-        _say_how_to_go_on(request.folder, stop)
+        if not request.of_multirun:
+            _say_how_to_go_on(request.folder, stop)
         raise
     stack.close()
     _keep(prepared, history)

@@ -236,6 +236,11 @@ def serve(
     root, page = Path(folder), None
     if root.is_file() and root.suffix.lower() in (".html", ".htm"):
         root, page = root.parent, root.name
+    if not root.exists():
+        raise UserError(
+            f"{folder} does not exist; give the folder that nowcast watch writes to, or a page "
+            "that is one file (FILE.html)."
+        )
     if not root.is_dir():
         raise UserError(
             f"{folder} is no folder; give the folder that nowcast watch writes to, or a page that "

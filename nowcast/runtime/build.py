@@ -12,7 +12,9 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from nowcast.runtime.errors import UserError, first_line
@@ -156,18 +158,41 @@ def build(settings, where: str = "settings", *, kind: str | None = None, within:
     return target(**built)
 
 
-def _check_settings(target: type, settings: dict, where: str) -> None:
-    """Refuse settings that a class does not take, lacks, or takes in another type."""
-    parameters = {}
-    for name, parameter in inspect.signature(target).parameters.items():
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            parameters[name] = parameter
+def refuse_unknown(target: type, settings: Iterable[str], where: str) -> None:
+    """Refuse settings that a class does not take, with the one that was meant.
+
+    Args:
+        target: the class.
+        settings: their names.
+        where: the place in the configuration, for messages.
+
+    Raises:
+        UserError: names the unknown ones, and what is accepted.
+    """
+    parameters = _parameters(target)
     unknown = [str(key) for key in settings if key not in parameters]
     if unknown:
+        near = get_close_matches(unknown[0], parameters, n=3)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"{where} has no setting {', '.join(map(repr, unknown))}; {target.__name__} takes "
-            f"{', '.join(parameters) or 'none'}."
+            f"{where} has no setting {', '.join(map(repr, unknown))}; {meant}{target.__name__} "
+            f"takes {', '.join(parameters) or 'none'}."
         )
+
+
+def _parameters(target: type) -> dict[str, inspect.Parameter]:
+    """What a class can be given by name."""
+    found = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            found[name] = parameter
+    return found
+
+
+def _check_settings(target: type, settings: dict, where: str) -> None:
+    """Refuse settings that a class does not take, lacks, or takes in another type."""
+    parameters = _parameters(target)
+    refuse_unknown(target, settings, where)
     needed = [
         name for name, parameter in parameters.items() if parameter.default is parameter.empty
     ]

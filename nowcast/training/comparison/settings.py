@@ -1,5 +1,7 @@
 """Which trainings a comparison is made of, and what must be equal in them."""
 
+from difflib import get_close_matches
+
 import numpy as np
 
 from nowcast.runtime.build import is_of_type
@@ -40,9 +42,10 @@ def overrides_by_model(settings: dict, typed: list[str]) -> dict[str, list[str]]
     models, common = settings["models"], [*settings["common"], *typed]
     unknown = [name for name in only or () if name not in models]
     if unknown:
-        raise UserError(
-            f"only names {', '.join(map(repr, unknown))}; the models here are {', '.join(models)}."
-        )
+        near = get_close_matches(unknown[0], models, n=2)
+        meant = f"did you mean {' or '.join(near)}? The" if near else "the"
+        names = ", ".join(map(repr, unknown))
+        raise UserError(f"only names {names}; {meant} models here are {', '.join(models)}.")
     chosen = {name: models[name] for name in only or models}
     overrides = {name: _overrides(name, own, common) for name, own in chosen.items()}
     for item in typed:
