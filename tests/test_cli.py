@@ -130,6 +130,7 @@ def test_the_score_file_is_tidy_and_holds_the_baseline_beside_the_model(mnist_ru
         "value",
         "low",
         "high",
+        "functional",
     ]
     assert {row["model"] for row in rows} == {"EncoderForecaster", "persistence"}
     leads = [
@@ -954,9 +955,9 @@ def test_a_prediction_that_cannot_be_made_is_one_line_and_leaves_nothing(
             ["train", "model.output_bias=nan"],
             "model.output_bias is nan, but float (finite) is needed",
         ),
-        (["train", "model=3"], "must be a string"),
-        (["train", "loss=null"], "must be a string"),
-        (["train", "baselines=3"], "must be a string"),
+        (["train", "model=3"], "'model=3' chooses nothing; type model=NAME with one of"),
+        (["train", "loss=null"], "'loss=null' chooses nothing; type loss=NAME with one of"),
+        (["train", "baselines=3"], "'baselines=3' chooses nothing; type baselines=NAME"),
         (
             ["train", "+baselines._target_=x"],
             "but models by names are needed, as in conf/baselines/radar.yaml",

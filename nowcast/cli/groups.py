@@ -61,7 +61,10 @@ def settings_of(group: str) -> dict[str, set[str]]:
                 node = OmegaConf.load(path)
             except (OSError, ValueError, OmegaConfBaseException):
                 continue  # said where it is chosen
-            found.setdefault(path.stem, set(map(str, node or {})))
+            node = node or {}
+            inside = node.get(group)  # of a file that brings other parts along
+            node = inside if isinstance(inside, DictConfig) else node
+            found.setdefault(path.stem, set(map(str, node)))
     return found
 
 

@@ -1,7 +1,7 @@
 """What Hydra says of a mistake, in one line that says what to type instead."""
 
 import re
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -185,9 +185,18 @@ def _near(name: str, key: str, config: DictConfig) -> list[str]:
     everywhere += ["experiment"] if name == "train" else []
     everywhere = list(dict.fromkeys(everywhere))
     last = _last_part(key)
-    near = get_close_matches(key, everywhere, n=3, cutoff=0.7)
-    near += [other for other in everywhere if other.endswith(f".{last}") and other not in near]
-    return near[:3]
+    place = key.rpartition(".")[0]
+    near = [other for other in everywhere if other.rpartition(".")[0] == place]
+    near = [other for other in near if _begins_like(other.rpartition(".")[2], last)]
+    near += get_close_matches(key, everywhere, n=3, cutoff=0.7)
+    near += [other for other in everywhere if other.endswith(f".{last}")]
+    return list(dict.fromkeys(near))[:3]
+
+
+def _begins_like(name: str, typed: str) -> bool:
+    """Whether what was typed is about the beginning of a name, as hiden of hidden_channels."""
+    beginning = name[: len(typed) + 1]
+    return len(typed) > 3 and SequenceMatcher(None, typed, beginning).ratio() > 0.85
 
 
 def _last_part(key: str) -> str:
