@@ -89,7 +89,7 @@ def test_the_table_holds_the_thresholds_and_windows_of_the_recipe(run):
     assert windows == {
         (threshold, window) for threshold in (1, 5, 10, 20, 50) for window in (1, 5, 10, 20)
     }
-    assert {row["model"] for row in rows} >= {"EncoderForecaster", "persistence"}
+    assert {row["model"] for row in rows} >= {"ConvLSTM", "persistence"}
     persistence = {
         int(row["window"]): float(row["value"])
         for row in rows

@@ -132,10 +132,8 @@ def test_the_score_file_is_tidy_and_holds_the_baseline_beside_the_model(mnist_ru
         "high",
         "functional",
     ]
-    assert {row["model"] for row in rows} == {"EncoderForecaster", "persistence"}
-    leads = [
-        row["lead"] for row in rows if row["model"] == "EncoderForecaster" and row["score"] == "mse"
-    ]
+    assert {row["model"] for row in rows} == {"ConvLSTM", "persistence"}
+    leads = [row["lead"] for row in rows if row["model"] == "ConvLSTM" and row["score"] == "mse"]
     assert sorted(leads, key=lambda lead: int(lead or 0)) == ["", *map(str, range(1, 6))]
     by_lead = [
         float(row["value"])
@@ -176,7 +174,7 @@ def test_a_model_can_be_evaluated_on_other_data_of_its_kind(radar_run, folder):
     other = write_archive(folder / "other.nc", moving_rain(height=20, width=40), range(0, 200, 5))
     main(["evaluate", f"run={radar_run}", f"data.archive={other}", f"output_dir={folder}/other"])
     rows = scores(folder / "other" / "scores.csv")
-    assert {row["model"] for row in rows} == {"EncoderForecaster", "persistence"}
+    assert {row["model"] for row in rows} == {"ConvLSTM", "persistence"}
     assert {row["lead"] for row in rows} == {"", "5", "10"}
 
 
@@ -202,9 +200,9 @@ def test_a_model_can_be_evaluated_on_whole_events_of_several_archives(radar_run,
         "event 0: 2020-06-01 00:10 to 00:45",
         "event 1: 2020-06-01 00:10 to 00:45",
     ] and found.facts["first_case"].startswith("event 0, analysis time")
-    assert found.of_event(found.events[1]).totals["EncoderForecaster"][
-        "pixels.pixels"
-    ].sum() == 8 * 2 * (24 * 24 - 20)
+    assert found.of_event(found.events[1]).totals["ConvLSTM"]["pixels.pixels"].sum() == 8 * 2 * (
+        24 * 24 - 20
+    )
     rows = list(csv.reader((folder / "of events" / "differences.csv").open()))
     assert rows[0] == [
         "baseline",
@@ -1100,7 +1098,7 @@ def test_without_pysteps_the_optical_flow_row_is_left_out_and_said(
         capsys.readouterr().out.split()
     )
     assert {row["model"] for row in scores(folder / "without" / "scores.csv")} == {
-        "EncoderForecaster",
+        "ConvLSTM",
         "persistence",
     }
 
@@ -1342,7 +1340,7 @@ def test_a_model_is_called_by_its_run_or_its_class_and_never_as_a_baseline(mnist
         return Results.load(copy).models
 
     assert first("trend net") == ["trend net", "persistence"]
-    assert first("smoke") == ["EncoderForecaster", "persistence"]  # an experiment with any model
+    assert first("smoke") == ["ConvLSTM", "persistence"]  # an experiment with any model
     assert first("persistence") == ["persistence (run)", "persistence"]
 
 

@@ -380,7 +380,7 @@ def test_every_model_and_seed_is_an_ordinary_run_and_all_scores_are_in_one_table
             own = {
                 (row["score"], row["lead"]): row["value"]
                 for row in read(compared / model / f"seed-{seed}" / "evaluation" / "scores.csv")
-                if row["model"] == "EncoderForecaster"
+                if row["model"] == "ConvLSTM"
             }
             assert {
                 (row["score"], row["lead"]): row["value"]

@@ -181,11 +181,11 @@ def model_name(name: object, forecaster: Forecaster) -> str:
 
     Args:
         name: of the run, the setting ``name``. Where that is the usual one, or an experiment's,
-            with any model, the class of the model says more.
+            with any model, what the field calls the model says more.
         forecaster: its model.
     """
     named = name not in (None, "", _UNNAMED, *choices("experiment"))
-    return str(name) if named else type(forecaster.model).__name__
+    return str(name) if named else forecaster.model.label
 
 
 def refuse_other_quantity(scores: Statistic, quantity: str) -> None:

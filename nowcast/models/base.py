@@ -62,6 +62,13 @@ class ForecastModel(nn.Module, ABC):
     capabilities: Capabilities = Capabilities()
     context_length: int = 1
 
+    @property
+    def label(self) -> str:
+        """What the field calls such a model, for tables and pictures; the class's name, unless it
+        says better.
+        """
+        return type(self).__name__
+
     @abstractmethod
     def forward(
         self,

@@ -43,6 +43,7 @@ class Conv2dLSTM(Network):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    label = "Conv2D-LSTM"
     SETTINGS = ("conv_channels", "hidden_units", "layers", "tile", "output_bias")
 
     def __init__(

@@ -58,6 +58,7 @@ class EncoderForecaster(Network):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    label = "ConvLSTM"
     SETTINGS = ("hidden_channels", "patch", "state_noise", "output_bias")
     capabilities = Capabilities(any_length=True)
 

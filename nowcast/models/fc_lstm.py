@@ -129,6 +129,7 @@ class FCLSTM(Network):
         observed_channel: give the network the observed mask as a second input channel.
     """
 
+    label = "FC-LSTM"
     SETTINGS = ("hidden_channels", "tile", "output_bias")
 
     def __init__(

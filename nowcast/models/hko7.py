@@ -124,6 +124,13 @@ class Hko7EncoderForecaster(Network):
             part.apply(initialise)
         nn.init.constant_(self.head.bias, output_bias)
 
+    @property
+    def label(self) -> str:
+        """The kind of its layers."""
+        if self.lstm_kernels is not None:
+            return "ConvLSTM"
+        return "TrajGRU" if self.links is not None else "ConvGRU"
+
     def _layer(self, index: int, inputs: int) -> nn.Module:
         """A recurrent layer of the map of that number, with so many input channels."""
         hidden = self.hidden_channels[index]

@@ -37,6 +37,7 @@ class UNet(Network):
             channel.
     """
 
+    label = "U-Net"
     SETTINGS = ("context_length", "steps", "base_channels", "levels", "output_bias")
 
     def __init__(
