@@ -34,14 +34,21 @@ class ClassInUse:
 
 
 def classes_of(group: str, files: Iterable[File]) -> list[ClassInUse]:
-    """The classes that the files of a group name, those first that are no part of another."""
+    """The classes that the files of a group name, those first that are no part of another.
+
+    A class that a file of the group chooses, and another has as a part, too, is described as it is
+    chosen.
+    """
     found: dict[str, ClassInUse] = {}
+    named = []
     for file, node in configuration.nodes_of(list(files)):
         rest = node.path.removeprefix(group).lstrip(".")
         part = "" if group == "baselines" else rest
-        use = rest if group == "baselines" else file.name
+        named.append((part, rest if group == "baselines" else file.name, node))
+    for part, use, node in sorted(named, key=lambda one: bool(one[0])):
         one = found.setdefault(node.target, ClassInUse(docstrings.load(node.target), part=part))
-        one.uses[use] = node.values
+        if bool(part) == bool(one.part):
+            one.uses[use] = node.values
     return sorted(found.values(), key=lambda one: bool(one.part))
 
 
