@@ -286,7 +286,7 @@ def test_a_damaged_stored_configuration_is_refused(tmp_path, content, message):
         ("optimizer.lr=1", "did you mean training.learning_rate?"),
         ("epochs=3", "did you mean training.max_epochs?"),
         ("trainer.gpus=1", "there is no setting 'trainer' here; accepted are baselines"),
-        ("data.archive=x.nc", "another choice such as data=radar has other settings"),
+        ("data.archive=x.nc", "archive is of data=radar; type it, too"),
     ],
 )
 def test_what_other_programs_call_a_setting_leads_to_its_name_here(typed, meant):
