@@ -125,6 +125,7 @@ def test_reflectivities_become_mm_per_hour_by_the_z_r_relation_of_the_settings(t
         ),
         ({"corner": {"dx": 0.0}}, "has the step 0 between pixels .number 37 of its header.; exp"),
         ({"corner": {"dy": np.nan}}, "has the step -32767 between pixels .number 35 of its head"),
+        ({"n5": -5}, "the time in numbers 1 to 6 of its header is 2018, 6, 16, 10, -5; expected y"),
         ({"n2": 13}, "the time in numbers 1 to 6 of its header is 2018, 13, 16, 10, 5; expected y"),
         ({"n12": 1, "n13": 3}, "has values of type 1 in 3 bytes .numbers 12 and 13 of its header"),
         ({"n24": 1}, "begins in the corner 1 .number 24 of its header.; expected 0, the top left"),

@@ -5,6 +5,7 @@ description of the format, from 1.
 import math
 import struct
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ class NimrodHeader:
         minute, second = (*rest, 0)[:2]
         try:
             second = max(second, 0)  # -32767 where it is not stated
-            clock = f"{hour:02d}:{minute:02d}:{second:02d}"
-            return np.datetime64(f"{year:04d}-{month:02d}-{day:02d}T{clock}", "s")
+            # checks the ranges, which text would hide: "12:-5" is a time in another zone for NumPy
+            return np.datetime64(datetime(year, month, day, hour, minute, second), "s")
         except ValueError:
             raise UserError(
                 f"{self.path}: the time in numbers {first} to {last} of its header is "

@@ -26,6 +26,8 @@ from nowcast.readers.auto import Auto
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 from tests.battery.stage import CRS, Outcome, Stage, frames, network, rain
+from tests.factories_cf import write_cf
+from tests.factories_nimrod import write_nimrod
 
 _SECONDS = 5.0  # that a file may take
 
@@ -107,12 +109,15 @@ def mutated_files(stage: Stage) -> Outcome:
         "gzip": odim(stage.folder / "gzip.h5", values[0], compression="gzip", **tiles),
         "contiguous": odim(stage.folder / "contiguous.h5", values[0]),
         "fletcher32": odim(stage.folder / "fletcher32.h5", values[0], fletcher32=True, **tiles),
+        "CF NetCDF-4": write_cf(stage.folder / "cf.nc", values),
+        "CF NetCDF-3": write_cf(stage.folder / "classic.nc", values, kind="NETCDF3_CLASSIC"),
+        "Nimrod": write_nimrod(stage.folder / "nimrod.dat", np.nan_to_num(32 * values[0], nan=-1)),
         "own": archive(stage.folder / "own.nc", values),
     }
     with ReadingProcess(NewestFrames(Auto(), 10), seconds=_SECONDS) as reader:
         for layout, original in originals.items():
             content, expected = original.read_bytes(), reader.read(original)
-            path = original.with_name(f"mutated-{layout}{original.suffix}")
+            path = original.with_name(f"mutated-{original.name}")
             for case in range(stage.number(150, 5000)):
                 path.write_bytes(_mutated(content, stage.generator))
                 began = time.monotonic()

@@ -117,7 +117,8 @@ class Variable:
     def unpacked(self, stored: np.ndarray) -> np.ndarray:
         """What stored numbers stand for."""
         factor, offset = self.number("scale_factor", 1.0), self.number("add_offset", 0.0)
-        return stored * factor + offset
+        with np.errstate(invalid="ignore", over="ignore"):  # of marks; what it makes is checked
+            return stored * factor + offset
 
     def all(self) -> np.ndarray:
         """All values of a small variable, in its own shape.
