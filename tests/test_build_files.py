@@ -71,8 +71,8 @@ def test_an_unknown_target_of_an_allowed_module_is_refused():
 def test_a_misspelled_setting_is_refused_with_the_accepted_ones():
     with pytest.raises(
         ValueError,
-        match="task has no setting 'contxt_length'; Task takes context_length, forecast_length, "
-        "timestep",
+        match="task has no setting 'contxt_length'; did you mean context_length .* Task takes "
+        "context_length, forecast_length, timestep",
     ):
         build({**TASK, "contxt_length": 3}, "task")
 

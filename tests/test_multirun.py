@@ -206,7 +206,10 @@ REFUSED = [
         ["experiment=smoke,radar_quickstart"],
         "experiment=radar_quickstart: data.archive must be given",
     ),
-    (["seed=1,2", "hydra.swep.dir=x"], "there is no setting 'hydra.swep' here; did you mean"),
+    (
+        ["seed=1,2", "hydra.swep.dir=x"],
+        "no setting 'hydra.swep.dir' here; did you mean hydra.sweep",
+    ),
     (["seed=1,2", "hydra.sweep.dri=x"], "did you mean hydra.sweep.dir"),
     (["seed=1,2", "hydra/launcher=jobli"], "Could not find 'hydra/launcher/jobli'"),
     (["seed=1,2", "hydra.job.chdir=true,false"], "settings of Hydra's own are those of all jobs"),
@@ -244,8 +247,14 @@ REFUSED = [
         "type it, too.",
     ),
     (["seed=1,2", "hydra.sweeper.n_trials=2"], "n_trials is of hydra/sweeper=optuna; type it, too"),
-    (["+model.foo=1,2"], "^model has no setting 'foo'; EncoderForecaster takes hidden_channels"),
-    (["model.hidden_channels=[2],[0]"], "model.hidden_channels=[0]: hidden_channels is [0]; it"),
+    (
+        ["model=convlstm_small", "+model.foo=1,2"],
+        "^model has no setting 'foo'; EncoderForecaster takes hidden_channels",
+    ),
+    (
+        ["model=convlstm_small", "model.hidden_channels=[2],[0]"],
+        "model.hidden_channels=[0]: hidden_channels is [0]; it",
+    ),
     (["task.forecast_length=2,0"], "task.forecast_length=0: task.forecast_length is 0, but it"),
     (["data.size=32,7"], "data.size=7: data.size must be at least 28"),
     (
