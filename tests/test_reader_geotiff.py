@@ -407,3 +407,16 @@ def test_a_wrong_pattern_is_refused_at_once_and_the_settings_file_builds_the_rea
     with pytest.raises(UserError, match="reader.time is 'today'; a pattern of year"):
         GeoTiff(time="today")
     assert from_settings_file("geotiff") == GeoTiff()
+
+
+def test_an_undeclared_mark_is_refused_and_read_as_the_setting_says(tmp_path):
+    for kind, mark, nodata in (("f4", 999, -1), ("f4", 999, None), ("u1", 255, 200)):
+        raw = np.zeros((4, 5), kind)
+        raw[0, :4] = mark
+        path = write_tif(tmp_path / "201808241800.tif", raw, nodata=nodata)
+        with pytest.raises(
+            UserError, match=f"4 of 20 pixels are {mark}, .*; set reader.values.missing to"
+        ):
+            GeoTiff(Coding("rain_rate"), time=NAMED).read(path)
+        frames = GeoTiff(Coding("rain_rate", missing=(mark,)), time=NAMED).read(path)
+        assert np.isnan(frames.values).sum() == 4 and np.nanmax(frames.values) == 0

@@ -16,6 +16,7 @@ from nowcast.readers.content import beginning, damage_reported, require_file
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse, refuse_by_attributes
 from nowcast.readers.geotiff_band import Band
+from nowcast.readers.marks import refuse_undeclared
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
@@ -95,6 +96,8 @@ class GeoTiff(Reader):
             coding = self.values.completed(path, **band.stated_coding())
             quantity = coding.measured(path)
             raw, masked = band.pixels(coding.missing or ())
+        if self.values.missing is None:
+            refuse_undeclared(coding, raw, path, "set reader.values.missing", masked)
         rates = coding.rain_rate(raw, path)
         if masked is not None:
             rates[masked] = np.nan

@@ -18,6 +18,7 @@ from nowcast.readers.base import Reader
 from nowcast.readers.cf.rain import PredictedRain
 from nowcast.readers.decoding import Coding, stored_mark
 from nowcast.readers.hdf5 import Hdf5File
+from nowcast.readers.marks import refuse_undeclared
 from nowcast.readers.odim_attributes import OdimField, fields
 from nowcast.readers.odim_forecasts import refuse_forecast, refuse_later_interval, refuse_reference
 from nowcast.readers.odim_grid import Located, locate
@@ -214,8 +215,10 @@ class OdimHdf5(Reader):
         """The field, once it is known what its numbers mean, when and where it is."""
         grid, remarks = located
         pixels = field.file.pixels(field.array)
-        remedy = f"{BY_NAME} set reader.missing to the numbers that mean not observed"
-        path = field.file.path
+        path, remedy = field.file.path, f"{BY_NAME} set reader.missing"
+        if self.missing is None:
+            refuse_undeclared(coding, pixels, f"{path}: {field.name}", remedy)
+        remedy += " to the numbers that mean not observed"
         frames = coding.single_frame(pixels, time, grid, path, field.name, remedy=remedy)
         return replace(frames, remarks=remarks)
 
