@@ -120,3 +120,23 @@ def test_two_unknown_quantities_need_a_dataset_and_what_odim_names_is_never_rain
     path = write(tmp_path / "b.h5", {"quantity": "VRADH"})
     with pytest.raises(UserError, match="of dataset1/data1 is 'VRADH'; expected RATE.$"):
         OdimHdf5(quantity="RATE").read(path)
+
+
+def test_a_depth_that_begins_at_its_nominal_time_is_a_forecast_unless_the_setting_says_otherwise(
+    tmp_path,
+):
+    depth = {"quantity": "ACRR"} | minutes(0, 5)
+    path = write(tmp_path / "a.h5", depth, nominal="120000")
+    with pytest.raises(UserError, match="start of what was observed, .*set reader.nominal=start"):
+        OdimHdf5().read(path)
+    frames = OdimHdf5(nominal="start").read(path)
+    assert frames.values.max() == 12 and str(frames.times[0]) == "2018-08-24T12:05:00"
+    # a later interval, or one that says that it was predicted, is a forecast whatever is set
+    later = write(tmp_path / "b.h5", {"quantity": "ACRR"} | minutes(5, 10), nominal="120000")
+    with h5py.File(path, "a") as file:
+        file.require_group("how").attrs["simulated"] = "True"
+    for one in (later, path):
+        with pytest.raises(UserError, match="is a forecast, not an observation"):
+            OdimHdf5(nominal="start").read(one)
+    with pytest.raises(UserError, match="reader.nominal is 'end'; accepted are start, where acc"):
+        OdimHdf5(nominal="end")

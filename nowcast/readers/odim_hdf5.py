@@ -48,6 +48,8 @@ class OdimHdf5(Reader):
         dataset: which dataset or field to read where several have the quantity, e.g. dataset2 or
             dataset1/data2; None: those of several times are frames.
         minutes: interval of ACRR; None: from its start to its end, as the file states them.
+        nominal: start: accumulations of observed rain begin at their nominal time, as only
+            forecasts do otherwise; None: they end there, or contain it.
         missing: numbers that mean "not observed"; None: nodata, as the file states it.
         grid: which statements about the grid count: corners (the outer ones), centres (corners that
             are centres of pixels), scales, or given; None: all of them, which must agree.
@@ -65,6 +67,7 @@ class OdimHdf5(Reader):
     z_r_a: float = 200.0
     z_r_b: float = 1.6
     minutes: float | None = None
+    nominal: str | None = None
     missing: tuple[float, ...] | None = None
     grid: str | None = None
     crs: str | int | None = None
@@ -80,6 +83,11 @@ class OdimHdf5(Reader):
             raise UserError(
                 f"reader.quantity is {self.quantity!r}; accepted are {', '.join(QUANTITIES)}, or "
                 "null for the first that a file has."
+            )
+        if self.nominal not in (None, "start"):
+            raise UserError(
+                f"reader.nominal is {self.nominal!r}; accepted are start, where accumulations begin "
+                "at their nominal time, or null."
             )
         object.__setattr__(self, "missing", self._as_told().missing)  # a tuple, as it is hashed
         self._placement()
@@ -172,7 +180,8 @@ class OdimHdf5(Reader):
         interval = interval_of(field, required=self._needs_interval(quantity))
         time = nominal_time(field, interval)
         if interval is not None:
-            refuse_later_interval(file, field.name, time, interval, summed=is_sum)
+            begins = self.nominal == "start"
+            refuse_later_interval(file, field.name, time, interval, summed=is_sum, begins=begins)
         refuse_reference(file, field, time)
         is_of_end = interval is not None and (is_sum or by_end)
         return (interval[1] if is_of_end else time), interval
