@@ -86,8 +86,8 @@ class OdimHdf5(Reader):
             )
         if self.nominal not in (None, "start"):
             raise UserError(
-                f"reader.nominal is {self.nominal!r}; accepted are start, where accumulations begin "
-                "at their nominal time, or null."
+                f"reader.nominal is {self.nominal!r}; accepted are start, where accumulations "
+                "begin at their nominal time, or null."
             )
         object.__setattr__(self, "missing", self._as_told().missing)  # a tuple, as it is hashed
         self._placement()
