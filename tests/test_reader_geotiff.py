@@ -407,3 +407,62 @@ def test_a_wrong_pattern_is_refused_at_once_and_the_settings_file_builds_the_rea
     with pytest.raises(UserError, match="reader.time is 'today'; a pattern of year"):
         GeoTiff(time="today")
     assert from_settings_file("geotiff") == GeoTiff()
+
+
+def test_an_undeclared_mark_is_refused_and_read_as_the_setting_says(tmp_path):
+    for kind, mark, nodata in (("f4", 999, -1), ("f4", 999, None), ("u1", 255, 200)):
+        raw = np.zeros((4, 5), kind)
+        raw[0, :4] = mark
+        path = write_tif(tmp_path / "201808241800.tif", raw, nodata=nodata)
+        with pytest.raises(
+            UserError, match=f"4 of 20 pixels are {mark}, .*; set reader.values.missing to"
+        ):
+            GeoTiff(Coding("rain_rate"), time=NAMED).read(path)
+        frames = GeoTiff(Coding("rain_rate", missing=(mark,)), time=NAMED).read(path)
+        assert np.isnan(frames.values).sum() == 4 and np.nanmax(frames.values) == 0
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "u1", "u2", "i2"])
+@pytest.mark.parametrize("first", [False, True])
+def test_where_alpha_is_0_it_is_missing_not_dry_whatever_its_type(tmp_path, kind, first):
+    rain, alpha = [[0, 0, 2]], [[0, 1, 1]]
+    path = write_tif(
+        tmp_path / "201808241800.tif",
+        *np.array([alpha, rain] if first else [rain, alpha], kind),
+        unit=None,
+    )
+    colours = [rasterio.enums.ColorInterp.gray, rasterio.enums.ColorInterp.alpha]
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = colours[::-1] if first else colours
+    frames = GeoTiff(Coding("rain_rate", missing=()), time=NAMED).read(path)
+    np.testing.assert_array_equal(frames.values, [[[NAN, 0, 2]]])
+    number = 1 if first else 2
+    with pytest.raises(UserError, match=f"band {number} is alpha, which says where there are valu"):
+        GeoTiff(Coding("rain_rate", missing=()), time=NAMED, band=number).read(path)
+
+
+@pytest.mark.parametrize(
+    ("unit", "rate"),
+    [("kg m-2 s-1", 7200), ("mm/day", 2 / 24), ("m s-1", None), ("mm hr^-1", 2), ("inch/h", 50.8)],
+)
+def test_a_unit_is_understood_as_in_netcdf_files(tmp_path, unit, rate):
+    raw = np.float32([[0, 2 if rate else 2e-6]])
+    path = write_tif(tmp_path / "201808241800.tif", raw, unit=unit)
+    if rate == 7200:
+        with pytest.raises(UserError, match="above 5000 mm/h"):
+            GeoTiff(time=NAMED).read(path)
+        return
+    frames = GeoTiff(time=NAMED).read(path)
+    np.testing.assert_allclose(frames.values, [[[0, rate or 7.2]]], rtol=1e-6)
+    told = GeoTiff(Coding("rain_depth", minutes=60), time=NAMED).read(path)
+    np.testing.assert_allclose(told.values, raw[None], rtol=1e-6)  # the settings rule
+
+
+def test_a_unit_in_a_tag_counts_and_an_unknown_one_is_asked_for(tmp_path):
+    path = write_tif(tmp_path / "201808241800.tif", np.float32([[0, 3e-4]]))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(1, units="kg m-2 s-1")
+    np.testing.assert_allclose(GeoTiff(time=NAMED).read(path).values, [[[0, 1.08]]], rtol=1e-6)
+    path = write_tif(tmp_path / "201808241805.tif", np.float32([[0, 1]]), unit="furlongs")
+    with pytest.raises(UserError, match="does not say what its values are; set reader.values.quan"):
+        GeoTiff(time=NAMED).read(path)

@@ -489,3 +489,46 @@ def test_what_was_remarked_and_cannot_be_read_is_nothing(tmp_path):
 
 def test_every_set_of_corners_is_tried_above():
     assert set(ONE_PLACE) < set(CORNERS)
+
+
+WELL_KNOWN = {
+    "a rounded ellipsoid": "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +a=6378388 +b=6356911.946",
+    "a named datum": "+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +datum=WGS84",
+    "two parallels": "+proj=lcc +lat_1=46.5 +lat_2=48 +lat_0=47 +lon_0=13 +ellps=GRS80",
+    "an oblique Mercator map": "+proj=somerc +lat_0=46.95 +lon_0=7.44 +k_0=1 +ellps=bessel",
+    "the sphere of DWD": "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +R=6370040",
+}
+
+
+@pytest.mark.parametrize("version", ["WKT1_GDAL", "WKT1_ESRI", "WKT2_2019"])
+@pytest.mark.parametrize("definition", WELL_KNOWN.values(), ids=WELL_KNOWN)
+def test_a_projection_as_well_known_text_gives_the_grid_of_its_proj_string(
+    tmp_path, definition, version
+):
+    try:
+        text = pyproj.CRS(definition).to_wkt(version)
+    except pyproj.exceptions.CRSError:
+        pytest.skip("PROJ has no such text")
+    grids = []
+    for projdef in (text, definition):
+        corners = corners_of(definition, left=-50_000, top=40_000, width=5000, height=3000)
+        where = {"projdef": projdef, "xscale": 1000.0, "yscale": 1000.0, **corners}
+        stated = {"object": "COMP", "date": "20180824", "time": "180000"}
+        groups = {"what": stated, "where": where, "dataset1/what": {"quantity": "RATE"}}
+        path = write_map(tmp_path / "a.h5", np.zeros((3, 5)), groups)
+        grids.append(OdimHdf5().read(path).grid)
+    read, expected = grids
+    np.testing.assert_allclose(read.x, expected.x, atol=0.1)
+    np.testing.assert_allclose(read.y, expected.y, atol=0.1)
+    at = [pyproj.Proj(one.crs)(one.x[0], one.y[0], inverse=True) for one in grids]
+    np.testing.assert_allclose(*at, atol=1e-6)
+
+
+def test_a_well_known_text_that_is_no_projection_is_refused(tmp_path):
+    for text in ('PROJCS["nothing"]', 'GEOGCS["', "PROJCRS[" + "[" * 100_000):
+        where = {"projdef": text[:60_000], "xscale": 1000.0, "yscale": 1000.0, "UL_x": 0.0}
+        stated = {"object": "COMP", "date": "20180824", "time": "180000"}
+        groups = {"what": stated, "where": where, "dataset1/what": {"quantity": "RATE"}}
+        path = write_map(tmp_path / "a.h5", np.zeros((3, 5)), groups)
+        with pytest.raises(UserError, match="the well-known text .* is no projection that PROJ kn"):
+            OdimHdf5().read(path)

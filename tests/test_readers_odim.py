@@ -230,7 +230,7 @@ def test_a_map_without_an_object_is_known_by_its_projection(tmp_path):
         Auto().read(path)
 
 
-def test_a_volume_of_several_levels_is_refused_and_a_composite_of_several_products_gives_the_first(
+def test_a_volume_of_several_levels_is_refused_and_a_composite_whose_fields_nothing_tells_apart_gives_the_first(
     tmp_path,
 ):
     def two(kind):

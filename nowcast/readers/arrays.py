@@ -16,6 +16,7 @@ from nowcast.readers.array_moments import moment, moments_of_days
 from nowcast.readers.array_sources import opened
 from nowcast.readers.base import Reader
 from nowcast.readers.decoding import Coding
+from nowcast.readers.marks import refuse_undeclared
 from nowcast.readers.moments import require_ascending
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.readers.npy import MAX_VALUES
@@ -121,7 +122,10 @@ class Arrays(Reader):
         values = np.empty((len(times), *grid.shape), np.float32)
         hidden = self.grid.beyond_reach(grid)
         for frame, raw in zip(values, file.fields(self.dataset, order), strict=True):
-            rates = self.values.rain_rate(raw if columns is None else raw[:, columns], file.path)
+            raw = raw if columns is None else raw[:, columns]
+            if self.values.missing is None and raw.dtype.kind == "f":
+                refuse_undeclared(self.values, raw, file.path, "set reader.values.missing")
+            rates = self.values.rain_rate(raw, file.path)
             frame[:] = rates if self.grid.rows_from == "north" else rates[::-1]
             if hidden is not None:
                 frame[hidden] = np.nan

@@ -15,7 +15,8 @@ from nowcast.readers.base import Reader
 from nowcast.readers.content import beginning, damage_reported, require_file
 from nowcast.readers.decoding import Coding
 from nowcast.readers.forecasts import refuse, refuse_by_attributes
-from nowcast.readers.geotiff_band import Band
+from nowcast.readers.geotiff_band import Band, alpha_bands
+from nowcast.readers.marks import refuse_undeclared
 from nowcast.readers.names import name_pattern, parts_looked_at, time_in_name
 from nowcast.runtime.environment import gdal
 from nowcast.runtime.errors import UserError
@@ -37,7 +38,8 @@ class GeoTiff(Reader):
         values: what the numbers mean; what is None there is taken from the file.
         time: pattern of the time in the file's name, e.g. "%Y%m%d%H%M", with a folder
             "%Y%m%d/%H%M"; None: the file says its observation time, as FMI's do.
-        band: which band to read, from 1; None: the file has only one.
+        band: which band to read, from 1; None: the file has only one, but for
+            alpha, where 0 is missing.
     """
 
     values: Coding = field(default_factory=Coding)
@@ -92,9 +94,11 @@ class GeoTiff(Reader):
             else:
                 time = time_in_name(path, self.time, "reader.time")
             band.refuse_forecast(time, by_name=self.time is not None)
-            coding = self.values.completed(path, **band.stated_coding())
+            coding = self.values.completed(path, **band.stated_coding(self.values.quantity))
             quantity = coding.measured(path)
             raw, masked = band.pixels(coding.missing or ())
+        if self.values.missing is None:
+            refuse_undeclared(coding, raw, path, "set reader.values.missing", masked)
         rates = coding.rain_rate(raw, path)
         if masked is not None:
             rates[masked] = np.nan
@@ -102,7 +106,14 @@ class GeoTiff(Reader):
         return Frames(values, time, grid, str(path), quantity)
 
     def _band_number(self, file, path: str | Path) -> int:
-        band = 1 if self.band is None and file.count == 1 else self.band
+        alpha = alpha_bands(file)
+        others = [number for number in range(1, file.count + 1) if number not in alpha]
+        band = others[0] if self.band is None and len(others) == 1 else self.band
+        if band in alpha:
+            raise UserError(
+                f"{path}: band {band} is alpha, which says where there are values; set reader.band "
+                f"to one with values ({', '.join(map(str, others[:10]))})."
+            )
         if band is None or not 1 <= band <= file.count:
             raise UserError(
                 f"{path} has {file.count} band(s); set reader.band to the one to read, 1 to "

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 
+from nowcast.readers.cf import units as cf_units
 from nowcast.readers.content import incomplete
 from nowcast.readers.forecast_names import refuse_label, refuse_name
 from nowcast.readers.forecasts import refuse_by_marks
@@ -15,13 +16,13 @@ from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
 
 _ITEM = re.compile(r'<Item name="([^"]{1,60})"([^>]{0,200})>([^<]{0,200})</Item>')
-_QUANTITY_BY_UNIT = {
-    "dbz": "reflectivity",
-    "mm/h": "rain_rate",
-    "mm h-1": "rain_rate",
-    "mm/hr": "rain_rate",
-    "mm": "rain_depth",
-}
+
+
+def alpha_bands(file) -> list[int]:
+    """Numbers of the bands that say where a file has values, and contain none."""
+    from rasterio.enums import ColorInterp
+
+    return [at for at, one in enumerate(file.colorinterp, start=1) if one == ColorInterp.alpha]
 
 
 class Band:
@@ -79,20 +80,38 @@ class Band:
             "its name has, e.g. '%Y%m%d%H%M'."
         )
 
-    def stated_coding(self) -> dict:
-        """What the file says about its values, in the words of `Coding`; None where it does not."""
+    def stated_coding(self, told: str | None) -> dict:
+        """What the file says about its values, in the words of `Coding`; None where it does not.
+
+        Args:
+            told: what the settings say that they are.
+        """
         file, index = self._file, self._number - 1
         marks = [mark for mark in (self._item("nodata"), file.nodata) if mark is not None]
         gain, offset = self._item("gain"), self._item("offset")
-        unit = re.search(r'unit="([^"]*)"', self._items.get("quantity", ("", ""))[1])
-        unit = (unit[1] if unit else file.units[index] or "").strip().lower()
+        gain = file.scales[index] if gain is None else gain
+        offset = file.offsets[index] if offset is None else offset
+        quantity, factor = cf_units.quantity(self._unit()) or (None, 1.0)
+        if told not in (None, quantity):  # the settings know better than the unit
+            factor = 1.0
         return {
-            "quantity": _QUANTITY_BY_UNIT.get(unit),
-            "gain": file.scales[index] if gain is None else gain,
-            "offset": file.offsets[index] if offset is None else offset,
+            "quantity": quantity,
+            "gain": gain * factor,
+            "offset": offset * factor,
             "missing": tuple(marks) or None,
             "undetect": self._item("undetect"),
         }
+
+    def _unit(self) -> str:
+        """The unit of the values: of FMI's metadata, of the band, or a tag ``units``; "" if none is
+        stated.
+        """
+        stated = re.search(r'unit="([^"]*)"', self._items.get("quantity", ("", ""))[1])
+        if stated:
+            return stated[1]
+        file = self._file
+        tags = file.tags() | file.tags(self._number)
+        return (file.units[self._number - 1] or tags.get("units", ""))[:100]
 
     def _item(self, name: str) -> float | None:
         try:
@@ -119,6 +138,10 @@ class Band:
             self._require_blocks(-(-file.height // rows), -(-file.width // columns))
         has_mask = MaskFlags.per_dataset in file.mask_flag_enums[number - 1]
         masked = file.read_masks(number) == 0 if has_mask else None
+        # GDAL makes no mask of an alpha band of floats
+        for alpha in alpha_bands(file):
+            opaque = file.read(alpha) > 0
+            masked = ~opaque if masked is None else masked | ~opaque
         return file.read(number), masked
 
     def _require_blocks(self, down: int, across: int) -> None:

@@ -1,7 +1,11 @@
 """Numbers that look like marks for missing pixels, although nothing declares them."""
 
+from pathlib import Path
+
 import numpy as np
 
+from nowcast.readers.decoding import Coding, equals
+from nowcast.runtime.errors import UserError
 from nowcast.types.tolerance import in_force
 
 _USUAL_MARKS = (  # numbers that stand for missing pixels where many have them
@@ -32,3 +36,42 @@ def undeclared_mark(values: np.ndarray, *, ends_of_type: bool = False) -> tuple[
         if count > accepted:
             return float(end), count
     return None
+
+
+def refuse_undeclared(
+    coding: Coding, raw: np.ndarray, path: str | Path, remedy: str, hidden: np.ndarray | None = None
+) -> None:
+    """Refuse a field with many pixels of a number that is a mark wherever it is met, but that
+    nothing declares.
+
+    Args:
+        coding: how its numbers stand for rain.
+        raw: its numbers as they are stored, (H, W).
+        path: the file, for messages.
+        remedy: how to say which numbers mean missing, for messages.
+        hidden: where a mask beside it says that nothing was observed.
+
+    Raises:
+        UserError: so it is.
+    """
+    known = np.isnan(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
+    for mark in (coding.undetect, *(coding.missing or ())):
+        known |= equals(raw, mark)
+    if hidden is not None:
+        known |= hidden
+    stored = np.where(known, raw.dtype.type(0), raw)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # in 32 bits, so that a large field is not copied into more
+        values = stored.astype(np.float32) * np.float32(1.0 if coding.gain is None else coding.gain)
+        values += np.float32(coding.offset or 0.0)
+    values[known] = np.nan
+    found = undeclared_mark(values) or (
+        undeclared_mark(stored, ends_of_type=True) if raw.dtype.kind in "iu" else None
+    )
+    if found is not None:
+        mark, count = found
+        raise UserError(
+            f"{path}: {count} of {raw.size} pixels are {mark:g}, which looks like a mark for "
+            f"missing ones, but nothing declares it; {remedy} to the numbers that mean not "
+            "observed, or to [] if it is a value."
+        )

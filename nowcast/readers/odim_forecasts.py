@@ -10,6 +10,7 @@ import numpy as np
 from nowcast.readers.forecasts import refuse, refuse_by_marks, refuse_by_texts, says_forecast
 from nowcast.readers.hdf5 import Hdf5File
 from nowcast.readers.odim_attributes import OdimField
+from nowcast.readers.odim_placement import BY_NAME
 
 _ROUNDING = np.timedelta64(60, "s")  # nominal times are rounded to the minute
 # a composite is observed to up to 15 minutes after its nominal time (OPERA: 5)
@@ -56,6 +57,7 @@ def refuse_later_interval(
     interval: tuple[np.datetime64, np.datetime64],
     *,
     summed: bool,
+    begins: bool = False,
 ) -> None:
     """Refuse a field whose interval lies after the nominal time.
 
@@ -69,6 +71,7 @@ def refuse_later_interval(
         nominal: what/date and what/time.
         interval: start and end of the field.
         summed: whether the field is an accumulation.
+        begins: whether the settings say that an accumulation begins at its nominal time.
 
     Raises:
         UserError: so it is.
@@ -79,6 +82,12 @@ def refuse_later_interval(
         name = f"the start of {field} (startdate, starttime)"
         refuse(file.path, name, f"{start} UTC", expected)
     is_sum_of_later = summed and start > nominal - _ROUNDING
+    if is_sum_of_later and begins:
+        return
+    if is_sum_of_later:
+        expected += (
+            f" (if that is the start of what was observed, {BY_NAME} set reader.nominal=start)"
+        )
     if end >= nominal + _ROUNDING + (0 if is_sum_of_later else _LONGEST_SCAN):
         refuse(file.path, f"the end of {field} (enddate, endtime)", f"{end} UTC", expected)
 

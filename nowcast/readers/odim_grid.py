@@ -32,7 +32,7 @@ from nowcast.readers.odim_placement import (
     by_scales,
     origin_by,
 )
-from nowcast.readers.projection import project, projection_in_metres
+from nowcast.readers.projection import project, projection_in_metres, without_wkt
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Grid
 from nowcast.types.tolerance import in_force
@@ -116,7 +116,8 @@ def _projection(field: OdimField, crs: str | int | None) -> str:
         )
     if isinstance(definition, int):
         definition = f"EPSG:{definition}"
-    return projection_in_metres(definition, field.file.path)
+    path = field.file.path
+    return projection_in_metres(without_wkt(definition, path), path)
 
 
 def _statements(

@@ -18,7 +18,9 @@ from nowcast.readers.base import Reader
 from nowcast.readers.cf.rain import PredictedRain
 from nowcast.readers.decoding import Coding, stored_mark
 from nowcast.readers.hdf5 import Hdf5File
-from nowcast.readers.odim_attributes import OdimField, fields
+from nowcast.readers.marks import refuse_undeclared
+from nowcast.readers.odim_attributes import OdimField
+from nowcast.readers.odim_choice import QUANTITIES, Chosen, choose, joined
 from nowcast.readers.odim_forecasts import refuse_forecast, refuse_later_interval, refuse_reference
 from nowcast.readers.odim_grid import Located, locate
 from nowcast.readers.odim_objects import require_map
@@ -33,15 +35,6 @@ from nowcast.readers.odim_times import (
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Frames
 
-# in the order of preference: what each of ODIM's quantities is here
-_QUANTITIES = {
-    "RATE": "rain_rate",
-    "ACRR": "rain_depth",
-    "DBZH": "reflectivity",
-    "TH": "reflectivity",
-    "DBZ": "reflectivity",
-}
-
 
 @dataclass(frozen=True)
 class OdimHdf5(Reader):
@@ -50,8 +43,13 @@ class OdimHdf5(Reader):
 
     Args:
         quantity: RATE [mm/h], ACRR [mm over an interval], DBZH, TH or DBZ [dBZ]; None: the first of
-            these that the file has. It also says what a file has that states none.
+            these that the file has. It also says what a file has that states none, or spells it
+            otherwise.
+        dataset: which dataset or field to read where several have the quantity, e.g. dataset2 or
+            dataset1/data2; None: those of several times are frames.
         minutes: interval of ACRR; None: from its start to its end, as the file states them.
+        nominal: start: accumulations of observed rain begin at their nominal time, as only
+            forecasts do otherwise; None: they end there, or contain it.
         missing: numbers that mean "not observed"; None: nodata, as the file states it.
         grid: which statements about the grid count: corners (the outer ones), centres (corners that
             are centres of pixels), scales, or given; None: all of them, which must agree.
@@ -65,9 +63,11 @@ class OdimHdf5(Reader):
     """
 
     quantity: str | None = None
+    dataset: str | None = None
     z_r_a: float = 200.0
     z_r_b: float = 1.6
     minutes: float | None = None
+    nominal: str | None = None
     missing: tuple[float, ...] | None = None
     grid: str | None = None
     crs: str | int | None = None
@@ -79,10 +79,15 @@ class OdimHdf5(Reader):
     path_parts = 0  # nothing is taken from the name of a file
 
     def __post_init__(self):
-        if self.quantity is not None and self.quantity not in _QUANTITIES:
+        if self.quantity is not None and self.quantity not in QUANTITIES:
             raise UserError(
-                f"reader.quantity is {self.quantity!r}; accepted are {', '.join(_QUANTITIES)}, or "
+                f"reader.quantity is {self.quantity!r}; accepted are {', '.join(QUANTITIES)}, or "
                 "null for the first that a file has."
+            )
+        if self.nominal not in (None, "start"):
+            raise UserError(
+                f"reader.nominal is {self.nominal!r}; accepted are start, where accumulations "
+                "begin at their nominal time, or null."
             )
         object.__setattr__(self, "missing", self._as_told().missing)  # a tuple, as it is hashed
         self._placement()
@@ -115,10 +120,11 @@ class OdimHdf5(Reader):
             return False
 
     def read(self, path: str | Path) -> Frames:
-        """One frame [mm/h]: 0 where nothing was detected, NaN where there is no data; the time is
-        the nominal one.
+        """One frame [mm/h], or those of several times: 0 where nothing was detected, NaN where
+        there is no data; the time is the nominal one.
 
-        An accumulation's time is the end of its interval.
+        An accumulation's time is the end of its interval, and so is that of several fields with
+        one nominal time.
 
         Raises:
             UserError: something is missing, damaged or contradictory, or none of the accepted
@@ -126,12 +132,9 @@ class OdimHdf5(Reader):
         """
         with Hdf5File(path) as file:
             is_volume = require_map(file, is_mapped=self.crs is not None) == "CVOL"
-            field, quantity = self._choose(file, single=is_volume)
-            refuse_forecast(file, field)
-            located = self._located(field)
-            time, interval = self._observed(field, quantity)
-            coding = self._coding(field, quantity, interval)
-            return self._frames(field, coding, time, located)
+            chosen = self._choose(file, is_volume=is_volume)
+            frames = joined([self._observation(field, chosen) for field in chosen.fields])
+            return replace(frames, remarks=(*frames.remarks, *chosen.remarks))
 
     @contextmanager
     def forecast(self, path: str | Path) -> Iterator[PredictedRain]:
@@ -144,7 +147,8 @@ class OdimHdf5(Reader):
             UserError: as ``read``; or no field that ends after what it was made from.
         """
         with Hdf5File(path) as file:
-            field, quantity = self._choose(file, single=False)
+            chosen = self._choose(file, single=True)
+            (field,), quantity = chosen.fields, chosen.kind
             located = self._located(field)
             start, valid = predicted_times(field)
             interval = interval_of(field, required=self._needs_interval(quantity))
@@ -155,42 +159,32 @@ class OdimHdf5(Reader):
 
             yield PredictedRain(start, np.array([valid]), None, located[0], values)
 
-    def _choose(self, file: Hdf5File, *, single: bool) -> tuple[OdimField, str]:
-        """(the first field with the wanted quantity, of a volume the only one; what it is)."""
-        found: dict[str | None, list[OdimField]] = {}
-        for field in fields(file):
-            stated = field.text("what", "quantity")
-            found.setdefault(stated and stated.upper(), []).append(field)
-        if self.quantity and list(found) == [None]:
-            found = {self.quantity: found[None]}
-        for quantity in [self.quantity] if self.quantity else _QUANTITIES:
-            if single and len(found.get(quantity, ())) > 1:
-                raise UserError(
-                    f"{file.path} is a volume with {len(found[quantity])} levels of {quantity}; "
-                    "one map is needed, give a composite or an image."
-                )
-            if quantity in found:
-                return found[quantity][0], _QUANTITIES[quantity]
-        wanted = self.quantity or ", ".join(_QUANTITIES)
-        if not found:
-            raise UserError(f"{file.path} has no dataset1/data1; expected one with {wanted}.")
-        (first, *others), *more = found.values()
-        stated = ", ".join("missing" if name is None else repr(name) for name in found)
-        advice = f"; {BY_NAME} set reader.quantity to what it is" if None in found else ""
-        raise UserError(
-            f"{file.path}: what/quantity of {first.name}{' and others' if others or more else ''} "
-            f"is {stated}; expected {wanted}{advice}."
-        )
+    def _choose(self, file: Hdf5File, *, is_volume: bool = False, single: bool = False) -> Chosen:
+        """The fields to read."""
+        wanted = self.quantity, self.dataset
+        return choose(file, *wanted, is_volume=is_volume, single=single)
 
-    def _observed(self, field: OdimField, quantity: str) -> tuple[np.datetime64, Interval | None]:
+    def _observation(self, field: OdimField, chosen: Chosen) -> Frames:
+        """One of the file's observed fields."""
+        refuse_forecast(field.file, field)
+        located = self._located(field)
+        time, interval = self._observed(field, chosen.kind, by_end=chosen.by_end)
+        coding = self._coding(field, chosen.kind, interval)
+        return self._frames(field, coding, time, located)
+
+    def _observed(
+        self, field: OdimField, quantity: str, *, by_end: bool
+    ) -> tuple[np.datetime64, Interval | None]:
         """(time, interval) of an observed field, an interval where it has one."""
         file, is_sum = field.file, quantity == "rain_depth"
         interval = interval_of(field, required=self._needs_interval(quantity))
         time = nominal_time(field, interval)
         if interval is not None:
-            refuse_later_interval(file, field.name, time, interval, summed=is_sum)
+            begins = self.nominal == "start"
+            refuse_later_interval(file, field.name, time, interval, summed=is_sum, begins=begins)
         refuse_reference(file, field, time)
-        return (interval[1] if is_sum and interval is not None else time), interval
+        is_of_end = interval is not None and (is_sum or by_end)
+        return (interval[1] if is_of_end else time), interval
 
     def _needs_interval(self, quantity: str) -> bool:
         return quantity == "rain_depth" and self.minutes is None
@@ -214,8 +208,10 @@ class OdimHdf5(Reader):
         """The field, once it is known what its numbers mean, when and where it is."""
         grid, remarks = located
         pixels = field.file.pixels(field.array)
-        remedy = f"{BY_NAME} set reader.missing to the numbers that mean not observed"
-        path = field.file.path
+        path, remedy = field.file.path, f"{BY_NAME} set reader.missing"
+        if self.missing is None:
+            refuse_undeclared(coding, pixels, f"{path}: {field.name}", remedy)
+        remedy += " to the numbers that mean not observed"
         frames = coding.single_frame(pixels, time, grid, path, field.name, remedy=remedy)
         return replace(frames, remarks=remarks)
 

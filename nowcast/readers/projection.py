@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ _EPSG = re.compile(
     r"(?:\+?init=)?epsg:(\d{4,6})(?:\s+\+(?:no_defs|wktext|type=crs|nadgrids=@null))*",
     re.ASCII | re.IGNORECASE,
 )
+_WKT = re.compile(r"\s*(?:PROJ|GEOG|GEOD|BOUND|COMPD|COMPOUND)[A-Z]*\s*\[", re.IGNORECASE)
+_LONGEST_WKT = 20_000
 _SMALLEST_RADIUS_IN_METRES = 10_000.0
 
 
@@ -63,6 +66,37 @@ def projection_in_metres(definition: str, path: str | Path) -> str:
         settings.pop("to_meter", None)
         settings["units"] = "m"
     return " ".join(f"+{name}={value}" if value else f"+{name}" for name, value in settings.items())
+
+
+def without_wkt(definition: str, path: str | Path) -> str:
+    """A projection as PROJ string, if it is well-known text (WKT), else as it is.
+
+    Raises:
+        UserError: a well-known text that PROJ does not understand, or has no string for.
+    """
+    if not _WKT.match(definition):
+        return definition
+    text = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of names that are lost
+        try:
+            crs = pyproj.CRS.from_wkt(definition[:_LONGEST_WKT])
+            text = crs.to_proj4()
+        except pyproj.exceptions.CRSError:
+            crs = None
+    if crs is None or "+proj" not in text:
+        raise UserError(
+            f"{path}: the well-known text {definition[:60]!r}... is no projection that PROJ knows; "
+            "a PROJ string such as '+proj=laea +lat_0=55 +lon_0=10' is needed."
+        )
+    words = text.split()
+    axes = ("+a=", "+b=", "+R=", "+rf=")
+    if crs.ellipsoid is not None and any(word.startswith(axes) for word in words):
+        # in full digits, which PROJ rounds
+        words = [word for word in words if not word.startswith(axes)]
+        earth = crs.ellipsoid
+        words += [f"+a={earth.semi_major_metre!r}", f"+b={earth.semi_minor_metre!r}"]
+    return " ".join(words)
 
 
 def unit_of(definition: str) -> float | None:
