@@ -2,20 +2,14 @@
 that are not declared.
 """
 
-import re
-
 import numpy as np
 
 from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.cf.words import DRY, MISSING, flags_of, meaning
 from nowcast.readers.decoding import Coding, equals
 from nowcast.readers.marks import undeclared_mark
 from nowcast.runtime.errors import UserError
 
-_DRY_FLAG = re.compile(
-    r"(no|zero)_?(rain|rainfall|precip|precipitation|echo)|dry|undetect(ed)?|not_?detected"
-    r"|below_(detection|threshold)(_limit|_level)?",
-    re.IGNORECASE,
-)
 _NOT_OBSERVED = ("is_nodata", "is_blocked")  # what MET Norway and fimex call maps of 0 and 1
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 
@@ -40,8 +34,8 @@ def rain_rate(
     missing, dry = np.isnan(stored) | missing_beside, np.zeros(stored.shape, bool)
     for mark in (*source.missing_marks(field), *(source.told.missing or ())):
         missing |= equals(stored, mark)
-    for mark, is_dry in _flags(field):
-        (dry if is_dry else missing)[equals(stored, mark)] = True
+    for mark, word in _flags(source, field, stored, missing):
+        (dry if word == DRY else missing)[equals(stored, mark)] = True
     values = field.unpacked(stored)
     missing |= _outside(field, "valid_min", stored, values)
     missing |= _outside(field, "valid_max", stored, values)
@@ -110,15 +104,27 @@ def _offset_rounding(field: Variable) -> float:
     return float(np.spacing(np.float32(offset))) if 0 < offset < 1e6 else 0.0
 
 
-def _flags(field: Variable) -> list[tuple[int | float, bool]]:
-    """(stored number, whether it means dry; else it means missing) of a field's flags."""
-    values, meanings = field.numbers("flag_values"), field.text("flag_meanings").split()
-    if len(values) != len(meanings):
-        raise UserError(
-            f"{field.path}: {field.name} has {len(values)} flag_values, but {len(meanings)} "
-            "flag_meanings; the file contradicts itself."
-        )
-    return [(value, bool(_DRY_FLAG.fullmatch(word))) for value, word in zip(values, meanings)]
+def _flags(
+    source: Source, field: Variable, stored: np.ndarray, missing: np.ndarray
+) -> list[tuple[int | float, str]]:
+    """(stored number, DRY or MISSING) of the flags among a field's values.
+
+    Raises:
+        UserError: pixels that are not known to be missing have a flag whose word says neither, and
+            no setting says which numbers mean missing.
+    """
+    found = []
+    for mark, word in flags_of(field):
+        said = meaning(word)
+        if said in (DRY, MISSING):
+            found.append((mark, said))
+        elif source.told.missing is None and (equals(stored, mark) & ~missing).any():
+            raise UserError(
+                f"{field.path}: the flag {mark:g} of {field.name} means {word!r}, which is not "
+                f"known as dry or as not observed; {source.told.setting('missing')} to [{mark:g}] "
+                "if it was not observed, or to [] if it is a value."
+            )
+    return found
 
 
 def _outside(field: Variable, name: str, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
