@@ -4,13 +4,13 @@ that are not declared.
 
 import numpy as np
 
+from nowcast.readers.cf.declared import named_marks
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.words import DRY, MISSING, flags_of, meaning
 from nowcast.readers.decoding import Coding, equals
 from nowcast.readers.marks import undeclared_mark
 from nowcast.runtime.errors import UserError
 
-_NOT_OBSERVED = ("is_nodata", "is_blocked")  # what MET Norway and fimex call maps of 0 and 1
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 
 
@@ -31,12 +31,9 @@ def rain_rate(
         missing_beside: where a mask beside it says that nothing was observed.
     """
     stored = stored.view(field.stored_dtype)
-    missing, dry = np.isnan(stored) | missing_beside, np.zeros(stored.shape, bool)
-    for mark in (*source.missing_marks(field), *(source.told.missing or ())):
-        missing |= equals(stored, mark)
-    for mark, word in _flags(source, field, stored, missing):
-        (dry if word == DRY else missing)[equals(stored, mark)] = True
     values = field.unpacked(stored)
+    missing, dry = _marked(source, field, stored, values)
+    missing |= missing_beside
     missing |= _outside(field, "valid_min", stored, values)
     missing |= _outside(field, "valid_max", stored, values)
     values[missing | dry] = np.nan
@@ -50,26 +47,6 @@ def rain_rate(
     rates = coding.rain_rate(values, field.path, remedy=remedy)
     rates[dry & ~missing] = 0.0
     return rates
-
-
-def masks_beside(source: Source, field: Variable) -> list[Variable]:
-    """The variables beside a field that are 1 where it was not observed."""
-    found = []
-    for one in source.find(list(_NOT_OBSERVED)):
-        along = tuple(dim for dim in field.dims if dim in one.dims)
-        fits = len(along) >= 2 and along == one.dims and one.dtype.kind in "iu"
-        if fits and one is not field:
-            found.append(one)
-    return found
-
-
-def masked(masks: list[Variable], field: Variable, index: list[int | slice]) -> np.ndarray | bool:
-    """Where masks say that a map of the field was not observed, (H, W) as it is stored."""
-    missing = False
-    for one in masks:
-        part = tuple(index[field.dims.index(dim)] for dim in one.dims)
-        missing = missing | (np.asarray(one.read(part, False)) == 1)
-    return missing
 
 
 def _refuse_undeclared(
@@ -102,6 +79,20 @@ def _offset_rounding(field: Variable) -> float:
     """
     offset = abs(field.number("add_offset", 0.0))
     return float(np.spacing(np.float32(offset))) if 0 < offset < 1e6 else 0.0
+
+
+def _marked(
+    source: Source, field: Variable, stored: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(where a field is marked as missing, where as dry), (H, W) each."""
+    missing, dry = np.isnan(stored), np.zeros(stored.shape, bool)
+    for mark in (*source.missing_marks(field), *(source.told.missing or ())):
+        missing |= equals(stored, mark)
+    for named in named_marks(source, field):
+        (dry if named.is_dry else missing)[named.found(stored, values)] = True
+    for mark, word in _flags(source, field, stored, missing):
+        (dry if word == DRY else missing)[equals(stored, mark)] = True
+    return missing, dry
 
 
 def _flags(
