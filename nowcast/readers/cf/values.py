@@ -6,9 +6,10 @@ import numpy as np
 
 from nowcast.readers.cf.declared import named_marks
 from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.cf.valid_range import outside_range
 from nowcast.readers.cf.words import DRY, MISSING, flags_of, meaning
 from nowcast.readers.decoding import Coding, equals
-from nowcast.readers.marks import undeclared_mark
+from nowcast.readers.marks import detached_rate, undeclared_mark
 from nowcast.runtime.errors import UserError
 
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
@@ -34,8 +35,7 @@ def rain_rate(
     values = field.unpacked(stored)
     missing, dry = _marked(source, field, stored, values)
     missing |= missing_beside
-    missing |= _outside(field, "valid_min", stored, values)
-    missing |= _outside(field, "valid_max", stored, values)
+    missing |= outside_range(source, field, stored, values, missing | dry)
     values[missing | dry] = np.nan
     remedy = f"{source.told.setting('missing')} to the numbers that mean not observed"
     if source.told.missing is None:
@@ -45,6 +45,8 @@ def rain_rate(
         rounded = values >= -_offset_rounding(field)
         values[(values < 0) & (rounded | (values * coding.gain > -_PACKING_NOISE))] = 0.0
     rates = coding.rain_rate(values, field.path, remedy=remedy)
+    if source.told.missing is None:
+        _refuse_detached(field, stored, rates, remedy)
     rates[dry & ~missing] = 0.0
     return rates
 
@@ -70,6 +72,18 @@ def _refuse_undeclared(
             f"{field.path}: {count} of {values.size} pixels of {field.name} are {mark:g}, which "
             f"looks like a mark for missing ones, but is not declared (_FillValue); {remedy}, or "
             "to [] if it is a value."
+        )
+
+
+def _refuse_detached(field: Variable, stored: np.ndarray, rates: np.ndarray, remedy: str) -> None:
+    """Refuse a field whose highest rate is far above all others and that of many pixels."""
+    detached = detached_rate(rates)
+    if detached is not None:
+        found, rate = detached
+        raise UserError(
+            f"{field.path}: {np.count_nonzero(found)} of {found.size} pixels of {field.name} are "
+            f"{stored[found][0]:g} ({rate:g} mm/h), far above all others, which looks like a mark "
+            f"for missing ones that is not declared; {remedy}, or to [] if it is a value."
         )
 
 
@@ -116,24 +130,3 @@ def _flags(
                 "if it was not observed, or to [] if it is a value."
             )
     return found
-
-
-def _outside(field: Variable, name: str, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Where values lie outside the end of the valid range that ``name`` is, (H, W)."""
-    both = field.numbers("valid_range")
-    limits = field.numbers(name)
-    for attribute, found, count in ((name, limits, 1), ("valid_range", both, 2)):
-        if len(found) not in (0, count):
-            raise UserError(
-                f"{field.path}: {field.name} has {len(found)} numbers in {attribute}; expected "
-                f"{count}."
-            )
-    limits = limits or (both[:1] if name == "valid_min" else both[1:])
-    if not limits:
-        return np.zeros(stored.shape, bool)
-    (limit,) = limits
-    # as the NetCDF guide says: the limit's type decides whether it is of packed or unpacked values
-    of_values = field.is_packed and stored.dtype.kind in "iu" and isinstance(limit, float)
-    compared = values if of_values else stored
-    with np.errstate(invalid="ignore"):
-        return compared < limit if name == "valid_min" else compared > limit
