@@ -134,7 +134,7 @@ class _RainFields:
         minutes = None
         if quantity == "rain_depth":
             minutes, remark = interval_of(source, field, times.minutes, coding.minutes)
-            remarks += remark
+            times, remarks = times.after(minutes), remarks + remark
         coding = replace(coding, quantity=quantity, minutes=minutes, gain=factor)
         if not times.ends.size:
             raise UserError(f"{path} contains no frame: its time has length 0; leave it out.")
