@@ -116,3 +116,95 @@ def test_a_mark_for_missing_under_another_name_is_used_and_remarked(tmp_path, na
     np.testing.assert_allclose(
         read(tmp_path, np.int16([[3000, 5]]), field=packed).values, [[[NAN, 0.5]]]
     )
+
+
+@pytest.mark.parametrize("limits", [{"valid_range": [0, 200]}, {"valid_max": np.int32(200)}])
+def test_whole_limits_of_another_type_than_packed_values_are_refused_where_it_matters(
+    tmp_path, limits
+):
+    field = {"scale_factor": 0.01, **limits}
+    raw = np.int16([[0, 150, 201, 5000]])
+    with pytest.raises(
+        UserError,
+        match="of rain would hide 2 pixels as stored numbers, but 0 as unpacked ones, and its type "
+        ".int(32|64). does not say which it counts; with reader=cf_netcdf set reader.missing",
+    ):
+        read(tmp_path, raw, field=field)
+    values = read(tmp_path, raw, {"missing": []}, field=field).values
+    np.testing.assert_allclose(values, [[[0, 1.5, 2.01, 50]]])
+    np.testing.assert_allclose(read(tmp_path, raw[:, :2], field=field).values, [[[0, 1.5]]])
+
+
+def test_whole_limits_of_another_type_count_where_both_readings_hide_the_same(tmp_path):
+    field = {"scale_factor": 0.5, "valid_range": [0, 250]}
+    values = read(tmp_path, np.int16([[-1, 0, 9, 600]]), field=field).values
+    np.testing.assert_array_equal(values, [[[NAN, 0, 4.5, NAN]]])
+
+
+def test_a_lowest_valid_value_that_would_hide_all_zeros_is_refused(tmp_path):
+    field = {"valid_min": np.float32(0.1)}
+    raw = np.float32([[0, 0, 0.1, 2]])
+    with pytest.raises(
+        UserError,
+        match="valid_min .0.1. of rain excludes the 0 of 2 pixels, which may be dry or not obs",
+    ):
+        read(tmp_path, raw, field=field)
+    dry = read(tmp_path, raw, {"missing": []}, field=field).values
+    np.testing.assert_array_equal(dry, raw[None])
+    missing = read(tmp_path, raw, {"missing": [0]}, field=field).values
+    np.testing.assert_array_equal(np.isnan(missing), [[[True, True, False, False]]])
+
+
+DEPTH = {"standard_name": "rainfall_amount", "units": "mm"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "start of the accumulation interval",
+        "Start of interval",
+        "beginning of each 5-minute period",
+        "accumulation start time",
+        "interval_start",
+        "start time",
+    ],
+)
+def test_times_said_to_be_starts_of_intervals_of_depths_become_their_ends(tmp_path, words):
+    time = {"long_name": words}
+    frames = read(tmp_path, [[1.0, 0]], {"minutes": 5}, field=DEPTH, time=time)
+    assert frames.times.tolist() == [np.datetime64("2020-06-01T00:05", "s").item()]
+    assert frames.remarks == (
+        "its times are said to be the starts of intervals; their ends were taken",
+    )
+
+
+@pytest.mark.parametrize(
+    "words", ["end of interval", "time", "time since start of the year", "interval end"]
+)
+def test_times_of_depths_said_to_be_anything_else_are_ends(tmp_path, words):
+    frames = read(tmp_path, [[1.0]], {"minutes": 5}, field=DEPTH, time={"long_name": words})
+    assert frames.times.tolist() == [np.datetime64("2020-06-01T00:00", "s").item()]
+
+
+@pytest.mark.parametrize("mark", [888, 1000, 500])
+def test_one_high_rate_of_many_pixels_far_above_all_others_is_refused(tmp_path, mark):
+    raw = np.float32([[0, 3, 60, mark], [0, 0, 2, mark]])
+    with pytest.raises(
+        UserError,
+        match=f"2 of 8 pixels of rain are {mark} .{mark} mm/h., far above all others, which looks",
+    ):
+        read(tmp_path, raw)
+    assert read(tmp_path, raw, {"missing": []}).values.max() == mark
+    assert np.isnan(read(tmp_path, raw, {"missing": [mark]}).values).sum() == 2
+
+
+def test_high_rates_that_differ_or_come_close_or_are_one_pixels_are_rain(tmp_path):
+    for raw in ([[0, 3, 300, 301]], [[150, 150, 90, 0]], [[0, 0, 3, 500]], [[90, 90, 0, 0]]):
+        assert read(tmp_path, np.float32(raw)).values.max() == np.max(raw)
+
+
+def test_a_standard_name_in_capitals_is_understood(tmp_path):
+    upper = {"standard_name": "RAINFALL_RATE"}
+    assert read(tmp_path, [[1.0]], field=upper, x_is={"standard_name": "Projection_X_Coordinate"})
+    path = write_cf(tmp_path / "b.nc", [[[1.0]]], field=upper, time={"standard_name": "TIME"})
+    assert CfNetcdf().recognises(path)
