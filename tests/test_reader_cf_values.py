@@ -208,3 +208,41 @@ def test_a_standard_name_in_capitals_is_understood(tmp_path):
     assert read(tmp_path, [[1.0]], field=upper, x_is={"standard_name": "Projection_X_Coordinate"})
     path = write_cf(tmp_path / "b.nc", [[[1.0]]], field=upper, time={"standard_name": "TIME"})
     assert CfNetcdf().recognises(path)
+
+
+def test_flags_may_have_an_axis_of_length_1_that_the_field_lacks(tmp_path):
+    def more(file):
+        file.createDimension("one", 1)
+        status = file.createVariable("status", "u1", ("one", "y", "x"))
+        status[...] = [[[0, 1]]]
+        status.setncatts({"flag_values": np.uint8([0, 1]), "flag_meanings": "ok not_observed"})
+
+    path = write_cf(
+        *(tmp_path / "a.nc", [[0.0, 0]]),
+        dims=("y", "x"),
+        field={"ancillary_variables": "status"},
+        more=more,
+    )
+    np.testing.assert_array_equal(CfNetcdf().read(path).values, [[[0, NAN]]])
+
+
+def test_flags_that_do_not_lie_along_the_field_are_remarked(tmp_path):
+    def more(file):
+        status = file.createVariable("status", "u1", ("x", "y"))
+        status[...] = [[0], [1]]
+        status.setncatts({"flag_values": np.uint8([0, 1]), "flag_meanings": "ok not_observed"})
+
+    frames = read(tmp_path, [[0.0, 0]], field={"ancillary_variables": "status"}, more=more)
+    assert frames.remarks == ("the flags of status do not lie along rain: not used",)
+
+
+def test_a_mark_among_the_attributes_of_the_data_set_counts_where_the_field_has_none(tmp_path):
+    def more(file):
+        file.setncatts({"nodata": 300.0, "undetect": -1.0})
+
+    raw = np.float32([[300, -1, 2]])
+    np.testing.assert_array_equal(read(tmp_path, raw, more=more).values, [[[NAN, 0, 2]]])
+    own = {"_FillValue": np.float32(-1)}
+    np.testing.assert_array_equal(
+        read(tmp_path, raw, field=own, more=more).values, [[[300, NAN, 2]]]
+    )

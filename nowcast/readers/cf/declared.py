@@ -46,17 +46,25 @@ class NamedMark:
 
 
 def named_marks(source: Source, field: Variable) -> list[NamedMark]:
-    """The marks of a field under unusual names; those for missing only where no setting says which
-    numbers mean missing. A text that is no number declares none.
+    """The marks of a field under unusual names, also among the attributes of the data set where the
+    field itself declares none; those for missing only where no setting says which numbers mean
+    missing. A text that is no number declares none.
     """
+    marks = _marks_in(field.attributes, field)
+    if not marks and not any(name in field.attributes for name in _CF_NAMES):
+        marks = _marks_in(source.attributes, field)
+    return [one for one in marks if one.is_dry or source.told.missing is None]
+
+
+def _marks_in(attributes: dict, field: Variable) -> list[NamedMark]:
     marks = []
-    for name in field.attributes:
+    for name, value in attributes.items():
         plain = re.sub("[^a-z]", "", name.lower())
         is_dry = _DRY_NAMES.fullmatch(plain) is not None
-        if name in _CF_NAMES or not (is_dry or _MISSING_NAMES.fullmatch(plain)):
-            continue
-        if is_dry or source.told.missing is None:
-            for number in _numbers(field, name):
+        is_missing = _MISSING_NAMES.fullmatch(plain) is not None
+        is_read = attributes is field.attributes and name in _CF_NAMES
+        if (is_dry or is_missing) and not is_read:
+            for number in _numbers(field, value):
                 marks.append(NamedMark(name, number, is_dry, _is_stored(field, number)))
     return marks
 
@@ -70,10 +78,10 @@ def remarks_on(field: Variable, marks: list[NamedMark]) -> tuple[str, ...]:
     )
 
 
-def _numbers(field: Variable, name: str) -> list[int | float]:
-    texts = np.ravel(field.attributes[name]).tolist()
+def _numbers(field: Variable, value) -> list[int | float]:
     try:
-        numbers = [float(one) if isinstance(one, str) else one for one in texts]
+        stated = np.ravel(value).tolist()
+        numbers = [float(one) if isinstance(one, str) else one for one in stated]
         known = [one for one in numbers if not isinstance(one, bool) and math.isfinite(one)]
     except (TypeError, ValueError, OverflowError):
         return []

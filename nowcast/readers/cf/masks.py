@@ -29,7 +29,8 @@ class Mask:
 
     def missing(self, field: Variable, index: list[int | slice]) -> np.ndarray:
         """Where it says that a map of the field was not observed, (H, W) as it is stored."""
-        part = tuple(index[field.dims.index(dim)] for dim in self.variable.dims)
+        dims = self.variable.dims
+        part = tuple(index[field.dims.index(dim)] if dim in field.dims else 0 for dim in dims)
         stored = np.asarray(self.variable.read(part, False)).view(self.variable.stored_dtype)
         found = np.zeros(stored.shape, bool)
         for bits, number in self.flags:
@@ -62,23 +63,32 @@ def masks_beside(source: Source, field: Variable) -> list[Mask]:
 def unused_masks(source: Source, field: Variable, masks: list[Mask]) -> tuple[str, ...]:
     """Remarks on variables that look like masks of a field, but do not say what they mean."""
     used = [mask.variable for mask in masks]
-    own = [one for name, one in source.variables.items() if _is_own(source, name)]
-    return tuple(
-        f"{one.name} beside {field.name} looks like a mask, but nothing says what it means: it is "
-        "not used"
-        for one in own
-        if _LIKE_A_MASK.search(one.name.lower())
-        and _lies_along(one, field)
-        and one not in used
-        and not one.text("flag_meanings")
-        and not one.text("units")
-    )
+    named = source.find(field.text("ancillary_variables"))
+    remarks = []
+    for one in source.variables.values():
+        if one in used or one is field:
+            continue
+        if one in named and one.text("flag_meanings") and not _fits(one, field):
+            remarks.append(f"the flags of {one.name} do not lie along {field.name}: not used")
+        elif _LIKE_A_MASK.search(one.name.lower()) and _is_unexplained(source, one, field):
+            remarks.append(
+                f"{one.name} beside {field.name} looks like a mask, but nothing says what it "
+                "means: it is not used"
+            )
+    return tuple(remarks)
+
+
+def _is_unexplained(source: Source, one: Variable, field: Variable) -> bool:
+    is_own = source.own is None or one.name in source.own
+    says = one.text("flag_meanings") or one.text("units")
+    return is_own and _lies_along(one, field) and not says
 
 
 def _by_words(variable: Variable) -> Mask:
     flags, words = [], []
+    numbers = "flag_values" if "flag_values" in variable.attributes else "flag_masks"
     bits = variable.numbers("flag_masks") if variable.dtype.kind in "iu" else []
-    for place, (number, word) in enumerate(flags_of(variable)):
+    for place, (number, word) in enumerate(flags_of(variable, numbers)):
         if meaning(word) == MISSING:
             flags.append((bits[place] if place < len(bits) else None, number))
             words.append(word)
@@ -86,13 +96,11 @@ def _by_words(variable: Variable) -> Mask:
     return Mask(variable, tuple(flags), remark)
 
 
-def _is_own(source: Source, name: str) -> bool:
-    return source.own is None or name in source.own
-
-
 def _lies_along(one: Variable, field: Variable) -> bool:
-    along = tuple(dim for dim in field.dims if dim in one.dims)
-    return one is not field and len(along) >= 2 and along == one.dims
+    """Whether it has axes of the field in their order, and beside them only those of length 1."""
+    own = tuple(dim for dim, side in zip(one.dims, one.shape) if dim in field.dims or side != 1)
+    along = tuple(dim for dim in field.dims if dim in own)
+    return one is not field and len(along) >= 2 and along == own
 
 
 def _fits(one: Variable, field: Variable) -> bool:

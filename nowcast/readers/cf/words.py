@@ -41,17 +41,17 @@ def meaning(word: str) -> str | None:
     return MISSING if _MISSING.search(word) and not _DENIED.search(word) else None
 
 
-def flags_of(variable: Variable) -> list[tuple[int | float, str]]:
-    """(number, word) of a variable's flags.
+def flags_of(variable: Variable, numbers: str = "flag_values") -> list[tuple[int | float, str]]:
+    """(number, word) of a variable's flags, whose numbers are in that attribute.
 
     Raises:
         UserError: there are not as many words as numbers.
     """
-    values = variable.numbers("flag_values") or variable.numbers("flag_masks")
+    values = variable.numbers(numbers)
     words = variable.text("flag_meanings").split()
     if len(values) != len(words):
         raise UserError(
-            f"{variable.path}: {variable.name} has {len(values)} flag_values, but {len(words)} "
+            f"{variable.path}: {variable.name} has {len(values)} {numbers}, but {len(words)} "
             "flag_meanings; the file contradicts itself."
         )
     return list(zip(values, words))
