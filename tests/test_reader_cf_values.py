@@ -139,6 +139,8 @@ def test_whole_limits_of_another_type_count_where_both_readings_hide_the_same(tm
     field = {"scale_factor": 0.5, "valid_range": [0, 250]}
     values = read(tmp_path, np.int16([[-1, 0, 9, 600]]), field=field).values
     np.testing.assert_array_equal(values, [[[NAN, 0, 4.5, NAN]]])
+    values = read(tmp_path, np.int16([[-1, 0, 300, 600]]), {"missing": []}, field=field).values
+    np.testing.assert_array_equal(values, [[[NAN, 0, 150, NAN]]])
 
 
 def test_a_lowest_valid_value_that_would_hide_all_zeros_is_refused(tmp_path):

@@ -33,8 +33,8 @@ class CfReader(Reader):
         units: of the rain, such as "mm/h", "mm" or "dBZ"; None here and below: as it is stated.
         missing: stored numbers that mean "not observed" beside those that _FillValue, missing_value
             and flags declare; () where there are no others. Where it is set, no number is suspected
-            of being a mark, and marks under other names, limits whose meaning is unclear and flags
-            of unknown words are left out.
+            of being a mark; marks under other names and flags of unknown words are left out, and
+            of limits whose meaning is unclear what they hide in one reading only.
         crs: projection, as PROJ string or EPSG code; coordinates without units count in its unit.
         x: the variable with the coordinates of the columns, or the centre of the first as stored.
         y: the variable with those of the rows, or the centre of the first as stored.

@@ -13,7 +13,8 @@ def outside_range(
 ) -> np.ndarray:
     """Where values lie outside the valid range, (H, W).
 
-    A limit that is unclear counts only where no setting says which numbers mean missing.
+    Of a limit that is unclear only what it hides either way counts where a setting says which
+    numbers mean missing.
 
     Args:
         source: the data set.
@@ -37,7 +38,7 @@ def outside_range(
         if counts == _UNCLEAR:
             if not is_told:
                 _refuse_unclear(source, field, attribute, of_stored & ~known, of_values & ~known)
-                outside |= of_stored
+            outside |= of_stored & of_values
             continue
         found = of_stored if counts == _STORED else of_values
         if end == "valid_min" and limit > 0 and (counts == _UNPACKED or not field.is_packed):
@@ -93,7 +94,7 @@ def _refuse_unclear(
             f"{np.count_nonzero(of_values)} as unpacked ones, and its type "
             f"({np.asarray(field.attributes[attribute]).dtype}) does not say which it counts; "
             f"{source.told.setting('missing')} to the stored numbers that mean not observed, or to "
-            "[] if there are none; the limit is then left out."
+            "[] if there are none; then only what lies outside it as both is missing."
         )
 
 
