@@ -12,6 +12,26 @@ _USUAL_MARKS = (  # numbers that stand for missing pixels where many have them
     *(99.0, 999.0, 9999.0, 99999.0, 99.9, 999.9, 9999.9, 99.99, 999.99, 255.0),
     *(32767.0, 32768.0, 3276.7, 327.67, 65535.0, 6553.5, 655.35),
 )
+_HIGH, _TIMES = 100.0, 2.0  # mm/h; a mark is as high, and as many times the next lower rate
+
+
+def detached_rate(rates: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """(where many pixels have one and the same highest rate, far above the next lower one; that
+    rate [mm/h]), as a mark for missing ones makes it, whatever number it is; None: there is none.
+
+    Extreme rain has rates of all sizes below its highest; a sensor's limit has them just below it.
+
+    Args:
+        rates: one field [mm/h], NaN where it is missing.
+    """
+    highest = float(np.fmax.reduce(rates, axis=None))
+    if not highest >= _HIGH:
+        return None
+    found = rates == highest
+    accepted = max(1.0, in_force().bad_share * rates.size)
+    lower = rates[rates < highest]
+    is_far = not lower.size or highest >= _TIMES * float(lower.max())
+    return (found, highest) if is_far and np.count_nonzero(found) > accepted else None
 
 
 def undeclared_mark(values: np.ndarray, *, ends_of_type: bool = False) -> tuple[float, int] | None:

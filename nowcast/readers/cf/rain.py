@@ -8,13 +8,15 @@ import numpy as np
 
 from nowcast.readers.cf.candidates import rain_field
 from nowcast.readers.cf.choice import measured, member_axis
+from nowcast.readers.cf.declared import named_marks, remarks_on
 from nowcast.readers.cf.forecasts import refuse_by_times, refuse_by_words, refuse_predicted
 from nowcast.readers.cf.grid import Layout, located
 from nowcast.readers.cf.intervals import interval_of
+from nowcast.readers.cf.masks import masks_beside, unused_masks
 from nowcast.readers.cf.polar import refuse_polar
 from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.times import Times, decoded, times_of
-from nowcast.readers.cf.values import masked, masks_beside, rain_rate
+from nowcast.readers.cf.values import rain_rate
 from nowcast.readers.decoding import Coding
 from nowcast.readers.limits import MAX_PIXELS
 from nowcast.runtime.errors import UserError
@@ -132,7 +134,7 @@ class _RainFields:
         minutes = None
         if quantity == "rain_depth":
             minutes, remark = interval_of(source, field, times.minutes, coding.minutes)
-            remarks += remark
+            times, remarks = times.after(minutes), remarks + remark
         coding = replace(coding, quantity=quantity, minutes=minutes, gain=factor)
         if not times.ends.size:
             raise UserError(f"{path} contains no frame: its time has length 0; leave it out.")
@@ -143,8 +145,9 @@ class _RainFields:
         if twice.size:
             raise UserError(f"{path} contains several frames of {twice[0]} UTC; one is needed.")
         remarks += times.remarks
-        for mask in masks_beside(source, field):
-            remarks += (f"where {mask.name} is 1 nothing was observed",)
+        masks = masks_beside(source, field)
+        remarks += tuple(mask.remark for mask in masks) + unused_masks(source, field, masks)
+        remarks += remarks_on(field, named_marks(source, field))
         rain = cls(source, field, grid, layout, coding, times, order, member_axis, remarks)
         if (rain.members or 1) * order.size * math.prod(grid.shape) > _MAX_VALUES:
             raise UserError(
@@ -174,7 +177,9 @@ class _RainFields:
             if self.member_axis is not None:
                 index[self.member_axis] = member
             stored = np.asarray(self.field.read(tuple(index), holes))
-            beside = masked(masks, self.field, index)
+            beside = False
+            for mask in masks:
+                beside = beside | mask.missing(self.field, index)
             rate = rain_rate(self.source, self.field, stored, self.coding, beside)
             rates[member, place] = self.layout.oriented(rate)
         return rates

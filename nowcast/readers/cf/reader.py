@@ -31,8 +31,10 @@ class CfReader(Reader):
         z_r_a: factor of the Z-R relation Z = a R^b that turns reflectivities into rain rates.
         z_r_b: its exponent; the defaults are those of Marshall and Palmer (1948).
         units: of the rain, such as "mm/h", "mm" or "dBZ"; None here and below: as it is stated.
-        missing: stored numbers that mean "not observed" beside those that are declared; () where
-            there are no others, else numbers that look like marks are refused.
+        missing: stored numbers that mean "not observed" beside those that _FillValue, missing_value
+            and flags declare; () where there are no others. Where it is set, no number is suspected
+            of being a mark; marks under other names and flags of unknown words are left out, and
+            of limits whose meaning is unclear what they hide in one reading only.
         crs: projection, as PROJ string or EPSG code; coordinates without units count in its unit.
         x: the variable with the coordinates of the columns, or the centre of the first as stored.
         y: the variable with those of the rows, or the centre of the first as stored.

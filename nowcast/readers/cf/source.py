@@ -36,7 +36,8 @@ def text_of(attributes: dict, name: str) -> str:
         for known in (spelled, spelled.capitalize(), spelled.upper()):
             value = attributes.get(known)
             if isinstance(value, str) and value.strip():
-                return value.strip()
+                # standard names are in small letters, whatever people write
+                return value.strip().lower() if name == "standard_name" else value.strip()
     return ""
 
 

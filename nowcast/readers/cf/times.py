@@ -1,6 +1,7 @@
 """UTC times of the fields of a data set, and the intervals that their bounds state."""
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,13 @@ from nowcast.readers.names import time_in_name
 from nowcast.runtime.errors import UserError
 
 TIME_NAMES = ("time", "valid_time")
+_INTERVAL = "(interval|period|accumulation|integration|aggregation|measurement|window|step|bin|sum)"
+_START = re.compile(
+    rf"\b(starts?|begin(s|ning)?)( time)?( of)?( the| each| an?)?( [a-z]+)? {_INTERVAL}\b"
+    rf"|\b{_INTERVAL}( period| interval| time)? (starts?|begin(s|ning)?)\b"
+    r"|^(start|begin(ning)?) (time|date)s?\b"
+)
+_END = re.compile(rf"\bend(s|ing)?( time)?( of)?( the| each| an?)?( [a-z]+)? {_INTERVAL}\b")
 
 
 class Times(NamedTuple):
@@ -25,12 +33,29 @@ class Times(NamedTuple):
         minutes: lengths of the intervals, (T,); None without bounds.
         axis: the field's axis of time; None if it has a single one.
         remarks: where they were found, if that is unusual.
+        are_starts: whether they are said to be the starts of intervals, which have no bounds.
     """
 
     ends: np.ndarray
     minutes: np.ndarray | None
     axis: int | None
     remarks: tuple[str, ...] = ()
+    are_starts: bool = False
+
+    def after(self, minutes: float) -> "Times":
+        """The ends of intervals of this length where the times are said to be their starts, else
+        these times.
+        """
+        if not self.are_starts:
+            return self
+        length = np.timedelta64(round(60 * minutes), "s")
+        remark = "its times are said to be the starts of intervals; their ends were taken"
+        return Times(
+            self.ends + length,
+            np.full(self.ends.shape, float(minutes)),
+            self.axis,
+            (*self.remarks, remark),
+        )
 
     @property
     def starts(self) -> np.ndarray:
@@ -52,7 +77,8 @@ def times_of(source: Source, field: Variable) -> Times:
     axis, coordinate = _time_coordinate(source, field)
     bounds = source.variables.get(coordinate.text("bounds"))
     if bounds is None:
-        return Times(decoded(source, coordinate).reshape(-1), None, axis)
+        ends = decoded(source, coordinate).reshape(-1)
+        return Times(ends, None, axis, are_starts=_says_start(coordinate))
     if bounds.shape != (*coordinate.shape, 2):
         raise UserError(
             f"{source.path}: {bounds.name} has the shape {bounds.shape}; bounds of "
@@ -155,6 +181,13 @@ def _seen_times(source: Source) -> str:
         if isinstance(value, str) and moment_of(value) is not None:
             found.append(name)
     return f" ({', '.join(found[:10])})" if found else ""
+
+
+def _says_start(coordinate: Variable) -> bool:
+    """Whether a coordinate of times says that they are the starts of intervals, and not of ends."""
+    texts = [coordinate.text(name) for name in ("long_name", "description", "comment")]
+    said = re.sub(r"[^a-z]+", " ", " . ".join(texts).lower()).strip()
+    return _START.search(said) is not None and _END.search(said) is None
 
 
 def _is_time(variable: Variable) -> bool:

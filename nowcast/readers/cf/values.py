@@ -2,21 +2,16 @@
 that are not declared.
 """
 
-import re
-
 import numpy as np
 
+from nowcast.readers.cf.declared import named_marks
 from nowcast.readers.cf.source import Source, Variable
+from nowcast.readers.cf.valid_range import outside_range
+from nowcast.readers.cf.words import DRY, MISSING, flags_of, meaning
 from nowcast.readers.decoding import Coding, equals
-from nowcast.readers.marks import undeclared_mark
+from nowcast.readers.marks import detached_rate, undeclared_mark
 from nowcast.runtime.errors import UserError
 
-_DRY_FLAG = re.compile(
-    r"(no|zero)_?(rain|rainfall|precip|precipitation|echo)|dry|undetect(ed)?|not_?detected"
-    r"|below_(detection|threshold)(_limit|_level)?",
-    re.IGNORECASE,
-)
-_NOT_OBSERVED = ("is_nodata", "is_blocked")  # what MET Norway and fimex call maps of 0 and 1
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
 
 
@@ -37,14 +32,10 @@ def rain_rate(
         missing_beside: where a mask beside it says that nothing was observed.
     """
     stored = stored.view(field.stored_dtype)
-    missing, dry = np.isnan(stored) | missing_beside, np.zeros(stored.shape, bool)
-    for mark in (*source.missing_marks(field), *(source.told.missing or ())):
-        missing |= equals(stored, mark)
-    for mark, is_dry in _flags(field):
-        (dry if is_dry else missing)[equals(stored, mark)] = True
     values = field.unpacked(stored)
-    missing |= _outside(field, "valid_min", stored, values)
-    missing |= _outside(field, "valid_max", stored, values)
+    missing, dry = _marked(source, field, stored, values)
+    missing |= missing_beside
+    missing |= outside_range(source, field, stored, values, missing | dry)
     values[missing | dry] = np.nan
     remedy = f"{source.told.setting('missing')} to the numbers that mean not observed"
     if source.told.missing is None:
@@ -54,28 +45,10 @@ def rain_rate(
         rounded = values >= -_offset_rounding(field)
         values[(values < 0) & (rounded | (values * coding.gain > -_PACKING_NOISE))] = 0.0
     rates = coding.rain_rate(values, field.path, remedy=remedy)
+    if source.told.missing is None:
+        _refuse_detached(field, stored, rates, remedy)
     rates[dry & ~missing] = 0.0
     return rates
-
-
-def masks_beside(source: Source, field: Variable) -> list[Variable]:
-    """The variables beside a field that are 1 where it was not observed."""
-    found = []
-    for one in source.find(list(_NOT_OBSERVED)):
-        along = tuple(dim for dim in field.dims if dim in one.dims)
-        fits = len(along) >= 2 and along == one.dims and one.dtype.kind in "iu"
-        if fits and one is not field:
-            found.append(one)
-    return found
-
-
-def masked(masks: list[Variable], field: Variable, index: list[int | slice]) -> np.ndarray | bool:
-    """Where masks say that a map of the field was not observed, (H, W) as it is stored."""
-    missing = False
-    for one in masks:
-        part = tuple(index[field.dims.index(dim)] for dim in one.dims)
-        missing = missing | (np.asarray(one.read(part, False)) == 1)
-    return missing
 
 
 def _refuse_undeclared(
@@ -102,6 +75,18 @@ def _refuse_undeclared(
         )
 
 
+def _refuse_detached(field: Variable, stored: np.ndarray, rates: np.ndarray, remedy: str) -> None:
+    """Refuse a field whose highest rate is far above all others and that of many pixels."""
+    detached = detached_rate(rates)
+    if detached is not None:
+        found, rate = detached
+        raise UserError(
+            f"{field.path}: {np.count_nonzero(found)} of {found.size} pixels of {field.name} are "
+            f"{stored[found][0]:g} ({rate:g} mm/h), far above all others, which looks like a mark "
+            f"for missing ones that is not declared; {remedy}, or to [] if it is a value."
+        )
+
+
 def _offset_rounding(field: Variable) -> float:
     """How far below 0 a stored 0 may come out where the offset is a number of 32 bits, in the
     field's unit.
@@ -110,33 +95,38 @@ def _offset_rounding(field: Variable) -> float:
     return float(np.spacing(np.float32(offset))) if 0 < offset < 1e6 else 0.0
 
 
-def _flags(field: Variable) -> list[tuple[int | float, bool]]:
-    """(stored number, whether it means dry; else it means missing) of a field's flags."""
-    values, meanings = field.numbers("flag_values"), field.text("flag_meanings").split()
-    if len(values) != len(meanings):
-        raise UserError(
-            f"{field.path}: {field.name} has {len(values)} flag_values, but {len(meanings)} "
-            "flag_meanings; the file contradicts itself."
-        )
-    return [(value, bool(_DRY_FLAG.fullmatch(word))) for value, word in zip(values, meanings)]
+def _marked(
+    source: Source, field: Variable, stored: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(where a field is marked as missing, where as dry), (H, W) each."""
+    missing, dry = np.isnan(stored), np.zeros(stored.shape, bool)
+    for mark in (*source.missing_marks(field), *(source.told.missing or ())):
+        missing |= equals(stored, mark)
+    for named in named_marks(source, field):
+        (dry if named.is_dry else missing)[named.found(stored, values)] = True
+    for mark, word in _flags(source, field, stored, missing):
+        (dry if word == DRY else missing)[equals(stored, mark)] = True
+    return missing, dry
 
 
-def _outside(field: Variable, name: str, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Where values lie outside the end of the valid range that ``name`` is, (H, W)."""
-    both = field.numbers("valid_range")
-    limits = field.numbers(name)
-    for attribute, found, count in ((name, limits, 1), ("valid_range", both, 2)):
-        if len(found) not in (0, count):
+def _flags(
+    source: Source, field: Variable, stored: np.ndarray, missing: np.ndarray
+) -> list[tuple[int | float, str]]:
+    """(stored number, DRY or MISSING) of the flags among a field's values.
+
+    Raises:
+        UserError: pixels that are not known to be missing have a flag whose word says neither, and
+            no setting says which numbers mean missing.
+    """
+    found = []
+    for mark, word in flags_of(field):
+        said = meaning(word)
+        if said in (DRY, MISSING):
+            found.append((mark, said))
+        elif source.told.missing is None and (equals(stored, mark) & ~missing).any():
             raise UserError(
-                f"{field.path}: {field.name} has {len(found)} numbers in {attribute}; expected "
-                f"{count}."
+                f"{field.path}: the flag {mark:g} of {field.name} means {word!r}, which is not "
+                f"known as dry or as not observed; {source.told.setting('missing')} to [{mark:g}] "
+                "if it was not observed, or to [] if it is a value."
             )
-    limits = limits or (both[:1] if name == "valid_min" else both[1:])
-    if not limits:
-        return np.zeros(stored.shape, bool)
-    (limit,) = limits
-    # as the NetCDF guide says: the limit's type decides whether it is of packed or unpacked values
-    of_values = field.is_packed and stored.dtype.kind in "iu" and isinstance(limit, float)
-    compared = values if of_values else stored
-    with np.errstate(invalid="ignore"):
-        return compared < limit if name == "valid_min" else compared > limit
+    return found
