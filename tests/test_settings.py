@@ -303,6 +303,8 @@ CHANGED = {  # class -> each of its settings and another value
     "ZarrComposite": {"fill_is_dry": True, **CF},
     "OdimHdf5": {
         "quantity": "DBZH",
+        "dataset": "dataset1",
+        "nominal": "start",
         "minutes": 10,
         "missing": [7],
         "grid": "corners",
