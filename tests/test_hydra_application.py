@@ -18,7 +18,7 @@ from nowcast.cli import hydra_private, main, run, train
 from nowcast.cli.common import claimed_by_time
 from nowcast.cli.hydra_state import own_hydra, released
 from nowcast.runtime.errors import UserError
-from tests.test_multirun import TINY
+from tests.test_multirun import TINY, refused
 
 
 class Trained(Exception):
@@ -47,16 +47,6 @@ def jobs(monkeypatch):
 
     monkeypatch.setattr(train, "finish", finish)
     return found
-
-
-def refused(capsys, *typed):
-    """The one line on stderr of a command that fails with exit code 2."""
-    with pytest.raises(SystemExit) as caught:
-        main(["train", *typed])
-    assert caught.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0].removeprefix("nowcast train: error: ")
 
 
 @pytest.mark.parametrize(

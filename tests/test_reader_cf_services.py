@@ -15,22 +15,15 @@ from nowcast.readers.auto import Auto
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.readers.odim_hdf5 import OdimHdf5
 from nowcast.runtime.errors import UserError
-from tests.factories import shared_data, write_odim
+from tests.factories import write_odim
 from tests.factories_cf import LAEA_MAPPING, write_cf
+from tests.factories_readers import case
 
 NAN = np.nan
 NO_NAME = "C14_netcdf_no_standard_name"
 BARE = {"standard_name": None, "units": None, "grid_mapping": None}
 NO_UNITS = {"x_is": {"units": None}, "y_is": {"units": None}}
 LAEA = "+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +ellps=WGS84"
-
-
-def case(name):
-    """A real file that was read wrongly or not at all; the test is skipped where it is not."""
-    path = shared_data() / "cases" / name
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here")
-    return path
 
 
 def places(file, *, off=0.0):

@@ -58,6 +58,20 @@ def undeclared_mark(values: np.ndarray, *, ends_of_type: bool = False) -> tuple[
     return None
 
 
+def mark_among(values: np.ndarray, stored: np.ndarray) -> tuple[float, int] | None:
+    """What `undeclared_mark` finds among the values of a field, or, where whole numbers are stored,
+    at the ends of their type.
+
+    Args:
+        values: (H, W), NaN where it is missing.
+        stored: what they were made from, 0 where it is missing.
+    """
+    found = undeclared_mark(values)
+    if found is None and stored.dtype.kind in "iu":
+        found = undeclared_mark(stored, ends_of_type=True)
+    return found
+
+
 def refuse_undeclared(
     coding: Coding, raw: np.ndarray, path: str | Path, remedy: str, hidden: np.ndarray | None = None
 ) -> None:
@@ -85,9 +99,7 @@ def refuse_undeclared(
         values = stored.astype(np.float32) * np.float32(1.0 if coding.gain is None else coding.gain)
         values += np.float32(coding.offset or 0.0)
     values[known] = np.nan
-    found = undeclared_mark(values) or (
-        undeclared_mark(stored, ends_of_type=True) if raw.dtype.kind in "iu" else None
-    )
+    found = mark_among(values, stored)
     if found is not None:
         mark, count = found
         raise UserError(

@@ -9,7 +9,7 @@ from nowcast.readers.cf.source import Source, Variable
 from nowcast.readers.cf.valid_range import outside_range
 from nowcast.readers.cf.words import DRY, MISSING, flags_of, meaning
 from nowcast.readers.decoding import Coding, equals
-from nowcast.readers.marks import detached_rate, undeclared_mark
+from nowcast.readers.marks import detached_rate, mark_among
 from nowcast.runtime.errors import UserError
 
 _PACKING_NOISE = 1e-6  # mm/h; scale and offset can turn a stored 0 into as little below 0
@@ -63,9 +63,7 @@ def _refuse_undeclared(
         values: what they stand for, NaN where it is missing.
         remedy: what to do, for messages.
     """
-    found = undeclared_mark(values) or (
-        undeclared_mark(stored, ends_of_type=True) if stored.dtype.kind in "iu" else None
-    )
+    found = mark_among(values, stored)
     if found is not None:
         mark, count = found
         raise UserError(
