@@ -14,7 +14,13 @@ from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
 from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
 from nowcast.models.lagrangian.ensemble import ScaleNoise
 from nowcast.models.lagrangian.evolution import RainInMotion
-from nowcast.models.lagrangian.scales import Regression, correlations, recent, regression
+from nowcast.models.lagrangian.scales import (
+    Regression,
+    correlations,
+    local_regression,
+    recent,
+    regression,
+)
 from nowcast.models.lagrangian.settings import SETTINGS, RainScale
 from nowcast.models.yes_no import best_probability
 from nowcast.runtime.errors import UserError
@@ -214,6 +220,79 @@ def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger
     torch.testing.assert_close(ahead * last + before * previous, torch.stack(expected))
     torch.testing.assert_close(without, correlation[0, 2] ** torch.arange(1, 4))
     assert expected[0] > last * without[0]
+
+
+def scales_of_noise(lasting):
+    """Three frames of noise of one pixel, newest first; the left half of the area is the same in
+    all, the right half new in each (or not there); by scale, as ``scales_of`` has them.
+    """
+    frames = torch.stack([rough(1, 128, 128, seed=seed)[0] for seed in range(3)])
+    frames[:, :, :64] = frames[0, :, :64]
+    if not lasting:
+        frames[:, :, 64:] = 0
+    frames = torch.cat([frames, frames[-1:]])[None]
+    nothing = torch.zeros(1, 4, 32, 32)
+    fine = [frames, torch.zeros_like(frames), torch.zeros_like(frames)]
+    rain = torch.ones(1, 4, 128, 128)
+    context = AlignedContext(
+        WorkingGrid(1.0, 1, 4), torch.tensor([5.0]), torch.ones(1), rain, rain, rain, rain, None, 1
+    )
+    return fine, [nothing] * 5, context
+
+
+def test_cells_that_last_are_expected_to_last_beside_rain_that_does_not():
+    fine, wide, context = scales_of_noise(lasting=True)
+    everywhere = regression(fine, wide, context, 0.1, SETTINGS)
+    assert everywhere.correlation[0, 0].item() == pytest.approx(0.5, abs=0.05)
+    windows = replace(SETTINGS, regression_window=12.0, regression_prior=0.1)
+    local = local_regression(everywhere, fine, wide, context, 0.1, windows)
+    assert local.correlation.shape == (1, SETTINGS.scales, 32, 32)
+    assert local.correlation[0, 0, 12:20, 4].min() > 0.9
+    assert local.correlation[0, 0, 12:20, 27].max() < 0.2
+    # wider scales go on as everywhere
+    assert (local.correlation[0, 5] == everywhere.correlation[0, 5]).all()
+    # without a window all do, in maps of one point
+    same = local_regression(everywhere, fine, wide, context, 0.1, SETTINGS)
+    torch.testing.assert_close(same.tendency[:, :, 0, 0], everywhere.tendency)
+    assert same.correlation.shape == (1, SETTINGS.scales, 1, 1)
+
+
+def test_where_there_is_nothing_details_are_expected_to_go_on_as_elsewhere():
+    fine, wide, context = scales_of_noise(lasting=False)
+    everywhere = regression(fine, wide, context, 0.1, SETTINGS)
+    windows = replace(SETTINGS, regression_window=4.0)
+    local = local_regression(everywhere, fine, wide, context, 0.1, windows)
+    far = local.correlation[0, 0, :, 28:]
+    torch.testing.assert_close(far, everywhere.correlation[0, 0].expand_as(far), atol=1e-4, rtol=0)
+
+
+def with_levels(*more, **settings):
+    torch.manual_seed(3)
+    levels = [*SETTINGS.levels, *more]
+    return LagrangianConvLSTM([4, 6, 8], knee=KNEE, ceiling=CEILING, levels=levels, **settings)
+
+
+def test_weights_of_fewer_levels_begin_a_model_with_more_and_their_logits_go_on_in_a_line():
+    old, new, context = model(), with_levels(60.0), moving(1.0, 0.5)
+    new.take_weights(old)
+    before, _ = old(context, 2).exceedance_logits(old.levels)
+    after, _ = new(context, 2).exceedance_logits(new.levels)
+    torch.testing.assert_close(after[:, :6], before)
+    line, _ = old(context, 2).exceedance_logits(new.levels)  # beyond the last it is one
+    drop, expected = after[:, 5] - after[:, 6], line[:, 5] - line[:, 6]
+    assert (drop / expected - 1).abs().median() < 0.02
+    with pytest.raises(UserError, match="expected weights of the levels .* or of the first"):
+        old.take_weights(new)
+    # how far the probabilities are believed goes with the levels
+    assert (old.settings.rates[-1], new.settings.rates[-1]) == (50.0, 100.0)
+
+
+def test_levels_and_windows_that_are_none_are_refused():
+    for levels in ([0.1, 1.0, 5.0], [0.1, 1.0, 1.0, 5.0], [0.1, 1.0, 5.0, 100.0]):
+        with pytest.raises(UserError, match="model.levels is .* expected at least four rates"):
+            LagrangianConvLSTM([4, 6, 8], knee=KNEE, ceiling=CEILING, levels=levels)
+    with pytest.raises(UserError, match="model.regression_window is 0; expected 4 to 200 km"):
+        with_levels(regression_window=0)
 
 
 def test_two_frames_are_enough_for_a_forecast():

@@ -6,7 +6,8 @@ cadence.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,8 +19,10 @@ class LagrangianSettings:
 
     Args:
         levels: mm/h, whose exceedance the network predicts. In between, and beyond the last, the
-            logit is linear in the logarithm of the rate; three to a decade are enough for that.
+            logit is linear in the logarithm of the rate; two to a decade are enough for that.
         rates: mm/h, the finer ladder on which means and quantiles are computed.
+        beyond: how far beyond the last level, as a factor, rates are counted with: farther a
+            straight line says too much of rain that never comes.
         cell: km, of the network's own grid: rain evolves on no finer scale for long.
         fine: km, of the details; much finer grids are averaged to about it.
         motion_grid: km, of the grid on which the motion is looked for.
@@ -40,6 +43,9 @@ class LagrangianSettings:
             how strong a tendency can be.
         overlap: share of the newest frame's observed pixels that the frames before must have in
             common with it, for a correlation to be estimated.
+        regression_window: km, standard deviation of the windows in which the narrow scales'
+            regression is estimated for each place; None: of the whole field.
+        regression_prior: how much of the whole field's mean strength counts beside a window's.
         shares: indices of ``levels``: of each cell the network sees which share of its pixels
             reaches them.
         change_scales: number of scales of which the network sees how much they change from frame to
@@ -54,8 +60,9 @@ class LagrangianSettings:
     levels: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     rates: tuple[float, ...] = (
         *(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0),
-        *(3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0),
+        *(3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0),
     )
+    beyond: float = 1.7
     cell: float = 4.0
     fine: float = 0.6
     motion_grid: float = 1.0
@@ -70,12 +77,24 @@ class LagrangianSettings:
     dry_weight: float = 0.02
     memory: float = 47.0
     overlap: float = 0.01
+    regression_window: float | None = None
+    regression_prior: float = 0.3
     shares: tuple[int, ...] = (0, 1, 2, 3)
     change_scales: int = 3
     steepness: float = 20.0
     sharpness: float = 10.0
     blunting: float = 35.0
     stripe: int = 2**15
+
+    def with_levels(
+        self, levels: Sequence[float], regression_window: float | None
+    ) -> "LagrangianSettings":
+        """These with other levels, and the rates as far as their probabilities are known, and
+        another window.
+        """
+        levels = tuple(float(level) for level in levels)
+        rates = tuple(rate for rate in self.rates if rate <= self.beyond * levels[-1])
+        return replace(self, levels=levels, rates=rates, regression_window=regression_window)
 
     @property
     def scales(self) -> int:
