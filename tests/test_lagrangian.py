@@ -483,21 +483,27 @@ def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed(monkeypatch):
     assert len(differences) > 1000 and differences.abs().max() < 0.15 * complete[0, 2].abs().max()
 
 
-class Known(RainDistribution):
-    """A distribution with the same logits at two leads; those of the second are lower by 1."""
+class KnownLeads:
+    """In place of a network's rain: the same logits (1, L, H, W) at two leads; those of the second
+    are lower by 1. Nothing is known of the first column.
+    """
 
-    def __init__(self, logits, newest):
-        network = model()
-        prediction = network(torch.zeros(1, 2, 1, *newest.shape[-2:]), 2)
-        super().__init__(prediction._rain, ladder(), None)
-        self._logits, self._known = logits, torch.ones_like(newest, dtype=torch.bool)
-        self._known[..., 0] = False
+    dtype = torch.float32
 
-    def _of_each_lead(self, field):
-        known = self._known
-        leads = [self._logits, self._logits - 1]
-        made = [torch.where(known[:, None], field(logits, known), torch.nan) for logits in leads]
-        return torch.stack(made, dim=2)
+    def __init__(self, logits):
+        self._leads, self._known = [logits, logits - 1], torch.ones_like(logits[:, 0])
+        self._known[..., 0] = 0
+
+    def pixels(self):
+        return None
+
+    def leads(self, pixels, field_of):
+        for logits in self._leads:
+            yield field_of(logits, None), self._known
+
+
+def known(logits):
+    return RainDistribution(KnownLeads(logits), ladder(), None)
 
 
 def logistic(middles, steepness=20.0):
@@ -510,7 +516,7 @@ def logistic(middles, steepness=20.0):
 
 def test_medians_and_quantiles_are_those_of_a_distribution_that_is_known():
     middles = [0.0, 0.3, 0.5, 0.6]
-    prediction = Known(logistic(middles), torch.zeros(1, 1, 4))
+    prediction = known(logistic(middles))
     for functional, share in (("median", 0.5), ("quantile:0.8", 0.8), ("quantile:0.2", 0.2)):
         found = prediction.point(functional)
         assert found.shape == (1, 2, 1, 1, 4) and found[..., 0].isnan().all()
@@ -518,13 +524,13 @@ def test_medians_and_quantiles_are_those_of_a_distribution_that_is_known():
         for lead, shift in enumerate((0.0, 1.0)):
             expected = torch.tensor(middles[1:]) + (math.log(share / (1 - share)) - shift) / 20
             torch.testing.assert_close(found[0, lead, 0, 0, 1:], expected, rtol=0, atol=1e-5)
-    dry = Known(logistic([0.0, -0.5]), torch.zeros(1, 1, 2))
+    dry = known(logistic([0.0, -0.5]))
     assert (dry.point("median")[..., 1] == 0).all()
 
 
 def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distribution():
     middles = torch.tensor([0.0, 0.2, 0.4, 0.6])
-    prediction = Known(logistic(middles), torch.zeros(1, 1, 4))
+    prediction = known(logistic(middles))
     shares = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     values = middles[:, None] + torch.log(shares / (1 - shares)) / 20
     rates = KNEE * torch.expm1(values * math.log1p(CEILING / KNEE))
@@ -537,12 +543,12 @@ def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distributi
 def test_an_event_is_forecast_where_it_promises_the_best_csi_or_from_a_probability_on():
     # probabilities of 1 mm/h: 0.9, 0.9, 0.2, 0.2, of which the first two are forecast, as above
     shares, level = torch.tensor([0.5, 0.9, 0.9, 0.2, 0.2]), normalised(1.0)
-    known = Known(logistic(level + torch.logit(shares) / 20), torch.zeros(1, 1, 5))
-    event = known.point(f"event:{level.item()}")
+    distribution = known(logistic(level + torch.logit(shares) / 20))
+    event = distribution.point(f"event:{level.item()}")
     assert event[0, 0, 0, 0, 0].isnan()
     assert event[0, 0, 0, 0, 1:].tolist() == pytest.approx([level.item()] * 2 + [0.0] * 2)
     for probability, count in ((0.15, 4), (0.25, 2), (0.95, 0)):
-        event = known.point(Functional("event", level.item(), probability))
+        event = distribution.point(Functional("event", level.item(), probability))
         assert (event[0, 0] > 0).sum() == count
 
 

@@ -55,7 +55,9 @@ def sampled_at(
         (B, C, H', W').
     """
     x, y = torch.broadcast_tensors((2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1)
-    points = torch.stack([x, y], dim=-1).expand(fields.shape[0], -1, -1, -1)
+    batch = max(fields.shape[0], x.shape[0])
+    points = torch.stack([x, y], dim=-1).expand(batch, -1, -1, -1)
+    fields = fields.expand(batch, -1, -1, -1)
     settings = {"mode": "bilinear", "padding_mode": beyond, "align_corners": False}
     if torch.compiler.is_exporting() or fields.device.type != "cpu":
         return F.grid_sample(fields, points, **settings)

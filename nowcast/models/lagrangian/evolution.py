@@ -31,6 +31,12 @@ from nowcast.models.lagrangian.scales import Regression
 from nowcast.models.lagrangian.settings import LagrangianSettings
 from nowcast.models.steps_in_time import follow
 
+_LARGEST_DROP = 80.0  # of a logit from level to level
+
+FieldOfPixels = Callable[[Tensor, Tensor | None], Tensor]
+"""Makes a field (B, any, H', W') of the logits (B, L, H', W') of some pixels, and of noise (B, M,
+H', W'), of which only the order of the members at a pixel means something; None: no noise."""
+
 
 class Pixels(NamedTuple):
     """Pixels of a forecast, or some of their rows.
@@ -44,6 +50,23 @@ class Pixels(NamedTuple):
     x: Tensor
     y: Tensor
     stationary: Tensor
+
+    def shared(self, first: int, end: int, cores: int) -> "Pixels":
+        """Some of the rows, as if a like number of them were a sample of a batch of its own for
+        each core: cores share a batch, but not one map.
+        """
+        y, stationary = self.y[:, first:end], self.stationary[:, :, first:end]
+        if cores > 1:
+            y = y.unflatten(1, (cores, -1)).flatten(0, 1)
+            stationary = stationary.unflatten(2, (cores, -1)).transpose(1, 2).flatten(0, 1)
+        return Pixels(self.x, y, stationary)
+
+
+def as_rows(fields: Tensor, batch: int) -> Tensor:
+    """Fields of ``Pixels.shared``, of a batch of so many samples, as (B, any, H', W')."""
+    if len(fields) == batch:
+        return fields
+    return fields.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
 
 
 class Lead(NamedTuple):
@@ -137,24 +160,46 @@ class RainInMotion:
         return torch.lerp(self.coarse[:, after], self.coarse[:, after - 1], share)
 
     def leads(
-        self, pixels: Pixels, noise: ScaleNoise | None = None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Lead by lead, at some pixels: logits at the levels, (B, L, H', W'), how much of each
-        pixel is known, (B, H', W') in [0, 1], and noise, (B, M, H', W'), of which only the order of
-        the members at a pixel means something.
+        self, pixels: Pixels, field_of: FieldOfPixels, noise: ScaleNoise | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Lead by lead, at some pixels: what a function makes of the logits, (B, any, H', W'), and
+        how much of each pixel is known, (B, H', W') in [0, 1].
+
+        Args:
+            pixels: see there.
+            field_of: is called for some rows of the pixels at a time.
+            noise: of the members, which the function is given beside the logits.
         """
-        columns = pixels.x.shape[-1]
-        rows = stripes(pixels.y, columns, self.settings.stripe)
-        stationary = stripes(pixels.stationary, columns, self.settings.stripe)
-        parts = [Pixels(pixels.x, *part) for part in zip(rows, stationary, strict=True)]
+        batch, parts = len(pixels.stationary), self._parts(pixels)
         for number, back in enumerate(departures(self.motion, len(self.evolved)), start=1):
             minutes = self.timestep * number
             wide = self.on_cells(self.answer(number), self.evolved[number - 1], minutes)
             lead = Lead(back, wide, minutes)
             drawn = () if noise is None else noise.next()
-            found = [self._at(lead, part, drawn) for part in parts]
-            logits, known, *drawn = (torch.cat(some, dim=-2) for some in zip(*found, strict=True))
-            yield logits, known, sum(drawn) if drawn else None
+            fields, shares_known = [], []
+            for part in parts:
+                logits, known, *some = self._at(lead, part, drawn)
+                fields.append(as_rows(field_of(logits, sum(some) if some else None), batch))
+                shares_known.append(as_rows(known[:, None], batch))
+            yield torch.cat(fields, dim=-2), torch.cat(shares_known, dim=-2)[:, 0]
+
+    def _parts(self, pixels: Pixels) -> list[Pixels]:
+        """Some rows of the pixels at a time, shared out among the cores of a CPU."""
+        rows, columns = pixels.stationary.shape[-2:]
+        if self.details.device.type != "cpu" or torch.compiler.is_exporting():
+            return [pixels]
+        cores = torch.get_num_threads()
+        # a gradient would be as large as the map for each core
+        together = len(self.details) == 1 and not self.coarse.requires_grad
+        some, parts = cores * max(1, self.settings.stripe // max(1, columns)), []
+        for first in range(0, rows, some):
+            end = min(first + some, rows)
+            like = end - (end - first) % cores if together else first
+            if like > first:
+                parts.append(pixels.shared(first, like, cores))
+            if end > like:
+                parts.append(pixels.shared(like, end, 1))
+        return parts or [pixels]
 
     def leads_in_a_loop(self, frame_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What ``frame_of(logits, known)`` makes of each lead, (B, H, W), in a graph, which
@@ -246,8 +291,16 @@ class RainInMotion:
         carried = frame + (weights[:, 3:] * fine[:, 3:]).sum(dim=1, keepdim=True) + patterns
         value = settings.sharpness * (carried + of_stationary * stationary)
         steepness = 1 / (1 + minutes / settings.blunting)
-        first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
-        return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
+        first, drops = torch.addcmul(constant, gain, value).split([1, levels - 1], dim=1)
+        return steepness * torch.cat([first, -softplus(drops)], dim=1).cumsum(dim=1)
+
+
+def softplus(values: Tensor) -> Tensor:
+    """As ``F.softplus``, which takes ten times as long on a CPU for digits that no logit needs."""
+    if torch.compiler.is_exporting() or values.requires_grad:
+        return F.softplus(values)
+    # the exponential of more would not be a number of float32
+    return values.clamp(max=_LARGEST_DROP).neg_().sigmoid_().log_().neg_()
 
 
 def knots_up_to(length: int) -> list[int]:
