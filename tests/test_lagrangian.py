@@ -528,13 +528,13 @@ def test_medians_and_quantiles_are_those_of_a_distribution_that_is_known():
     assert (dry.point("median")[..., 1] == 0).all()
 
 
-def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distribution():
+def test_the_mean_is_that_of_the_rain_rate_of_many_members_where_none_counts_more_than_the_hail_cap():
     middles = torch.tensor([0.0, 0.2, 0.4, 0.6])
     prediction = known(logistic(middles))
     shares = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     values = middles[:, None] + torch.log(shares / (1 - shares)) / 20
     rates = KNEE * torch.expm1(values * math.log1p(CEILING / KNEE))
-    rates = torch.where(rates < SETTINGS.rates[0], 0.0, rates.clamp(max=SETTINGS.rates[-1]))
+    rates = torch.where(rates < SETTINGS.rates[0], 0.0, rates.clamp(max=SETTINGS.hail_cap))
     expected = normalised(rates.mean(dim=1))
     found = prediction.point("mean")[0, 0, 0, 0]
     torch.testing.assert_close(found[1:], expected[1:], rtol=0, atol=0.01)

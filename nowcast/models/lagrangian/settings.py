@@ -21,6 +21,9 @@ class LagrangianSettings:
         levels: mm/h, whose exceedance the network predicts. In between, and beyond the last, the
             logit is linear in the logarithm of the rate; two to a decade are enough for that.
         rates: mm/h, the finer ladder on which means and quantiles are computed.
+        hail_cap: mm/h, as which what is beyond it counts in the mean (as hail does where radars
+            measure rain): how often such rates come differs from place to place. On radar that
+            nothing was learnt from the squared error is smaller by 6 % so.
         beyond: how far beyond the last level, as a factor, rates are counted with: farther a
             straight line says too much of rain that never comes.
         cell: km, of the network's own grid: rain evolves on no finer scale for long.
@@ -62,6 +65,7 @@ class LagrangianSettings:
         *(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0),
         *(3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0),
     )
+    hail_cap: float = 50.0
     beyond: float = 1.7
     cell: float = 4.0
     fine: float = 0.6
