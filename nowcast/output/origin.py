@@ -38,6 +38,7 @@ def origin_attributes(
     method: str = "nowcast",
     fallback_reason: str | None = None,
     institution: str | None = None,
+    calibration: str | None = None,
     now: datetime | None = None,
 ) -> dict[str, str]:
     """What made a forecast, from which files, and how old these are at the moment of writing.
@@ -51,6 +52,7 @@ def origin_attributes(
         method: one of ``METHODS``.
         fallback_reason: why it is not the model's own forecast; left out where it is.
         institution: who publishes it; left out where not given.
+        calibration: how its probabilities are calibrated; left out where they are as predicted.
         now: the moment of writing, with its time zone; None: the present.
 
     Raises:
@@ -73,6 +75,7 @@ def origin_attributes(
         "model_sha256": model_sha256,
         "fallback_reason": fallback_reason,
         "institution": institution,
+        "calibration": calibration,
     }
     return {
         "source": f"nowcast {nowcast.__version__}, run {model}",
