@@ -23,7 +23,7 @@ from nowcast.models.base import ForecastModel
 from nowcast.runtime.errors import UserError
 from nowcast.types.frames import Forecast, Frames, Grid
 
-LONGEST = 240.0  # hours; further back is another season, and the file would not stay small
+LONGEST = 72.0  # hours; further back was other weather, and the file would not stay small
 _PIXEL_KM = 4.0  # between the pixels that are compared; neighbours say the same
 _MOST_PIXELS = 30_000
 _MINUTE = np.timedelta64(60, "s")
@@ -239,7 +239,7 @@ def checked_hours(hours: float) -> float:
     if not is_number or not 0 < hours <= LONGEST:
         raise UserError(
             f"calibration is {hours!r}; expected how many of the last hours it learns from, above "
-            f"0 and up to {LONGEST:g}, e.g. 24, or null for none."
+            f"0 and up to {LONGEST:g}, e.g. 6, or null for none."
         )
     return float(hours)
 

@@ -27,7 +27,7 @@ RUNGS = (UNTOUCHED, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0, 50.0)
 probability is linear in the logarithm of the rate.
 """
 _LEAST = 1e-6  # of a probability; up to it, and from one minus it on, it stays as it is
-_WORTH = 1e-4  # of the probability of the first rung; pixels below it stay as they are
+_WORTH = 1e-3  # of the probability of the first rung; pixels below it stay as they are
 _SURE = math.log(1 / _LEAST - 1)
 _LOG_RUNGS = np.log(RUNGS)
 _ALIKE = 1e-6  # logits closer than that are the same: a rate cannot be found between them
