@@ -239,6 +239,8 @@ def finish(prepared: Prepared, processes: Processes, stack: ExitStack) -> float:
         f"nowcast {nowcast.__version__}: {count:,} parameter{'s' * (count != 1)}, "
         f"run folder {request.folder}"
     )
+    if request.is_finished:
+        print_line("it is trained to its end: nothing is left to train, and it is evaluated again")
     if not request.goes_on:
         write_config(request.config, request.folder)
     processes.start(prepared.count, ["train"])
