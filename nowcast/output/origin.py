@@ -68,7 +68,8 @@ def origin_attributes(
         return (written - np.datetime64(time, "s")) / _MINUTE
 
     files = "; ".join(
-        f"{name} {np.datetime64(time, 's')}Z ({_words(age(time))} old)" for name, time in inputs
+        f"{name} {np.datetime64(time, 's')}Z ({age_in_words(age(time))} old)"
+        for name, time in inputs
     )
     optional = {
         "input_files": files or None,
@@ -85,6 +86,14 @@ def origin_attributes(
         "data_age_minutes": f"{age(analysis_time):.1f}",
         **{name: text for name, text in optional.items() if text is not None},
     }
+
+
+def age_in_words(minutes: float) -> str:
+    """An age, in the unit in which its number is small."""
+    if minutes < 120:
+        return f"{minutes:.1f} min"
+    hours = minutes / 60
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def file_attributes(forecast: Forecast, attributes: dict[str, str]) -> dict[str, str]:
@@ -128,14 +137,6 @@ def _gaps(forecast: Forecast) -> dict[str, str]:
     leads = ", ".join(f"+{lead / _MINUTE:g}" for lead in forecast.lead_times[missing])
     count = f"{missing.sum()} of {missing.size} lead times"
     return {GAPS: f"no pixel has a forecast at {count}: {leads} min"}
-
-
-def _words(minutes: float) -> str:
-    """An age, in the unit in which its number is small."""
-    if minutes < 120:
-        return f"{minutes:.1f} min"
-    hours = minutes / 60
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def _printable(text: str) -> str:
