@@ -244,6 +244,26 @@ def test_runs_that_cannot_be_compared_stand_apart_with_the_reason(other, said):
     assert "Summary: b" in text
 
 
+def test_an_evaluation_of_before_accumulations_and_boxes_is_compared_in_all_else():
+    old, new = results(), results(errors=(("nowcast", 0.2), ("persistence", 0.4)))
+    scores = new.scores.aggregates(1)
+    assert scores is None
+    more = {"accumulations": [10], "boxes": [16], "cost_loss": [0.3]}
+    settings = new.settings | {"scores": new.settings["scores"] | more}
+    sums = RainScores((0.5, 2.0), (3,), accumulations=(10,), boxes=(16,)).aggregates(1).sums(2)
+    field = np.ones((1, 2, 12, 12), np.float32)
+    sums.add(2 * field, None, field, timestep=5.0, spacing=4.0)
+    totals = {name: np.stack([array] * 6) for name, array in sums.totals().items()}
+    new = replace(new, settings=settings, aggregates={"nowcast": totals})
+    ((group, reason),) = groups.groups([Run("a", old), Run("b", new)])
+    assert reason == ""
+    found = group.scores.results
+    assert found.values("b")[ScoreKey("mae", accumulation=10.0)][-1] == pytest.approx(1 / 6)
+    assert not any(key.is_aggregated for key in found.values("a"))
+    assert found.values("a")[MAE] == pytest.approx([0.1] * 3, rel=1e-5)
+    assert "MAE of 10 min" in words(writing.html([Run("a", old), Run("b", new)]))
+
+
 def with_fewer_pixels(found, names=("nowcast", "persistence")):
     """The same results where a tenth of the pixels of each kind lacked a forecast."""
     totals = {}
