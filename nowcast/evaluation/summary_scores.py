@@ -78,6 +78,13 @@ class SummaryScores:
         wanted += [key for key in sums if key.score in AGGREGATED and key.box in (None, largest)]
         return self.known(wanted)
 
+    def main_at(self, lead: int) -> list[ScoreKey]:
+        """The main scores that stand at the index of a lead; accumulations end at one of their own,
+        and stand with what is over all leads.
+        """
+        over_all = lead in (-1, self.leads)
+        return [key for key in self.main if over_all or key.accumulation is None]
+
     def known(self, keys: Sequence[ScoreKey]) -> list[ScoreKey]:
         """Those of some scores that any model has."""
         return [key for key in keys if key in self.keys]

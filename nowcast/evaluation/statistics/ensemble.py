@@ -233,6 +233,11 @@ class EnsembleSums(AddedSums):
             found.append(ratio(np.concatenate([none, warned], axis=-2), warned[..., -1:, :]))
         return found[0], found[1]
 
+    @property
+    def warned_from(self) -> list[str]:
+        """From how many members on there is a warning, in words, P."""
+        return [f"{count} or more members" for count in range(self.members + 1)]
+
 
 def _shared_ranks(below: np.ndarray, reached: np.ndarray, members: int) -> np.ndarray:
     """Pixels by rank, (M + 1,): of the ranks from ``below`` to ``reached`` that a pixel's ties

@@ -194,7 +194,7 @@ class ProbabilitySums(AddedSums):
         apart = np.nan_to_num(frequency - rate[..., None, :]) ** 2
         uncertainty = rate * (1 - rate)
         brier = ratio(totals["squared_error"][..., k, :], n)
-        hit_rate, false_rate = (_rates(counts) for counts in (events, forecasts - events))
+        hit_rate, false_rate = self.roc_curve(totals, k)
         steps = false_rate[..., 1:, :] - false_rate[..., :-1, :]
         return {
             "brier": brier,
@@ -217,6 +217,18 @@ class ProbabilitySums(AddedSums):
             ratio(events, forecasts),
             ratio(forecasts, forecasts.sum(-2, keepdims=True)),
         )
+
+    def roc_curve(self, totals: Mapping[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of threshold k: hit rate and false alarm rate, (..., P + 1, T) each, of warnings from
+        none over the highest bin alone to all of them.
+        """
+        forecasts, events = totals["forecasts"][..., k, :, :], totals["events"][..., k, :, :]
+        return _rates(events), _rates(forecasts - events)
+
+    @property
+    def warned_from(self) -> list[str]:
+        """From which probability on each bin warns, in words, P."""
+        return [f"from {100 * edge:.3g} % on" for edge in EDGES[:-1]]
 
 
 def _from_each_bin_on(counts: np.ndarray) -> np.ndarray:
