@@ -97,6 +97,20 @@ def test_long_work_writes_a_line_every_half_minute_into_a_pipe(monkeypatch):
     assert stream.getvalue() == "evaluating 3/7, 36 s\nevaluating 6/7, 72 s\n"
 
 
+def test_an_epoch_that_a_resumed_training_goes_on_in_has_the_seconds_since_then(
+    monkeypatch, capsys
+):
+    trainer, module = at_the_end_of_an_epoch(validation_loss=0.25)
+    monkeypatch.setattr(EpochLog, "total_train_batches", 4)
+    clock, log = StoppedClock(monkeypatch), EpochLog()
+    clock.now = 50_000.0  # since the machine began
+    log.on_train_start(trainer)
+    clock.now += 7
+    log.on_train_batch_end(trainer, module, None, None, 3)
+    log.on_train_epoch_end(trainer, module)
+    assert capsys.readouterr().out == "epoch 2/3: train 0.5, validation 0.25 (7 s)\n"
+
+
 def test_a_log_of_a_long_epoch_has_its_steps_too(monkeypatch, capsys):
     trainer, module = at_the_end_of_an_epoch(validation_loss=0.25)
     monkeypatch.setattr(EpochLog, "total_train_batches", 4)

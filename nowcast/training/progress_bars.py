@@ -42,6 +42,10 @@ class EpochLog(ProgressBar):
         self._begun = 0.0
         self._log: ProgressLog | None = None  # only the main process has one
 
+    def on_train_start(self, trainer, *args) -> None:
+        """Look at the clock, for an epoch that goes on in its middle has no start."""
+        self.on_train_epoch_start(trainer)
+
     def on_train_epoch_start(self, trainer, *args) -> None:
         """Look at the clock."""
         self._begun = time.monotonic()
@@ -74,6 +78,10 @@ class EpochLines(ProgressBar):
     def __init__(self):
         super().__init__()
         self._line: ProgressLine | None = None  # only the main process has one
+
+    def on_train_start(self, trainer, *args) -> None:
+        """Begin a line, for an epoch that goes on in its middle has no start."""
+        self.on_train_epoch_start(trainer)
 
     def on_train_epoch_start(self, trainer, *args) -> None:
         """Begin a line."""
