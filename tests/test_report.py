@@ -465,10 +465,9 @@ def test_accumulations_and_boxes_have_tables_ranks_reliability_and_economic_valu
     crps = found.values("nowcast")[ScoreKey("crps", box=16.0, accumulation=10.0)][-1]
     assert f"CRPS of 10 min, 16 km boxes [mm] {crps:.3f}" in re.sub(" lower is better", "", text)
     assert "Rank histogram of nowcast, 10 min, pixels" in text
-    assert "Reliability ≥ 0.1 mm, 10 min, pixels, all leads" in text
-    assert "Economic value ≥ 0.1 mm, 10 min, 16 km boxes, all leads" in text
-    value = found.scores.aggregates(1).part(found.scores.aggregates(1).aggregations[1], 1)
-    assert value.thresholds == (0.1,)
+    assert "Reliability ≥ 0.1 mm, 10 min, pixels" in text
+    assert "Economic value ≥ 0.1 mm, 10 min, 16 km boxes" in text
+    assert "Economic value ≥ 0.5 mm/h, mean rate, 16 km boxes, all leads" in text
     assert "Accumulations and boxes" not in words(page(results(members=4)))
 
 

@@ -70,11 +70,11 @@ def test_an_accumulation_needs_lead_times_that_end_where_it_does(timestep, lengt
 
 def test_accumulations_come_by_pixel_and_in_every_box_and_rates_in_boxes_alone():
     assert [str(one) for one in aggregations_of((60.0,), (16.0, 32.0))] == [
-        "box16",
-        "box32",
         "sum60",
         "sum60_box16",
         "sum60_box32",
+        "box16",
+        "box32",
     ]
 
 

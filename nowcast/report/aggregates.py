@@ -23,9 +23,9 @@ def aggregates(scores: SummaryScores) -> Section | None:
         return None
     tabs = []
     for aggregation in results.scores.aggregates(1).aggregations:
-        name, items = _name(aggregation), _items(scores, aggregation)
+        items = _items(scores, aggregation)
         if items:
-            tabs.append(Tab(name, items))
+            tabs.append(Tab(_name(aggregation).capitalize(), items))
     if not tabs:
         return None
     words = (
@@ -40,7 +40,7 @@ def aggregates(scores: SummaryScores) -> Section | None:
 
 def _name(aggregation: Aggregation) -> str:
     """What it is called."""
-    parts = ["Mean rate" if aggregation.minutes is None else f"{aggregation.minutes:g} min"]
+    parts = ["mean rate" if aggregation.minutes is None else f"{aggregation.minutes:g} min"]
     parts.append("pixels" if aggregation.box is None else f"{aggregation.box:g} km boxes")
     return ", ".join(parts)
 
@@ -63,7 +63,8 @@ def _items(scores: SummaryScores, aggregation: Aggregation) -> list[Item]:
     for threshold in at_most_three(known):
         k = models[0].sums.thresholds.index(threshold)
         unit = "mm/h" if aggregation.minutes is None else "mm"
-        text = f"≥ {threshold:g} {unit}, {name}"
+        scope = ", all leads" if aggregation.minutes is None else ""
+        text = f"≥ {threshold:g} {unit}, {name}{scope}"
         if not all(one.is_single for one in models):
             charts += [reliability(models, k, text), roc(models, k, text)]
         charts.append(values_of(models, k, text))

@@ -59,7 +59,8 @@ def probabilities(scores: SummaryScores) -> Section | None:
         return None
     tabs = []
     for k, threshold in enumerate(found[0].sums.thresholds):
-        text = scores.threshold_text(threshold)
+        title = scores.threshold_text(threshold)
+        text = f"{title}, all leads"
         keys = scores.known([ScoreKey(score, threshold) for score in _OF_EVENTS])
         figures = [
             reliability(found, k, text),
@@ -67,7 +68,7 @@ def probabilities(scores: SummaryScores) -> Section | None:
             _value_of_rates(scores, found, k, text),
             *(scoring.curve(scores, key) for key in keys),
         ]
-        tabs.append(Tab(text, [Figures(figures)]))
+        tabs.append(Tab(title, [Figures(figures)]))
     words = (
         "Forecast probability is what a distribution says, or the share of members that reach the "
         f"threshold. {RELIABILITY}"
@@ -111,7 +112,7 @@ def reliability(found: Sequence[Probabilities], k: int, threshold: str) -> Figur
             texts.append(f"{one.model}\n{said}")
         lines.append(Line(one.model, one.series, probability[ever], frequency[ever], texts=texts))
     columns = ["model", "forecast probability", "observed frequency", "share of the forecasts"]
-    title = f"Reliability {threshold}, all leads"
+    title = f"Reliability {threshold}"
     return _probability_figure(title, columns[1], columns[2], lines, columns, rows)
 
 
@@ -130,7 +131,7 @@ def roc(found: Sequence[Probabilities], k: int, threshold: str) -> Figure:
             texts.append(f"{one.model}, {warned}\n{said}")
         lines.append(Line(one.model, one.series, alarms, hits, texts=texts))
     columns = ["model", "warned at", "hit rate", "false alarm rate"]
-    title = f"ROC {threshold}, all leads"
+    title = f"ROC {threshold}"
     return _probability_figure(title, columns[3], columns[2], lines, columns, rows)
 
 
@@ -167,7 +168,7 @@ def values_of(found: Sequence[Probabilities], k: int, text: str) -> Figure:
 
 def value_figure(lines: list[Line], threshold: str) -> Figure:
     """Economic value by cost-loss ratio."""
-    title = f"Economic value {threshold}, all leads"
+    title = f"Economic value {threshold}"
     labels = [f"{ratio:g}" for ratio in _RATIOS]
     chart = charts.lines_chart(
         title,

@@ -54,10 +54,10 @@ def aggregations_of(
     accumulations: tuple[float, ...], boxes: tuple[float, ...]
 ) -> tuple[Aggregation, ...]:
     """Accumulations by pixel and in boxes, and rain rates in boxes."""
-    found = [Aggregation(box=box) for box in boxes]
+    found = []
     for minutes in accumulations:
         found += [Aggregation(box, minutes) for box in (None, *boxes)]
-    return tuple(found)
+    return (*found, *(Aggregation(box=box) for box in boxes))
 
 
 def accumulated(rates: np.ndarray, leads: int, timestep: float) -> np.ndarray:
