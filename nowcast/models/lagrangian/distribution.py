@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nowcast.models.lagrangian.ensemble import ScaleNoise, ranked
+from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
 from nowcast.models.lagrangian.evolution import RainInMotion
 from nowcast.models.lagrangian.maps import stripes
 from nowcast.models.lagrangian.settings import LagrangianSettings, RainScale
@@ -132,15 +132,18 @@ class RainDistribution(LogitPrediction):
         """
         check_at_least(1, members=count)
         rain, ladder = self._rain, self._ladder
-        noise = ScaleNoise(count, rain.regression, rain.size, rain.grid, ladder.settings, generator)
-        weights, shares = self._rate_weights(), [(member + 0.5) / count for member in range(count)]
-        frames = []
+        noise = ScaleNoise(
+            count, rain.regression, rain.timestep, rain.size, rain.grid, ladder.settings, generator
+        )
+        # logits are linear between the levels: no other rate has to be looked at
+        levels, first, last = ladder.levels, ladder.normalised[:1], ladder.normalised[-1:]
+        rates = torch.cat([first, levels[(levels > first) & (levels < last)], last])
+        weights, frames = ladder.weights(rates, rain.dtype), []
         for logits, known, drawn in rain.leads(rain.pixels(), noise):
             rows = []
             for part, ranks in zip(ladder.stripes(logits), ladder.stripes(drawn), strict=True):
-                part = _product(weights, part)
-                quantiles = [quantile(part, share, ladder.normalised) for share in shares]
-                rows.append(ranked(torch.stack(quantiles, dim=1), ranks))
+                middles = middles_of_equal_shares(_product(weights, part), rates, count)
+                rows.append(ranked(middles, ranks))
             frames.append(_where(known > 0.5, torch.cat(rows, dim=-2)))
         return torch.stack(frames, dim=2)[:, :, :, None]
 
