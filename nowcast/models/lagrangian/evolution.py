@@ -51,14 +51,12 @@ class Lead(NamedTuple):
 
     Args:
         back: (B, 2, ...), displacement to the departure, on the motion's grid.
-        wide: (B, outputs + 3 * patterns, ...), the network's answer and the patterns, on the cells.
-        evolved: (3, B, S), see ``Regression.evolved``.
+        wide: (B, 2 * L + 3 * details + 2, ...), see ``RainInMotion.on_cells``.
         minutes: (B,) to the lead.
     """
 
     back: Tensor
     wide: Tensor
-    evolved: Tensor
     minutes: Tensor
 
 
@@ -81,7 +79,7 @@ class RainInMotion:
         coarse: (B, K, outputs, ...), the network's answers at the knots, on the cells.
         knots: the leads that these are of.
         regression: how each scale goes on.
-        evolved: (leads, 3, B, S), see ``Regression.evolved``.
+        evolved: (leads, 3, B, S, ...), see ``Regression.evolved``; on the cells, or of size 1.
         log_lifetimes: (S,) of minutes, as learnt.
         settings: of the network.
     """
@@ -150,8 +148,9 @@ class RainInMotion:
         stationary = stripes(pixels.stationary, columns, self.settings.stripe)
         parts = [Pixels(pixels.x, *part) for part in zip(rows, stationary, strict=True)]
         for number, back in enumerate(departures(self.motion, len(self.evolved)), start=1):
-            wide = torch.cat([self.answer(number), self.patterns], dim=1)
-            lead = Lead(back, wide, self.evolved[number - 1], self.timestep * number)
+            minutes = self.timestep * number
+            wide = self.on_cells(self.answer(number), self.evolved[number - 1], minutes)
+            lead = Lead(back, wide, minutes)
             drawn = () if noise is None else noise.next()
             found = [self._at(lead, part, drawn) for part in parts]
             logits, known, *drawn = (torch.cat(some, dim=-2) for some in zip(*found, strict=True))
@@ -173,8 +172,8 @@ class RainInMotion:
             carried: tuple[Tensor, ...], entries: tuple[Tensor, ...]
         ) -> tuple[tuple[Tensor, ...], Tensor]:
             (back,), (answer, evolved, minutes) = carried, entries
-            wide = torch.cat([answer, self.patterns], dim=1)
-            logits, known = self._at(Lead(back, wide, evolved, minutes), pixels)
+            wide = self.on_cells(answer, evolved, minutes)
+            logits, known = self._at(Lead(back, wide, minutes), pixels)
             return (next_departure(step, back),), frame_of(logits, known)
 
         return follow(one, (step,), (answers, self.evolved, minutes))[1]
@@ -192,6 +191,41 @@ class RainInMotion:
             found.append(sampled_at(field, *departed, self.size, beyond="border"))
         return found
 
+    def on_cells(self, answer: Tensor, evolved: Tensor, minutes: Tensor) -> Tensor:
+        """What a lead's pixels look up on the cells, (B, 2 * L + 3 * details + 2, ...): the
+        constants and gains of the levels, how much each of the frame's narrow means counts (of the
+        last frame, the one before it, and those before), what the wide patterns come to, and how
+        much what stays where it is counts.
+
+        The network weighs bands, differences of ever wider means: of each as the regression
+        continues it, what its tendency adds, and what is left of the frames before. A band's weight
+        so is that of a mean, less that of the next narrower band.
+
+        Args:
+            answer: (B, outputs, ...) of the network.
+            evolved: (3, B, S, ...), see ``Regression.evolved``.
+            minutes: (B,) to the lead.
+        """
+        settings = self.settings
+        scales, narrow = settings.scales, len(settings.detail_widths) + 1
+        levels, weights = answer.split([2 * len(settings.levels), settings.coefficients], dim=1)
+        forecast, tendency, past, stationary = weights.split([scales, scales, scales, 1], dim=1)
+        left = torch.exp(-minutes[:, None] / self.log_lifetimes.exp())[:, :, None, None]
+        ahead, before, without = evolved
+        together = forecast + tendency
+        bands = [together * ahead - tendency * without, together * before, past * left]
+        patterns = self.patterns.unflatten(1, (-1, 3))
+        means, rest = [], 0
+        for frame, band in enumerate(bands):
+            of_mean = torch.cat([band[:, :1], band.diff(dim=1)], dim=1)
+            means.append(of_mean[:, :narrow])
+            rest = rest + (of_mean[:, narrow:] * patterns[:, :, frame]).sum(dim=1, keepdim=True)
+        # the widest scale goes back to its own last value
+        widest = patterns[:, -1:, 0]
+        rest = rest + (forecast[:, -1:] - sum(band[:, -1:] for band in bands)) * widest
+        details = torch.stack(means, dim=2).flatten(1, 2)
+        return torch.cat([levels, details, rest, stationary], dim=1)
+
     def _logits(self, details: Tensor, wide: Tensor, lead: Lead, stationary: Tensor) -> Tensor:
         """Logits at the levels, (B, L, H', W'): they fall from level to level.
 
@@ -202,40 +236,18 @@ class RainInMotion:
             stationary: (B, 1, H', W').
         """
         settings, minutes = self.settings, lead.minutes[:, None, None, None]
-        levels, patterns = len(settings.levels), self.patterns.shape[1]
-        constant, gain, weights, patterns = wide.split(
-            [levels, levels, settings.coefficients, patterns], dim=1
+        levels, fields = len(settings.levels), details.shape[1] - 1
+        constant, gain, weights, patterns, of_stationary = wide.split(
+            [levels, levels, fields, 1, 1], dim=1
         )
-        fine, known = details.split([details.shape[1] - 1, 1], dim=1)
+        fine, known = details.split([fields, 1], dim=1)
         # what is not observed is 0 in a frame; the means are made of what is observed alone
-        frame = fine[:, :3] / known.clamp(min=0.5)
-        scales = torch.cat([frame, fine[:, 3:], patterns], dim=1).unflatten(1, (-1, 3))
-        fields = self._continued(scales, lead.evolved, minutes)
-        carried = (weights[:, :-1] * fields).sum(dim=1, keepdim=True)
-        value = settings.sharpness * (carried + weights[:, -1:] * stationary)
+        frame = (weights[:, :3] * fine[:, :3]).sum(dim=1, keepdim=True) / known.clamp(min=0.5)
+        carried = frame + (weights[:, 3:] * fine[:, 3:]).sum(dim=1, keepdim=True) + patterns
+        value = settings.sharpness * (carried + of_stationary * stationary)
         steepness = 1 / (1 + minutes / settings.blunting)
         first, drops = (constant + gain * value).split([1, levels - 1], dim=1)
         return steepness * torch.cat([first, first - F.softplus(drops).cumsum(dim=1)], dim=1)
-
-    def _continued(self, scales: Tensor, evolved: Tensor, minutes: Tensor) -> Tensor:
-        """What the network weighs: of each scale as the regression continues it, what its tendency
-        adds, and what is left of the frames before: (B, 3 S, H', W').
-
-        Args:
-            scales: (B, S, 3, H', W'), ever wider means of the last frame, of the one before it, and
-                of those before.
-            evolved: (3, B, S).
-            minutes: (B, 1, 1, 1).
-        """
-        mean = scales[:, -1, :1]  # that the last scale goes back to
-        bands = torch.cat([scales[:, :-1] - scales[:, 1:], scales[:, -1:] - mean[:, None]], dim=1)
-        left = torch.exp(-minutes / self.log_lifetimes.exp()[:, None, None])
-        ahead, before, without = evolved[..., None, None]
-        last, previous, earlier = bands.unbind(dim=2)
-        forecast = ahead * last + before * previous
-        tendency = forecast - without * last
-        forecast = torch.cat([forecast[:, :-1], forecast[:, -1:] + mean], dim=1)
-        return torch.cat([forecast, tendency, left * earlier], dim=1)
 
 
 def knots_up_to(length: int) -> list[int]:

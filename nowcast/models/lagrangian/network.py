@@ -162,7 +162,7 @@ class LagrangianConvLSTM(ForecastModel):
             coarse=self._coarse(cells, scalars, aligned.timestep, knots),
             knots=knots,
             regression=scales.regression,
-            evolved=scales.regression.evolved(forecast_length),
+            evolved=scales.regression.evolved(forecast_length)[..., None, None],
             log_lifetimes=self.log_lifetimes,
             settings=self.settings,
         )
