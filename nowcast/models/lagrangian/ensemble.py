@@ -1,8 +1,8 @@
 """Members: noise of every scale, which moves with the rain, and the ranks that it gives them.
 
 The noise is made as the errors of forecasts are, in space and in time, so that sums over an hour or
-an area spread as much as they err, too. How these errors hang together was measured as the normal
-scores of what was observed in what was forecast, see ``docs/explanation/shipped_model.md``.
+an area spread as much as they err, too. How these errors hang together was measured by the normal
+scores of what was observed, each in the distribution that was forecast of it.
 
 Axes: B batch, M members, R rates, S scales, H rows, W columns.
 """
