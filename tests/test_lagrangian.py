@@ -11,8 +11,8 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.lagrangian import context as context_module
 from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
-from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
-from nowcast.models.lagrangian.ensemble import ScaleNoise
+from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder, quantile
+from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
 from nowcast.models.lagrangian.evolution import RainInMotion
 from nowcast.models.lagrangian.scales import (
     Regression,
@@ -433,22 +433,86 @@ def test_its_members_hang_together_in_space_and_time_and_no_two_draws_are_alike(
     assert ((0.15 * pixel < area) & (area < 0.8 * pixel)).all()
 
 
-def test_the_noise_of_a_scale_grows_as_it_forgets_its_last_frame():
-    torch.manual_seed(0)
-    correlation, strength = torch.full((1, SETTINGS.scales), 0.8), torch.zeros(1, SETTINGS.scales)
+def noise_of(correlation, tendency, *, minutes=5.0, growth_time=SETTINGS.growth_time):
+    """Noise of 64 members for 256 x 240 km of rain that has nothing but patterns of 6 to 16 km."""
+    ones, strength = torch.ones(1, SETTINGS.scales), torch.zeros(1, SETTINGS.scales)
     strength[0, 3] = 4.0  # a variance
-    rain = Regression(correlation, torch.zeros_like(correlation), strength)
-    noise = ScaleNoise(64, rain, (512, 480), WorkingGrid(1.0, 1, 4), SETTINGS)
+    rain = Regression(correlation * ones, tendency * ones, strength)
+    settings, grid = replace(SETTINGS, growth_time=growth_time), WorkingGrid(1.0, 1, 4)
+    return ScaleNoise(64, rain, torch.tensor([minutes]), (256, 240), grid, settings)
+
+
+def correlation_of(first, second):
+    return (
+        (first * second).mean() / (first.square().mean() * second.square().mean()).sqrt()
+    ).item()
+
+
+def test_noise_is_of_variance_1_and_correlated_in_time_as_the_errors_of_the_regression():
+    torch.manual_seed(0)
+    # correlation 0.8 and no tendency: of 5 leads' errors each has 0.8 of the one before
+    noise = noise_of(0.8, 0.0, growth_time=1e9)
     fields = [noise.next() for _ in range(5)]
-    assert all(
-        detail.abs().max() == 0 and wide.shape == (1, 64, 128, 120) for detail, wide in fields
-    )
-    for lead, (_, wide) in enumerate(fields, start=1):
-        assert wide.std().item() == pytest.approx(2 * math.sqrt(1 - 0.8 ** (2 * lead)), rel=0.05)
-    first, second = (wide for _, wide in fields[3:])
-    assert ((first * second).mean() / (first.std() * second.std())).item() == pytest.approx(
+    assert all(detail.abs().max() == 0 and wide.shape == (1, 64, 64, 60) for detail, wide in fields)
+    assert [wide.std().item() for _, wide in fields] == pytest.approx(5 * [1.0], abs=0.03)
+    assert correlation_of(fields[3][1], fields[4][1]) == pytest.approx(
         0.8 * math.sqrt((1 - 0.8**8) / (1 - 0.8**10)), abs=0.03
     )
+
+
+def test_the_errors_of_rain_that_keeps_its_tendency_persist():
+    torch.manual_seed(0)
+    persists = []
+    for tendency in (0.0, -0.7):
+        noise = noise_of(0.99, tendency, growth_time=1e9)
+        fields = [noise.next()[1] for _ in range(6)]
+        assert fields[5].std().item() == pytest.approx(1, abs=0.05)
+        persists.append(correlation_of(fields[2], fields[5]))
+    # errors that add up: the sums of 3 and of 6 correlate by the root of 3/6 but for what is
+    # forgotten; errors that go on growing hang together closer than that
+    assert persists[0] == pytest.approx(
+        0.99**3 * math.sqrt((1 - 0.99**6) / (1 - 0.99**12)), abs=0.03
+    )
+    assert persists[1] > persists[0] + 0.05
+
+
+@pytest.mark.parametrize("minutes", [15.0, 30.0])
+def test_growth_of_wide_patterns_counts_the_more_the_longer_the_forecast_whatever_the_cadence(
+    minutes,
+):
+    torch.manual_seed(0)
+    noise = noise_of(0.0, 0.0, minutes=minutes)  # of which each lead has another
+    fields = [noise.next()[1] for _ in range(round(180 / minutes))]
+    at = {lead: fields[round(lead / minutes) - 1] for lead in (30, 60, 180)}
+    assert [field.std().item() for field in at.values()] == pytest.approx(3 * [1.0], abs=0.1)
+    # 1 - exp(-t / 75 min): 0.33, 0.55 and 0.91 times the rest, which no two leads share
+    share = {lead: a / math.sqrt(1 + a**2) for lead, a in zip(at, (0.330, 0.551, 0.909))}
+    assert correlation_of(at[30], at[60]) == pytest.approx(share[30] * share[60], abs=0.03)
+    assert correlation_of(at[60], at[180]) == pytest.approx(share[60] * share[180], abs=0.05)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 33])
+def test_the_members_ranked_by_noise_are_in_the_order_of_a_sort(count):
+    torch.manual_seed(0)
+    noise, shares = torch.randn(2, count, 5, 7), torch.rand(2, count, 5, 7).sort(dim=1).values
+    by_sorting = shares.gather(1, noise.argsort(dim=1).argsort(dim=1))
+    assert torch.equal(ranked(shares, noise), by_sorting)
+    same = ranked(shares, torch.zeros_like(noise))  # a tie goes by number
+    assert torch.equal(same, shares)
+
+
+def test_the_middles_of_equal_shares_are_the_quantiles_of_each():
+    torch.manual_seed(0)
+    rates = torch.tensor([0.1, 0.25, 0.3, 0.6, 1.0])
+    drops = 4 * torch.rand(2, 4, 5, 7)
+    drops[:, 2, 0] = 0.0  # a share that no rate has
+    logits = torch.cat([torch.zeros(2, 1, 5, 7), -drops.cumsum(dim=1)], dim=1)
+    logits = logits + 3 * torch.randn(2, 1, 5, 7)
+    middles = middles_of_equal_shares(logits, rates, 20)
+    for member in range(20):
+        expected = quantile(logits, (member + 0.5) / 20, rates)
+        assert (middles[:, member] - expected).abs().max() < 1e-5
+    assert 0.1 < (middles == 0).float().mean() < 0.9
 
 
 def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_grid():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nowcast.models.lagrangian.ensemble import ScaleNoise, ranked
+from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
 from nowcast.models.lagrangian.evolution import FieldOfPixels, RainInMotion
 from nowcast.models.lagrangian.settings import LagrangianSettings, RainScale
 from nowcast.models.network import check_at_least, without_autocast
@@ -136,13 +136,14 @@ class RainDistribution(LogitPrediction):
         """
         check_at_least(1, members=count)
         rain, ladder = self._rain, self._ladder
-        noise = ScaleNoise(count, rain.regression, rain.size, rain.grid, ladder.settings, generator)
-        weights, shares = self._weights_of(ladder.bends), _middles(count)
+        noise = ScaleNoise(
+            count, rain.regression, rain.timestep, rain.size, rain.grid, ladder.settings, generator
+        )
+        weights = self._weights_of(ladder.bends)
 
         def members_of(logits: Tensor, drawn: Tensor) -> Tensor:
             at_bends = _product(weights, logits)
-            quantiles = [quantile(at_bends, share, ladder.bends) for share in shares]
-            return ranked(torch.stack(quantiles, dim=1), drawn)
+            return ranked(middles_of_equal_shares(at_bends, ladder.bends, count), drawn)
 
         frames = [
             _where(known > 0.5, members)
@@ -225,11 +226,6 @@ class RainDistribution(LogitPrediction):
         decides nothing.
         """
         return known if self._ever is None else known & self._ever
-
-
-def _middles(count: int) -> list[float]:
-    """Of equal shares of a distribution."""
-    return [(member + 0.5) / count for member in range(count)]
 
 
 def _where(known: Tensor, field: Tensor) -> Tensor:
