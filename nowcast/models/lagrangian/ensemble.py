@@ -89,4 +89,10 @@ def ranked(quantiles: Tensor, noise: Tensor) -> Tensor:
         quantiles: (B, M, H, W), the middles of M equal shares, ascending.
         noise: (B, M, H, W).
     """
-    return quantiles.gather(1, noise.argsort(dim=1).argsort(dim=1))
+    # counting orders so few ten times as fast as sorting; of equal ones the first is lower
+    ranks = torch.zeros_like(noise)
+    for member in range(1, noise.shape[1]):
+        lower = (noise[:, member, None] - noise[:, :member]).ge_(0)  # 1 or 0
+        ranks[:, member] = lower.sum(dim=1)
+        ranks[:, :member] += 1 - lower
+    return quantiles.gather(1, ranks.long())

@@ -75,7 +75,7 @@ class LagrangianSettings:
     steepness: float = 20.0
     sharpness: float = 10.0
     blunting: float = 35.0
-    stripe: int = 2**15
+    stripe: int = 2**14
 
     @property
     def scales(self) -> int:
