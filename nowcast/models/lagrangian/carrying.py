@@ -4,6 +4,8 @@ A displacement field is (B, 2, H, W): how far, along x and along y, in pixels of
 B batch, C channels, H rows, W columns.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -92,22 +94,24 @@ def displaced(fields: Tensor, displacement: Tensor, *, beyond: str = "zeros") ->
     return sampled_at(fields, x + displacement[:, 0], y + displacement[:, 1], size, beyond=beyond)
 
 
-def departures(motion: Tensor, steps: int) -> list[Tensor]:
-    """Where what arrives at each pixel after 1, 2, ... steps came from.
+def departures(motion: Tensor, steps: int) -> Iterator[Tensor]:
+    """Where what arrives at each pixel after 1, 2, ... steps came from, one after the other.
 
     Args:
         motion: (B, 2, H, W) displacement in one step, steady.
         steps: how many.
 
-    Returns:
+    Yields:
         ``steps`` displacements from a pixel to its departure, (B, 2, H, W); the motion is taken in
         the middle of each step (semi-Lagrangian).
     """
-    step = first_departure(motion)
-    found = [step]
+    if steps < 1:
+        return
+    step = back = first_departure(motion)
+    yield back
     for _ in range(steps - 1):
-        found.append(next_departure(step, found[-1]))
-    return found
+        back = next_departure(step, back)
+        yield back
 
 
 def first_departure(motion: Tensor) -> Tensor:
