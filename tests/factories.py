@@ -12,7 +12,7 @@ import pytest
 from nowcast.data.conversion import convert
 from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.evaluation.statistics.sums import ScoreKey, Values, with_overall
+from nowcast.evaluation.statistics.sums import ScoreKey, Values, row_of, with_overall
 from nowcast.readers.base import Reader
 from nowcast.types.frames import Frames, Grid
 
@@ -191,7 +191,7 @@ def _rows(values: Values) -> list[ScoreRow]:
     rows = []
     for key, by_lead in values.items():
         leads = [*range(1, by_lead.size), None]
-        rows += [ScoreRow(*key, lead, float(value)) for lead, value in zip(leads, by_lead)]
+        rows += [row_of(key, lead, float(value)) for lead, value in zip(leads, by_lead)]
     return rows
 
 

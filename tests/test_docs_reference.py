@@ -123,6 +123,13 @@ def scored():
         perfect = score_runs.scored(ensemble, np.stack([truth] * len(draws), axis=1), truth)
         for key, values in score_runs.scored(ensemble, members, truth).items():
             yield key, values, perfect[key]
+        probabilities = statistic.probabilities()
+        limits = np.array(probabilities.thresholds, np.float32)[:, None, None, None]
+        chance = (members[:, :, None] >= limits).mean(1, dtype=np.float32)
+        right = (truth[:, None] >= limits).astype(np.float32)
+        perfect = score_runs.scored(probabilities, right, truth)
+        for key, values in score_runs.scored(probabilities, chance, truth).items():
+            yield key, values, perfect[key]
 
 
 def test_scores_keep_within_their_range_and_a_perfect_forecast_has_the_value_that_is_said():

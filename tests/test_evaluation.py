@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ from nowcast.evaluation.batches import _identity
 from nowcast.evaluation.blocks import by_time, groups
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.plan import EvaluationPlan
+from nowcast.evaluation.results import Results
 from nowcast.evaluation.running import evaluate
 from nowcast.evaluation.shown import small
 from nowcast.evaluation.source import ModelSource
 from nowcast.evaluation.statistics.moving_mnist import MovingMnistScores
 from nowcast.evaluation.statistics.rain import RainScores
+from nowcast.evaluation.statistics.sums import ScoreKey
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.base import Capabilities
 from nowcast.models.prediction import Ensemble, SingleField
@@ -274,6 +278,73 @@ def test_an_ensemble_is_evaluated_by_its_mean_by_its_members_and_as_an_ensemble(
         row.value for row in results.rows("triple") if row.score == "crps" and row.lead is None
     )
     assert crps == pytest.approx(5 / 3 - 16 / 18)
+
+
+def test_the_crps_of_a_single_field_beside_an_ensemble_is_its_absolute_error():
+    results = evaluated(Plain([[[[2.0]], [[3.5]]]]), {"triple": Triple()})
+    assert overall(results, "crps")["nowcast"] == overall(results, "mae")["nowcast"] == 1.5
+    (row,) = [row for row in results.rows("nowcast") if row.score == "crps" and row.lead is None]
+    assert row.functional == "field"
+
+
+class Rising(Plain):
+    """Cases of 30 minutes a frame and 8 km a pixel, on 2 by 4 pixels: 2 mm/h, then 4 and 6."""
+
+    def __init__(self):
+        super().__init__(np.ones((2, 3, 2, 4)) * np.array([2, 4, 6.0])[:, None, None])
+
+    def scale(self, epoch, index):
+        return 30.0, 8.0
+
+
+def of_sums(length=2, timestep=30):
+    """Persistence and its multiples on rising rain, with accumulations and boxes."""
+    scores = RainScores((0.5,), pools=(), accumulations=(60,), boxes=(16,))
+    found = evaluated(Rising(), {"triple": Triple()}, scores, forecast_length=length)
+    settings = {"task": found.settings["task"] | {"timestep": timestep}}
+    settings["scores"] = SCORES | {"pools": [], "accumulations": [60], "boxes": [16]}
+    return replace(found, settings=settings, statistic=None)
+
+
+def test_sums_over_an_hour_and_boxes_are_scored_of_single_fields_and_of_ensembles(tmp_path):
+    results = of_sums()
+    results.save(tmp_path)
+    for found in (results, Results.load(tmp_path)):
+        own, triple = found.values("nowcast"), found.values("triple")
+        # 2 mm are forecast, 5 mm come
+        assert own[ScoreKey("crps", accumulation=60.0)][-1] == 3
+        assert own[ScoreKey("mse", box=16.0, accumulation=60.0)][-1] == 9
+        # 0, 2 and 4 mm against 5: mean |x - y| = 3, half the mean |x - x'| = 8/9
+        assert triple[ScoreKey("crps", accumulation=60.0)][-1] == pytest.approx(3 - 8 / 9)
+        assert triple[ScoreKey("mae", box=16.0)].tolist() == [2, 4, 3]
+        assert ScoreKey("crps", box=16.0) not in found.values("triple member")
+        difference = found.differences("nowcast", "triple")[ScoreKey("crps", accumulation=60.0)]
+        assert difference.value[-1] == pytest.approx(8 / 9)
+        rows = [row for row in found.rows("triple") if row.accumulation == 60]
+        assert {row.lead for row in rows} == {2}
+        by = {row.score: row.functional for row in rows}
+        assert (by["crps"], by["mae"], by["mse"]) == ("distribution", "median", "mean")
+
+
+def test_an_evaluation_of_before_has_no_sums_over_an_hour_and_reads_as_ever(tmp_path):
+    new = of_sums()
+    names = [name for name in new.settings["scores"] if name not in ("accumulations", "boxes")]
+    scores = {name: new.settings["scores"][name] for name in names}
+    older = replace(new, aggregates={}, settings=new.settings | {"scores": scores})
+    older.save(tmp_path)
+    found = Results.load(tmp_path)
+    assert not any(key.is_aggregated for key in found.values("nowcast"))
+    assert overall(found, "mae") == overall(new, "mae")
+
+
+def test_the_tables_have_sums_over_an_hour_and_boxes_and_say_which_sums_are_left_out():
+    text = " ".join(str(of_sums()).split())
+    assert "Accumulations of the first 60 minutes, in mm" in text
+    assert "score model pixels 16 km boxes" in text and "CRPS nowcast 3.000 3.000" in text
+    assert "Mean rates in boxes, over all leads" in text
+    short = " ".join(str(of_sums(length=1)).split())
+    assert "Accumulations of" not in short
+    assert "No lead time ends after 60 minutes: rain is not added up over them." in short
 
 
 def test_scores_without_ensembles_and_networks_without_members_are_refused():

@@ -244,6 +244,26 @@ def test_runs_that_cannot_be_compared_stand_apart_with_the_reason(other, said):
     assert "Summary: b" in text
 
 
+def test_an_evaluation_of_before_accumulations_and_boxes_is_compared_in_all_else():
+    old, new = results(), results(errors=(("nowcast", 0.2), ("persistence", 0.4)))
+    scores = new.scores.aggregates(1)
+    assert scores is None
+    more = {"accumulations": [10], "boxes": [16], "cost_loss": [0.3]}
+    settings = new.settings | {"scores": new.settings["scores"] | more}
+    sums = RainScores((0.5, 2.0), (3,), accumulations=(10,), boxes=(16,)).aggregates(1).sums(2)
+    field = np.ones((1, 2, 12, 12), np.float32)
+    sums.add(2 * field, None, field, timestep=5.0, spacing=4.0)
+    totals = {name: np.stack([array] * 6) for name, array in sums.totals().items()}
+    new = replace(new, settings=settings, aggregates={"nowcast": totals})
+    ((group, reason),) = groups.groups([Run("a", old), Run("b", new)])
+    assert reason == ""
+    found = group.scores.results
+    assert found.values("b")[ScoreKey("mae", accumulation=10.0)][-1] == pytest.approx(1 / 6)
+    assert not any(key.is_aggregated for key in found.values("a"))
+    assert found.values("a")[MAE] == pytest.approx([0.1] * 3, rel=1e-5)
+    assert "MAE of 10 min" in words(writing.html([Run("a", old), Run("b", new)]))
+
+
 def with_fewer_pixels(found, names=("nowcast", "persistence")):
     """The same results where a tenth of the pixels of each kind lacked a forecast."""
     totals = {}
@@ -415,6 +435,60 @@ def test_ensembles_have_ranks_reliability_and_roc():
     assert "ROC ≥ 2 mm/h, all leads" in text
     assert "nowcast has 4 members" in text
     assert "Ensembles" not in words(page(results()))
+
+
+def with_sums(found, members=None):
+    """The same with accumulations over ten minutes and boxes of 16 km, 4 km a pixel."""
+    more = {"accumulations": [10], "accumulation_thresholds": [0.1], "boxes": [16]}
+    settings = found.settings | {"scores": found.settings["scores"] | more}
+    new = replace(found, settings=settings, aggregates={"made": {}})
+    generator, aggregates = np.random.default_rng(5), {}
+    for model in found.models:
+        count = found.members.get(model, 1)
+        of_blocks = []
+        for _ in found.blocks:
+            rain = generator.gamma(0.5, 2, (1, 2, 12, 12)).astype(np.float32)
+            drawn = (rain[:, None] + generator.random((1, count, 1, 1, 1))).astype(np.float32)
+            sums = new.scores.aggregates(count).sums(2)
+            sums.add(drawn.mean(1), drawn, rain, timestep=5.0, spacing=4.0)
+            of_blocks.append(sums.totals())
+        aggregates[model] = {
+            name: np.stack([one[name] for one in of_blocks]) for name in of_blocks[0]
+        }
+    return replace(new, aggregates=aggregates)
+
+
+def test_accumulations_and_boxes_have_tables_ranks_reliability_and_economic_values():
+    found = with_sums(results(members=4))
+    text = words(page(found))
+    assert "Accumulations and boxes" in text and "10 min, 16 km boxes" in text
+    crps = found.values("nowcast")[ScoreKey("crps", box=16.0, accumulation=10.0)][-1]
+    assert f"CRPS of 10 min, 16 km boxes [mm] {crps:.3f}" in re.sub(" lower is better", "", text)
+    assert "Rank histogram of nowcast, 10 min, pixels" in text
+    assert "Reliability ≥ 0.1 mm, 10 min, pixels" in text
+    assert "Economic value ≥ 0.1 mm, 10 min, 16 km boxes" in text
+    assert "Economic value ≥ 0.5 mm/h, mean rate, 16 km boxes, all leads" in text
+    assert "Accumulations and boxes" not in words(page(results(members=4)))
+
+
+def test_probabilities_without_members_have_reliability_and_economic_values_beside_single_fields():
+    found = results()
+    generator, of_blocks = np.random.default_rng(6), []
+    for _ in found.blocks:
+        rain = generator.gamma(0.5, 2, (1, 2, 12, 12)).astype(np.float32)
+        sums = found.scores.probabilities().sums(2)
+        sums.add(np.clip(np.stack([rain / 2, rain / 8], 1), 0, 1), rain)
+        of_blocks.append(sums.totals())
+    totals = {name: np.stack([one[name] for one in of_blocks]) for name in of_blocks[0]}
+    found = replace(found, probabilities={"nowcast": totals}, facts={"distributions": ["nowcast"]})
+    text = words(page(found))
+    assert "Ensembles" not in text and "Probabilities" in text
+    assert "Reliability ≥ 0.5 mm/h, all leads" in text and "from 25 % on" in text
+    assert "FSS of the probability" in text
+    (row,) = re.findall(r"Economic value ≥ 2 mm/h, all leads cost-loss ratio (.*?) 0.02 ", text)[:1]
+    assert row.startswith("nowcast persistence 0.01 ")
+    of_one = [key for key in found.values("persistence") if key.score == "economic_value"]
+    assert len(of_one) == 12
 
 
 def test_spectra_and_the_performance_diagram_show_the_numbers_of_the_results():

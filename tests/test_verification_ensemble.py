@@ -170,7 +170,7 @@ def test_pieces_add_up_and_other_members_do_not():
         np.testing.assert_allclose(pieces.totals()[name], array, rtol=1e-12)
     with pytest.raises(
         UserError,
-        match="members 3 cannot be added to sums over 1 leads, thresholds .*members 2; verify both",
+        match="members 3, cost_loss .* cannot be added to sums over 1 leads, thresholds .*members 2, .*; verify both",
     ):
         whole + EnsembleSums((1.0,), 2, 1)
 

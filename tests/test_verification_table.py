@@ -7,7 +7,7 @@ from rich.console import Console
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.score_files import read_csv, write_csv, write_differences
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.evaluation.statistics.sums import ScoreKey
+from nowcast.evaluation.statistics.sums import ScoreKey, row_of
 from nowcast.evaluation.tables import difference_table, lead_table, text_tables
 from nowcast.evaluation.titles import (
     evenly,
@@ -25,6 +25,11 @@ ROWS = {
         ScoreRow("csi", 0.5, 1, 1, 0.1 + 0.2, 0.25, 0.5),
         ScoreRow("csi", 0.5, 1, None, math.nan),
         ScoreRow("mse", None, None, 2, 1e-17),
+        row_of(
+            ScoreKey("economic_value", 5.0, box=16.0, accumulation=10.0, cost_loss=0.4),
+            *(2, 0.25),
+            functional="distribution",
+        ),
     ],
     "flow, fast": [ScoreRow("psnr", None, None, 1, math.inf)],
 }
@@ -50,11 +55,12 @@ def two_models(leads=12):
 def test_the_csv_file_has_one_line_per_score_with_all_digits_and_minutes(tmp_path):
     write_csv(ROWS, tmp_path / "scores.csv", lead_minutes=5)
     assert (tmp_path / "scores.csv").read_text().splitlines() == [
-        "model,score,threshold,window,lead,value,low,high,functional",
-        "ConvLSTM,csi,0.5,1,5,0.30000000000000004,0.25,0.5,",
-        "ConvLSTM,csi,0.5,1,,nan,,,",
-        "ConvLSTM,mse,,,10,1e-17,,,",
-        '"flow, fast",psnr,,,5,inf,,,',
+        "model,score,threshold,window,lead,value,low,high,functional,box,accumulation,cost_loss",
+        "ConvLSTM,csi,0.5,1,5,0.30000000000000004,0.25,0.5,,,,",
+        "ConvLSTM,csi,0.5,1,,nan,,,,,,",
+        "ConvLSTM,mse,,,10,1e-17,,,,,,",
+        "ConvLSTM,economic_value,5,,10,0.25,,,distribution,16,10,0.4",
+        '"flow, fast",psnr,,,5,inf,,,,,,',
     ]
 
 
@@ -271,12 +277,15 @@ def test_differences_are_written_with_their_intervals_by_lead_and_over_all(tmp_p
     found = {
         "flow": {ScoreKey("csi", 1.0, 1): Estimate(values, values - 0.125, np.full(3, np.nan))}
     }
+    of_sums = ScoreKey("crps", box=32.0, accumulation=10.0)
+    found["flow"][of_sums] = found["flow"][ScoreKey("csi", 1.0, 1)]
     write_differences(found, tmp_path / "d.csv", lead_minutes=5)
     assert (tmp_path / "d.csv").read_text().splitlines() == [
-        "baseline,score,threshold,window,lead,difference,low,high",
-        "flow,csi,1,1,5,0.25,0.125,",
-        "flow,csi,1,1,10,0.5,0.375,",
-        "flow,csi,1,1,,0.375,0.25,",
+        "baseline,score,threshold,window,lead,difference,low,high,box,accumulation,cost_loss",
+        "flow,csi,1,1,5,0.25,0.125,,,,",
+        "flow,csi,1,1,10,0.5,0.375,,,,",
+        "flow,csi,1,1,,0.375,0.25,,,,",
+        "flow,crps,,,10,0.5,0.375,,32,10,",
     ]
 
 

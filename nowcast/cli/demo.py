@@ -109,15 +109,15 @@ def _describe(found) -> None:
 
 def _sentences(scores: dict) -> list[str]:
     """Who is best in which of the printed scores, and how much that says."""
-    from nowcast.evaluation.statistics.sums import ScoreKey
+    from nowcast.evaluation.statistics.sums import ScoreKey, key_of
     from nowcast.evaluation.titles import best_models, score_title
 
     values: dict[ScoreKey, dict[str, float]] = {}
     for name, rows in scores.items():
         for row in rows:
             of_table = row.score in _SCORES and row.threshold in (None, *_THRESHOLDS)
-            if of_table and row.lead is None and row.window in (None, 1):
-                key = ScoreKey(row.score, row.threshold, row.window)
+            key = key_of(row)
+            if of_table and row.lead is None and key.is_of_pixels:
                 values.setdefault(key, {})[name] = row.value
     won: dict[str, list[str]] = {name: [] for name in scores}
     for key, of_key in values.items():

@@ -69,7 +69,7 @@ def _below(demonstration: Demonstration, names: list[str]) -> dict[str, str]:
 
 def _of(values: Values, score: str, threshold: float | None) -> np.ndarray:
     """A score pixel by pixel, by lead and over all, (T + 1,)."""
-    key = next(key for key in values if key[:2] == (score, threshold) and key.window in (None, 1))
+    key = next(key for key in values if key[:2] == (score, threshold) and key.is_of_pixels)
     return values[key]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from nowcast.drawing.figures import line_style, new_figure, save
 from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
+from nowcast.evaluation.statistics.sums import key_of
 from nowcast.evaluation.titles import score_title, thresholds_shown, unit_of
 from nowcast.runtime.errors import UserError
 
@@ -108,7 +109,7 @@ def _points(rows: list[ScoreRow], score: str, threshold: float | None, step: flo
         for row in rows
         if (row.score, row.threshold) == (score, threshold)
         and row.lead is not None
-        and row.window in (None, 1)
+        and key_of(row).is_of_pixels
     ]
     return np.array(sorted(found, key=lambda point: point[0])).reshape(-1, 4).T
 

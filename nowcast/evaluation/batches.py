@@ -12,6 +12,7 @@ import numpy as np
 
 from nowcast.evaluation.cache import ForecastCache
 from nowcast.evaluation.judged import forecast_of, forecast_of_members, map_of
+from nowcast.evaluation.statistics.aggregates import AggregateSums
 from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.by_functional import (
     ByFunctional,
@@ -88,6 +89,7 @@ class CaseSums:
         sums: (model, block) -> sums of its scores.
         ensembles: (model, block) -> sums of its ensemble scores.
         probabilities: (model, block) -> sums of the scores of its probabilities.
+        aggregates: (model, block) -> sums of its scores of accumulations and boxes.
         squared_errors: by model, the mean squared error of each case, (B,); NaN without a
             comparable pixel.
         failures: by baseline.
@@ -98,6 +100,7 @@ class CaseSums:
     sums: dict[tuple[str, int], Sums] = field(default_factory=dict)
     ensembles: dict[tuple[str, int], Sums] = field(default_factory=dict)
     probabilities: dict[tuple[str, int], Sums] = field(default_factory=dict)
+    aggregates: dict[tuple[str, int], AggregateSums] = field(default_factory=dict)
     squared_errors: dict[str, np.ndarray] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
     members: dict[str, int] = field(default_factory=dict)
@@ -105,7 +108,7 @@ class CaseSums:
 
     def add(self, other: "CaseSums") -> None:
         """Add the batch that comes next."""
-        for name in ("sums", "ensembles", "probabilities", "failures"):
+        for name in ("sums", "ensembles", "probabilities", "aggregates", "failures"):
             mine = vars(self)[name]
             for key, value in vars(other)[name].items():
                 mine[key] = mine[key] + value if key in mine else value
@@ -171,7 +174,40 @@ class BatchEvaluator:
                 for number in range(found.members[name]):
                     single.add(ensemble[here, number], observation[here])
                 found.sums[MEMBER.format(name), block] = single
+            if batch.scale is not None:
+                cases = np.flatnonzero(here)
+                for name, forecast in forecasts.items():
+                    sums = self._aggregated(
+                        map_of(forecast), members.get(name), observation, cases, batch.scale
+                    )
+                    if sums is not None:
+                        found.aggregates[name, block] = sums
         return found
+
+    def _aggregated(
+        self,
+        mean: np.ndarray,
+        members: np.ndarray | None,
+        observation: np.ndarray,
+        cases: np.ndarray,
+        scale: Scale,
+    ) -> AggregateSums | None:
+        """The sums over accumulations and boxes of some cases; None where nothing scores them."""
+        scores = self.statistic.aggregates(1 if members is None else members.shape[1])
+        if scores is None:
+            return None
+        sums = scores.sums(observation.shape[1])
+        for k in cases:
+            one = slice(k, k + 1)
+            of_case = scale.rows([k])
+            sums.add(
+                mean[one],
+                None if members is None else members[one],
+                observation[one],
+                timestep=float(of_case.timestep),
+                spacing=float(of_case.spacing),
+            )
+        return sums
 
     def forecasts(
         self, batch: CaseBatch

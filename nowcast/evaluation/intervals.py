@@ -61,7 +61,10 @@ class Resampling:
         known = np.where(np.isfinite(samples), samples, np.nan)
         ends = np.full((2, *samples.shape[1:]), np.nan)
         if defined.any():
-            ends[:, defined] = np.nanquantile(known[:, defined], (tails, 1 - tails), axis=0)
+            known = known[:, defined]
+            # the same numbers, and much faster, where nothing is missing
+            quantile = np.nanquantile if np.isnan(known).any() else np.quantile
+            ends[:, defined] = quantile(known, (tails, 1 - tails), axis=0)
         return ends[0], ends[1]
 
 

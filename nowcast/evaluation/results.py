@@ -24,7 +24,7 @@ from nowcast.evaluation.intervals import (
 )
 from nowcast.evaluation.statistics.base import Statistic
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.evaluation.statistics.sums import ScoreKey, Values
+from nowcast.evaluation.statistics.sums import ScoreKey, Values, row_of
 from nowcast.evaluation.storage import StoredFile, opened, save
 from nowcast.runtime.build import build_part
 from nowcast.runtime.errors import UserError
@@ -37,6 +37,7 @@ from nowcast.types.task import Task
 FILE = "evaluation.h5"
 ALL_CASES = "all cases"
 """The event that cases without a time belong to."""
+_CRPS = ScoreKey("crps")
 FORMAT = 2  # raised when an older nowcast could misread the file
 
 Totals = dict[str, np.ndarray]
@@ -110,6 +111,8 @@ class Results:
         statistic: the scores as they were computed; None: they are built from the settings.
         probabilities: by model that predicts a distribution, the sums of the scores of its
             probabilities, (N, ...) float64.
+        aggregates: by model, the sums of its scores of accumulations and boxes, (N, ...) float64;
+            none where nothing scores them.
     """
 
     settings: dict
@@ -122,6 +125,7 @@ class Results:
     shown: list[ShownCase] = field(default_factory=list)
     statistic: Statistic | None = None
     probabilities: dict[str, Totals] = field(default_factory=dict)
+    aggregates: dict[str, Totals] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         models, events = ", ".join(self.models), len(self.events)
@@ -211,6 +215,9 @@ class Results:
             probabilities={
                 model: _of_blocks(sums, of_event) for model, sums in self.probabilities.items()
             },
+            aggregates={
+                model: _of_blocks(sums, of_event) for model, sums in self.aggregates.items()
+            },
             shown=[],
         )
 
@@ -229,15 +236,17 @@ class Results:
         return estimates(values, samples, self.resampling)
 
     def rows(self, model: str) -> list[ScoreRow]:
-        """Every score of a model as rows with intervals."""
+        """Every score of a model as rows with intervals; of an accumulation at the lead where it
+        ends, alone.
+        """
         leads = [*range(1, self.task.forecast_length + 1), None]
         found = []
         for key, estimate in self.estimates(model).items():
             numbers = zip(leads, estimate.value, estimate.low, estimate.high)
-            functional = self.judged_by(model, key.score)
-            found += [
-                ScoreRow(*key, lead, *map(float, ends), functional) for lead, *ends in numbers
-            ]
+            functional = self.judged_by(model, key)
+            for lead, *ends in numbers:
+                if key.stands_at(lead, self.task.timestep):
+                    found.append(row_of(key, lead, *map(float, ends), functional))
         return found
 
     def reliability(self, model: str, threshold: float) -> Reliability:
@@ -299,14 +308,24 @@ class Results:
             # of members, too, the probabilities decide where an event is forecast
             scored = self.scores.probabilities()
             values |= scored.scored(together(self.probabilities[model]), length)
+        if model in self.aggregates:
+            scored = self.scores.aggregates(self.members.get(model, 1))
+            totals = together(self.aggregates[model])
+            values |= scored.scored(totals, length, self.task.timestep)
+        error = values.get(ScoreKey("mae"))
+        if self.ensembles and error is not None and self.judged_by(model, _CRPS) == "field":
+            values[_CRPS] = error  # of a single field the one is the other
         return values
 
-    def judged_by(self, model: str, score: str) -> str:
+    def judged_by(self, model: str, key: ScoreKey) -> str:
         """Which number of a model's distribution a score is of: "mean", "median", "decision" (the
         yes/no forecast), "distribution" (all of it), or what its statistic says; "field" of a
-        model that is judged by one field.
+        model that is judged by one field. Accumulations and boxes of a distribution without
+        members are those of its mean.
         """
-        whole = self.scores.judged_by(score)
+        whole = self.scores.judged_by(key.score)
+        if key.is_aggregated and model in self.distributions and model not in self.members:
+            return "mean"
         if model in self.distributions:
             return whole
         return whole if whole == "distribution" and model in self.ensembles else "field"
@@ -333,6 +352,7 @@ class Results:
             "totals": self.totals,
             "ensembles": self.ensembles,
             "probabilities": self.probabilities,
+            "aggregates": self.aggregates,
         }
         for kind, by_model in kinds.items():
             for number, model in enumerate(self.models):
@@ -370,6 +390,7 @@ class Results:
                 about["facts"],
                 [_case_in(file, number, case) for number, case in enumerate(about["shown"])],
                 probabilities=_totals_in(file, "probabilities", about["models"]),
+                aggregates=_totals_in(file, "aggregates", about["models"]),
             )
 
 

@@ -35,7 +35,7 @@ def sentences_of(results: "Results") -> list[str]:
         f"{results.cases} test cases; every score over the pixels that were observed and that "
         "all of the models above forecast."
     ]
-    found += judged_in_words(results)
+    found += judged_in_words(results) + _sums_left_out(results)
     if facts.get("no_pixels"):
         found.append(f"{facts['no_pixels']} of them had no such pixel, and count nowhere.")
     for model, failed in facts.get("failures", {}).items():
@@ -48,6 +48,21 @@ def sentences_of(results: "Results") -> list[str]:
             f"Intervals hold {level} of {results.resampling.draws} draws of {facts['block_rule']}."
         )
     return found + results.conclusion()
+
+
+def _sums_left_out(results: "Results") -> list[str]:
+    """Which accumulations were asked for and cannot be made of these lead times."""
+    scored = results.scores.aggregates(1) if results.aggregates else None
+    if scored is None:
+        return []
+    task, found = results.task, []
+    for aggregation in scored.aggregations:
+        minutes = aggregation.minutes
+        if minutes and not aggregation.leads(task.forecast_length, task.timestep):
+            found.append(
+                f"No lead time ends after {minutes:g} minutes: rain is not added up over them."
+            )
+    return list(dict.fromkeys(found))
 
 
 def judged_in_words(results: "Results") -> list[str]:

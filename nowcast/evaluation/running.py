@@ -79,6 +79,7 @@ def evaluate(
         shown,
         scores,
         _totals(found.probabilities),
+        _totals(found.aggregates),
     )
 
 

@@ -11,22 +11,29 @@ from pathlib import Path
 
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.statistics.scores import ScoreRow
-from nowcast.evaluation.statistics.sums import ScoreKey
+from nowcast.evaluation.statistics.sums import ScoreKey, row_of
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
 
 _FIRST_COLUMNS = ("model", "score", "threshold", "window", "lead", "value", "low", "high")
 """All columns of tables that older versions wrote."""
-_COLUMNS = (*_FIRST_COLUMNS, "functional")
-_DIFFERENCES = ("baseline", "score", "threshold", "window", "lead", "difference", "low", "high")
+_SECOND_COLUMNS = (*_FIRST_COLUMNS, "functional")
+_LATER = ("box", "accumulation", "cost_loss")
+_COLUMNS = (*_SECOND_COLUMNS, *_LATER)
+_DIFFERENCES = (
+    *("baseline", "score", "threshold", "window", "lead", "difference", "low", "high"),
+    *_LATER,
+)
 
 
 def write_csv(
     rows_by_model: dict[str, list[ScoreRow]], path: str | Path, *, lead_minutes: float | None
 ) -> None:
-    """Write one line per score: model, score, threshold [mm/h], window [pixels], lead, value (all
-    digits), the ends of its interval (empty: none), and which number of the model's distribution
-    it is of ("field": the model predicts one field).
+    """Write one line per score: model, score, threshold [mm/h; mm of accumulations], window
+    [pixels], lead, value (all digits), the ends of its interval (empty: none), which number of the
+    model's distribution it is of ("field": the model predicts one field), the side of the boxes
+    whose means are scored [km], the minutes over which rain is accumulated, and the cost-loss ratio
+    (empty: none of it).
 
     Args:
         rows_by_model: the rows of every model.
@@ -45,7 +52,7 @@ def write_differences(
     lead_minutes: float | None,
 ) -> None:
     """Write one line per paired difference, model minus baseline: baseline, score, threshold,
-    window, lead, difference, low, high.
+    window, lead, difference, low, high, box, accumulation, cost-loss ratio.
 
     Args:
         by_baseline: the differences from every baseline, by lead and over all.
@@ -57,7 +64,8 @@ def write_differences(
         for key, estimate in found.items():
             leads = [*range(1, estimate.value.size), None]
             for lead, *ends in zip(leads, estimate.value, estimate.low, estimate.high):
-                lines.append((baseline, ScoreRow(*key, lead, *ends)))
+                if key.stands_at(lead, lead_minutes):
+                    lines.append((baseline, row_of(key, lead, *ends)))
     _write(path, _DIFFERENCES, lines, lead_minutes)
 
 
@@ -76,8 +84,9 @@ def _write(
             value = repr(float(row.value))
             threshold = _plain(row.threshold)
             functional = [row.functional] if "functional" in columns else []
+            later = [_plain(number) for number in (row.box, row.accumulation, row.cost_loss)]
             writer.writerow(
-                [name, row.score, threshold, row.window, lead, value, *ends, *functional]
+                [name, row.score, threshold, row.window, lead, value, *ends, *functional, *later]
             )
 
 
@@ -92,7 +101,7 @@ def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table of scores: {error}.") from None
-    if not lines or tuple(lines[0]) not in (_COLUMNS, _FIRST_COLUMNS):
+    if not lines or tuple(lines[0]) not in (_COLUMNS, _SECOND_COLUMNS, _FIRST_COLUMNS):
         raise UserError(
             f"{path} is no table of scores: its columns are {lines[0] if lines else 'missing'}, "
             f"not {list(_COLUMNS)}."
@@ -111,11 +120,14 @@ def read_csv(path: str | Path, *, lead_minutes: float | None) -> dict[str, list[
 
 def _model_and_row(line: list[str], lead_minutes: float | None) -> tuple[str, ScoreRow]:
     model, score, threshold, window, lead, *numbers = line[: len(_FIRST_COLUMNS)]
-    functional = "".join(line[len(_FIRST_COLUMNS) :])
+    functional = "".join(line[len(_FIRST_COLUMNS) : len(_SECOND_COLUMNS)])
+    later = [float(number) if number else None for number in line[len(_SECOND_COLUMNS) :]]
     value, low, high = (float(number) if number else math.nan for number in numbers)
-    key = ScoreKey(score, float(threshold) if threshold else None, int(window) if window else None)
+    key = ScoreKey(
+        score, float(threshold) if threshold else None, int(window) if window else None, *later
+    )
     step = _step(lead, lead_minutes) if lead else None
-    return model, ScoreRow(*key, step, value, low, high, functional)
+    return model, row_of(key, step, value, low, high, functional)
 
 
 def _plain(number: float | None) -> str | None:

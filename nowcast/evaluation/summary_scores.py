@@ -11,7 +11,14 @@ from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.results import Results
 from nowcast.evaluation.statistics.scores import about, added_scores
 from nowcast.evaluation.statistics.sums import ScoreKey
-from nowcast.evaluation.titles import lead_label, score_title, thresholds_shown, unit_of
+from nowcast.evaluation.titles import (
+    AGGREGATED,
+    lead_label,
+    score_title,
+    score_unit,
+    thresholds_shown,
+    unit_of,
+)
 
 # The main scores besides CSI and FSS at the main thresholds.
 _MAIN_SCORES = ("csi_mean", "crps", "cross_entropy", "mae", "mse", "ssim", "psnr", "correlation")
@@ -64,7 +71,19 @@ class SummaryScores:
         wanted += map(ScoreKey, _MAIN_SCORES)
         wanted.append(ScoreKey("csi_mean", None, 1))
         added = added_scores()
-        return self.known([*wanted, *(key for key in self.keys if key.score in added)])
+        wanted += [key for key in self.keys if key.score in added]
+        # of what people act on: the largest boxes' accumulations, and the pixels'
+        sums = [key for key in self.keys if key.accumulation is not None and key.threshold is None]
+        largest = max((key.box for key in sums if key.box is not None), default=None)
+        wanted += [key for key in sums if key.score in AGGREGATED and key.box in (None, largest)]
+        return self.known(wanted)
+
+    def main_at(self, lead: int) -> list[ScoreKey]:
+        """The main scores that stand at the index of a lead; accumulations end at one of their own,
+        and stand with what is over all leads.
+        """
+        over_all = lead in (-1, self.leads)
+        return [key for key in self.main if over_all or key.accumulation is None]
 
     def known(self, keys: Sequence[ScoreKey]) -> list[ScoreKey]:
         """Those of some scores that any model has."""
@@ -111,7 +130,7 @@ class SummaryScores:
 
     def title(self, key: ScoreKey) -> str:
         """The same with its unit."""
-        unit = about(key.score).unit_for(rain=self.lead_minutes is not None)
+        unit = score_unit(key, rain=self.lead_minutes is not None)
         return f"{self.short_title(key)} [{unit}]" if unit else self.short_title(key)
 
     def threshold_text(self, threshold: float) -> str:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.statistics.scores import ScoreRow, about, added_scores
-from nowcast.evaluation.statistics.sums import ScoreKey
+from nowcast.evaluation.statistics.sums import ScoreKey, key_of
 from nowcast.evaluation.titles import (
+    AGGREGATED,
+    at_most_three,
     best_models,
     digits,
     evenly,
@@ -52,7 +54,8 @@ def text_tables(
         width: columns of the terminal, 80 or more.
 
     Returns:
-        The last one by lead time; ``*`` marks the best of several models.
+        One by lead time after those over all leads, and last those of accumulations and boxes;
+        ``*`` marks the best of several models.
     """
     unit = unit_of(lead_minutes)
     titles = _TITLES + (_FUNCTIONAL if _functionals(rows_by_model) else 0)
@@ -61,7 +64,8 @@ def text_tables(
         over_all = [_overall_table(rows_by_model, unit, pooled)]
     else:
         over_all = _model_tables(rows_by_model, unit, pooled, width)
-    return [*over_all, lead_table(rows_by_model, lead_minutes=lead_minutes)]
+    by_lead = lead_table(rows_by_model, lead_minutes=lead_minutes)
+    return [*over_all, by_lead, *aggregated_tables(rows_by_model, lead_minutes)]
 
 
 def _new_table(title: str | None, caption: str | None) -> "Table":
@@ -85,7 +89,7 @@ def _values(rows_by_model: Rows) -> dict[tuple[ScoreKey, int | None], _ByModel]:
     values: dict[tuple[ScoreKey, int | None], _ByModel] = {}
     for model, rows in rows_by_model.items():
         for row in rows:
-            values.setdefault((ScoreKey(*row[:3]), row.lead), {})[model] = row.value
+            values.setdefault((key_of(row), row.lead), {})[model] = row.value
     return values
 
 
@@ -143,8 +147,8 @@ def _overall_table(rows_by_model: Rows, unit: str, pooled: bool) -> "Table":
         table.add_column(_escaped(model), justify="right", overflow="fold")
     previous = None
     for key, by_model in _over_all(rows_by_model).items():
-        wide = (key.window or 1) > 1 and key.score not in ("csi", "fss")
-        if wide or not about(key.score).shown:
+        wide = (key.window or 1) > 1 and key.score not in ("csi", "fss", "fss_probability")
+        if wide or key.is_aggregated or not about(key.score).shown:
             continue
         if previous not in (None, key.threshold):
             table.add_section()
@@ -191,7 +195,7 @@ def _main_keys(rows_by_model: Rows, values: dict[ScoreKey, _ByModel]) -> list[Sc
     main = {*_BY_LEAD, "mae", *added_scores()}
     keys = []
     for key in values:
-        of_pixels = key.window in (None, 1) and key.score in main
+        of_pixels = key.is_of_pixels and key.score in main
         of_widest = key.score == "fss" and key.window == widest
         if key.threshold in thresholds and (of_pixels or of_widest):
             keys.append(key)
@@ -236,7 +240,7 @@ def lead_table(
     keys = {
         key: None
         for key, _ in values
-        if key.score in order and key.threshold in (None, *thresholds) and key.window in (None, 1)
+        if key.score in order and key.threshold in (None, *thresholds) and key.is_of_pixels
     }
     for key in sorted(keys, key=lambda key: (order.index(key.score), key.threshold or 0)):
         found = [_marked(key.score, values.get((key, step), {}), rows_by_model) for step in columns]
@@ -244,6 +248,60 @@ def lead_table(
         for model, *texts in zip(rows_by_model, *found):
             table.add_row(title, _escaped(model), *texts)
             title = ""  # once for all models
+        table.add_section()
+    _explain_marks(table)
+    return table
+
+
+def aggregated_tables(rows_by_model: Rows, lead_minutes: float | None) -> list["Table"]:
+    """The main scores of each accumulation, and of mean rates in boxes over all leads: a line for
+    each model, a column for each size of boxes.
+
+    Args:
+        rows_by_model: the rows of every model, made with the same settings.
+        lead_minutes: minutes of one step, None to count frames.
+    """
+    by_minutes: dict[float | None, dict[ScoreKey, _ByModel]] = {}
+    for (key, lead), by_model in _values(rows_by_model).items():
+        if key.is_aggregated and key.score in AGGREGATED and (key.accumulation or lead is None):
+            by_minutes.setdefault(key.accumulation, {})[key] = by_model
+    order = sorted(by_minutes, key=lambda minutes: (minutes is None, minutes))
+    unit = unit_of(lead_minutes)
+    return [
+        _aggregated_table(by_minutes[minutes], minutes, rows_by_model, unit) for minutes in order
+    ]
+
+
+def _aggregated_table(
+    values: dict[ScoreKey, _ByModel], minutes: float | None, models: Rows, unit: str
+) -> "Table":
+    """Of one accumulation [mm], or of rates in boxes."""
+    title = "Mean rates in boxes, over all leads: mean of the leads"
+    if minutes is not None:
+        title = f"Accumulations of the first {minutes:g} minutes, in mm"
+    table = _new_table(title, None)
+    table.add_column("score", no_wrap=True)
+    table.add_column("model", overflow="fold", min_width=min(max(map(len, models)), _NAME))
+    boxes = list(dict.fromkeys(key.box for key in values))
+    for box in boxes:
+        heading = "pixels" if box is None else f"{box:g} km boxes"
+        table.add_column(heading, justify="right", no_wrap=True)
+    defined = {
+        key.threshold
+        for key, by_model in values.items()
+        if not all(map(math.isnan, by_model.values()))
+    }
+    thresholds = [None, *at_most_three(sorted(defined - {None}))]
+    wanted = dict.fromkeys(key[:2] for key in values if key.threshold in thresholds)
+    for score, threshold in sorted(wanted, key=lambda one: (AGGREGATED.index(one[0]), one[1] or 0)):
+        keys = [ScoreKey(score, threshold, box=box, accumulation=minutes) for box in boxes]
+        by_box = [values.get(key, {}) for key in keys]
+        columns = [_marked(score, by_model, models) for by_model in by_box]
+        title = score_title(score, threshold, unit=unit if minutes is None else "mm")
+        for model, *texts in zip(models, *columns):
+            if any(model in by_model for by_model in by_box):  # a single field has no spread
+                table.add_row(title, _escaped(model), *texts)
+                title = ""  # once for all models
         table.add_section()
     _explain_marks(table)
     return table
@@ -263,18 +321,21 @@ def difference_table(
         f"{_escaped(model)} minus the baseline, over all leads",
         "better, worse: the interval leaves out 0   open: it does not",
     )
-    table.add_column("score", no_wrap=True)
-    table.add_column("baseline", overflow="fold")
+    table.add_column("score")
+    longest = min(max(map(len, by_baseline)), _NAME)
+    table.add_column("baseline", overflow="fold", min_width=longest)
     for heading in ("difference", "interval", "means"):
         table.add_column(heading, justify="left" if heading == "means" else "right", no_wrap=True)
     shown = (*_BY_LEAD, "fss", "mae", *added_scores())
     for key in next(iter(by_baseline.values())):
-        if key.score not in shown or key.window not in (None, 1):
+        of_sums = key.accumulation is not None and key.threshold is None and key.score in AGGREGATED
+        if not of_sums and (key.score not in shown or not key.is_of_pixels):
             continue
         title = score_title(*key, unit=unit_of(lead_minutes))
         for baseline, found in by_baseline.items():
-            table.add_row(title, _escaped(baseline), *_difference(key, found.get(key)))
-            title = ""  # once for all baselines
+            if key in found or not key.is_aggregated:  # single members have no sums
+                table.add_row(title, _escaped(baseline), *_difference(key, found.get(key)))
+                title = ""  # once for all baselines
         table.add_section()
     return table
 

@@ -9,29 +9,54 @@ from nowcast.evaluation.intervals import Estimate
 from nowcast.evaluation.statistics.scores import DIRECTIONS, ScoreRow, about
 from nowcast.evaluation.statistics.sums import ScoreKey
 
+_OF_ACCUMULATIONS = {"mm/h": "mm", "mm²/h²": "mm²"}  # units by those of rates
 _MOST_THRESHOLDS = 3
+AGGREGATED = ("crps", "mse", "mae", "spread_skill", "brier_skill")
+"""The main scores of accumulations and of boxes, for tables."""
 _ACRONYM = 4  # letters up to which the name of a score is written in capitals
 
 
 def score_title(
-    score: str, threshold: float | None, window: int | None = None, *, unit: str = "mm/h"
+    score: str,
+    threshold: float | None,
+    window: int | None = None,
+    box: float | None = None,
+    accumulation: float | None = None,
+    cost_loss: float | None = None,
+    *,
+    unit: str = "mm/h",
 ) -> str:
-    """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, cross-entropy, ...
+    """CSI >= 1 mm/h, FSS >= 1 mm/h, 5 px, CRPS of 60 min, 16 km boxes, cross-entropy, ...
 
     Args:
         score: its name.
         threshold: of an event; None: without.
         window: width of a neighbourhood [pixels].
-        unit: of the threshold, see ``unit_of``.
+        box: side of the boxes whose means are scored [km].
+        accumulation: minutes over which rain is accumulated.
+        cost_loss: cost-loss ratio.
+        unit: of the threshold of rates, see ``unit_of``; that of accumulations is mm.
     """
     name = about(score).title
     if not name:
         name = score.upper() if len(score) <= _ACRONYM else score.replace("_", " ")
     if threshold is not None:
-        name = f"{name} ≥ {threshold:g} {unit}"
+        name = f"{name} ≥ {threshold:g} {unit if accumulation is None else 'mm'}"
+    if cost_loss is not None:
+        name = f"{name}, cost-loss ratio {cost_loss:g}"
+    if accumulation is not None:
+        name = f"{name}{' of' if threshold is None else ' in'} {accumulation:g} min"
+    if box is not None:
+        name = f"{name}, {box:g} km boxes"
     if window and score.startswith(("fss", "power")):
         return f"{name}, {window} px"
     return f"{name}, largest of {window} px" if window and window > 1 else name
+
+
+def score_unit(key: ScoreKey, *, rain: bool) -> str:
+    """The unit of a score of rain, or of grey levels; "" if it has none."""
+    unit = about(key.score).unit_for(rain=rain)
+    return unit if key.accumulation is None else _OF_ACCUMULATIONS.get(unit, unit)
 
 
 def unit_of(lead_minutes: float | None) -> str:
@@ -56,7 +81,11 @@ def thresholds_shown(rows: list[ScoreRow]) -> list[float]:
     # of a score that is undefined without events; counts never are
     events = [row for row in rows if row.threshold is not None and row.score == "csi"]
     defined = {row.threshold for row in events if row.lead is None and not math.isnan(row.value)}
-    found = sorted(defined or {row.threshold for row in events})
+    return at_most_three(sorted(defined or {row.threshold for row in events}))
+
+
+def at_most_three(found: list[float]) -> list[float]:
+    """The lowest, a middle and the highest of ascending numbers."""
     if len(found) <= _MOST_THRESHOLDS:
         return found
     last = len(found) - 1

@@ -10,7 +10,10 @@ import numpy as np
 from nowcast.evaluation.results import Results, ShownCase
 from nowcast.evaluation.summary_scores import SummaryScores
 from nowcast.report.runs import Run
-from nowcast.runtime.files import SHIPPED, run_folder
+from nowcast.runtime.files import typed_run
+
+_ADDED = ("accumulations", "accumulation_thresholds", "boxes", "cost_loss")
+"""Settings of scores of rain that add scores, and leave the others as they are."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ def difference(one: Run, other: Run) -> str:
     names = f"{other.name} and {one.name}"
     conclusion = "their numbers do not belong in one table."
     both = _how_to_evaluate_both(one, other)
-    for name in ("task", "scores"):
-        if first.settings[name] != second.settings[name]:
-            words = "different tasks" if name == "task" else "different scores"
-            return f"{names} have {words}: {conclusion}"
+    if first.settings["task"] != second.settings["task"]:
+        return f"{names} have different tasks: {conclusion}"
+    if _without_aggregates(first) != _without_aggregates(second):
+        return f"{names} have different scores: {conclusion}"
     if first.blocks != second.blocks:
         return f"{names} were evaluated on different cases: {conclusion}"
     # equal counts of what was observed: the same pixels of the same observations
@@ -68,6 +71,17 @@ def difference(one: Run, other: Run) -> str:
         f"{_who_has_no_forecast(fewer, more)} has no forecast for some, such as where rain comes "
         f"from outside the grid; {conclusion}{both}"
     )
+
+
+def _without_aggregates(results: Results) -> dict:
+    """The settings of its scores, without those that only add scores to the others: older
+    evaluations do not have them, and can be compared in all else.
+    """
+    return {name: value for name, value in results.settings["scores"].items() if name not in _ADDED}
+
+
+def _aggregates_of(results: Results) -> list:
+    return [results.settings["scores"].get(name) for name in _ADDED]
 
 
 def _pixels(results: Results) -> float:
@@ -99,7 +113,7 @@ def _how_to_evaluate_both(one: Run, other: Run) -> str:
         folder = Path(str(facts.get("model") or ""))
         if not facts.get("model") or not folder.is_dir():
             return ""
-        typed.append(SHIPPED if folder.resolve() == run_folder(SHIPPED).resolve() else str(folder))
+        typed.append(typed_run(folder))
     words = shlex.quote(f"run=[{','.join(typed)}]")
     return f" Evaluate both at once, on the pixels that both forecast: nowcast evaluate {words}"
 
@@ -145,7 +159,10 @@ def _merged(runs: Sequence[Run]) -> Results:
     run, too.
     """
     totals = {run.name: run.results.totals[run.results.models[0]] for run in runs}
-    ensembles, members, shown = {}, {}, {}
+    ensembles, members, shown, probabilities, aggregates = {}, {}, {}, {}, {}
+    distributions = []
+    # whose accumulations and boxes are shown; those of others are not the same
+    leading = next((run.results for run in runs if run.results.aggregates), runs[0].results)
     for run in runs:
         results = run.results
         names = {results.models[0]: run.name}
@@ -154,13 +171,27 @@ def _merged(runs: Sequence[Run]) -> Results:
             totals[names[model]] = results.totals[model]
         ensembles |= _renamed(results.ensembles, names)
         members |= _renamed(results.members, names)
+        probabilities |= _renamed(results.probabilities, names)
+        distributions += [names[model] for model in results.distributions]
+        if _aggregates_of(results) == _aggregates_of(leading):
+            aggregates |= _renamed(results.aggregates, names)
         for case in results.shown:
             forecasts = _renamed(case.forecasts, names)
             kind = f"{case.kind} of {run.name}"
             _merge_case(shown, replace(case, kind=kind, forecasts=forecasts))
-    shown = list(shown.values())
+    first = runs[0].results
+    facts = dict(first.facts) if isinstance(first.facts, dict) else {}
     return replace(
-        runs[0].results, totals=totals, ensembles=ensembles, members=members, shown=shown
+        first,
+        settings=leading.settings,
+        totals=totals,
+        ensembles=ensembles,
+        members=members,
+        shown=list(shown.values()),
+        probabilities=probabilities,
+        aggregates=aggregates,
+        facts=facts | {"distributions": distributions},
+        statistic=first.statistic if leading is first else None,
     )
 
 

@@ -40,6 +40,7 @@ _OF_ERRORS = (
     "b_mse",
 )
 _OF_STRUCTURE = ("ssim", "ssim_range2", "psnr", "sal_structure", "sal_amplitude", "sal_location")
+_OF_SCALES = {"fss": "FSS", "fss_probability": "FSS of the probability", "csi": "CSI"}
 _MOST_EVENTS = 400  # a table of ten years' days would make the file too large
 _LARGE_RANGE = 20  # largest over smallest loss from which the axis is logarithmic
 
@@ -83,7 +84,7 @@ def _add_curves(
 def scales(scores: SummaryScores) -> Section | None:
     """FSS by neighbourhood, and CSI of the largest values of blocks, by threshold and width."""
     tabs = []
-    for score in ("fss", "csi"):
+    for score, name in _OF_SCALES.items():
         of_score = [key for key in scores.keys if key.score == score and key.window]
         widths = sorted({key.window for key in of_score})
         thresholds = sorted({key.threshold for key in of_score if key.threshold is not None})
@@ -94,9 +95,9 @@ def scales(scores: SummaryScores) -> Section | None:
         for scope, lead in scores.scopes:
             tables = []
             for model in models:
-                caption = f"{model}: {score.upper()} {scope}"
+                caption = f"{model}: {name} {scope}"
                 tables.append(_scale_table(scores, score, model, thresholds, widths, lead, caption))
-            tabs.append(Tab(f"{score.upper()} {scope}", [Tables(tables)]))
+            tabs.append(Tab(f"{name} {scope}", [Tables(tables)]))
     if not tabs:
         return None
     words = [
@@ -124,17 +125,17 @@ def _scale_table(
     rows = []
     for threshold in thresholds:
         useful = math.nan
-        if score == "fss" and ScoreKey("fss_useful", threshold) in estimates:
+        if score != "csi" and ScoreKey("fss_useful", threshold) in estimates:
             useful = float(estimates[ScoreKey("fss_useful", threshold)].value[lead])
         row = [scores.threshold_text(threshold)]
         for width in widths:
             estimate = estimates.get(ScoreKey(score, threshold, width))
             row.append("" if estimate is None else _scale_cell(float(estimate.value[lead]), useful))
-        if score == "fss":
+        if score != "csi":
             row.append(number(useful))
         rows.append(row)
     columns = ["threshold", *(f"{width} px" for width in widths)]
-    if score == "fss":
+    if score != "csi":
         columns.append("useful from")
     return Table(caption, columns, rows)
 

@@ -28,7 +28,12 @@ from nowcast.report.document import (
 from nowcast.report.groups import Group
 
 _OUTCOMES = ("better", "worse", "not significant", "no interval", "undefined")
-_SHOWN_ELSEWHERE = ("power_", "fss_", "cross_entropy_floor")  # beginnings of names of scores
+_SHOWN_ELSEWHERE = (
+    "power_",
+    "fss_",
+    "cross_entropy_floor",
+    "economic_value",
+)  # beginnings of names of scores
 
 
 def summary(group: Group) -> Section:
@@ -45,7 +50,7 @@ def summary(group: Group) -> Section:
     tabs = []
     for scope, lead in scores.scopes:
         caption = f"The main scores of all models {scope}, with intervals"
-        table = scoring.values_table(scores, scores.main, lead, caption)
+        table = scoring.values_table(scores, scores.main_at(lead), lead, caption)
         tabs.append(Tab(scope.capitalize(), [table]))
     items += [Heading("Scores of all models"), soft(_how(scores)), Tabs("Leads", tabs)]
     rest = [
@@ -164,7 +169,7 @@ def _in_words(
     """The main scores by what their differences say."""
     found: dict[str, list[str]] = {word: [] for word in _OUTCOMES}  # the good ones first
     differences = scores.differences(model, other)
-    for key in scores.main:
+    for key in scores.main_at(lead):
         if key in differences and about(key.score).better in ("higher", "lower"):
             found[outcome(key, differences[key], lead)].append(scores.short_title(key))
     return [
@@ -188,7 +193,7 @@ def _differences_table(
 ) -> Table:
     """Paired differences from all opponents."""
     rows = []
-    for key in scores.main:
+    for key in scores.main_at(lead):
         estimate = scores.estimates[model].get(key)
         if estimate is None:
             continue

@@ -11,12 +11,14 @@ from markupsafe import Markup
 from nowcast.drawing.colours import RAIN_CLASSES, RAIN_COLOURS
 from nowcast.evaluation.summary_scores import SummaryScores
 from nowcast.report import runs as of_runs
+from nowcast.report.aggregates import aggregates
 from nowcast.report.diagrams import diagram, spectra
 from nowcast.report.document import Section, Tab, Tabs, soft
 from nowcast.report.ensembles import ensembles
 from nowcast.report.groups import Group, groups
 from nowcast.report.markup import clean, tag, text_at
 from nowcast.report.pictures import animations
+from nowcast.report.probabilities import probabilities
 from nowcast.report.reproduction import reproduction
 from nowcast.report.runs import Run
 from nowcast.report.sections import by_event, curves, scales, training
@@ -126,7 +128,11 @@ def _sections(group: Group, number: int | None, lines: dict[str, str]) -> list[S
     """
     scores = group.scores
     made = [summary(group)]
-    made += [make(scores) for make in (curves, scales, diagram, spectra, ensembles, by_event)]
+    sections = (
+        *(curves, scales, diagram, spectra),
+        *(probabilities, ensembles, aggregates, by_event),
+    )
+    made += [make(scores) for make in sections]
     made.append(cases(scores, lines))
     sections = [section for section in made if section is not None]
     if number is None:

@@ -119,6 +119,12 @@ NEIGHBOURHOODS = {
         "observed, wherever in the window it lies.",
         0, 1, _FSS, 1,
     ),
+    "fss_probability": Formula(
+        r"1 - \frac{\sum_i (\bar P_i - S_i^O)^2}{\sum_i \bar P_i^2 + \sum_i (S_i^O)^2}",
+        "The same of probabilities: their mean in each window in place of the share of the "
+        "forecast events.",
+        0, 1, _FSS, 1,
+    ),
     "fss_useful": Formula(
         r"\tfrac{1}{2} + \frac{f_0}{2}",
         "From where on an FSS is called useful; a property of the observations.",
@@ -282,6 +288,14 @@ ENSEMBLES = {
         "The probability from which on the yes/no forecasts of a distribution say yes: the one "
         "that promises the best CSI over all pixels of a lead, by the probabilities alone.",
         0, 1, "Gneiting 2011, J. Am. Stat. Assoc. 106",
+    ),
+    "economic_value": Formula(
+        r"V = \frac{\min(\alpha n, h + m) - \alpha (h + f) - m}"
+        r"{\min(\alpha n, h + m) - \alpha (h + m)}",
+        "Potential economic value: the share of what a perfect forecast would save, beyond knowing "
+        "the climate, for a user to whom protection costs the share α of the loss that it prevents "
+        "(column cost_loss), and who protects where the probability is at least α.",
+        -INFINITE, 1, "Richardson 2000, Q. J. R. Meteorol. Soc. 126", 1,
     ),
     "roc_area": Formula(
         r"\int H \, dF",

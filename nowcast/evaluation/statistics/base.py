@@ -5,7 +5,7 @@ Axes: B batch, M members, T lead times, H rows, W columns; ``...`` are axes of r
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from nowcast.evaluation.statistics.by_functional import Forecast, field_of
 from nowcast.evaluation.statistics.scores import Score, judged_by, register
 from nowcast.evaluation.statistics.sums import ScoredSums, ScoreKey, Sums, Values, with_overall
 from nowcast.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from nowcast.evaluation.statistics.aggregates import AggregateScores
 
 NamedValues = Mapping[ScoreKey, np.ndarray] | Mapping[str, np.ndarray]
 """Scores by a ``ScoreKey``, or by their name where there is no threshold and no window."""
@@ -92,6 +95,12 @@ class Statistic(ABC):
     def ensemble(self, members: int) -> "Statistic | None":
         """The statistic of ensembles of so many members, whose ``of`` gets forecasts of shape
         (B, M, T, H, W); None: there are no scores of ensembles.
+        """
+        return None
+
+    def aggregates(self, members: int) -> "AggregateScores | None":
+        """The scores of accumulations and of means in boxes, of ensembles of so many members (1: of
+        a single field); None: there are none.
         """
         return None
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nowcast.evaluation.statistics.base import SummedStatistic
-from nowcast.evaluation.statistics.scores import ratio
+from nowcast.evaluation.statistics.scores import economic_value, ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, without_masks
 from nowcast.runtime.errors import UserError
 
+_ROUNDING = 1e-9  # of a number of members
 _BLOCK = 2**15  # pixels worked on at once: their members stay in the processor's cache
 
 
@@ -25,14 +26,16 @@ class EnsembleScores(SummedStatistic):
     Args:
         thresholds: K rain rates [mm/h].
         members: M.
+        cost_loss: cost-loss ratios of economic values.
     """
 
     thresholds: tuple[float, ...]
     members: int
+    cost_loss: tuple[float, ...] = ()
 
     def sums(self, forecast_length: int) -> "EnsembleSums":
         """Empty sums for ensembles of ``forecast_length`` leads."""
-        return EnsembleSums(self.thresholds, self.members, forecast_length)
+        return EnsembleSums(self.thresholds, self.members, forecast_length, self.cost_loss)
 
 
 class EnsembleSums(AddedSums):
@@ -42,6 +45,7 @@ class EnsembleSums(AddedSums):
         thresholds: K rain rates [mm/h].
         members: M.
         forecast_length: T.
+        cost_loss: cost-loss ratios of economic values.
 
     Attributes:
         ranks: where the observation stands among the members, (M + 1, T): rank 0 below all of them.
@@ -57,8 +61,14 @@ class EnsembleSums(AddedSums):
         squared_error: sum over pixels of the squared error of the mean, (T,) [mm2/h2].
     """
 
-    def __init__(self, thresholds: tuple[float, ...], members: int, forecast_length: int):
-        self.thresholds, self.members = thresholds, members
+    def __init__(
+        self,
+        thresholds: tuple[float, ...],
+        members: int,
+        forecast_length: int,
+        cost_loss: tuple[float, ...] = (),
+    ):
+        self.thresholds, self.members, self.cost_loss = thresholds, members, cost_loss
         self.ranks = np.zeros((members + 1, forecast_length))
         by_probability = np.zeros((2, len(thresholds), members + 1, forecast_length))
         self.forecasts, self.events = by_probability
@@ -125,7 +135,7 @@ class EnsembleSums(AddedSums):
             self.events[k, :, lead] += np.bincount(number[event], minlength=self.members + 1)
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
-        """CRPS, spread and skill, Brier scores and ROC areas.
+        """CRPS, spread and skill, Brier scores, ROC areas and economic values.
 
         ``crps`` is mean|x - y| - sum_ij |x_i - x_j| / (2 M^2), ``crps_fair`` divides by 2 M (M - 1)
         (Ferro 2014): what the members' distribution would have with endless members. ``spread`` is
@@ -150,7 +160,23 @@ class EnsembleSums(AddedSums):
                 ScoreKey(score, threshold): value
                 for score, value in self._of_probabilities(totals, k).items()
             }
+            for cost_loss in self.cost_loss:
+                key = ScoreKey("economic_value", threshold, cost_loss=cost_loss)
+                found[key] = self.economic_value(totals, k, cost_loss)
         return found
+
+    def economic_value(
+        self, totals: Mapping[str, np.ndarray], k: int, cost_loss: float
+    ) -> np.ndarray:
+        """Of threshold k, (..., T), for users who act where the share of members that reach it is
+        at least their cost-loss ratio.
+        """
+        forecasts, events = totals["forecasts"][..., k, :, :], totals["events"][..., k, :, :]
+        # 2 of 5 members are 0.4, whatever binary fractions make of it
+        acted = np.arange(self.members + 1) >= cost_loss * self.members - _ROUNDING
+        hits = events[..., acted, :].sum(-2)
+        alarms = forecasts[..., acted, :].sum(-2) - hits
+        return economic_value(hits, events.sum(-2) - hits, alarms, forecasts.sum(-2), cost_loss)
 
     def _of_probabilities(self, totals: Mapping[str, np.ndarray], k: int) -> dict[str, np.ndarray]:
         """Brier score with its parts (Murphy 1973: reliability - resolution + uncertainty), skill
@@ -206,6 +232,11 @@ class EnsembleSums(AddedSums):
             none = np.zeros_like(warned[..., :1, :])
             found.append(ratio(np.concatenate([none, warned], axis=-2), warned[..., -1:, :]))
         return found[0], found[1]
+
+    @property
+    def warned_from(self) -> list[str]:
+        """From how many members on there is a warning, in words, P."""
+        return [f"{count} or more members" for count in range(self.members + 1)]
 
 
 def _shared_ranks(below: np.ndarray, reached: np.ndarray, members: int) -> np.ndarray:

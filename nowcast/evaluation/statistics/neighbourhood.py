@@ -114,6 +114,34 @@ def fraction_sums(
     return sums
 
 
+def probability_sums(
+    probability: np.ndarray, event: np.ndarray, known: np.ndarray, windows: tuple[int, ...]
+) -> np.ndarray:
+    """The same sums of probabilities in place of forecast events, over the pixels of one field.
+
+    Args:
+        probability: in [0, 1], (H, W) float32, NaN = missing.
+        event: whether it came, (H, W) booleans.
+        known: whether a pixel counts, (H, W) booleans.
+        windows: N widths [pixels].
+
+    Returns:
+        (2, N) float64: the sums of Sf So, and of Sf^2 + So^2, where S is a sum over the window.
+    """
+    observed = known & ~np.isnan(probability)
+    both = np.zeros((2, *probability.shape), np.float32)
+    np.copyto(both[0], probability, where=observed)
+    np.copyto(both[1], event, where=observed)
+    sums = np.zeros((2, len(windows)))
+    for n, window in enumerate(windows):
+        for rows, columns in _occupied(both > 0, window):
+            f, o = _window_sums(both, rows, columns, window) * observed[rows, columns]
+            sums[0, n] += np.vecdot(f, o).sum(dtype=np.float64)
+            squares = np.vecdot(f, f).sum(dtype=np.float64), np.vecdot(o, o).sum(dtype=np.float64)
+            sums[1, n] += sum(squares)
+    return sums
+
+
 def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> tuple[float, float]:
     """The two sums of one window; events (2, H, W) of forecast and observation."""
     product = squares = 0.0
@@ -121,7 +149,7 @@ def _of_events(events: np.ndarray, observed: np.ndarray | None, window: int) -> 
     exact = _EXACT // window**4
     kind, most = (np.float32, exact) if exact >= _LEAST else (np.float64, events.shape[2])
     for rows, columns in _occupied(events, window):
-        counts = _counts(events, rows, columns, window)
+        counts = _window_sums(events, rows, columns, window)
         width = counts.shape[2]
         pieces = -(-width // most)
         each = -(-width // pieces)
@@ -152,18 +180,23 @@ def _occupied(events: np.ndarray, window: int) -> Iterator[tuple[slice, slice]]:
             )
 
 
-def _counts(events: np.ndarray, rows: slice, columns: slice, window: int) -> np.ndarray:
-    """Number of events in the window around the pixels of a strip, (2, rows, columns)."""
+def _window_sums(fields: np.ndarray, rows: slice, columns: slice, window: int) -> np.ndarray:
+    """Sums over the window around the pixels of a strip, (2, rows, columns), of numbers in float32
+    or of events, whose number it is.
+    """
     before, after = window // 2, window - 1 - window // 2
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    # the smallest whole numbers that reach so far: the more of them are worked on at once
-    padded = np.zeros((2, height + window - 1, width + window - 1), np.min_scalar_type(window))
+    kinds = fields.dtype, fields.dtype
+    if fields.dtype == bool:
+        # the smallest whole numbers that reach so far: the more of them are worked on at once
+        kinds = np.min_scalar_type(window), np.min_scalar_type(window**2)
+    padded = np.zeros((2, height + window - 1, width + window - 1), kinds[0])
     top, left = max(rows.start - before, 0), max(columns.start - before, 0)
-    part = events[:, top : rows.stop + after, left : columns.stop + after]
+    part = fields[:, top : rows.stop + after, left : columns.stop + after]
     top, left = top - rows.start + before, left - columns.start + before
     padded[:, top : top + part.shape[1], left : left + part.shape[2]] = part
     along_columns = _sums_of(padded.reshape(-1), window, padded.shape[2])
-    sums = _sums_of(along_columns.astype(np.min_scalar_type(window**2), copy=False), window, 1)
+    sums = _sums_of(along_columns.astype(kinds[1], copy=False), window, 1)
     strides = [sums.itemsize * step for step in (padded[0].size, padded.shape[2], 1)]
     # without the windows that run over an edge
     return np.lib.stride_tricks.as_strided(sums, (2, height, width), strides, writeable=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from nowcast.evaluation.statistics.by_functional import ByFunctional, Forecast, event, field_of
 from nowcast.evaluation.statistics.events import contingency, event_scores
-from nowcast.evaluation.statistics.scores import ratio
+from nowcast.evaluation.statistics.scores import economic_value, ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values
 from nowcast.runtime.errors import UserError
 
@@ -25,6 +25,7 @@ class PixelSums(AddedSums):
     Args:
         thresholds: K rain rates [mm/h].
         forecast_length: T.
+        cost_loss: cost-loss ratios of economic values.
 
     Attributes:
         hits, misses, false_alarms: pixels, (K, T).
@@ -36,8 +37,10 @@ class PixelSums(AddedSums):
             difference of two huge sums would lose the digits.
     """
 
-    def __init__(self, thresholds: tuple[float, ...], forecast_length: int):
-        self.thresholds = thresholds
+    def __init__(
+        self, thresholds: tuple[float, ...], forecast_length: int, cost_loss: tuple[float, ...] = ()
+    ):
+        self.thresholds, self.cost_loss = thresholds, cost_loss
         counts = np.zeros((3, len(thresholds), forecast_length))
         self.hits, self.misses, self.false_alarms = counts
         self.pixels, self.absolute_error, self.squared_error = np.zeros((3, forecast_length))
@@ -51,7 +54,7 @@ class PixelSums(AddedSums):
         Raises:
             UserError: an infinite rain rate.
         """
-        batch = PixelSums(self.thresholds, self.pixels.size)
+        batch = PixelSums(self.thresholds, self.pixels.size, self.cost_loss)
         mean, median = field_of(forecast, "mean"), field_of(forecast, "median")
         for lead in range(self.pixels.size):
             counts, moments = _of_lead(mean[:, lead], observation[:, lead], self.thresholds)
@@ -112,11 +115,14 @@ class PixelSums(AddedSums):
         }
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
-        """Event scores and counts by threshold, errors and correlations."""
+        """Event scores, counts and economic values by threshold, errors and correlations."""
         found, n = {}, totals["pixels"]
         for k, threshold in enumerate(self.thresholds):
-            counts = (totals[name][..., k, :] for name in ("hits", "misses", "false_alarms"))
+            counts = [totals[name][..., k, :] for name in ("hits", "misses", "false_alarms")]
             found |= event_scores(*counts, n, threshold)
+            for cost_loss in self.cost_loss:
+                key = ScoreKey("economic_value", threshold, cost_loss=cost_loss)
+                found[key] = economic_value(*counts, n, cost_loss)
         mse = ratio(totals["squared_error"], n)
         f_sum, o_sum, product = (
             totals[name] for name in ("forecast_sum", "observation_sum", "product")

@@ -12,11 +12,13 @@ import numpy as np
 
 from nowcast.evaluation.statistics.base import SummedStatistic
 from nowcast.evaluation.statistics.events import event_scores
-from nowcast.evaluation.statistics.scores import ratio
+from nowcast.evaluation.statistics.neighbourhood import probability_sums
+from nowcast.evaluation.statistics.scores import economic_value, fss, ratio
 from nowcast.evaluation.statistics.sums import AddedSums, ScoreKey, Values, without_masks
 from nowcast.runtime.errors import UserError
 
 BINS = 40
+_ROUNDING = 1e-6  # of a mean of probabilities: float32, and its sum
 EDGES = (np.arange(BINS + 1) / BINS) ** 2
 """Of the bins: finer at low probabilities, which decide where rain is heavy."""
 
@@ -27,13 +29,17 @@ class ProbabilityScores(SummedStatistic):
 
     Args:
         thresholds: K rain rates [mm/h] whose probabilities are scored.
+        windows: N widths [pixels] of the neighbourhoods of the fractions skill score.
+        cost_loss: cost-loss ratios of economic values.
     """
 
     thresholds: tuple[float, ...]
+    windows: tuple[int, ...] = ()
+    cost_loss: tuple[float, ...] = ()
 
     def sums(self, forecast_length: int) -> "ProbabilitySums":
         """Empty sums for probabilities of ``forecast_length`` leads."""
-        return ProbabilitySums(self.thresholds, forecast_length)
+        return ProbabilitySums(self.thresholds, forecast_length, self.windows, self.cost_loss)
 
 
 class ProbabilitySums(AddedSums):
@@ -42,19 +48,32 @@ class ProbabilitySums(AddedSums):
     Args:
         thresholds: K rain rates [mm/h].
         forecast_length: T.
+        windows: N widths [pixels] of the neighbourhoods of the fractions skill score.
+        cost_loss: cost-loss ratios of economic values.
 
     Attributes:
         forecasts: pixels by bin of their probability, (K, P, T).
         events: those of them where the observation reaches the threshold, (K, P, T).
         expected: sums of the probabilities, (K, P, T).
         squared_error: sum of (probability - event)^2, (K, T).
+        fraction_products, fraction_squares: sums over pixels of Sf So and of Sf^2 + So^2, where Sf
+            is the sum of the probabilities in the window around a pixel and So the number of
+            events in it, (K, N, T).
     """
 
-    def __init__(self, thresholds: tuple[float, ...], forecast_length: int):
-        self.thresholds = thresholds
+    def __init__(
+        self,
+        thresholds: tuple[float, ...],
+        forecast_length: int,
+        windows: tuple[int, ...] = (),
+        cost_loss: tuple[float, ...] = (),
+    ):
+        self.thresholds, self.windows, self.cost_loss = thresholds, windows, cost_loss
         shape = (3, len(thresholds), BINS, forecast_length)
         self.forecasts, self.events, self.expected = np.zeros(shape)
         self.squared_error = np.zeros((len(thresholds), forecast_length))
+        fractions = np.zeros((2, len(thresholds), len(windows), forecast_length))
+        self.fraction_products, self.fraction_squares = fractions
 
     def add(self, forecast: np.ndarray, observation: np.ndarray) -> None:
         """Add a batch.
@@ -81,6 +100,11 @@ class ProbabilitySums(AddedSums):
                 truth = observed[lead][known]
                 for k, threshold in enumerate(np.asarray(self.thresholds, np.float32)):
                     self._add_pixels(case[k, lead][known], truth >= threshold, (k, lead))
+                    if self.windows:
+                        event = observed[lead] >= threshold
+                        sums = probability_sums(case[k, lead], event, known, self.windows)
+                        self.fraction_products[k, :, lead] += sums[0]
+                        self.fraction_squares[k, :, lead] += sums[1]
 
     def _add_pixels(self, probability: np.ndarray, event: np.ndarray, place: tuple) -> None:
         """Add pixels of one threshold and lead, (N,) each."""
@@ -94,7 +118,9 @@ class ProbabilitySums(AddedSums):
         self.squared_error[k, lead] += np.dot(p, p) - 2 * p[event].sum() + np.count_nonzero(event)
 
     def values(self, totals: Mapping[str, np.ndarray]) -> Values:
-        """By threshold: Brier scores, ROC areas, and the scores of the yes/no forecasts."""
+        """By threshold: Brier scores, ROC areas, economic values, FSS of the probabilities, and
+        the scores of the yes/no forecasts.
+        """
         found = {}
         for k, threshold in enumerate(self.thresholds):
             scores = self._of_probabilities(totals, k)
@@ -102,7 +128,35 @@ class ProbabilitySums(AddedSums):
             hits, misses, false_alarms, pixels, least = self.decided(totals, k)
             found |= event_scores(hits, misses, false_alarms, pixels, threshold)
             found[ScoreKey("decision_probability", threshold)] = least
+            found |= self._of_fractions(totals, k)
+            for cost_loss in self.cost_loss:
+                key = ScoreKey("economic_value", threshold, cost_loss=cost_loss)
+                found[key] = self.economic_value(totals, k, cost_loss)
         return found
+
+    def _of_fractions(self, totals: Mapping[str, np.ndarray], k: int) -> Values:
+        """FSS of the probabilities of threshold k; none of evaluations of older versions."""
+        if "fraction_products" not in totals:
+            return {}
+        found = {}
+        for n, window in enumerate(self.windows):
+            products, squares = (
+                totals[name][..., k, n, :] for name in ("fraction_products", "fraction_squares")
+            )
+            found[ScoreKey("fss_probability", self.thresholds[k], window)] = fss(products, squares)
+        return found
+
+    def economic_value(
+        self, totals: Mapping[str, np.ndarray], k: int, cost_loss: float
+    ) -> np.ndarray:
+        """Of threshold k, (..., T), for users who act where the probability is at least their
+        cost-loss ratio; where a bin lies on both sides of it, its mean probability decides.
+        """
+        forecasts, events = totals["forecasts"][..., k, :, :], totals["events"][..., k, :, :]
+        acted = totals["expected"][..., k, :, :] >= cost_loss * forecasts * (1 - _ROUNDING)
+        hits = np.where(acted, events, 0).sum(-2)
+        alarms = np.where(acted, forecasts, 0).sum(-2) - hits
+        return economic_value(hits, events.sum(-2) - hits, alarms, forecasts.sum(-2), cost_loss)
 
     def decided(self, totals: Mapping[str, np.ndarray], k: int) -> tuple[np.ndarray, ...]:
         """Hits, misses, false alarms and pixels of the yes/no forecasts of threshold k, and the
@@ -140,7 +194,7 @@ class ProbabilitySums(AddedSums):
         apart = np.nan_to_num(frequency - rate[..., None, :]) ** 2
         uncertainty = rate * (1 - rate)
         brier = ratio(totals["squared_error"][..., k, :], n)
-        hit_rate, false_rate = (_rates(counts) for counts in (events, forecasts - events))
+        hit_rate, false_rate = self.roc_curve(totals, k)
         steps = false_rate[..., 1:, :] - false_rate[..., :-1, :]
         return {
             "brier": brier,
@@ -163,6 +217,18 @@ class ProbabilitySums(AddedSums):
             ratio(events, forecasts),
             ratio(forecasts, forecasts.sum(-2, keepdims=True)),
         )
+
+    def roc_curve(self, totals: Mapping[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of threshold k: hit rate and false alarm rate, (..., P + 1, T) each, of warnings from
+        none over the highest bin alone to all of them.
+        """
+        forecasts, events = totals["forecasts"][..., k, :, :], totals["events"][..., k, :, :]
+        return _rates(events), _rates(forecasts - events)
+
+    @property
+    def warned_from(self) -> list[str]:
+        """From which probability on each bin warns, in words, P."""
+        return [f"from {100 * edge:.3g} % on" for edge in EDGES[:-1]]
 
 
 def _from_each_bin_on(counts: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nowcast.evaluation.statistics.aggregates import AggregateScores, aggregations_of
 from nowcast.evaluation.statistics.balanced import BalancedSums
 from nowcast.evaluation.statistics.base import SummedStatistic
 from nowcast.evaluation.statistics.by_functional import functionals_of
@@ -19,6 +20,14 @@ from nowcast.evaluation.statistics.spectrum import SpectrumSums
 from nowcast.evaluation.statistics.structure import StructureSums
 from nowcast.evaluation.statistics.sums import SumsTogether
 from nowcast.runtime.errors import UserError
+
+_THRESHOLDS = {"thresholds": "rain rates in mm/h", "accumulation_thresholds": "accumulations in mm"}
+_SIZES = {
+    "accumulations": (10_000, "minutes"),
+    "boxes": (10_000, "kilometres"),
+    "cost_loss": (1, "cost-loss ratios"),
+}
+"""What must be below what, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +42,17 @@ class RainScores(SummedStatistic):
             event scores; none: they are left out.
         sal: whether structure, amplitude and location (Wernli et al. 2008) are computed.
         spectra: whether power spectra and the effective resolution are computed.
+        accumulations: minutes, ascending, up to which rain is added up and scored [mm], by pixel
+            and in boxes; none: they are left out.
+        accumulation_thresholds: accumulations [mm], ascending; an event is one ``>=`` them.
+        boxes: sides [km], ascending, of the boxes whose mean rates and accumulations are scored;
+            none: they are left out.
+        cost_loss: cost-loss ratios, ascending, of the users for whom economic values are computed;
+            none: they are left out.
 
     Raises:
         UserError: thresholds that are empty, not ascending, not positive or not finite; windows or
-            pools that are no ascending widths.
+            pools that are no ascending widths; the same of the other settings.
     """
 
     several: ClassVar[bool] = True
@@ -45,9 +61,18 @@ class RainScores(SummedStatistic):
     pools: tuple[int, ...] = (4, 16)
     sal: bool = False
     spectra: bool = False
+    accumulations: tuple[float, ...] = ()
+    accumulation_thresholds: tuple[float, ...] = (1, 5, 10, 20)
+    boxes: tuple[float, ...] = ()
+    cost_loss: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 
     def __post_init__(self):
-        object.__setattr__(self, "thresholds", _checked_thresholds(self.thresholds))
+        for name, unit in _THRESHOLDS.items():
+            checked = _checked_thresholds(name, vars(self)[name], unit)
+            object.__setattr__(self, name, checked)
+        for name, (most, unit) in _SIZES.items():
+            checked = _checked_sizes(name, vars(self)[name], most, unit)
+            object.__setattr__(self, name, checked)
         windows = _checked_widths("windows", self.windows, 1, LARGEST_WINDOW)
         object.__setattr__(self, "windows", windows)
         pools = _checked_widths("pools", self.pools, 2, LARGEST_POOL)
@@ -56,7 +81,7 @@ class RainScores(SummedStatistic):
     def sums(self, forecast_length: int) -> SumsTogether:
         """Empty sums for forecasts of ``forecast_length`` leads."""
         parts = {
-            "pixels": PixelSums(self.thresholds, forecast_length),
+            "pixels": PixelSums(self.thresholds, forecast_length, self.cost_loss),
             "balanced": BalancedSums(forecast_length),
         }
         if self.windows:
@@ -76,30 +101,56 @@ class RainScores(SummedStatistic):
 
     def probabilities(self) -> ProbabilityScores:
         """Scores of probabilities of the same thresholds."""
-        return ProbabilityScores(self.thresholds)
+        return ProbabilityScores(self.thresholds, self.windows, self.cost_loss)
 
     def ensemble(self, members: int) -> EnsembleScores:
         """Scores of ensembles of so many members, at the same thresholds."""
-        return EnsembleScores(self.thresholds, members)
+        return EnsembleScores(self.thresholds, members, self.cost_loss)
+
+    def aggregates(self, members: int) -> AggregateScores | None:
+        """Scores of accumulations and of means in boxes, of so many members."""
+        wanted = aggregations_of(self.accumulations, self.boxes)
+        if not wanted:
+            return None
+        limits = self.thresholds, self.accumulation_thresholds
+        return AggregateScores(wanted, *limits, members, self.cost_loss)
 
 
-def _checked_thresholds(given) -> tuple[float, ...]:
+def _are_numbers(given) -> bool:
+    return isinstance(given, (list, tuple)) and all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) for one in given
+    )
+
+
+def _checked_thresholds(name: str, given, unit: str) -> tuple[float, ...]:
     """Thresholds as floats, if they are positive and ascending.
 
     Raises:
         UserError: they are not.
     """
-    numbers = isinstance(given, (list, tuple)) and all(
-        isinstance(t, (int, float)) and not isinstance(t, bool) for t in given
-    )
+    numbers = _are_numbers(given)
     # Compared as float32, like the rain rates: two thresholds that agree there would be one.
     ascending = np.array([0.0, *given, np.inf], np.float32) if numbers else np.zeros(2)
     if not numbers or not given or not (ascending[1:] > ascending[:-1]).all():
         raise UserError(
-            f"thresholds are {given!r}; give one or more positive rain rates in mm/h, "
-            "ascending, e.g. [0.1, 1, 5]."
+            f"{name} are {given!r}; give one or more positive {unit}, ascending, e.g. [0.1, 1, 5]."
         )
     return tuple(float(t) for t in given)
+
+
+def _checked_sizes(name: str, given, most: float, unit: str) -> tuple[float, ...]:
+    """Numbers of a setting, if they are above 0, below a limit, and ascending.
+
+    Raises:
+        UserError: they are not.
+    """
+    ascending = _are_numbers(given) and list(given) == sorted({x for x in given if 0 < x < most})
+    if not ascending:
+        raise UserError(
+            f"{name} is {given!r}; give {unit} above 0 and below {most:g}, ascending, or [] for "
+            "none."
+        )
+    return tuple(float(one) for one in given)
 
 
 def _checked_widths(name: str, widths, smallest: int, largest: int) -> tuple[int, ...]:

@@ -29,6 +29,9 @@ class ScoreRow(NamedTuple):
         low, high: ends of its interval; NaN where there is none.
         functional: which number of the model's distribution it is of, see ``Results.judged_by``;
             "field" of a single field, "" where it is not known.
+        box: side of the boxes whose means are scored [km]; None: single pixels are.
+        accumulation: minutes over which rain is accumulated; None: rain rates are scored.
+        cost_loss: the cost-loss ratio of the user, of economic values.
     """
 
     score: str
@@ -39,6 +42,9 @@ class ScoreRow(NamedTuple):
     low: float = math.nan
     high: float = math.nan
     functional: str = ""
+    box: float | None = None
+    accumulation: float | None = None
+    cost_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,8 @@ SCORES = {
     "brier_uncertainty": Score(title="Brier uncertainty", shown=False),
     "brier_skill": Score("higher", title="Brier skill score"),
     "roc_area": Score("higher", title="ROC area"),
+    "fss_probability": Score("higher", title="FSS of the probability"),
+    "economic_value": Score("higher", title="economic value", shown=False),
     "decision_probability": Score(title="probability of a yes", shown=False),
     "csi_mean": Score("higher", title="CSI, mean of the thresholds"),
     "correlation": Score("higher"),
@@ -177,6 +185,8 @@ JUDGED_BY = {
         "brier_uncertainty",
         "brier_skill",
         "roc_area",
+        "fss_probability",
+        "economic_value",
         "decision_probability",
     ),
 }
@@ -304,3 +314,22 @@ def fss(products, squares):
     ``nowcast.evaluation.statistics.neighbourhood``; 1 is perfect.
     """
     return ratio(2 * products, squares)
+
+
+def economic_value(hits, misses, false_alarms, pixels, cost_loss: float):
+    """Potential economic value (Richardson 2000, Q. J. R. Meteorol. Soc. 126): the share of what a
+    perfect forecast would save that this one saves, for a user who protects at a cost, and loses
+    where an event comes without protection; 1 is perfect, 0 is knowing the climate alone: always
+    or never protecting, whichever is cheaper.
+
+    Args:
+        hits: of the forecasts that the user acts on.
+        misses: of the same.
+        false_alarms: of the same.
+        pixels: all.
+        cost_loss: the cost as a share of the loss.
+    """
+    events = hits + misses
+    climate = np.minimum(cost_loss * pixels, events)
+    expense = cost_loss * (hits + false_alarms) + misses
+    return ratio(climate - expense, climate - cost_loss * events)

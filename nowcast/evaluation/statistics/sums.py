@@ -5,6 +5,7 @@ is stored and resampled. ``values`` are the scores of such arrays, also of many 
 T leads; ``...`` are axes of resamples.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any, NamedTuple, Protocol, Self
@@ -12,19 +13,67 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 
 from nowcast.evaluation.statistics.by_functional import Forecast, without_mask
-from nowcast.evaluation.statistics.scores import about
+from nowcast.evaluation.statistics.scores import ScoreRow, about
 from nowcast.runtime.errors import UserError
 from nowcast.types.arrays import unmasked
 
 
 class ScoreKey(NamedTuple):
-    """What a score is of: its name, the threshold [mm/h] and the width of the neighbourhood
-    [pixels] (None: without).
+    """What a score is of.
+
+    Args:
+        score: its name.
+        threshold: of an event [mm/h], of accumulations [mm]; None: without.
+        window: width of a neighbourhood [pixels]; None: without.
+        box: side of the boxes whose means are scored [km]; None: single pixels are.
+        accumulation: minutes over which rain is accumulated, from the analysis time on; None: rain
+            rates are scored.
+        cost_loss: what protection costs, as a share of the loss that it prevents; None: of scores
+            in which no user decides.
     """
 
     score: str
     threshold: float | None = None
     window: int | None = None
+    box: float | None = None
+    accumulation: float | None = None
+    cost_loss: float | None = None
+
+    @property
+    def is_aggregated(self) -> bool:
+        """Whether it is of boxes or of accumulations."""
+        return self.box is not None or self.accumulation is not None
+
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether it is of rain rates pixel by pixel, with no neighbourhood, and of no one user."""
+        return not self.is_aggregated and self.window in (None, 1) and self.cost_loss is None
+
+    def stands_at(self, lead: int | None, timestep: float | None) -> bool:
+        """Whether tables have it at a lead of so many minutes (None: over all leads): an
+        accumulation stands where it ends, and everything else everywhere.
+        """
+        if self.accumulation is None:
+            return True
+        return lead is not None and math.isclose(lead * (timestep or 1), self.accumulation)
+
+
+def row_of(
+    key: ScoreKey,
+    lead: int | None,
+    value: float,
+    low: float = math.nan,
+    high: float = math.nan,
+    functional: str = "",
+) -> ScoreRow:
+    """A score at a lead (None: over all leads) as a row of a table."""
+    score, threshold, window, *more = key
+    return ScoreRow(score, threshold, window, lead, value, low, high, functional, *more)
+
+
+def key_of(row: ScoreRow) -> ScoreKey:
+    """What a row is of."""
+    return ScoreKey(row.score, row.threshold, row.window, row.box, row.accumulation, row.cost_loss)
 
 
 Values = dict[ScoreKey, np.ndarray]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nowcast.models.lagrangian.ensemble import ScaleNoise, ranked
+from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
 from nowcast.models.lagrangian.evolution import FieldOfPixels, RainInMotion
 from nowcast.models.lagrangian.settings import LagrangianSettings, RainScale
 from nowcast.models.network import check_at_least, without_autocast
@@ -27,7 +27,7 @@ class RateLadder(NamedTuple):
         levels: (L,) those of the network's own logits, normalised.
         rates: (R,), normalised.
         of_mean: (1, R), what the probability of each rate counts in the mean rain rate [mm/h]: the
-            trapezium rule; what does not reach the first of them has no rain.
+            trapezium rule up to the hail cap; what does not reach the first of them has no rain.
         bends: (N,), the levels and the ends of the ladder, normalised: in between the logit is
             linear, so that they are all that a quantile needs.
         scale: between normalised rates and mm/h.
@@ -49,7 +49,8 @@ class RateLadder(NamedTuple):
         ends = settings.rates[0], settings.rates[-1]
         within = [level for level in settings.levels if ends[0] < level < ends[1]]
         bends = scale.normalised(torch.tensor([ends[0], *within, ends[1]]))
-        steps = torch.tensor(settings.rates).diff(prepend=torch.zeros(1))
+        capped = torch.tensor(settings.rates).clamp(max=settings.hail_cap)
+        steps = capped.diff(prepend=torch.zeros(1))
         of_mean = steps / 2
         of_mean[0] += steps[0] / 2
         of_mean[:-1] += steps[1:] / 2
@@ -71,7 +72,7 @@ class RainDistribution(LogitPrediction):
 
     What all leads share is computed with the prediction, the rest lead by lead when it is asked
     for, so that a large grid needs no more memory than a lead. The distribution ends at the last
-    rate of the settings, 50 mm/h.
+    rate of the settings.
 
     Args:
         rain: what all leads are made of.
@@ -135,13 +136,15 @@ class RainDistribution(LogitPrediction):
         """
         check_at_least(1, members=count)
         rain, ladder = self._rain, self._ladder
-        noise = ScaleNoise(count, rain.regression, rain.size, rain.grid, ladder.settings, generator)
-        weights, shares = self._weights_of(ladder.bends), _middles(count)
+        noise = ScaleNoise(
+            count, rain.regression, rain.timestep, rain.size, rain.grid, ladder.settings, generator
+        )
+        weights = self._weights_of(ladder.bends)
 
         def members_of(logits: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
             at_bends = _product(weights, logits)
-            quantiles = [quantile(at_bends, share, ladder.bends) for share in shares]
-            return _where(known, ranked(torch.stack(quantiles, dim=1), drawn))
+            members = middles_of_equal_shares(at_bends, ladder.bends, count)
+            return _where(known, ranked(members, drawn))
 
         leads = list(rain.leads(rain.pixels(), members_of, noise))
         return torch.stack(leads, dim=2)[:, :, :, None]
@@ -223,11 +226,6 @@ class RainDistribution(LogitPrediction):
         decides nothing.
         """
         return known if self._ever is None else known & self._ever
-
-
-def _middles(count: int) -> list[float]:
-    """Of equal shares of a distribution."""
-    return [(member + 0.5) / count for member in range(count)]
 
 
 def _where(known: Tensor, field: Tensor) -> Tensor:
