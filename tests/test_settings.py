@@ -197,7 +197,13 @@ CHANGED = {  # class -> each of its settings and another value
         "output_bias": 1.0,
         **NETWORK,
     },
-    "LagrangianConvLSTM": {"hidden_channels": [8, 8, 8], "knee": 1.0, "ceiling": 100.0},
+    "LagrangianConvLSTM": {
+        "hidden_channels": [8, 8, 8],
+        "knee": 1.0,
+        "ceiling": 110.0,
+        "levels": [0.1, 1.0, 5.0, 20.0],
+        "regression_window": 30.0,
+    },
     "BalancedError": {
         "knee": 1.0,
         "ceiling": 100.0,
