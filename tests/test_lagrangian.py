@@ -13,7 +13,7 @@ from nowcast.models.lagrangian import context as context_module
 from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
 from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder, quantile
 from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
-from nowcast.models.lagrangian.evolution import RainInMotion
+from nowcast.models.lagrangian.evolution import KnownSides, RainInMotion, falling
 from nowcast.models.lagrangian.scales import (
     Regression,
     correlations,
@@ -93,6 +93,49 @@ def test_a_forecast_made_in_stripes_is_the_forecast(batch, set_threads):
             assert (
                 (one - same).nan_to_num().abs() > 2e-5
             ).sum() <= 3  # what lies on a threshold may fall to either side
+
+
+def test_columns_that_nothing_known_reaches_are_left_out_and_the_forecast_is_the_same():
+    # where gradients flow every pixel is looked at
+    context, observed = moving(2.0, 1.0), torch.zeros(1, 4, 1, 64, 80, dtype=torch.bool)
+    observed[..., 10:50, 20:45] = True
+    prediction = model()(context, 3, observed)
+    everywhere = prediction.point()
+    with torch.no_grad():
+        found = model()(context, 3, observed).point()
+    assert 0 < found.isnan().sum() < found.numel()
+    torch.testing.assert_close(found, everywhere.detach(), rtol=0, atol=1e-5, equal_nan=True)
+
+
+def test_the_columns_that_nothing_known_reaches_are_counted_on_both_sides():
+    known = torch.zeros(1, 4, 10)
+    known[0, 1, 3:5], known[0, 2, 4:6] = 1, 1
+    sides = KnownSides.of(known)
+    assert sides.first.tolist() == [10, 3, 4, 10] and sides.last.tolist() == [-1, 4, 5, -1]
+    x, y = torch.arange(10.0)[None, None], torch.ones(1, 1, 10)
+    # row 1 and half a pixel of row 2: columns 3 to 5, of which those beside them get a share, too
+    assert sides.not_reached(x, y + 0.5) == (3, 4)
+    assert sides.not_reached(x + 0.5, y) == (2, 4)
+    assert sides.not_reached(x + 2.0, y) == (1, 6)  # from two columns farther right
+    assert sides.not_reached(x, y + 2.0) == (10, 0)  # row 3, of which nothing is known
+    assert sides.not_reached(x, y - 9.0) == (10, 0) == sides.not_reached(x + 30.0, y)
+
+
+def test_logits_fall_by_the_softplus_of_what_the_network_says():
+    values = torch.linspace(-30, 100, 60).view(1, 6, 1, 10)
+    drops = torch.nn.functional.softplus(values[:, 1:].double()).clamp(max=80)
+    expected = values[:, :1] - torch.cat([torch.zeros(1, 1, 1, 10), drops], dim=1).cumsum(dim=1)
+    torch.testing.assert_close(falling(values.clone()).double(), expected, rtol=1e-6, atol=1e-6)
+    with_gradients = falling(values.clone().requires_grad_())[:, :4]
+    torch.testing.assert_close(falling(values.clone())[:, :4], with_gradients.detach())
+
+
+def test_the_logarithm_of_rates_is_that_of_torch():
+    rates = torch.logspace(-9, 3, 1000)
+    expected = torch.log1p(rates.double() / KNEE) / math.log1p(CEILING / KNEE)
+    found = RainScale(KNEE, CEILING).normalised(torch.cat([torch.zeros(1), rates]))
+    assert found[0] == 0
+    torch.testing.assert_close(found[1:].double(), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_what_stands_under_the_mask_changes_nothing():
