@@ -555,15 +555,15 @@ class KnownLeads:
     dtype = torch.float32
 
     def __init__(self, logits):
-        self._leads, self._known = [logits, logits - 1], torch.ones_like(logits[:, 0])
-        self._known[..., 0] = 0
+        self._leads, self._known = [logits, logits - 1], torch.ones_like(logits[:, 0] > 0)
+        self._known[..., 0] = False
 
     def pixels(self):
         return None
 
     def leads(self, pixels, field_of):
         for logits in self._leads:
-            yield field_of(logits, None), self._known
+            yield field_of(logits, self._known, None)
 
 
 def known(logits):

@@ -115,6 +115,19 @@ def _is_cached(settings: dict) -> bool:
     return _any_baseline_is_slow(settings) and _at(settings, "evaluation.cache") is not None
 
 
+def _accumulations_end_at_leads(settings: dict) -> bool:
+    """Whether the forecasts have a lead time where each accumulation ends."""
+    from nowcast.evaluation.statistics.aggregates import Aggregation
+
+    timestep, length = _at(settings, "task.timestep"), _at(settings, "task.forecast_length")
+    if timestep is None or length is None:  # files say what their lead times are
+        return True
+    given = _at(settings, "scores.accumulations")
+    if not isinstance(given, list) or not all(type(one) in (int, float) for one in given):
+        return True  # the scores refuse it
+    return all(Aggregation(minutes=one).leads(length, timestep) for one in given)
+
+
 def _is_one_archive(settings: dict) -> bool:
     """Whether the input is an archive, which no reader is asked for."""
     from nowcast.data.archive import is_archive
@@ -176,6 +189,17 @@ _EVALUATION = (
         ("evaluation.block_hours",),
         _cases_have_times,
         "these cases have no times; their blocks are groups of cases",
+    ),
+    Rule(
+        ("scores.accumulation_thresholds",),
+        lambda settings: bool(_at(settings, "scores.accumulations")),
+        "they are of accumulations, and scores.accumulations names none",
+    ),
+    Rule(
+        ("scores.accumulations",),
+        _accumulations_end_at_leads,
+        "one of them does not end at a lead time; name multiples of task.timestep up to "
+        "task.forecast_length of them",
     ),
 )
 _MODEL = (

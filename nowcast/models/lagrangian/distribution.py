@@ -96,7 +96,7 @@ class RainDistribution(LogitPrediction):
         if loops_stay():
             field_of = self._asked(asked, ())
             frames = self._rain.leads_in_a_loop(
-                lambda logits, known: self._decided(asked, field_of(logits), known)[:, 0]
+                lambda logits, known: self._decided(asked, field_of(logits, known, None))[:, 0]
             )
             return frames.transpose(0, 1)[:, :, None]
         return self._of_each_lead(asked)[:, 0, :, None]
@@ -141,34 +141,32 @@ class RainDistribution(LogitPrediction):
         )
         weights = self._weights_of(ladder.bends)
 
-        def members_of(logits: Tensor, drawn: Tensor) -> Tensor:
+        def members_of(logits: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
             at_bends = _product(weights, logits)
-            return ranked(middles_of_equal_shares(at_bends, ladder.bends, count), drawn)
+            members = middles_of_equal_shares(at_bends, ladder.bends, count)
+            return _where(known, ranked(members, drawn))
 
-        frames = [
-            _where(known > 0.5, members)
-            for members, known in rain.leads(rain.pixels(), members_of, noise)
-        ]
-        return torch.stack(frames, dim=2)[:, :, :, None]
+        leads = list(rain.leads(rain.pixels(), members_of, noise))
+        return torch.stack(leads, dim=2)[:, :, :, None]
 
     def exceedance_logits(
         self, levels: Tensor, *, every: int = 1, first: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, Tensor]:
         """See ``LogitPrediction``."""
         weights, rain = self._weights_of(levels), self._rain
-        leads = rain.leads(rain.pixels(every, first), lambda logits, _: _product(weights, logits))
-        logits, known = zip(*((found, seen > 0.5) for found, seen in leads), strict=True)
-        return torch.stack(logits, dim=2), torch.stack(known, dim=1)
+
+        def logits_of(found: Tensor, known: Tensor, _: Tensor | None) -> Tensor:
+            return torch.cat([_product(weights, found), known[:, None]], dim=1)
+
+        leads = torch.stack(list(rain.leads(rain.pixels(every, first), logits_of)), dim=2)
+        return leads[:, :-1], leads[:, -1] > 0.5
 
     def _of_each_lead(
         self, functionals: Sequence[Functional], thresholds: Sequence[float] | Tensor = ()
     ) -> Tensor:
         """The functionals and, after them, the probabilities of thresholds, (B, any, T, H, W)."""
         pixels, field_of = self._rain.pixels(), self._asked(functionals, thresholds)
-        leads = [
-            self._decided(functionals, field, known)
-            for field, known in self._rain.leads(pixels, field_of)
-        ]
+        leads = [self._decided(functionals, field) for field in self._rain.leads(pixels, field_of)]
         return torch.stack(leads, dim=2)
 
     def _weights_of(self, levels: Tensor) -> Tensor:
@@ -177,21 +175,25 @@ class RainDistribution(LogitPrediction):
     def _asked(
         self, functionals: Sequence[Functional], thresholds: Sequence[float] | Tensor
     ) -> FieldOfPixels:
-        """What makes the functionals and, after them, the probabilities of thresholds as one field;
-        of an event its probability.
+        """What makes the functionals and, after them, the probabilities of thresholds as one field,
+        NaN where nothing is known; of an event its probability.
 
         The constants that it needs are made here: none can be made in the loop of a graph.
         """
-        ladder, device = self._ladder, self._ladder.levels.device
-        events = [functional.level for functional in functionals if functional.name == "event"]
-        values = torch.tensor(events, dtype=torch.float32, device=device)
-        limits = torch.as_tensor(thresholds, dtype=torch.float32, device=device)
-        of_values = self._weights_of(torch.cat([values, limits]))
-        of_rates, of_bends = self._weights_of(ladder.rates), self._weights_of(ladder.bends)
-        of_mean = ladder.of_mean.to(of_rates)
+        ladder, names = self._ladder, [functional.name for functional in functionals]
+        values = [functional.level for functional in functionals if functional.name == "event"]
+        values += torch.as_tensor(thresholds).tolist()
+        of_values = self._weights_of(torch.tensor(values).to(ladder.levels)) if values else None
+        of_mean, of_rates, of_bends = ladder.of_mean, None, None
+        if "mean" in names:
+            of_mean, of_rates = of_mean.to(self._rain.dtype), self._weights_of(ladder.rates)
+        if {"median", "quantile"} & set(names):
+            of_bends = self._weights_of(ladder.bends)
 
-        def field_of(logits: Tensor, _: Tensor | None = None) -> Tensor:
-            chances, found = iter(_chances(of_values, logits).unbind(dim=1)), []
+        def field_of(logits: Tensor, known: Tensor, _: Tensor | None) -> Tensor:
+            chances, found = iter(()), []
+            if of_values is not None:
+                chances = iter(_chances(of_values, logits).unbind(dim=1))
             for functional in functionals:
                 if functional.name == "event":
                     found.append(next(chances))
@@ -201,25 +203,23 @@ class RainDistribution(LogitPrediction):
                 else:
                     at_bends = _product(of_bends, logits)
                     found.append(quantile(at_bends, functional.level, ladder.bends))
-            return torch.stack([*found, *chances], dim=1)
+            return _where(known, torch.stack([*found, *chances], dim=1))
 
         return field_of
 
-    def _decided(
-        self, functionals: Sequence[Functional], field: Tensor, share_known: Tensor
-    ) -> Tensor:
+    def _decided(self, functionals: Sequence[Functional], field: Tensor) -> Tensor:
         """What ``_asked`` makes of a lead, (B, any, H, W), with yes or no where events were asked
-        for, which the whole field decides, and NaN where nothing is known.
+        for, which the whole field decides.
         """
-        known = share_known > 0.5
-        if any(functional.name == "event" for functional in functionals):
-            decides, fields = self._deciding(known), list(field.unbind(dim=1))
-            for place, functional in enumerate(functionals):
-                if functional.name == "event":
-                    yes = where_forecast(fields[place], known, functional.probability, decides)
-                    fields[place] = torch.where(yes, functional.level, 0.0)
-            field = torch.stack(fields, dim=1)
-        return _where(known, field)
+        if all(functional.name != "event" for functional in functionals):
+            return field
+        known, fields = ~field[:, 0].isnan(), list(field.unbind(dim=1))
+        for place, functional in enumerate(functionals):
+            if functional.name == "event":
+                decides = self._deciding(known)
+                yes = where_forecast(fields[place], known, functional.probability, decides)
+                fields[place] = torch.where(yes, functional.level, 0.0)
+        return _where(known, torch.stack(fields, dim=1))
 
     def _deciding(self, known: Tensor) -> Tensor:
         """Which pixels decide where an event is forecast: what carries rain where no radar looks
@@ -230,7 +230,10 @@ class RainDistribution(LogitPrediction):
 
 def _where(known: Tensor, field: Tensor) -> Tensor:
     """A field (B, any, H, W) with NaN where nothing is known, (B, H, W)."""
-    return torch.where(known[:, None], field, torch.nan)
+    if torch.compiler.is_exporting():
+        return torch.where(known[:, None], field, torch.nan)
+    # a sum is made ten times as fast as a choice with a number
+    return field + torch.zeros_like(field[:, 0]).masked_fill_(~known, torch.nan)[:, None]
 
 
 def _chances(weights: Tensor, logits: Tensor) -> Tensor:

@@ -33,9 +33,10 @@ from nowcast.models.steps_in_time import follow
 
 _LARGEST_DROP = 80.0  # of a logit from level to level
 
-FieldOfPixels = Callable[[Tensor, Tensor | None], Tensor]
-"""Makes a field (B, any, H', W') of the logits (B, L, H', W') of some pixels, and of noise (B, M,
-H', W'), of which only the order of the members at a pixel means something; None: no noise."""
+FieldOfPixels = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Makes a field (B, any, H', W') of some pixels: of their logits (B, L, H', W'), of which of them
+are known, booleans (B, H', W'), and of noise (B, M, H', W'), of which only the order of the members
+at a pixel means something; None: no noise."""
 
 
 class Pixels(NamedTuple):
@@ -60,6 +61,50 @@ class Pixels(NamedTuple):
             y = y.unflatten(1, (cores, -1)).flatten(0, 1)
             stationary = stationary.unflatten(2, (cores, -1)).transpose(1, 2).flatten(0, 1)
         return Pixels(self.x, y, stationary)
+
+    def without(
+        self, left: int, right: int, x: Tensor, y: Tensor
+    ) -> tuple["Pixels", tuple[Tensor, Tensor]]:
+        """Without some columns, and so two fields (B, H', W') of them."""
+        columns = slice(left, self.stationary.shape[-1] - right)
+        pixels = Pixels(self.x[..., columns], self.y, self.stationary[..., columns])
+        return pixels, (x[..., columns], y[..., columns])
+
+
+class KnownSides(NamedTuple):
+    """Between which columns anything is known in each row of a map.
+
+    Args:
+        first: (h,) column; beyond the last one where nothing is known.
+        last: (h,); -1 where nothing is known.
+    """
+
+    first: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, known: Tensor) -> "KnownSides":
+        """Of a map (B, h, w), in any sample."""
+        width = known.shape[-1]
+        columns = torch.arange(width)
+        somewhere = (known > 0).any(dim=0)
+        first = torch.where(somewhere, columns, width).amin(dim=1)
+        return cls(first, torch.where(somewhere, columns, -1).amax(dim=1))
+
+    def not_reached(self, x: Tensor, y: Tensor) -> tuple[int, int]:
+        """How many columns of pixels (B, H', W') on the left and on the right, of which nothing
+        that departed from these columns and rows of the map is known.
+        """
+        low, high = int(y.min().floor()), int(y.max().floor()) + 2
+        rows = slice(max(low, 0), max(high, 0))
+        first, last = self.first[rows], self.last[rows]
+        if not len(first):
+            return x.shape[-1], 0
+        after, before = x.amax(dim=(0, 1)) > first.amin() - 1, x.amin(dim=(0, 1)) < last.amax() + 1
+        reached = (after & before).nonzero()
+        if not len(reached):
+            return x.shape[-1], 0
+        return int(reached[0]), x.shape[-1] - 1 - int(reached[-1])
 
 
 def as_rows(fields: Tensor, batch: int) -> Tensor:
@@ -161,27 +206,33 @@ class RainInMotion:
 
     def leads(
         self, pixels: Pixels, field_of: FieldOfPixels, noise: ScaleNoise | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Lead by lead, at some pixels: what a function makes of the logits, (B, any, H', W'), and
-        how much of each pixel is known, (B, H', W') in [0, 1].
+    ) -> Iterator[Tensor]:
+        """What a function makes of some pixels, lead by lead, (B, any, H', W').
 
         Args:
             pixels: see there.
-            field_of: is called for some rows of the pixels at a time.
-            noise: of the members, which the function is given beside the logits.
+            field_of: is called for some rows of the pixels at a time; without gradients not for
+                columns that nothing known can have come to, where there is NaN.
+            noise: of the members, which the function is given, too.
         """
-        batch, parts = len(pixels.stationary), self._parts(pixels)
+        batch, parts, sides = len(pixels.stationary), self._parts(pixels), self._sides()
         for number, back in enumerate(departures(self.motion, len(self.evolved)), start=1):
             minutes = self.timestep * number
             wide = self.on_cells(self.answer(number), self.evolved[number - 1], minutes)
-            lead = Lead(back, wide, minutes)
+            lead, fields = Lead(back, wide, minutes), []
             drawn = () if noise is None else noise.next()
-            fields, shares_known = [], []
             for part in parts:
-                logits, known, *some = self._at(lead, part, drawn)
-                fields.append(as_rows(field_of(logits, sum(some) if some else None), batch))
-                shares_known.append(as_rows(known[:, None], batch))
-            yield torch.cat(fields, dim=-2), torch.cat(shares_known, dim=-2)[:, 0]
+                departed = self._departed(lead, part)
+                left, right = 0, 0
+                if sides is not None:
+                    left, right = sides.not_reached(*departed)
+                    part, departed = part.without(left, right, *departed)
+                logits, known, *some = self._at(lead, part, departed, drawn)
+                field = field_of(logits, known > 0.5, sum(some) if some else None)
+                if left or right:
+                    field = F.pad(field, (left, right), value=torch.nan)
+                fields.append(as_rows(field, batch))
+            yield torch.cat(fields, dim=-2)
 
     def _parts(self, pixels: Pixels) -> list[Pixels]:
         """Some rows of the pixels at a time, shared out among the cores of a CPU."""
@@ -201,6 +252,14 @@ class RainInMotion:
                 parts.append(pixels.shared(like, end, 1))
         return parts or [pixels]
 
+    def _sides(self) -> KnownSides | None:
+        """Where anything is known; None where all pixels are to be looked at: where gradients flow,
+        and on a GPU, which would wait.
+        """
+        if self.details.device.type != "cpu" or torch.compiler.is_exporting():
+            return None
+        return None if self.coarse.requires_grad else KnownSides.of(self.details[:, -1])
+
     def leads_in_a_loop(self, frame_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What ``frame_of(logits, known)`` makes of each lead, (B, H, W), in a graph, which
         contains the loop's step once: (leads, B, H, W).
@@ -218,16 +277,30 @@ class RainInMotion:
         ) -> tuple[tuple[Tensor, ...], Tensor]:
             (back,), (answer, evolved, minutes) = carried, entries
             wide = self.on_cells(answer, evolved, minutes)
-            logits, known = self._at(Lead(back, wide, minutes), pixels)
-            return (next_departure(step, back),), frame_of(logits, known)
+            lead = Lead(back, wide, minutes)
+            logits, known = self._at(lead, pixels, self._departed(lead, pixels))
+            return (next_departure(step, back),), frame_of(logits, known > 0.5)
 
         return follow(one, (step,), (answers, self.evolved, minutes))[1]
 
-    def _at(self, lead: Lead, pixels: Pixels, drawn: tuple[Tensor, ...] = ()) -> list[Tensor]:
-        """Logits, how much is known, (B, H', W'), and fields (B, M, h, w) at some pixels."""
+    def _departed(self, lead: Lead, pixels: Pixels) -> tuple[Tensor, Tensor]:
+        """Where the rain of some pixels departed from, (B, H', W') columns and rows of the working
+        grid.
+        """
         back = sampled_at(lead.back, pixels.x, pixels.y, self.size, beyond="border")
         moved = self.motion_side * back
-        departed = pixels.x + moved[:, 0], pixels.y + moved[:, 1]
+        return pixels.x + moved[:, 0], pixels.y + moved[:, 1]
+
+    def _at(
+        self,
+        lead: Lead,
+        pixels: Pixels,
+        departed: tuple[Tensor, Tensor],
+        drawn: tuple[Tensor, ...] = (),
+    ) -> list[Tensor]:
+        """Logits, how much is known, (B, H', W'), and fields (B, M, h, w) of some pixels, whose
+        rain departed from there.
+        """
         details = sampled_at(self.details, *departed, self.size)
         wide = sampled_at(lead.wide, *departed, self.size, beyond="border")
         known = details[:, -1]
@@ -291,16 +364,21 @@ class RainInMotion:
         carried = frame + (weights[:, 3:] * fine[:, 3:]).sum(dim=1, keepdim=True) + patterns
         value = settings.sharpness * (carried + of_stationary * stationary)
         steepness = 1 / (1 + minutes / settings.blunting)
-        first, drops = torch.addcmul(constant, gain, value).split([1, levels - 1], dim=1)
-        return steepness * torch.cat([first, -softplus(drops)], dim=1).cumsum(dim=1)
+        return steepness * falling(torch.addcmul(constant, gain, value))
 
 
-def softplus(values: Tensor) -> Tensor:
-    """As ``F.softplus``, which takes ten times as long on a CPU for digits that no logit needs."""
+def falling(values: Tensor) -> Tensor:
+    """Logits that fall from level to level, (B, L, H, W), by the softplus of values of all levels
+    but the first.
+
+    On a CPU ``F.softplus`` takes ten times as long, for digits that no logit needs.
+    """
     if torch.compiler.is_exporting() or values.requires_grad:
-        return F.softplus(values)
+        first, drops = values[:, :1], values[:, 1:]
+        return torch.cat([first, -F.softplus(drops)], dim=1).cumsum(dim=1)
     # the exponential of more would not be a number of float32
-    return values.clamp(max=_LARGEST_DROP).neg_().sigmoid_().log_().neg_()
+    values[:, 1:].clamp_(max=_LARGEST_DROP).neg_().sigmoid_().log_()
+    return values.cumsum(dim=1)
 
 
 def knots_up_to(length: int) -> list[int]:
