@@ -278,6 +278,7 @@ CHANGED = {  # class -> each of its settings and another value
         "thresholds": [2.0],
         "page": False,
         "point": "median",
+        "calibration": 6,
     },
     "Arrays": {
         "dataset": "other",
@@ -667,6 +668,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "page": "page.html",
         "precision": "bf16-mixed",
         "point": "median",
+        "calibration": 6,
     },
     "serve": {"host": "0.0.0.0", "port": 8001},
     "check": {
