@@ -10,7 +10,12 @@ from nowcast.cli.config import run_folder
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.lagrangian import context as context_module
-from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
+from nowcast.models.lagrangian.context import (
+    AlignedContext,
+    WorkingGrid,
+    motion_of,
+    motion_on_cells,
+)
 from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder, quantile
 from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
 from nowcast.models.lagrangian.evolution import KnownSides, RainInMotion, falling
@@ -119,6 +124,17 @@ def test_the_columns_that_nothing_known_reaches_are_counted_on_both_sides():
     assert sides.not_reached(x + 2.0, y) == (1, 6)  # from two columns farther right
     assert sides.not_reached(x, y + 2.0) == (10, 0)  # row 3, of which nothing is known
     assert sides.not_reached(x, y - 9.0) == (10, 0) == sides.not_reached(x + 30.0, y)
+
+
+def test_the_motion_on_cells_is_that_of_their_pixels_in_their_sides():
+    context = moving(2.0, -1.0)[:, :, 0]
+    grid, observed = WorkingGrid.of(1.0, SETTINGS), torch.ones_like(context)
+    motion, side = motion_of(context, observed, grid, SETTINGS)
+    found, cell = motion_on_cells(
+        AlignedContext(grid, *[None] * 6, motion=motion, motion_side=side)
+    )
+    assert (side, cell) == (1, 4) and found.shape == (1, 2, 16, 20)
+    torch.testing.assert_close(found[0, :, 3, 5], motion[0, :, 12:16, 20:24].mean((1, 2)) / 4)
 
 
 def test_logits_fall_by_the_softplus_of_what_the_network_says():

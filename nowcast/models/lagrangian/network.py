@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nowcast.models.base import Capabilities, ForecastModel
 from nowcast.models.convlstm import ConvLSTM
 from nowcast.models.convolutions import Conv2d, ConvTranspose2d, a_tensor_of, settings_text
-from nowcast.models.lagrangian.context import AlignedContext, aligned_context
+from nowcast.models.lagrangian.context import AlignedContext, aligned_context, motion_on_cells
 from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
 from nowcast.models.lagrangian.evolution import RainInMotion, knots_up_to
 from nowcast.models.lagrangian.maps import averaged_to, gaussian_means
@@ -205,13 +205,14 @@ class LagrangianConvLSTM(ForecastModel):
             details = [mean[:, _KEPT_FRAMES] for mean in scales.fine]
             patterns = [mean[:, _KEPT_FRAMES] for mean in scales.wide[1:]]
             stationary = self._stationary(aligned)
+            motion, motion_side = motion_on_cells(aligned)
         knots = knots_up_to(forecast_length)
         return RainInMotion(
             grid=aligned.grid,
             height=context.shape[-2],
             width=context.shape[-1],
-            motion=aligned.motion,
-            motion_side=aligned.motion_side,
+            motion=motion,
+            motion_side=motion_side,
             timestep=aligned.timestep,
             details=torch.cat([*details, aligned.ever_seen], dim=1),
             patterns=torch.cat(patterns, dim=1),
