@@ -35,7 +35,7 @@ from nowcast.readers.auto import Auto
 from nowcast.readers.base import Reader
 from nowcast.runtime.build import as_settings
 from nowcast.runtime.errors import UserError, first_line
-from nowcast.runtime.files import SHIPPED
+from nowcast.runtime.files import comes_along
 from nowcast.runtime.precision import fastest_device
 from nowcast.types.frames import Frames
 from nowcast.types.tolerance import DEFAULT, Tolerance
@@ -143,7 +143,8 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
     """A trained model that forecasts: ``load("runs/mine")(frames)``.
 
     Args:
-        run: folder of a run; the word "shipped": the model that comes with nowcast.
+        run: folder of a run; the word "shipped": the model that comes with nowcast;
+            "zero_shot": the weights that it began with, which have seen no radar.
         device: where it computes, e.g. "cpu"; None: a GPU where there is one.
 
     Returns:
@@ -154,7 +155,7 @@ def load(run: str | PathLike = "shipped", *, device: str | None = None) -> Forec
     Raises:
         UserError: it is no run folder, or a plug-in that it needs is not installed.
     """
-    forecaster = Forecaster.load(run if run == SHIPPED else Path(run).expanduser())
+    forecaster = Forecaster.load(run if comes_along(run) else Path(run).expanduser())
     try:
         forecaster.model.to(device or fastest_device())
     except RuntimeError as error:

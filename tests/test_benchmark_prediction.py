@@ -115,6 +115,20 @@ def test_pysteps_is_measured_on_the_same_files(report):
         } == PHASES
 
 
+def test_the_table_has_the_share_of_the_time_that_sprog_takes(report):
+    pytest.importorskip("pysteps")
+    pytest.importorskip("cv2")
+    whole = {
+        record["implementation"]: record["milliseconds"]
+        for record in report.records
+        if record["phase"] == "whole"
+    }
+    cells = [list(column.cells) for column in report.tables[0].columns]
+    row = cells[0].index("share of S-PROG's time")
+    assert cells[1][row] == f"{whole['nowcast'] / whole['pysteps_sprog']:.2f}"
+    assert cells[5][row] == "1.00"
+
+
 def test_what_needs_pysteps_is_left_out_without_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     report = Prediction(rows=24, columns=20, forecast_length=1, repeats=1, busy_processes=0).run(

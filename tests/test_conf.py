@@ -46,6 +46,7 @@ def test_the_keys_of_a_file_are_the_settings_of_its_constructor(path):
 def archive(tmp_path):
     import numpy as np
 
+    write_archive(tmp_path / "ten.nc", np.ones((100, 8, 8)), range(0, 1000, 10))
     return write_archive(tmp_path / "a.nc", np.ones((100, 8, 8)), range(0, 500, 5))
 
 
@@ -56,6 +57,8 @@ def overrides(experiment, archive):
         "override /data: radar_events\n": [f"data.archives={archive}"],
         "override /data: mixture\n": [
             f"data.parts.radar.data.archive={archive}",
+            f"data.parts.radar_10.data.archive={archive.with_name('ten.nc')}",
+            f"data.parts.fine.data.archive={archive}",
             f"data.parts.held_out.data.archives={archive}",
             "data.parts.held_out.data.validation=[a]",
         ],

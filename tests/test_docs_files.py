@@ -61,6 +61,7 @@ def attributes():
         method="persistence",
         fallback_reason="a test",
         institution="nobody",
+        calibration="a test",
     )
 
 

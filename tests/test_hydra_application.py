@@ -284,6 +284,13 @@ def test_nothing_of_hydras_stands_on_the_terminal_or_in_the_folder_unless_it_is_
     assert (list(logging.root.handlers), logging.root.level) == before
 
 
+@pytest.mark.parametrize("more", [[], ["--multirun", "seed=1,2"]])
+def test_a_name_of_the_job_that_nothing_reads_is_refused(here, jobs, more):
+    with pytest.raises(UserError, match="'hydra.job.name=mine' would have no effect: no folder"):
+        run(["train", "output_dir=x", "hydra.job.name=mine", *more, *TINY])
+    assert not (here / "x").exists() and not jobs
+
+
 def test_the_log_of_the_calling_program_goes_on(here, jobs, tmp_path):
     handler = logging.FileHandler(tmp_path / "theirs.log", mode="w")
     logging.getLogger("theirs").addHandler(handler)

@@ -11,10 +11,16 @@ from nowcast.forecasting.forecaster import Forecaster
 from nowcast.models.lagrangian import LagrangianConvLSTM
 from nowcast.models.lagrangian import context as context_module
 from nowcast.models.lagrangian.context import AlignedContext, WorkingGrid
-from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
-from nowcast.models.lagrangian.ensemble import ScaleNoise
-from nowcast.models.lagrangian.evolution import RainInMotion
-from nowcast.models.lagrangian.scales import Regression, correlations, recent, regression
+from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder, quantile
+from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
+from nowcast.models.lagrangian.evolution import KnownSides, RainInMotion, falling
+from nowcast.models.lagrangian.scales import (
+    Regression,
+    correlations,
+    local_regression,
+    recent,
+    regression,
+)
 from nowcast.models.lagrangian.settings import SETTINGS, RainScale
 from nowcast.models.yes_no import best_probability
 from nowcast.runtime.errors import UserError
@@ -87,6 +93,49 @@ def test_a_forecast_made_in_stripes_is_the_forecast(batch, set_threads):
             assert (
                 (one - same).nan_to_num().abs() > 2e-5
             ).sum() <= 3  # what lies on a threshold may fall to either side
+
+
+def test_columns_that_nothing_known_reaches_are_left_out_and_the_forecast_is_the_same():
+    # where gradients flow every pixel is looked at
+    context, observed = moving(2.0, 1.0), torch.zeros(1, 4, 1, 64, 80, dtype=torch.bool)
+    observed[..., 10:50, 20:45] = True
+    prediction = model()(context, 3, observed)
+    everywhere = prediction.point()
+    with torch.no_grad():
+        found = model()(context, 3, observed).point()
+    assert 0 < found.isnan().sum() < found.numel()
+    torch.testing.assert_close(found, everywhere.detach(), rtol=0, atol=1e-5, equal_nan=True)
+
+
+def test_the_columns_that_nothing_known_reaches_are_counted_on_both_sides():
+    known = torch.zeros(1, 4, 10)
+    known[0, 1, 3:5], known[0, 2, 4:6] = 1, 1
+    sides = KnownSides.of(known)
+    assert sides.first.tolist() == [10, 3, 4, 10] and sides.last.tolist() == [-1, 4, 5, -1]
+    x, y = torch.arange(10.0)[None, None], torch.ones(1, 1, 10)
+    # row 1 and half a pixel of row 2: columns 3 to 5, of which those beside them get a share, too
+    assert sides.not_reached(x, y + 0.5) == (3, 4)
+    assert sides.not_reached(x + 0.5, y) == (2, 4)
+    assert sides.not_reached(x + 2.0, y) == (1, 6)  # from two columns farther right
+    assert sides.not_reached(x, y + 2.0) == (10, 0)  # row 3, of which nothing is known
+    assert sides.not_reached(x, y - 9.0) == (10, 0) == sides.not_reached(x + 30.0, y)
+
+
+def test_logits_fall_by_the_softplus_of_what_the_network_says():
+    values = torch.linspace(-30, 100, 60).view(1, 6, 1, 10)
+    drops = torch.nn.functional.softplus(values[:, 1:].double()).clamp(max=80)
+    expected = values[:, :1] - torch.cat([torch.zeros(1, 1, 1, 10), drops], dim=1).cumsum(dim=1)
+    torch.testing.assert_close(falling(values.clone()).double(), expected, rtol=1e-6, atol=1e-6)
+    with_gradients = falling(values.clone().requires_grad_())[:, :4]
+    torch.testing.assert_close(falling(values.clone())[:, :4], with_gradients.detach())
+
+
+def test_the_logarithm_of_rates_is_that_of_torch():
+    rates = torch.logspace(-9, 3, 1000)
+    expected = torch.log1p(rates.double() / KNEE) / math.log1p(CEILING / KNEE)
+    found = RainScale(KNEE, CEILING).normalised(torch.cat([torch.zeros(1), rates]))
+    assert found[0] == 0
+    torch.testing.assert_close(found[1:].double(), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_what_stands_under_the_mask_changes_nothing():
@@ -214,6 +263,79 @@ def test_a_pattern_that_grows_is_expected_to_grow_on_and_no_tendency_is_stronger
     torch.testing.assert_close(ahead * last + before * previous, torch.stack(expected))
     torch.testing.assert_close(without, correlation[0, 2] ** torch.arange(1, 4))
     assert expected[0] > last * without[0]
+
+
+def scales_of_noise(lasting):
+    """Three frames of noise of one pixel, newest first; the left half of the area is the same in
+    all, the right half new in each (or not there); by scale, as ``scales_of`` has them.
+    """
+    frames = torch.stack([rough(1, 128, 128, seed=seed)[0] for seed in range(3)])
+    frames[:, :, :64] = frames[0, :, :64]
+    if not lasting:
+        frames[:, :, 64:] = 0
+    frames = torch.cat([frames, frames[-1:]])[None]
+    nothing = torch.zeros(1, 4, 32, 32)
+    fine = [frames, torch.zeros_like(frames), torch.zeros_like(frames)]
+    rain = torch.ones(1, 4, 128, 128)
+    context = AlignedContext(
+        WorkingGrid(1.0, 1, 4), torch.tensor([5.0]), torch.ones(1), rain, rain, rain, rain, None, 1
+    )
+    return fine, [nothing] * 5, context
+
+
+def test_cells_that_last_are_expected_to_last_beside_rain_that_does_not():
+    fine, wide, context = scales_of_noise(lasting=True)
+    everywhere = regression(fine, wide, context, 0.1, SETTINGS)
+    assert everywhere.correlation[0, 0].item() == pytest.approx(0.5, abs=0.05)
+    windows = replace(SETTINGS, regression_window=12.0, regression_prior=0.1)
+    local = local_regression(everywhere, fine, wide, context, 0.1, windows)
+    assert local.correlation.shape == (1, SETTINGS.scales, 32, 32)
+    assert local.correlation[0, 0, 12:20, 4].min() > 0.9
+    assert local.correlation[0, 0, 12:20, 27].max() < 0.2
+    # wider scales go on as everywhere
+    assert (local.correlation[0, 5] == everywhere.correlation[0, 5]).all()
+    # without a window all do, in maps of one point
+    same = local_regression(everywhere, fine, wide, context, 0.1, SETTINGS)
+    torch.testing.assert_close(same.tendency[:, :, 0, 0], everywhere.tendency)
+    assert same.correlation.shape == (1, SETTINGS.scales, 1, 1)
+
+
+def test_where_there_is_nothing_details_are_expected_to_go_on_as_elsewhere():
+    fine, wide, context = scales_of_noise(lasting=False)
+    everywhere = regression(fine, wide, context, 0.1, SETTINGS)
+    windows = replace(SETTINGS, regression_window=4.0)
+    local = local_regression(everywhere, fine, wide, context, 0.1, windows)
+    far = local.correlation[0, 0, :, 28:]
+    torch.testing.assert_close(far, everywhere.correlation[0, 0].expand_as(far), atol=1e-4, rtol=0)
+
+
+def with_levels(*more, **settings):
+    torch.manual_seed(3)
+    levels = [*SETTINGS.levels, *more]
+    return LagrangianConvLSTM([4, 6, 8], knee=KNEE, ceiling=CEILING, levels=levels, **settings)
+
+
+def test_weights_of_fewer_levels_begin_a_model_with_more_and_their_logits_go_on_in_a_line():
+    old, new, context = model(), with_levels(60.0), moving(1.0, 0.5)
+    new.take_weights(old)
+    before, _ = old(context, 2).exceedance_logits(old.levels)
+    after, _ = new(context, 2).exceedance_logits(new.levels)
+    torch.testing.assert_close(after[:, :6], before)
+    line, _ = old(context, 2).exceedance_logits(new.levels)  # beyond the last it is one
+    drop, expected = after[:, 5] - after[:, 6], line[:, 5] - line[:, 6]
+    assert (drop / expected - 1).abs().median() < 0.02
+    with pytest.raises(UserError, match="expected weights of the levels .* or of the first"):
+        old.take_weights(new)
+    # how far the probabilities are believed goes with the levels
+    assert (old.settings.rates[-1], new.settings.rates[-1]) == (50.0, 100.0)
+
+
+def test_levels_and_windows_that_are_none_are_refused():
+    for levels in ([0.1, 1.0, 5.0], [0.1, 1.0, 1.0, 5.0], [0.1, 1.0, 5.0, 100.0]):
+        with pytest.raises(UserError, match="model.levels is .* expected at least four rates"):
+            LagrangianConvLSTM([4, 6, 8], knee=KNEE, ceiling=CEILING, levels=levels)
+    with pytest.raises(UserError, match="model.regression_window is 0; expected 4 to 200 km"):
+        with_levels(regression_window=0)
 
 
 def test_two_frames_are_enough_for_a_forecast():
@@ -354,22 +476,86 @@ def test_its_members_hang_together_in_space_and_time_and_no_two_draws_are_alike(
     assert ((0.15 * pixel < area) & (area < 0.8 * pixel)).all()
 
 
-def test_the_noise_of_a_scale_grows_as_it_forgets_its_last_frame():
-    torch.manual_seed(0)
-    correlation, strength = torch.full((1, SETTINGS.scales), 0.8), torch.zeros(1, SETTINGS.scales)
+def noise_of(correlation, tendency, *, minutes=5.0, growth_time=SETTINGS.growth_time):
+    """Noise of 64 members for 256 x 240 km of rain that has nothing but patterns of 6 to 16 km."""
+    ones, strength = torch.ones(1, SETTINGS.scales), torch.zeros(1, SETTINGS.scales)
     strength[0, 3] = 4.0  # a variance
-    rain = Regression(correlation, torch.zeros_like(correlation), strength)
-    noise = ScaleNoise(64, rain, (512, 480), WorkingGrid(1.0, 1, 4), SETTINGS)
+    rain = Regression(correlation * ones, tendency * ones, strength)
+    settings, grid = replace(SETTINGS, growth_time=growth_time), WorkingGrid(1.0, 1, 4)
+    return ScaleNoise(64, rain, torch.tensor([minutes]), (256, 240), grid, settings)
+
+
+def correlation_of(first, second):
+    return (
+        (first * second).mean() / (first.square().mean() * second.square().mean()).sqrt()
+    ).item()
+
+
+def test_noise_is_of_variance_1_and_correlated_in_time_as_the_errors_of_the_regression():
+    torch.manual_seed(0)
+    # correlation 0.8 and no tendency: of 5 leads' errors each has 0.8 of the one before
+    noise = noise_of(0.8, 0.0, growth_time=1e9)
     fields = [noise.next() for _ in range(5)]
-    assert all(
-        detail.abs().max() == 0 and wide.shape == (1, 64, 128, 120) for detail, wide in fields
-    )
-    for lead, (_, wide) in enumerate(fields, start=1):
-        assert wide.std().item() == pytest.approx(2 * math.sqrt(1 - 0.8 ** (2 * lead)), rel=0.05)
-    first, second = (wide for _, wide in fields[3:])
-    assert ((first * second).mean() / (first.std() * second.std())).item() == pytest.approx(
+    assert all(detail.abs().max() == 0 and wide.shape == (1, 64, 64, 60) for detail, wide in fields)
+    assert [wide.std().item() for _, wide in fields] == pytest.approx(5 * [1.0], abs=0.03)
+    assert correlation_of(fields[3][1], fields[4][1]) == pytest.approx(
         0.8 * math.sqrt((1 - 0.8**8) / (1 - 0.8**10)), abs=0.03
     )
+
+
+def test_the_errors_of_rain_that_keeps_its_tendency_persist():
+    torch.manual_seed(0)
+    persists = []
+    for tendency in (0.0, -0.7):
+        noise = noise_of(0.99, tendency, growth_time=1e9)
+        fields = [noise.next()[1] for _ in range(6)]
+        assert fields[5].std().item() == pytest.approx(1, abs=0.05)
+        persists.append(correlation_of(fields[2], fields[5]))
+    # errors that add up: the sums of 3 and of 6 correlate by the root of 3/6 but for what is
+    # forgotten; errors that go on growing hang together closer than that
+    assert persists[0] == pytest.approx(
+        0.99**3 * math.sqrt((1 - 0.99**6) / (1 - 0.99**12)), abs=0.03
+    )
+    assert persists[1] > persists[0] + 0.05
+
+
+@pytest.mark.parametrize("minutes", [15.0, 30.0])
+def test_growth_of_wide_patterns_counts_the_more_the_longer_the_forecast_whatever_the_cadence(
+    minutes,
+):
+    torch.manual_seed(0)
+    noise = noise_of(0.0, 0.0, minutes=minutes)  # of which each lead has another
+    fields = [noise.next()[1] for _ in range(round(180 / minutes))]
+    at = {lead: fields[round(lead / minutes) - 1] for lead in (30, 60, 180)}
+    assert [field.std().item() for field in at.values()] == pytest.approx(3 * [1.0], abs=0.1)
+    # 1 - exp(-t / 75 min): 0.33, 0.55 and 0.91 times the rest, which no two leads share
+    share = {lead: a / math.sqrt(1 + a**2) for lead, a in zip(at, (0.330, 0.551, 0.909))}
+    assert correlation_of(at[30], at[60]) == pytest.approx(share[30] * share[60], abs=0.03)
+    assert correlation_of(at[60], at[180]) == pytest.approx(share[60] * share[180], abs=0.05)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 33])
+def test_the_members_ranked_by_noise_are_in_the_order_of_a_sort(count):
+    torch.manual_seed(0)
+    noise, shares = torch.randn(2, count, 5, 7), torch.rand(2, count, 5, 7).sort(dim=1).values
+    by_sorting = shares.gather(1, noise.argsort(dim=1).argsort(dim=1))
+    assert torch.equal(ranked(shares, noise), by_sorting)
+    same = ranked(shares, torch.zeros_like(noise))  # a tie goes by number
+    assert torch.equal(same, shares)
+
+
+def test_the_middles_of_equal_shares_are_the_quantiles_of_each():
+    torch.manual_seed(0)
+    rates = torch.tensor([0.1, 0.25, 0.3, 0.6, 1.0])
+    drops = 4 * torch.rand(2, 4, 5, 7)
+    drops[:, 2, 0] = 0.0  # a share that no rate has
+    logits = torch.cat([torch.zeros(2, 1, 5, 7), -drops.cumsum(dim=1)], dim=1)
+    logits = logits + 3 * torch.randn(2, 1, 5, 7)
+    middles = middles_of_equal_shares(logits, rates, 20)
+    for member in range(20):
+        expected = quantile(logits, (member + 0.5) / 20, rates)
+        assert (middles[:, member] - expected).abs().max() < 1e-5
+    assert 0.1 < (middles == 0).float().mean() < 0.9
 
 
 def test_the_shipped_weights_leave_dry_what_lies_far_from_all_rain_on_a_large_grid():
@@ -404,21 +590,27 @@ def test_rain_is_not_pulled_dry_at_the_edge_of_what_is_observed(monkeypatch):
     assert len(differences) > 1000 and differences.abs().max() < 0.15 * complete[0, 2].abs().max()
 
 
-class Known(RainDistribution):
-    """A distribution with the same logits at two leads; those of the second are lower by 1."""
+class KnownLeads:
+    """In place of a network's rain: the same logits (1, L, H, W) at two leads; those of the second
+    are lower by 1. Nothing is known of the first column.
+    """
 
-    def __init__(self, logits, newest):
-        network = model()
-        prediction = network(torch.zeros(1, 2, 1, *newest.shape[-2:]), 2)
-        super().__init__(prediction._rain, ladder(), None)
-        self._logits, self._known = logits, torch.ones_like(newest, dtype=torch.bool)
+    dtype = torch.float32
+
+    def __init__(self, logits):
+        self._leads, self._known = [logits, logits - 1], torch.ones_like(logits[:, 0] > 0)
         self._known[..., 0] = False
 
-    def _of_each_lead(self, field):
-        known = self._known
-        leads = [self._logits, self._logits - 1]
-        made = [torch.where(known[:, None], field(logits, known), torch.nan) for logits in leads]
-        return torch.stack(made, dim=2)
+    def pixels(self):
+        return None
+
+    def leads(self, pixels, field_of):
+        for logits in self._leads:
+            yield field_of(logits, self._known, None)
+
+
+def known(logits):
+    return RainDistribution(KnownLeads(logits), ladder(), None)
 
 
 def logistic(middles, steepness=20.0):
@@ -431,7 +623,7 @@ def logistic(middles, steepness=20.0):
 
 def test_medians_and_quantiles_are_those_of_a_distribution_that_is_known():
     middles = [0.0, 0.3, 0.5, 0.6]
-    prediction = Known(logistic(middles), torch.zeros(1, 1, 4))
+    prediction = known(logistic(middles))
     for functional, share in (("median", 0.5), ("quantile:0.8", 0.8), ("quantile:0.2", 0.2)):
         found = prediction.point(functional)
         assert found.shape == (1, 2, 1, 1, 4) and found[..., 0].isnan().all()
@@ -439,17 +631,17 @@ def test_medians_and_quantiles_are_those_of_a_distribution_that_is_known():
         for lead, shift in enumerate((0.0, 1.0)):
             expected = torch.tensor(middles[1:]) + (math.log(share / (1 - share)) - shift) / 20
             torch.testing.assert_close(found[0, lead, 0, 0, 1:], expected, rtol=0, atol=1e-5)
-    dry = Known(logistic([0.0, -0.5]), torch.zeros(1, 1, 2))
+    dry = known(logistic([0.0, -0.5]))
     assert (dry.point("median")[..., 1] == 0).all()
 
 
-def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distribution():
+def test_the_mean_is_that_of_the_rain_rate_of_many_members_where_none_counts_more_than_the_hail_cap():
     middles = torch.tensor([0.0, 0.2, 0.4, 0.6])
-    prediction = Known(logistic(middles), torch.zeros(1, 1, 4))
+    prediction = known(logistic(middles))
     shares = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     values = middles[:, None] + torch.log(shares / (1 - shares)) / 20
     rates = KNEE * torch.expm1(values * math.log1p(CEILING / KNEE))
-    rates = torch.where(rates < SETTINGS.rates[0], 0.0, rates.clamp(max=SETTINGS.rates[-1]))
+    rates = torch.where(rates < SETTINGS.rates[0], 0.0, rates.clamp(max=SETTINGS.hail_cap))
     expected = normalised(rates.mean(dim=1))
     found = prediction.point("mean")[0, 0, 0, 0]
     torch.testing.assert_close(found[1:], expected[1:], rtol=0, atol=0.01)
@@ -458,12 +650,12 @@ def test_the_mean_is_that_of_the_rain_rate_and_of_many_members_of_the_distributi
 def test_an_event_is_forecast_where_it_promises_the_best_csi_or_from_a_probability_on():
     # probabilities of 1 mm/h: 0.9, 0.9, 0.2, 0.2, of which the first two are forecast, as above
     shares, level = torch.tensor([0.5, 0.9, 0.9, 0.2, 0.2]), normalised(1.0)
-    known = Known(logistic(level + torch.logit(shares) / 20), torch.zeros(1, 1, 5))
-    event = known.point(f"event:{level.item()}")
+    distribution = known(logistic(level + torch.logit(shares) / 20))
+    event = distribution.point(f"event:{level.item()}")
     assert event[0, 0, 0, 0, 0].isnan()
     assert event[0, 0, 0, 0, 1:].tolist() == pytest.approx([level.item()] * 2 + [0.0] * 2)
     for probability, count in ((0.15, 4), (0.25, 2), (0.95, 0)):
-        event = known.point(Functional("event", level.item(), probability))
+        event = distribution.point(Functional("event", level.item(), probability))
         assert (event[0, 0] > 0).sum() == count
 
 

@@ -57,7 +57,7 @@ def test_every_second_pixel_and_finer_pixels_lie_where_they_should():
 
 
 def test_departures_of_a_steady_wind_lie_upwind_step_by_step():
-    back = departures(uniform(2, -1, (20, 20)), 3)
+    back = list(departures(uniform(2, -1, (20, 20)), 3))
     for step, displacement in enumerate(back, start=1):
         torch.testing.assert_close(
             displacement[0, :, 10, 10], torch.tensor([-2.0 * step, 1.0 * step])
@@ -72,7 +72,7 @@ def test_departures_in_a_rotation_stay_on_their_circle():
     motion = (
         2 * math.tan(angle / 2) * torch.stack([-rows, columns])[None]
     )  # the chord's direction is the motion in its middle
-    back = departures(motion, 5)[-1][0, :, 32, 52]  # 20 pixels to the right of the middle
+    back = list(departures(motion, 5))[-1][0, :, 32, 52]  # 20 pixels to the right of the middle
     turned = 20 * torch.tensor([math.cos(-5 * angle), math.sin(-5 * angle)])
     torch.testing.assert_close(torch.tensor([20.0, 0.0]) + back, turned, rtol=0, atol=0.15)
 
@@ -94,7 +94,7 @@ def test_windows_summed_up_on_a_coarser_grid_find_the_same_motion(size, monkeypa
     turning = 0.03 * torch.stack([-rows, columns])[None].double()  # pixels a frame
     frames = [blobs(size=size, seed=3)[None, None]]
     for _ in range(3):
-        frames.append(displaced(frames[-1], departures(turning, 1)[0], beyond="border"))
+        frames.append(displaced(frames[-1], next(departures(turning, 1)), beyond="border"))
     frames = torch.cat(frames, dim=1)
     coarse = motion_between(frames, torch.ones_like(frames), window=16.0)
     monkeypatch.setattr(motion_module, "_POINTS_PER_WINDOW", 1000)  # no grid is ever coarser

@@ -69,7 +69,7 @@ def test_the_kind_of_progress_is_that_of_where_it_is_read(monkeypatch):
     assert isinstance(progress_bar(), EpochLines)
 
 
-def test_counted_work_writes_nothing_into_a_pipe_and_a_bar_on_a_terminal(monkeypatch):
+def test_counted_work_of_a_moment_writes_nothing_into_a_pipe_and_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     for terminal in (False, True):
         stream = Stream(terminal)
@@ -77,3 +77,50 @@ def test_counted_work_writes_nothing_into_a_pipe_and_a_bar_on_a_terminal(monkeyp
         assert list(tracked([3, 4], "counting")) == [3, 4]
         assert ("counting" in stream.getvalue()) == terminal
         assert bool(stream.getvalue()) == terminal
+
+
+class StoppedClock:
+    """Seconds that pass when a test lets them."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+
+def test_long_work_writes_a_line_every_half_minute_into_a_pipe(monkeypatch):
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    stream = Stream(terminal=False)
+    monkeypatch.setattr("sys.stderr", stream)
+    clock = StoppedClock(monkeypatch)
+    for _ in tracked(list(range(7)), "evaluating"):
+        clock.now += 12
+    assert stream.getvalue() == "evaluating 3/7, 36 s\nevaluating 6/7, 72 s\n"
+
+
+def test_an_epoch_that_a_resumed_training_goes_on_in_has_the_seconds_since_then(
+    monkeypatch, capsys
+):
+    trainer, module = at_the_end_of_an_epoch(validation_loss=0.25)
+    monkeypatch.setattr(EpochLog, "total_train_batches", 4)
+    clock, log = StoppedClock(monkeypatch), EpochLog()
+    clock.now = 50_000.0  # since the machine began
+    log.on_train_start(trainer)
+    clock.now += 7
+    log.on_train_batch_end(trainer, module, None, None, 3)
+    log.on_train_epoch_end(trainer, module)
+    assert capsys.readouterr().out == "epoch 2/3: train 0.5, validation 0.25 (7 s)\n"
+
+
+def test_a_log_of_a_long_epoch_has_its_steps_too(monkeypatch, capsys):
+    trainer, module = at_the_end_of_an_epoch(validation_loss=0.25)
+    monkeypatch.setattr(EpochLog, "total_train_batches", 4)
+    clock, log = StoppedClock(monkeypatch), EpochLog()
+    log.on_train_epoch_start(trainer)
+    for index in range(4):
+        clock.now += 20
+        log.on_train_batch_end(trainer, module, None, None, index)
+    log.on_train_epoch_end(trainer, module)
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 2/3: step 2/4, 40 s",
+        "epoch 2/3: train 0.5, validation 0.25 (80 s)",
+    ]

@@ -142,7 +142,7 @@ def test_test_cases_are_the_whole_grid_and_keep_what_is_missing(tmp_path):
     assert cases.grid.difference(grid(2, 3)) is None and cases.shape == (4, 2, 3)
 
 
-def test_of_several_candidates_the_wettest_first_target_frame_wins_and_ties_go_to_the_most_observed(
+def test_of_several_candidates_the_wettest_last_context_frame_wins_and_ties_go_to_the_most_observed(
     tmp_path,
 ):
     values = np.full(
@@ -163,13 +163,13 @@ def test_of_several_candidates_the_wettest_first_target_frame_wins_and_ties_go_t
     assert all(cases.case(0, i)[3, 0, 0] == np.float32(0.09) for i in range(20))
 
 
-def test_wetness_is_judged_by_the_first_target_frame_alone(tmp_path):
+def test_wetness_is_judged_by_the_last_context_frame_alone_so_that_growth_is_not_chosen(tmp_path):
     values = np.zeros((60, 1, 2))
     values[::4, 0, 0] = 5.0  # rain in the left column every fourth frame
     cases = radar(
         write_archive(tmp_path / "a.nc", values, range(0, 300, 5)), crop=1, crop_candidates=60
     ).part("train")
-    assert all(cases.case(0, i).ravel().tolist() == [0, 0, 0, 5] for i in range(20))
+    assert all(cases.case(0, i).ravel().tolist() == [0, 0, 5, 0] for i in range(20))
 
 
 class Dataset(torch.utils.data.Dataset):

@@ -522,5 +522,7 @@ def test_a_configuration_says_what_was_changed_and_from_where_on(tmp_path, capsy
     stored = configuration.plain(configuration.load(folder))["training"]
     assert (stored["max_epochs"], stored["learning_rate"], stored["patience"]) == (3, 0.001, 9)
     files = state(folder)
+    assert "nothing is left to train" not in capsys.readouterr().out
     cli.run(["train", f"resume={folder}"])
+    assert "nothing is left to train, and it is evaluated again" in capsys.readouterr().out
     assert config.read_bytes() == files[config]

@@ -197,7 +197,13 @@ CHANGED = {  # class -> each of its settings and another value
         "output_bias": 1.0,
         **NETWORK,
     },
-    "LagrangianConvLSTM": {"hidden_channels": [8, 8, 8], "knee": 1.0, "ceiling": 100.0},
+    "LagrangianConvLSTM": {
+        "hidden_channels": [8, 8, 8],
+        "knee": 1.0,
+        "ceiling": 110.0,
+        "levels": [0.1, 1.0, 5.0, 20.0],
+        "regression_window": 30.0,
+    },
     "BalancedError": {
         "knee": 1.0,
         "ceiling": 100.0,
@@ -272,6 +278,7 @@ CHANGED = {  # class -> each of its settings and another value
         "thresholds": [2.0],
         "page": False,
         "point": "median",
+        "calibration": 6,
     },
     "Arrays": {
         "dataset": "other",
@@ -661,6 +668,7 @@ OF_COMMANDS = {  # command -> each setting that it reads itself, and another val
         "page": "page.html",
         "precision": "bf16-mixed",
         "point": "median",
+        "calibration": 6,
     },
     "serve": {"host": "0.0.0.0", "port": 8001},
     "check": {

@@ -1,12 +1,14 @@
 """Synthetic rain: what it is made of, and that it is what it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nowcast.data.sampling import SequenceDataset
 from nowcast.data.synthetic.fields import Layer, carried_rain, spectrum
 from nowcast.data.synthetic.motion import Motion
-from nowcast.data.synthetic.ranges import STRATIFORM
+from nowcast.data.synthetic.ranges import CONVECTIVE, SEVERE, STRATIFORM
 from nowcast.data.synthetic_rain import SyntheticRain
 from nowcast.runtime.errors import UserError
 from nowcast.types.task import Task
@@ -231,6 +233,23 @@ def test_layers_are_drawn_from_ranges_about_published_values():
         and 10 <= one.plateau <= 22
         for one in drawn
     )
+
+
+def test_thunderstorms_have_more_rain_of_5_mm_an_hour_than_showers_and_it_lasts_longer():
+    def heavy(ranges):
+        overlap = both = 0
+        for seed in range(12):
+            layer = replace(Layer.drawn(np.random.default_rng(seed), ranges), growth=0.0)
+            generator = np.random.default_rng(seed)
+            frames = carried_rain(generator, layer, Still(), (7, 96, 96), **SCALE)
+            first, later = frames[0] >= 5, frames[6] >= 5
+            overlap += np.count_nonzero(first & later)
+            both += (np.count_nonzero(first) + np.count_nonzero(later)) / 2
+        return both / (12 * 96 * 96), overlap / both
+
+    (of_showers, showers_last), (of_storms, storms_last) = heavy(CONVECTIVE), heavy(SEVERE)
+    assert of_storms > 1.5 * of_showers > 0
+    assert storms_last > showers_last + 0.1
 
 
 @pytest.mark.parametrize(

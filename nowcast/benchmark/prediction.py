@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ _PYSTEPS = {
     },
     "pysteps_sprog": {"_target_": "nowcast.baselines.sprog.Sprog", "cascade_levels": 6},
 }
+_SPROG = "pysteps_sprog"
 IMPLEMENTATIONS = (NOWCAST, *_PYSTEPS)
 _FIRST = np.datetime64("2026-01-01T00:00:00", "s")
 _ROWS = {
@@ -57,8 +58,10 @@ _ROWS = {
 
 MEANING = (
     "Times are from repeats in one process after one that does not count: median and 95th "
-    "percentile. Model is the network, or the motion and extrapolation of pysteps. Everything that "
-    "pysteps does is called like a model of nowcast: the same files read, the same file written."
+    "percentile. The methods take turns, so that all see the same machine, and the share of "
+    "S-PROG's time is that of the medians. Model is the network, or the motion and extrapolation "
+    "of pysteps. Everything that pysteps does is called like a model of nowcast: the same files "
+    "read, the same file written."
 )
 COLD = (
     "Cold start: a fresh process of `nowcast predict` from its start until the NetCDF lies there, "
@@ -104,27 +107,31 @@ class Prediction:
         Raises:
             UserError: a run that was not trained on rain.
         """
-        records, failed = [], {}
+        records, failed, runs = [], {}, {}
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            for implementation in host.progress(IMPLEMENTATIONS):
+            for implementation in IMPLEMENTATIONS:
                 try:
-                    run = self._saved(implementation, host, folder)
+                    self._save(implementation, host, folder)
+                    runs[implementation] = self._run_of(implementation, folder)
+                    runs[implementation].once()
                 except MissingDependency as error:
                     failed[implementation] = str(error)
-                    continue
-                records += self._records_of(implementation, run, folder, failed)
+                    runs.pop(implementation, None)
+            self._take_turns(runs, host)
+            for implementation, run in host.progress(runs.items()):
+                self._measure_beside_others(implementation, run, folder, failed)
+                records += self._records_of(implementation, run)
         facts = {
             "context_length": records[0]["context_length"],
             "busy_processes": self.busy_processes,
         }
         return Report(records, [self._table(records)], [MEANING, COLD], failed, facts)
 
-    def _saved(self, implementation: str, host: Host, folder: Path) -> Path:
-        """A run folder of an implementation; nowcast's comes first, and the radar files for all
-        with it.
+    def _save(self, implementation: str, host: Host, folder: Path) -> None:
+        """Write a run folder of an implementation; nowcast's comes first, and the radar files for
+        all with it.
         """
-        run = folder / implementation
         if implementation == NOWCAST:
             forecaster = self._forecaster(host)
             (folder / "radar").mkdir()
@@ -137,8 +144,7 @@ class Prediction:
             settings["model"] = _PYSTEPS[implementation]
             settings["transform"] = {"_target_": "nowcast.types.transform.Identity"}
             forecaster = Forecaster.from_settings(settings)
-        forecaster.save(run)
-        return run
+        forecaster.save(folder / implementation)
 
     def _forecaster(self, host: Host) -> Forecaster:
         if self.trained is None:
@@ -154,53 +160,16 @@ class Prediction:
             )
         return forecaster
 
-    def _records_of(
-        self, implementation: str, run: Path, folder: Path, failed: dict[str, str]
-    ) -> list[dict]:
-        forecaster = Forecaster.load(run)
+    def _run_of(self, implementation: str, folder: Path) -> "_Run":
+        forecaster = Forecaster.load(folder / implementation)
         if implementation == NOWCAST and torch.cuda.is_available():
             forecaster.model.cuda()
+        radar, output = folder / "radar", folder / f"{implementation}.nc"
+        length = forecaster.task.context_length
         precisions: set[str] = set()
         forecaster.model.register_forward_pre_hook(
             lambda model, _: precisions.add(_precision(model))
         )
-        repeats = self.repeats if implementation == NOWCAST else self.pysteps_repeats
-        seconds = self._repeated(forecaster, implementation, folder, repeats)
-        cold, memory, refused = cold_start(
-            [
-                f"run={run}",
-                f"input={folder / 'radar'}",
-                f"output={folder / f'{implementation}-cold.nc'}",
-                f"forecast_length={self.forecast_length}",
-                f"thresholds={list(self.thresholds)}",
-            ]
-        )
-        if refused is None:
-            seconds["cold_start"] = [cold]
-        else:
-            failed[f"cold start of {implementation}"] = refused
-        length = forecaster.task.context_length
-        return [
-            {
-                "case": f"{self.rows}x{self.columns}, {length} to {self.forecast_length} frames",
-                "implementation": implementation,
-                "precision": " and ".join(sorted(precisions)),
-                "phase": phase,
-                "milliseconds": 1000 * float(np.median(found)),
-                "p95_milliseconds": 1000 * float(np.percentile(found, 95)),
-                "peak_memory_mb": None if memory is None else memory / MEGABYTE,
-                "repeats": len(found),
-                "context_length": length,
-            }
-            for phase, found in seconds.items()
-        ]
-
-    def _repeated(
-        self, forecaster: Forecaster, implementation: str, folder: Path, repeats: int
-    ) -> dict[str, list[float]]:
-        """Seconds of every repeat, by phase: alone, then beside busy processes."""
-        radar, output = folder / "radar", folder / f"{implementation}.nc"
-        length = forecaster.task.context_length
 
         def once() -> Published:
             return publish(
@@ -214,15 +183,58 @@ class Prediction:
                 thresholds=self.thresholds,
             )
 
-        once()
-        seconds = _timed(once, repeats)
-        seconds["rest"] = list(np.subtract(seconds["whole"], seconds["network"]))
+        return _Run(once, length, precisions)
+
+    def _take_turns(self, runs: dict[str, "_Run"], host: Host) -> None:
+        """Repeat every forecast; between two of pysteps' there are as many of nowcast as of its
+        repeats fall to each of theirs.
+        """
+        rounds = self.pysteps_repeats if len(runs) > 1 else 1
+        for turn in host.progress(range(rounds)):
+            ours = self.repeats * (turn + 1) // rounds - self.repeats * turn // rounds
+            for implementation, run in runs.items():
+                run.repeat(ours if implementation == NOWCAST else 1)
+
+    def _measure_beside_others(
+        self, implementation: str, run: "_Run", folder: Path, failed: dict[str, str]
+    ) -> None:
+        """Beside busy processes, and in a process of its own."""
         if self.busy_processes:
             with busy_processes(self.busy_processes):
-                beside = _timed(once, self.busy_repeats)
+                beside = _timed(run.once, self.busy_repeats)
             for phase in ("whole", "network"):
-                seconds[f"busy_{phase}"] = beside[phase]
-        return seconds
+                run.seconds[f"busy_{phase}"] = beside[phase]
+        cold, run.memory, refused = cold_start(
+            [
+                f"run={folder / implementation}",
+                f"input={folder / 'radar'}",
+                f"output={folder / f'{implementation}-cold.nc'}",
+                f"forecast_length={self.forecast_length}",
+                f"thresholds={list(self.thresholds)}",
+            ]
+        )
+        if refused is None:
+            run.seconds["cold_start"] = [cold]
+        else:
+            failed[f"cold start of {implementation}"] = refused
+
+    def _records_of(self, implementation: str, run: "_Run") -> list[dict]:
+        length, memory, seconds = run.context_length, run.memory, dict(run.seconds)
+        seconds["rest"] = list(np.subtract(seconds["whole"], seconds["network"]))
+        return [
+            {
+                "case": f"{self.rows}x{self.columns}, {length} to {self.forecast_length} frames",
+                "implementation": implementation,
+                "precision": " and ".join(sorted(run.precisions)),
+                "phase": phase,
+                "milliseconds": 1000 * float(np.median(found)),
+                "p95_milliseconds": 1000 * float(np.percentile(found, 95)),
+                "peak_memory_mb": None if memory is None else memory / MEGABYTE,
+                "repeats": len(found),
+                "context_length": length,
+            }
+            for phase, found in seconds.items()
+        ]
 
     def _table(self, records: list[dict]):
         found = {(record["implementation"], record["phase"]): record for record in records}
@@ -245,7 +257,45 @@ class Prediction:
             f"{context} → {self.forecast_length} frames of {self.rows}x{self.columns}",
             f"model in {found[NOWCAST, 'whole']['precision']}; extrapolation and S-PROG: pysteps",
         )
-        return grid(heading, headings, [*rows, memory])
+        return grid(heading, headings, [*rows, *_shares(found, present), memory])
+
+
+@dataclass(eq=False)
+class _Run:
+    """An implementation that is measured.
+
+    Args:
+        once: makes and publishes a forecast.
+        context_length: frames that it is made from.
+        precisions: that its model computed in.
+        seconds: of every repeat, by phase.
+        memory: bytes at the peak of a process of its own; None: not known.
+    """
+
+    once: Callable[[], Published]
+    context_length: int
+    precisions: set[str]
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    memory: int | None = None
+
+    def repeat(self, count: int) -> None:
+        """Measure some forecasts more."""
+        for phase, found in _timed(self.once, count).items():
+            self.seconds.setdefault(phase, []).extend(found)
+
+
+def _shares(found: dict[tuple[str, str], dict], present: list[str]) -> list[list[str]]:
+    """Rows of the table: each method's time as a share of S-PROG's, where that was measured."""
+    rows = []
+    for phase, label in (("whole", "share of S-PROG's time"), ("network", "  model")):
+        if (_SPROG, phase) not in found:
+            continue
+        cells = [label]
+        for name in present:
+            share = found[name, phase]["milliseconds"] / found[_SPROG, phase]["milliseconds"]
+            cells += [f"{share:.2f}", ""]
+        rows.append(cells)
+    return rows
 
 
 def _timed(forecast_once: Callable[[], Published], repeats: int) -> dict[str, list[float]]:

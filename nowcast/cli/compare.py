@@ -14,7 +14,7 @@ from nowcast.cli import places
 from nowcast.cli.application import Launches, application
 from nowcast.cli.common import new_folder, print_line, shown, typed_folders, write_config
 from nowcast.cli.folders import SWEEP
-from nowcast.cli.hydra_keys import plain_key, with_logging
+from nowcast.cli.hydra_keys import plain_key, refuse_unread_job_name, with_logging
 from nowcast.cli.hydra_words import Words
 from nowcast.cli.job import Job
 from nowcast.cli.launching import launched_elsewhere
@@ -204,6 +204,7 @@ def _finish(runs: list[Run], folder: Path, launcher: list[str]) -> list[str]:
     with application("train") as app:
         typed = [*launcher, f"{SWEEP}={quoted(literal(str(folder)))}"]
         config = app.compose(RunMode.MULTIRUN, typed)
+        refuse_unread_job_name(config, typed)
         try:
             app.launch(config, job, launches, jobs)
         except Exception as error:

@@ -10,7 +10,7 @@ from nowcast.cli.experiment import model_name
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.report.runs import distinct_names
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import SHIPPED, run_folder
+from nowcast.runtime.files import comes_along, run_folder
 
 _RUN = "run="
 
@@ -32,7 +32,8 @@ class EvaluatedModels:
     """Models of runs that forecast the same cases.
 
     Args:
-        runs: their folders as typed; the word "shipped": the model that comes with nowcast.
+        runs: their folders as typed; the words "shipped" and "zero_shot": models that come
+            with nowcast.
         by_name: their forecasters, in the same order, by the names that tables have.
     """
 
@@ -44,7 +45,7 @@ class EvaluatedModels:
         """Load the models.
 
         Args:
-            runs: folders, or "shipped".
+            runs: folders, or words.
             precision: of the networks; None: as each run says.
 
         Raises:
@@ -63,7 +64,7 @@ class EvaluatedModels:
         """Of the run that says what is forecast: the first that was trained for it, since the
         shipped model takes any data.
         """
-        trained = [number for number, run in enumerate(self.runs) if run != SHIPPED]
+        trained = [number for number, run in enumerate(self.runs) if not comes_along(run)]
         return trained[0] if trained else 0
 
     @property
@@ -81,7 +82,7 @@ class EvaluatedModels:
         """Where the evaluation goes where nothing else is typed: into the run, if it is one of
         one's own alone; None: into a new folder.
         """
-        alone = len(self.runs) == 1 and self.runs[0] != SHIPPED
+        alone = len(self.runs) == 1 and not comes_along(self.runs[0])
         return run_folder(self.runs[0]) / "evaluation" if alone else None
 
     @property
@@ -116,8 +117,8 @@ class EvaluatedModels:
 
 def _name(run: str, forecaster: Forecaster) -> str:
     """What the model of a run is called."""
-    if run == SHIPPED:
-        return SHIPPED
+    if comes_along(run):
+        return run
     return model_name(configuration.load(run_folder(run)).get("name"), forecaster)
 
 

@@ -229,13 +229,22 @@ def replay(arguments: list[str]) -> None:
         raise UserError(f"every is {every!r}; expected a whole number, 0 for no faults.")
     page = checked_page(settings["page"])
     point, forecaster = _checked_point(settings), _radar_run(settings)
+    operation = replace(replaying.OPERATION, point=point, calibration=settings["calibration"])
     with Archive(settings["input"]) as archive:
         frames = archive.frames(0, len(archive))
-    operation = replace(replaying.OPERATION, point=point)
+    watches: list[Watch] = []
     cycles = replaying.replay(
-        frames, forecaster, output, every=every, operation=operation, on_record=_print_status
+        frames,
+        forecaster,
+        output,
+        every=every,
+        operation=operation,
+        on_record=_print_status,
+        on_end=watches.append,
     )
     Console().print(replaying.table(cycles))
+    if watches[0].calibration is not None:
+        Console().print(replaying.calibration_table(watches[0].calibration.online))
     if page is not None:
         opened = open_files(output, reader=CfNetcdf(), last=1, context=frames)
         write_page(opened.content, page, title=opened.title, about=opened.about)

@@ -1,5 +1,9 @@
 """Settings of Hydra's own (hydra.KEY=VALUE): which act for which command, and why others do not."""
 
+import re
+
+from omegaconf import DictConfig, OmegaConf
+
 from nowcast.runtime.errors import UserError
 
 _OWN_FOLDER = ("train", "evaluate", "compare", "benchmark", "demo")  # commands with output_dir
@@ -59,6 +63,7 @@ _COMPARISON = (
     ("hydra.sweep", "a comparison makes its jobs of models and seeds, each in MODEL/seed-N"),
     ("hydra.mode", "a comparison is a multirun already"),
 )
+_JOB_NAME, _READS_JOB_NAME = "hydra.job.name", re.compile(r"\$\{hydra[.:]job\.name\}")
 _FOLDER = {"train": ("hydra.run.dir",), "compare": ("hydra.run.dir", "hydra.sweep.dir")}
 
 
@@ -117,6 +122,28 @@ def _mode(item: str, value: str) -> list[str]:
     if value.lower() not in ("run", "multirun", "null"):
         raise UserError(f"{item!r}: accepted are RUN and MULTIRUN.")
     return ["--multirun"] if value.lower() == "multirun" else []
+
+
+def refuse_unread_job_name(config: DictConfig, typed: list[str]) -> None:
+    """Refuse a name of the job where nothing reads it: no folder, no log and no launcher.
+
+    Args:
+        config: of the job, or of all jobs, with its references.
+        typed: all settings.
+
+    Raises:
+        UserError: with what names a run.
+    """
+    named = [item for item in typed if plain_key(item) == _JOB_NAME]
+    if not named:
+        return
+    settings = OmegaConf.to_container(config, resolve=False)
+    settings["hydra"].pop("help", None)  # it takes the name, and is never shown
+    if not _READS_JOB_NAME.search(f"{settings} {typed}"):
+        raise UserError(
+            f"{named[-1]!r} would have no effect: no folder, log or launcher takes the name of the "
+            "job; type name=NAME for the folder runs/NAME."
+        )
 
 
 def refuse_without_meaning(command: str, items: list[str], *, multirun: bool) -> None:

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 
 from nowcast.runtime.errors import UserError
-from nowcast.runtime.files import SHIPPED, run_folder
+from nowcast.runtime.files import comes_along, run_folder
 
 PATHS = (
     "run",
@@ -134,7 +134,7 @@ def settled(key: str, value: str) -> str:
     if value == "":
         raise UserError(f"{key} is empty; give a value, or null for none.")
     name = _by_itself(key)
-    if name in PATHS and not (name in _RUNS and value == SHIPPED):
+    if name in PATHS and not (name in _RUNS and comes_along(value)):
         path = (run_folder(value) if key == "what.trained" else Path(value)).expanduser()
         value = str(path if name in _PATTERNS else path.absolute())
     return literal(value)
@@ -153,7 +153,7 @@ def made_absolute(settings: dict, folder: str, before: str = "") -> dict:
         key = f"{before}{name}"
         if isinstance(value, dict):
             found[name] = made_absolute(value, folder, f"{key}.")
-        elif not isinstance(value, str) or (key in _RUNS and value == SHIPPED):
+        elif not isinstance(value, str) or (key in _RUNS and comes_along(value)):
             found[name] = value
         elif _by_itself(key) in PATHS:
             found[name] = _from(folder, value, is_pattern=_by_itself(key) in _PATTERNS)

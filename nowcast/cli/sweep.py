@@ -18,7 +18,7 @@ from nowcast.cli import places
 from nowcast.cli.application import Application, Launches, application
 from nowcast.cli.common import claimed_by_time, print_line
 from nowcast.cli.folders import SWEEP, folder_of
-from nowcast.cli.hydra_keys import plain_key, with_logging
+from nowcast.cli.hydra_keys import plain_key, refuse_unread_job_name, with_logging
 from nowcast.cli.hydra_values import refuse_odd_hydra
 from nowcast.cli.hydra_words import AUTO, Words
 from nowcast.cli.job import Job
@@ -90,7 +90,9 @@ def _planned(app: Application, words: Words) -> _Plan:
     goes_on = words.resumed == AUTO
     typed = in_grammar([*settings, *words.of_hydra], sweeps=True)
     refuse_swept_hydra(app, typed)
-    of_all = _composed(app, typed).hydra
+    composed = _composed(app, with_logging(typed))
+    refuse_unread_job_name(composed, [*typed, *folder_typed])
+    of_all = composed.hydra
     params = OmegaConf.select(of_all.sweeper, "params") or {}
     jobs = beforehand(app, typed, [f"{key}={value}" for key, value in params.items()])
     of_hydra = [item for item in typed if plain_key(item).startswith("hydra.")]

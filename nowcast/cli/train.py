@@ -21,7 +21,7 @@ from nowcast.cli.common import list_files, print_line, shown, write_config
 from nowcast.cli.evaluate import evaluate, evaluate_run
 from nowcast.cli.experiment import Evaluation, Experiment, model_name
 from nowcast.cli.folders import RUN, folder_of, has_name, set_run_folder
-from nowcast.cli.hydra_keys import plain_key, with_logging
+from nowcast.cli.hydra_keys import plain_key, refuse_unread_job_name, with_logging
 from nowcast.cli.hydra_state import released
 from nowcast.cli.hydra_words import AUTO, CFG, Words
 from nowcast.cli.places import has_own_files
@@ -116,6 +116,7 @@ def _new_job(app: Application, words: Words) -> tuple[Request, DictConfig]:
     typed = in_grammar([*words.settings, *words.of_hydra])
     configuration.compose_typed("train", typed)  # a mistake is one line, with the nearest keys
     config = app.compose(RunMode.RUN, with_logging(typed))
+    refuse_unread_job_name(config, typed)
     folder, by_time = folder_of(config, RUN)
     named = has_name(config, RUN)
     set_run_folder(config, folder)
@@ -131,6 +132,7 @@ def _job_of_run(app: Application, words: Words) -> tuple[Request, DictConfig]:
     configuration.compose_typed("train", typed)
     request = Request.of_run(words.resumed, words.settings)
     config = app.compose(RunMode.RUN, [*with_logging(typed), "hydra.output_subdir=null"])
+    refuse_unread_job_name(config, typed)
     if any(plain_key(item) == RUN for item in typed):
         folder, _ = folder_of(config, RUN)
         if folder != request.folder:
@@ -239,6 +241,8 @@ def finish(prepared: Prepared, processes: Processes, stack: ExitStack) -> float:
         f"nowcast {nowcast.__version__}: {count:,} parameter{'s' * (count != 1)}, "
         f"run folder {request.folder}"
     )
+    if request.is_finished:
+        print_line("it is trained to its end: nothing is left to train, and it is evaluated again")
     if not request.goes_on:
         write_config(request.config, request.folder)
     processes.start(prepared.count, ["train"])

@@ -39,7 +39,7 @@ class Radar(DataSet):
             period.
         crop: side of training and validation cases [pixels]; a side of the grid that is shorter is
             taken whole.
-        crop_candidates: so many windows and crops are drawn for each case, the wettest first target
+        crop_candidates: so many windows and crops are drawn for each case, the wettest last context
             frame wins.
         samples_per_epoch: training cases in an epoch.
         validation_samples: validation cases, the same in every epoch.
@@ -297,14 +297,16 @@ class CropCases(_OneArchive):
         return start, *crop
 
     def _wettest(self, places: list[tuple[int, slice, slice]]) -> tuple[int, slice, slice]:
-        """The place with the most wet pixels in the first target frame; of equally wet ones the
+        """The place with the most wet pixels in the last context frame; of equally wet ones the
         first with the most observed pixels.
+
+        Chosen by what is to be forecast, crops would teach that rain grows more than it does.
         """
-        ahead = self._task.context_length
+        last = self._task.context_length - 1
 
         def wetness(place: tuple[int, slice, slice]) -> tuple[int, int]:
             start, rows, columns = place
-            frame = start + ahead
+            frame = start + last
             rates = self._frames.read(frame, frame + 1, rows=rows, columns=columns)
             return np.count_nonzero(rates >= _WET), np.count_nonzero(~np.isnan(rates))
 

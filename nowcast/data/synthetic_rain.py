@@ -30,6 +30,12 @@ _STREAMS = {"train": 0, "validation": 1, "test": 2}  # of random numbers
 # not come in again
 _MARGIN = 2
 _RANGES = RainRanges()
+_LAYERS = {
+    "wide": [_RANGES.stratiform],
+    "showers": [_RANGES.convective],
+    "both": [_RANGES.stratiform, _RANGES.convective],
+    "storms": [_RANGES.severe],
+}
 
 
 @dataclass(frozen=True)
@@ -206,10 +212,8 @@ def rain_sequence(
     motion = Motion.drawn(generator, _RANGES.motion, side * _MARGIN, **scale)
     kind = chosen(generator, _RANGES.kinds)
     layers = []
-    if kind != "showers":
-        layers.append(Layer.drawn(generator, _RANGES.stratiform))
-    if kind != "wide":
-        layers.append(Layer.drawn(generator, _RANGES.convective))
+    for ranges in _LAYERS[kind]:
+        layers.append(Layer.drawn(generator, ranges))
     rate = 0.0
     for number, layer in enumerate(layers):
         # layers lie at different heights, where the wind differs

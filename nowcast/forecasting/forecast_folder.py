@@ -17,7 +17,7 @@ _NAME = r"forecast_\d{8}T\d{6}Z(_\d+(min|s))?"
 _PUBLISHED = re.compile(rf"{_NAME}({'|'.join(map(re.escape, WRITERS))})", re.ASCII)
 # What a process left that was killed while writing.
 _LEFTOVERS = re.compile(
-    rf"\.({_NAME}|status\.json|latest|index\.html|page\.(css|js))\..*", re.ASCII
+    rf"\.({_NAME}|status\.json|calibration\.npz|latest|index\.html|page\.(css|js))\..*", re.ASCII
 )
 
 

@@ -85,20 +85,28 @@ class Forecaster:
         """Begin with the weights of another forecaster, to be trained further.
 
         Args:
-            other: its model and transform must be built by the same settings.
+            other: its model and transform must be built by the same settings, but for those that
+                the model allows to differ.
             name: what the other is called in a message.
 
         Raises:
             UserError: they are not.
         """
         for part_name in ("model", "transform"):
-            if self.settings[part_name] != other.settings[part_name]:
+            mine, others = self.settings[part_name], other.settings[part_name]
+            if part_name == "model":
+                free = self.model.begins_with_other
+                mine, others = (
+                    {name: value for name, value in settings.items() if name not in free}
+                    for settings in (mine, others)
+                )
+            if mine != others:
                 raise UserError(
                     f"start_from={name} has another {part_name} ({other.settings[part_name]}) "
                     f"than this training ({self.settings[part_name]}); "
                     "its weights cannot begin it. Train the same one, or leave start_from out."
                 )
-        self.model.load_state_dict(other.model.state_dict())
+        self.model.take_weights(other.model)
 
     def forecast_values(
         self, context: np.ndarray, forecast_length: int | None = None, *, scale: Scale | None = None

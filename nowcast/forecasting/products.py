@@ -23,6 +23,8 @@ QUALITY_MEANINGS = (
 """The same in words, by value."""
 PROBABILITY_SOURCES = {
     "model": "of the pixel itself, as the model learnt it; see its model card for how reliable",
+    "calibrated": "of the pixel itself, as the model learnt it, those of heavy rain corrected by "
+    "how reliable they were in the last hours; the attribute calibration of the file says how",
     "ensemble": "share of the ensemble's members that reach the threshold; not calibrated",
     "neighbourhood": "share of the neighbouring pixels that reach the threshold; not calibrated",
 }

@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.data.cadence import are_regular, on_time
+from nowcast.forecasting.calibration import OnlineCalibration
+from nowcast.forecasting.calibration_fit import brier_skill_of, mean_probability_of
 from nowcast.forecasting.clock import SimulatedClock
 from nowcast.forecasting.decision import frames_to_keep
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.radar_feed import RadarFeed
+from nowcast.forecasting.recalibration import RATES
 from nowcast.forecasting.watch import Operation, Watch
 from nowcast.readers.cf_netcdf import CfNetcdf
 from nowcast.runtime.errors import UserError
@@ -77,6 +80,7 @@ def replay(
     every: int = 6,
     operation: Operation | None = None,
     on_record: Callable[[dict], None] = lambda record: None,
+    on_end: Callable[[Watch], None] = lambda watch: None,
 ) -> list[Cycle]:
     """Let a watch live through some frames, each n-th of them with a fault, one kind after the
     other.
@@ -89,6 +93,7 @@ def replay(
         every: how often a frame has a fault; 0 for never.
         operation: of the watch; its cadence is that of the frames. None: ``OPERATION``.
         on_record: called with each status of a cycle, when it is written.
+        on_end: called with the watch after the last one.
 
     Raises:
         UserError: too few frames, a gap, or a folder with something in it.
@@ -126,7 +131,7 @@ def replay(
             switch_after=task.context_length,
             timestep=task.timedelta,
         )
-        Watch(
+        watch = Watch(
             incoming,
             forecaster,
             output,
@@ -134,7 +139,9 @@ def replay(
             clock=clock,
             run="replay",
             report=record,
-        ).run()
+        )
+        watch.run()
+        on_end(watch)
     expected = {index: FAULTS[fault] for index, fault in faults.items()}
     expected |= dict.fromkeys(np.flatnonzero(unseen), FAULTS["all missing"])
     return [
@@ -184,5 +191,27 @@ def table(cycles: list[Cycle]):
             ", then ".join(alike[0][0].expected),
             f"{good} of {len(alike)}",
             f"{recovered} of {len(after)}" if fault else "–",
+        )
+    return shown
+
+
+def calibration_table(calibration: OnlineCalibration):
+    """What online calibration brought in all cycles, by rain rate, as a table for the terminal."""
+    from rich.table import Table
+
+    shown = Table(
+        title="probabilities as predicted, and as issued with calibration", title_style=""
+    )
+    columns = ("rate", "pairs", "observed", "mean predicted", "mean issued")
+    for name in (*columns, "Brier skill predicted", "Brier skill issued"):
+        shown.add_column(name)
+    counts = calibration.ever
+    skills, means = brier_skill_of(counts), mean_probability_of(counts)
+    for k, rate in enumerate(RATES):
+        pairs, events = counts[0, k].sum(axis=-1)
+        observed = events / pairs if pairs else np.nan
+        shares = [f"{100 * share:.3g} %" for share in (observed, *means[:, k])]
+        shown.add_row(
+            f"{rate:g} mm/h", f"{pairs:,.0f}", *shares, *(f"{skill:.4f}" for skill in skills[:, k])
         )
     return shown

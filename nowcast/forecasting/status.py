@@ -21,6 +21,7 @@ _EMPTY = dict.fromkeys(
         "forecast_analysis_time",
         "data_age_minutes",
         "next_expected",
+        "calibration",
     )
 )
 

@@ -5,7 +5,7 @@ worth.
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from nowcast import page
 from nowcast.data.cadence import on_time
 from nowcast.data.members import short_name
+from nowcast.forecasting.calibration import checked_hours
 from nowcast.forecasting.clock import Clock
 from nowcast.forecasting.decision import Decision, decide
 from nowcast.forecasting.fallback import can_extrapolate, context_of, forecast_by
@@ -22,8 +23,10 @@ from nowcast.forecasting.forecast_folder import ForecastFolder
 from nowcast.forecasting.forecaster import Forecaster
 from nowcast.forecasting.incoming import Incoming
 from nowcast.forecasting.products import checked_thresholds, derive
+from nowcast.forecasting.recalibration import rates_to_ask
 from nowcast.forecasting.schedule import Schedule
 from nowcast.forecasting.status import StatusFiles, add_reason, iso
+from nowcast.forecasting.watch_calibration import WatchCalibration
 from nowcast.output.origin import origin_attributes
 from nowcast.output.writers import WRITERS
 from nowcast.runtime.errors import UserError, first_line
@@ -54,6 +57,8 @@ class Operation:
         page: whether the web page and its data are kept up to date in the output folder.
         point: which number of the predicted distribution is published, see ``Forecaster``; None:
             the mean.
+        calibration: how many of the last hours the probabilities of heavy rain are calibrated by,
+            see ``calibration``; None: they are published as predicted.
     """
 
     cadence_minutes: float | None = None
@@ -65,10 +70,13 @@ class Operation:
     thresholds: list[float] = (0.1, 1.0, 5.0)
     page: bool = True
     point: str | None = None
+    calibration: float | None = None
 
     def __post_init__(self):
         if self.point is not None:
             Functional.parse(self.point)
+        if self.calibration is not None:
+            checked_hours(self.calibration)
         for name in ("cadence_minutes", "deadline_minutes", "max_age_minutes", "poll_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e6:
@@ -131,6 +139,11 @@ class Watch:
             deadline_minutes=operation.deadline_minutes,
             max_age_minutes=operation.max_age_minutes,
         )
+        self.calibration = None
+        if operation.calibration is not None:
+            self.calibration = WatchCalibration(
+                operation.calibration, forecaster, self.folder.path, model_sha256 or run
+            )
         self.first_look = FirstLook(incoming.files.pattern, self.schedule.max_age)
 
     def run(self) -> None:
@@ -147,7 +160,7 @@ class Watch:
             self.folder.open()
             if self.operation.page:
                 page.install(output)
-            reason = "started; no cycle is over yet"
+            reason = "; ".join(["started; no cycle is over yet", *self._opened_calibration()])
             started = {"state": "running", "outcome": "none", "reason": reason}
             self.status.write(started, latest=self.folder.latest, log=False)
             while not self.clock.stopped:
@@ -157,6 +170,15 @@ class Watch:
             del stopped["updated"]
             with contextlib.suppress(UserError):
                 self.status.write(stopped, latest=self.folder.latest, log=False)
+
+    def _opened_calibration(self) -> list[str]:
+        """Take up what was learnt before; a sentence, also for the terminal, where there is
+        something that cannot be used.
+        """
+        problem = None if self.calibration is None else self.calibration.open()
+        if problem is not None and self.notice is not None:
+            self.notice(problem)
+        return [] if problem is None else [problem]
 
     def step(self) -> None:
         """One look into the folder, and a forecast if it is time for one."""
@@ -254,6 +276,9 @@ class Watch:
 
     def _cycle(self, cycle: np.datetime64, usable: Mapping[np.datetime64, Frames]) -> dict:
         """Forecast and publish, or give the reason for none; what the status says of it."""
+        calibration = self.calibration
+        if calibration is not None:
+            calibration.observe(usable, cycle)
         decision, refusal = decide(
             usable,
             cycle,
@@ -270,6 +295,8 @@ class Watch:
         times = [moment for moment in decision.times if moment in usable]
         seen = Frames(np.concatenate([usable[t].values for t in times]), times, context.grid)
         products = derive(forecast, seen, thresholds=self.operation.thresholds)
+        if calibration is not None and calibration.has_learnt():
+            products = replace(products, probability_source="calibrated")
         inputs = [(short_name(usable[moment].source), moment) for moment in times]
         now = self.clock.now()
         origin = origin_attributes(
@@ -278,6 +305,7 @@ class Watch:
             inputs=inputs,
             method=decision.method,
             fallback_reason=decision.reason,
+            calibration=None if calibration is None else calibration.words(),
             now=now.astype("datetime64[us]").item().replace(tzinfo=UTC),
         )
         title = {"title": "Precipitation nowcast"}
@@ -295,6 +323,7 @@ class Watch:
             "inputs": [{"file": name, "time": iso(moment)} for name, moment in inputs],
             "seconds": {"forecast": round(made - begun, 2), "write": round(written - made, 2)},
         }
+        self._keep_calibration(record)
         if self.operation.page:
             try:
                 page.publish(products, self.folder.path, status=record, context=seen)
@@ -303,20 +332,22 @@ class Watch:
                 add_reason(record, reason)
         return record
 
+    def _keep_calibration(self, record: dict) -> None:
+        """Write what was learnt into the folder, and say in the status how it was used."""
+        if self.calibration is None:
+            return
+        self.calibration.save()
+        record["calibration"] = self.calibration.status()
+        for problem in self.calibration.taken_problems():
+            add_reason(record, problem)
+
     def _forecast(
         self, decision: Decision, usable: Mapping[np.datetime64, Frames]
     ) -> tuple[Decision, Frames, Forecast]:
         """The forecast that was decided on; where it fails, persistence."""
         try:
             context = context_of(decision, usable, self.forecaster.task)
-            thresholds = self.operation.thresholds
-            forecast = forecast_by(
-                decision,
-                context,
-                self.forecaster,
-                thresholds=thresholds,
-                point=self.operation.point,
-            )
+            forecast = self._forecast_by(decision, context)
         except Exception as error:  # whatever a network or a library refuses, there is an answer
             reason = f"{decision.method} failed: {first_line(error)}"
             times, length = (decision.analysis_time,), decision.forecast_length
@@ -324,6 +355,14 @@ class Watch:
             context = context_of(decision, usable, self.forecaster.task)
             forecast = forecast_by(decision, context, self.forecaster)
         return decision, context, forecast
+
+    def _forecast_by(self, decision: Decision, context: Frames) -> Forecast:
+        """The forecast that was decided on, the model's own calibrated where that is wanted."""
+        thresholds, point = self.operation.thresholds, self.operation.point
+        is_calibrated = self.calibration is not None and decision.method == "nowcast"
+        asked = rates_to_ask(thresholds, point) if is_calibrated else thresholds
+        forecast = forecast_by(decision, context, self.forecaster, thresholds=asked, point=point)
+        return self.calibration.corrected(forecast, thresholds) if is_calibrated else forecast
 
 
 def _none(reason: str) -> dict:

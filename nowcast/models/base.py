@@ -57,10 +57,13 @@ class ForecastModel(nn.Module, ABC):
         capabilities: what it can; of the class, or set in ``__init__`` where a setting decides
             (but for ``slow`` and ``partial``, which are asked of the class).
         context_length: the fewest context frames that it forecasts from.
+        begins_with_other: settings that may differ where it begins with the weights of another of
+            its kind, see ``take_weights``; all others must be the same.
     """
 
     capabilities: Capabilities = Capabilities()
     context_length: int = 1
+    begins_with_other: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -93,6 +96,17 @@ class ForecastModel(nn.Module, ABC):
         Raises:
             UserError: a context of another shape, too short, or a mask that is not of it.
         """
+
+    def take_weights(self, other: "ForecastModel") -> None:
+        """Begin with the weights of another model of its kind, to be trained further.
+
+        Args:
+            other: made with the same settings, but for those of ``begins_with_other``.
+
+        Raises:
+            UserError: its weights cannot begin this one.
+        """
+        self.load_state_dict(other.state_dict())
 
     def scheduled_sampling(
         self, window: Tensor, observed: Tensor | None, context_length: int, progress: float

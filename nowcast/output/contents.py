@@ -9,12 +9,13 @@ from nowcast.data import inspection
 from nowcast.data.archive import is_archive
 from nowcast.data.tolerant import Tolerant
 from nowcast.output.netcdf import is_forecast, read_attributes, read_forecast
-from nowcast.output.origin import GAPS
+from nowcast.output.origin import GAPS, age_in_words
 from nowcast.readers.base import Reader
 from nowcast.types.tolerance import DEFAULT, Tolerance
 
+_AGE = "data_age_minutes"
 # The attributes of a forecast that are shown.
-_ORIGIN = ("method", "fallback_reason", "model", "model_sha256", "input_files", "data_age_minutes")
+_ORIGIN = ("method", "fallback_reason", "calibration", "model", "model_sha256", "input_files")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ def _of_forecast(path: str | Path) -> str:
         "lead times": f"{len(minutes)}, {minutes[0]:g} to {minutes[-1]:g} min",
     }
     entries |= {name: attributes[name] for name in (*_ORIGIN, GAPS) if name in attributes}
+    if _AGE in attributes:
+        entries["data age"] = _age(attributes[_AGE])
     nothing = "nothing: no pixel has a forecast at any lead time"
     entries |= inspection.info_of_fields(forecast.values, forecast.grid, nothing)
     return inspection.in_lines(entries)
+
+
+def _age(minutes: str) -> str:
+    """How old the newest frame was when the forecast was written, as people say it."""
+    try:
+        return f"{age_in_words(float(minutes))} when it was written"
+    except ValueError:  # somebody else's words
+        return minutes

@@ -38,6 +38,7 @@ def origin_attributes(
     method: str = "nowcast",
     fallback_reason: str | None = None,
     institution: str | None = None,
+    calibration: str | None = None,
     now: datetime | None = None,
 ) -> dict[str, str]:
     """What made a forecast, from which files, and how old these are at the moment of writing.
@@ -51,6 +52,7 @@ def origin_attributes(
         method: one of ``METHODS``.
         fallback_reason: why it is not the model's own forecast; left out where it is.
         institution: who publishes it; left out where not given.
+        calibration: how its probabilities are calibrated; left out where they are as predicted.
         now: the moment of writing, with its time zone; None: the present.
 
     Raises:
@@ -66,13 +68,15 @@ def origin_attributes(
         return (written - np.datetime64(time, "s")) / _MINUTE
 
     files = "; ".join(
-        f"{name} {np.datetime64(time, 's')}Z ({_words(age(time))} old)" for name, time in inputs
+        f"{name} {np.datetime64(time, 's')}Z ({age_in_words(age(time))} old)"
+        for name, time in inputs
     )
     optional = {
         "input_files": files or None,
         "model_sha256": model_sha256,
         "fallback_reason": fallback_reason,
         "institution": institution,
+        "calibration": calibration,
     }
     return {
         "source": f"nowcast {nowcast.__version__}, run {model}",
@@ -82,6 +86,14 @@ def origin_attributes(
         "data_age_minutes": f"{age(analysis_time):.1f}",
         **{name: text for name, text in optional.items() if text is not None},
     }
+
+
+def age_in_words(minutes: float) -> str:
+    """An age, in the unit in which its number is small."""
+    if minutes < 120:
+        return f"{minutes:.1f} min"
+    hours = minutes / 60
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def file_attributes(forecast: Forecast, attributes: dict[str, str]) -> dict[str, str]:
@@ -125,14 +137,6 @@ def _gaps(forecast: Forecast) -> dict[str, str]:
     leads = ", ".join(f"+{lead / _MINUTE:g}" for lead in forecast.lead_times[missing])
     count = f"{missing.sum()} of {missing.size} lead times"
     return {GAPS: f"no pixel has a forecast at {count}: {leads} min"}
-
-
-def _words(minutes: float) -> str:
-    """An age, in the unit in which its number is small."""
-    if minutes < 120:
-        return f"{minutes:.1f} min"
-    hours = minutes / 60
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def _printable(text: str) -> str:

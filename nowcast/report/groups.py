@@ -10,7 +10,7 @@ import numpy as np
 from nowcast.evaluation.results import Results, ShownCase
 from nowcast.evaluation.summary_scores import SummaryScores
 from nowcast.report.runs import Run
-from nowcast.runtime.files import SHIPPED, run_folder
+from nowcast.runtime.files import typed_run
 
 _ADDED = ("accumulations", "accumulation_thresholds", "boxes", "cost_loss")
 """Settings of scores of rain that add scores, and leave the others as they are."""
@@ -113,7 +113,7 @@ def _how_to_evaluate_both(one: Run, other: Run) -> str:
         folder = Path(str(facts.get("model") or ""))
         if not facts.get("model") or not folder.is_dir():
             return ""
-        typed.append(SHIPPED if folder.resolve() == run_folder(SHIPPED).resolve() else str(folder))
+        typed.append(typed_run(folder))
     words = shlex.quote(f"run=[{','.join(typed)}]")
     return f" Evaluate both at once, on the pixels that both forecast: nowcast evaluate {words}"
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 from nowcast.runtime.errors import UserError
 
@@ -19,15 +20,32 @@ SHIPPED = "shipped"
 A folder of that name is ./shipped, or a ``Path``.
 """
 
+_THAT_COME_ALONG = {SHIPPED: Path(SHIPPED), "zero_shot": Path(SHIPPED) / "zero_shot"}
+
 _SPARE = 2**20  # bytes that are left free on a disk
 _RANDOM = 8  # characters that tempfile puts into a name
 
 
 def run_folder(run: str | Path) -> Path:
-    """The folder of a run, or, for the word "shipped", of the model that comes with nowcast."""
-    if isinstance(run, str) and run == SHIPPED:
-        return Path(__file__).parents[1] / SHIPPED
+    """The folder of a run, or of a model that comes with nowcast, see ``comes_along``."""
+    if comes_along(run):
+        return Path(__file__).parents[1] / _THAT_COME_ALONG[run]
     return Path(run)
+
+
+def comes_along(run: object) -> TypeGuard[str]:
+    """Whether a word names a model that comes with nowcast: "shipped", or "zero_shot", the weights
+    that it began with, which have seen no radar.
+    """
+    return isinstance(run, str) and run in _THAT_COME_ALONG
+
+
+def typed_run(folder: Path) -> str:
+    """What to type for the folder of a run."""
+    for word in _THAT_COME_ALONG:
+        if folder.resolve() == run_folder(word).resolve():
+            return word
+    return str(folder)
 
 
 def is_one_of(path: Path, others: Iterable[Path]) -> bool:

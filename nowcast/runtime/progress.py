@@ -2,8 +2,8 @@
 
 A terminal gets rich's bar. A notebook's output is no terminal, and rich would ask for ipywidgets
 there: without them it shows nothing and warns. It gets a line of text instead, written anew over
-itself, which every front end shows. A file or a pipe gets nothing: what moves the cursor there is
-noise.
+itself, which every front end shows. A file or a pipe, where what moves the cursor is noise, gets a
+line of its own every half minute of work that takes so long.
 """
 
 import os
@@ -19,6 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 _SECONDS = 0.5  # between two looks of the line; front ends repaint slowly
 _BLOCKS = 20  # of a full bar
+_SELDOM = 30.0  # seconds between two lines of a log
 
 
 def in_notebook() -> bool:
@@ -81,6 +82,43 @@ class ProgressLine:
             sys.stderr.flush()
 
 
+class ProgressLog:
+    """Lines of progress for a file or a pipe, none of work that is done in half a minute.
+
+    Args:
+        description: of the work.
+        to_output: on standard output, where a log has its other lines; else on standard error.
+    """
+
+    def __init__(self, description: str, *, to_output: bool = False):
+        self.description, self.to_output = description, to_output
+        self._begun = self._written = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether half a minute has passed since the last line."""
+        return time.monotonic() - self._written >= _SELDOM
+
+    def show(self, done: int, total: int) -> None:
+        """Write a line, unless that was done in the last half minute, or all is done.
+
+        Args:
+            done: how much of the work.
+            total: all of it.
+        """
+        if done >= total or not self.is_due:
+            return
+        self._written = time.monotonic()
+        stream = sys.stdout if self.to_output else sys.stderr
+        if stream is None:
+            return
+        with suppress(OSError):  # whoever looked is gone
+            stream.write(
+                f"{self.description} {done}/{total}, {self._written - self._begun:.0f} s\n"
+            )
+            stream.flush()
+
+
 def tracked(items: Sequence, description: str) -> Iterator:
     """The items, with progress on standard error as they are taken."""
     total = length_hint(items)
@@ -102,7 +140,7 @@ def counted(description: str, total: int) -> Iterator:
             line.end()
         return
     if not on_terminal(sys.stderr):
-        yield lambda done, total: None
+        yield ProgressLog(description).show
         return
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -4,7 +4,7 @@ import sys
 import time
 from contextlib import suppress
 
-from nowcast.runtime.progress import ProgressLine, in_notebook, on_terminal
+from nowcast.runtime.progress import ProgressLine, ProgressLog, in_notebook, on_terminal
 from nowcast.training.lightning_names import ProgressBar, RichProgressBar
 
 
@@ -33,15 +33,30 @@ class EpochBars(RichProgressBar):
 
 
 class EpochLog(ProgressBar):
-    """A line of text for each epoch when it is done, without control characters: for log files."""
+    """A line of text for each epoch when it is done, and every half minute of it, without control
+    characters: for log files.
+    """
 
     def __init__(self):
         super().__init__()
         self._begun = 0.0
+        self._log: ProgressLog | None = None  # only the main process has one
+
+    def on_train_start(self, trainer, *args) -> None:
+        """Look at the clock, for an epoch that goes on in its middle has no start."""
+        self.on_train_epoch_start(trainer)
 
     def on_train_epoch_start(self, trainer, *args) -> None:
         """Look at the clock."""
         self._begun = time.monotonic()
+        if trainer.is_global_zero:
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._log = ProgressLog(f"{epoch}: step", to_output=True)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index: int) -> None:
+        """Say now and then how far the epoch is."""
+        if self._log is not None and self._log.is_due:
+            self._log.show(index + 1, int(self.total_train_batches))
 
     def on_train_epoch_end(self, trainer, module) -> None:
         """Write the line; the work goes on where nobody can read it."""
@@ -63,6 +78,10 @@ class EpochLines(ProgressBar):
     def __init__(self):
         super().__init__()
         self._line: ProgressLine | None = None  # only the main process has one
+
+    def on_train_start(self, trainer, *args) -> None:
+        """Begin a line, for an epoch that goes on in its middle has no start."""
+        self.on_train_epoch_start(trainer)
 
     def on_train_epoch_start(self, trainer, *args) -> None:
         """Begin a line."""

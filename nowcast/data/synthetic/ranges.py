@@ -100,6 +100,24 @@ CONVECTIVE = LayerRanges(
 """Showers: smaller, heavier, shorter-lived than wide rain."""
 
 
+SEVERE = LayerRanges(
+    wet=(0.05, 0.4),
+    gain=(12, 20),
+    large_slope=(2.2, 3.4),
+    small_slope=(4.2, 5.8),
+    outer_scale=(40, 250),
+    inner_scale=(10, 30),
+    lifetime=(10, 60),
+    lifetime_exponent=(0.6, 1.2),
+    stretch=(1, 3),
+    growth=6.0,
+    cell_scale=(10, 40),
+    cell_strength=(0.3, 1.4),
+    plateau=(22, 34),
+)
+"""Thunderstorms: as heavy as showers and more, and longer-lived, in calm air and in strong wind."""
+
+
 @dataclass(frozen=True)
 class MotionRanges:
     """How rain may move.
@@ -199,15 +217,17 @@ class RainRanges:
     """All of a sequence.
 
     Args:
-        kinds: how often there is wide rain, showers, or both.
+        kinds: how often there is wide rain, showers, both, or thunderstorms.
         stratiform: of wide rain.
         convective: of showers.
+        severe: of thunderstorms.
         motion: of the wind.
         radar: of what is seen.
     """
 
-    kinds: Chances = (("wide", 0.5), ("showers", 0.15), ("both", 0.35))
+    kinds: Chances = (("wide", 0.4), ("showers", 0.1), ("both", 0.3), ("storms", 0.2))
     stratiform: LayerRanges = STRATIFORM
     convective: LayerRanges = CONVECTIVE
+    severe: LayerRanges = SEVERE
     motion: MotionRanges = MotionRanges()
     radar: RadarRanges = RadarRanges()

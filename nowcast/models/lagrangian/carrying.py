@@ -4,6 +4,8 @@ A displacement field is (B, 2, H, W): how far, along x and along y, in pixels of
 B batch, C channels, H rows, W columns.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,7 +47,8 @@ def sampled_at(
     """Fields between their pixels, linearly.
 
     Args:
-        fields: (B, C, h, w), on any grid that covers the same area as one of ``size``.
+        fields: (B, C, h, w), on any grid that covers the same area as one of ``size``; one for all
+            places, B = 1, except in a graph.
         x: columns in pixels of the grid of ``size``,
         y: rows; of shapes that broadcast to (B, H', W').
         size: (H, W).
@@ -55,12 +58,14 @@ def sampled_at(
         (B, C, H', W').
     """
     x, y = torch.broadcast_tensors((2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1)
-    points = torch.stack([x, y], dim=-1).expand(fields.shape[0], -1, -1, -1)
+    points = torch.stack([x, y], dim=-1)
     settings = {"mode": "bilinear", "padding_mode": beyond, "align_corners": False}
     if torch.compiler.is_exporting() or fields.device.type != "cpu":
-        return F.grid_sample(fields, points, **settings)
+        return F.grid_sample(fields, points.expand(fields.shape[0], -1, -1, -1), **settings)
+    batch = max(len(fields), len(points))
+    fields, points = (maps.expand(batch, -1, -1, -1) for maps in (fields, points))
     # torch shares a batch among the cores, but not one map; a gradient would be as dense for each
-    if len(fields) == 1 and not fields.requires_grad:
+    if batch == 1 and not fields.requires_grad:
         return _sampled_by_all_cores(fields, points, settings)
     return F.grid_sample(fields, points, **settings)
 
@@ -89,22 +94,24 @@ def displaced(fields: Tensor, displacement: Tensor, *, beyond: str = "zeros") ->
     return sampled_at(fields, x + displacement[:, 0], y + displacement[:, 1], size, beyond=beyond)
 
 
-def departures(motion: Tensor, steps: int) -> list[Tensor]:
-    """Where what arrives at each pixel after 1, 2, ... steps came from.
+def departures(motion: Tensor, steps: int) -> Iterator[Tensor]:
+    """Where what arrives at each pixel after 1, 2, ... steps came from, one after the other.
 
     Args:
         motion: (B, 2, H, W) displacement in one step, steady.
         steps: how many.
 
-    Returns:
+    Yields:
         ``steps`` displacements from a pixel to its departure, (B, 2, H, W); the motion is taken in
         the middle of each step (semi-Lagrangian).
     """
-    step = first_departure(motion)
-    found = [step]
+    if steps < 1:
+        return
+    step = back = first_departure(motion)
+    yield back
     for _ in range(steps - 1):
-        found.append(next_departure(step, found[-1]))
-    return found
+        back = next_departure(step, back)
+        yield back
 
 
 def first_departure(motion: Tensor) -> Tensor:

@@ -4,15 +4,14 @@ Axes: B batch, M members, K thresholds, L levels, R rates, T lead times, H rows,
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nowcast.models.lagrangian.ensemble import ScaleNoise, ranked
-from nowcast.models.lagrangian.evolution import RainInMotion
-from nowcast.models.lagrangian.maps import stripes
+from nowcast.models.lagrangian.ensemble import ScaleNoise, middles_of_equal_shares, ranked
+from nowcast.models.lagrangian.evolution import FieldOfPixels, RainInMotion
 from nowcast.models.lagrangian.settings import LagrangianSettings, RainScale
 from nowcast.models.network import check_at_least, without_autocast
 from nowcast.models.prediction import Answers, LogitPrediction
@@ -20,24 +19,25 @@ from nowcast.models.steps_in_time import loops_stay
 from nowcast.models.yes_no import where_forecast
 from nowcast.types.functional import Functional
 
-FieldOfLead = Callable[[Tensor, Tensor], Tensor]
-"""Makes a field (B, any, H, W) of a lead's logits (B, L, H, W) and known pixels (B, H, W)."""
-
 
 class RateLadder(NamedTuple):
     """The rates on which means and quantiles are computed.
 
     Args:
         levels: (L,) those of the network's own logits, normalised.
-        physical: (R, 1, 1) in mm/h.
-        normalised: (R,).
-        scale: between the two.
+        rates: (R,), normalised.
+        of_mean: (1, R), what the probability of each rate counts in the mean rain rate [mm/h]: the
+            trapezium rule up to the hail cap; what does not reach the first of them has no rain.
+        bends: (N,), the levels and the ends of the ladder, normalised: in between the logit is
+            linear, so that they are all that a quantile needs.
+        scale: between normalised rates and mm/h.
         settings: of the network.
     """
 
     levels: Tensor
-    physical: Tensor
-    normalised: Tensor
+    rates: Tensor
+    of_mean: Tensor
+    bends: Tensor
     scale: RainScale
     settings: LagrangianSettings
 
@@ -46,8 +46,16 @@ class RateLadder(NamedTuple):
         cls, levels: Tensor, rates: Tensor, scale: RainScale, settings: LagrangianSettings
     ) -> "RateLadder":
         """Of the normalised levels and rates of some settings."""
-        physical = torch.tensor(settings.rates, device=rates.device)[:, None, None]
-        return cls(levels, physical, rates, scale, settings)
+        ends = settings.rates[0], settings.rates[-1]
+        within = [level for level in settings.levels if ends[0] < level < ends[1]]
+        bends = scale.normalised(torch.tensor([ends[0], *within, ends[1]]))
+        capped = torch.tensor(settings.rates).clamp(max=settings.hail_cap)
+        steps = capped.diff(prepend=torch.zeros(1))
+        of_mean = steps / 2
+        of_mean[0] += steps[0] / 2
+        of_mean[:-1] += steps[1:] / 2
+        constants = of_mean[None], bends
+        return cls(levels, rates, *(c.to(rates) for c in constants), scale, settings)
 
     def weights(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
         """The matrix (K, L) that makes logits at some levels (K,), normalised, of the network's."""
@@ -58,17 +66,13 @@ class RateLadder(NamedTuple):
         weights = torch.zeros(len(levels), len(own), dtype=dtype, device=levels.device)
         return weights.scatter(1, above - 1, 1 - share).scatter(1, above, share)
 
-    def stripes(self, fields: Tensor) -> tuple[Tensor, ...]:
-        """Some rows of fields (..., H, W) at a time, see ``maps.stripes``."""
-        return stripes(fields, fields.shape[-1], self.settings.stripe)
-
 
 class RainDistribution(LogitPrediction):
     """The distribution of the rain at each pixel and lead.
 
     What all leads share is computed with the prediction, the rest lead by lead when it is asked
     for, so that a large grid needs no more memory than a lead. The distribution ends at the last
-    rate of the settings, 50 mm/h.
+    rate of the settings.
 
     Args:
         rain: what all leads are made of.
@@ -90,16 +94,16 @@ class RainDistribution(LogitPrediction):
         """
         asked = [Functional.parse(functional or "mean")]
         if loops_stay():
-            field = self._asked(asked, ())
+            field_of = self._asked(asked, ())
             frames = self._rain.leads_in_a_loop(
-                lambda logits, known: _where(known > 0.5, field(logits, known > 0.5))[:, 0]
+                lambda logits, known: self._decided(asked, field_of(logits, known, None))[:, 0]
             )
             return frames.transpose(0, 1)[:, :, None]
-        return self._of_each_lead(self._asked(asked, ()))[:, 0, :, None]
+        return self._of_each_lead(asked)[:, 0, :, None]
 
     def exceedance(self, thresholds: Sequence[float] | Tensor) -> Tensor:
         """(B, K, T, 1, H, W), NaN where there is no forecast."""
-        return self._of_each_lead(self._asked([], thresholds))[:, :, :, None]
+        return self._of_each_lead([], thresholds)[:, :, :, None]
 
     def answers(
         self,
@@ -108,7 +112,7 @@ class RainDistribution(LogitPrediction):
     ) -> Answers:
         """All of them in one pass over the leads, see ``Prediction.answers``."""
         asked = [Functional.parse(functional or "mean") for functional in functionals]
-        found = self._of_each_lead(self._asked(asked, thresholds))[:, :, :, None]
+        found = self._of_each_lead(asked, thresholds)[:, :, :, None]
         points = list(found[:, : len(asked)].unbind(dim=1))
         return Answers(points, found[:, len(asked) :] if len(thresholds) else None)
 
@@ -132,90 +136,90 @@ class RainDistribution(LogitPrediction):
         """
         check_at_least(1, members=count)
         rain, ladder = self._rain, self._ladder
-        noise = ScaleNoise(count, rain.regression, rain.size, rain.grid, ladder.settings, generator)
-        weights, shares = self._rate_weights(), [(member + 0.5) / count for member in range(count)]
-        frames = []
-        for logits, known, drawn in rain.leads(rain.pixels(), noise):
-            rows = []
-            for part, ranks in zip(ladder.stripes(logits), ladder.stripes(drawn), strict=True):
-                part = _product(weights, part)
-                quantiles = [quantile(part, share, ladder.normalised) for share in shares]
-                rows.append(ranked(torch.stack(quantiles, dim=1), ranks))
-            frames.append(_where(known > 0.5, torch.cat(rows, dim=-2)))
-        return torch.stack(frames, dim=2)[:, :, :, None]
+        noise = ScaleNoise(
+            count, rain.regression, rain.timestep, rain.size, rain.grid, ladder.settings, generator
+        )
+        weights = self._weights_of(ladder.bends)
+
+        def members_of(logits: Tensor, known: Tensor, drawn: Tensor) -> Tensor:
+            at_bends = _product(weights, logits)
+            members = middles_of_equal_shares(at_bends, ladder.bends, count)
+            return _where(known, ranked(members, drawn))
+
+        leads = list(rain.leads(rain.pixels(), members_of, noise))
+        return torch.stack(leads, dim=2)[:, :, :, None]
 
     def exceedance_logits(
         self, levels: Tensor, *, every: int = 1, first: tuple[int, int] = (0, 0)
     ) -> tuple[Tensor, Tensor]:
         """See ``LogitPrediction``."""
-        weights = self._ladder.weights(levels, self._rain.dtype)
-        logits, known = [], []
-        for found, seen, _ in self._rain.leads(self._rain.pixels(every, first)):
-            logits.append(_product(weights, found))
-            known.append(seen > 0.5)
-        return torch.stack(logits, dim=2), torch.stack(known, dim=1)
+        weights, rain = self._weights_of(levels), self._rain
 
-    def _of_each_lead(self, field: FieldOfLead) -> Tensor:
-        """What a function makes of the logits and the known pixels of each lead, (B, any, T, H,
-        W).
-        """
-        leads = []
-        for logits, share_known, _ in self._rain.leads(self._rain.pixels()):
-            known = share_known > 0.5
-            leads.append(_where(known, field(logits, known)))
+        def logits_of(found: Tensor, known: Tensor, _: Tensor | None) -> Tensor:
+            return torch.cat([_product(weights, found), known[:, None]], dim=1)
+
+        leads = torch.stack(list(rain.leads(rain.pixels(every, first), logits_of)), dim=2)
+        return leads[:, :-1], leads[:, -1] > 0.5
+
+    def _of_each_lead(
+        self, functionals: Sequence[Functional], thresholds: Sequence[float] | Tensor = ()
+    ) -> Tensor:
+        """The functionals and, after them, the probabilities of thresholds, (B, any, T, H, W)."""
+        pixels, field_of = self._rain.pixels(), self._asked(functionals, thresholds)
+        leads = [self._decided(functionals, field) for field in self._rain.leads(pixels, field_of)]
         return torch.stack(leads, dim=2)
 
-    def _rate_weights(self) -> Tensor:
-        """Of the logits at the rates; made before a loop, in which no constant can be made."""
-        return self._ladder.weights(self._ladder.normalised, self._rain.dtype)
+    def _weights_of(self, levels: Tensor) -> Tensor:
+        return self._ladder.weights(levels, self._rain.dtype)
 
     def _asked(
         self, functionals: Sequence[Functional], thresholds: Sequence[float] | Tensor
-    ) -> FieldOfLead:
-        """The functionals and, after them, the probabilities of thresholds, as one field of a
-        lead.
+    ) -> FieldOfPixels:
+        """What makes the functionals and, after them, the probabilities of thresholds as one field,
+        NaN where nothing is known; of an event its probability.
+
+        The constants that it needs are made here: none can be made in the loop of a graph.
         """
-        device, events = self._ladder.levels.device, [f for f in functionals if f.name == "event"]
-        values = torch.tensor([event.level for event in events], dtype=torch.float32, device=device)
-        limits = torch.as_tensor(thresholds, dtype=torch.float32, device=device)
-        of_values = self._ladder.weights(torch.cat([values, limits]), self._rain.dtype)
-        of_rates = None
-        if len(events) < len(functionals):
-            of_rates = self._rate_weights()
+        ladder, names = self._ladder, [functional.name for functional in functionals]
+        values = [functional.level for functional in functionals if functional.name == "event"]
+        values += torch.as_tensor(thresholds).tolist()
+        of_values = self._weights_of(torch.tensor(values).to(ladder.levels)) if values else None
+        of_mean, of_rates, of_bends = ladder.of_mean, None, None
+        if "mean" in names:
+            of_mean, of_rates = of_mean.to(self._rain.dtype), self._weights_of(ladder.rates)
+        if {"median", "quantile"} & set(names):
+            of_bends = self._weights_of(ladder.bends)
 
-        def field(logits: Tensor, known: Tensor) -> Tensor:
-            probability = torch.sigmoid(_product(of_values, logits))
-            on_ladder = (
-                iter(()) if of_rates is None else self._on_ladder(functionals, logits, of_rates)
-            )
-            chances, found = iter(probability.unbind(dim=1)), []
+        def field_of(logits: Tensor, known: Tensor, _: Tensor | None) -> Tensor:
+            chances, found = iter(()), []
+            if of_values is not None:
+                chances = iter(_chances(of_values, logits).unbind(dim=1))
             for functional in functionals:
-                if functional.name != "event":
-                    found.append(next(on_ladder))
-                    continue
-                decides = self._deciding(known)
-                yes = where_forecast(next(chances), known, functional.probability, decides)
-                found.append(torch.where(yes, functional.level, 0.0))
-            return torch.stack([*found, *chances], dim=1)
-
-        return field
-
-    def _on_ladder(
-        self, functionals: Sequence[Functional], logits: Tensor, weights: Tensor
-    ) -> Iterator[Tensor]:
-        """Means and quantiles among some functionals, (B, H, W) each, from the logits of a lead."""
-        ladder, wanted = self._ladder, [f for f in functionals if f.name != "event"]
-        rows = []
-        for part in ladder.stripes(logits):
-            of_rates, found = _product(weights, part), []
-            for functional in wanted:
-                if functional.name == "mean":
-                    mean = mean_rate(torch.sigmoid(of_rates), ladder)
+                if functional.name == "event":
+                    found.append(next(chances))
+                elif functional.name == "mean":
+                    mean = _product(of_mean, _chances(of_rates, logits))[:, 0]
                     found.append(ladder.scale.normalised(mean))
                 else:
-                    found.append(quantile(of_rates, functional.level, ladder.normalised))
-            rows.append(torch.stack(found, dim=1))
-        yield from torch.cat(rows, dim=-2).unbind(dim=1)
+                    at_bends = _product(of_bends, logits)
+                    found.append(quantile(at_bends, functional.level, ladder.bends))
+            return _where(known, torch.stack([*found, *chances], dim=1))
+
+        return field_of
+
+    def _decided(self, functionals: Sequence[Functional], field: Tensor) -> Tensor:
+        """What ``_asked`` makes of a lead, (B, any, H, W), with yes or no where events were asked
+        for, which the whole field decides.
+        """
+        if all(functional.name != "event" for functional in functionals):
+            return field
+        known, fields = ~field[:, 0].isnan(), list(field.unbind(dim=1))
+        for place, functional in enumerate(functionals):
+            if functional.name == "event":
+                decides = self._deciding(known)
+                yes = where_forecast(fields[place], known, functional.probability, decides)
+                fields[place] = torch.where(yes, functional.level, 0.0)
+        return _where(known, torch.stack(fields, dim=1))
 
     def _deciding(self, known: Tensor) -> Tensor:
         """Which pixels decide where an event is forecast: what carries rain where no radar looks
@@ -226,7 +230,15 @@ class RainDistribution(LogitPrediction):
 
 def _where(known: Tensor, field: Tensor) -> Tensor:
     """A field (B, any, H, W) with NaN where nothing is known, (B, H, W)."""
-    return torch.where(known[:, None], field, torch.nan)
+    if torch.compiler.is_exporting():
+        return torch.where(known[:, None], field, torch.nan)
+    # a sum is made ten times as fast as a choice with a number
+    return field + torch.zeros_like(field[:, 0]).masked_fill_(~known, torch.nan)[:, None]
+
+
+def _chances(weights: Tensor, logits: Tensor) -> Tensor:
+    """The probabilities (B, K, H, W) of the levels of ``RateLadder.weights``."""
+    return torch.sigmoid(_product(weights, logits))
 
 
 def _product(weights: Tensor, logits: Tensor) -> Tensor:
@@ -237,30 +249,11 @@ def _product(weights: Tensor, logits: Tensor) -> Tensor:
 
 def quantile(logits: Tensor, share: float, rates: Tensor) -> Tensor:
     """The normalised rain rate that this share of the distribution lies below, (B, H, W), of logits
-    (B, R, H, W) at rates (R,); 0 where that is below the first of them.
+    (B, N, H, W) that fall from rate to rate (N,), linearly in between; 0 where that is below the
+    first of them.
     """
     margins = logits - math.log((1 - share) / share)
-    if torch.compiler.is_exporting():
-        # all levels at once: what a higher level says is the larger value
-        above = torch.cat([margins[:, 1:], margins[:, -1:]], dim=1)
-        steps = torch.cat([rates.diff(), rates.new_zeros(1)])[:, None, None]
-        reach = (margins / (margins - above).clamp(min=1e-6)).clamp(0, 1) * steps
-        return torch.where(margins >= 0, rates[:, None, None] + reach, 0.0).amax(dim=1)
-    value, margins = torch.zeros_like(logits[:, 0]), margins.unbind(dim=1)
-    for level, start in enumerate(rates):
-        above = min(level + 1, len(rates) - 1)
-        reach = (margins[level] / (margins[level] - margins[above]).clamp(min=1e-6)).clamp(0, 1)
-        value = torch.where(margins[level] >= 0, start + reach * (rates[above] - start), value)
-    return value
-
-
-def mean_rate(probability: Tensor, ladder: RateLadder) -> Tensor:
-    """The mean rain rate [mm/h], (B, H, W), of probabilities (B, R, H, W) that rates are reached;
-    what does not reach the first of them has no rain.
-
-    Args:
-        probability: falls from rate to rate.
-        ladder: the rates.
-    """
-    trapezia = ((probability[:, 1:] + probability[:, :-1]) * ladder.physical.diff(dim=0)).sum(dim=1)
-    return ladder.settings.rates[0] * probability[:, 0] + 0.5 * trapezia
+    here, above = margins[:, :-1], margins[:, 1:]
+    # of each step from rate to rate, how much of it lies below
+    reached = (here / (here - above).clamp(min=1e-6)).clamp(0, 1) * rates.diff()[:, None, None]
+    return rates[0] * (margins[:, 0] >= 0) + reached.sum(dim=1)

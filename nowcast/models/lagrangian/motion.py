@@ -88,7 +88,7 @@ def _correction(frames: Tensor, weights: Tensor, motion: Tensor, window: float) 
     frames are carried along it.
     """
     height, width = frames.shape[-2:]
-    products = _summed_products(frames, weights, departures(motion, frames.shape[1] - 1))
+    products = _summed_products(frames, weights, list(departures(motion, frames.shape[1] - 1)))
     everywhere = products.mean((2, 3), keepdim=True)
     # what a window sums up can be summed on a coarser grid first
     side = max(1, int(window / _POINTS_PER_WINDOW))

@@ -4,6 +4,7 @@ Axes: B batch, T time, C channels, H rows, W columns; h and w those of its cells
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from nowcast.models.lagrangian.distribution import RainDistribution, RateLadder
 from nowcast.models.lagrangian.evolution import RainInMotion, knots_up_to
 from nowcast.models.lagrangian.maps import averaged_to, gaussian_means
 from nowcast.models.lagrangian.scales import Scales, changes_of, scales_of
-from nowcast.models.lagrangian.settings import SETTINGS, LagrangianSettings, RainScale
+from nowcast.models.lagrangian.settings import SETTINGS, RainScale
 from nowcast.models.network import check_at_least, check_context, precisely
 from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
@@ -32,21 +33,33 @@ class LagrangianConvLSTM(ForecastModel):
         hidden_channels: of the three ConvLSTM layers, from cells of 4, 8 and 16 km.
         knee: of the transform, ``nowcast.types.transform.LogRainRate`` [mm/h].
         ceiling: of the transform [mm/h].
+        levels: rates whose exceedance it predicts [mm/h], ascending; in between, and beyond the
+            last, the logit is linear in the logarithm of the rate.
+        regression_window: standard deviation [km] of the windows in which it is estimated how the
+            details and patterns up to 16 km go on; null: of the whole field together.
 
     Attributes:
-        settings: what else was chosen; the same for all.
+        settings: what else was chosen.
 
     Raises:
-        UserError: another number of layers.
+        UserError: another number of layers, or levels or a window that are none.
     """
 
     capabilities = Capabilities(
         needs_scale=True, any_scale=True, probabilistic=True, members=True, partial=True
     )
     context_length = 2
-    settings: LagrangianSettings = SETTINGS
+    begins_with_other = ("levels", "regression_window")
 
-    def __init__(self, hidden_channels: list[int], *, knee: float, ceiling: float):
+    def __init__(
+        self,
+        hidden_channels: list[int],
+        *,
+        knee: float,
+        ceiling: float,
+        levels: Sequence[float] = SETTINGS.levels,
+        regression_window: float | None = None,
+    ):
         super().__init__()
         check_at_least(1, hidden_channels=hidden_channels)
         if len(hidden_channels) != 3:
@@ -54,7 +67,13 @@ class LagrangianConvLSTM(ForecastModel):
                 "expected three hidden_channels, for cells of 4, 8 and 16 km, got "
                 f"{hidden_channels}."
             )
+        _refuse_wrong_levels(levels, ceiling)
+        if regression_window is not None and not 4 <= regression_window <= 200:
+            raise UserError(
+                f"model.regression_window is {regression_window!r}; expected 4 to 200 km, or null."
+            )
         self.hidden_channels, self.knee, self.ceiling = list(hidden_channels), knee, ceiling
+        self.settings = SETTINGS.with_levels(levels, regression_window)
         first, second, third = hidden_channels
         scalars = self.settings.scalars
         inputs = self.settings.frame_fields + scalars
@@ -73,11 +92,49 @@ class LagrangianConvLSTM(ForecastModel):
 
     def extra_repr(self) -> str:
         """What it was made with."""
-        return settings_text(self, "hidden_channels", "knee", "ceiling")
+        own = settings_text(self, "hidden_channels", "knee", "ceiling")
+        chosen = settings_text(self.settings, "levels", "regression_window")
+        return f"{own}, {chosen}"
+
+    @torch.no_grad()
+    def take_weights(self, other: ForecastModel) -> None:
+        """Begin with the weights of another of its kind, also of one with fewer levels: those
+        beyond its last begin as its logits go on, linear in the logarithm of the rate.
+
+        Raises:
+            UserError: the other's levels are not the first of these.
+        """
+        known, own = other.settings.levels, self.settings.levels
+        if own[: len(known)] != known:
+            raise UserError(
+                f"expected weights of the levels {list(own)}, or of the first of them, got those "
+                f"of {list(known)}; give model.levels={list(known)}, with others after them."
+            )
+        weights = other.state_dict()
+        for name in ("head.weight", "head.bias"):
+            weights[name] = self._with_levels_after(weights[name], len(known))
+        self.load_state_dict(weights)
+
+    def _with_levels_after(self, rows: Tensor, known: int) -> Tensor:
+        """Rows of a head for so many levels, (outputs, ...), with those of the levels after them:
+        each drop to the next level is that to the one before, as long as the steps are.
+        """
+        constants, gains, rest = rows.split([known, known, len(rows) - 2 * known])
+        steps = self.levels.diff()
+        for level in range(known, len(self.levels)):
+            longer = steps[level - 1] / steps[level - 2]
+            last = constants[-1:]
+            if rows.dim() == 1:  # the bias, about which the drop is a softplus
+                next_constant = torch.log(torch.expm1(longer * F.softplus(last)))
+            else:
+                next_constant = longer * last
+            constants = torch.cat([constants, next_constant])
+            gains = torch.cat([gains, longer * gains[-1:]])
+        return torch.cat([constants, gains, rest])
 
     @property
     def levels(self) -> Tensor:
-        """The rain rates whose exceedance the network predicts, normalised, (6,); made anew
+        """The rain rates whose exceedance the network predicts, normalised, (L,); made anew
         whenever it is asked for, so that it is right after ``to_empty``, too.
         """
         return self._constants(self.settings.levels)
@@ -162,7 +219,7 @@ class LagrangianConvLSTM(ForecastModel):
             coarse=self._coarse(cells, scalars, aligned.timestep, knots),
             knots=knots,
             regression=scales.regression,
-            evolved=scales.regression.evolved(forecast_length),
+            evolved=scales.local.evolved(forecast_length),
             log_lifetimes=self.log_lifetimes,
             settings=self.settings,
         )
@@ -197,15 +254,16 @@ class LagrangianConvLSTM(ForecastModel):
         """What it sees beside them, (B, C, h, w): motion, cadence, spacing, the regression, and the
         changes from frame to frame.
         """
-        cell, regression = context.grid.cell, scales.regression
+        cell, regression = context.grid.cell, scales.local
         changes = changes_of(scales.fine, context.ever_seen, cell)
         size = changes.shape[-2:]
         cadence = torch.log(context.timestep / 5)
         spacing = torch.log(context.spacing * cell / self.settings.cell)
         forgetting = (1 - regression.correlation + 1e-3).log() / 3
-        numbers = [torch.stack([cadence, spacing], dim=1), forgetting, regression.tendency]
-        numbers = torch.cat(numbers, dim=1)[:, :, None, None].expand(-1, -1, *size)
-        return torch.cat([averaged_to(context.speed, size), numbers, changes], dim=1)
+        numbers = [torch.stack([cadence, spacing], dim=1)[:, :, None, None]]
+        numbers += [forgetting, regression.tendency]
+        maps = [number.expand(-1, -1, *size) for number in numbers]
+        return torch.cat([averaged_to(context.speed, size), *maps, changes], dim=1)
 
     def _coarse(self, cells: Tensor, scalars: Tensor, timestep: Tensor, knots: list[int]) -> Tensor:
         """The network proper: its answer for each cell at some leads, (B, K, outputs, h, w)."""
@@ -234,6 +292,16 @@ class LagrangianConvLSTM(ForecastModel):
         last = cells[:, -1:].expand(-1, number, -1, -1, -1)
         hidden = _leaky(self.refine(torch.cat([sequence, last, future], dim=2).flatten(0, 1)))
         return precisely(self.head, hidden).unflatten(0, (batch, number)).to(given)
+
+
+def _refuse_wrong_levels(levels: Sequence[float], ceiling: float) -> None:
+    limits = [0.0, *levels, ceiling]
+    ascending = all(lower < upper for lower, upper in pairwise(limits))
+    if len(levels) < 4 or not ascending:
+        raise UserError(
+            f"model.levels is {list(levels)}; expected at least four rates, ascending, between 0 "
+            f"and the transform's ceiling, {ceiling:g} mm/h."
+        )
 
 
 def _layers(*channels: tuple[int, int]) -> nn.ModuleList:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nowcast.models.lagrangian.context import AlignedContext
-from nowcast.models.lagrangian.maps import averaged, gaussian_means
+from nowcast.models.lagrangian.maps import averaged, averaged_in_squares, gaussian_means, smooth
 from nowcast.models.lagrangian.settings import LagrangianSettings
 
 _REGRESSION_FRAMES = 3  # of second order: a frame and the two before it
@@ -57,12 +57,14 @@ class Scales(NamedTuple):
         fine: the frames of ``recent`` and their wider and wider means on the working grid, (B, F,
             h, w) each.
         wide: the same on the cells, from the widest of ``fine`` on.
-        regression: how each scale goes on.
+        regression: how each scale goes on, everywhere together.
+        local: how it goes on about each cell, (B, S, h, w), or (B, S, 1, 1) for everywhere.
     """
 
     fine: list[Tensor]
     wide: list[Tensor]
     regression: Regression
+    local: Regression
 
 
 def scales_of(context: AlignedContext, wet: Tensor | float, settings: LagrangianSettings) -> Scales:
@@ -74,7 +76,9 @@ def scales_of(context: AlignedContext, wet: Tensor | float, settings: Lagrangian
     wide = gaussian_means(*on_cells, grid.cell_widths(settings.pattern_widths))
     widest_detail = averaged(fine[-1], known, grid.cell, multiple=grid.cell)[0]
     wide = [widest_detail, *wide[1:]]
-    return Scales(fine, wide, regression(fine, wide, context, wet, settings))
+    everywhere = regression(fine, wide, context, wet, settings)
+    local = local_regression(everywhere, fine, wide, context, wet, settings)
+    return Scales(fine, wide, everywhere, local)
 
 
 def recent(aligned: Tensor, seen: Tensor) -> Tensor:
@@ -110,7 +114,7 @@ def regression(
         wet: the normalised rain rate from which on a pixel is wet.
         settings: of the network.
     """
-    bands = [a - b for a, b in pairwise(fine)] + [a - b for a, b in pairwise(wide)] + [wide[-1]]
+    bands = _bands_of(fine, wide)
     frames = min(_REGRESSION_FRAMES, context.aligned.shape[1])
 
     def from_lags(lags: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -131,6 +135,95 @@ def regression(
     return _limited(one, two, strength, overlaps, context.timestep, settings)
 
 
+def _bands_of(fine: list[Tensor], wide: list[Tensor]) -> list[Tensor]:
+    """What each scale is: differences of ever wider means, and the widest."""
+    return [a - b for a, b in pairwise(fine)] + [a - b for a, b in pairwise(wide)] + [wide[-1]]
+
+
+def local_regression(
+    everywhere: Regression,
+    fine: list[Tensor],
+    wide: list[Tensor],
+    context: AlignedContext,
+    wet: Tensor | float,
+    settings: LagrangianSettings,
+) -> Regression:
+    """How each scale goes on about each cell: the narrow ones, of which there is enough in a window
+    of tens of kilometres, by the frames in there (as in ANVIL, Pulkkinen et al. 2020), so that
+    lasting cells last beside rain that does not; the others as everywhere, (B, S, h, w).
+
+    Args:
+        everywhere: what it is where a window says nothing.
+        fine: see ``Scales``,
+        wide: see there.
+        context: whose frames they are of.
+        wet: the normalised rain rate from which on a pixel is wet.
+        settings: of the network; without a window the regression is the same everywhere.
+    """
+    as_maps = Regression(*(value[:, :, None, None] for value in everywhere))
+    frames = min(_REGRESSION_FRAMES, context.aligned.shape[1])
+    if settings.regression_window is None or frames < _REGRESSION_FRAMES:
+        return as_maps
+    narrow, cell = settings.narrow_scales, context.grid.cell
+    width = context.grid.cell_widths((settings.regression_window,))[0]
+    weights, overlaps = _weights_of(context, list(range(frames)), wet, settings)
+    found = []
+    for number, band in enumerate(_bands_of(fine, wide)[:narrow]):
+        scale = slice(number, number + 1)
+        whole = Regression(*(value[:, scale] for value in as_maps))
+        products = _products_of(band[:, :frames], weights[number])
+        if number < len(settings.detail_widths):
+            products = averaged_in_squares(products, cell, multiple=cell)
+        found.append(_regression_in_windows(products, whole, width, context.timestep, settings))
+    local = [torch.cat(values, dim=1) for values in zip(*found, strict=True)]
+    size = local[0].shape[-2:]
+    with_others = []
+    for value, other in zip(local, as_maps, strict=True):
+        same = other.expand(-1, -1, *size)
+        value = torch.where(overlaps[:, :, None, None], value, same[:, :narrow])
+        with_others.append(torch.cat([value, same[:, narrow:]], dim=1))
+    return Regression(*with_others)
+
+
+def _products_of(band: Tensor, weight: Tensor) -> Tensor:
+    """What correlations are made of, (B, 6, H, W): squares of the three frames of a band (B, 3, H,
+    W), products of neighbours, and of the first with the last; weighted.
+    """
+    newest, before, oldest = band.unbind(dim=1)
+    pairs = [
+        (newest, newest),
+        (before, before),
+        (oldest, oldest),
+        (newest, before),
+        (before, oldest),
+        (newest, oldest),
+    ]
+    return weight * torch.stack([a * b for a, b in pairs], dim=1)
+
+
+def _regression_in_windows(
+    products: Tensor,
+    whole: Regression,
+    width: float,
+    timestep: Tensor,
+    settings: LagrangianSettings,
+) -> Regression:
+    """The regression of one scale, (B, 1, h, w), by Gaussian windows of ``width`` cells over its
+    products (B, 6, h, w), and where they are weak by that of the whole field, (B, 1, 1, 1) each.
+    """
+    sums = smooth(products, width)
+    # some of the whole field's, as if it were there too: a window that is dry says nothing
+    typical = products.mean((2, 3), keepdim=True)[:, :3].mean(dim=1, keepdim=True)
+    prior = settings.regression_prior * typical + 1e-9
+    one, second = whole.correlation, whole.tendency
+    two = one.square() + second * (1 - one.square())
+    squares = sums[:, :3] + prior
+    neighbours = sums[:, 3:5].sum(dim=1, keepdim=True) + 2 * one * prior
+    correlation = neighbours / (squares[:, :2].sum(1) * squares[:, 1:].sum(1)).sqrt()[:, None]
+    outer = (sums[:, 5:] + two * prior) / (squares[:, :1] * squares[:, 2:]).sqrt()
+    return _within_what_rain_does(correlation, outer, squares[:, :1], timestep, settings)
+
+
 def _limited(
     one: Tensor,
     two: Tensor,
@@ -145,9 +238,16 @@ def _limited(
     usual = torch.tensor(settings.lifetimes, dtype=one.dtype, device=one.device)
     lasting = torch.exp(-timestep[:, None] / usual)
     one, two = torch.where(overlaps, one, lasting), torch.where(overlaps, two, lasting.square())
+    return _within_what_rain_does(one, two, strength, timestep, settings)
+
+
+def _within_what_rain_does(
+    one: Tensor, two: Tensor, strength: Tensor, timestep: Tensor, settings: LagrangianSettings
+) -> Regression:
+    """The regression of correlations (B, S, ...) with one and two frames before."""
     one = one.clamp(0.0, _STRONGEST)
     two = torch.maximum(two, 2 * one.square() - 1)  # less no sequence can have
-    longest = -torch.exp(-timestep / settings.memory)[:, None]
+    longest = -torch.exp(-timestep / settings.memory).reshape(-1, *[1] * (one.dim() - 1))
     second = (two - one.square()) / (1 - one.square())
     return Regression(one, torch.maximum(second, longest).clamp(max=_STRONGEST_REVIVAL), strength)
 
