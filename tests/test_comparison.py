@@ -173,13 +173,23 @@ def test_rain_is_shown_with_its_thresholds():
     )
 
 
+def test_scores_of_boxes_do_not_stand_for_those_of_pixels():
+    rows = [
+        ScoreRow("mse", None, None, None, 4.0),
+        ScoreRow("mse", None, None, None, 1.0, box=16.0),
+    ]
+    found = " ".join(" ".join(printed([Result("A", 1, 1, rows)], "A")[1]).split())
+    assert "4.000" in found and "1.000" not in found
+
+
 def test_the_table_of_numbers_is_tidy(tmp_path):
     rows = [ScoreRow("csi", 0.5, 1, 2, 0.25), ScoreRow("csi", 0.5, 1, None, 1 / 3)]
     write_csv([Result("A", 3, 42, rows)], tmp_path / "a.csv", lead_minutes=5)
     assert (
         (tmp_path / "a.csv").read_text()
-        == "model,seed,parameters,score,threshold,window,lead,value,functional\n"
-        "A,3,42,csi,0.5,1,10,0.25,\nA,3,42,csi,0.5,1,,0.3333333333333333,\n"
+        == "model,seed,parameters,score,threshold,window,lead,value,functional,box,accumulation,"
+        "cost_loss\n"
+        "A,3,42,csi,0.5,1,10,0.25,,,,\nA,3,42,csi,0.5,1,,0.3333333333333333,,,,\n"
     )
 
 

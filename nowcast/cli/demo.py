@@ -94,7 +94,7 @@ def _describe(found) -> None:
     print_line(
         f"Seen: {len(context)} frames of {rows} x {columns} km, until {until[:10]} "
         f"{until[11:16]} UTC.\nForecast: the next {len(came) * minutes:g} minutes, by the model "
-        "that comes with nowcast;\nits weights have seen no radar, only synthetic rain. Beside it:"
+        "that comes with nowcast;\nit has learnt from other days, of this service's radar, too. Beside it:"
     )
     for name in found.others:
         print_line(_ABOUT[name])
@@ -126,7 +126,7 @@ def _sentences(scores: dict) -> list[str]:
     best = [f"{name} in {', '.join(titles)}" for name, titles in won.items() if titles]
     return [
         f"Best over all leads: {'; '.join(best)}.",
-        "One hour is a demonstration, not a verdict: five events and eleven days stand in the "
+        "One hour is a demonstration, not a verdict: five events stand in the "
         "documentation, on the page of the shipped model.",
     ]
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 from nowcast.runtime.errors import UserError
 
@@ -32,7 +33,7 @@ def run_folder(run: str | Path) -> Path:
     return Path(run)
 
 
-def comes_along(run: object) -> bool:
+def comes_along(run: object) -> TypeGuard[str]:
     """Whether a word names a model that comes with nowcast: "shipped", or "zero_shot", the weights
     that it began with, which have seen no radar.
     """

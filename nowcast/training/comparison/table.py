@@ -13,6 +13,7 @@ from rich.table import Table
 
 from nowcast.evaluation.score_files import read_csv
 from nowcast.evaluation.statistics.scores import ScoreRow, about
+from nowcast.evaluation.statistics.sums import key_of
 from nowcast.evaluation.titles import score_title, thresholds_shown
 from nowcast.runtime.errors import UserError
 from nowcast.runtime.files import replacing
@@ -33,6 +34,9 @@ _COLUMNS = (
     "lead",
     "value",
     "functional",
+    "box",
+    "accumulation",
+    "cost_loss",
 )
 _SHOWN = ("csi", "correlation", "cross_entropy", "mse", "mae", "ssim")
 _DIRECTIONS = {"higher": " ↑", "lower": " ↓"}
@@ -170,10 +174,11 @@ def paired_interval(values: Values, reference: Values) -> tuple[float, float] | 
 
 def write_csv(results: list[Result], path: Path, *, lead_minutes: float | None) -> None:
     """Write a line per score: model, seed, parameters, score, threshold, window, lead, value, and
-    which number of a distribution it is of.
+    which number of a distribution it is of; box, accumulation and cost-loss ratio, if it is of one.
 
-    The threshold is in mm/h, the window in pixels, the lead in minutes, or frames; an empty lead is
-    over all leads. Baselines have no parameters.
+    The threshold is in mm/h (of accumulations in mm), the window in pixels, the box in km, the
+    accumulation and the lead in minutes, or frames; an empty lead is over all leads. Baselines have
+    no parameters.
     """
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -183,7 +188,9 @@ def write_csv(results: list[Result], path: Path, *, lead_minutes: float | None) 
                 lead = None if row.lead is None else f"{row.lead * (lead_minutes or 1):g}"
                 threshold = None if row.threshold is None else f"{row.threshold:g}"
                 of_row = (row.score, threshold, row.window, lead, repr(float(row.value)))
-                writer.writerow([*result[:3], *of_row, row.functional])
+                later = (row.box, row.accumulation, row.cost_loss)
+                numbers = [None if number is None else f"{number:g}" for number in later]
+                writer.writerow([*result[:3], *of_row, row.functional, *numbers])
 
 
 def table(results: list[Result], *, first: str) -> Table:
@@ -259,11 +266,16 @@ def _columns(rows: list[ScoreRow]) -> list[tuple]:
     """(score, threshold, window) of the main scores, few thresholds and the smallest window."""
     thresholds = [None, *thresholds_shown(rows)]
     found: dict[tuple, tuple] = {}
-    overall = {row[:3] for row in rows if row.lead is None and row.score in _SHOWN}
+    overall = {row[:3] for row in rows if _is_of_table(row) and row.score in _SHOWN}
     for column in sorted(overall, key=_place_in_table):
         if column[1] in thresholds:
             found.setdefault(column[:2], column)
     return list(found.values())
+
+
+def _is_of_table(row: ScoreRow) -> bool:
+    """Whether a row is of rain rates over all leads, and not of accumulations or boxes."""
+    return row.lead is None and not key_of(row).is_aggregated
 
 
 def _place_in_table(column: tuple) -> tuple:
@@ -277,7 +289,7 @@ def _values(results: list[Result], column: tuple) -> Values:
         result.seed: row.value
         for result in results
         for row in result.rows
-        if row.lead is None and row[:3] == column
+        if _is_of_table(row) and row[:3] == column
     }
 
 
