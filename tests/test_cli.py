@@ -131,6 +131,9 @@ def test_the_score_file_is_tidy_and_holds_the_baseline_beside_the_model(mnist_ru
         "low",
         "high",
         "functional",
+        "box",
+        "accumulation",
+        "cost_loss",
     ]
     assert {row["model"] for row in rows} == {"ConvLSTM", "persistence"}
     leads = [row["lead"] for row in rows if row["model"] == "ConvLSTM" and row["score"] == "mse"]
@@ -213,6 +216,9 @@ def test_a_model_can_be_evaluated_on_whole_events_of_several_archives(radar_run,
         "difference",
         "low",
         "high",
+        "box",
+        "accumulation",
+        "cost_loss",
     ] and {row[0] for row in rows[1:]} == {"persistence"}
 
 

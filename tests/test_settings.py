@@ -217,8 +217,8 @@ CHANGED = {  # class -> each of its settings and another value
     "ExceedanceError": {
         "knee": 1.0,
         "ceiling": 100.0,
-        "thresholds": [1.0, 1.1, 1.2, 1.3, 1.4, 1.7, 3.0, 5.0, 10.0, 20.0],
-        "weights": [1.0] * 10,
+        "thresholds": [1.0, 1.1, 1.2, 1.3, 1.4, 1.7, 3.0, 5.0, 10.0, 20.0, 30.0],
+        "weights": [1.0] * 11,
     },
     "StructuralError": {"absolute_weight": 0.5},
     "WeightedError": {"rain_weight": 1.0},
