@@ -94,7 +94,8 @@ def _describe(found) -> None:
     print_line(
         f"Seen: {len(context)} frames of {rows} x {columns} km, until {until[:10]} "
         f"{until[11:16]} UTC.\nForecast: the next {len(came) * minutes:g} minutes, by the model "
-        "that comes with nowcast;\nit has learnt from other days, of this service's radar, too. Beside it:"
+        "that comes with nowcast;\nit has learnt from other days, of this service's radar, too. "
+        "Beside it:"
     )
     for name in found.others:
         print_line(_ABOUT[name])
