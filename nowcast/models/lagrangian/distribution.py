@@ -5,6 +5,7 @@ Axes: B batch, M members, K thresholds, L levels, R rates, T lead times, H rows,
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,19 +20,20 @@ from nowcast.models.steps_in_time import loops_stay
 from nowcast.models.yes_no import where_forecast
 from nowcast.types.functional import Functional
 
+_GAUSS_LEGENDRE = ((-math.sqrt(0.6), 5 / 9), (0.0, 8 / 9), (math.sqrt(0.6), 5 / 9))
+
 
 class RateLadder(NamedTuple):
     """The rates on which means and quantiles are computed.
 
     Args:
         levels: (L,) those of the network's own logits, normalised.
-        rates: (R,), normalised.
-        of_mean: (1, R), what the probability of each rate counts in the mean rain rate [mm/h]: the
-            trapezium rule up to the hail cap; what does not reach the first of them has no rain.
-        bends: (N,), the levels and the ends of the ladder, normalised: in between the logit is
-            linear, so that they are all that a quantile needs.
-        scale: between normalised rates and mm/h.
+        rates: (R,) those that the mean is made of, normalised.
+        of_mean: (1, R), what the probability of each counts in the mean rain rate [mm/h].
+        bends: (N,), the levels and the ends of the distribution, normalised: in between the logit
+            is linear, so that they are all that a quantile needs.
         settings: of the network.
+        scale: between normalised rates and mm/h.
     """
 
     levels: Tensor
@@ -42,20 +44,13 @@ class RateLadder(NamedTuple):
     settings: LagrangianSettings
 
     @classmethod
-    def of(
-        cls, levels: Tensor, rates: Tensor, scale: RainScale, settings: LagrangianSettings
-    ) -> "RateLadder":
-        """Of the normalised levels and rates of some settings."""
-        ends = settings.rates[0], settings.rates[-1]
-        within = [level for level in settings.levels if ends[0] < level < ends[1]]
-        bends = scale.normalised(torch.tensor([ends[0], *within, ends[1]]))
-        capped = torch.tensor(settings.rates).clamp(max=settings.hail_cap)
-        steps = capped.diff(prepend=torch.zeros(1))
-        of_mean = steps / 2
-        of_mean[0] += steps[0] / 2
-        of_mean[:-1] += steps[1:] / 2
-        constants = of_mean[None], bends
-        return cls(levels, rates, *(c.to(rates) for c in constants), scale, settings)
+    def of(cls, levels: Tensor, scale: RainScale, settings: LagrangianSettings) -> "RateLadder":
+        """Of the normalised levels of some settings."""
+        bends = _between_bends(settings, settings.highest)
+        rates, of_mean = _quadrature(_between_bends(settings, settings.hail_cap), scale)
+        constants = [scale.normalised(torch.tensor(rates)), torch.tensor([of_mean])]
+        constants.append(scale.normalised(torch.tensor(bends)))
+        return cls(levels, *(constant.to(levels) for constant in constants), scale, settings)
 
     def weights(self, levels: Tensor, dtype: torch.dtype) -> Tensor:
         """The matrix (K, L) that makes logits at some levels (K,), normalised, of the network's."""
@@ -67,12 +62,37 @@ class RateLadder(NamedTuple):
         return weights.scatter(1, above - 1, 1 - share).scatter(1, above, share)
 
 
+def _between_bends(settings: LagrangianSettings, end: float) -> list[float]:
+    """Rates [mm/h] between which the logit is linear, from the lowest to an end."""
+    last = min(end, settings.highest)
+    within = [level for level in settings.levels if settings.lowest < level < last]
+    return [settings.lowest, *within, last]
+
+
+def _quadrature(bends: list[float], scale: RainScale) -> tuple[list[float], list[float]]:
+    """Rates [mm/h], and what the probability of each counts in the mean: what reaches the lowest
+    has at least that, and the rest is the integral over the rates.
+
+    By the rule of Gauss and Legendre with three rates between two bends, in the logarithm of the
+    rate, in which the logit is linear: exact to 0.1 %, where a trapezium rule of as many rates
+    makes the mean 3 % too large.
+    """
+    rates, weights = [bends[0]], [bends[0]]
+    for low, high in pairwise(math.log1p(rate / scale.knee) for rate in bends):
+        half, middle = (high - low) / 2, (high + low) / 2
+        for place, share in _GAUSS_LEGENDRE:
+            rate = scale.knee * math.expm1(middle + half * place)
+            rates.append(rate)
+            weights.append(half * share * (rate + scale.knee))
+    return rates, weights
+
+
 class RainDistribution(LogitPrediction):
     """The distribution of the rain at each pixel and lead.
 
     What all leads share is computed with the prediction, the rest lead by lead when it is asked
-    for, so that a large grid needs no more memory than a lead. The distribution ends at the last
-    rate of the settings.
+    for, so that a large grid needs no more memory than a lead. The distribution ends at the highest
+    rate of the settings, 100 mm/h as it comes.
 
     Args:
         rain: what all leads are made of.

@@ -23,6 +23,7 @@ from nowcast.models.network import check_at_least, check_context, precisely
 from nowcast.runtime.errors import UserError
 from nowcast.types.scale import Scale
 
+_LEAST_HIGHEST = 10.0  # mm/h
 _KEPT_FRAMES = [0, 1, -1]  # of ``recent``: the last, the one before it, the mean of all before
 
 
@@ -68,7 +69,7 @@ class LagrangianConvLSTM(ForecastModel):
                 f"{hidden_channels}."
             )
         _refuse_wrong_levels(levels, ceiling)
-        if regression_window is not None and not 4 <= regression_window <= 200:
+        if regression_window is not None and not _between(4, regression_window, 200):
             raise UserError(
                 f"model.regression_window is {regression_window!r}; expected 4 to 200 km, or null."
             )
@@ -187,9 +188,7 @@ class LagrangianConvLSTM(ForecastModel):
         check_context(self, context, forecast_length, observed)
         rain = self._rain_in_motion(context, forecast_length, observed, scale or Scale(5.0, 1.0))
         ever = None if observed is None else observed[:, :, 0].any(dim=1)
-        ladder = RateLadder.of(
-            self.levels, self._constants(self.settings.rates), self._rain_scale, self.settings
-        )
+        ladder = RateLadder.of(self.levels, self._rain_scale, self.settings)
         return RainDistribution(rain, ladder, ever)
 
     def _rain_in_motion(
@@ -295,13 +294,22 @@ class LagrangianConvLSTM(ForecastModel):
         return precisely(self.head, hidden).unflatten(0, (batch, number)).to(given)
 
 
-def _refuse_wrong_levels(levels: Sequence[float], ceiling: float) -> None:
-    limits = [0.0, *levels, ceiling]
+def _between(low: float, value: object, high: float) -> bool:
+    """Whether a value is a number within limits."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and low <= value <= high
+
+
+def _refuse_wrong_levels(levels: object, ceiling: float) -> None:
+    given = list(levels) if isinstance(levels, Sequence) else []
+    numbers = all(_between(0, level, ceiling) for level in given)
+    limits = [0.0, *given, ceiling] if numbers else []
     ascending = all(lower < upper for lower, upper in pairwise(limits))
-    if len(levels) < 4 or not ascending:
+    if len(given) < 4 or not numbers or not ascending or given[-1] < _LEAST_HIGHEST:
         raise UserError(
-            f"model.levels is {list(levels)}; expected at least four rates, ascending, between 0 "
-            f"and the transform's ceiling, {ceiling:g} mm/h."
+            f"model.levels is {levels!r}; expected at least four rates, ascending, between 0 and "
+            f"the transform's ceiling, {ceiling:g} mm/h, the last of them at least "
+            f"{_LEAST_HIGHEST:g} mm/h: the distribution ends a little beyond it."
         )
 
 

@@ -20,11 +20,12 @@ class LagrangianSettings:
     Args:
         levels: mm/h, whose exceedance the network predicts. In between, and beyond the last, the
             logit is linear in the logarithm of the rate; two to a decade are enough for that.
-        rates: mm/h, the finer ladder on which means and quantiles are computed.
+        lowest: mm/h, where the distribution begins: what does not reach it has no rain.
+        highest: mm/h, where it ends.
         hail_cap: mm/h, as which what is beyond it counts in the mean (as hail does where radars
             measure rain): how often such rates come differs from place to place. On radar that
             nothing was learnt from the squared error is smaller by 6 % so.
-        beyond: how far beyond the last level, as a factor, rates are counted with: farther a
+        beyond: how far beyond the last level, as a factor, the distribution ends: farther a
             straight line says too much of rain that never comes.
         cell: km, of the network's own grid: rain evolves on no finer scale for long.
         fine: km, of the details; much finer grids are averaged to about it.
@@ -67,12 +68,10 @@ class LagrangianSettings:
     """
 
     levels: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    rates: tuple[float, ...] = (
-        *(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0),
-        *(3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0),
-    )
+    lowest: float = 0.1
+    highest: float = 50.0
     hail_cap: float = 50.0
-    beyond: float = 1.7
+    beyond: float = 5 / 3
     cell: float = 4.0
     fine: float = 0.6
     motion_grid: float = 1.0
@@ -101,12 +100,10 @@ class LagrangianSettings:
     def with_levels(
         self, levels: Sequence[float], regression_window: float | None
     ) -> "LagrangianSettings":
-        """These with other levels, and the rates as far as their probabilities are known, and
-        another window.
-        """
+        """These with other levels, and so with another end, and another window."""
         levels = tuple(float(level) for level in levels)
-        rates = tuple(rate for rate in self.rates if rate <= self.beyond * levels[-1])
-        return replace(self, levels=levels, rates=rates, regression_window=regression_window)
+        highest = self.beyond * levels[-1]
+        return replace(self, levels=levels, highest=highest, regression_window=regression_window)
 
     @property
     def scales(self) -> int:
