@@ -2,6 +2,7 @@
 from them with them.
 """
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -298,7 +299,9 @@ def test_a_calibration_file_that_cannot_be_used_is_one_sentence(tmp_path):
     for name, value in changes.items():
         np.savez(tmp_path / FILE, **arrays | {name: value})
         messages.append(load_history(tmp_path))
-    for content in (whole[:1000], b"", b"no archive"):
+    bare = io.BytesIO()
+    np.save(bare, np.zeros(3))
+    for content in (whole[:1000], b"", b"no archive", bare.getvalue()):
         (tmp_path / FILE).write_bytes(content)
         messages.append(load_history(tmp_path))
     assert all(history is None for history, _ in messages)
@@ -306,7 +309,29 @@ def test_a_calibration_file_that_cannot_be_used_is_one_sentence(tmp_path):
     said = " ".join(text for _, text in messages)
     assert "it has version 2, expected 1" in said and "its arrays do not fit together" in said
     assert "it is of the rates [1.0, 2.0, 3.0], expected" in said
-    assert "its numbers are impossible" in said
+    assert "its numbers are impossible" in said and "unsafely" not in said
+
+
+def test_contents_that_cannot_be_and_single_changed_bytes_never_stop_a_watch(tmp_path):
+    save_history(begun().history, tmp_path)
+    whole = bytearray((tmp_path / FILE).read_bytes())
+    with np.load(tmp_path / FILE) as stored:
+        arrays = dict(stored)
+    for name, value in {
+        "bins": np.full_like(arrays["bins"], 200),
+        "timestep": np.timedelta64("NaT", "s"),
+        "verified_counts": np.full_like(arrays["verified_counts"], 2**32 - 1),
+    }.items():
+        if np.size(arrays[name]):
+            np.savez(tmp_path / FILE, **arrays | {name: value})
+            history, text = load_history(tmp_path)
+            assert history is None and "its numbers are impossible" in text, name
+    for place in range(0, len(whole), 7):
+        changed = whole.copy()
+        changed[place] ^= 0xFF
+        (tmp_path / FILE).write_bytes(changed)
+        history, text = load_history(tmp_path)
+        assert history is not None or "starts afresh" in text
 
 
 def test_hours_that_are_none_and_models_without_probabilities_are_refused():

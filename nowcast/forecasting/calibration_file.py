@@ -2,8 +2,8 @@
 watch is started again.
 """
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from nowcast.types.frames import Grid
 
 FILE = "calibration.npz"
 VERSION = 1
-_NOT_READ = (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def save_history(history: History, folder: Path) -> None:
@@ -70,11 +69,16 @@ def load_history(folder: Path) -> tuple[History | None, str | None]:
     if not path.exists():
         return None, None
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is not a file of nowcast, or damaged")
         with np.load(path, allow_pickle=False) as stored:
             return _read(stored), None
-    except (*_NOT_READ, UserError) as error:
+    except (ValueError, UserError) as error:
         reason = first_line(error)
-        return None, f"{path} cannot be used ({reason}); calibration starts afresh"
+    # whatever a damaged file makes of the libraries that read it: a watch goes on
+    except Exception as error:
+        reason = f"it is damaged: {type(error).__name__}"
+    return None, f"{path} cannot be used ({reason}); calibration starts afresh"
 
 
 def _read(stored: "np.lib.npyio.NpzFile") -> History:
@@ -102,7 +106,12 @@ def _read(stored: "np.lib.npyio.NpzFile") -> History:
     )
     if any(got != wanted for got, wanted in expected) or bins.dtype != np.uint8:
         raise ValueError("its arrays do not fit together")
-    if (forecasts < 1).any() or history.timestep <= np.timedelta64(0, "s"):
+    known = (bins < BINS) | (bins == MISSING)
+    positive = history.timestep > np.timedelta64(0, "s")  # not so of NaT
+    # a pixel counts once in each forecast
+    most = forecasts * math.prod(_thinned_shape(history))
+    too_many = counts.sum(axis=-1, dtype=np.float64) > most[:, None, None, None]
+    if (forecasts < 1).any() or not positive or not known.all() or too_many.any():
         raise ValueError("its numbers are impossible")
     for number, time in enumerate(times):
         seen = Verified(int(forecasts[number]), counts[number].astype(np.float64))
