@@ -78,9 +78,9 @@ def _write_held_out(folder: Path, random: np.random.Generator) -> None:
 
 
 def _write_taasrad19(folder: Path, random: np.random.Generator) -> None:
-    """The thumbnails of TAASRAD19: three runs of 20 frames, one in each part of the split."""
+    """The thumbnails of TAASRAD19: three runs of 40 frames, one in each part of the split."""
     folder.mkdir()
     days = np.array(["2016-06-01", "2016-11-01", "2017-02-01"], "datetime64[s]").astype(np.int64)
-    times = (days[:, None] + 300 * np.arange(20)).ravel()
-    code = random.integers(0, 256, (60, 64, 64), dtype=np.uint8)
-    np.savez(folder / "train.npz", code=code, time=times, sequence=np.repeat([0, 1, 2], 20))
+    times = (days[:, None] + 300 * np.arange(40)).ravel()
+    code = random.integers(0, 256, (120, 64, 64), dtype=np.uint8)
+    np.savez(folder / "train.npz", code=code, time=times, sequence=np.repeat([0, 1, 2], 40))

@@ -64,8 +64,6 @@ SMALLER = {  # by experiment; a setting that the page names stays
         "data.parts.radar.data.validation_samples=2",
         "data.parts.radar.data.test_stride=99",
         "data.parts.fine.data.crop=24",
-        "data.parts.held_out.data.crop=24",
-        "data.parts.held_out.data.validation_samples=2",
     ],
     "fading": [],
 }
