@@ -210,8 +210,9 @@ def calibration_table(calibration: OnlineCalibration):
     for k, rate in enumerate(RATES):
         pairs, events = counts[0, k].sum(axis=-1)
         observed = events / pairs if pairs else np.nan
-        shares = [f"{100 * share:.3g} %" for share in (observed, *means[:, k])]
-        shown.add_row(
-            f"{rate:g} mm/h", f"{pairs:,.0f}", *shares, *(f"{skill:.4f}" for skill in skills[:, k])
-        )
+        numbers = [f"{100 * share:.3g} %" for share in (observed, *means[:, k])]
+        numbers += [f"{skill:.4f}" for skill in skills[:, k]]
+        # without a pair, or without an event, there is no such number
+        numbers = ["–" if "nan" in number else number for number in numbers]
+        shown.add_row(f"{rate:g} mm/h", f"{pairs:,.0f}", *numbers)
     return shown
