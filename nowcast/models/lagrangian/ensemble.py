@@ -131,7 +131,9 @@ def _of_variance_1(noise: Tensor) -> Tensor:
 
 def middles_of_equal_shares(logits: Tensor, rates: Tensor, count: int) -> Tensor:
     """The normalised rain rates in the middle of so many equal shares of the distribution at each
-    pixel (the fewer, the further their mean is below that of the distribution), ascending, (B, M, H, W); 0 where that is below the first of the rates.
+    pixel, ascending, (B, M, H, W); 0 where that is below the first of the rates.
+
+    The fewer there are, the further is their mean below that of the distribution.
 
     Args:
         logits: (B, R, H, W), that a rate is reached; they fall from rate to rate, linearly between.
