@@ -25,7 +25,7 @@ from tests.factories import write_odim
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LARGEST_WHEEL = 5_000_000  # bytes; the shipped model alone has 2.5 million
+LARGEST_WHEEL = 7_500_000  # bytes; shipped and zero_shot have 2.5 million each
 MADE_HERE = {"__pycache__", "_build", "jupyter_execute"}  # folders that git ignores
 
 
