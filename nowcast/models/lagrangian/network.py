@@ -138,12 +138,9 @@ class LagrangianConvLSTM(ForecastModel):
         """The rain rates whose exceedance the network predicts, normalised, (L,); made anew
         whenever it is asked for, so that it is right after ``to_empty``, too.
         """
-        return self._constants(self.settings.levels)
-
-    def _constants(self, rates: Sequence[float]) -> Tensor:
-        weight = a_tensor_of(self)
+        weight, rates = a_tensor_of(self), torch.tensor(self.settings.levels)
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        return self._rain_scale.normalised(torch.tensor(rates)).to(weight.device, dtype)
+        return self._rain_scale.normalised(rates).to(weight.device, dtype)
 
     @property
     def _rain_scale(self) -> RainScale:
